@@ -1,0 +1,202 @@
+"""What every scheduler module speaks in: a Placement goes in, plain data comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import StringConstraints
+
+from ..identity import PosixIdentity
+from ..refusal import Refusal
+from ..resources import Resources
+from ..settings import Settings
+from ..shape import NOTEBOOK_KIND, Json, Shape
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+# A Kubernetes object that labels name: a DNS subdomain (RFC 1123) that fits into a label value.
+QueueName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", strict=True)]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """All that a scheduler may know of a plan.
+
+    `queue` is our name; `options` are this scheduler's own for that queue.  `priority_class` is the name of both the
+    PriorityClass and Kueue's WorkloadPriorityClass; `priority_value` their value.
+    """
+
+    identity: PosixIdentity
+    queue: str
+    options: Settings
+    scheduler_name: str | None
+    priority_class: str
+    priority_value: int
+    preemptible: bool
+    wall_time_hard: timedelta
+    resources: Resources
+    shape: Shape
+    run_id: str
+    namespace: str
+
+    @property
+    def is_notebook(self) -> bool:
+        return self.shape.kind == NOTEBOOK_KIND
+
+    @property
+    def hard_seconds(self) -> int:
+        return int(self.wall_time_hard.total_seconds())
+
+
+@dataclass(frozen=True)
+class Metadata:
+    labels: Mapping[str, str] = NOTHING
+    annotations: Mapping[str, str] = NOTHING
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What makes pods belong to a queue: on the object that is created, and on each pod template in it.
+
+    A notebook is its own object, so both land on the pod.  None for `scheduler_name` or `priority_class` means that
+    the pod has none, whatever a base manifest or a chart wrote.
+    """
+
+    object: Metadata = Metadata()
+    pod: Metadata = Metadata()
+    scheduler_name: str | None = None
+    priority_class: str | None = None
+
+
+@dataclass(frozen=True, order=True)
+class Need:
+    """A cluster object that must exist, or the pod waits without a word.  `namespace` is None for cluster-scoped."""
+
+    api_version: str
+    kind: str
+    name: str
+    namespace: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r}" + (f" in namespace {self.namespace!r}" if self.namespace else "")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a pod was taken away: a sentence, and whether somebody else took its place."""
+
+    message: str
+    preempted: bool = False
+
+
+QueuePhase = Literal["gated", "queued", "scheduling", "unschedulable", "refused", "running"]
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """Why a pod waits, in the scheduler's own terms.  `position` counts from 1 within `position_scope`."""
+
+    phase: QueuePhase
+    message: str = ""
+    resource: str | None = None
+    position: int | None = None
+    position_scope: str | None = None
+    source: str = ""
+    since: str | None = None
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The cluster objects beside a pod that a scheduler watches, by kind."""
+
+    by_kind: Mapping[str, Sequence[Json]] = field(default_factory=dict)
+
+
+class Scheduler(Protocol):
+    """One module per scheduler.  Nobody else branches on its name."""
+
+    @property
+    def KIND(self) -> str:
+        """As in the settings: `scheduler: {kind: ...}`."""
+
+    @property
+    def RESERVED(self) -> tuple[str, ...]:
+        """Keys of labels and annotations that are this scheduler's: whole keys, or prefixes that end in `/`."""
+
+    @property
+    def QueueOptions(self) -> type[Settings]:
+        """What a queue may say to this scheduler, in `queues.<name>.<KIND>`."""
+
+    @property
+    def marks(self) -> Callable[[Placement], Marks]: ...
+
+    @property
+    def refuses(self) -> Callable[[Placement], Refusal | None]:
+        """Why this scheduler cannot take it, or None."""
+
+    @property
+    def needs(self) -> Callable[[Placement], tuple[Need, ...]]: ...
+
+    @property
+    def status(self) -> Callable[[Json, Objects, tuple[Need, ...]], QueueStatus]: ...
+
+    @property
+    def eviction(self) -> Callable[[Json], Reason | None]:
+        """Why this pod was taken away, read off the pod; None if it was not."""
+
+
+def condition(pod: Mapping[str, Any], kind: str) -> Json:
+    """The pod's condition of that type, {} when it has none."""
+    for found in (pod.get("status") or {}).get("conditions") or []:
+        if found.get("type") == kind:
+            return dict(found)
+    return {}
+
+
+def status_of_pod(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+    """What the pod itself tells: kube-scheduler's PodScheduled condition, and what does not exist."""
+    if missing:
+        return QueueStatus("refused", f"{', '.join(map(str, missing))} does not exist in the cluster.")
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled.get("status") == "True":
+        return QueueStatus("running")
+    message, since = str(scheduled.get("message", "")), scheduled.get("lastTransitionTime")
+    if scheduled.get("reason") == "SchedulingGated":
+        return QueueStatus("gated", message, source="pod", since=since)
+    if scheduled.get("reason") == "Unschedulable":
+        return QueueStatus("queued", message, source="pod", since=since)
+    return QueueStatus("scheduling", message, source="pod", since=since)
+
+
+def disruption(pod: Json) -> Reason | None:
+    """Kubernetes' own word for it (pod condition DisruptionTarget, KEP-3329)."""
+    found = condition(pod, "DisruptionTarget")
+    if found.get("status") != "True":
+        return None
+    if found.get("reason") == "PreemptionByScheduler":
+        return Reason("Preempted: work of a higher priority needed its place.", preempted=True)
+    return Reason(f"Taken away by the cluster ({found.get('reason')}): {found.get('message', '')}".rstrip(": "))
+
+
+def refuse_gang(placement: Placement, scheduler: str, way_out: str) -> Refusal | None:
+    """For schedulers that start pods one by one: half of a gang could wait for ever for the other half."""
+    if placement.shape.gang == 1:
+        return None
+    return Refusal(
+        "gang-unsupported",
+        f"{placement.shape.gang} pods have to start together, but {scheduler} starts each on its own.",
+        field="kind",
+        hint=way_out,
+    )
+
+
+def nothing_refused(placement: Placement) -> Refusal | None:
+    return None
+
+
+def priority_class_need(placement: Placement) -> Need:
+    return Need("scheduling.k8s.io/v1", "PriorityClass", placement.priority_class)

@@ -1,0 +1,27 @@
+"""kube-scheduler alone: priority and preemption, no quota.  Contract: kubernetes.io, Pod Priority and Preemption."""
+
+from __future__ import annotations
+
+from ..settings import Settings
+from .base import Marks, Need, Placement, disruption, nothing_refused, priority_class_need, status_of_pod
+
+KIND = "plain"
+RESERVED: tuple[str, ...] = ()
+
+
+class QueueOptions(Settings):
+    """A queue is a name and a priority here: kube-scheduler has nothing to be told."""
+
+
+def marks(placement: Placement) -> Marks:
+    return Marks(scheduler_name=placement.scheduler_name, priority_class=placement.priority_class)
+
+
+def needs(placement: Placement) -> tuple[Need, ...]:
+    # The API server refuses a pod of a missing class in words that name no setting of ours.
+    return (priority_class_need(placement),)
+
+
+refuses = nothing_refused
+status = status_of_pod
+eviction = disruption

@@ -1,0 +1,24 @@
+"""What a site writes: strict models, units, secrets and the merging of files.  Knows no Kubernetes and no JupyterHub."""
+
+from .base import ByName, Groups, Name, Settings, ordered
+from .errors import SettingsError
+from .merge import merge, read
+from .secret import Secret
+from .units import Bytes, Cores, Duration, format_duration, parse_duration
+
+__all__ = [
+    "ByName",
+    "Bytes",
+    "Cores",
+    "Duration",
+    "Groups",
+    "Name",
+    "Secret",
+    "Settings",
+    "SettingsError",
+    "format_duration",
+    "merge",
+    "ordered",
+    "parse_duration",
+    "read",
+]

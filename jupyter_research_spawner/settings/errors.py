@@ -1,0 +1,115 @@
+"""Settings that cannot be used: every error at once, each with its path and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One error: the path in the settings (`profiles.a100.gpu.kind`) and a sentence."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class SettingsError(ValueError):
+    """All that is wrong with a site's settings, one line each."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+    @classmethod
+    def single(cls, path: str, message: str) -> SettingsError:
+        return cls([Problem(path, message)])
+
+    @classmethod
+    def of(cls, error: ValidationError, model: type[BaseModel]) -> SettingsError:
+        """pydantic's errors about a `model` as sentences."""
+        return cls([_problem(dict(item), model) for item in error.errors(include_url=False)])
+
+
+def _problem(item: dict[str, Any], model: type[BaseModel]) -> Problem:
+    parts, allowed = _walk(model, item["loc"])
+    path, kind = ".".join(parts), item["type"]
+    if kind == "extra_forbidden":
+        return Problem(path, _unknown(parts[-1], allowed))
+    if kind == "missing":
+        return Problem(path, "is missing")
+    if "[key]" in item["loc"]:
+        return Problem(path, "is no name: use 1 to 63 lower-case letters, digits and dashes, as in stats-101")
+    message = item["msg"].removeprefix("Value error, ")
+    # What was written may be a secret in the wrong place, so only what a wrong type was is shown, and only plain ones.
+    shown = item.get("input")
+    if kind.endswith(("_type", "_parsing")) and isinstance(shown, (str, int, float, bool)):
+        message = f"{message}, not {shown!r}"
+    return Problem(path, message)
+
+
+def _unknown(name: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, n=1)
+    if close:
+        return f"there is no such setting. Did you mean {close[0]!r}?"
+    return f"there is no such setting. Here may stand: {', '.join(sorted(allowed))}"
+
+
+def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The path as it stands in the file, and the keys allowed beside its last part.
+
+    pydantic puts the tag of a union into the location (`sources.local.nss.order`); the file has none there.
+    """
+    at: list[Any] = [model]
+    parts: list[str] = []
+    allowed: list[str] = []
+    for part in location:
+        if part == "[key]":
+            continue
+        tagged = [option for option in _models(at) if len(_models(at)) > 1 and _kind(option) == part]
+        if tagged:
+            at = tagged
+            continue
+        parts.append(str(part))
+        allowed = [key for option in _models(at) for key in _fields(option)]
+        at = [below for option in at for below in _below(option, part)]
+    return parts, allowed
+
+
+def _models(at: list[Any]) -> list[type[BaseModel]]:
+    return [option for option in at if isinstance(option, type) and issubclass(option, BaseModel)]
+
+
+def _kind(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("kind")
+    return next(iter(get_args(field.annotation)), None) if field else None
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def _below(at: Any, part: int | str) -> Iterator[Any]:
+    """The types that may stand below `at` at the key `part`."""
+    if isinstance(at, type) and issubclass(at, BaseModel):
+        yield from _options(_fields(at).get(str(part)))
+    elif get_origin(at) in (dict, list, tuple):
+        yield from _options(get_args(at)[-1])
+
+
+def _options(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Annotated:
+        yield from _options(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for option in get_args(annotation):
+            yield from _options(option)
+    elif annotation is not None:
+        yield annotation

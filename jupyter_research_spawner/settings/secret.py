@@ -1,0 +1,47 @@
+"""A secret is never written in settings, only where to find it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from .base import Settings
+
+
+class Secret(Settings):
+    """Where a secret lies: `{env: NAME}` or `{file: PATH}`, exactly one of them."""
+
+    env: str | None = Field(None, title="Environment variable that holds it", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    file: Path | None = Field(None, title="File that holds it", examples=["/etc/secrets/bind"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_literal(cls, value: Any) -> Any:
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            # The value itself is not repeated: it may be a real secret.
+            raise ValueError("a secret may not be written here. Write {env: NAME} or {file: /path/to/it} instead")
+        return value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Secret:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("give exactly one of env and file: {env: NAME} or {file: /path/to/it}")
+        return self
+
+    def read(self) -> str:
+        """The secret itself, without a trailing newline.
+
+        Raises ValueError with a sentence that names the place and never the content.
+        """
+        if self.env is not None:
+            if self.env not in os.environ:
+                raise ValueError(f"the environment variable {self.env} is not set")
+            return os.environ[self.env]
+        assert self.file is not None
+        try:
+            return self.file.read_text().rstrip("\n")
+        except OSError as error:
+            raise ValueError(f"{self.file} cannot be read: {error.strerror}") from None

@@ -1,0 +1,108 @@
+"""Durations, cores and bytes as people write them.  Quantities follow Kubernetes' resource.Quantity."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+DURATION = r"^[0-9]+[smhd]$"
+CPU = r"^([0-9]+(\.[0-9]{1,3})?|[0-9]+m)$"
+MEMORY = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_FACTORS = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+
+
+def parse_duration(text: Any) -> timedelta:
+    """`"8h"`, `"90m"`, `"21d"` as a timedelta.  Raises ValueError with a sentence."""
+    if isinstance(text, timedelta):
+        return text
+    if not isinstance(text, str) or not re.fullmatch(DURATION, text) or len(text) > 10:
+        raise ValueError(f"{text!r} is not a duration. Write a whole number and a unit: 30s, 90m, 8h or 21d")
+    seconds = int(text[:-1]) * _SECONDS[text[-1]]
+    if not 0 < seconds <= 10 * 366 * 86400:
+        raise ValueError(f"{text!r} is not between one second and ten years")
+    return timedelta(seconds=seconds)
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest exact spelling: 8h, not 480m."""
+    seconds = int(duration.total_seconds())
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _SECONDS[unit] == 0:
+            return f"{seconds // _SECONDS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def parse_cores(value: Any) -> Decimal:
+    """`2`, `0.5` or `"500m"` as cores.  Raises ValueError with a sentence."""
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not re.fullmatch(CPU, str(value)):
+        raise ValueError(f"{value!r} is not a number of CPUs. Write 2, 0.5 or '500m'")
+    text = str(value)
+    cores = Decimal(text[:-1]) / 1000 if text.endswith("m") else Decimal(text)
+    if not 0 < cores <= 4096:
+        raise ValueError(f"{value!r} CPUs is not more than 0 and at most 4096")
+    return cores
+
+
+def format_cores(cores: Decimal) -> str:
+    """As Kubernetes writes it: `"2"` or `"500m"`."""
+    return str(int(cores)) if cores == int(cores) else f"{int(cores * 1000)}m"
+
+
+def parse_bytes(value: Any) -> int:
+    """`"4Gi"`, `"500M"` or a plain number of bytes.  Raises ValueError with a sentence."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"{value!r} is not an amount of memory. Write it with a unit: 4Gi or 500Mi")
+    found = re.fullmatch(r"([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?", str(value))
+    if not found:
+        raise ValueError(f"{value!r} is not an amount of memory. Write a whole number and a unit: 4Gi or 500Mi")
+    size = int(found[1]) * _FACTORS[found[2] or ""]
+    if not 2**20 <= size <= 2**50:
+        raise ValueError(f"{value!r} is not between 1Mi and 1024Ti; was the unit forgotten? Write 4Gi or 500Mi")
+    return size
+
+
+def format_bytes(size: int) -> str:
+    """The shortest exact binary spelling: `"4Gi"`."""
+    for unit in ("Ti", "Gi", "Mi", "Ki"):
+        if size % _FACTORS[unit] == 0:
+            return f"{size // _FACTORS[unit]}{unit}"
+    return str(size)
+
+
+# pydantic's own JSON schema for a timedelta is ISO 8601, which is not what a site writes.
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": DURATION, "examples": ["8h", "21d"]}),
+]
+Cores = Annotated[
+    Decimal,
+    BeforeValidator(parse_cores),
+    PlainSerializer(format_cores, return_type=str),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": CPU}]}),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_bytes),
+    PlainSerializer(format_bytes, return_type=str),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": MEMORY}, {"type": "integer", "minimum": 1048576}]}),
+]
