@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import StringConstraints
@@ -15,8 +14,6 @@ from ..refusal import Refusal
 from ..resources import Resources
 from ..settings import Settings
 from ..shape import NOTEBOOK_KIND, Json, Shape
-
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # A Kubernetes object that labels name: a DNS subdomain (RFC 1123) that fits into a label value.
 QueueName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", strict=True)]
@@ -54,8 +51,8 @@ class Placement:
 
 @dataclass(frozen=True)
 class Metadata:
-    labels: Mapping[str, str] = NOTHING
-    annotations: Mapping[str, str] = NOTHING
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

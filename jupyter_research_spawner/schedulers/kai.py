@@ -1,0 +1,95 @@
+"""KAI: GPU queues with quotas in two levels.  Contract: github.com/kai-scheduler/KAI-Scheduler, marks as in 0.17."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ..settings import Settings
+from ..shape import label_value
+from .base import (
+    Marks,
+    Metadata,
+    Need,
+    Placement,
+    QueueName,
+    disruption,
+    nothing_refused,
+    priority_class_need,
+    status_of_pod,
+)
+
+KIND = "kai"
+SCHEDULER_NAME = "kai-scheduler"
+# KAI has names without a prefix.  `project` is read only where its queue label is absent, and ours never is.
+RESERVED = (
+    "kai.scheduler/",
+    "priorityClassName",
+    "user",
+    "pod-group-name",
+    "gpu-fraction",
+    "gpu-fraction-container-name",
+    "gpu-fraction-num-devices",
+    "gpu-memory",
+    "mps",
+)
+API = "scheduling.run.ai/v2"
+
+QUEUE = "kai.scheduler/queue"
+PRIORITY = "priorityClassName"
+PREEMPTIBILITY = "kai.scheduler/preemptibility"
+USER = "user"
+GANG = "kai.scheduler/batch-min-member"
+
+
+class QueueOptions(Settings):
+    """What KAI calls this queue."""
+
+    queue: QueueName | None = Field(
+        None, title="Leaf Queue", description="By default the queue's own name.", examples=["climate"]
+    )
+    parent: QueueName | None = Field(
+        None,
+        title="Its parent Queue",
+        description="KAI takes work only for a queue below another. Named here, it is checked before anything starts.",
+        examples=["research"],
+    )
+
+
+def _options(placement: Placement) -> QueueOptions:
+    assert isinstance(placement.options, QueueOptions)
+    return placement.options
+
+
+def _queue(placement: Placement) -> str:
+    return _options(placement).queue or placement.queue
+
+
+def marks(placement: Placement) -> Marks:
+    labels = {
+        QUEUE: _queue(placement),
+        PRIORITY: placement.priority_class,
+        # Unsaid, the priority's value would decide: below 100 others may take the place.  What is not preemptible
+        # never runs over its queue's quota.
+        PREEMPTIBILITY: "preemptible" if placement.preemptible else "non-preemptible",
+        USER: label_value(placement.identity.name),
+    }
+    gang = {GANG: str(placement.shape.gang)} if placement.shape.gang > 1 else {}
+    # On both: whichever of owner and pod the podgrouper asks for this kind of work, it finds the same.
+    return Marks(
+        object=Metadata(labels, gang),
+        pod=Metadata(labels),
+        scheduler_name=placement.scheduler_name or SCHEDULER_NAME,
+        priority_class=placement.priority_class,
+    )
+
+
+def needs(placement: Placement) -> tuple[Need, ...]:
+    parent = _options(placement).parent
+    queues = [_queue(placement), parent] if parent else [_queue(placement)]
+    return (*(Need(API, "Queue", name) for name in queues), priority_class_need(placement))
+
+
+refuses = nothing_refused
+status = status_of_pod
+# Without the scheduler's --update-pod-eviction-condition a preemption leaves nothing on the pod.
+eviction = disruption

@@ -1,0 +1,116 @@
+"""slurm-bridge: every pod is a job in Slurm's own queue.  Contract: slinky.schedmd.com, marks as in 1.2.1."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from ..refusal import Refusal
+from ..settings import Settings
+from ..shape import Json
+from .base import (
+    Marks,
+    Metadata,
+    Need,
+    Objects,
+    Placement,
+    QueueStatus,
+    disruption,
+    priority_class_need,
+    refuse_gang,
+    status_of_pod,
+)
+
+KIND = "slurm-bridge"
+SCHEDULER_NAME = "slurm-bridge-scheduler"
+RESERVED = ("slurmjob.slinky.slurm.net/", "slinky.slurm.net/", "scheduler.slinky.slurm.net/")
+
+PREFIX = "slurmjob.slinky.slurm.net/"
+JOB_ID = "scheduler.slinky.slurm.net/slurm-jobid"
+NODE = "slinky.slurm.net/slurm-node"
+# The only extended resource that it turns into a gres of itself.
+GPU_RESOURCE = "nvidia.com/gpu"
+
+SlurmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", strict=True)]
+
+
+class QueueOptions(Settings):
+    """What Slurm calls this queue."""
+
+    partition: SlurmName | None = Field(
+        None,
+        title="Partition",
+        description="Of nodes that are also Kubernetes nodes. By default the queue's own name.",
+        examples=["gpu"],
+    )
+    account: SlurmName | None = Field(
+        None, title="Account", description="By default each person's own in Slurm.", examples=["climate"]
+    )
+    qos: SlurmName | None = Field(
+        None,
+        title="QOS",
+        description="By default the account's. In Slurm it decides priority and who may be preempted.",
+        examples=["normal"],
+    )
+
+
+def _options(placement: Placement) -> QueueOptions:
+    assert isinstance(placement.options, QueueOptions)
+    return placement.options
+
+
+def marks(placement: Placement) -> Marks:
+    """On the object alone: slurm-bridge reads the annotations of what owns a pod.
+
+    No `priority`: a number there would take the job out of Slurm's own fair share.
+    """
+    options = _options(placement)
+    annotations = {
+        "partition": options.partition or placement.queue,
+        "account": options.account,
+        "qos": options.qos,
+        # Slurm wants the name; without it every job is SlurmUser's.
+        "user-id": placement.identity.name,
+        "group-id": str(placement.identity.gid),
+        # In minutes.  Without a limit Slurm's backfill has nothing to reckon with.
+        "timelimit": str(-(-placement.hard_seconds // 60)),
+        # Unsaid, the pod would get its nodes whole.
+        "exclusive": "false",
+        "job-name": placement.shape.name,
+    }
+    return Marks(
+        object=Metadata(annotations={PREFIX + key: value for key, value in annotations.items() if value is not None}),
+        scheduler_name=placement.scheduler_name or SCHEDULER_NAME,
+        priority_class=placement.priority_class,
+    )
+
+
+def refuses(placement: Placement) -> Refusal | None:
+    gpu = placement.resources.gpu
+    if gpu is not None and gpu.resource_name != GPU_RESOURCE:
+        return Refusal(
+            "gpu-kind-unsupported",
+            f"Slurm gives out whole GPUs here ({GPU_RESOURCE}); it would not know of {gpu.resource_name}.",
+            field="profile",
+            hint="Take a profile with whole GPUs or with none.",
+        )
+    return refuse_gang(placement, "slurm-bridge, which makes a Slurm job of each pod,", "Ask for one pod.")
+
+
+def needs(placement: Placement) -> tuple[Need, ...]:
+    # Partitions, accounts and QOS are Slurm's: the cluster has no object for them.
+    return (priority_class_need(placement),)
+
+
+def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+    metadata = pod.get("metadata") or {}
+    job_id = (metadata.get("labels") or {}).get(JOB_ID)
+    placed = NODE in (metadata.get("annotations") or {})
+    if job_id is not None and not placed and not missing:
+        return QueueStatus("queued", f"Waits in Slurm as job {job_id}.", source="pod")
+    return status_of_pod(pod, objects, missing)
+
+
+# Time limit, scancel and preemption all end in a plain delete of the pod: only Slurm's accounting knows which.
+eviction = disruption

@@ -1,0 +1,116 @@
+"""YuniKorn: a tree of queues, applications and their users.  Contract: yunikorn.apache.org, marks as in 1.9."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from ..refusal import Refusal
+from ..settings import Settings
+from ..shape import Json, label_value
+from .base import (
+    Marks,
+    Metadata,
+    Need,
+    Objects,
+    Placement,
+    QueueStatus,
+    condition,
+    disruption,
+    priority_class_need,
+    refuse_gang,
+    status_of_pod,
+)
+
+KIND = "yunikorn"
+SCHEDULER_NAME = "yunikorn"
+# The older labels `applicationId` and `queue` are read only where these are absent, and ours never are.
+RESERVED = ("yunikorn.apache.org/",)
+
+APPLICATION = "yunikorn.apache.org/app-id"
+QUEUE = "yunikorn.apache.org/queue"
+USER = "yunikorn.apache.org/user.info"
+PREEMPTION = "yunikorn.apache.org/allow-preemption"
+# All annotations of ours have 64 kB together.
+USER_BYTES = 32_000
+
+QueuePath = Annotated[
+    str, StringConstraints(pattern=r"^root(\.[A-Za-z0-9_-]*[A-Za-z0-9])+$", max_length=63, strict=True)
+]
+
+
+class QueueOptions(Settings):
+    """What YuniKorn calls this queue."""
+
+    queue: QueuePath | None = Field(
+        None,
+        title="Full path of the leaf queue",
+        description="By default root. and the queue's own name. It becomes a label value, so at most 63 characters.",
+        examples=["root.research.climate"],
+    )
+
+
+def _queue(placement: Placement) -> str:
+    assert isinstance(placement.options, QueueOptions)
+    return placement.options.queue or f"root.{placement.queue}"
+
+
+def _user(placement: Placement) -> str:
+    who = {"user": placement.identity.name, "groups": list(placement.identity.group_names)}
+    return json.dumps(who, separators=(",", ":"))
+
+
+def marks(placement: Placement) -> Marks:
+    # Pods without an application of their own would all share the namespace's, with its first pod's user and queue.
+    labels = {APPLICATION: label_value(placement.run_id), QUEUE: _queue(placement)}
+    # Operators, not people, create the pods of jobs: only the template can say whose they are.
+    annotations = {USER: _user(placement), PREEMPTION: "true" if placement.preemptible else "false"}
+    return Marks(
+        pod=Metadata(labels, annotations),
+        scheduler_name=placement.scheduler_name or SCHEDULER_NAME,
+        priority_class=placement.priority_class,
+    )
+
+
+def refuses(placement: Placement) -> Refusal | None:
+    queue = _queue(placement)
+    if len(queue) > 63:
+        return Refusal(
+            "queue-name-too-long",
+            f"YuniKorn's queue {queue} has {len(queue)} characters; as a label it can have 63.",
+            field="queue",
+            hint=f"Ask the people who run this hub for a shorter queues.{placement.queue}.yunikorn.queue.",
+        )
+    if len(_user(placement)) > USER_BYTES:
+        return Refusal(
+            "too-many-groups",
+            f"Your {len(placement.identity.groups)} groups are more than YuniKorn can be told ({USER_BYTES} bytes).",
+            field="groups",
+            hint="Ask the people who run this hub to leave groups out that matter to no queue and no file here.",
+            status=403,
+        )
+    # Task groups must repeat what the whole pod asks for and tolerates, sidecars too; a placement knows the main part.
+    return refuse_gang(placement, "YuniKorn, as it is set up here,", "Ask for one pod.")
+
+
+def needs(placement: Placement) -> tuple[Need, ...]:
+    # Queues are lines of YuniKorn's own configuration, not objects: an unknown one shows as ApplicationRejected.
+    return (priority_class_need(placement),)
+
+
+def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+    """YuniKorn fails the pod of an application that it rejects, and has a reason of its own for a full queue."""
+    found = pod.get("status") or {}
+    if found.get("reason") == "ApplicationRejected":
+        return QueueStatus("refused", str(found.get("message", "")), source="pod")
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled.get("reason") == "SchedulingSkipped" and not missing:
+        message, since = str(scheduled.get("message", "")), scheduled.get("lastTransitionTime")
+        return QueueStatus("queued", message, source="pod", since=since)
+    return status_of_pod(pod, objects, missing)
+
+
+# A preemption is a plain delete: nothing on the pod tells of it, only an event does.
+eviction = disruption
