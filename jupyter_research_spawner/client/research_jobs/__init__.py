@@ -1,0 +1,23 @@
+"""Batch jobs from a notebook: `submit`, `list`, `show`, `logs`, `cancel`.  Standard library only, Python 3.8 or newer.
+
+In a notebook of the hub the command `jobs` is this package in one file, and the file can be imported:
+
+    import shutil, sys
+    sys.path.insert(0, shutil.which("jobs"))
+    import research_jobs
+
+    job = research_jobs.submit(["python", "train.py"], wall_time="8h")
+    for line in research_jobs.logs(job.id, follow=True):
+        print(line, end="")
+
+Where the whole product is installed, the same is `from jupyter_research_spawner.client import research_jobs`.
+"""
+
+from .api import cancel, list_jobs, logs, show, submit
+from .errors import JobsError, NotReady, Refused
+from .job import Attempt, Job
+from .version import VERSION as __version__
+
+list = list_jobs  # not in __all__: a star import must not hide the builtin
+
+__all__ = ["Attempt", "Job", "JobsError", "NotReady", "Refused", "__version__", "cancel", "logs", "show", "submit"]

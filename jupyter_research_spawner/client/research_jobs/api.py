@@ -1,0 +1,139 @@
+"""The five functions, one request each.  Contract: POST, GET and DELETE on /jobs, /jobs/ID and /jobs/ID/logs."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlencode
+
+from .errors import JobsError, Refused
+from .job import Job, job_from
+from .notebook import Notebook, directory_below, this_notebook
+
+ID = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
+
+
+def submit(
+    command: Sequence[str],
+    *,
+    name: str | None = None,
+    profile: str | None = None,
+    queue: str | None = None,
+    wall_time: str | None = None,
+    image: str | None = None,
+    env: Mapping[str, str] | None = None,
+    workdir: str | None = None,
+) -> Job:
+    """Submit `command`, a list of words that no shell reads, as a batch job.
+
+    Queue, profile and image are this notebook's own unless given; `wall_time` is like "8h" (s, m, h, d); `workdir` is
+    the current directory when that is below HOME.  Raises Refused with the field at fault, NotReady, JobsError.
+    """
+    notebook = this_notebook(os.environ)
+    wishes = {
+        "name": name,
+        "command": _words(command),
+        "image": _given(image, notebook.image),
+        "profile": _given(profile, notebook.profile),
+        "queue": _given(queue, notebook.queue),
+        "wall_time": wall_time,
+        "env": None if env is None else dict(env),
+        "workdir": _workdir(notebook, workdir),
+    }
+    body = {field: wish for field, wish in wishes.items() if wish is not None}
+    _check_text(body)
+    return job_from(notebook.service.ask("POST", "/jobs", body))
+
+
+def list_jobs() -> tuple[Job, ...]:
+    """My jobs, newest first.  Raises NotReady, JobsError."""
+    answer = this_notebook(os.environ).service.ask("GET", "/jobs")
+    jobs = answer.get("jobs")
+    if not isinstance(jobs, list):
+        raise JobsError("The batch service's answer is not a list of jobs. Is RESEARCH_BATCH_URL right?")
+    return tuple(job_from(job) for job in jobs)
+
+
+def show(job_id: str) -> Job:
+    """One job of mine.  Raises Refused (404) for any other."""
+    return job_from(this_notebook(os.environ).service.ask("GET", _path(job_id)))
+
+
+def logs(job_id: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
+    """What the job printed, line by line, or its last `tail` lines; with `follow` until the job ends.
+
+    Raises Refused (404) here; NotReady from the iterator when the output breaks off.
+    """
+    return _lines(log_bytes(job_id, follow=follow, tail=tail))
+
+
+def log_bytes(job_id: str, *, follow: bool, tail: int | None) -> Iterator[bytes]:
+    """The same as `logs`, as the bytes that arrive."""
+    query = {"follow": "true" if follow else "false"}
+    if tail is not None:
+        query["tail"] = str(tail)
+    path = f"{_path(job_id)}/logs?{urlencode(query)}"
+    return this_notebook(os.environ).service.stream(path, silence_allowed=follow)
+
+
+def cancel(job_id: str) -> Job:
+    """Cancel a job of mine; one that has ended is removed.  Raises Refused (404) for any other."""
+    return job_from(this_notebook(os.environ).service.ask("DELETE", _path(job_id)))
+
+
+def _given(wish: str | None, notebooks_own: str) -> str | None:
+    return (notebooks_own or None) if wish is None else wish
+
+
+def _path(job_id: str) -> str:
+    # Anything else could not name a job, but could name another path of the service.
+    if not ID.fullmatch(job_id):
+        raise Refused("not_found", "id", f"There is no job {job_id!r}.", "'jobs list' prints the ids.", 404)
+    return f"/jobs/{job_id}"
+
+
+def _words(command: Sequence[str]) -> list[str]:
+    if isinstance(command, str):
+        hint = 'Split it into words, ["python", "train.py"], or ask for a shell: ["bash", "-c", "..."].'
+        raise Refused("invalid", "command", "The command is one string; it must be a list of words.", hint)
+    words = list(command)
+    if not words:
+        raise Refused("invalid", "command", "The command is empty.", 'Give at least one word, as in ["hostname"].')
+    return words
+
+
+def _workdir(notebook: Notebook, workdir: str | None) -> str | None:
+    if workdir is None:
+        return directory_below(notebook.home)
+    try:
+        # Not Path.resolve(): a link's target may have another path in the job.
+        return os.path.abspath(workdir)  # noqa: PTH100
+    except OSError as error:
+        message = f"The directory {workdir!r} is relative, and the current directory cannot be read ({error.strerror})."
+        raise Refused("invalid", "workdir", message, "Give it from the root on, beginning with '/'.") from error
+
+
+def _check_text(body: Mapping[str, object]) -> None:
+    """Bytes of a command line that are not UTF-8 become lone surrogates, which no reader of JSON must take."""
+    for field, wish in body.items():
+        try:
+            json.dumps(wish, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:  # noqa: PERF203 - the field must be named
+            message = f"The {field} has bytes that are not UTF-8, and only text can be sent."
+            hint = "Put what needs them into a script, and submit the script."
+            raise Refused("invalid", field, message, hint) from error
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    begun = ""
+    for piece in pieces:
+        *whole, begun = (begun + decoder.decode(piece)).split("\n")
+        for line in whole:
+            yield line + "\n"
+    begun += decoder.decode(b"", final=True)
+    if begun:
+        yield begun

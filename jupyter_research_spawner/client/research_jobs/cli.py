@@ -1,0 +1,295 @@
+"""The command `jobs`.  Exit codes: 0 done, 1 refused or failed, 2 usage, 3 service not ready, 130 Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import NoReturn, TextIO
+
+from . import api
+from .errors import JobsError, NotReady, Refused
+from .job import FAILED, QUEUED, STARTING, Job
+from .report import job_details, job_table
+from .terminal import visible
+from .version import VERSION
+from .waiting import follow_to_end
+
+INTERRUPTED = 130  # as a shell says it: 128 + SIGINT
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+ABOUT = "Batch jobs that run as you, in the queues you may use."
+EPILOG = """\
+examples:
+  jobs submit --name train --wall-time 8h -- python train.py --epochs 3
+  jobs submit --wait -- bash -c 'make test 2>&1 | tail'
+  jobs logs --follow train-x7k2p
+
+for those who know Slurm: sbatch and srun are 'submit' and 'submit --wait',
+squeue and sacct are 'list', scontrol show job is 'show', scancel is 'cancel'.
+
+exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 service not ready,
+130 Ctrl-C; 'submit --wait' exits with the job's own code, or 1 without one.
+"""
+SUBMIT_USAGE = """\
+jobs submit [--name N] [--profile P] [--queue Q]
+                   [--wall-time 8h] [--image I] [--env K=V ...]
+                   [--workdir D] [--wait] [--json] -- COMMAND [ARG...]"""
+SUBMIT_ABOUT = """\
+Submit COMMAND as a batch job and print its id. Its words are passed on as they
+are; no shell reads them. Queue, profile and image are this notebook's unless
+you name others.
+"""
+LIST_ABOUT = """\
+Your jobs, newest first. TIME is how long a job has run; for one that waits,
+'wait' and how long. Long reasons are cut: 'jobs show ID' prints them whole.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Usage errors in one line: the whole usage hides the sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {visible(message)}. See '{self.prog} --help'.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # JupyterLab's terminals are UTF-8, whatever the image's locale says
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    parser = _parser()
+    args = _parse(parser, list(sys.argv[1:] if arguments is None else arguments))
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        code = run(args)
+        sys.stdout.flush()
+    except JobsError as error:
+        _say_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough (`jobs list | head`).  Python would flush, and complain, once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return BROKEN_PIPE
+    return code
+
+
+def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    """What follows the first `--` of a submit is the command, untouched: each Python's argparse reads `--` its own way."""
+    command: list[str] = []
+    if words[:1] == ["submit"] and "--" in words:
+        end = words.index("--")
+        words, command = words[:end], words[end + 1 :]
+    args, unknown = parser.parse_known_args(words)
+    if args.run is not _submit:
+        if unknown:
+            args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return args
+    if unknown and command:
+        args.parser.error(f"unrecognized before the '--': {' '.join(unknown)}")
+    if not command:
+        args.parser.error("no command; write it last, after '--', as in: jobs submit --name train -- python train.py")
+    args.command = command
+    args.env = None if args.env is None else dict(args.env)
+    return args
+
+
+def _submit(args: argparse.Namespace) -> int:
+    job = api.submit(
+        args.command,
+        name=args.name,
+        profile=args.profile,
+        queue=args.queue,
+        wall_time=args.wall_time,
+        image=args.image,
+        env=args.env,
+        workdir=args.workdir,
+    )
+    for warning in job.warnings:
+        _say(f"warning: {warning}")
+    if args.wait:
+        return _wait(job, as_json=args.json)
+    if args.json:
+        _print_json(job.answer)
+    else:
+        print(visible(job.id))
+    return 0
+
+
+def _wait(job: Job, *, as_json: bool) -> int:
+    """The output of the job is ours, byte for byte; with JSON, the job at its end is.  All else goes to stderr."""
+    _say(f"submitted {job.id}")
+    try:
+        job = follow_to_end(job, write=_printer(sys.stderr if as_json else sys.stdout), say=_say)
+    except KeyboardInterrupt:
+        _say(f"{job.id} goes on without you: 'jobs logs --follow {job.id}' watches, 'jobs cancel {job.id}' ends it")
+        raise
+    except Refused as error:
+        if error.status == 404:
+            raise JobsError(f"{job.id} is gone: it was cancelled before it ended.") from error
+        raise
+    if as_json:
+        _print_json(job.answer)
+    if job.state == FAILED:
+        _say(f"{job.id} failed" + (f": {job.message}" if job.message else ""))
+        return job.exit_code or 1
+    return 1 if job.exit_code is None else job.exit_code
+
+
+def _list(args: argparse.Namespace) -> int:
+    jobs = api.list_jobs()
+    if args.json:
+        _print_json({"jobs": [job.answer for job in jobs]})
+    elif jobs:
+        _print_lines(job_table(jobs, now=_now(), width=_width()))
+    else:
+        _say("you have no jobs; 'jobs submit -- COMMAND' starts one")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    job = api.show(args.id)
+    if args.json:
+        _print_json(job.answer)
+    else:
+        _print_lines(job_details(job, now=_now(), width=_width()))
+    return 0
+
+
+def _logs(args: argparse.Namespace) -> int:
+    if args.follow:
+        job = api.show(args.id)
+        if job.state in (QUEUED, STARTING):
+            _say(f"{job.id} is {job.state}" + (f": {job.message}" if job.message else "; its output follows"))
+    write = _printer(sys.stdout)
+    for piece in api.log_bytes(args.id, follow=args.follow, tail=args.tail):
+        write(piece)
+    return 0
+
+
+def _cancel(args: argparse.Namespace) -> int:
+    """One that is refused does not save the others; a service that is not there would refuse them all."""
+    code = 0
+    for job_id in args.ids:
+        try:
+            job = api.cancel(job_id)
+        except Refused as error:  # noqa: PERF203 - the others are still to be cancelled
+            if error.exit_code == NotReady.exit_code:
+                raise
+            _say_error(error)
+            code = error.exit_code
+        else:
+            print(visible(f"{job.id} {job.state}"))
+    return code
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="jobs", description=ABOUT, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"jobs {VERSION}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], about: str, text: str = "") -> Parser:
+        added = commands.add_parser(
+            name,
+            help=about,
+            description=text or about,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        added.set_defaults(run=run, parser=added)
+        return added
+
+    submit = command("submit", _submit, "start a job and print its id", SUBMIT_ABOUT)
+    submit.usage = SUBMIT_USAGE
+    for option, letter, about in (
+        ("--name", "N", "what to call it; the id begins with it"),
+        ("--profile", "P", "resources, instead of this notebook's profile"),
+        ("--queue", "Q", "where it waits, instead of this notebook's queue"),
+        ("--wall-time", "8h", "how long it may run: a number and s, m, h or d"),
+        ("--image", "I", "container image, instead of this notebook's"),
+        ("--workdir", "D", "where it starts; else here, if below your home"),
+    ):
+        submit.add_argument(option, metavar=letter, help=about)
+    submit.add_argument("--env", metavar="K=V", type=_assignment, action="append", help="a variable; may be repeated")
+    submit.add_argument("--wait", action="store_true", help="print its output, exit with its exit code")
+    jobs = command("list", _list, "your jobs, newest first", LIST_ABOUT)
+    show = command("show", _show, "all about one job, with its attempts")
+    show.add_argument("id", metavar="ID")
+    logs = command("logs", _logs, "what a job printed")
+    logs.add_argument("id", metavar="ID")
+    logs.add_argument("--follow", "-f", action="store_true", help="go on until the job ends")
+    logs.add_argument("--tail", metavar="N", type=_count, help="only the last N lines")
+    cancel = command("cancel", _cancel, "end jobs, or remove those that ended")
+    cancel.add_argument("ids", metavar="ID", nargs="+")
+    for with_json in (submit, jobs, show):
+        with_json.add_argument("--json", action="store_true", help="the service's answer, for programs")
+    return parser
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)
+
+
+def _printer(stream: TextIO) -> Callable[[bytes], None]:
+    """Where a job's output goes: into a pipe or file byte for byte; onto a terminal so that it cannot steer it.
+
+    Carriage returns stay, for progress bars.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write_text(piece: bytes) -> None:
+        stream.write(visible(decoder.decode(piece), keep="\n\r\t"))
+        stream.flush()
+
+    def write_bytes(piece: bytes) -> None:
+        stream.buffer.write(piece)
+        stream.buffer.flush()
+
+    return write_text if stream.isatty() else write_bytes
+
+
+def _say_error(error: JobsError) -> None:
+    if isinstance(error, Refused):
+        _say(f"{error.field}: {error.message}" if error.field else error.message)
+        if error.hint:
+            _say(error.hint)
+    else:
+        _say(str(error))
+    if error.retry_after is not None:
+        _say(f"try again in {error.retry_after} s")
+
+
+def _say(sentence: str) -> None:
+    print(visible(f"jobs: {sentence}"), file=sys.stderr, flush=True)
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    print("\n".join(lines))
+
+
+def _print_json(answer: Mapping[str, object]) -> None:
+    print(json.dumps(answer, indent=2))
+
+
+def _width() -> int:
+    return max(shutil.get_terminal_size((80, 24)).columns, 40)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

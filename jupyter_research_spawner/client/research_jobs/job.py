@@ -1,0 +1,122 @@
+"""A job as the batch service describes it.  Contract: the service's JSON; times as RFC 3339, durations `*_seconds`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from .errors import JobsError
+
+QUEUED = "queued"
+STARTING = "starting"
+RUNNING = "running"
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+CANCELLING = "cancelling"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One pod of a job.  A job that was preempted has several; `reason` says why one ended before its work did."""
+
+    pod: str
+    started: datetime | None
+    finished: datetime | None
+    exit_code: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """`message` says why it waits or why it failed.  `answer` is the service's JSON, newer fields included."""
+
+    id: str
+    name: str
+    kind: str
+    state: str
+    message: str
+    queue: str
+    profile: str
+    priority: str
+    image: str
+    command: tuple[str, ...]
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    exit_code: int | None
+    attempts: tuple[Attempt, ...]
+    wall_time: timedelta
+    wall_time_hard: timedelta
+    warnings: tuple[str, ...]
+    answer: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in (SUCCEEDED, FAILED)
+
+
+def job_from(answer: Mapping[str, Any]) -> Job:
+    """Read one job; fields that this client does not know are no error.  Raises JobsError when it is not a job."""
+    try:
+        return Job(
+            id=_text(answer["id"]),
+            name=_text(answer["name"]),
+            kind=_text(answer["kind"]),
+            state=_text(answer["state"]),
+            message=_text(answer["message"]),
+            queue=_text(answer["queue"]),
+            profile=_text(answer["profile"]),
+            priority=_text(answer["priority"]),
+            image=_text(answer["image"]),
+            command=tuple(_text(word) for word in answer["command"]),
+            created=_time(answer["created"]),
+            started=_time_or_none(answer["started"]),
+            finished=_time_or_none(answer["finished"]),
+            exit_code=_number_or_none(answer["exit_code"]),
+            attempts=tuple(_attempt(attempt) for attempt in answer["attempts"]),
+            wall_time=timedelta(seconds=answer["wall_time_seconds"]),
+            wall_time_hard=timedelta(seconds=answer["wall_time_hard_seconds"]),
+            warnings=tuple(_text(sentence) for sentence in answer["warnings"]),
+            answer=answer,
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise JobsError(
+            f"The batch service's answer is not a job as this client knows it ({type(error).__name__}: {error}). "
+            "The service may be of another version: restart your server to get the client that fits."
+        ) from error
+
+
+def _attempt(answer: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        pod=_text(answer["pod"]),
+        started=_time_or_none(answer["started"]),
+        finished=_time_or_none(answer["finished"]),
+        exit_code=_number_or_none(answer["exit_code"]),
+        reason=_text(answer["reason"]),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, not {value!r}")
+    return value
+
+
+def _number_or_none(value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise TypeError(f"expected a number, not {value!r}")
+
+
+def _time_or_none(value: object) -> datetime | None:
+    return None if value is None else _time(value)
+
+
+def _time(value: object) -> datetime:
+    # Python 3.8 to 3.10 do not read the Z of RFC 3339.
+    time = datetime.fromisoformat(_text(value).replace("Z", "+00:00"))
+    if time.tzinfo is None:
+        raise ValueError(f"a time without a zone: {value!r}")
+    return time

@@ -1,0 +1,94 @@
+"""What the spawner told the notebook that this runs in, by its environment.  Contract: the variables named below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from .errors import JobsError, NotReady
+from .service import Service
+
+URL = "RESEARCH_BATCH_URL"
+TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 - the variable's name
+IMAGES = ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE")
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """The service, and what a job gets when its owner says nothing else.  "" is unknown: the service then decides."""
+
+    service: Service
+    queue: str
+    profile: str
+    image: str
+    home: str
+
+
+def this_notebook(environment: Mapping[str, str]) -> Notebook:
+    """Raises NotReady outside of a notebook and JobsError where the variables are unusable; neither shows the token."""
+    missing = [name for name in (URL, TOKEN) if not environment.get(name)]
+    if missing:
+        raise NotReady(
+            f"There is no batch service here: {' and '.join(missing)} {'are' if missing[1:] else 'is'} not set, as in "
+            "a notebook (a batch job has neither). Use a terminal or a notebook of your JupyterHub server; "
+            "if this is one, ask whoever runs the hub to switch the batch service on."
+        )
+    image = next((environment[name] for name in IMAGES if environment.get(name)), "")
+    return Notebook(
+        service=Service(_service_url(environment[URL]), _token(environment[TOKEN])),
+        queue=environment.get("RESEARCH_QUEUE", ""),
+        profile=environment.get("RESEARCH_PROFILE", ""),
+        image=image,
+        home=environment.get("HOME", ""),
+    )
+
+
+def directory_below(home: str) -> str | None:
+    """The current directory as a path below `home`; None when it is elsewhere, where a job may not have it, or gone."""
+    if not home.startswith("/") or not home.strip("/"):
+        return None
+    try:
+        here = Path.cwd()
+        roots = (Path(home), Path(home).resolve())
+    except (OSError, RuntimeError):  # unreadable; a loop of links
+        return None
+    for root in roots:
+        if root == here or root in here.parents:
+            return str(Path(home) / here.relative_to(root))
+    return None
+
+
+def _service_url(url: str) -> str:
+    try:
+        usable = _usable(url, urlsplit(url))
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        usable = False
+    if not usable:
+        raise JobsError(
+            f"{URL} is not an address of a service. It must read like http://hub:8000/services/batch, "
+            "without a user, a query or spaces: tell whoever runs the hub."
+        )
+    return url.rstrip("/")
+
+
+def _usable(url: str, parts: SplitResult) -> bool:
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and parts.port != 0
+        and "@" not in parts.netloc
+        and not parts.query
+        and not parts.fragment
+        and url.isascii()
+        and url.isprintable()
+        and " " not in url
+    )
+
+
+def _token(token: str) -> str:
+    # http.client would quote a token that no header can carry in its error.
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise JobsError(f"{TOKEN} has characters that no token has. Restart your server to get a new one.")
+    return token

@@ -1,0 +1,176 @@
+"""One HTTP request at a time to the batch service.  Contract: errors as {"error": {code, field, message, ...}}."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import platform
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import JobsError, NotReady, Refused
+from .version import VERSION
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+ANSWER_BYTES = 32 * 1024 * 1024
+# A log that is followed may be silent for as long as its job is.  The kernel asks instead whether the other side is
+# still there: after a minute of silence, four times, so that a vanished one is noticed within two minutes.
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+
+BROKEN = (OSError, http.client.HTTPException)
+GATEWAY_ERRORS = (502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Service:
+    """The batch service at `url`, asked as the owner of `token`.
+
+    http.client and not urllib.request, for what it does not do.  It takes no proxy from the environment: the hub is
+    inside the cluster, where the site's proxy cannot see it and should not see its tokens.  It follows no redirect, so
+    the token goes to this address and nowhere else.
+    """
+
+    url: str
+    token: str = field(repr=False)
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON object that the service answers.  Raises Refused, NotReady or JobsError."""
+        with closing(self._open(method, path, body, ANSWER_SECONDS)) as response:
+            content = _content(response)
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise JobsError(f"{self.url} answered, but not as a batch service does. Is RESEARCH_BATCH_URL right?")
+        return answer
+
+    def stream(self, path: str, *, silence_allowed: bool) -> Iterator[bytes]:
+        """The bytes of a text as they arrive.  Errors before the first byte are raised here, later by the iterator."""
+        response = self._open("GET", path, None, None if silence_allowed else ANSWER_SECONDS)
+        return _pieces(response)
+
+    def _open(
+        self, method: str, path: str, body: Mapping[str, Any] | None, answer_seconds: float | None
+    ) -> http.client.HTTPResponse:
+        parts = urlsplit(self.url)
+        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = connect(parts.hostname or "", parts.port, timeout=CONNECT_SECONDS)
+        content = None if body is None else json.dumps(body).encode("ascii")
+        try:
+            connection.connect()
+        except BROKEN as error:
+            raise NotReady(
+                f"The batch service at {self.url} cannot be reached ({_reason(error)}). "
+                "It may be restarting: try again in a minute, then tell whoever runs the hub."
+            ) from error
+        sock = connection.sock
+        try:
+            _be_patient(sock, answer_seconds)
+            connection.request(method, parts.path + path, content, self._headers())
+            response = connection.getresponse()
+        except BROKEN as error:
+            connection.close()
+            # Never sent twice: a second POST would be a second job.
+            doubt = " The job may have been submitted: look at 'jobs list' before trying again."
+            raise NotReady(
+                f"The batch service at {self.url} did not answer ({_reason(error)})."
+                + (doubt if method == "POST" else " Try again in a minute.")
+            ) from error
+        if not 200 <= response.status < 300:
+            sock.settimeout(ANSWER_SECONDS)  # an error has no reason to be silent
+            with closing(response):
+                raise self._refusal(response)
+        return response
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "Authorization": f"token {self.token}",
+            "Accept": "application/json, text/plain",
+            "Content-Type": "application/json",
+            "Connection": "close",
+            "User-Agent": f"research-jobs/{VERSION} Python/{platform.python_version()}",
+        }
+
+    def _refusal(self, response: http.client.HTTPResponse) -> JobsError:
+        # Whoever answers in the service's place might echo the request: what is printed must not hold the token.
+        text = _content(response).decode("utf-8", "replace").replace(self.token, "[token]")
+        return _contract_error(text, response.status) or self._other_error(response)
+
+    def _other_error(self, response: http.client.HTTPResponse) -> JobsError:
+        """What an answer means that the service itself did not give: the hub, a proxy or a stranger did."""
+        status = response.status
+        if status in (401, 403):
+            return JobsError(
+                f"The hub does not let this notebook's token use the batch service (HTTP {status}). "
+                "Restart your server to get a new token; if that does not help, tell whoever runs the hub."
+            )
+        if status in GATEWAY_ERRORS:
+            seconds = response.headers.get("Retry-After", "")
+            return NotReady(
+                f"The batch service at {self.url} is not ready (HTTP {status}).",
+                int(seconds) if seconds.isascii() and seconds.isdecimal() else None,
+            )
+        if 300 <= status < 400:
+            return JobsError(
+                f"{self.url} sends elsewhere (HTTP {status}), and a token is not carried elsewhere. "
+                "RESEARCH_BATCH_URL must be the batch service's own address: tell whoever runs the hub."
+            )
+        return JobsError(
+            f"{self.url} answered HTTP {status}, but not as a batch service does. "
+            "If RESEARCH_BATCH_URL is right, tell whoever runs the hub."
+        )
+
+
+def _contract_error(text: str, status: int) -> Refused | None:
+    try:
+        error = json.loads(text)["error"]
+        return Refused(
+            code=str(error["code"]),
+            field=None if error["field"] is None else str(error["field"]),
+            message=str(error["message"]),
+            hint=str(error["hint"]),
+            status=status,
+            retry_after=None if error["retry_after"] is None else int(error["retry_after"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _be_patient(sock: socket.socket, answer_seconds: float | None) -> None:
+    sock.settimeout(answer_seconds)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        if hasattr(socket, option):  # not on every system
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _content(response: http.client.HTTPResponse) -> bytes:
+    try:
+        content = response.read(ANSWER_BYTES + 1)
+    except BROKEN as error:
+        raise NotReady(f"The batch service's answer broke off ({_reason(error)}). Try again in a minute.") from error
+    if len(content) > ANSWER_BYTES:
+        raise JobsError(f"The batch service's answer is longer than {ANSWER_BYTES} bytes and was not read.")
+    return content
+
+
+def _pieces(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    with closing(response):
+        while True:
+            try:
+                piece = response.read1(65536)
+            except BROKEN as error:
+                raise NotReady(f"The output broke off before its end ({_reason(error)}).") from error
+            if not piece:
+                return
+            yield piece
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,67 @@
+"""Following a job to its end: through the queue, through each of its attempts, and through a restart of the service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from . import api
+from .errors import JobsError, NotReady, Refused
+from .job import Job
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 15.0
+PATIENCE_SECONDS = 600.0  # with a service that cannot be reached
+
+
+def follow_to_end(job: Job, *, write: Callable[[bytes], None], say: Callable[[str], None]) -> Job:
+    """Hand what `job` prints to `write` as it comes, and why it waits to `say`; return it as it is when it has ended.
+
+    Raises Refused (404) when somebody removed it, NotReady when the service was away for longer than PATIENCE_SECONDS.
+    """
+    copied: str | None = None
+    said = ""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        last = job.attempts[-1] if job.attempts else None
+        pod = last.pod if last else ""
+        if pod != copied and (job.ended or (last and last.started)):
+            copied = pod
+            _copy_log(job, write, say)
+            pause = FIRST_PAUSE_SECONDS
+        elif job.ended:
+            return job
+        else:
+            words = f"{job.id} is {job.state}" + (f": {job.message}" if job.message else "")
+            if words != said:
+                say(words)
+                said = words
+                pause = FIRST_PAUSE_SECONDS
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+        job = _show_patiently(job.id, say)
+
+
+def _copy_log(job: Job, write: Callable[[bytes], None], say: Callable[[str], None]) -> None:
+    try:
+        for piece in api.log_bytes(job.id, follow=not job.ended, tail=None):
+            write(piece)
+    except Refused:
+        return  # a job that never ran has no output; how it ended is said by whoever called us
+    except NotReady as error:
+        say(f"{error} Waiting for the job without it; 'jobs logs {job.id}' prints it all.")
+
+
+def _show_patiently(job_id: str, say: Callable[[str], None]) -> Job:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    said = False
+    while True:
+        try:
+            return api.show(job_id)
+        except JobsError as error:  # noqa: PERF203 - each try may fail
+            if error.exit_code != NotReady.exit_code or time.monotonic() > deadline:
+                raise
+            if not said:
+                say(f"{error} Still waiting; {job_id} is not touched by this.")
+                said = True
+            time.sleep(min(error.retry_after or 5, 30))
