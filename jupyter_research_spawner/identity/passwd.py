@@ -1,0 +1,119 @@
+"""passwd(5) and group(5) text, read strictly: a file with one wrong line answers nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from .base import Account, parse_id, person_shell
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of passwd(5)."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+
+@dataclass
+class Directory:
+    """People and groups that agree with each other: one uid a name, one name a uid, and the same for groups.
+
+    Every `add_` raises ValueError with a sentence that names both sides of a conflict.
+    """
+
+    people: dict[str, Entry] = field(default_factory=dict)
+    _name_of_uid: dict[int, str] = field(default_factory=dict)
+    _gid_of_group: dict[str, int] = field(default_factory=dict)
+    _group_of_gid: dict[int, str] = field(default_factory=dict)
+    _gids_of_member: dict[str, set[int]] = field(default_factory=dict)
+
+    def add_person(self, entry: Entry) -> None:
+        if entry.name in self.people:
+            raise ValueError(f"{entry.name!r} is there twice")
+        other = self._name_of_uid.setdefault(entry.uid, entry.name)
+        if other != entry.name:
+            raise ValueError(f"{other!r} and {entry.name!r} have the same uid {entry.uid}")
+        self.people[entry.name] = entry
+
+    def add_group(self, name: str, gid: int, members: Iterable[str]) -> None:
+        """A group may come in several lines (long ones do), as long as they agree on name and gid."""
+        known = self._gid_of_group.setdefault(name, gid)
+        if known != gid:
+            raise ValueError(f"the group {name!r} is there twice, with gid {known} and with gid {gid}")
+        other = self._group_of_gid.setdefault(gid, name)
+        if other != name:
+            raise ValueError(f"the groups {other!r} and {name!r} have the same gid {gid}")
+        for member in members:
+            self._gids_of_member.setdefault(member, set()).add(gid)
+
+    def account(self, name: str) -> Account | None:
+        entry = self.people.get(name)
+        if entry is None:
+            return None
+        gids = sorted(self._gids_of_member.get(name, set()) | {entry.gid})
+        groups = tuple((gid, self._group_of_gid.get(gid)) for gid in gids)
+        return Account(name, entry.uid, entry.gid, groups, entry.home, person_shell(entry.shell))
+
+
+def parse(passwd: Mapping[str, bytes], group: Mapping[str, bytes]) -> Directory:
+    """Files by the name to show for them.  Raises ValueError with a sentence that names file and line."""
+    directory = Directory()
+    for title, content in passwd.items():
+        for place, fields in _lines(title, content, 7):
+            with _At(place):
+                name, _, uid, gid, _, home, shell = fields
+                directory.add_person(Entry(name, parse_id(uid), parse_id(gid), home, shell))
+    for title, content in group.items():
+        for place, fields in _lines(title, content, 4):
+            with _At(place):
+                name, _, gid, members = fields
+                directory.add_group(name, parse_id(gid), _members(members))
+    return directory
+
+
+def _lines(title: str, content: bytes, count: int) -> Iterator[tuple[str, list[str]]]:
+    """Place and fields of each line.  glibc skips empty lines and comments, so they may be there."""
+    if not content:
+        raise ValueError(f"{title} is empty; perhaps it is being written")
+    # The last line of a file that was cut off can still have all its fields, with half a group list in them.
+    if not content.endswith(b"\n"):
+        raise ValueError(f"{title} does not end with a newline; perhaps it is being written")
+    # Not splitlines(): it also splits at characters that are no line ends to anybody else.
+    for number, line in enumerate(content[:-1].split(b"\n"), start=1):
+        place = f"{title}, line {number}"
+        if not line.strip() or line.startswith(b"#"):
+            continue
+        try:
+            fields = line.decode().split(":")
+        except UnicodeDecodeError:
+            raise ValueError(f"{place}: it is not UTF-8") from None
+        if len(fields) != count:
+            raise ValueError(f"{place}: it has {len(fields)} fields where {count} are needed")
+        if not fields[0] or fields[0][0] in "+-":
+            raise ValueError(f"{place}: it has no name (lines of NIS, with + or -, cannot be used)")
+        yield place, fields
+
+
+def _members(text: str) -> list[str]:
+    members = [member.strip() for member in text.split(",")] if text else []
+    if not all(members):
+        raise ValueError("its list of members has an empty name")
+    return members
+
+
+class _At:
+    """Puts the place before the sentence of a ValueError."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ValueError):
+            raise ValueError(f"{self._place}: {error}") from None

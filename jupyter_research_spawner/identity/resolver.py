@@ -1,0 +1,193 @@
+"""From a hub user to a PosixIdentity: every source is asked, what differs or is down refuses, and one cache."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..refusal import Refusal
+from ..settings import ordered
+from .base import Account, Source, SourceDown
+from .checks import check
+from .model import PosixIdentity
+from .settings import IdentitySettings
+from .sources import SOURCES
+from .username import posix_name, shown
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What was found out about one POSIX name, and until when (on the resolver's clock) it holds."""
+
+    outcome: PosixIdentity | Refusal
+    until: float
+
+
+class Resolver:
+    """Who a hub user is to the file systems.  One per process, used in one event loop.
+
+    It remembers for the life of the process, not longer, which uid a POSIX name had and which hub name has a uid: a
+    name whose uid changes (a recycled account) and a second hub name for one uid are refused until `forget`.
+    `base` is the directory that relative paths in the settings start from; `clock` counts seconds.
+    """
+
+    def __init__(
+        self, settings: IdentitySettings, base: Path | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        # Absolute now: a process may change its directory later.
+        directory = (base or Path()).absolute()
+        self._sources: list[tuple[str, Source]] = [
+            (name, SOURCES[options.kind].open_source(options, directory)) for name, options in ordered(settings.sources)
+        ]
+        self._answers: dict[str, _Answer] = {}
+        self._flights: dict[str, asyncio.Task[_Answer]] = {}
+        self._uid_of: dict[str, int] = {}
+        self._hub_name_of: dict[int, str] = {}
+
+    async def resolve(self, hub_name: str) -> PosixIdentity:
+        """The identity of the hub user `hub_name`, at most `cache.found` old.
+
+        Raises Refusal: 403 `unknown-person`, `ambiguous-person`, `invalid-identity`, `account-locked`, `uid-changed`,
+        `uid-taken`; 503 `source-down`.  While one source is down nobody is resolved, even if another knows the name:
+        it may know it with another uid.
+        """
+        name = posix_name(self._settings.username, hub_name)
+        answer = self._fresh(name)
+        if answer is None:
+            # Shielded: others wait for the same flight when one of them gives up.
+            answer = await asyncio.shield(self._flight(name))
+        if isinstance(answer.outcome, Refusal):
+            # A copy: each `raise` writes its own traceback into the exception.
+            raise replace(answer.outcome) from answer.outcome.__cause__
+        self._hold(hub_name, answer.outcome)
+        return answer.outcome
+
+    def peek(self, hub_name: str) -> PosixIdentity | None:
+        """The identity that `resolve` would return without asking anybody, or None."""
+        try:
+            answer = self._fresh(posix_name(self._settings.username, hub_name))
+        except Refusal:
+            return None
+        if answer is None or isinstance(answer.outcome, Refusal):
+            return None
+        identity = answer.outcome
+        same_uid = self._uid_of.get(identity.name) == identity.uid
+        return identity if same_uid and self._hub_name_of.get(identity.uid) == hub_name else None
+
+    def forget(self, hub_name: str) -> None:
+        """Ask anew, and accept the next answer whatever uid it has.  For an account that was changed on purpose."""
+        name = posix_name(self._settings.username, hub_name)
+        self._answers.pop(name, None)
+        self._flights.pop(name, None)
+        uid = self._uid_of.pop(name, None)
+        if uid is not None:
+            self._hub_name_of.pop(uid, None)
+
+    def _fresh(self, name: str) -> _Answer | None:
+        answer = self._answers.get(name)
+        return answer if answer is not None and self._clock() < answer.until else None
+
+    def _flight(self, name: str) -> asyncio.Task[_Answer]:
+        flight = self._flights.get(name)
+        if flight is None:
+            flight = asyncio.create_task(self._ask(name))
+            self._flights[name] = flight
+            flight.add_done_callback(lambda done: self._land(name, done))
+        return flight
+
+    def _land(self, name: str, flight: asyncio.Task[_Answer]) -> None:
+        if self._flights.get(name) is not flight:
+            return  # forgotten on its way: whoever waits gets the answer, nobody after them
+        del self._flights[name]
+        if flight.cancelled() or flight.exception() is not None:
+            return
+        self._answers.pop(name, None)
+        self._answers[name] = flight.result()
+        while len(self._answers) > self._settings.cache.size:
+            del self._answers[next(iter(self._answers))]
+
+    async def _ask(self, name: str) -> _Answer:
+        # Before asking, so that the answer is never older than it may get.
+        asked = self._clock()
+        cache = self._settings.cache
+        try:
+            identity = await self._identity(name)
+        except Refusal as refusal:
+            kept = cache.unknown if refusal.code == "unknown-person" else cache.failed
+            return _Answer(refusal, asked + kept.total_seconds())
+        return _Answer(identity, asked + cache.found.total_seconds())
+
+    async def _identity(self, name: str) -> PosixIdentity:
+        found = await self._accounts(name)
+        if not found:
+            raise _refused(
+                "unknown-person",
+                f"There is no account named {shown(name)}.",
+                "If yours is new, try again in a minute; else ask the people who run this hub.",
+            )
+        if len({account.uid for _, account in found}) > 1:
+            listed = ", ".join(f"{source} says uid {account.uid}" for source, account in found)
+            logger.error("The account %s is ambiguous: %s", shown(name), listed)
+            raise _refused("ambiguous-person", f"There are two different accounts named {shown(name)}.", field="uid")
+        source, account = found[0]
+        return check(self._settings.checks, source, name, account)
+
+    async def _accounts(self, name: str) -> list[tuple[str, Account]]:
+        """Every source's account, in their order.  Raises Refusal (503) when one cannot say."""
+        limit = self._settings.resolve_limit.total_seconds()
+        asked = [self._account(source_name, source, name) for source_name, source in self._sources]
+        try:
+            accounts = await asyncio.wait_for(asyncio.gather(*asked), limit)
+        except asyncio.TimeoutError:
+            logger.error("The sources did not answer for %s within %g s", shown(name), limit)
+            raise _down() from None
+        return [
+            (source_name, account)
+            for (source_name, _), account in zip(self._sources, accounts, strict=True)
+            if account is not None
+        ]
+
+    async def _account(self, source_name: str, source: Source, name: str) -> Account | None:
+        try:
+            return await source.lookup(name)
+        except SourceDown as down:
+            logger.error("Source %s is down: %s", source_name, down)
+            raise _down() from down
+        except Exception as error:  # a source that breaks in a new way is down, and not one that knows nobody
+            logger.exception("Source %s failed", source_name)
+            raise _down() from error
+
+    def _hold(self, hub_name: str, identity: PosixIdentity) -> None:
+        name = shown(identity.name)
+        known = self._uid_of.setdefault(identity.name, identity.uid)
+        if known != identity.uid:
+            logger.error("The account %s had uid %d and now has uid %d", name, known, identity.uid)
+            raise _refused("uid-changed", f"The account {name} has become another one.", field="uid")
+        holder = self._hub_name_of.setdefault(identity.uid, hub_name)
+        if holder != hub_name:
+            logger.error("The hub users %s and %s are both uid %d", shown(holder), shown(hub_name), identity.uid)
+            raise _refused("uid-taken", f"The account {name} is in use under another name.", field="uid")
+
+
+def _refused(code: str, message: str, hint: str = "", field: str = "name") -> Refusal:
+    return Refusal(code, message, field=field, hint=hint or "Ask the people who run this hub.", status=403)
+
+
+def _down() -> Refusal:
+    return Refusal(
+        "source-down",
+        "The directory that knows who you are does not answer, so nothing can start now.",
+        hint="Try again in a moment.",
+        status=503,
+        retry_after=RETRY_AFTER_SECONDS,
+    )

@@ -1,0 +1,137 @@
+"""Source `static`: passwd(5) and group(5) files, as `getent passwd` prints them, or people written in the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictInt, StringConstraints, model_validator
+
+from ..settings import Duration, Settings
+from .base import Account, Source, SourceDown, SourceOptions
+from .passwd import Directory, Entry, parse
+from .threads import Threads
+
+KIND = "static"
+
+Text = Annotated[str, StringConstraints(strict=True)]
+Signature = tuple[int, ...]
+
+
+class Person(Settings):
+    """One person, as `id` and `getent passwd` print it on the login node."""
+
+    uid: StrictInt = Field(title="User ID", examples=[20001])
+    gid: StrictInt = Field(title="ID of the primary group", examples=[20001])
+    groups: dict[Text, StrictInt] = Field(
+        default_factory=dict,
+        title="Groups, each with its ID",
+        description="The primary group may be here too, which gives it its name.",
+        examples=[{"alice": 20001, "climate": 20500}],
+    )
+    home: Text = Field(title="Home directory", examples=["/home/alice"])
+    shell: Text = Field("/bin/bash", title="Login shell", examples=["/bin/bash"])
+
+
+class Options(SourceOptions):
+    """People from two files or from the settings themselves, one of both."""
+
+    kind: Literal["static"] = Field(title="Kind of source")
+    passwd: Path | None = Field(
+        None,
+        title="File in the format of passwd(5)",
+        description=(
+            "Read again whenever it changes. Replace it with `mv`, so that nobody reads half of it. "
+            "A relative path starts at the directory of the settings. Needs `group`."
+        ),
+        examples=["people.passwd"],
+    )
+    group: Path | None = Field(
+        None,
+        title="File in the format of group(5)",
+        description="As `passwd`, which it needs.",
+        examples=["people.group"],
+    )
+    people: dict[Text, Person] = Field(
+        default_factory=dict,
+        title="People by name, instead of files",
+        examples=[{"alice": {"uid": 20001, "gid": 20001, "groups": {"climate": 20500}, "home": "/home/alice"}}],
+    )
+    lookup_limit: Duration = Field(timedelta(seconds=5), title="How long reading the files may take", examples=["5s"])
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Options:
+        if (self.passwd is None) != (self.group is None):
+            raise ValueError("passwd and group go together: give both files")
+        if (self.passwd is None) == (not self.people):
+            raise ValueError("give either the files passwd and group, or people")
+        _directory(self)
+        return self
+
+
+def open_source(options: SourceOptions, base: Path) -> Source:
+    assert isinstance(options, Options)
+    if options.passwd is None or options.group is None:
+        return Inline(_directory(options))
+    return Files(base / options.passwd, base / options.group, options.lookup_limit)
+
+
+@dataclass(frozen=True)
+class Inline:
+    """People from the settings."""
+
+    directory: Directory
+
+    async def lookup(self, name: str) -> Account | None:
+        return self.directory.account(name)
+
+
+class Files:
+    """Two files, parsed again when one of them is another than at the last reading."""
+
+    def __init__(self, passwd: Path, group: Path, limit: timedelta) -> None:
+        self._passwd = passwd
+        self._group = group
+        self._limit = limit
+        # One thread: the files are read one after the other, and a second reader would only read the same.
+        self._threads = Threads(1)
+        self._seen: tuple[Signature, Signature] | None = None
+        self._directory = Directory()
+
+    async def lookup(self, name: str) -> Account | None:
+        directory = await self._threads.run(self._fresh, self._limit)
+        return directory.account(name)
+
+    def _fresh(self) -> Directory:
+        try:
+            now = (_signature(self._passwd), _signature(self._group))
+            if now != self._seen:
+                self._seen = None
+                passwd, group = self._passwd.read_bytes(), self._group.read_bytes()
+                if now != (_signature(self._passwd), _signature(self._group)):
+                    raise SourceDown(f"{self._passwd} or {self._group} changed while it was read")
+                self._directory = parse({str(self._passwd): passwd}, {str(self._group): group})
+                self._seen = now
+        except OSError as error:
+            raise SourceDown(f"{error.filename} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise SourceDown(str(error)) from None
+        return self._directory
+
+
+def _signature(path: Path) -> Signature:
+    """Which file with which content.  ctime, too, since nobody can set it back."""
+    status = path.stat()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _directory(options: Options) -> Directory:
+    """Raises ValueError with a sentence that names the two who collide."""
+    directory = Directory()
+    for name, person in options.people.items():
+        directory.add_person(Entry(name, person.uid, person.gid, person.home, person.shell))
+        for group, gid in person.groups.items():
+            directory.add_group(group, gid, [name])
+    return directory

@@ -1,0 +1,78 @@
+"""Blocking calls beside the event loop: a bounded number of threads, and a limit after which nobody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from ..settings import format_duration
+from .base import SourceDown
+
+T = TypeVar("T")
+
+_Call = tuple["Future[Any]", Callable[[], Any]]
+
+
+class Threads:
+    """At most `most` threads at once.
+
+    Not a ThreadPoolExecutor: Python waits for its threads at exit, and one hung lookup would keep the hub from ending.
+    A thread cannot be stopped, so one that ran over the limit stays counted until it comes back; when all of them
+    hang, calls fail at once instead of waiting in a line that only grows.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._running = 0
+        self._waiting: deque[_Call] = deque()
+        self._hung: set[Future[Any]] = set()
+
+    async def run(self, call: Callable[[], T], limit: timedelta) -> T:
+        """What `call` returns or raises.  Raises SourceDown after `limit`, or at once when every thread hangs."""
+        self._hung = {future for future in self._hung if not future.done()}
+        if len(self._hung) >= self._most:
+            raise SourceDown(f"all {self._most} threads hang in lookups that never came back")
+        future: Future[T] = Future()
+        self._submit((future, call))
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), limit.total_seconds())
+        except asyncio.TimeoutError:
+            raise SourceDown(f"there was no answer within {format_duration(limit)}") from None
+        finally:
+            # False for a call that runs and for one that ended; only the first is still to be waited for.
+            if not future.cancel() and not future.done():
+                self._hung.add(future)
+
+    def _submit(self, call: _Call) -> None:
+        with self._lock:
+            if self._running >= self._most:
+                self._waiting.append(call)
+                return
+            self._running += 1
+        threading.Thread(target=self._work, args=(call,), name="identity-lookup", daemon=True).start()
+
+    def _work(self, call: _Call) -> None:
+        following: _Call | None = call
+        while following is not None:
+            _answer(*following)
+            with self._lock:
+                following = self._waiting.popleft() if self._waiting else None
+                if following is None:
+                    self._running -= 1
+
+
+def _answer(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        answer = call()
+    except BaseException as error:  # whoever waits for the future gets it, whatever it is
+        future.set_exception(error)
+    else:
+        future.set_result(answer)

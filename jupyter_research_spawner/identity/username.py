@@ -1,0 +1,71 @@
+"""From the name that the hub knows to the POSIX name, and never from two names to one by accident."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, StrictBool
+
+from ..refusal import Refusal
+from ..settings import Settings
+
+# useradd(8)'s names, and the dot that directories add.
+NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
+# Longer ones are cut before they reach a log: a hub name may have any length.
+SHOWN = 64
+
+
+class Username(Settings):
+    """How the hub's user names become POSIX names."""
+
+    lower: StrictBool = Field(
+        default=False,
+        title="Capital letters become small ones",
+        description="`Alice` is looked up as `alice`. False: the hub's name is used as it is.",
+    )
+    strip_domain: str | None = Field(
+        None,
+        title="Domain to cut off",
+        description="`alice@example.edu` is looked up as `alice`; a name with another domain is refused.",
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$",
+        examples=["example.edu"],
+    )
+
+
+def shown(text: str) -> str:
+    """A name as logs and sentences may have it: short, in quotes, without line ends."""
+    return ascii(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+
+
+def is_posix_name(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and ".." not in name
+
+
+def posix_name(settings: Username, hub_name: str) -> str:
+    """The name to ask the sources for.  Raises Refusal (403, field `name`)."""
+    # Some other letters become ASCII ones when they are lowered: U+212A (the Kelvin sign) becomes a plain k.
+    if not hub_name.isascii():
+        raise _refused(hub_name)
+    name = hub_name
+    if settings.strip_domain is not None and "@" in name:
+        name, _, domain = name.rpartition("@")
+        if domain.lower() != settings.strip_domain.lower():
+            raise _refused(hub_name)
+    if settings.lower:
+        name = name.lower()
+    if not is_posix_name(name):
+        raise _refused(hub_name)
+    return name
+
+
+def _refused(hub_name: str) -> Refusal:
+    return Refusal(
+        "invalid-identity",
+        f"Your user name {shown(hub_name)} is not a name that the file systems know.",
+        field="name",
+        hint=(
+            "Such a name begins with a small letter, has only small letters, digits, '_', '.' and '-', "
+            "and at most 32 of them. Log in with another name, or ask the people who run this hub."
+        ),
+        status=403,
+    )
