@@ -114,7 +114,11 @@ class Objects:
 
 
 class Scheduler(Protocol):
-    """One module per scheduler.  Nobody else branches on its name."""
+    """One module per scheduler.  Nobody else branches on its name.
+
+    Whatever else depends on the scheduler (gang objects, queue objects and policy rules of a site, rights, what to
+    watch, patches of irregular job kinds) becomes a function here, when the first room asks for it.
+    """
 
     @property
     def KIND(self) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ..settings import Name, Settings
+from ..settings import Settings
 from ..shape import Json
 from .base import (
     Marks,
     Metadata,
     Need,
     Placement,
+    QueueName,
     Reason,
     condition,
     disruption,
@@ -33,7 +34,7 @@ SLACK_SECONDS = 300
 class QueueOptions(Settings):
     """What Kueue calls this queue."""
 
-    local_queue: Name | None = Field(None, title="LocalQueue", description="By default the queue's own name.")
+    local_queue: QueueName | None = Field(None, title="LocalQueue", description="By default the queue's own name.")
 
 
 def _local_queue(placement: Placement) -> str:

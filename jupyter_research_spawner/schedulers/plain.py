@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..refusal import Refusal
 from ..settings import Settings
-from .base import Marks, Need, Placement, disruption, nothing_refused, priority_class_need, status_of_pod
+from .base import Marks, Need, Placement, disruption, priority_class_need, refuse_gang, status_of_pod
 
 KIND = "plain"
 RESERVED: tuple[str, ...] = ()
@@ -17,11 +18,14 @@ def marks(placement: Placement) -> Marks:
     return Marks(scheduler_name=placement.scheduler_name, priority_class=placement.priority_class)
 
 
+def refuses(placement: Placement) -> Refusal | None:
+    return refuse_gang(placement, "kube-scheduler alone", "Ask for one pod.")
+
+
 def needs(placement: Placement) -> tuple[Need, ...]:
     # The API server refuses a pod of a missing class in words that name no setting of ours.
     return (priority_class_need(placement),)
 
 
-refuses = nothing_refused
 status = status_of_pod
 eviction = disruption

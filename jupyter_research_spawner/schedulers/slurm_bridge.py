@@ -29,8 +29,8 @@ RESERVED = ("slurmjob.slinky.slurm.net/", "slinky.slurm.net/", "scheduler.slinky
 PREFIX = "slurmjob.slinky.slurm.net/"
 JOB_ID = "scheduler.slinky.slurm.net/slurm-jobid"
 NODE = "slinky.slurm.net/slurm-node"
-# The only extended resource that it turns into a gres of itself.
-GPU_RESOURCE = "nvidia.com/gpu"
+# The extended resources that it turns into a gres.
+GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 
 SlurmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", strict=True)]
 
@@ -88,10 +88,10 @@ def marks(placement: Placement) -> Marks:
 
 def refuses(placement: Placement) -> Refusal | None:
     gpu = placement.resources.gpu
-    if gpu is not None and gpu.resource_name != GPU_RESOURCE:
+    if gpu is not None and gpu.resource_name not in GPU_RESOURCES:
         return Refusal(
             "gpu-kind-unsupported",
-            f"Slurm gives out whole GPUs here ({GPU_RESOURCE}); it would not know of {gpu.resource_name}.",
+            f"Slurm counts only {' and '.join(GPU_RESOURCES)} as GPUs; it would not know of {gpu.resource_name}.",
             field="profile",
             hint="Take a profile with whole GPUs or with none.",
         )
@@ -104,6 +104,7 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+    """The bridge labels a pod with its Slurm job at once, and names the node only when the job has one."""
     metadata = pod.get("metadata") or {}
     job_id = (metadata.get("labels") or {}).get(JOB_ID)
     placed = NODE in (metadata.get("annotations") or {})

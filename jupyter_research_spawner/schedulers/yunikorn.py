@@ -69,12 +69,20 @@ def marks(placement: Placement) -> Marks:
     annotations = {USER: _user(placement), PREEMPTION: "true" if placement.preemptible else "false"}
     return Marks(
         pod=Metadata(labels, annotations),
-        scheduler_name=placement.scheduler_name or SCHEDULER_NAME,
+        scheduler_name=SCHEDULER_NAME,
         priority_class=placement.priority_class,
     )
 
 
 def refuses(placement: Placement) -> Refusal | None:
+    if placement.scheduler_name not in (None, SCHEDULER_NAME):
+        return Refusal(
+            "scheduler-name-fixed",
+            f"YuniKorn takes only pods whose schedulerName is {SCHEDULER_NAME}, not {placement.scheduler_name}.",
+            field="scheduler.name",
+            hint="The people who run this hub leave scheduler.name out.",
+            status=503,
+        )
     queue = _queue(placement)
     if len(queue) > 63:
         return Refusal(
@@ -101,7 +109,7 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
-    """YuniKorn fails the pod of an application that it rejects, and has a reason of its own for a full queue."""
+    """YuniKorn lets the pod of a rejected application fail, and has a reason of its own for a full queue."""
     found = pod.get("status") or {}
     if found.get("reason") == "ApplicationRejected":
         return QueueStatus("refused", str(found.get("message", "")), source="pod")

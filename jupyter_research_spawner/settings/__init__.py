@@ -1,4 +1,4 @@
-"""What a site writes: strict models, units, secrets and the merging of files.  Knows no Kubernetes and no JupyterHub."""
+"""What a site writes: strict models, units, secrets, merged files.  Knows no Kubernetes and no JupyterHub."""
 
 from .base import ByName, Groups, Name, Settings, ordered
 from .errors import SettingsError

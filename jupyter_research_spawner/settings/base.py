@@ -26,10 +26,10 @@ class Ordered(Protocol):
     def order(self) -> int: ...
 
 
-O = TypeVar("O", bound=Ordered)
+Item = TypeVar("Item", bound=Ordered)
 
 
-def ordered(by_name: Mapping[str, O]) -> list[tuple[str, O]]:
+def ordered(by_name: Mapping[str, Item]) -> list[tuple[str, Item]]:
     """Items by `order`, then by name: helm sorts the keys of a map, so their order in a file means nothing."""
     return sorted(by_name.items(), key=lambda item: (item[1].order, item[0]))
 

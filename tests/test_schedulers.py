@@ -1,0 +1,495 @@
+"""What each scheduler's pods carry, what they need, what is refused, and what their pods say when they wait or go."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from jupyter_research_spawner.identity import PosixIdentity
+from jupyter_research_spawner.identity.model import Group
+from jupyter_research_spawner.resources import Gpu, Resources
+from jupyter_research_spawner.schedulers import SCHEDULERS, Need, Objects, Placement, QueueStatus, Reason, reserved
+from jupyter_research_spawner.shape import Shape
+
+ALICE = PosixIdentity(
+    name="alice",
+    uid=20001,
+    gid=20001,
+    groups=(Group(20001, "alice"), Group(20500, "climate")),
+    home="/home/alice",
+    shell="/bin/bash",
+    source="people",
+)
+NOTEBOOK = Shape("notebook", "jupyter-alice")
+JOB = Shape("job", "train-x7k2p")
+WITH_NAME = {"coscheduling": "scheduler-plugins-scheduler"}
+
+
+def placement(kind: str, shape: Shape = NOTEBOOK, options: dict[str, Any] | None = None, **changes: Any) -> Placement:
+    """alice in queue climate at priority normal, for at most 24 h and a bit."""
+    whole = Placement(
+        identity=ALICE,
+        queue="climate",
+        options=SCHEDULERS[kind].QueueOptions.model_validate(options or {}),
+        scheduler_name=WITH_NAME.get(kind),
+        priority_class="research-normal",
+        priority_value=0,
+        preemptible=False,
+        wall_time_hard=timedelta(hours=24, seconds=1),
+        resources=Resources(Decimal(2), 4 * 2**30),
+        shape=shape,
+        run_id="r-0123456789",
+        namespace="jhub",
+    )
+    return replace(whole, **changes)
+
+
+def marked(kind: str, *args: Any, **changes: Any) -> dict[str, Any]:
+    """Marks as one readable object, without what is empty."""
+    whole = asdict(SCHEDULERS[kind].marks(placement(kind, *args, **changes)))
+    for part in ("object", "pod"):
+        whole[part] = {key: value for key, value in whole[part].items() if value}
+    return {key: value for key, value in whole.items() if value}
+
+
+SLURM = "slurmjob.slinky.slurm.net/"
+KAI_LABELS = {
+    "kai.scheduler/queue": "climate",
+    "priorityClassName": "research-normal",
+    "kai.scheduler/preemptibility": "non-preemptible",
+    "user": "alice",
+}
+EXPECTED = {
+    "plain": {"priority_class": "research-normal"},
+    "volcano": {
+        "pod": {"annotations": {"scheduling.volcano.sh/queue-name": "climate", "volcano.sh/preemptable": "false"}},
+        "scheduler_name": "volcano",
+        "priority_class": "research-normal",
+    },
+    "yunikorn": {
+        "pod": {
+            "labels": {"yunikorn.apache.org/app-id": "r-0123456789", "yunikorn.apache.org/queue": "root.climate"},
+            "annotations": {
+                "yunikorn.apache.org/user.info": '{"user":"alice","groups":["alice","climate"]}',
+                "yunikorn.apache.org/allow-preemption": "false",
+            },
+        },
+        "scheduler_name": "yunikorn",
+        "priority_class": "research-normal",
+    },
+    "kai": {
+        "object": {"labels": KAI_LABELS},
+        "pod": {"labels": KAI_LABELS},
+        "scheduler_name": "kai-scheduler",
+        "priority_class": "research-normal",
+    },
+    "coscheduling": {"scheduler_name": "scheduler-plugins-scheduler", "priority_class": "research-normal"},
+}
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+@pytest.mark.parametrize("shape", [NOTEBOOK, JOB], ids=["notebook", "job"])
+def test_notebook_and_job_carry_the_same_marks(kind: str, shape: Shape) -> None:
+    assert marked(kind, shape) == EXPECTED[kind]
+
+
+def test_kueue_limits_a_notebook_after_its_own_deadline_and_a_job_not_at_all() -> None:
+    queue = {"kueue.x-k8s.io/queue-name": "climate", "kueue.x-k8s.io/priority-class": "research-normal"}
+    assert marked("kueue") == {
+        "object": {"labels": {**queue, "kueue.x-k8s.io/max-exec-time-seconds": str(24 * 3600 + 1 + 300)}},
+        "priority_class": "research-normal",
+    }
+    assert marked("kueue", JOB) == {"object": {"labels": queue}, "priority_class": "research-normal"}
+
+
+@pytest.mark.parametrize("shape", [NOTEBOOK, JOB], ids=["notebook", "job"])
+def test_slurm_is_told_on_the_object_who_asks_and_for_how_long(shape: Shape) -> None:
+    assert marked("slurm-bridge", shape, {"partition": "gpu", "account": "climate"}) == {
+        "object": {
+            "annotations": {
+                SLURM + "partition": "gpu",
+                SLURM + "account": "climate",
+                SLURM + "user-id": "alice",
+                SLURM + "group-id": "20001",
+                SLURM + "timelimit": "1441",
+                SLURM + "exclusive": "false",
+                SLURM + "job-name": shape.name,
+            }
+        },
+        "scheduler_name": "slurm-bridge-scheduler",
+        "priority_class": "research-normal",
+    }
+
+
+def test_slurm_without_options_takes_our_queue_for_the_partition_and_leaves_account_and_qos_to_slurm() -> None:
+    annotations = marked("slurm-bridge")["object"]["annotations"]
+    assert annotations[SLURM + "partition"] == "climate"
+    assert not {SLURM + "account", SLURM + "qos"} & annotations.keys()
+
+
+@pytest.mark.parametrize(("hard", "minutes"), [(1, "1"), (60, "1"), (61, "2"), (21 * 86400, "30240")])
+def test_slurms_limit_is_in_whole_minutes_and_never_shorter(hard: int, minutes: str) -> None:
+    annotations = marked("slurm-bridge", wall_time_hard=timedelta(seconds=hard))["object"]["annotations"]
+    assert annotations[SLURM + "timelimit"] == minutes
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "where", "key", "value"),
+    [
+        ("kueue", {"local_queue": "lq-a"}, ("object", "labels"), "kueue.x-k8s.io/queue-name", "lq-a"),
+        ("volcano", {"queue": "a.gpu"}, ("pod", "annotations"), "scheduling.volcano.sh/queue-name", "a.gpu"),
+        ("yunikorn", {"queue": "root.a.b"}, ("pod", "labels"), "yunikorn.apache.org/queue", "root.a.b"),
+        ("kai", {"queue": "leaf", "parent": "top"}, ("object", "labels"), "kai.scheduler/queue", "leaf"),
+        ("slurm-bridge", {"qos": "high"}, ("object", "annotations"), SLURM + "qos", "high"),
+    ],
+)
+def test_a_queue_has_the_name_that_the_scheduler_knows(
+    kind: str, options: dict[str, Any], where: tuple[str, str], key: str, value: str
+) -> None:
+    assert marked(kind, NOTEBOOK, options)[where[0]][where[1]][key] == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "field"),
+    [
+        ("plain", {"queue": "x"}, "queue"),
+        ("coscheduling", {"queue": "x"}, "queue"),
+        ("volcano", {"queue": "A queue"}, "queue"),
+        ("volcano", {"queue": "q\n"}, "queue"),
+        ("yunikorn", {"queue": "climate"}, "queue"),
+        ("yunikorn", {"queue": "root"}, "queue"),
+        ("yunikorn", {"queue": "root." + "a" * 59}, "queue"),
+        ("kai", {"queue": "a/b"}, "queue"),
+        ("kai", {"parent": ""}, "parent"),
+        ("kueue", {"local_queue": 7}, "local_queue"),
+        ("slurm-bridge", {"partition": "gpu --exclusive"}, "partition"),
+        ("slurm-bridge", {"account": "-x"}, "account"),
+    ],
+)
+def test_a_queue_name_that_the_scheduler_could_not_have_is_an_error(
+    kind: str, options: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ValidationError) as error:
+        SCHEDULERS[kind].QueueOptions.model_validate(options)
+    assert [item["loc"] for item in error.value.errors()] == [(field,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "key", "yes", "no"),
+    [
+        ("volcano", "annotations", "volcano.sh/preemptable", "true", "false"),
+        ("yunikorn", "annotations", "yunikorn.apache.org/allow-preemption", "true", "false"),
+        ("kai", "labels", "kai.scheduler/preemptibility", "preemptible", "non-preemptible"),
+    ],
+)
+def test_whether_others_may_take_the_place_is_always_said(kind: str, part: str, key: str, yes: str, no: str) -> None:
+    assert marked(kind, preemptible=True)["pod"][part][key] == yes
+    assert marked(kind, preemptible=False)["pod"][part][key] == no
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SCHEDULERS if kind != "yunikorn"])
+def test_a_scheduler_that_the_site_renamed_is_called_by_that_name(kind: str) -> None:
+    assert marked(kind, scheduler_name="ours")["scheduler_name"] == "ours"
+
+
+def test_volcano_is_told_of_one_numa_node_in_the_kubelets_word() -> None:
+    together = Resources(Decimal(4), 2**30, numa="single-node")
+    annotations = marked("volcano", resources=together)["pod"]["annotations"]
+    assert annotations["volcano.sh/numa-topology-policy"] == "single-numa-node"
+
+
+GANG = Shape("mpi", "sim-abc12", replicas=4, gang=4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "added"),
+    [
+        ("volcano", ("object", "annotations"), {"scheduling.volcano.sh/group-min-member": "4"}),
+        ("kai", ("object", "annotations"), {"kai.scheduler/batch-min-member": "4"}),
+        ("coscheduling", ("pod", "labels"), {"scheduling.x-k8s.io/pod-group": "sim-abc12"}),
+    ],
+)
+def test_a_gang_is_marked_as_one(kind: str, where: tuple[str, str], added: dict[str, str]) -> None:
+    alone, together = marked(kind, replace(GANG, gang=1)), marked(kind, GANG)
+    assert together[where[0]][where[1]] == {**alone.get(where[0], {}).get(where[1], {}), **added}
+    assert SCHEDULERS[kind].refuses(placement(kind, GANG)) is None
+
+
+@pytest.mark.parametrize("kind", ["plain", "yunikorn", "slurm-bridge"])
+def test_a_gang_is_refused_where_half_of_it_could_start(kind: str) -> None:
+    refusal = SCHEDULERS[kind].refuses(placement(kind, GANG))
+    assert refusal is not None
+    assert (refusal.code, refusal.field) == ("gang-unsupported", "kind")
+    assert SCHEDULERS[kind].refuses(placement(kind, replace(GANG, gang=1))) is None
+
+
+@pytest.mark.parametrize(
+    ("gpu", "code"),
+    [
+        (Gpu(kind="whole", count=2), None),
+        (Gpu(kind="whole", resource="amd.com/gpu"), None),
+        (Gpu(kind="shared"), "gpu-kind-unsupported"),
+        (Gpu(kind="mig", resource="nvidia.com/mig-1g.10gb"), "gpu-kind-unsupported"),
+    ],
+    ids=str,
+)
+def test_slurm_takes_only_gpus_that_it_counts(gpu: Gpu, code: str | None) -> None:
+    refusal = SCHEDULERS["slurm-bridge"].refuses(placement("slurm-bridge", resources=Resources(Decimal(1), 2**30, gpu)))
+    assert (refusal and refusal.code) == code
+
+
+def test_coscheduling_without_the_name_of_its_profile_is_refused_with_the_usual_name() -> None:
+    refusal = SCHEDULERS["coscheduling"].refuses(placement("coscheduling", scheduler_name=None))
+    assert refusal is not None
+    assert (refusal.field, refusal.status) == ("scheduler.name", 503)
+    assert "scheduler-plugins-scheduler" in refusal.hint
+
+
+def test_yunikorn_cannot_be_renamed() -> None:
+    refusal = SCHEDULERS["yunikorn"].refuses(placement("yunikorn", scheduler_name="yunikorn-2"))
+    assert refusal is not None
+    assert refusal.field == "scheduler.name"
+    assert SCHEDULERS["yunikorn"].refuses(placement("yunikorn", scheduler_name="yunikorn")) is None
+
+
+def test_yunikorn_refuses_a_queue_path_that_is_no_label_value() -> None:
+    refusal = SCHEDULERS["yunikorn"].refuses(placement("yunikorn", queue="q" * 59))
+    assert refusal is not None
+    assert refusal.field == "queue"
+    assert "64 characters" in refusal.message
+    assert SCHEDULERS["yunikorn"].refuses(placement("yunikorn", queue="q" * 58)) is None
+
+
+@pytest.mark.parametrize(("count", "code"), [(700, None), (3000, "too-many-groups")])
+def test_yunikorn_is_told_every_group_or_none_of_it(count: int, code: str | None) -> None:
+    groups = tuple(Group(30000 + number, f"project-{number:05}") for number in range(count))
+    of_many = placement("yunikorn", identity=replace(ALICE, groups=groups))
+    refusal = SCHEDULERS["yunikorn"].refuses(of_many)
+    assert (refusal and refusal.code) == code
+    info = SCHEDULERS["yunikorn"].marks(of_many).pod.annotations["yunikorn.apache.org/user.info"]
+    assert info.count("project-") == count
+
+
+PRIORITY_CLASS = Need("scheduling.k8s.io/v1", "PriorityClass", "research-normal")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "needed"),
+    [
+        ("plain", {}, set()),
+        ("coscheduling", {}, set()),
+        ("yunikorn", {}, set()),
+        ("slurm-bridge", {}, set()),
+        (
+            "kueue",
+            {},
+            {
+                Need("kueue.x-k8s.io/v1beta2", "LocalQueue", "climate", "jhub"),
+                Need("kueue.x-k8s.io/v1beta2", "WorkloadPriorityClass", "research-normal"),
+            },
+        ),
+        ("volcano", {"queue": "vq"}, {Need("scheduling.volcano.sh/v1beta1", "Queue", "vq")}),
+        ("kai", {}, {Need("scheduling.run.ai/v2", "Queue", "climate")}),
+        (
+            "kai",
+            {"queue": "leaf", "parent": "top"},
+            {Need("scheduling.run.ai/v2", "Queue", "leaf"), Need("scheduling.run.ai/v2", "Queue", "top")},
+        ),
+    ],
+)
+def test_what_must_exist_or_the_pod_waits_without_a_word(kind: str, options: dict[str, Any], needed: set[Need]) -> None:
+    assert set(SCHEDULERS[kind].needs(placement(kind, NOTEBOOK, options))) == {PRIORITY_CLASS, *needed}
+
+
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
+groups = st.builds(Group, st.integers(0, 2**31), st.text(max_size=40))
+
+
+@st.composite
+def placements(draw: st.DrawFn) -> tuple[str, Placement]:
+    """Any placement that its scheduler takes, with names of people and runs that nothing checked."""
+    kind = draw(st.sampled_from(sorted(SCHEDULERS)))
+    native = draw(names)
+    options = {
+        "kueue": {"local_queue": native},
+        "volcano": {"queue": native},
+        "yunikorn": {"queue": f"root.{native[:58].rstrip('-')}"},
+        "kai": {"queue": native, "parent": draw(names)},
+        "slurm-bridge": {"partition": native, "qos": draw(names)},
+    }
+    drawn = placement(
+        kind,
+        Shape(draw(st.sampled_from(["notebook", "job", "mpi"])), draw(names), 8, draw(st.integers(1, 8))),
+        draw(st.sampled_from([{}, options.get(kind, {})])),
+        identity=replace(
+            ALICE, name=draw(st.text(min_size=1, max_size=80)), groups=tuple(draw(st.lists(groups, max_size=20)))
+        ),
+        queue=draw(names),
+        priority_class=draw(names),
+        preemptible=draw(st.booleans()),
+        wall_time_hard=timedelta(seconds=draw(st.integers(1, 10**8))),
+        resources=Resources(Decimal(2), 2**30, numa=draw(st.sampled_from([None, "single-node"]))),
+        run_id=draw(st.text(max_size=80)),
+    )
+    assume(SCHEDULERS[kind].refuses(drawn) is None)
+    return kind, drawn
+
+
+@given(placements())
+def test_whatever_is_asked_the_marks_are_valid_and_nobody_elses(drawn: tuple[str, Placement]) -> None:
+    kind, asked = drawn
+    marks = SCHEDULERS[kind].marks(asked)
+    assert marks == SCHEDULERS[kind].marks(asked)
+    for metadata in (marks.object, marks.pod):
+        assert [value for value in metadata.labels.values() if not LABEL_VALUE.fullmatch(value)] == []
+        for key in (*metadata.labels, *metadata.annotations):
+            assert KEY.fullmatch(key)
+            assert reserved(key)
+            assert any(key == own or (own.endswith("/") and key.startswith(own)) for own in SCHEDULERS[kind].RESERVED)
+
+
+@pytest.mark.parametrize(
+    ("key", "taken"),
+    [
+        ("kueue.x-k8s.io/queue-name", True),
+        ("scheduling.k8s.io/group-name", True),
+        ("scheduler.slinky.slurm.net/slurm-jobid", True),
+        ("priorityClassName", True),
+        ("gpu-fraction", True),
+        ("app", False),
+        ("component", False),
+        ("hub.jupyter.org/username", False),
+        ("users", False),
+        ("example.org/user", False),
+        ("research-spawner/queue", False),
+    ],
+)
+def test_marks_of_one_scheduler_are_kept_from_everybody(key: str, taken: bool) -> None:
+    assert reserved(key) is taken
+
+
+def pod(*conditions: dict[str, str], metadata: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    return {"metadata": metadata or {}, "status": {"conditions": list(conditions), **status}}
+
+
+def scheduled(status: str, reason: str = "", message: str = "") -> dict[str, str]:
+    return {"type": "PodScheduled", "status": status, "reason": reason, "message": message, "lastTransitionTime": "T"}
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_a_missing_queue_is_said_first(kind: str) -> None:
+    absent = (Need("scheduling.volcano.sh/v1beta1", "Queue", "nope"),)
+    in_slurm = {"labels": {"scheduler.slinky.slurm.net/slurm-jobid": "7"}}
+    waiting = pod(scheduled("False", "SchedulingSkipped"), metadata=in_slurm)
+    assert SCHEDULERS[kind].status(waiting, Objects(), absent) == QueueStatus(
+        "refused", "Queue 'nope' does not exist in the cluster."
+    )
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ({}, QueueStatus("scheduling", source="pod")),
+        (pod(), QueueStatus("scheduling", source="pod")),
+        (pod(scheduled("True")), QueueStatus("running")),
+        (
+            pod(scheduled("False", "SchedulingGated", "Scheduling is blocked")),
+            QueueStatus("gated", "Scheduling is blocked", source="pod", since="T"),
+        ),
+        (
+            pod(scheduled("False", "Unschedulable", "0/1 nodes are available: 1 Insufficient cpu.")),
+            QueueStatus("queued", "0/1 nodes are available: 1 Insufficient cpu.", source="pod", since="T"),
+        ),
+    ],
+)
+def test_what_a_pod_says_of_itself_means_the_same_everywhere(
+    kind: str, seen: dict[str, Any], expected: QueueStatus
+) -> None:
+    assert SCHEDULERS[kind].status(seen, Objects(), ()) == expected
+
+
+def test_yunikorns_own_words() -> None:
+    full = "Request 'k' does not fit in queue 'root.climate' (requested map[vcore:2], available map[vcore:0])"
+    status = SCHEDULERS["yunikorn"].status
+    assert status(pod(scheduled("False", "SchedulingSkipped", full)), Objects(), ()) == QueueStatus(
+        "queued", full, source="pod", since="T"
+    )
+    failed = pod(phase="Failed", reason="ApplicationRejected", message="queue root.nope is unknown")
+    assert status(failed, Objects(), ()) == QueueStatus("refused", "queue root.nope is unknown", source="pod")
+
+
+def test_a_slurm_job_without_a_node_waits_in_slurm() -> None:
+    label = {"labels": {"scheduler.slinky.slurm.net/slurm-jobid": "4711"}}
+    status = SCHEDULERS["slurm-bridge"].status
+    unplaced = pod(scheduled("False", "Unschedulable"), metadata=label)
+    assert status(unplaced, Objects(), ()) == QueueStatus("queued", "Waits in Slurm as job 4711.", source="pod")
+    placed = pod(scheduled("True"), metadata={**label, "annotations": {"slinky.slurm.net/slurm-node": "n1"}})
+    assert status(placed, Objects(), ()) == QueueStatus("running")
+
+
+PREEMPTED = Reason("Preempted: work of a higher priority needed its place.", preempted=True)
+BY_SCHEDULER = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "PreemptionByScheduler",
+    "message": "volcano: preempting to accommodate a higher priority pod",
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_a_pod_that_nobody_took_away_says_nothing(kind: str) -> None:
+    ended = {"type": "Ready", "status": "False", "reason": "PodCompleted"}
+    assert SCHEDULERS[kind].eviction(pod(ended, phase="Succeeded")) is None
+    assert SCHEDULERS[kind].eviction({}) is None
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_kubernetes_own_words_are_understood_everywhere(kind: str) -> None:
+    assert SCHEDULERS[kind].eviction(pod(BY_SCHEDULER)) == PREEMPTED
+    drained = {**BY_SCHEDULER, "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
+    assert SCHEDULERS[kind].eviction(pod(drained)) == Reason(
+        "Taken away by the cluster (EvictionByEvictionAPI): Eviction API: evicting"
+    )
+    assert SCHEDULERS[kind].eviction(pod({**BY_SCHEDULER, "status": "False"})) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("WorkloadEvictedDueToPreempted", PREEMPTED),
+        (
+            "WorkloadEvictedDueToDeactivatedDueToMaximumExecutionTimeExceeded",
+            Reason("Ended by its hard wall time."),
+        ),
+        (
+            "WorkloadEvictedDueToLocalQueueStopped",
+            Reason("Taken away by Kueue (WorkloadEvictedDueToLocalQueueStopped): The LocalQueue is stopped"),
+        ),
+    ],
+)
+def test_kueue_says_it_with_termination_target(reason: str, expected: Reason) -> None:
+    # A notebook that traps SIGTERM ends as Succeeded: only the condition tells.
+    target = {"type": "TerminationTarget", "status": "True", "reason": reason, "message": "The LocalQueue is stopped"}
+    assert SCHEDULERS["kueue"].eviction(pod(target, phase="Succeeded")) == expected
+
+
+def test_volcano_tells_reclaim_from_preemption_while_the_pod_still_does() -> None:
+    reclaimed = {"type": "Ready", "status": "False", "reason": "Evict", "message": "Pod is evicted, because of reclaim"}
+    eviction = SCHEDULERS["volcano"].eviction
+    back = Reason("Preempted: another queue took back its share.", preempted=True)
+    assert eviction(pod(reclaimed, BY_SCHEDULER)) == back
+    preempted = {**reclaimed, "message": "Pod is evicted, because of preempt"}
+    assert eviction(pod(preempted, BY_SCHEDULER)) == PREEMPTED
+    # The kubelet has reset Ready.
+    assert eviction(pod({"type": "Ready", "status": "True"}, BY_SCHEDULER)) == PREEMPTED
