@@ -11,6 +11,8 @@ Json = dict[str, Any]
 Path = tuple[str, ...]
 
 NOTEBOOK_KIND = "notebook"
+# Labels and annotations that only this project writes.
+OUR_PREFIX = "research-spawner/"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Template:
-    """Where one pod template lies in a manifest (path of keys; empty: the manifest is the pod) and its main container."""
+    """Where one pod template lies in a manifest (keys; none: the manifest is the pod), and its main container."""
 
     path: Path
     main: str

@@ -15,7 +15,20 @@ from .settings import ByName, Groups, Settings
 from .settings.base import open_to
 
 # Directories of the image: a mount there would hide what makes programs run, or our passwd and group.
-IMAGE_DIRECTORIES = ("/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr", "/boot", "/dev", "/proc", "/sys", "/run", "/var")
+IMAGE_DIRECTORIES = (
+    "/etc",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/usr",
+    "/boot",
+    "/dev",
+    "/proc",
+    "/sys",
+    "/run",
+    "/var",
+)
 
 
 def absolute(path: str) -> str:
@@ -170,11 +183,7 @@ def _with_own(base: str, own: list[str]) -> str:
     """A base line that has the name or the number of one of ours would answer for it: it is left out."""
     names = {line.split(":")[0] for line in own}
     numbers = {line.split(":")[2] for line in own}
-    kept = [
-        line
-        for line in base.splitlines()
-        if line.split(":")[0] not in names and line.split(":")[2] not in numbers
-    ]
+    kept = [line for line in base.splitlines() if line.split(":")[0] not in names and line.split(":")[2] not in numbers]
     return "\n".join([*kept, *own]) + "\n"
 
 

@@ -1,0 +1,7 @@
+"""From a plan to the pods that are sent: compose fills them in, check trusts nothing that anybody added."""
+
+from .check import check, problems
+from .client import client_config_map_name
+from .compose import compose
+
+__all__ = ["check", "client_config_map_name", "compose", "problems"]

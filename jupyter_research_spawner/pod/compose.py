@@ -1,0 +1,141 @@
+"""Write a plan into a manifest: fill what is absent, refuse what differs.
+
+Overwritten are only what is ours alone: marks, our labels and annotations, our environment, our volumes and mounts,
+and the main container's resources.  Pure and idempotent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..plan import Plan
+from ..shape import Json, Slots, Template
+from . import ours
+from .form import in_form
+from .ours import broken
+
+
+def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
+    """A new manifest with `plan` in it.  Raises Refusal with the path of whatever says something else."""
+    found = in_form(manifest, slots)
+    metadata = found["metadata"]
+    _fill(metadata, "namespace", plan.namespace, "metadata")
+    metadata["labels"].update({**ours.labels(plan), **plan.marks.object.labels})
+    metadata["annotations"].update({**ours.object_annotations(plan), **plan.marks.object.annotations})
+    for template, pod in slots.pods(found):
+        _pod_metadata(plan, pod)
+        _pod_spec(plan, pod["spec"], slots)
+        _security(plan, pod)
+        _main(plan, ours.main_container(template, pod), slots)
+        if plan.resources.numa is not None:
+            _guaranteed(pod, template)
+    return found
+
+
+def _pod_metadata(plan: Plan, pod: Json) -> None:
+    pod["metadata"]["labels"].update({**plan.pod_fields.labels, **ours.labels(plan), **plan.marks.pod.labels})
+    pod["metadata"]["annotations"].update(
+        {**plan.pod_fields.annotations, **ours.pod_annotations(plan), **plan.marks.pod.annotations}
+    )
+
+
+def _pod_spec(plan: Plan, spec: Json, slots: Slots) -> None:
+    for key, value in (
+        ("schedulerName", plan.marks.scheduler_name),
+        ("priorityClassName", plan.marks.priority_class),
+    ):
+        spec.pop(key, None)
+        if value is not None:
+            spec[key] = value
+    spec.setdefault("activeDeadlineSeconds", plan.hard_seconds)
+    _fill(spec, "automountServiceAccountToken", False, "spec")
+    for key, value in plan.pod_fields.spec().items():
+        _add(spec, key, value)
+    own = ours.volumes(plan, slots)
+    names = {volume["name"] for volume in own}
+    spec["volumes"] = [volume for volume in spec.get("volumes", []) if volume.get("name") not in names] + own
+
+
+def _security(plan: Plan, pod: Json) -> None:
+    context = pod["spec"].setdefault("securityContext", {})
+    path = "spec.securityContext"
+    _fill(context, "runAsUser", plan.identity.uid, path)
+    _fill(context, "runAsGroup", plan.identity.gid, path)
+    _fill(context, "runAsNonRoot", True, path)
+    groups = list(plan.identity.supplementary_gids)
+    if set(_numbers(context.get("supplementalGroups"), f"{path}.supplementalGroups") or groups) != set(groups):
+        raise broken(f"{path}.supplementalGroups", f"is {context['supplementalGroups']}, but the person's are {groups}")
+    context["supplementalGroups"] = groups
+    # With Merge, the default, the image's /etc/group adds groups that nobody decided (KEP-3619).
+    _fill(context, "supplementalGroupsPolicy", "Strict", path)
+    _fill(context, "seccompProfile", {"type": "RuntimeDefault"}, path, differs_is_fine=True)
+    for where, container in ours.containers(pod):
+        own = container.setdefault("securityContext", {})
+        _fill(own, "runAsUser", plan.identity.uid, f"{where}.securityContext")
+        _fill(own, "runAsGroup", plan.identity.gid, f"{where}.securityContext")
+        _fill(own, "runAsNonRoot", True, f"{where}.securityContext")
+        _fill(own, "allowPrivilegeEscalation", False, f"{where}.securityContext")
+        own.setdefault("capabilities", {}).setdefault("drop", ["ALL"])
+
+
+def _main(plan: Plan, container: Json, slots: Slots) -> None:
+    container["resources"] = plan.resources.as_requirements()
+    if plan.image is not None:
+        _fill(container, "image", plan.image, f"the image of container {container['name']!r}")
+    container.setdefault("workingDir", plan.workdir)
+    env = ours.environment(plan, slots)
+    # In front: what the base pod says may refer to HOME and the like.
+    container["env"] = [{"name": name, "value": ours.literal(value)} for name, value in env.items()] + [
+        entry for entry in container.get("env", []) if entry["name"] not in env
+    ]
+    mounts = ours.volume_mounts(plan, slots)
+    names = {mount["name"] for mount in mounts}
+    container["volumeMounts"] = [
+        mount for mount in container.get("volumeMounts", []) if mount["name"] not in names
+    ] + mounts
+
+
+def _guaranteed(pod: Json, template: Template) -> None:
+    """One container whose requests are not its limits makes the pod Burstable, and the kubelet pins nothing."""
+    for where, container in ours.containers(pod):
+        if container is ours.main_container(template, pod):
+            continue
+        resources = container.setdefault("resources", {})
+        requests, limits = resources.get("requests", {}), resources.get("limits", {})
+        for name in ("cpu", "memory"):
+            if name not in requests and name not in limits:
+                raise broken(
+                    f"{where}.resources",
+                    f"(container {container.get('name')!r}) has no {name}, but the profile asks for one NUMA node",
+                    "Give it limits for cpu and memory; without them the kubelet pins no CPU of the whole pod.",
+                )
+        both = {**requests, **limits}
+        resources["limits"] = {**both, **limits}
+        resources["requests"] = {**both, **requests}
+
+
+def _fill(owner: Json, key: str, value: Any, path: str, *, differs_is_fine: bool = False) -> None:
+    if key not in owner:
+        owner[key] = value
+    elif not differs_is_fine and (owner[key] != value or isinstance(owner[key], bool) != isinstance(value, bool)):
+        raise broken(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}")
+
+
+def _add(spec: Json, key: str, value: Any) -> None:
+    """A site's own pod fields, beside what is there: lists add up, maps fill in, and another value is refused."""
+    if isinstance(value, list):
+        present = spec.get(key, [])
+        spec[key] = [*present, *(item for item in value if item not in present)]
+    elif isinstance(value, dict) and isinstance(spec.get(key), dict):
+        for name, below in value.items():
+            _add(spec[key], name, below)
+    else:
+        _fill(spec, key, value, "spec")
+
+
+def _numbers(value: Any, path: str) -> list[int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(type(item) is int for item in value):
+        raise broken(path, "is not a list of numbers")
+    return value
