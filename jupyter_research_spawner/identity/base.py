@@ -80,6 +80,6 @@ def parse_id(text: str) -> int:
     return int(text)
 
 
-def person_shell(shell: str) -> str:
+def login_shell(shell: str) -> str:
     """passwd(5): an empty shell is /bin/sh."""
     return shell or "/bin/sh"

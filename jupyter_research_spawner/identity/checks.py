@@ -7,7 +7,6 @@ import posixpath
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
 
@@ -24,7 +23,8 @@ FIRST_UID = 1000
 LAST_ID = 4294967293
 # nobody, and the same (uid_t)-1 where it has 16 bits.
 NOBODY = (65534, 65535)
-LAST_LONG_TEXT = 1024
+LONGEST_PATH = 1024
+LONGEST_GROUP_NAME = 64
 # RFC 5531: AUTH_SYS has room for 16 gids, and the file server sees no others.
 AUTH_SYS_GROUPS = 16
 
@@ -35,7 +35,6 @@ DENIED_GROUPS: Mapping[str, bool] = MappingProxyType(
         True,
     )
 )
-_GROUP_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.@+& -]{0,62}[A-Za-z0-9_.@+&-])?")
 _NAMELESS = "gid-{}"
 _LOCKED_SHELLS = ("nologin", "false")
 
@@ -129,7 +128,7 @@ def _check_name(asked: str, account: Account) -> None:
 
 def _check_uid(settings: Checks, uid: int) -> None:
     if not FIRST_UID <= uid <= LAST_ID or uid in NOBODY:
-        raise _refused("uid", f"Your uid {_number(uid)} is not a person's: those are from {FIRST_UID} to {LAST_ID}.")
+        raise _refused("uid", f"Your uid {uid} is not a person's: those are from {FIRST_UID} to {LAST_ID}.")
     for name, taken in settings.reserved_uids.items():
         if uid in taken:
             raise _refused("uid", f"Your uid {uid} is in the range {name!r}, which is not for people.")
@@ -140,7 +139,7 @@ def _groups(settings: Checks, account: Account) -> tuple[Group, ...]:
     for gid, name in account.groups:
         known = names.get(gid)
         if known is not None and name is not None and name != known:
-            raise _refused("groups", f"The gid {_number(gid)} has two names, {shown(known)} and {shown(name)}.")
+            raise _refused("groups", f"The gid {gid} has two names, {shown(known)} and {shown(name)}.")
         names[gid] = name if known is None else known
     groups = [Group(gid, _group_name(gid, name)) for gid, name in sorted(names.items())]
     if len({group.name for group in groups}) != len(groups):
@@ -155,12 +154,12 @@ def _group_name(gid: int, name: str | None) -> str:
     if name is None:
         return made_up
     if name != made_up and re.fullmatch(_NAMELESS.format(r"[0-9]+"), name):
-        raise _refused("groups", f"Your group {shown(name)} has the gid {_number(gid)}, which is not the one it names.")
+        raise _refused("groups", f"Your group {shown(name)} has the gid {gid}, which is not the one it names.")
     return name
 
 
 def _check_group(settings: Checks, group: Group, field: str) -> None:
-    title = f"Your group {shown(group.name)} (gid {_number(group.gid)})"
+    title = f"Your group {shown(group.name)} (gid {group.gid})"
     if not settings.minimum_gid <= group.gid <= LAST_ID or group.gid in NOBODY:
         raise _refused(field, f"{title} is a system's: people's are from {settings.minimum_gid} to {LAST_ID}.")
     for name, taken in settings.denied_gids.items():
@@ -168,12 +167,19 @@ def _check_group(settings: Checks, group: Group, field: str) -> None:
             raise _refused(field, f"{title} is in the range {name!r}, which nobody may have here.")
     if settings.denied_groups.get(group.name, False):
         raise _refused(field, f"{title} gives rights over machines, which nobody may have here.")
-    if not _GROUP_NAME.fullmatch(group.name) or group.name.isdigit():
-        raise _refused(field, f"{title} has a name with signs that cannot be used, or with digits alone.")
+    if not _is_group_name(group.name):
+        raise _refused(field, f"{title} has a name that cannot be written into /etc/group.")
+
+
+def _is_group_name(name: str) -> bool:
+    """Any word or words in any script (Active Directory's are translated), none that group(5) reads otherwise."""
+    if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_GROUP_NAME:
+        return False
+    return not name.isdigit() and name[0] not in "#+-~" and not any(sign in name for sign in ":,/{}$")
 
 
 def _check_path(field: str, path: str) -> None:
-    if len(path) > LAST_LONG_TEXT or not path.isprintable() or any(sign in path for sign in ":{}$"):
+    if len(path) > LONGEST_PATH or not path.isprintable() or any(sign in path for sign in ":{}$"):
         # In passwd(5) a colon or a newline begins another field or person; Kubernetes and Argo expand $( ) and {{ }}.
         raise _refused(field, f"Your {field} {shown(path)} has signs that a path cannot have here, such as : $ {{ }}.")
     if not path.startswith("/") or path.startswith("//") or posixpath.normpath(path) != path or path == "/":
@@ -185,11 +191,6 @@ def _check_locked(shell: str) -> None:
         raise _refused("shell", f"Your account is locked: its shell is {shown(shell)}.", code="account-locked")
 
 
-def _number(number: int) -> str:
-    """Python refuses to print numbers of thousands of digits."""
-    return str(number) if abs(number) < 10**12 else "with more than twelve digits"
-
-
-def _refused(field: str, message: str, **more: Any) -> Refusal:
+def _refused(field: str, message: str, code: str = "invalid-identity") -> Refusal:
     hint = "Ask the people who run this hub; the account has to be changed where it is kept."
-    return Refusal(more.get("code", "invalid-identity"), message, field=field, hint=hint, status=403)
+    return Refusal(code, message, field=field, hint=hint, status=403)

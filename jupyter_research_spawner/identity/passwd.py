@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .base import Account, parse_id, person_shell
+from .base import Account, login_shell, parse_id
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Directory:
             return None
         gids = sorted(self._gids_of_member.get(name, set()) | {entry.gid})
         groups = tuple((gid, self._group_of_gid.get(gid)) for gid in gids)
-        return Account(name, entry.uid, entry.gid, groups, entry.home, person_shell(entry.shell))
+        return Account(name, entry.uid, entry.gid, groups, entry.home, login_shell(entry.shell))
 
 
 def parse(passwd: Mapping[str, bytes], group: Mapping[str, bytes]) -> Directory:

@@ -6,25 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, cast
 
 from pydantic import Discriminator, Tag
 
-from . import static
+from . import nss, static
 from .base import SourceKind, SourceOptions
 
-SOURCES: dict[str, SourceKind] = {module.KIND: cast(SourceKind, module) for module in (static,)}
+SOURCES: dict[str, SourceKind] = {module.KIND: cast(SourceKind, module) for module in (static, nss)}
 
 
-def _tag(options: Any) -> str:
-    kind = options.get("kind") if isinstance(options, dict) else getattr(options, "kind", None)
-    return f"[{kind}]"
+def _kind(options: Any) -> str:
+    return str(options.get("kind") if isinstance(options, dict) else getattr(options, "kind", None))
 
 
 if TYPE_CHECKING:
     AnyOptions = SourceOptions
 else:
-    # A tag in brackets is no part of the path that an error shows: the site did not write it.
+    # Not `discriminator="kind"`, whose error for a missing kind is no sentence.
     AnyOptions = Annotated[
-        Union[tuple(Annotated[source.Options, Tag(f"[{kind}]")] for kind, source in SOURCES.items())],  # noqa: UP007
+        Union[tuple(Annotated[source.Options, Tag(kind)] for kind, source in SOURCES.items())],  # noqa: UP007
         Discriminator(
-            _tag,
+            _kind,
             custom_error_type="unknown_kind",
             custom_error_message=f"the kind of a source is one of {', '.join(sorted(SOURCES))}",
         ),

@@ -7,25 +7,28 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictInt, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from ..settings import Duration, Settings
 from .base import Account, Source, SourceDown, SourceOptions
 from .passwd import Directory, Entry, parse
 from .threads import Threads
+from .username import is_posix_name
 
 KIND = "static"
 
 Text = Annotated[str, StringConstraints(strict=True)]
+# 32 bits; which of them a person may have is for the checks after every source.
+Id = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 Signature = tuple[int, ...]
 
 
 class Person(Settings):
     """One person, as `id` and `getent passwd` print it on the login node."""
 
-    uid: StrictInt = Field(title="User ID", examples=[20001])
-    gid: StrictInt = Field(title="ID of the primary group", examples=[20001])
-    groups: dict[Text, StrictInt] = Field(
+    uid: Id = Field(title="User ID", examples=[20001])
+    gid: Id = Field(title="ID of the primary group", examples=[20001])
+    groups: dict[Text, Id] = Field(
         default_factory=dict,
         title="Groups, each with its ID",
         description="The primary group may be here too, which gives it its name.",
@@ -131,6 +134,8 @@ def _directory(options: Options) -> Directory:
     """Raises ValueError with a sentence that names the two who collide."""
     directory = Directory()
     for name, person in options.people.items():
+        if not is_posix_name(name):
+            raise ValueError(f"{name!r} is not a POSIX name: small letters, digits, '_', '.' and '-', at most 32")
         directory.add_person(Entry(name, person.uid, person.gid, person.home, person.shell))
         for group, gid in person.groups.items():
             directory.add_group(group, gid, [name])

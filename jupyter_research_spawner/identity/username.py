@@ -34,7 +34,7 @@ class Username(Settings):
 
 def shown(text: str) -> str:
     """A name as logs and sentences may have it: short, in quotes, without line ends."""
-    return ascii(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
 
 
 def is_posix_name(name: str) -> bool:
