@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """What follows the first `--` of a submit is the command, untouched: each Python's argparse reads `--` its own way."""
+    """What follows the first `--` of a submit is the command, untouched: argparse reads `--` differently by version."""
     command: list[str] = []
     if words[:1] == ["submit"] and "--" in words:
         end = words.index("--")

@@ -11,17 +11,28 @@ from .job import QUEUED, RUNNING, STARTING, Attempt, Job
 from .terminal import table, visible
 
 LIST_HEADS = ("ID", "NAME", "STATE", "QUEUE", "TIME", "REASON")
-# The id is never cut: it is what one copies.  A name gives way early, for the id begins with it.
-LIST_SHRINK = (("REASON", 26), ("NAME", 8), ("QUEUE", 8), ("REASON", 12), ("NAME", 4), ("QUEUE", 4), ("REASON", 6))
-ATTEMPT_HEADS = ("ATTEMPT", "POD", "STARTED", "TIME", "EXIT", "REASON")
-ATTEMPT_SHRINK = (("REASON", 12), ("POD", 20))
+# A name gives way early, for the id begins with it.
+LIST_SHRINK = (("REASON", 26), ("NAME", 8), ("QUEUE", 8), ("REASON", 10), ("NAME", 4), ("QUEUE", 4))
+LONGEST_ID = 22
+ATTEMPT_HEADS = ("ATTEMPT", "POD", "STARTED (UTC)", "TIME", "EXIT")
 LABEL_WIDTH = 11
 
 
 def job_table(jobs: Sequence[Job], *, now: datetime, width: int) -> list[str]:
     """One line for each job.  TIME is "wait" and how long it waits; once it started, how long it has run."""
-    rows = [(job.id, job.name, job.state, job.queue, _time_spent(job, now), _reason(job)) for job in jobs]
-    return table(LIST_HEADS, rows, width=width, shrink=LIST_SHRINK)
+    rows = [(_short_id(job), job.name, job.state, job.queue, _time_spent(job, now), _reason(job)) for job in jobs]
+    head, *body = table(LIST_HEADS, rows, width=width, shrink=LIST_SHRINK)
+    lines = [head]
+    for job, line in zip(jobs, body):  # noqa: B905 - Python 3.8 has no strict
+        if not _short_id(job):
+            lines.append(visible(job.id))
+        lines.append(line)
+    return lines
+
+
+def _short_id(job: Job) -> str:
+    """An id is there to be copied, so it is never cut: one that is too long has a line to itself, as in df."""
+    return job.id if len(job.id) <= LONGEST_ID else ""
 
 
 def job_details(job: Job, *, now: datetime, width: int) -> list[str]:
@@ -33,7 +44,10 @@ def job_details(job: Job, *, now: datetime, width: int) -> list[str]:
         lines += _labelled("Warning", warning, width)
     if job.attempts:
         rows = [_attempt_row(number, attempt, job, now) for number, attempt in enumerate(job.attempts, start=1)]
-        lines += ["", *table(ATTEMPT_HEADS, rows, width=width, shrink=ATTEMPT_SHRINK)]
+        head, *body = table(ATTEMPT_HEADS, rows, width=width, shrink=())
+        lines += ["", head]
+        for attempt, line in zip(job.attempts, body):  # noqa: B905 - Python 3.8 has no strict
+            lines += [line, *_labelled("", attempt.reason, width)]
     return lines
 
 
@@ -79,7 +93,7 @@ def _attempt_row(number: int, attempt: Attempt, job: Job, now: datetime) -> tupl
     until = now if running else attempt.finished
     spent = "" if attempt.started is None or until is None else slurm_time(until - attempt.started)
     exit_code = "" if attempt.exit_code is None else str(attempt.exit_code)
-    return (str(number), attempt.pod, _moment(attempt.started), spent, exit_code, attempt.reason)
+    return (str(number), attempt.pod, _moment(attempt.started).replace(" UTC", ""), spent, exit_code)
 
 
 def _reason(job: Job) -> str:

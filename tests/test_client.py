@@ -1,0 +1,835 @@
+"""The client against a real HTTP server that keeps what it was asked, and the packed file as an image would run it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from configparser import ConfigParser
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_research_spawner.client import archive, research_jobs
+from jupyter_research_spawner.client.research_jobs import cli, report, service, terminal, waiting
+
+TOKEN = "0123456789abcdef-the-token"
+PREFIX = "/services/batch"
+NOW = datetime(2026, 11, 23, 18, 30, tzinfo=timezone.utc)
+GOLDEN = Path(__file__).parent / "golden" / "client"
+SOURCES = sorted(Path(research_jobs.__file__).parent.glob("*.py"))
+
+
+def a_job(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "train-x7k2p",
+        "name": "train",
+        "kind": "job",
+        "state": "queued",
+        "message": "",
+        "queue": "climate",
+        "profile": "small",
+        "priority": "normal",
+        "image": "quay.io/jupyter/scipy-notebook:2026-10-01",
+        "command": ["python", "train.py"],
+        "created": "2026-11-23T18:00:00Z",
+        "started": None,
+        "finished": None,
+        "exit_code": None,
+        "attempts": [],
+        "wall_time_seconds": 28800,
+        "wall_time_hard_seconds": 28800,
+        "warnings": [],
+        **changes,
+    }
+
+
+def an_attempt(pod: str = "train-x7k2p-a", **changes: Any) -> dict[str, Any]:
+    return {"pod": pod, "started": None, "finished": None, "exit_code": None, "reason": "", **changes}
+
+
+STARTED = "2026-11-23T18:10:00Z"
+FINISHED = "2026-11-23T18:20:00Z"
+RUNNING = a_job(state="running", started=STARTED, attempts=[an_attempt(started=STARTED)])
+
+
+def an_ended_job(state: str, exit_code: int | None, **changes: Any) -> dict[str, Any]:
+    attempt = an_attempt(started=STARTED, finished=FINISHED, exit_code=exit_code)
+    ended = {"state": state, "started": STARTED, "finished": FINISHED, "exit_code": exit_code, "attempts": [attempt]}
+    return a_job(**{**ended, **changes})
+
+
+def an_error(status: int = 400, **changes: Any) -> Answer:
+    error = {"code": "invalid", "field": None, "message": "No.", "hint": "", "status": status, "retry_after": None}
+    return Answer(status, {"error": {**error, **changes}})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A dict goes out as JSON, text as HTML, a list of bytes as chunks; None in it cuts the connection."""
+
+    status: int
+    body: dict[str, Any] | str | list[bytes | None]
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+class StandIn:
+    """A batch service that says what a test told it to; the last answer to a request is given again and again."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self.answers: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+        self.between_pieces: Callable[[], object] = lambda: None
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                stand_in.answer(self)
+
+            do_POST = do_DELETE = do_GET
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}{PREFIX}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def says(self, method: str, path: str, *answers: Answer | dict[str, Any]) -> None:
+        whole = [answer if isinstance(answer, Answer) else Answer(200, answer) for answer in answers]
+        self.answers[method, PREFIX + path] = whole
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        content = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        body = json.loads(content) if content else None
+        self.asked.append(Asked(handler.command, handler.path, dict(handler.headers), body))
+        waiting_answers = self.answers[handler.command, handler.path]
+        if not waiting_answers:
+            waiting_answers.append(Answer(404, "<h1>nothing here</h1>"))
+        self.send(handler, waiting_answers.pop(0) if len(waiting_answers) > 1 else waiting_answers[0])
+
+    def send(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+        handler.send_response(answer.status)
+        for name, value in answer.headers.items():
+            handler.send_header(name, value)
+        if isinstance(answer.body, list):
+            handler.send_header("Content-Type", "text/plain; charset=utf-8")
+            handler.send_header("Transfer-Encoding", "chunked")
+            handler.end_headers()
+            with suppress(ConnectionError):  # the reader had enough
+                self.send_pieces(handler, answer.body)
+            return
+        content = (answer.body if isinstance(answer.body, str) else json.dumps(answer.body)).encode()
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    def send_pieces(self, handler: BaseHTTPRequestHandler, pieces: list[bytes | None]) -> None:
+        for number, piece in enumerate(pieces):
+            if number:
+                self.between_pieces()
+            if piece is None:
+                handler.close_connection = True
+                return
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            handler.wfile.flush()
+        handler.wfile.write(b"0\r\n\r\n")
+
+
+@pytest.fixture
+def batch() -> Iterator[StandIn]:
+    stand_in = StandIn()
+    yield stand_in
+    stand_in.server.shutdown()
+    stand_in.server.server_close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "home" / "alice"
+    (home / "project").mkdir(parents=True)
+    return home
+
+
+@pytest.fixture
+def notebook(batch: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """The environment of alice's notebook: on queue climate, with profile small, in ~/project."""
+    variables = {
+        "RESEARCH_BATCH_URL": batch.url,
+        "JUPYTERHUB_API_TOKEN": TOKEN,
+        "RESEARCH_QUEUE": "climate",
+        "RESEARCH_PROFILE": "small",
+        "JUPYTER_IMAGE_SPEC": "quay.io/jupyter/scipy-notebook:2026-10-01",
+        "HOME": str(home),
+        "COLUMNS": "80",
+        # A proxy that nothing listens on: using it would fail.
+        "http_proxy": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(home / "project")
+    monkeypatch.setattr(cli, "_now", lambda: NOW)
+    monkeypatch.setattr(waiting, "FIRST_PAUSE_SECONDS", 0.01)
+    return batch
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def jobs(notebook: StandIn, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    def run(*words: str) -> Ran:
+        try:
+            code = cli.main(words)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        assert TOKEN not in out + err
+        return Ran(code, out, err)
+
+    return run
+
+
+def test_submit_sends_the_command_untouched_and_the_notebooks_wishes(jobs, batch, home):
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    ran = jobs("submit", "--", "python -c 'x'", "--name", "--", "$(id)", "")
+    assert ran == Ran(0, "train-x7k2p\n", "")
+    [asked] = batch.asked
+    assert (asked.method, asked.path) == ("POST", "/services/batch/jobs")
+    assert asked.headers["Authorization"] == f"token {TOKEN}"
+    assert asked.headers["Content-Type"] == "application/json"
+    assert asked.body == {
+        "command": ["python -c 'x'", "--name", "--", "$(id)", ""],
+        "image": "quay.io/jupyter/scipy-notebook:2026-10-01",
+        "profile": "small",
+        "queue": "climate",
+        "workdir": str(home / "project"),
+    }
+
+
+def test_what_a_person_says_goes_before_what_the_notebook_has(jobs, batch, home):
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    said = ["--name", "train", "--profile", "a100", "--queue", "backfill", "--wall-time", "2d", "--image", "py:3"]
+    ran = jobs("submit", *said, "--env", "A=1", "--env", "B=x=y", "--env=A=2", "--workdir", "../data", "--", "hostname")
+    assert ran.code == 0
+    assert batch.asked[0].body == {
+        "name": "train",
+        "command": ["hostname"],
+        "image": "py:3",
+        "profile": "a100",
+        "queue": "backfill",
+        "wall_time": "2d",
+        "env": {"A": "2", "B": "x=y"},
+        "workdir": str(home / "data"),
+    }
+
+
+def test_what_the_notebook_does_not_know_is_left_to_the_service(jobs, batch, tmp_path, monkeypatch):
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    for name in ("RESEARCH_QUEUE", "RESEARCH_PROFILE", "JUPYTER_IMAGE_SPEC"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("JUPYTER_IMAGE", "fallback:1")
+    monkeypatch.chdir(tmp_path)  # not below HOME
+    assert jobs("submit", "--", "hostname").code == 0
+    assert batch.asked[0].body == {"command": ["hostname"], "image": "fallback:1"}
+
+
+def test_the_current_directory_is_told_as_a_path_below_home(jobs, batch, home, tmp_path, monkeypatch):
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    link = tmp_path / "link"
+    link.symlink_to(home)
+    monkeypatch.setenv("HOME", str(link))
+    jobs("submit", "--", "hostname")
+    neighbour = tmp_path / "home" / "alice2"
+    neighbour.mkdir()
+    monkeypatch.chdir(neighbour)
+    jobs("submit", "--", "hostname")
+    neighbour.rmdir()  # the current directory is gone
+    jobs("submit", "--", "hostname")
+    assert [asked.body.get("workdir") for asked in batch.asked] == [str(link / "project"), None, None]
+
+
+def test_warnings_go_to_stderr_and_json_to_stdout(jobs, batch):
+    answer = a_job(warnings=["You are in 17 groups."], newer_field=1)
+    batch.says("POST", "/jobs", Answer(201, answer))
+    assert jobs("submit", "--", "hostname") == Ran(0, "train-x7k2p\n", "jobs: warning: You are in 17 groups.\n")
+    assert json.loads(jobs("submit", "--json", "--", "hostname").out) == answer
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["submit"], "jobs submit: no command; write it last, after '--', as in: "),
+        (["submit", "--"], "jobs submit: no command; "),
+        (["submit", "python", "train.py", "--epochs", "3"], "jobs submit: no command; write it last, after '--'"),
+        (["submit", "--nam", "x", "--", "a"], "jobs submit: unrecognized before the '--': --nam x."),
+        (["submit", "--env", "A", "--", "a"], "jobs submit: argument --env: 'A' is not of the form NAME=VALUE."),
+        (["logs", "a", "--tail", "-1"], "jobs logs: argument --tail: "),
+        (["list", "everything"], "jobs list: unrecognized arguments: everything."),
+        (["cancel"], "jobs cancel: the following arguments are required: ID."),
+        ([], "jobs: the following arguments are required: COMMAND."),
+        (["\x1b[2J"], "jobs: argument COMMAND: invalid choice: '\\x1b[2J'"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_asks_nobody(jobs, batch, words, sentence):
+    ran = jobs(*words)
+    assert (ran.code, ran.out, batch.asked) == (2, "", [])
+    assert ran.err.startswith(sentence)
+    assert ran.err.count("\n") == 1
+
+
+def test_help_and_version_fit_a_terminal(jobs):
+    for words in (["--help"], *([command, "--help"] for command in ("submit", "list", "show", "logs", "cancel"))):
+        ran = jobs(*words)
+        assert (ran.code, ran.err) == (0, "")
+        assert max(len(line) for line in ran.out.splitlines()) <= 80
+    assert jobs("--version") == Ran(0, f"jobs {research_jobs.__version__}\n", "")
+
+
+def test_the_version_is_the_products():
+    setup = ConfigParser()
+    setup.read(Path(__file__).parent.parent / "setup.cfg")
+    assert research_jobs.__version__ == setup["metadata"]["version"]
+
+
+def test_wait_prints_every_attempts_output_and_why_it_waits_and_exits_like_the_job(jobs, batch):
+    waits = a_job(message="Waits for 4 CPUs in climate.")
+    preempted = an_attempt("one", started=STARTED, finished=FINISHED, reason="Preempted by bob's job.")
+    second = an_attempt("two", started=STARTED)
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    batch.says(
+        "GET",
+        "/jobs/train-x7k2p",
+        waits,
+        a_job(state="running", attempts=[an_attempt("one", started=STARTED)]),
+        a_job(attempts=[preempted]),
+        a_job(state="running", attempts=[preempted, second]),
+        an_ended_job("failed", 7, message="The command ended with 7.", attempts=[preempted, second]),
+    )
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=true", Answer(200, [b"first\n"]), Answer(200, [b"sec", b"ond\n"]))
+    ran = jobs("submit", "--wait", "--", "python", "train.py")
+    assert (ran.code, ran.out) == (7, "first\nsecond\n")
+    assert ran.err.splitlines() == [
+        "jobs: submitted train-x7k2p",
+        "jobs: train-x7k2p is queued",
+        "jobs: train-x7k2p is queued: Waits for 4 CPUs in climate.",
+        "jobs: train-x7k2p is queued",
+        "jobs: train-x7k2p failed: The command ended with 7.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_code", "expected"),
+    [("succeeded", 0, 0), ("failed", 137, 137), ("failed", None, 1), ("failed", 0, 1), ("succeeded", None, 1)],
+)
+def test_a_job_that_ended_at_once_still_shows_its_output(jobs, batch, state, exit_code, expected):
+    batch.says("POST", "/jobs", Answer(201, an_ended_job(state, exit_code)))
+    batch.says("GET", "/jobs/train-x7k2p", an_ended_job(state, exit_code))
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=false", Answer(200, [b"out\n"]))
+    ran = jobs("submit", "--wait", "--", "true")
+    assert (ran.code, ran.out) == (expected, "out\n")
+
+
+def test_wait_with_json_keeps_stdout_for_the_job_at_its_end(jobs, batch):
+    ended = an_ended_job("succeeded", 0)
+    batch.says("POST", "/jobs", Answer(201, ended))
+    batch.says("GET", "/jobs/train-x7k2p", ended)
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=false", Answer(200, [b"out\n"]))
+    ran = jobs("submit", "--wait", "--json", "--", "true")
+    assert (ran.code, json.loads(ran.out)) == (0, ended)
+    assert "out\n" in ran.err
+
+
+def test_wait_survives_a_restart_of_the_service_and_a_broken_log(jobs, batch, monkeypatch):
+    pauses: list[float] = []
+    monkeypatch.setattr(waiting.time, "sleep", pauses.append)
+    batch.says("POST", "/jobs", Answer(201, RUNNING))
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=true", Answer(200, [b"begun\n", None]))
+    away = Answer(503, "<html>proxy</html>", {"Retry-After": "7"})
+    batch.says("GET", "/jobs/train-x7k2p", away, away, an_ended_job("succeeded", 0))
+    ran = jobs("submit", "--wait", "--", "true")
+    assert (ran.code, ran.out, pauses) == (0, "begun\n", [7, 7])
+    assert "The output broke off before its end" in ran.err
+    assert "'jobs logs train-x7k2p' prints it all" in ran.err
+    assert ran.err.count("is not ready (HTTP 503)") == 1
+
+
+def test_wait_does_not_wait_for_ever_for_a_service_that_is_gone(jobs, batch, monkeypatch):
+    monkeypatch.setattr(waiting.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", -1)
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    batch.says("GET", "/jobs/train-x7k2p", an_error(503, message="The cluster does not answer.", retry_after=9))
+    ran = jobs("submit", "--wait", "--", "true")
+    assert ran.code == 3
+    assert ran.err.endswith("jobs: The cluster does not answer.\njobs: try again in 9 s\n")
+
+
+def test_wait_says_when_the_job_was_cancelled_meanwhile(jobs, batch):
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    batch.says("GET", "/jobs/train-x7k2p", an_error(404, code="not_found", message="There is no such job of yours."))
+    ran = jobs("submit", "--wait", "--", "true")
+    assert ran.code == 1
+    assert ran.err.endswith("jobs: train-x7k2p is gone: it was cancelled before it ended.\n")
+
+
+SEVERAL = [
+    a_job(message="Waits for 4 CPUs in queue climate; 2 jobs are before it.", created="2026-11-23T18:17:57Z"),
+    a_job(id="sweep-01-q9x4d", name="sweep-01", state="running", started="2026-11-21T14:01:30Z"),
+    a_job(
+        id="postprocess-ensemble-members-m3k8w",
+        name="postprocess-ensemble-members",
+        state="queued",
+        queue="backfill-students",
+        message="Preempted by a job of queue climate; waits again.",
+        started="2026-11-23T12:00:00Z",
+        attempts=[an_attempt(started="2026-11-23T12:00:00Z", finished="2026-11-23T18:25:00Z")],
+    ),
+    an_ended_job("failed", 137, id="a-8hj2k", name="a", message="Killed: it used more than its 4 GiB of memory."),
+    an_ended_job("failed", 2, id="b-8hj2k", name="b"),
+    an_ended_job("succeeded", 0, id="c-8hj2k", name="大規模計算"),
+    a_job(id="d-8hj2k", name="\x1b[2Jevil\nname\u202e", state="cancelling", message="line\r\n\x07bell"),
+]
+
+
+def golden(name: str, text: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_list_is_a_table_of_80_columns(jobs, batch):
+    batch.says("GET", "/jobs", {"jobs": SEVERAL})
+    ran = jobs("list")
+    assert (ran.code, ran.err) == (0, "")
+    assert max(terminal.cells(line) for line in ran.out.splitlines()) <= 80
+    golden("list.txt", ran.out)
+
+
+def test_list_as_json_is_the_services_answer_and_cannot_steer_a_terminal(jobs, batch):
+    batch.says("GET", "/jobs", {"jobs": SEVERAL})
+    ran = jobs("list", "--json")
+    assert json.loads(ran.out) == {"jobs": SEVERAL}
+    assert ran.out.replace("\n", "").isprintable()
+
+
+def test_no_jobs_is_said_on_stderr(jobs, batch):
+    batch.says("GET", "/jobs", {"jobs": []})
+    assert jobs("list") == Ran(0, "", "jobs: you have no jobs; 'jobs submit -- COMMAND' starts one\n")
+
+
+def test_show_is_everything_about_a_job(jobs, batch):
+    answer = a_job(
+        state="running",
+        message="",
+        command=["bash", "-c", "echo 'two words' && sleep 5", "\x1b]0;title\x07"],
+        started="2026-11-23T18:20:00Z",
+        wall_time_hard_seconds=86400,
+        attempts=[
+            an_attempt(
+                "train-x7k2p-7hq2s",
+                started="2026-11-23T18:02:00Z",
+                finished="2026-11-23T18:10:05Z",
+                exit_code=143,
+                reason="Preempted by a job of priority normal in queue climate, which is entitled to the node",
+            ),
+            an_attempt("train-x7k2p-9d5lw", started="2026-11-23T18:20:00Z"),
+        ],
+        warnings=["You are in 17 groups, and NFS with AUTH_SYS carries 16: some files may be refused to this job."],
+    )
+    batch.says("GET", "/jobs/train-x7k2p", answer)
+    ran = jobs("show", "train-x7k2p")
+    assert (ran.code, ran.err) == (0, "")
+    assert max(len(line) for line in ran.out.splitlines()) <= 80
+    golden("show.txt", ran.out)
+    assert json.loads(jobs("show", "--json", "train-x7k2p").out) == answer
+
+
+@given(text=st.text(), width=st.integers(1, 30))
+def test_nothing_unprintable_reaches_the_terminal_and_nothing_is_wider_than_its_column(text, width):
+    shown = terminal.visible(text)
+    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in shown)
+    assert "\u202e" not in shown
+    shown.encode("utf-8")
+    assert terminal.cells(terminal.clipped(shown, width)) <= width
+
+
+@given(seconds=st.integers(-5, 10**7))
+def test_times_read_as_slurm_prints_them(seconds):
+    days, _, clock = report.slurm_time(report.timedelta(seconds=seconds)).rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    total = sum(part * 60**power for power, part in enumerate(reversed(parts))) + int(days or 0) * 86400
+    assert total == max(seconds, 0)
+
+
+def test_logs_are_bytes_as_the_job_wrote_them(notebook, capfdbinary):
+    notebook.says(
+        "GET", "/jobs/train-x7k2p/logs?follow=false&tail=5", Answer(200, [b"caf\xc3", b"\xa9 \xff\x1b[1m\r\n"])
+    )
+    assert cli.main(["logs", "train-x7k2p", "--tail", "5"]) == 0
+    assert capfdbinary.readouterr().out == b"caf\xc3\xa9 \xff\x1b[1m\r\n"
+
+
+def test_follow_says_why_there_is_nothing_yet_and_prints_what_comes_when_it_comes(jobs, batch, monkeypatch):
+    seen: list[str] = []
+    read_first = threading.Event()
+    batch.between_pieces = lambda: read_first.wait(10)
+    batch.says("GET", "/jobs/train-x7k2p", a_job(message="Waits for its turn."))
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=true", Answer(200, [b"one\n", b"two\n"]))
+
+    def printer(_: object) -> Callable[[bytes], None]:
+        def write(piece: bytes) -> None:
+            seen.append(piece.decode())
+            read_first.set()
+
+        return write
+
+    monkeypatch.setattr(cli, "_printer", printer)
+    ran = jobs("logs", "-f", "train-x7k2p")
+    assert (ran.code, ran.err) == (0, "jobs: train-x7k2p is queued: Waits for its turn.\n")
+    assert seen == ["one\n", "two\n"]  # with a buffer in between, the second would wait for ever for the first
+
+
+def test_a_log_that_breaks_off_is_said(jobs, batch):
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=false", Answer(200, [b"begun\n", None]))
+    ran = jobs("logs", "train-x7k2p")
+    assert (ran.code, ran.out) == (3, "begun\n")
+    assert ran.err.startswith("jobs: The output broke off before its end")
+
+
+def test_cancel_goes_on_after_a_refusal_and_remembers_it(jobs, batch):
+    batch.says("DELETE", "/jobs/a-1", a_job(id="a-1", state="cancelling"))
+    batch.says("DELETE", "/jobs/b-2", an_error(404, code="not_found", field="id", message="You have no job b-2."))
+    batch.says("DELETE", "/jobs/c-3", an_ended_job("succeeded", 0, id="c-3"))
+    ran = jobs("cancel", "a-1", "b-2", "c-3")
+    assert ran == Ran(1, "a-1 cancelling\nc-3 succeeded\n", "jobs: id: You have no job b-2.\n")
+    assert [asked.method for asked in batch.asked] == ["DELETE"] * 3
+
+
+@pytest.mark.parametrize("job_id", ["", ".", "..", "../hub", "a/b", "a?x", "A", "a\n", "\x1b"])
+@pytest.mark.parametrize("command", ["show", "logs", "cancel"])
+def test_what_cannot_be_an_id_never_becomes_a_path(jobs, batch, command, job_id):
+    ran = jobs(command, job_id)
+    assert (ran.code, ran.out, batch.asked) == (1, "", [])
+    assert ran.err.startswith("jobs: id: There is no job ")
+    assert ran.err.endswith("jobs: 'jobs list' prints the ids.\n")
+
+
+def test_a_refusal_shows_field_sentence_and_way_out(jobs, batch):
+    refusal = an_error(400, field="queue", message="Queue 'x\x1b' is not yours.", hint="Take climate or teaching.")
+    batch.says("POST", "/jobs", refusal)
+    ran = jobs("submit", "--queue", "x", "--", "a")
+    assert ran == Ran(1, "", "jobs: queue: Queue 'x\\x1b' is not yours.\njobs: Take climate or teaching.\n")
+    with pytest.raises(research_jobs.Refused) as refused:
+        research_jobs.submit(["a"])
+    assert {**vars(refused.value)} == {
+        "code": "invalid",
+        "field": "queue",
+        "message": "Queue 'x\x1b' is not yours.",
+        "hint": "Take climate or teaching.",
+        "status": 400,
+        "retry_after": None,
+        "exit_code": 1,
+    }
+
+
+def test_not_ready_says_when_to_try_again(jobs, batch):
+    batch.says("GET", "/jobs", an_error(503, message="The directory of users does not answer.", retry_after=30))
+    ran = jobs("list")
+    assert ran == Ran(3, "", "jobs: The directory of users does not answer.\njobs: try again in 30 s\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        (Answer(403, {"status": 403, "message": "Forbidden"}), 1, "does not let this notebook's token use"),
+        (Answer(401, "<html>log in</html>"), 1, "Restart your server to get a new token"),
+        (Answer(404, "<html>hub</html>"), 1, "not as a batch service does"),
+        (Answer(500, {"error": {"code": "x"}}), 1, "answered HTTP 500"),
+        (Answer(502, "bad gateway"), 3, "is not ready (HTTP 502)"),
+        (Answer(200, "<html>welcome</html>"), 1, "not as a batch service does"),
+        (Answer(200, {"items": []}), 1, "not a list of jobs"),
+        (Answer(200, {"jobs": [{"id": 3}]}), 1, "not a job as this client knows it"),
+        (Answer(200, {"jobs": [a_job(created="yesterday")]}), 1, "not a job as this client knows it"),
+        (Answer(400, {"error": {"echo": TOKEN, "token": f"token {TOKEN}"}}), 1, "answered HTTP 400"),
+        (an_error(400, message=f"Your header was token {TOKEN}."), 1, "Your header was token [token]."),
+    ],
+)
+def test_every_other_answer_is_a_sentence_too(jobs, batch, answer, code, words):
+    batch.says("GET", "/jobs", answer)
+    ran = jobs("list")
+    assert (ran.code, ran.out) == (code, "")
+    assert words in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_redirect_is_not_followed_and_the_token_stays_here(jobs, batch):
+    elsewhere = StandIn()
+    batch.says("GET", "/jobs", Answer(302, "", {"Location": elsewhere.url + "/jobs"}))
+    ran = jobs("list")
+    elsewhere.server.shutdown()
+    elsewhere.server.server_close()
+    assert (ran.code, elsewhere.asked) == (1, [])
+    assert "a token is not carried elsewhere" in ran.err
+
+
+def test_nobody_at_the_address(jobs, batch, monkeypatch):
+    monkeypatch.setenv("RESEARCH_BATCH_URL", "http://127.0.0.1:9/services/batch")
+    ran = jobs("list")
+    assert ran.code == 3
+    assert "http://127.0.0.1:9/services/batch cannot be reached ([Errno 111] Connection refused)" in ran.err
+
+
+def test_an_answer_that_does_not_come_has_a_limit_and_a_submit_is_not_sent_twice(jobs, batch, monkeypatch):
+    monkeypatch.setattr(service, "ANSWER_SECONDS", 0.1)
+    release = threading.Event()
+    monkeypatch.setattr(batch, "send", lambda *_: release.wait(10))
+    ran = jobs("submit", "--", "a")
+    release.set()
+    assert (ran.code, len(batch.asked)) == (3, 1)
+    assert "did not answer (timed out)" in ran.err
+    assert "may have been submitted: look at 'jobs list'" in ran.err
+
+
+@pytest.mark.parametrize("missing", [["RESEARCH_BATCH_URL"], ["RESEARCH_BATCH_URL", "JUPYTERHUB_API_TOKEN"]])
+def test_outside_of_a_notebook_it_says_what_is_missing(jobs, monkeypatch, missing):
+    for name in missing:
+        monkeypatch.delenv(name)
+    ran = jobs("list")
+    assert ran.code == 3
+    assert f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set" in ran.err
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://hub", "hub:8000", "http://", "http://a:b@hub/x", "http://hub:x/", "http://hub/a b", "http://hub/?q", "/"],
+)
+def test_an_unusable_address_is_named_by_its_variable(jobs, monkeypatch, url):
+    monkeypatch.setenv("RESEARCH_BATCH_URL", url)
+    ran = jobs("list")
+    assert ran.code == 1
+    assert ran.err.startswith("jobs: RESEARCH_BATCH_URL is not an address of a service.")
+
+
+def test_a_token_that_no_header_can_carry_is_not_quoted(jobs, monkeypatch):
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", f"{TOKEN}\nX: y")
+    ran = jobs("list")
+    assert ran.err.startswith("jobs: JUPYTERHUB_API_TOKEN has characters that no token has.")
+
+
+def test_bytes_that_are_not_text_are_refused_with_the_field(jobs, batch):
+    ran = jobs("submit", "--", "cat", os.fsdecode(b"caf\xe9"))
+    assert (ran.code, batch.asked) == (1, [])
+    assert ran.err.startswith("jobs: command: The command has bytes that are not UTF-8")
+
+
+def test_functions_return_what_the_service_said_with_types(notebook):
+    notebook.says("GET", "/jobs", {"jobs": [RUNNING]})
+    notebook.says("GET", "/jobs/train-x7k2p", RUNNING)
+    notebook.says("DELETE", "/jobs/train-x7k2p", RUNNING)
+    notebook.says("GET", "/jobs/train-x7k2p/logs?follow=false&tail=2", Answer(200, [b"caf\xc3", b"\xa9\nlast"]))
+    started = datetime(2026, 11, 23, 18, 10, tzinfo=timezone.utc)
+    expected = research_jobs.Job(
+        id="train-x7k2p",
+        name="train",
+        kind="job",
+        state="running",
+        message="",
+        queue="climate",
+        profile="small",
+        priority="normal",
+        image="quay.io/jupyter/scipy-notebook:2026-10-01",
+        command=("python", "train.py"),
+        created=datetime(2026, 11, 23, 18, tzinfo=timezone.utc),
+        started=started,
+        finished=None,
+        exit_code=None,
+        attempts=(research_jobs.Attempt("train-x7k2p-a", started, None, None, ""),),
+        wall_time=report.timedelta(hours=8),
+        wall_time_hard=report.timedelta(hours=8),
+        warnings=(),
+        answer={},
+    )
+    assert research_jobs.list() == (expected,)
+    assert research_jobs.show("train-x7k2p") == expected
+    assert research_jobs.cancel("train-x7k2p") == expected
+    assert [*research_jobs.logs("train-x7k2p", tail=2)] == ["café\n", "last"]
+    assert TOKEN not in repr(service.Service(notebook.url, TOKEN))
+
+
+@pytest.mark.parametrize(("command", "words"), [("python train.py", "is one string"), ([], "is empty")])
+def test_a_command_from_python_is_a_list_of_words(notebook, command, words):
+    with pytest.raises(research_jobs.Refused, match=words) as refused:
+        research_jobs.submit(command)
+    assert (refused.value.field, notebook.asked) == ("command", [])
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """Where and as it lies in a pod: on the PATH, executable, read-only."""
+    path = tmp_path / "bin" / "jobs"
+    path.parent.mkdir()
+    path.write_bytes(archive.build())
+    path.chmod(0o555)
+    return path
+
+
+def environment(batch: StandIn, **more: str) -> dict[str, str]:
+    """Nothing but what the client needs: no HOME, no USER, no locale."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+    return {"PATH": path, "RESEARCH_BATCH_URL": batch.url, "JUPYTERHUB_API_TOKEN": TOKEN, **more}
+
+
+def run(words: list[str | Path], batch: StandIn, **more: str) -> Ran:
+    ran = subprocess.run(words, check=False, env=environment(batch, **more), capture_output=True, timeout=30)
+    assert TOKEN.encode() not in ran.stdout + ran.stderr
+    return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+
+
+def runs(python: str) -> bool:
+    return subprocess.run([python, "-V"], check=False, capture_output=True).returncode == 0
+
+
+def pythons() -> list[str]:
+    """This one, and whichever others are on the PATH and run."""
+    found = [shutil.which(f"python3.{minor}") for minor in range(8, 15)]
+    return [sys.executable, *(path for path in found if path and runs(path))]
+
+
+def test_the_same_source_gives_the_same_bytes(tmp_path, monkeypatch):
+    first = archive.build()
+    elsewhere = tmp_path / "research_jobs"
+    shutil.copytree(Path(research_jobs.__file__).parent, elsewhere)
+    os.utime(elsewhere / "cli.py", (0, 0))
+    (elsewhere / "api.py").chmod(0o600)
+    monkeypatch.setattr(research_jobs, "__file__", str(elsewhere / "__init__.py"))
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert archive.build() == first
+    (elsewhere / "api.py").write_text("changed = 1\n")
+    assert archive.build() != first
+
+
+def test_it_holds_the_package_and_a_way_in(packed):
+    assert packed.read_bytes().startswith(b"#!/usr/bin/env python3\nPK")
+    with zipfile.ZipFile(packed) as content:
+        assert content.testzip() is None
+        assert sorted(content.namelist()) == sorted(
+            ["__main__.py", *(f"research_jobs/{path.name}" for path in SOURCES)]
+        )
+
+
+def test_it_needs_nothing_but_the_standard_library_of_python_3_8():
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(), feature_version=(3, 8))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert {name.name.split(".")[0] for name in node.names} <= sys.stdlib_module_names
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 1 or (node.level == 0 and node.module.split(".")[0] in sys.stdlib_module_names)
+    ast.parse(archive.MAIN, feature_version=(3, 4))
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_any_python_runs_it_isolated(packed, batch, python):
+    batch.says("GET", "/jobs", {"jobs": SEVERAL})
+    ran = run([python, "-I", packed, "list"], batch)
+    assert (ran.code, ran.err) == (0, "")
+    assert "大規模" in ran.out
+
+
+def test_it_runs_by_its_shebang_from_a_directory_that_cannot_be_read(packed, batch, tmp_path):
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (gone / "json.py").write_text("raise SystemExit('the current directory was imported from')")
+    submit = f"{packed} submit --"
+    script = f"cd {gone} && {submit} a && chmod 0 . && {submit} b; chmod 700 {gone}; rm -r {gone}; {submit} 'c d'"
+    assert run(["sh", "-c", script], batch, HOME="/nowhere") == Ran(0, "train-x7k2p\n" * 3, "")
+    assert [asked.body for asked in batch.asked] == [{"command": ["a"]}, {"command": ["b"]}, {"command": ["c d"]}]
+
+
+def test_the_file_on_the_path_can_be_imported(packed, batch):
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    script = textwrap.dedent(
+        """
+        import shutil, sys
+        sys.path.insert(0, shutil.which("jobs"))
+        import research_jobs
+        print(research_jobs.submit(["hostname"]).created.year, research_jobs.__file__)
+        """
+    )
+    ran = run([sys.executable, "-I", "-c", script], batch, PATH=str(packed.parent))
+    assert ran == Ran(0, f"2026 {packed}/research_jobs/__init__.py\n", "")
+
+
+def test_wait_and_exit_code_through_the_packed_file(packed, batch):
+    batch.says("POST", "/jobs", Answer(201, RUNNING))
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=true", Answer(200, [b"loss 0.1\n"]))
+    batch.says("GET", "/jobs/train-x7k2p", an_ended_job("failed", 42))
+    ran = run([packed, "submit", "--wait", "--", "a"], batch)
+    assert (ran.code, ran.out) == (42, "loss 0.1\n")
+
+
+def test_ctrl_c_ends_a_followed_log_without_a_traceback(packed, batch):
+    batch.says("GET", "/jobs/train-x7k2p", RUNNING)
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=true", Answer(200, [b"one\n", b"never\n"]))
+    release = threading.Event()
+    batch.between_pieces = lambda: release.wait(20)
+    words = [packed, "logs", "--follow", "train-x7k2p"]
+    with subprocess.Popen(words, env=environment(batch), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout and running.stderr
+        assert running.stdout.readline() == b"one\n"
+        running.send_signal(signal.SIGINT)
+        assert running.wait(10) == 130
+        assert running.stderr.read() == b""
+    release.set()
+
+
+def test_a_reader_that_has_enough_is_no_traceback(packed, batch):
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=false", Answer(200, [b"x" * 65536 + b"\n"] * 20))
+    assert run(["sh", "-c", f"{packed} logs train-x7k2p | head -c 1"], batch) == Ran(0, "x", "")
+
+
+def test_a_log_on_a_terminal_cannot_steer_it(packed, batch):
+    output = [b"50%\r100%\n\x1b]0;title\x07caf\xc3", b"\xa9\x9b\x7f\n"]
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=false", Answer(200, output))
+    ours, theirs = pty.openpty()
+    subprocess.run([packed, "logs", "train-x7k2p"], check=True, env=environment(batch), stdout=theirs, timeout=30)
+    os.close(theirs)
+    shown = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert shown == "50%\r100%\r\n\\x1b]0;title\\x07café�\\x7f\r\n"
