@@ -398,6 +398,18 @@ def test_wait_does_not_wait_for_ever_for_a_service_that_is_gone(jobs, batch, mon
     assert ran.err.endswith("jobs: The cluster does not answer.\njobs: try again in 9 s\n")
 
 
+def test_ctrl_c_while_waiting_leaves_the_job_and_says_so(jobs, batch, monkeypatch, capsys):
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(waiting.time, "sleep", interrupted)
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    with pytest.raises(KeyboardInterrupt):
+        jobs("submit", "--wait", "--", "true")
+    assert "train-x7k2p goes on without you: " in capsys.readouterr().err
+    assert [asked.method for asked in batch.asked] == ["POST"]
+
+
 def test_wait_says_when_the_job_was_cancelled_meanwhile(jobs, batch):
     batch.says("POST", "/jobs", Answer(201, a_job()))
     batch.says("GET", "/jobs/train-x7k2p", an_error(404, code="not_found", message="There is no such job of yours."))
@@ -477,6 +489,12 @@ def test_show_is_everything_about_a_job(jobs, batch):
     assert max(len(line) for line in ran.out.splitlines()) <= 80
     golden("show.txt", ran.out)
     assert json.loads(jobs("show", "--json", "train-x7k2p").out) == answer
+
+
+def test_what_could_steer_a_terminal_is_shown_as_its_escape():
+    steering = "a\x1b[2J\r\n\t\x7f\x9b\u200b\u202e\u2028\ud800é大\\"
+    assert terminal.visible(steering) == "a\\x1b[2J\\r\\n\\t\\x7f\\x9b\\u200b\\u202e\\u2028\\ud800é大\\"
+    assert terminal.visible("a\n\r\t\x1b", keep="\n\r\t") == "a\n\r\t\\x1b"
 
 
 @given(text=st.text(), width=st.integers(1, 30))
@@ -747,6 +765,7 @@ def test_it_holds_the_package_and_a_way_in(packed):
     assert packed.read_bytes().startswith(b"#!/usr/bin/env python3\nPK")
     with zipfile.ZipFile(packed) as content:
         assert content.testzip() is None
+        assert {entry.date_time for entry in content.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert sorted(content.namelist()) == sorted(
             ["__main__.py", *(f"research_jobs/{path.name}" for path in SOURCES)]
         )

@@ -18,7 +18,7 @@ try:
 
     sys.exit(main())
 except KeyboardInterrupt:
-    sys.exit(130)
+    sys.exit(130)  # as a shell says it: 128 + SIGINT
 """
 BEGINNING_OF_TIME = (1980, 1, 1, 0, 0, 0)  # a zip knows no earlier date
 

@@ -21,8 +21,7 @@ from .terminal import visible
 from .version import VERSION
 from .waiting import follow_to_end
 
-INTERRUPTED = 130  # as a shell says it: 128 + SIGINT
-BROKEN_PIPE = 141  # 128 + SIGPIPE
+BROKEN_PIPE = 141  # as a shell says it: 128 + SIGPIPE
 
 ABOUT = "Batch jobs that run as you, in the queues you may use."
 EPILOG = """\
@@ -60,6 +59,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.  Ctrl-C passes through: the file's __main__ takes it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # JupyterLab's terminals are UTF-8, whatever the image's locale says
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -72,8 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except JobsError as error:
         _say_error(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough (`jobs list | head`).  Python would flush, and complain, once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -98,9 +98,25 @@ class Service:
         }
 
     def _refusal(self, response: http.client.HTTPResponse) -> JobsError:
-        # Whoever answers in the service's place might echo the request: what is printed must not hold the token.
-        text = _content(response).decode("utf-8", "replace").replace(self.token, "[token]")
-        return _contract_error(text, response.status) or self._other_error(response)
+        return self._contract_error(_content(response), response.status) or self._other_error(response)
+
+    def _contract_error(self, content: bytes, status: int) -> Refused | None:
+        try:
+            error = json.loads(content)["error"]
+            return Refused(
+                code=self._without_token(error["code"]),
+                field=None if error["field"] is None else self._without_token(error["field"]),
+                message=self._without_token(error["message"]),
+                hint=self._without_token(error["hint"]),
+                status=status,
+                retry_after=None if error["retry_after"] is None else int(error["retry_after"]),
+            )
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _without_token(self, text: object) -> str:
+        # Whoever answers in the service's place might quote the request, and what is refused is printed.
+        return str(text).replace(self.token, "[token]")
 
     def _other_error(self, response: http.client.HTTPResponse) -> JobsError:
         """What an answer means that the service itself did not give: the hub, a proxy or a stranger did."""
@@ -125,21 +141,6 @@ class Service:
             f"{self.url} answered HTTP {status}, but not as a batch service does. "
             "If RESEARCH_BATCH_URL is right, tell whoever runs the hub."
         )
-
-
-def _contract_error(text: str, status: int) -> Refused | None:
-    try:
-        error = json.loads(text)["error"]
-        return Refused(
-            code=str(error["code"]),
-            field=None if error["field"] is None else str(error["field"]),
-            message=str(error["message"]),
-            hint=str(error["hint"]),
-            status=status,
-            retry_after=None if error["retry_after"] is None else int(error["retry_after"]),
-        )
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def _be_patient(sock: socket.socket, answer_seconds: float | None) -> None:
