@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, StrictInt, model_validator
 
 from .settings import Bytes, Cores, Settings
 from .settings.units import format_bytes, format_cores
@@ -28,7 +28,7 @@ class Gpu(Settings):
         description="whole: a device; mig: a slice made by the administrator; shared: time slices of one device.",
         examples=["whole"],
     )
-    count: PositiveInt = Field(1, title="How many", le=64)
+    count: StrictInt = Field(1, title="How many", ge=1, le=64)
     resource: str | None = Field(
         None,
         title="Extended resource that is asked for",

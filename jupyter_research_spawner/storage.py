@@ -35,7 +35,7 @@ def absolute(path: str) -> str:
     """A normal absolute path below /.  Raises ValueError with a sentence."""
     if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//"):
         raise ValueError(f"{path!r} is not a plain absolute path. Write it as `realpath` prints it: /project/climate")
-    if path == "/" or any(ord(character) < 33 or character in ":{}$" for character in path):
+    if path == "/" or any(character in " :{}$" or not character.isprintable() for character in path):
         raise ValueError(f"{path!r} cannot be mounted on: it is the root, or has a space or one of : {{ }} $ in it")
     return path
 
@@ -105,7 +105,7 @@ class SystemAccounts(Settings):
                 parts = line.split(":")
                 if len(parts) != fields or not parts[2].isdecimal():
                     raise ValueError(f"{name}: {line!r} is not a line of {name}(5): it needs {fields} fields")
-                if 1000 <= int(parts[2]) < 65534:
+                if int(parts[2]) >= 1000 and int(parts[2]) != 65534:
                     raise ValueError(f"{name}: {line!r} is a person's number; only system accounts belong here")
         return self
 
@@ -119,11 +119,13 @@ class Storage(Settings):
 
     @model_validator(mode="after")
     def _no_overlap(self) -> Storage:
-        places = [(f"homes.{name}.root", home.root) for name, home in self.homes.items()]
-        places += [(f"mounts.{name}.path", mount.path) for name, mount in self.mounts.items()]
-        for index, (this, path) in enumerate(places):
+        # Of the homes a person sees only her own, so one may lie below another.
+        homes = [(f"homes.{name}.root", home.root) for name, home in self.homes.items()]
+        mounts = [(f"mounts.{name}.path", mount.path) for name, mount in self.mounts.items()]
+        for index, (this, path) in enumerate(places := homes + mounts):
             for that, other in places[:index]:
-                if within(path, other) or within(other, path):
+                hidden = within(path, other) or within(other, path)
+                if path == other or (hidden and index >= len(homes)):
                     raise ValueError(
                         f"{this} ({path}) and {that} ({other}) lie on one another: one would hide the other. "
                         "Give each a path of its own"

@@ -60,7 +60,8 @@ def _unknown(name: str, allowed: list[str]) -> str:
     close = difflib.get_close_matches(name, allowed, n=1)
     if close:
         return f"there is no such setting. Did you mean {close[0]!r}?"
-    return f"there is no such setting. Here may stand: {', '.join(sorted(allowed))}"
+    here = f"Here may stand: {', '.join(sorted(allowed))}" if allowed else "Here is nothing to set"
+    return f"there is no such setting. {here}"
 
 
 def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ class _UniqueKeys(yaml.SafeLoader):
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`; what stands beside it wins, as YAML has it
+            continue
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", key_node.start_mark)
         seen.add(key)
@@ -38,7 +42,7 @@ def read(path: Path) -> Raw:
     except OSError as error:
         raise SettingsError.single(str(path), f"cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError.single(str(path), f"is not YAML: {' '.join(str(error).split())}") from None
+        raise SettingsError.single(str(path), f"is not YAML: {_what_is_wrong(error)}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -46,11 +50,22 @@ def read(path: Path) -> Raw:
     return content
 
 
-def merge(first: Mapping[str, Any], *others: Mapping[str, Any]) -> Raw:
-    """Left to right, as helm merges values files: maps deep, scalars and lists replace, null deletes."""
-    merged = {key: value for key, value in first.items() if value is not None}
-    for other in others:
-        for key, value in other.items():
+def _what_is_wrong(error: Exception) -> str:
+    """Where and what, but not the line itself, as PyYAML would show it: a secret may stand there."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{error.problem} (line {mark.line + 1}, column {mark.column + 1})"
+    return "it has a character that no text has" if isinstance(error, UnicodeDecodeError) else type(error).__name__
+
+
+def merge(*files: Mapping[str, Any]) -> Raw:
+    """Left to right, as helm merges values files: maps deep, scalars and lists replace, null deletes.
+
+    Helm itself deletes only what the chart has a default for and hands other nulls on; here they are gone too.
+    """
+    merged: Raw = {}
+    for file in files:
+        for key, value in file.items():
             if value is None:
                 merged.pop(key, None)
             elif isinstance(value, Mapping):
@@ -77,10 +92,10 @@ def resolve_like(profiles: Mapping[str, Any], where: str, keep: frozenset[str]) 
             raise SettingsError.single(path, f"{parent!r} is not one of {', '.join(sorted(map(str, profiles)))}")
         if parent in trail:
             raise SettingsError.single(path, f"is a circle: {' -> '.join((*trail, parent))}")
-        inherited = resolved(parent, (*trail, parent))
-        if not isinstance(inherited, Mapping):
-            return profile
         own = {key: value for key, value in profile.items() if key != "like"}
+        inherited = resolved(parent, (*trail, parent))
+        if not isinstance(inherited, Mapping):  # an error of its own
+            return own
         return {**{key: value for key, value in inherited.items() if key not in keep}, **own}
 
     return {name: resolved(name, (name,)) for name in profiles}

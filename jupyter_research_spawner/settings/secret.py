@@ -36,12 +36,21 @@ class Secret(Settings):
 
         Raises ValueError with a sentence that names the place and never the content.
         """
+        place, secret = self._found()
+        secret = secret.rstrip("\n")
+        if not secret:
+            raise ValueError(f"{place} is empty")
+        return secret
+
+    def _found(self) -> tuple[str, str]:
         if self.env is not None:
             if self.env not in os.environ:
                 raise ValueError(f"the environment variable {self.env} is not set")
-            return os.environ[self.env]
+            return f"the environment variable {self.env}", os.environ[self.env]
         assert self.file is not None
         try:
-            return self.file.read_text().rstrip("\n")
+            return str(self.file), self.file.read_text()
         except OSError as error:
             raise ValueError(f"{self.file} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{self.file} is not text") from None

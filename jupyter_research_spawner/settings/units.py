@@ -30,13 +30,14 @@ _FACTORS = {
 def parse_duration(text: Any) -> timedelta:
     """`"8h"`, `"90m"`, `"21d"` as a timedelta.  Raises ValueError with a sentence."""
     if isinstance(text, timedelta):
-        return text
-    if not isinstance(text, str) or not re.fullmatch(DURATION, text) or len(text) > 10:
+        duration = text
+    elif isinstance(text, str) and len(text) <= 10 and re.fullmatch(DURATION, text):
+        duration = timedelta(seconds=int(text[:-1]) * _SECONDS[text[-1]])
+    else:
         raise ValueError(f"{text!r} is not a duration. Write a whole number and a unit: 30s, 90m, 8h or 21d")
-    seconds = int(text[:-1]) * _SECONDS[text[-1]]
-    if not 0 < seconds <= 10 * 366 * 86400:
+    if not timedelta(seconds=1) <= duration <= timedelta(days=10 * 366):
         raise ValueError(f"{text!r} is not between one second and ten years")
-    return timedelta(seconds=seconds)
+    return duration
 
 
 def format_duration(duration: timedelta) -> str:
@@ -50,11 +51,10 @@ def format_duration(duration: timedelta) -> str:
 
 def parse_cores(value: Any) -> Decimal:
     """`2`, `0.5` or `"500m"` as cores.  Raises ValueError with a sentence."""
-    if isinstance(value, Decimal):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not re.fullmatch(CPU, str(value)):
+    text = format(value, "f") if isinstance(value, Decimal) else str(value)
+    plain = isinstance(value, (int, float, str, Decimal)) and not isinstance(value, bool)
+    if not plain or len(text) > 10 or not re.fullmatch(CPU, text):
         raise ValueError(f"{value!r} is not a number of CPUs. Write 2, 0.5 or '500m'")
-    text = str(value)
     cores = Decimal(text[:-1]) / 1000 if text.endswith("m") else Decimal(text)
     if not 0 < cores <= 4096:
         raise ValueError(f"{value!r} CPUs is not more than 0 and at most 4096")
@@ -70,7 +70,7 @@ def parse_bytes(value: Any) -> int:
     """`"4Gi"`, `"500M"` or a plain number of bytes.  Raises ValueError with a sentence."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError(f"{value!r} is not an amount of memory. Write it with a unit: 4Gi or 500Mi")
-    found = re.fullmatch(r"([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?", str(value))
+    found = re.fullmatch(r"([0-9]{1,20})(Ki|Mi|Gi|Ti|k|M|G|T)?", str(value))
     if not found:
         raise ValueError(f"{value!r} is not an amount of memory. Write a whole number and a unit: 4Gi or 500Mi")
     size = int(found[1]) * _FACTORS[found[2] or ""]
