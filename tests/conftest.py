@@ -1,0 +1,99 @@
+"""Fixtures that every room's tests may use, and golden files: whole objects as readable YAML under tests/golden/."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import samples
+import yaml
+from hypothesis import settings
+
+from jupyter_research_spawner.identity import PosixIdentity
+from jupyter_research_spawner.site import Site
+
+GOLDEN = Path(__file__).parent / "golden"
+
+# A shared machine may stall for longer than hypothesis' 200 ms; the same examples each time, so that a failure stays.
+settings.register_profile("house", deadline=None, derandomize=True)
+settings.load_profile("house")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/ with what came out")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--update-golden") and os.environ.get("CI") == "true":
+        raise pytest.UsageError("--update-golden would make every golden test pass; it is not for CI")
+
+
+@pytest.fixture(scope="session")
+def site() -> Site:
+    """The sample settings, tests/data/site.yaml.  Frozen, so one for all."""
+    return samples.site_with()
+
+
+@pytest.fixture(scope="session")
+def alice() -> PosixIdentity:
+    """A researcher: uid 20001, groups climate and stats101-staff."""
+    return samples.person("alice")
+
+
+@pytest.fixture(scope="session")
+def bob() -> PosixIdentity:
+    """A student on the roster of stats-101: uid 20002, groups students and stats101-f26."""
+    return samples.person("bob")
+
+
+@pytest.fixture(scope="session")
+def carol() -> PosixIdentity:
+    """A student of no class: uid 20003, group students; only the preemptible queue is hers."""
+    return samples.person("carol")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str], Any]:
+    """`assert object == golden("kueue/notebook")`: the content of tests/golden/kueue/notebook.yaml."""
+    update = bool(request.config.getoption("--update-golden"))
+
+    def content(name: str) -> Any:
+        path = GOLDEN / f"{name}.yaml"
+        if update:
+            return _Rewritten(path)
+        if not path.exists():
+            pytest.fail(f"there is no {path.relative_to(GOLDEN.parent)}: write it with pytest --update-golden, read it")
+        return yaml.safe_load(path.read_text())
+
+    return content
+
+
+class _Rewritten:
+    """Equal to whatever it is compared with, after writing that down."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __eq__(self, other: object) -> bool:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(yaml.dump(other, Dumper=_Readable, width=1000, allow_unicode=True))
+        return True
+
+
+class _Readable(yaml.SafeDumper):
+    """Text of several lines as a block, every value written out: no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Readable.add_representer(str, _text)
