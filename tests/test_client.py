@@ -785,9 +785,13 @@ def test_it_needs_nothing_but_the_standard_library_of_python_3_8():
 @pytest.mark.parametrize("python", pythons())
 def test_any_python_runs_it_isolated(packed, batch, python):
     batch.says("GET", "/jobs", {"jobs": SEVERAL})
-    ran = run([python, "-I", packed, "list"], batch)
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=false", Answer(200, [b"one\n", b"two\n"]))
+    isolated = [python, "-I", "-W", "error", packed]  # a socket left open would be a warning
+    ran = run([*isolated, "list"], batch)
     assert (ran.code, ran.err) == (0, "")
     assert "大規模" in ran.out
+    assert run([*isolated, "logs", "train-x7k2p"], batch) == Ran(0, "one\ntwo\n", "")
+    assert run([*isolated, "cancel", "unknown"], batch).err.count("\n") == 1
 
 
 def test_it_runs_by_its_shebang_from_a_directory_that_cannot_be_read(packed, batch, tmp_path):

@@ -82,6 +82,7 @@ class Service:
                 f"The batch service at {self.url} did not answer ({_reason(error)})."
                 + (doubt if method == "POST" else " Try again in a minute.")
             ) from error
+        sock.close()  # in truth when the response is closed, which holds it open until then
         if not 200 <= response.status < 300:
             sock.settimeout(ANSWER_SECONDS)  # an error has no reason to be silent
             with closing(response):
