@@ -29,7 +29,11 @@ class Cache(Settings):
 class IdentitySettings(Settings):
     """Who people are to the file systems."""
 
-    username: Username = Field(default_factory=Username, title="From the hub's user names to POSIX names")
+    username: Username = Field(
+        default_factory=Username,
+        title="From the hub's user names to POSIX names",
+        examples=[{"lower": True, "strip_domain": "example.edu"}],
+    )
     sources: ByName[AnyOptions] = Field(
         title="Where identities come from",
         description=(
@@ -39,8 +43,8 @@ class IdentitySettings(Settings):
         min_length=1,
         examples=[{"people": {"kind": "static", "passwd": "people.passwd", "group": "people.group", "order": 10}}],
     )
-    checks: Checks = Field(default_factory=Checks, title="What nobody may be")
-    cache: Cache = Field(default_factory=Cache, title="How long answers hold")
+    checks: Checks = Field(default_factory=Checks, title="What nobody may be", examples=[{"minimum_gid": 1000}])
+    cache: Cache = Field(default_factory=Cache, title="How long answers hold", examples=[{"found": "60s"}])
     resolve_limit: Duration = Field(
         timedelta(seconds=10), title="How long all sources together may take", examples=["10s"]
     )

@@ -1,0 +1,149 @@
+"""The source `nss`, against the C library itself: nss_wrapper answers in place of the machine's name service."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from needs import need_library
+
+from jupyter_research_spawner.identity import nss
+from jupyter_research_spawner.identity.base import Account, SourceDown
+
+LOOKUPS = """
+import asyncio, dataclasses, json, sys, threading, time
+from pathlib import Path
+from jupyter_research_spawner.identity import nss
+from jupyter_research_spawner.identity.base import SourceDown
+
+async def lookup(source, name):
+    began = time.monotonic()
+    try:
+        account = await source.lookup(name)
+        said = account and list(dataclasses.astuple(account))
+    except SourceDown as down:
+        said = str(down)
+    return {"said": said, "seconds": time.monotonic() - began}
+
+async def main(options, rounds):
+    source = nss.open_source(nss.Options.model_validate(options), Path())
+    ticks = 0
+    async def tick():
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+    ticking = asyncio.create_task(tick())
+    answers = [await asyncio.gather(*(lookup(source, name) for name in names)) for names in rounds]
+    ticking.cancel()
+    lookups = sum(thread.name == "identity-lookup" for thread in threading.enumerate())
+    print(json.dumps({"answers": answers, "ticks": ticks, "threads": lookups}))
+
+asyncio.run(main(*json.loads(sys.argv[1])))
+"""
+
+PASSWD = "alice:x:20001:20001::/home/alice:/bin/bash\nbob:x:20002:20777::/home/bob:\n"
+GROUP = "alice:x:20001:\nclimate:x:20500:alice,bob\nstudents:x:20600:bob\n"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "passwd").write_text(PASSWD)
+    (tmp_path / "group").write_text(GROUP)
+    return tmp_path
+
+
+@pytest.fixture
+def wrapper() -> Path:
+    return need_library("libnss_wrapper.so", "libnss-wrapper")
+
+
+def ask(directory: Path, wrapper: Path, *rounds: list[str], **options: object) -> dict[str, Any]:
+    """A Python with nss_wrapper looks up all names of a round at once, and one round after the other."""
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(wrapper),
+        "NSS_WRAPPER_PASSWD": str(directory / "passwd"),
+        "NSS_WRAPPER_GROUP": str(directory / "group"),
+    }
+    asked = json.dumps([{"kind": "nss", **options}, rounds])
+    # It ends in time although threads hang: nothing waits for them.
+    ended = subprocess.run(
+        [sys.executable, "-c", LOOKUPS, asked], env=environment, capture_output=True, text=True, timeout=20, check=True
+    )
+    answers: dict[str, Any] = json.loads(ended.stdout)
+    return answers
+
+
+def hang(directory: Path) -> None:
+    """Make every lookup wait: nss_wrapper opens the file, and opening a pipe waits for a writer."""
+    (directory / "passwd").unlink()
+    os.mkfifo(directory / "passwd")
+
+
+def test_the_answer_is_what_id_prints(directory: Path, wrapper: Path) -> None:
+    (answers,) = ask(directory, wrapper, ["alice", "bob", "carol", "a\0lice"])["answers"]
+    assert [answer["said"] for answer in answers] == [
+        ["alice", 20001, 20001, [[20001, "alice"], [20500, "climate"]], "/home/alice", "/bin/bash"],
+        ["bob", 20002, 20777, [[20500, "climate"], [20600, "students"], [20777, None]], "/home/bob", "/bin/sh"],
+        None,
+        None,
+    ]
+
+
+def test_a_burst_waits_for_a_thread_instead_of_failing(directory: Path, wrapper: Path) -> None:
+    (answers,) = ask(directory, wrapper, ["alice"] * 200, threads=2)["answers"]
+    assert {answer["said"][1] for answer in answers} == {20001}
+
+
+def test_a_hung_lookup_blocks_neither_the_loop_nor_the_exit(directory: Path, wrapper: Path) -> None:
+    hang(directory)
+    result = ask(directory, wrapper, ["alice"], lookup_limit="1s")
+    ((answer,),) = result["answers"]
+    assert answer["said"] == "there was no answer within 1s"
+    assert 0.9 < answer["seconds"] < 3
+    assert result["ticks"] > 20
+
+
+def test_when_all_threads_hang_it_is_down_at_once(directory: Path, wrapper: Path) -> None:
+    hang(directory)
+    result = ask(directory, wrapper, ["alice"] * 10, ["bob"] * 100, lookup_limit="1s", threads=2)
+    first, second = result["answers"]
+    assert {answer["said"] for answer in first} == {"there was no answer within 1s"}
+    assert {answer["said"] for answer in second} == {"all 2 threads hang in lookups that never came back"}
+    assert max(answer["seconds"] for answer in second) < 0.5
+    assert result["threads"] == 2
+
+
+def test_with_a_probe_a_service_that_is_down_knows_nobody_and_says_so(directory: Path, wrapper: Path) -> None:
+    (answers,) = ask(directory, wrapper, ["alice", "carol"], probe="bob")["answers"]
+    assert answers[0]["said"][1] == 20001
+    assert answers[1]["said"] is None
+    (answers,) = ask(directory, wrapper, ["alice", "carol"], probe="svc-jupyter")["answers"]
+    assert answers[0]["said"][1] == 20001
+    assert answers[1]["said"] == "it does not even know 'svc-jupyter', which it should always know"
+
+
+def test_groups_from_a_service_that_goes_away_meanwhile_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pwd
+
+    root = pwd.getpwnam("root")
+    alice = type(root)(("alice", "x", 20001, 20001, "", "/home/alice", "/bin/bash"))
+    answers = iter([alice, alice, alice, None])
+
+    def getpwnam(name: str) -> pwd.struct_passwd:
+        answer = next(answers)
+        if answer is None:
+            raise KeyError(name)
+        return answer
+
+    monkeypatch.setattr(nss.pwd, "getpwnam", getpwnam)
+    monkeypatch.setattr(nss.os, "getgrouplist", lambda name, gid: [gid])
+    assert nss._account("alice", None) == Account("alice", 20001, 20001, ((20001, None),), "/home/alice", "/bin/bash")
+    with pytest.raises(SourceDown, match="changed while the groups were read"):
+        nss._account("alice", None)
