@@ -52,8 +52,7 @@ def format_duration(duration: timedelta) -> str:
 def parse_cores(value: Any) -> Decimal:
     """`2`, `0.5` or `"500m"` as cores.  Raises ValueError with a sentence."""
     text = format(value, "f") if isinstance(value, Decimal) else str(value)
-    plain = isinstance(value, (int, float, str, Decimal)) and not isinstance(value, bool)
-    if not plain or len(text) > 10 or not re.fullmatch(CPU, text):
+    if len(text) > 10 or not re.fullmatch(CPU, text):
         raise ValueError(f"{value!r} is not a number of CPUs. Write 2, 0.5 or '500m'")
     cores = Decimal(text[:-1]) / 1000 if text.endswith("m") else Decimal(text)
     if not 0 < cores <= 4096:
@@ -68,8 +67,6 @@ def format_cores(cores: Decimal) -> str:
 
 def parse_bytes(value: Any) -> int:
     """`"4Gi"`, `"500M"` or a plain number of bytes.  Raises ValueError with a sentence."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ValueError(f"{value!r} is not an amount of memory. Write it with a unit: 4Gi or 500Mi")
     found = re.fullmatch(r"([0-9]{1,20})(Ki|Mi|Gi|Ti|k|M|G|T)?", str(value))
     if not found:
         raise ValueError(f"{value!r} is not an amount of memory. Write a whole number and a unit: 4Gi or 500Mi")

@@ -1,0 +1,277 @@
+"""Who sees what of the shared storage, and what a pod is told of its person: passwd, group, environment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from jupyter_research_spawner.identity import PosixIdentity
+from jupyter_research_spawner.identity.model import Group
+from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.storage import (
+    IMAGE_DIRECTORIES,
+    MountPoint,
+    Storage,
+    SystemAccounts,
+    environment,
+    group_text,
+    mounts_for,
+    passwd_text,
+    within,
+)
+
+ALICE = PosixIdentity(
+    name="alice",
+    uid=20001,
+    gid=20001,
+    groups=(Group(20001, "alice"), Group(20500, "climate")),
+    home="/home/alice",
+    shell="/bin/bash",
+    source="people",
+)
+BOB = PosixIdentity("bob", 20002, 20600, (Group(20600, "students"),), "/home/bob", "/bin/sh", "people")
+CLIMATE = {"claim": "project-climate", "path": "/project/climate", "groups": {"climate": True}}
+ERA5 = {"claim": "era5", "path": "/data/era5", "read_only": True}
+HOME = {"main": {"claim": "home", "root": "/home"}}
+
+
+def storage(homes: dict[str, Any] | None = None, **mounts: dict[str, Any]) -> Storage:
+    return Storage.model_validate({"homes": homes or HOME, "mounts": mounts})
+
+
+def refused(homes: dict[str, Any] | None = None, **mounts: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as error:
+        storage(homes, **mounts)
+    return "\n".join(item["msg"] for item in error.value.errors())
+
+
+def test_a_person_sees_her_home_and_what_her_groups_give() -> None:
+    site = storage(climate=CLIMATE, era5=ERA5)
+    home, era5 = MountPoint("home", "/home"), MountPoint("era5", "/data/era5", read_only=True)
+    assert mounts_for(site, ALICE) == (home, era5, MountPoint("project-climate", "/project/climate"))
+    assert mounts_for(site, BOB) == (home, era5)
+
+
+@pytest.mark.parametrize(
+    ("groups", "seen_by"),
+    [
+        ({}, ["alice", "bob"]),
+        ({"climate": True}, ["alice"]),
+        ({"climate": True, "students": True}, ["alice", "bob"]),
+        ({"climate": False, "students": True}, ["bob"]),
+        ({"climate": False, "students": False}, []),
+        ({"climate": False}, []),
+    ],
+)
+def test_groups_that_are_all_false_are_nobody(groups: dict[str, bool], seen_by: list[str]) -> None:
+    site = storage(it={**CLIMATE, "groups": groups})
+    assert [person.name for person in (ALICE, BOB) if len(mounts_for(site, person)) == 2] == seen_by
+
+
+HOMES = {
+    "main": {"claim": "home", "root": "/home"},
+    "physics": {"claim": "home-physics", "root": "/home/physics"},
+    "second": {"claim": "home2", "root": "/home2"},
+}
+
+
+@pytest.mark.parametrize(
+    ("home", "mounted"),
+    [
+        ("/home/alice", MountPoint("home", "/home")),
+        ("/home/a/b/alice", MountPoint("home", "/home")),
+        ("/home/physics/alice", MountPoint("home-physics", "/home/physics")),
+        ("/home/physics2/alice", MountPoint("home", "/home")),
+        ("/home/physics", MountPoint("home", "/home")),
+        ("/home2/alice", MountPoint("home2", "/home2")),
+    ],
+)
+def test_the_longest_root_holds_the_home_by_whole_path_components(home: str, mounted: MountPoint) -> None:
+    for homes in (HOMES, dict(reversed(HOMES.items()))):
+        assert mounts_for(storage(homes), replace(ALICE, home=home)) == (mounted,)
+
+
+@pytest.mark.parametrize("home", ["/users/alice", "/home22/alice", "/home", "/", "/homealice"])
+def test_a_home_on_no_mounted_file_system_is_refused(home: str) -> None:
+    with pytest.raises(Refusal) as error:
+        mounts_for(storage(HOMES), replace(ALICE, home=home))
+    assert (error.value.code, error.value.field, error.value.status) == ("home-elsewhere", "home", 403)
+    assert f"{home} is on none of the file systems mounted here (/home, /home/physics, /home2)" in str(error.value)
+
+
+@pytest.mark.parametrize("path", ["/etc", "/etc/ssl", "/usr/local/bin", "/lib64", "/var/run", "/proc", "/dev/shm"])
+def test_a_mount_over_the_images_own_directories_is_an_error(path: str) -> None:
+    message = refused(bad={"claim": "c", "path": path})
+    assert "lies in the image's own" in message
+    assert "Mount it elsewhere" in message
+    assert "lies in the image's own" in refused({"main": {"claim": "c", "root": path}})
+
+
+@pytest.mark.parametrize("path", ["/etcetera", "/users", "/library", "/project/etc"])
+def test_a_path_that_only_begins_like_one_of_them_is_fine(path: str) -> None:
+    assert storage(fine={"claim": "c", "path": path}).mounts["fine"].path == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["project", "", "./project", "/project/../etc", "/project/.", "/project/", "//project", "/project//a", "/.."],
+)
+def test_a_path_is_absolute_and_plain(path: str) -> None:
+    assert "is not a plain absolute path" in refused(bad={"claim": "c", "path": path})
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/a b", "/a:b", "/a\nb", "/a\tb", "/{user}", "/$(HOME)", "/a\u00a0b", "/a\x7f", "/a\u2028b"]
+)
+def test_a_path_has_nothing_in_it_that_means_something_elsewhere(path: str) -> None:
+    assert "cannot be mounted on" in refused(bad={"claim": "c", "path": path})
+
+
+@given(st.text(max_size=30))
+def test_whatever_path_is_taken_hides_nothing_of_the_image(path: str) -> None:
+    try:
+        site = storage({"main": {"claim": "c", "root": "/home"}}, it={"claim": "c", "path": path})
+    except ValidationError:
+        return
+    taken = site.mounts["it"].path
+    assert not any(within(taken, own) or within(own, taken) for own in IMAGE_DIRECTORIES)
+    assert not {"..", ".", ""} & set(taken.split("/")[1:])
+
+
+@pytest.mark.parametrize(
+    ("homes", "mounts", "named"),
+    [
+        (None, {"a": CLIMATE, "b": {**ERA5, "path": "/project/climate"}}, "mounts.b.path (/project/climate)"),
+        (None, {"a": CLIMATE, "b": {**ERA5, "path": "/project"}}, "mounts.b.path (/project)"),
+        (None, {"a": CLIMATE, "b": {**ERA5, "path": "/project/climate/era5"}}, "mounts.b.path (/project/climate/era5)"),
+        (None, {"a": {**CLIMATE, "path": "/home"}}, "homes.main.root (/home)"),
+        (None, {"a": {**CLIMATE, "path": "/home/shared"}}, "homes.main.root (/home)"),
+        (
+            {"main": {"claim": "home", "root": "/export/home"}},
+            {"a": {**CLIMATE, "path": "/export"}},
+            "homes.main.root (/export/home)",
+        ),
+        ({**HOME, "other": {"claim": "home2", "root": "/home"}}, {}, "homes.other.root (/home)"),
+    ],
+)
+def test_what_would_hide_another_is_an_error_that_names_both(
+    homes: dict[str, Any] | None, mounts: dict[str, Any], named: str
+) -> None:
+    message = refused(homes, **mounts)
+    assert named in message
+    assert "lie on one another" in message
+
+
+def test_neighbours_do_not_hide_one_another() -> None:
+    site = storage(a=CLIMATE, b={**ERA5, "path": "/project/climate2"}, c={**ERA5, "path": "/home2"})
+    assert len(mounts_for(site, ALICE)) == 4
+
+
+@pytest.mark.parametrize("claim", ["", "Home", "home/../x", "-home", "a" * 254, "home\n", 5])
+def test_a_claim_has_a_name_that_it_can_have(claim: Any) -> None:
+    assert refused({"main": {"claim": claim, "root": "/home"}})
+
+
+@pytest.mark.parametrize("read_only", ["yes", 1, "true"])
+def test_read_only_is_true_or_false(read_only: Any) -> None:
+    assert "valid boolean" in refused(bad={**ERA5, "read_only": read_only})
+
+
+def test_homes_are_on_some_claim() -> None:
+    with pytest.raises(ValidationError, match="at least 1"):
+        Storage.model_validate({"homes": {}})
+
+
+def lines(text: str, key: str) -> list[str]:
+    assert text.endswith("\n")
+    return [line for line in text.splitlines() if line.startswith(f"{key}:") or f":x:{key}:" in line]
+
+
+def test_a_pod_knows_its_person_and_the_systems_accounts() -> None:
+    passwd, group = passwd_text(SystemAccounts(), ALICE), group_text(SystemAccounts(), ALICE)
+    assert passwd.splitlines()[0] == "root:x:0:0:root:/root:/bin/sh"
+    assert passwd.splitlines()[-1] == "alice:x:20001:20001::/home/alice:/bin/bash"
+    assert lines(passwd, "sshd") == ["sshd:x:110:65534::/run/sshd:/usr/sbin/nologin"]
+    assert group.splitlines()[-2:] == ["alice:x:20001:alice", "climate:x:20500:alice"]
+    assert lines(group, "users") == ["users:x:100:"]
+
+
+def test_a_person_whose_group_has_the_number_of_a_systems_group_has_her_own_name_for_it() -> None:
+    # gid 100 is `users` in most images, and the primary group of everybody at many sites.
+    carol = PosixIdentity("carol", 20003, 100, (Group(100, "staff"),), "/home/carol", "/bin/sh", "people")
+    group = group_text(SystemAccounts(), carol)
+    assert lines(group, "100") == ["staff:x:100:carol"]
+    assert lines(group, "users") == []
+    assert environment(carol)["NB_GROUP"] == "staff"
+
+
+def test_a_systems_name_with_the_persons_group_name_is_hers() -> None:
+    person = replace(ALICE, groups=(Group(20500, "users"),), gid=20500)
+    assert lines(group_text(SystemAccounts(), person), "users") == ["users:x:20500:alice"]
+
+
+names = st.from_regex(r"[a-z_][a-z0-9_-]{0,30}", fullmatch=True)
+group_sets = st.dictionaries(st.integers(0, 2**31), names, min_size=1, max_size=8).filter(
+    lambda found: len(set(found.values())) == len(found)
+)
+
+
+@given(names, st.integers(1, 2**31), group_sets)
+def test_names_and_numbers_answer_for_one_another(name: str, uid: int, by_gid: dict[int, str]) -> None:
+    groups = tuple(Group(gid, by_gid[gid]) for gid in sorted(by_gid))
+    person = PosixIdentity(name, uid, groups[0].gid, groups, f"/home/{name}", "/bin/sh", "people")
+    for text, own in (
+        (passwd_text(SystemAccounts(), person), [(name, uid)]),
+        (group_text(SystemAccounts(), person), [(group.name, group.gid) for group in groups]),
+    ):
+        entries = [(line.split(":")[0], int(line.split(":")[2])) for line in text.splitlines()]
+        assert len({key for key, _ in entries}) == len({number for _, number in entries}) == len(entries)
+        assert set(own) <= set(entries)
+
+
+@pytest.mark.parametrize(
+    ("field", "line", "sentence"),
+    [
+        ("passwd", "alice:x:20001:20001::/home/alice:/bin/sh", "is a person's number"),
+        ("passwd", "alice:x:70000:70000::/home/alice:/bin/sh", "is a person's number"),
+        ("group", "climate:x:20500:", "is a person's number"),
+        ("passwd", "daemon:x:1:1:daemon", "it needs 7 fields"),
+        ("passwd", "daemon:x:one:1:daemon:/:/bin/false", "is not a line of passwd(5)"),
+        ("group", "", "it needs 4 fields"),
+        ("group", "daemon:x:1:bob:", "it needs 4 fields"),
+    ],
+)
+def test_system_accounts_are_lines_of_no_person(field: str, line: str, sentence: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        SystemAccounts.model_validate({field: line + "\n"})
+    assert sentence in str(error.value)
+
+
+def test_nobody_and_nogroup_are_no_persons() -> None:
+    accounts = SystemAccounts(passwd="nobody:x:65534:65534::/:/bin/false\n", group="nogroup:x:65534:\n")
+    assert len(accounts.passwd.splitlines()) == 1
+
+
+def test_the_environment_is_what_a_login_would_set() -> None:
+    assert environment(ALICE) == {
+        "HOME": "/home/alice",
+        "USER": "alice",
+        "LOGNAME": "alice",
+        "SHELL": "/bin/bash",
+        "NB_USER": "alice",
+        "NB_UID": "20001",
+        "NB_GID": "20001",
+        "NB_GROUP": "alice",
+    }
+
+
+def test_a_mount_is_told_in_a_line() -> None:
+    assert [str(mount) for mount in mounts_for(storage(era5=ERA5), ALICE)] == [
+        "/home (home)",
+        "/data/era5 (era5, read-only)",
+    ]
