@@ -163,7 +163,7 @@ def plan(
         queue=queue_name,
         options=queue.options(site.scheduler.kind),
         scheduler_name=site.scheduler.name,
-        priority_class=site.priorities[priority].class_ or f"research-{priority}",
+        priority_class=site.priority_class(priority),
         priority_value=site.priorities[priority].value,
         preemptible=queue.preemptible,
         wall_time_hard=wall_time.hard,

@@ -291,6 +291,10 @@ class Site(Settings):
     def default_priority(self) -> str:
         return next(name for name, priority in self.priorities.items() if priority.default)
 
+    def priority_class(self, priority: str) -> str:
+        """What the cluster calls one of `priorities`."""
+        return self.priorities[priority].class_ or f"research-{priority}"
+
     @cached_property
     def digest(self) -> str:
         """Tells two settings apart in a pod's annotation.  Secrets are not in it: settings hold only their places."""

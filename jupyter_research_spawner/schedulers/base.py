@@ -78,6 +78,16 @@ class Need:
     name: str
     namespace: str | None = None
 
+    @property
+    def group(self) -> str:
+        """The API group; empty for Kubernetes' own core."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def resource(self) -> str:
+        """The kind as URLs and roles spell it."""
+        return self.kind.lower() + ("es" if self.kind.endswith("s") else "s")
+
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r}" + (f" in namespace {self.namespace!r}" if self.namespace else "")
 

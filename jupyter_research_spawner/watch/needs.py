@@ -96,7 +96,7 @@ class Needs:
             "`research-spawner manifests` prints the roles.",
             need,
             status,
-            _plural(need.kind),
+            need.resource,
         )
 
 
@@ -110,11 +110,7 @@ CLUSTER_DOWN = Refusal(
 _FIELDS = {"PersistentVolumeClaim": "mounts", "PriorityClass": "priority", "WorkloadPriorityClass": "priority"}
 
 
-def _plural(kind: str) -> str:
-    return kind.lower() + ("es" if kind.endswith("s") else "s")
-
-
 def _path(need: Need) -> str:
     root = "/api" if "/" not in need.api_version else "/apis"
     where = f"/namespaces/{need.namespace}" if need.namespace else ""
-    return f"{root}/{need.api_version}{where}/{_plural(need.kind)}/{need.name}"
+    return f"{root}/{need.api_version}{where}/{need.resource}/{need.name}"
