@@ -1,0 +1,69 @@
+# make demo    sets everything up and runs the main job; TOUR=only exits after the tour
+# make test    sets everything up and runs the tests
+# PYTHON=...   another Python; it gets a virtual environment of its own
+
+PYTHON ?= python3
+PY_TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VENV := .venv/$(PY_TAG)
+HUB5 := .venv/$(PY_TAG)-hub5
+BIN := $(VENV)/bin
+TOUR ?=
+TESTS ?= tests
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# The proxy of the npm registry is started by the hub from PATH.
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
+
+.PHONY: demo test check bench lock clean prerequisites
+
+demo: $(VENV)/demo.stamp node_modules/proxy.stamp
+	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR))
+
+test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
+	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks
+
+# One lock for every Python from 3.10 on; the second has the hub that released charts ship.
+lock: $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
+		--extra demo --extra test --extra check setup.cfg -o requirements.lock
+	echo 'jupyterhub ==5.5.*' | $(BIN)/uv pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
+		--extra demo --extra test setup.cfg - -o requirements-hub5.lock
+
+clean:
+	rm -rf .venv node_modules .demo
+
+prerequisites:
+	@PYTHON=$(PYTHON) sh tools/prerequisites.sh $(MAKECMDGOALS)
+
+$(VENV)/demo.stamp: setup.cfg requirements.lock | prerequisites
+	@echo "Setting up Python packages in $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[demo]'
+	@touch $@
+
+$(VENV)/test.stamp: setup.cfg requirements.lock | prerequisites
+	@echo "Setting up Python packages for the tests in $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[demo,test,check]'
+	@touch $@ $(VENV)/demo.stamp
+
+$(HUB5)/hub5.stamp: setup.cfg requirements-hub5.lock | prerequisites
+	@echo "Setting up JupyterHub 5.5 for the tests in $(HUB5) (once) ..."
+	@$(PYTHON) -m venv $(HUB5)
+	@$(HUB5)/bin/python -m pip install --quiet -c requirements-hub5.lock -e '.[demo,test]' 'jupyterhub ==5.5.*'
+	@touch $@
+
+node_modules/proxy.stamp: tools/proxy.sh | prerequisites
+	@echo "Setting up the hub's proxy in node_modules (once) ..."
+	@sh tools/proxy.sh $(CURDIR)
+	@touch $@

@@ -1,0 +1,23 @@
+"""The hub of the demo.  What is the demo's own comes from the environment; the rest is what any site would write."""
+
+import os
+
+import jupyter_research_spawner
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821
+
+port, password = os.environ["DEMO_PORT"], os.environ["DEMO_PASSWORD"]
+c.JupyterHub.bind_url = f"http://127.0.0.1:{port}"
+c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ['DEMO_HUB_PORT']}"
+c.JupyterHub.authenticator_class = "dummy"
+c.DummyAuthenticator.password = password
+c.Authenticator.allowed_users = {"alice", "bob"}
+c.JupyterHub.db_url = "sqlite:///:memory:"
+c.JupyterHub.cookie_secret_file = os.environ["DEMO_COOKIE_SECRET"]
+c.JupyterHub.log_level = os.environ.get("DEMO_LOG_LEVEL", "INFO")
+c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ['DEMO_PROXY_API_PORT']}"
+c.ConfigurableHTTPProxy.pid_file = os.environ["DEMO_PROXY_PID"]
+c.KubeSpawner.cmd = ["jupyterhub-singleuser"]
+c.KubeSpawner.default_url = "/lab"
+
+jupyter_research_spawner.configure(c, os.environ["DEMO_SITE"], managed_batch=True)

@@ -1,0 +1,79 @@
+"""What is the same for the notebook and the job, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+COMPARED = ("user", "uid", "gid", "groups", "home", "mounts", "scheduler", "queue", "priority")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line; `equal` is None where there is nothing to compare, and `note` says why."""
+
+    name: str
+    notebook: str
+    job: str
+    equal: bool | None
+    note: str = ""
+
+
+def compare(notebook: Mapping[str, str], job: Mapping[str, str], not_compared: Mapping[str, str]) -> list[Row]:
+    """`not_compared`: names of rows, each with the reason.  Names that either side lacks are unequal."""
+    rows = []
+    for name in COMPARED:
+        left, right = notebook.get(name, ""), job.get(name, "")
+        if name in not_compared:
+            rows.append(Row(name, left, right, None, not_compared[name]))
+        else:
+            rows.append(Row(name, left, right, left == right and left != ""))
+    return rows
+
+
+def render(rows: Sequence[Row], width: int = 80) -> str:
+    """The table in at most `width` columns; what is too long goes on below, not away."""
+    name = max(len(row.name) for row in rows) + 1
+    column = (width - name - 6 - 3) // 2
+    lines = [_line("", "notebook", "job", "", name, column), "-" * (name + 2 * column + 9)]
+    for row in rows:
+        mark = {True: "=", False: "DIFFERS", None: "-"}[row.equal]
+        left, right = _wrapped(row.notebook, column), _wrapped(row.job, column)
+        for index in range(max(len(left), len(right))):
+            first = index == 0
+            lines.append(
+                _line(
+                    row.name if first else "",
+                    left[index] if index < len(left) else "",
+                    right[index] if index < len(right) else "",
+                    mark if first else "",
+                    name,
+                    column,
+                )
+            )
+    notes = dict.fromkeys((row.note, ", ".join(r.name for r in rows if r.note == row.note)) for row in rows if row.note)
+    lines += [f"- not compared: {names}: {note}" for note, names in notes]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _line(name: str, left: str, right: str, mark: str, name_width: int, column: int) -> str:
+    return f"{name:<{name_width}}| {left:<{column}} | {right:<{column}} {mark}"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Broken at blanks, or where a word alone is too long."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        rest = word
+        while rest:
+            space = width - len(line) - (1 if line else 0)
+            if len(rest) <= space:
+                line = f"{line} {rest}" if line else rest
+                rest = ""
+            elif line:
+                lines.append(line)
+                line = ""
+            else:
+                lines.append(rest[:width])
+                rest = rest[width:]
+    return [*lines, line] if line or not lines else lines

@@ -1,0 +1,194 @@
+"""The tour: what a person does, in order, each step narrated and each claim checked against what really ran."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..shape import OUR_PREFIX, Json
+from . import table
+from .person import NotAsExpected, Person
+from .stage import Stage
+
+PROBE = (Path(__file__).parent / "probe.py").read_text()
+WHO = ("user", "uid", "gid", "groups", "mounts")
+
+Say = Callable[[str], None]
+
+
+async def tour(stage: Stage, say: Say) -> bool:
+    """Both acts.  False if anything is not as it must be; what, was said."""
+    async with (
+        Person(stage.url, "alice", stage.password) as alice,
+        Person(stage.url, "bob", stage.password) as bob,
+    ):
+        say("\nFirst act: a notebook, and a job from it, both as alice\n")
+        is_same = await first_act(stage, alice, say)
+        say("\nSecond act: a student's backfill gives way to research, and comes back\n")
+        came_back = await second_act(stage, alice, bob, say)
+    return is_same and came_back
+
+
+async def first_act(stage: Stage, alice: Person, say: Say) -> bool:
+    await alice.log_in()
+    say("alice logs in.")
+    began = time.monotonic()
+    await alice.start_server("Small")
+    say(f"She chooses the profile Small in the form; JupyterLab answers after {time.monotonic() - began:.1f} s.")
+    in_notebook = json.loads((await alice.run(PROBE)).splitlines()[-1])
+    say(f"A kernel in it runs `id`:\n    {in_notebook['id']}")
+    say(f"Her mounts there: {in_notebook['mounts'] or 'none'}")
+    if stage.abilities.namespaces:
+        await alice.run(
+            "import os, pathlib\np = pathlib.Path.home() / 'notes.txt'\np.write_text('hers')\np.chmod(0o600)"
+        )
+    submitted = await jobs(alice, "submit", "--wait", "--name", "who-am-i", "--", "python3", "-c", PROBE)
+    say("From that kernel she submits a job that asks the same: jobs submit --wait -- python3 -c ...")
+    in_job = json.loads(_json_line(submitted))
+    say(f"The job ran:\n    {in_job['id']}\n")
+    listed = json.loads(await jobs(alice, "list", "--json"))
+    job_id = _jobs_of(listed)[0]["id"]
+    pods = await stage.pods()
+    notebook_pod = _pod(pods, "alice", "notebook")
+    job_pod = next(pod for pod in pods if pod["metadata"]["labels"].get("job-name") == job_id)
+    rows = table.compare(
+        {**in_notebook, **_decided(notebook_pod)}, {**in_job, **_decided(job_pod)}, _not_compared(stage)
+    )
+    say(table.render(rows))
+    for name, pod in (("notebook", notebook_pod), ("job", job_pod)):
+        decided = json.loads(pod["metadata"]["annotations"][OUR_PREFIX + "plan"])
+        say(f"wall time of the {name}: {decided['wall_time_hard']} ({decided['wall_time_reason']})")
+    return _verdict(stage, rows, in_notebook, say)
+
+
+def _verdict(stage: Stage, rows: list[table.Row], in_notebook: dict[str, str], say: Say) -> bool:
+    is_good = all(row.equal is not False for row in rows)
+    if not is_good:
+        say("\nThe notebook and the job differ. This must not be.")
+    if stage.abilities.namespaces:
+        identity = stage.people["alice"]
+        wanted = {"user": "alice", "uid": str(identity.uid), "gid": str(identity.gid), "home": identity.home}
+        wanted["groups"] = ", ".join(sorted(identity.group_names))
+        for name, value in wanted.items():
+            if in_notebook[name] != value:
+                say(f"\nalice's {name} is {in_notebook[name]!r}, but the site says {value!r}. This must not be.")
+                is_good = False
+    return is_good
+
+
+async def second_act(stage: Stage, alice: Person, bob: Person, say: Say) -> bool:
+    await bob.log_in()
+    await bob.start_server("stats-101")
+    say("bob, a student, logs in and starts a notebook of his class stats-101.")
+    is_private = await _cannot_read(stage, bob, say)
+    work = 'echo "begins at $(date +%T)"; sleep 8; echo "done at $(date +%T)"'
+    submit = ("submit", "--profile", "two-cpu", "--queue")
+    filling = [
+        (await jobs(bob, *submit, "backfill", "--name", f"sweep-{number}", "--", "sh", "-c", work)).split()[-1]
+        for number in (1, 2)
+    ]
+    await _until(bob, filling, lambda job: job["state"] == "running", "both running")
+    say(f"The node for batch has 4 CPUs. Two 2-CPU jobs of his in queue backfill fill it: {', '.join(filling)}.")
+    research = (
+        await jobs(alice, *submit, "climate", "--name", "research", "--", "sh", "-c", "echo research; sleep 3")
+    ).split()[-1]
+    say(f"alice submits {research}, 2 CPUs in queue climate, priority normal over low.")
+    await _until(alice, [research], lambda job: job["state"] in ("running", "succeeded"), "running")
+    say("It runs: one of bob's was preempted for it.")
+    ended = await _until(bob, filling, lambda job: job["state"] == "succeeded", "succeeded")
+    back = [job for job in ended if len(job["attempts"]) > 1]
+    for job in back:
+        say(f"{job['id']} ran again from the start and finished:")
+        for number, attempt in enumerate(job["attempts"], 1):
+            times = f"{_clock(attempt['started'])} to {_clock(attempt['finished'])}"
+            say(f"    attempt {number}: {times}  {attempt['reason'] or 'finished'}")
+    if len(back) != 1:
+        say(f"Exactly one of bob's jobs should have two attempts, but {len(back)} have. This must not be.")
+    say("\n" + (await jobs(bob, "list")).rstrip())
+    return len(back) == 1 and is_private
+
+
+async def _cannot_read(stage: Stage, bob: Person, say: Say) -> bool:
+    if not stage.abilities.namespaces:
+        say("Whether he can read alice's files cannot be shown: here both are the user who runs the demo.")
+        return True
+    attempt = "try:\n    print(open('/home/alice/notes.txt').read())\nexcept OSError as error:\n    print(error)"
+    told = (await bob.run(attempt)).strip()
+    say(f"He tries to read alice's notes: {told}")
+    if "Permission denied" not in told:
+        say("He must not be able to. This must not be.")
+        return False
+    return True
+
+
+async def jobs(person: Person, *arguments: str) -> str:
+    """The command `jobs` as the person would type it in a cell; its output.  Raises NotAsExpected with its words."""
+    command = shlex.join(("jobs", *arguments))
+    # The kernel is given Python text, so the command goes in as one Python string.
+    code = (
+        "import subprocess\n"
+        f"done = subprocess.run({command!r}, shell=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)\n"
+        "print(done.stdout, end='')\n"
+        "if done.returncode:\n"
+        "    raise RuntimeError(done.stderr or done.stdout)\n"
+    )
+    return await person.run(code)
+
+
+async def _until(
+    person: Person, ids: list[str], reached: Callable[[dict[str, Any]], bool], what: str, limit: float = 90
+) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + limit
+    while True:
+        listed = {job["id"]: job for job in _jobs_of(json.loads(await jobs(person, "list", "--json")))}
+        mine = [listed[job_id] for job_id in ids]
+        if all(reached(job) for job in mine):
+            return mine
+        if time.monotonic() > deadline:
+            told = "; ".join(f"{job['id']} is {job['state']} ({job['message']})" for job in mine)
+            raise NotAsExpected(f"Not {what} within {limit:.0f} s: {told}")
+        await asyncio.sleep(0.5)
+
+
+def _jobs_of(listed: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = listed["jobs"] if isinstance(listed, dict) else listed
+    return found
+
+
+def _json_line(text: str) -> str:
+    for line in reversed(text.splitlines()):
+        if line.startswith("{"):
+            return line
+    raise NotAsExpected(f"The job did not say who it is: {text!r}")
+
+
+def _pod(pods: list[Json], user: str, kind: str) -> Json:
+    for pod in pods:
+        labels = pod["metadata"].get("labels", {})
+        if labels.get(OUR_PREFIX + "user") == user and labels.get(OUR_PREFIX + "kind") == kind:
+            return pod
+    raise NotAsExpected(f"There is no pod of {user}'s {kind}.")
+
+
+def _decided(pod: Json) -> dict[str, str]:
+    spec = pod["spec"]
+    return {
+        "scheduler": spec.get("schedulerName", ""),
+        "queue": pod["metadata"]["labels"][OUR_PREFIX + "queue"],
+        "priority": f"{spec.get('priorityClassName')} ({spec.get('priority')})",
+    }
+
+
+def _not_compared(stage: Stage) -> dict[str, str]:
+    if stage.abilities.namespaces:
+        return {}
+    return dict.fromkeys((*WHO, "home"), stage.abilities.reason)
+
+
+def _clock(moment: str | None) -> str:
+    return moment[11:19] if moment else "?"

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Says in one sentence what is missing on this machine, with the command that installs it.  PYTHON is what make was given.
+set -eu
+
+missing() {
+    echo "$1 Install it: $2" >&2
+    exit 1
+}
+
+as_root=""
+[ "$(id -u)" = 0 ] || as_root="sudo "
+python=${PYTHON:-python3}
+
+[ "$(uname -s)" = Linux ] || {
+    echo "The embedded cluster runs pods as Linux processes, and this is $(uname -s): use a Linux machine, a container or a virtual machine." >&2
+    exit 1
+}
+command -v "$python" >/dev/null 2>&1 ||
+    missing "There is no $python." "${as_root}apt-get install python3 python3-venv"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    missing "$python is $("$python" -c 'import platform; print(platform.python_version())'), and Python 3.10 or newer is needed." \
+        "a newer one beside it, then: make $* PYTHON=python3.11"
+"$python" -c 'import ensurepip, venv' 2>/dev/null ||
+    missing "$python cannot make virtual environments." \
+        "${as_root}apt-get install python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
+for program in node npm; do
+    command -v "$program" >/dev/null 2>&1 ||
+        missing "The hub's proxy runs on Node.js, and there is no $program." "${as_root}apt-get install nodejs npm"
+done
+[ "$(node --version | sed 's/^v\([0-9]*\).*/\1/')" -ge 10 ] ||
+    missing "Node.js is $(node --version), and 10 or newer is needed." "a newer one"
