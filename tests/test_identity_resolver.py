@@ -269,16 +269,23 @@ async def test_forget_asks_anew() -> None:
     assert people.asked == ["alice", "alice"]
 
 
-async def test_an_answer_that_was_forgotten_on_its_way_is_not_kept() -> None:
+async def test_an_answer_that_was_forgotten_on_its_way_counts_for_nobody() -> None:
     people = knowing(ALICE)
-    people.gate = asyncio.Event()
+    people.gate = before = asyncio.Event()
     made = resolver(people)
-    resolving = asyncio.create_task(made.resolve("alice"))
+    early = asyncio.create_task(made.resolve("alice"))
     await asyncio.sleep(0.01)
     made.forget("alice")
-    people.gate.set()
-    await resolving
+    people.gate = after = asyncio.Event()
+    late = asyncio.create_task(made.resolve("alice"))
+    await asyncio.sleep(0.01)
+    before.set()
+    await asyncio.sleep(0.01)
     assert made.peek("alice") is None
+    people.accounts["alice"] = replace(ALICE, uid=20009)
+    after.set()
+    assert [(await early).uid, (await late).uid] == [20009, 20009]
+    assert people.asked == ["alice", "alice"]
 
 
 async def test_long_and_odd_names_reach_neither_sources_nor_logs_whole(caplog: pytest.LogCaptureFixture) -> None:

@@ -148,6 +148,24 @@ async def test_a_line_that_is_not_utf8_is_named(people: Path) -> None:
         await files(people).lookup("alice")
 
 
+async def test_files_that_change_while_they_are_read_answer_nothing(
+    people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = files(people)
+    path = people / "people.passwd"
+    read = Path.read_bytes
+
+    def read_and_write(self: Path) -> bytes:
+        content = read(self)
+        path.write_text(PASSWD + "carol:x:20003:20003::/home/carol:/bin/bash\n")
+        return content
+
+    with monkeypatch.context() as patch, pytest.raises(SourceDown, match="changed while it was read"):
+        patch.setattr(Path, "read_bytes", read_and_write)
+        await source.lookup("alice")
+    assert await source.lookup("carol") is not None
+
+
 @pytest.mark.parametrize("name", ["people.passwd", "people.group"])
 async def test_a_missing_file_is_a_source_that_is_down(people: Path, name: str) -> None:
     source = files(people)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from weakref import WeakSet
 
 from ..refusal import Refusal
 from ..settings import ordered
@@ -51,6 +52,7 @@ class Resolver:
         ]
         self._answers: dict[str, _Answer] = {}
         self._flights: dict[str, asyncio.Task[_Answer]] = {}
+        self._forgotten: WeakSet[asyncio.Task[_Answer]] = WeakSet()
         self._uid_of: dict[str, int] = {}
         self._hub_name_of: dict[int, str] = {}
 
@@ -65,7 +67,10 @@ class Resolver:
         answer = self._fresh(name)
         if answer is None:
             # Shielded: others wait for the same flight when one of them gives up.
-            answer = await asyncio.shield(self._flight(name))
+            flight = self._flight(name)
+            answer = await asyncio.shield(flight)
+            if flight in self._forgotten:
+                return await self.resolve(hub_name)
         if isinstance(answer.outcome, Refusal):
             # A copy: each `raise` writes its own traceback into the exception.
             raise replace(answer.outcome) from answer.outcome.__cause__
@@ -88,7 +93,9 @@ class Resolver:
         """Ask anew, and accept the next answer whatever uid it has.  For an account that was changed on purpose."""
         name = posix_name(self._settings.username, hub_name)
         self._answers.pop(name, None)
-        self._flights.pop(name, None)
+        flight = self._flights.pop(name, None)
+        if flight is not None:
+            self._forgotten.add(flight)
         uid = self._uid_of.pop(name, None)
         if uid is not None:
             self._hub_name_of.pop(uid, None)
@@ -106,8 +113,8 @@ class Resolver:
         return flight
 
     def _land(self, name: str, flight: asyncio.Task[_Answer]) -> None:
-        if self._flights.get(name) is not flight:
-            return  # forgotten on its way: whoever waits gets the answer, nobody after them
+        if flight in self._forgotten:
+            return
         del self._flights[name]
         if flight.cancelled() or flight.exception() is not None:
             return

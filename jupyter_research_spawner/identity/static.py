@@ -111,7 +111,6 @@ class Files:
         try:
             now = (_signature(self._passwd), _signature(self._group))
             if now != self._seen:
-                self._seen = None
                 passwd, group = self._passwd.read_bytes(), self._group.read_bytes()
                 if now != (_signature(self._passwd), _signature(self._group)):
                     raise SourceDown(f"{self._passwd} or {self._group} changed while it was read")
