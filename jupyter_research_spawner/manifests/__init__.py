@@ -1,0 +1,31 @@
+"""A site as cluster objects: what must exist before its pods do.  Pure: settings in, plain dicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..shape import Json
+from ..site import Site
+from . import batch, client, network, priorities, rbac
+from .installation import Installation
+
+# In the order in which they can be applied: the batch service comes last, when its rights and limits are there.
+PARTS: dict[str, Callable[[Site, Installation], list[Json]]] = {
+    "priorities": priorities.objects,
+    "client": client.objects,
+    "rbac": rbac.objects,
+    "network": network.objects,
+    "batch": batch.objects,
+}
+
+
+def everything(site: Site, installation: Installation, only: Iterable[str] = tuple(PARTS)) -> list[Json]:
+    """The objects of the parts named in `only`, for `kubectl apply -f -`.
+
+    Raises ValueError with a sentence if a part lacks something that `installation` should say.
+    """
+    wanted = frozenset(only)
+    return [found for part, objects in PARTS.items() if part in wanted for found in objects(site, installation)]
+
+
+__all__ = ["PARTS", "Installation", "everything"]

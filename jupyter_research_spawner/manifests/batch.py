@@ -1,0 +1,142 @@
+"""The batch service beside the hub: its settings, Service and Deployment.  Its rights are in `rbac`.
+
+Contract: JupyterHub's external services, with the token that the chart makes for `hub.services.batch`.
+"""
+
+from __future__ import annotations
+
+import yaml
+
+from ..shape import OUR_PREFIX, Json
+from ..site import Site
+from .installation import BATCH, BATCH_PORT, Installation, labels, metadata
+
+SERVICE_NAME = "batch"
+SETTINGS = "/etc/research-spawner"
+# What the chart's secret calls it (templates/hub/secret.yaml).
+TOKEN_KEY = f"hub.services.{SERVICE_NAME}.apiToken"
+SELECTOR = {"app.kubernetes.io/name": "research-spawner", "app.kubernetes.io/component": "batch"}
+
+
+def objects(site: Site, installation: Installation) -> list[Json]:
+    """Raises ValueError when no image is named: which one has the package only the site knows."""
+    if installation.batch_image is None:
+        raise ValueError("the batch service needs an image that has this package; the hub's own will do")
+    release = installation.release(site)
+    return [_settings(site, release), _service(release), _deployment(site, installation, release)]
+
+
+def _settings(site: Site, release: str) -> Json:
+    """What the site wrote, merged.  Settings hold no secrets, only their places."""
+    written = site.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(BATCH, "batch", release),
+        "data": {"site.yaml": yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=100)},
+    }
+
+
+def _service(release: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(BATCH, "batch", release),
+        "spec": {"selector": SELECTOR, "ports": [{"name": "http", "port": BATCH_PORT, "targetPort": "http"}]},
+    }
+
+
+def _deployment(site: Site, installation: Installation, release: str) -> Json:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(BATCH, "batch", release),
+        "spec": {
+            # One: which hub user holds which uid is remembered per process.
+            "replicas": 1,
+            "selector": {"matchLabels": SELECTOR},
+            "template": {
+                "metadata": {
+                    # The chart lets pods with the second label reach the hub.
+                    "labels": {**labels("batch"), "hub.jupyter.org/network-access-hub": "true"},
+                    # Changed settings make new pods.
+                    "annotations": {OUR_PREFIX + "site": site.digest},
+                },
+                "spec": _pod(installation),
+            },
+        },
+    }
+
+
+def _pod(installation: Installation) -> Json:
+    sources: list[Json] = [{"name": "settings", "configMap": {"name": BATCH}}]
+    mounts: list[Json] = [{"name": "settings", "mountPath": SETTINGS, "readOnly": True}]
+    for index, (name, path) in enumerate(sorted(installation.config_maps.items())):
+        sources.append({"name": f"files-{index}", "configMap": {"name": name}})
+        # Whole directories: a file mounted by subPath never changes while the pod lives.
+        mounts.append({"name": f"files-{index}", "mountPath": path, "readOnly": True})
+    return {
+        "serviceAccountName": BATCH,
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            # The chart's hub image names its user, and the kubelet can only compare numbers.
+            "runAsUser": 1000,
+            "runAsGroup": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": SERVICE_NAME,
+                "image": installation.batch_image,
+                "command": ["python3", "-m", "jupyter_research_spawner.batch"],
+                "args": ["--site", f"{SETTINGS}/site.yaml"],
+                "env": _environment(installation),
+                "ports": [{"name": "http", "containerPort": BATCH_PORT}],
+                "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "readinessProbe": _probe(installation, every=5),
+                "livenessProbe": _probe(installation, every=30),
+                "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - in a pod of its own
+            }
+        ],
+        "volumes": [*sources, {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
+    }
+
+
+def _prefix(installation: Installation) -> str:
+    return f"{installation.base_url.rstrip('/')}/services/{SERVICE_NAME}/"
+
+
+def _probe(installation: Installation, every: int) -> Json:
+    return {
+        "httpGet": {"path": _prefix(installation) + "health", "port": "http"},
+        "periodSeconds": every,
+        "timeoutSeconds": 3,
+        "failureThreshold": 3,
+    }
+
+
+def _environment(installation: Installation) -> list[Json]:
+    """What the hub would give a service that it starts itself (jupyterhub/services/service.py)."""
+    base = installation.base_url.rstrip("/")
+    plain = {
+        "JUPYTERHUB_SERVICE_NAME": SERVICE_NAME,
+        "JUPYTERHUB_SERVICE_PREFIX": _prefix(installation),
+        "JUPYTERHUB_SERVICE_URL": f"http://0.0.0.0:{BATCH_PORT}",
+        "JUPYTERHUB_CLIENT_ID": f"service-{SERVICE_NAME}",
+        "JUPYTERHUB_BASE_URL": f"{base}/",
+        "JUPYTERHUB_API_URL": f"{installation.hub_url.rstrip('/')}{base}/hub/api",
+        # Without scopes a service lets in whoever has any token of the hub.
+        "JUPYTERHUB_OAUTH_ACCESS_SCOPES": f'["access:services!service={SERVICE_NAME}"]',
+    }
+    token: Json = {
+        "name": "JUPYTERHUB_API_TOKEN",
+        "valueFrom": {"secretKeyRef": {"name": installation.token_secret, "key": TOKEN_KEY}},
+    }
+    return [token, *({"name": name, "value": value} for name, value in plain.items())]

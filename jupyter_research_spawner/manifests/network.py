@@ -1,0 +1,80 @@
+"""Who may talk to whom.  Contract: networking.k8s.io/v1; the chart's own policies know neither jobs nor our service."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from ..pod.ours import KIND
+from ..shape import NOTEBOOK_KIND, Json
+from ..site import Site
+from .installation import BATCH, BATCH_PORT, CHART_COMPONENT, Installation, labels, metadata
+
+NAMESPACE = "kubernetes.io/metadata.name"
+# RFC 1918, and RFC 6598, which managed clusters give to pods.
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+# The clouds' metadata servers hand out the node's credentials; a node-local DNS cache lies there too.
+LINK_LOCAL = "169.254.0.0/16"
+
+
+def objects(site: Site, installation: Installation) -> list[Json]:
+    pods, release = site.namespaces.name, installation.release(site)
+    notebooks = {"matchLabels": {KIND: NOTEBOOK_KIND}}
+    service = {"matchLabels": _service_labels()}
+    port: Json = {"ports": [{"port": BATCH_PORT, "protocol": "TCP"}]}
+    doors = [
+        {"podSelector": {"matchLabels": {CHART_COMPONENT: component}}} for component in ("hub", "proxy", "autohttps")
+    ]
+    return [
+        # Ingress alone: it has to reach the API server and directories, whose addresses no selector names.
+        _policy(BATCH, release, service, ingress=[{"from": [_in(pods, notebooks), *doors], **port}]),
+        # Beside the chart's own policy for notebooks, which denies private addresses; alone it would allow only this.
+        _policy("research-notebooks", pods, notebooks, egress=[{"to": [_in(release, service)], **port}]),
+        _policy("research-jobs", pods, _JOBS, ingress=[], egress=_job_egress(installation)),
+    ]
+
+
+# `NotIn` alone would also hold for pods without the label, the hub's for one.
+_JOBS: Json = {
+    "matchExpressions": [
+        {"key": KIND, "operator": "Exists"},
+        {"key": KIND, "operator": "NotIn", "values": [NOTEBOOK_KIND]},
+    ]
+}
+
+
+def _job_egress(installation: Installation) -> list[Json]:
+    """As the chart's default for notebooks: names and the internet, but no private address and no metadata server."""
+    names: list[Json] = [{"namespaceSelector": {"matchLabels": {NAMESPACE: "kube-system"}}}]
+    names += [{"ipBlock": {"cidr": cidr}} for cidr in (*PRIVATE, LINK_LOCAL)]
+    rules: list[Json] = [
+        {"to": names, "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]},
+        {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [*PRIVATE, LINK_LOCAL]}}]},
+    ]
+    if installation.job_networks:
+        rules.append({"to": [{"ipBlock": {"cidr": _cidr(network)}} for network in installation.job_networks]})
+    return rules
+
+
+def _cidr(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a network: {error}. Write it as 10.20.0.0/16") from None
+
+
+def _service_labels() -> dict[str, str]:
+    found = labels("batch")
+    return {key: found[key] for key in ("app.kubernetes.io/name", "app.kubernetes.io/component")}
+
+
+def _in(namespace: str, selector: Json) -> Json:
+    return {"namespaceSelector": {"matchLabels": {NAMESPACE: namespace}}, "podSelector": selector}
+
+
+def _policy(name: str, namespace: str, selector: Json, **rules: list[Json]) -> Json:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(name, "network", namespace),
+        "spec": {"podSelector": selector, "policyTypes": [rule.capitalize() for rule in rules], **rules},
+    }

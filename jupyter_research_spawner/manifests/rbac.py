@@ -1,0 +1,84 @@
+"""Rights: what the hub lacks under the chart's own role, and all that the batch service has.
+
+No right here can make a pod directly, read a Secret, or change anybody's rights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..schedulers import Need
+from ..shape import Json
+from ..site import Site
+from . import needs
+from .installation import BATCH, Installation, metadata
+
+API = "rbac.authorization.k8s.io"
+LOOK = "research-needs"
+
+
+def objects(site: Site, installation: Installation) -> list[Json]:
+    pods, release = site.namespaces.name, installation.release(site)
+    batch: Json = {"kind": "ServiceAccount", "name": BATCH, "namespace": release}
+    hub: Json = {"kind": "ServiceAccount", "name": installation.hub_service_account, "namespace": release}
+    found = needs.of_site(site)
+    # ClusterRoles of two installations would meet under one name.
+    everywhere = f"{LOOK}-{pods}"
+    in_cluster = _may_get(need for need in found if need.namespace is None)
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": metadata(BATCH, "batch", release),
+            # Only the Deployment's own pod asks for its token.
+            "automountServiceAccountToken": False,
+        },
+        _role("Role", LOOK, pods, _may_get(need for need in found if need.namespace is not None)),
+        _binding("Role", LOOK, pods, [hub, batch]),
+        *([_role("ClusterRole", everywhere, None, in_cluster)] if in_cluster else []),
+        *([_binding("ClusterRole", everywhere, None, [hub, batch])] if in_cluster else []),
+        _role("Role", BATCH, pods, _BATCH_RULES),
+        _binding("Role", BATCH, pods, [batch]),
+    ]
+
+
+_BATCH_RULES: list[Json] = [
+    {
+        "apiGroups": ["batch"],
+        "resources": ["jobs"],
+        "verbs": ["create", "delete", "get", "list", "patch", "watch"],
+    },
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "list", "watch"]},
+]
+
+
+def _may_get(found: Iterable[Need]) -> list[Json]:
+    """One rule per API group.  By kind and not by name: a new queue in the settings needs no new role."""
+    by_group: dict[str, set[str]] = {}
+    for need in found:
+        by_group.setdefault(need.group, set()).add(need.resource)
+    return [
+        {"apiGroups": [group], "resources": sorted(resources), "verbs": ["get"]}
+        for group, resources in sorted(by_group.items())
+    ]
+
+
+def _role(kind: str, name: str, namespace: str | None, rules: list[Json]) -> Json:
+    return {
+        "apiVersion": f"{API}/v1",
+        "kind": kind,
+        "metadata": metadata(name, "rbac", namespace),
+        "rules": rules,
+    }
+
+
+def _binding(role: str, name: str, namespace: str | None, subjects: list[Json]) -> Json:
+    return {
+        "apiVersion": f"{API}/v1",
+        "kind": f"{role}Binding",
+        "metadata": metadata(name, "rbac", namespace),
+        "roleRef": {"apiGroup": API, "kind": role, "name": name},
+        "subjects": subjects,
+    }

@@ -1,0 +1,213 @@
+"""A site as cluster objects: complete, with no right too many, with no secret, and equal to what pods and hub expect."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import samples
+import yaml
+from samples import Json, decide, site_with
+
+from jupyter_research_spawner.client.archive import build
+from jupyter_research_spawner.identity import PosixIdentity
+from jupyter_research_spawner.jobs import notebook
+from jupyter_research_spawner.manifests import PARTS, Installation, everything
+from jupyter_research_spawner.pod import compose
+from jupyter_research_spawner.schedulers import SCHEDULERS
+from jupyter_research_spawner.site import Site, load
+
+HERE = Installation(batch_image="registry.example.edu/research-hub:1.0", config_maps={"research-people": "/etc/people"})
+# Of the others only coscheduling has to be told something.
+SCHEDULER = {kind: {"scheduler": {"kind": kind}} for kind in SCHEDULERS}
+SCHEDULER["coscheduling"]["scheduler"]["name"] = "scheduler-plugins-scheduler"
+
+
+def of_kind(objects: list[Json], kind: str) -> dict[str, Json]:
+    return {found["metadata"]["name"]: found for found in objects if found["kind"] == kind}
+
+
+def rules(objects: list[Json]) -> Iterator[Json]:
+    for found in objects:
+        yield from found.get("rules", [])
+
+
+def rights(objects: list[Json], account: str) -> set[tuple[str, str, str]]:
+    """(API group, resource, verb) of a ServiceAccount, wherever they are bound."""
+    found = set()
+    for binding in objects:
+        if account not in {subject["name"] for subject in binding.get("subjects", [])}:
+            continue
+        role = of_kind(objects, binding["roleRef"]["kind"])[binding["roleRef"]["name"]]
+        assert role["metadata"].get("namespace") == binding["metadata"].get("namespace")
+        for rule in role["rules"]:
+            found |= {(g, r, v) for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
+    return found
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part != "client"])
+def test_parts_of_the_sample_site(site: Site, golden: Callable[[str], Any], part: str) -> None:
+    assert everything(site, HERE, [part]) == golden(f"manifests/{part}")
+
+
+def test_priorities_of_a_scheduler_without_its_own(golden: Callable[[str], Any]) -> None:
+    plain = site_with({"scheduler": {"kind": "plain"}})
+    assert everything(plain, HERE, ["priorities"]) == golden("manifests/priorities-plain")
+
+
+@pytest.mark.parametrize("kind", sorted(SCHEDULERS))
+def test_every_object_can_be_applied(kind: str) -> None:
+    objects = everything(site_with(SCHEDULER[kind]), HERE)
+    names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
+    assert len(names) == len(set(names))
+    for found in objects:
+        assert found["apiVersion"] and found["kind"] and found["metadata"]["name"]
+        assert found["metadata"]["labels"]["app.kubernetes.io/name"] == "research-spawner"
+        cluster_wide = found["kind"].startswith("Cluster") or found["kind"].endswith("PriorityClass")
+        assert ("namespace" in found["metadata"]) != cluster_wide
+    assert yaml.safe_load(yaml.safe_dump(objects)) == objects, "text that YAML changes"
+
+
+@pytest.mark.parametrize("kind", sorted(SCHEDULERS))
+def test_pods_find_their_priority_classes(kind: str, alice: PosixIdentity) -> None:
+    site = site_with(SCHEDULER[kind])
+    objects = everything(site, HERE, ["priorities"])
+    made = {(found["kind"], found["metadata"]["name"]) for found in objects}
+    for queue in ("climate", "backfill"):
+        for need in decide(site, alice, queue=queue).needs:
+            if need.kind.endswith("PriorityClass"):
+                assert (need.kind, need.name) in made
+
+
+def test_a_priority_class_that_the_site_names_is_its_own() -> None:
+    objects = everything(site_with({"priorities": {"high": {"class": "urgent"}}}), HERE, ["priorities"])
+    assert {found["metadata"]["name"] for found in objects} == {"research-low", "research-normal"}
+
+
+def test_the_client_is_what_notebooks_mount(alice: PosixIdentity) -> None:
+    site = site_with({"batch": {"url": "http://research-batch:8080/services/batch"}})
+    (config_map,) = everything(site, HERE, ["client"])
+    pod = compose(decide(site, alice), samples.notebook_pod(), notebook.SLOTS)
+    (volume,) = (volume for volume in pod["spec"]["volumes"] if volume["name"] == "research-client")
+    mounted = {m["subPath"] for m in pod["spec"]["containers"][0]["volumeMounts"] if m["name"] == "research-client"}
+    assert volume["configMap"]["name"] == config_map["metadata"]["name"]
+    assert pod["metadata"]["namespace"] == config_map["metadata"]["namespace"]
+    assert mounted == set(config_map["binaryData"])
+    assert base64.b64decode(config_map["binaryData"]["jobs"]) == build()
+    assert config_map["immutable"] is True
+
+
+@pytest.mark.parametrize("kind", sorted(SCHEDULERS))
+def test_hub_and_service_may_look_for_what_pods_need(kind: str, alice: PosixIdentity) -> None:
+    site = site_with(SCHEDULER[kind])
+    objects = everything(site, HERE)
+    needed = {(need.group, need.resource, "get") for need in decide(site, alice, queue="climate").needs}
+    assert rights(objects, "hub") == needed, "exactly: the chart gives the hub the rest"
+    assert needed <= rights(objects, "research-batch")
+
+
+def test_no_role_has_a_wildcard_or_reads_secrets_or_makes_pods() -> None:
+    for kind in SCHEDULERS:
+        for rule in rules(everything(site_with(SCHEDULER[kind]), HERE)):
+            assert not {"*"} & {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+            assert "secrets" not in rule["resources"]
+            assert set(rule["verbs"]) <= {"get", "list", "watch"} or rule["resources"] == ["jobs"]
+
+
+def test_only_the_service_may_touch_jobs(site: Site) -> None:
+    objects = everything(site, HERE)
+    assert ("batch", "jobs", "create") in rights(objects, "research-batch")
+    assert not any(resource == "jobs" for _, resource, _ in rights(objects, "hub"))
+
+
+def test_rights_cross_namespaces_when_the_hub_lives_elsewhere(site: Site) -> None:
+    objects = everything(site, Installation(batch_image="hub:1", release_namespace="hub-system"))
+    for binding in [*of_kind(objects, "RoleBinding").values(), *of_kind(objects, "ClusterRoleBinding").values()]:
+        assert {subject["namespace"] for subject in binding["subjects"]} == {"hub-system"}
+    assert of_kind(objects, "Role")["research-batch"]["metadata"]["namespace"] == "jhub"
+    assert of_kind(objects, "Deployment")["research-batch"]["metadata"]["namespace"] == "hub-system"
+
+
+def test_the_service_gets_the_settings_that_the_hub_has(site: Site) -> None:
+    config_map = of_kind(everything(site, HERE), "ConfigMap")["research-batch"]
+    there = load(yaml.safe_load(config_map["data"]["site.yaml"]))
+    assert there == site
+    assert there.digest == site.digest
+
+
+def test_changed_settings_restart_the_service(site: Site) -> None:
+    def template(of: Site) -> Json:
+        return dict(of_kind(everything(of, HERE), "Deployment")["research-batch"]["spec"]["template"])
+
+    assert template(site) == template(site_with())
+    assert template(site) != template(site_with({"profiles": {"small": {"cpu": 3}}}))
+
+
+def test_no_secret_is_in_any_object(site: Site) -> None:
+    objects = everything(site, HERE)
+    assert not of_kind(objects, "Secret")
+    (container,) = of_kind(objects, "Deployment")["research-batch"]["spec"]["template"]["spec"]["containers"]
+    inline = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+    assert not [name for name in inline if "TOKEN" in name or "SECRET" in name or "PASSWORD" in name]
+    assert [entry for entry in container["env"] if "value" not in entry] == [
+        {
+            "name": "JUPYTERHUB_API_TOKEN",
+            "valueFrom": {"secretKeyRef": {"name": "hub", "key": "hub.services.batch.apiToken"}},
+        }
+    ]
+
+
+def test_the_service_never_runs_without_an_image(site: Site) -> None:
+    with pytest.raises(ValueError, match="needs an image that has this package"):
+        everything(site, Installation())
+    assert everything(site, Installation(), ["priorities", "rbac"])
+
+
+def test_the_service_is_found_under_the_hubs_base_url(site: Site) -> None:
+    below = Installation(batch_image="hub:1", base_url="/jupyter/")
+    (container,) = of_kind(everything(site, below), "Deployment")["research-batch"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    env = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert env["JUPYTERHUB_API_URL"] == "http://hub:8081/jupyter/hub/api"
+    assert env["JUPYTERHUB_SERVICE_PREFIX"] == "/jupyter/services/batch/"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/jupyter/services/batch/health"
+
+
+def selects(selector: Json, labels: dict[str, str]) -> bool:
+    """Kubernetes' LabelSelector for the operators that we use."""
+    if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
+        return False
+    for expression in selector.get("matchExpressions", []):
+        key, operator = expression["key"], expression["operator"]
+        if operator == "Exists" and key not in labels:
+            return False
+        if operator == "NotIn" and labels.get(key) in expression["values"]:
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("labels", "policies"),
+    [
+        ({"research-spawner/kind": "notebook"}, {"research-notebooks"}),
+        ({"research-spawner/kind": "job"}, {"research-jobs"}),
+        ({"research-spawner/kind": "mpi"}, {"research-jobs"}),
+        ({"app.kubernetes.io/name": "research-spawner", "app.kubernetes.io/component": "batch"}, {"research-batch"}),
+        ({"app.kubernetes.io/component": "hub"}, set()),
+        ({}, set()),
+    ],
+)
+def test_each_pod_has_its_network_policy(site: Site, labels: dict[str, str], policies: set[str]) -> None:
+    found = of_kind(everything(site, HERE, ["network"]), "NetworkPolicy")
+    assert {name for name, policy in found.items() if selects(policy["spec"]["podSelector"], labels)} == policies
+
+
+def test_jobs_reach_what_a_site_adds() -> None:
+    there = Installation(job_networks=("10.20.0.0/16",))
+    jobs = of_kind(everything(site_with(), there, ["network"]), "NetworkPolicy")["research-jobs"]
+    assert {"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}]} in jobs["spec"]["egress"]
+    with pytest.raises(ValueError, match="'10.20.0.1/16' is not a network"):
+        everything(site_with(), Installation(job_networks=("10.20.0.1/16",)), ["network"])
