@@ -1,0 +1,196 @@
+"""A whole stand-in cluster in this process: API server, scheduler, Job controller, nodes, storage."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from .addresses import Addresses
+from .api import ADMIN, Api
+from .claims import ClaimBinder
+from .container import abilities, kill_leftovers
+from .jobs import JobController
+from .kinds import CLAIM, NAMESPACE
+from .logs import ContainerLog
+from .node import Node, NodeSpec
+from .objects import Json
+from .pod_run import Machine
+from .scheduler import Scheduler
+from .store import Store
+from .tls import self_signed, write_private
+from .volumes import Storage
+
+HOST = "127.0.0.1"
+
+
+class Cluster:
+    """Start it with `Cluster.start`; everything it has on disk is below `state`."""
+
+    def __init__(self, state: Path, namespace: str, storage: Storage, machine: Machine, lock: IO[str]) -> None:
+        self.state = state
+        self.namespace = namespace
+        self.storage = storage
+        self.isolated = machine.isolate
+        self.token = secrets.token_urlsafe(32)
+        self.ca = state / "ca.crt"
+        self.kubeconfig = state / "kubeconfig"
+        self.url = ""
+        self.store = Store()
+        self.api = Api(self.store, {ADMIN: self.token})
+        self.api.logs = self._log
+        self.scheduler = Scheduler(self.store)
+        self.jobs = JobController(self.store)
+        self.claims = ClaimBinder(self.store, storage)
+        self.nodes: list[Node] = []
+        self._machine = machine
+        self._addresses = Addresses()
+        self._lock = lock
+
+    @classmethod
+    async def start(
+        cls,
+        state: Path,
+        nodes: Sequence[NodeSpec] = (NodeSpec("node-1"),),
+        *,
+        namespace: str = "default",
+        claims: Mapping[str, Path] | None = None,
+        expose: Sequence[Path] = (),
+        privileged: bool | None = None,
+        host_paths: bool = False,
+        back_off_seconds: float = 1.0,
+        port: int = 0,
+    ) -> Cluster:
+        """Start a cluster whose files are below `state`, which is made when it is not there.
+
+        claims: claims to make in `namespace`, and the directories that they are.  expose: directories that all containers see,
+        read-only, beside the host's software and this Python.  privileged: pods as their own users in namespaces; None: when
+        that is possible here (see `abilities`).  back_off_seconds: before the second restart of a container or Job's pod.
+        Raises RuntimeError when another cluster runs in `state`, or `privileged` is asked for and not possible.
+        """
+        able = abilities()
+        if privileged and not able.namespaces:
+            raise RuntimeError(f"pods cannot have users of their own: {able.reason}")
+        isolate = able.namespaces if privileged is None else privileged
+        state = state.absolute()
+        state.mkdir(parents=True, exist_ok=True)
+        lock = _locked(state)
+        kill_leftovers(state)
+        for leftover in ("pods", "root"):
+            shutil.rmtree(state / leftover, ignore_errors=True)
+        given = {(namespace, name): path.resolve() for name, path in (claims or {}).items()}
+        storage = Storage(state, given, host_paths)
+        machine = Machine("", {}, storage, _exposed(expose), isolate, back_off_seconds)
+        cluster = cls(state, namespace, storage, machine, lock)
+        await cluster._begin(nodes, port)
+        return cluster
+
+    async def _begin(self, nodes: Sequence[NodeSpec], port: int) -> None:
+        certificate = self.state / "api.pem"
+        self.ca.write_bytes(self_signed(certificate, HOST))
+        if self.namespace not in ("default", "kube-system"):
+            self.store.create(NAMESPACE, None, {"metadata": {"name": self.namespace}})
+        self.claims.start()
+        self.jobs.back_off_seconds = self._machine.back_off_seconds
+        self.jobs.start()
+        for spec in nodes:
+            self.add_node(spec)
+        for namespace, name in self.storage.claims:
+            self.store.create(CLAIM, namespace, _claim(name))
+        self.scheduler.start()
+        self.url = await self.api.start(HOST, certificate, port)
+        self.write_kubeconfig(self.kubeconfig, ADMIN)
+
+    def add_node(self, spec: NodeSpec) -> Node:
+        shared = self._machine
+        machine = Machine(
+            spec.name, spec.allocatable, shared.storage, shared.exposed, shared.isolate, shared.back_off_seconds
+        )
+        node = Node(self.store, spec, machine, self._addresses)
+        node.start()
+        self.nodes.append(node)
+        return node
+
+    def add_user(self, name: str) -> str:
+        """A token for one more user; every user may do everything, but calls are recorded by name."""
+        self.api.tokens[name] = secrets.token_urlsafe(32)
+        return self.api.tokens[name]
+
+    def write_kubeconfig(self, path: Path, user: str) -> None:
+        """A kubeconfig, mode 0600: whoever can read it can start processes as any user."""
+        cluster = {"server": self.url, "certificate-authority-data": base64.b64encode(self.ca.read_bytes()).decode()}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "embedded",
+            "clusters": [{"name": "embedded", "cluster": cluster}],
+            "users": [{"name": user, "user": {"token": self.api.tokens[user]}}],
+            "contexts": [
+                {"name": "embedded", "context": {"cluster": "embedded", "user": user, "namespace": self.namespace}}
+            ],
+        }
+        write_private(path, json.dumps(config, indent=1).encode())
+
+    async def apply(self, obj: Json) -> Json:
+        """Create the object, or replace the one of that name.  Raises ApiError when it is refused."""
+        kind = self.store.kinds.of(obj)
+        namespace = obj["metadata"].get("namespace", self.namespace) if kind.namespaced else None
+        old = self.store.find(kind, namespace, obj["metadata"].get("name", ""))
+        if old is None:
+            return self.store.create(kind, namespace, obj)
+        stale = ("resourceVersion", "uid")
+        metadata = {key: value for key, value in obj["metadata"].items() if key not in stale}
+        return self.store.update(kind, old, {**obj, "metadata": {**metadata, "namespace": namespace}})
+
+    async def stop(self) -> None:
+        """End all pods and the server; nothing but `state` remains."""
+        await self.scheduler.stop()
+        await self.jobs.stop()
+        self.claims.stop()
+        for node in self.nodes:
+            await node.stop()
+        await self.api.stop()
+        self._addresses.close()
+        for leftover in ("pods", "root"):
+            shutil.rmtree(self.state / leftover, ignore_errors=True)
+        for secret in (self.kubeconfig, self.state / "api.pem"):
+            secret.unlink(missing_ok=True)
+        self._lock.close()
+
+    def _log(self, pod: Json, container: str, previous: bool) -> ContainerLog | None:
+        for node in self.nodes:
+            if node.spec.name == pod["spec"]["nodeName"]:
+                return node.log(pod, container, previous=previous)
+        return None
+
+
+def _locked(state: Path) -> IO[str]:
+    lock = (state / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RuntimeError(f"another embedded cluster runs in {state}; stop it, or choose another directory") from None
+    return lock
+
+
+def _exposed(more: Sequence[Path]) -> list[Path]:
+    """This Python, its environment and what else was asked for; outer directories first."""
+    wanted = {Path(sys.base_prefix), Path(sys.prefix), *more}
+    resolved = {path.absolute() for path in wanted} | {path.resolve() for path in wanted}
+    return sorted(path for path in resolved if path.exists() and path != Path("/usr"))
+
+
+def _claim(name: str) -> Json:
+    spec = {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "1Ti"}},
+        "storageClassName": "embedded",
+    }
+    return {"metadata": {"name": name}, "spec": spec}

@@ -1,0 +1,322 @@
+"""The Job controller: batch/v1 Jobs of completion mode NonIndexed, as kube-controller-manager 1.36 runs them.
+
+A finished pod is kept by the finalizer batch.kubernetes.io/job-tracking until it is counted, so that none is lost or counted twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from dataclasses import dataclass, field
+
+from .errors import ApiError
+from .job_policy import verdict
+from .kinds import JOB, POD
+from .objects import Json, condition, controller_of, controller_reference, is_true, now, seconds_since, with_condition
+from .store import Change, Store
+
+log = logging.getLogger(__name__)
+
+TRACKING = "batch.kubernetes.io/job-tracking"
+SOURCE = "job-controller"
+BACK_OFF_LIMIT_SECONDS = 600.0
+_REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class End:
+    """How a Job ends: `failed`, with reason and message of its conditions."""
+
+    failed: bool
+    reason: str
+    message: str
+
+
+@dataclass
+class Pods:
+    """A Job's pods by what they count for."""
+
+    active: list[Json] = field(default_factory=list)
+    terminating: list[Json] = field(default_factory=list)
+
+    @property
+    def ready(self) -> int:
+        return sum(is_true(pod, "Ready") for pod in self.active)
+
+
+class JobController:
+    def __init__(self, store: Store, back_off_seconds: float = 1.0) -> None:
+        self.store = store
+        self.back_off_seconds = back_off_seconds
+        self._dirty: dict[Key, None] = {}
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failed_at: dict[str, float] = {}  # loop time of a Job's last counted failure, by uid
+
+    def start(self) -> None:
+        self.store.listeners.append(self._seen)
+        self._task = asyncio.ensure_future(self._run())
+
+    async def stop(self) -> None:
+        self.store.listeners.remove(self._seen)
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _seen(self, change: Change) -> None:
+        metadata = change.new["metadata"]
+        if change.kind == JOB:
+            self._mark((metadata["namespace"], metadata["name"]))
+        elif change.kind == POD:
+            for obj in (change.new, change.old or change.new):
+                owner = controller_of(obj)
+                if owner and owner["kind"] == "Job":
+                    self._mark((metadata["namespace"], owner["name"]))
+
+    def _mark(self, key: Key) -> None:
+        self._dirty[key] = None
+        self._changed.set()
+
+    def _later(self, job: Json, seconds: float) -> None:
+        key = (job["metadata"]["namespace"], job["metadata"]["name"])
+        asyncio.get_running_loop().call_later(max(seconds, 0.01), self._mark, key)
+
+    async def _run(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            dirty, self._dirty = self._dirty, {}
+            for namespace, name in dirty:
+                try:
+                    self._sync(namespace, name)
+                except ApiError as refused:
+                    log.warning("job %s/%s: %s", namespace, name, refused)
+
+    def _sync(self, namespace: str, name: str) -> None:
+        self._release_orphans(namespace)
+        job = self.store.find(JOB, namespace, name)
+        if job is None:
+            return
+        if job["metadata"].get("deletionTimestamp"):
+            for pod in self._pods(job):
+                self._release(pod)
+            return
+        if finished(job):
+            self._expire(job)
+            return
+        status = copy.deepcopy(job["status"])
+        end = self._count(job, status)
+        pods = self._current(job)
+        end = end or _pending_end(job) or self._end_of(job, status, pods)
+        if end:
+            self._finish(job, status, pods, end)
+        elif job["spec"].get("suspend"):
+            self._suspend(job, status, pods)
+        else:
+            self._resume(job, status)
+            self._fill(job, status, pods)
+        after = self._current(job)
+        status |= {"active": len(after.active), "ready": after.ready, "terminating": len(after.terminating)}
+        status["uncountedTerminatedPods"] = {}
+        shown = {key: value for key, value in status.items() if value != 0 or key in {"ready", "terminating"}}
+        self.store.modify(JOB, job, lambda new: new.update(status=shown))
+        if end and not after.active and not after.terminating and not finished(self.store.get(JOB, namespace, name)):
+            self._mark((namespace, name))
+
+    def _pods(self, job: Json) -> list[Json]:
+        uid = job["metadata"]["uid"]
+        owned = [self.store.by_uid[dependent] for dependent in list(self.store.dependents.get(uid) or ())]
+        return [pod for kind, pod in owned if kind == POD and (controller_of(pod) or {}).get("uid") == uid]
+
+    def _current(self, job: Json) -> Pods:
+        pods = Pods()
+        for pod in self._pods(job):
+            if pod["status"].get("phase") in ("Succeeded", "Failed"):
+                continue
+            (pods.terminating if pod["metadata"].get("deletionTimestamp") else pods.active).append(pod)
+        return pods
+
+    def _count(self, job: Json, status: Json) -> End | None:
+        """Count the pods that have ended since; the Job's end, when its policy wants one."""
+        end = None
+        for pod in self._pods(job):
+            if pod["metadata"].get("deletionTimestamp") and not pod["spec"].get("nodeName"):
+                pod = self.store.modify(POD, pod, lambda new: new["status"].update(phase="Failed"))  # noqa: PLW2901
+            phase = pod["status"].get("phase")
+            if phase not in ("Succeeded", "Failed") or TRACKING not in (pod["metadata"].get("finalizers") or []):
+                continue
+            if phase == "Succeeded":
+                status["succeeded"] = status.get("succeeded", 0) + 1
+            else:
+                found = verdict(job, pod)
+                if found.action != "Ignore":
+                    status["failed"] = status.get("failed", 0) + 1
+                    self._failed_at[job["metadata"]["uid"]] = asyncio.get_running_loop().time()
+                if found.action == "FailJob":
+                    end = End(failed=True, reason="PodFailurePolicy", message=found.message)
+            self._release(pod)
+        return end
+
+    def _release(self, pod: Json) -> None:
+        def change(new: Json) -> None:
+            kept = [name for name in new["metadata"].get("finalizers") or [] if name != TRACKING]
+            new["metadata"].pop("finalizers", None)
+            if kept:
+                new["metadata"]["finalizers"] = kept
+
+        self.store.modify(POD, pod, change)
+
+    def _release_orphans(self, namespace: str) -> None:
+        """Pods whose Job is gone are nobody's to count."""
+        for pod in self.store.list(POD, namespace):
+            owner = controller_of(pod)
+            if TRACKING in (pod["metadata"].get("finalizers") or []) and (
+                not owner or owner["uid"] not in self.store.by_uid
+            ):
+                self._release(pod)
+
+    def _end_of(self, job: Json, status: Json, pods: Pods) -> End | None:
+        spec = job["spec"]
+        deadline, started = spec.get("activeDeadlineSeconds"), status.get("startTime")
+        if deadline is not None and started and not spec.get("suspend"):
+            left = deadline - seconds_since(started)
+            if left <= 0:
+                return End(
+                    failed=True, reason="DeadlineExceeded", message="Job was active longer than specified deadline"
+                )
+            self._later(job, left)
+        if status.get("failed", 0) > spec["backoffLimit"]:
+            return End(
+                failed=True, reason="BackoffLimitExceeded", message="Job has reached the specified backoff limit"
+            )
+        succeeded, completions = status.get("succeeded", 0), spec.get("completions")
+        if completions is None and succeeded and not pods.active:
+            return End(False, *_REACHED)
+        if completions is not None and succeeded >= completions:
+            return End(False, *_REACHED)
+        return None
+
+    def _finish(self, job: Json, status: Json, pods: Pods, end: End) -> None:
+        """Two conditions: the verdict at once, the final one when no pod is left."""
+        first, last = ("FailureTarget", "Failed") if end.failed else ("SuccessCriteriaMet", "Complete")
+        status["conditions"] = with_condition(status.get("conditions"), first, "True", end.reason, end.message)
+        for pod in pods.active:
+            self._delete_pod(pod)
+        left = self._current(job)
+        if left.active or left.terminating:
+            return
+        status["conditions"] = with_condition(status["conditions"], last, "True", end.reason, end.message)
+        if not end.failed:
+            status["completionTime"] = now()
+        self._failed_at.pop(job["metadata"]["uid"], None)
+        reason = end.reason if end.failed else "Completed"
+        message = end.message if end.failed else "Job completed"
+        self.store.record(job, reason, message, source=SOURCE, warning=end.failed)
+
+    def _suspend(self, job: Json, status: Json, pods: Pods) -> None:
+        for pod in pods.active:
+            self._delete_pod(pod)
+        if not any(c["type"] == "Suspended" and c["status"] == "True" for c in status.get("conditions") or []):
+            status["conditions"] = with_condition(
+                status.get("conditions"), "Suspended", "True", "JobSuspended", "Job suspended"
+            )
+            self.store.record(job, "Suspended", "Job suspended", source=SOURCE)
+        status.pop("startTime", None)
+
+    def _resume(self, job: Json, status: Json) -> None:
+        if any(c["type"] == "Suspended" and c["status"] == "True" for c in status.get("conditions") or []):
+            status["conditions"] = with_condition(
+                status["conditions"], "Suspended", "False", "JobResumed", "Job resumed"
+            )
+            self.store.record(job, "Resumed", "Job resumed", source=SOURCE)
+        if not status.get("startTime"):
+            status["startTime"] = now()
+            if deadline := job["spec"].get("activeDeadlineSeconds"):
+                self._later(job, deadline)
+
+    def _fill(self, job: Json, status: Json, pods: Pods) -> None:
+        """Make the pods that are missing, after the back-off that failures call for."""
+        spec = job["spec"]
+        running = len(pods.active)
+        if spec.get("podReplacementPolicy") == "Failed":  # wait for the end of those that are ending
+            running += len(pods.terminating)
+        wanted = spec["parallelism"]
+        if spec.get("completions") is not None:
+            wanted = min(wanted, spec["completions"] - status.get("succeeded", 0))
+        elif status.get("succeeded"):
+            wanted = 0
+        for pod in pods.active[wanted:]:
+            self._delete_pod(pod)
+        wait = self._back_off(job, status.get("failed", 0))
+        if wait > 0 and running < wanted:
+            self._later(job, wait)
+            return
+        for _ in range(wanted - running):
+            self._create_pod(job)
+
+    def _back_off(self, job: Json, failed: int) -> float:
+        since = self._failed_at.get(job["metadata"]["uid"])
+        if since is None or not failed:
+            return 0
+        delay: float = min(self.back_off_seconds * 2 ** (failed - 1), BACK_OFF_LIMIT_SECONDS)
+        return since + delay - asyncio.get_running_loop().time()
+
+    def _create_pod(self, job: Json) -> None:
+        template = copy.deepcopy(job["spec"]["template"])
+        metadata = template.get("metadata") or {}
+        pod = {
+            "metadata": {
+                **{key: metadata[key] for key in ("labels", "annotations") if key in metadata},
+                "generateName": f"{job['metadata']['name'][:57]}-",
+                "ownerReferences": [controller_reference(job)],
+                "finalizers": [*(metadata.get("finalizers") or []), TRACKING],
+            },
+            "spec": template["spec"],
+        }
+        try:
+            made = self.store.create(POD, job["metadata"]["namespace"], pod)
+        except ApiError as refused:
+            self.store.record(job, "FailedCreate", f"Error creating: {refused}", source=SOURCE, warning=True)
+            self._later(job, self.back_off_seconds)
+            return
+        self.store.record(job, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}", source=SOURCE)
+
+    def _delete_pod(self, pod: Json) -> None:
+        metadata = pod["metadata"]
+        current = self.store.find(POD, metadata["namespace"], metadata["name"])
+        if (
+            current
+            and current["metadata"]["uid"] == metadata["uid"]
+            and not current["metadata"].get("deletionTimestamp")
+        ):
+            self.store.delete(POD, current)
+
+    def _expire(self, job: Json) -> None:
+        """ttlSecondsAfterFinished: delete the Job and its pods."""
+        for pod in self._pods(job):
+            self._release(pod)
+        ttl = job["spec"].get("ttlSecondsAfterFinished")
+        if ttl is None:
+            return
+        done = condition(job, "Complete") or condition(job, "Failed")
+        left = ttl - seconds_since(done["lastTransitionTime"])
+        if left > 0:
+            self._later(job, left)
+        else:
+            self.store.delete(JOB, job, {"propagationPolicy": "Foreground"})
+
+
+def finished(job: Json) -> bool:
+    return is_true(job, "Complete") or is_true(job, "Failed")
+
+
+def _pending_end(job: Json) -> End | None:
+    """The verdict that an earlier look came to, while pods are still ending."""
+    for type_, failed in (("FailureTarget", True), ("SuccessCriteriaMet", False)):
+        if is_true(job, type_):
+            found = condition(job, type_)
+            return End(failed, found["reason"], found["message"])
+    return None

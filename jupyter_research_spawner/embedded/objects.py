@@ -1,0 +1,68 @@
+"""What all modules here say about Kubernetes objects: plain dicts, times, conditions, owners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def now() -> str:
+    """The time as the API server writes it: UTC, whole seconds."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def micro_now() -> str:
+    """The time as `eventTime` and leases write it: UTC, microseconds."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seconds_since(time: str) -> float:
+    """How long ago `time` (RFC 3339, as `now` writes it) was."""
+    then = datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    return (datetime.now(timezone.utc) - then).total_seconds()
+
+
+def condition(obj: Json, type_: str) -> Json:
+    """The condition of that type in the object's status; empty when there is none."""
+    conditions: Iterable[Json] = (obj.get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c.get("type") == type_), {})
+
+
+def is_true(obj: Json, type_: str) -> bool:
+    return condition(obj, type_).get("status") == "True"
+
+
+def with_condition(
+    conditions: Iterable[Json] | None, type_: str, status: str, reason: str = "", message: str = ""
+) -> list[Json]:
+    """The conditions with this one added or replaced; its transition time changes only with its status."""
+    kept = [c for c in conditions or [] if c.get("type") != type_]
+    before = next((c for c in conditions or [] if c.get("type") == type_), {})
+    unchanged = before.get("status") == status
+    new = {"type": type_, "status": status, "lastTransitionTime": before["lastTransitionTime"] if unchanged else now()}
+    if reason:
+        new["reason"] = reason
+    if message:
+        new["message"] = message
+    return [*kept, new]
+
+
+def controller_of(obj: Json) -> Json | None:
+    """The owner reference of the object's controller."""
+    owners: list[Json] = obj["metadata"].get("ownerReferences") or []
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
+def controller_reference(owner: Json) -> Json:
+    """What a controller writes into the objects that it makes for `owner`."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }

@@ -1,0 +1,331 @@
+"""One pod on its node: volumes, init containers, containers and their restarts, deadline, end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .container import MARK, POD_MARK, Container, ContainerSpec, StartError
+from .container_state import ContainerState, PodReason, pod_status
+from .environment import ConfigError, Surroundings, environment, expand
+from .kinds import POD
+from .logs import ContainerLog
+from .objects import Json, seconds_since
+from .store import Store
+from .unisolated import adapt
+from .volumes import Storage, VolumeError, mounts, prepare, read_only_volumes
+
+DEADLINE = PodReason("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+IMAGE_COMMAND = ["jupyterhub-singleuser"]  # what an image runs when the pod does not say
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+HOST_IP = "127.0.0.1"
+RETRY_SECONDS = 1.0  # for what is missing: an image, a Secret, a ConfigMap
+BACK_OFF_LIMIT = 300.0
+_ANY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\]|\*)?:")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What all pods of a node share."""
+
+    node: str
+    allocatable: dict[str, str]
+    storage: Storage
+    exposed: list[Path]
+    isolate: bool
+    back_off_seconds: float
+
+
+class PodRun:
+    """Runs a pod that is bound to this node until it has ended or is deleted."""
+
+    def __init__(self, store: Store, machine: Machine, pod: Json, address: str) -> None:
+        self.store = store
+        self.machine = machine
+        self.pod = pod
+        self.address = address
+        spec = pod["spec"]
+        self.init = [ContainerState(container) for container in spec.get("initContainers") or []]
+        self.containers = [ContainerState(container) for container in spec["containers"]]
+        if self.init:
+            for state in self.containers:
+                state.waits("PodInitializing")
+        self.ended_by: PodReason | None = None
+        self._volumes: dict[str, Path] = {}
+        self._stop = asyncio.Event()
+        self._grace_over = asyncio.Event()
+        self._deadline_moved = asyncio.Event()
+
+    @property
+    def uid(self) -> str:
+        return str(self.pod["metadata"]["uid"])
+
+    @property
+    def directory(self) -> Path:
+        return self.machine.storage.pod(self.uid)
+
+    def updated(self, pod: Json) -> None:
+        """The pod changed in the API: its deadline may have come nearer, or it is being deleted."""
+        self.pod = pod
+        self._deadline_moved.set()
+        if pod["metadata"].get("deletionTimestamp"):
+            self.stop(pod["metadata"].get("deletionGracePeriodSeconds", 30))
+
+    def stop(self, grace: float) -> None:
+        """End the pod: SIGTERM now, SIGKILL after `grace` seconds; a later call can only bring that nearer."""
+        self._stop.set()
+        asyncio.get_running_loop().call_later(grace, self._grace_over.set)
+
+    async def run(self) -> None:
+        """Until the pod has ended; its status is then final.  Cancelled: kill all at once, say nothing."""
+        self.publish()
+        live, stopped = asyncio.ensure_future(self._live()), asyncio.ensure_future(self._stop.wait())
+        deadline = asyncio.ensure_future(self._deadline())
+        try:
+            await asyncio.wait({live, stopped, deadline}, return_when=asyncio.FIRST_COMPLETED)
+            if live.done():
+                live.result()
+                return
+            if deadline.done():
+                self.ended_by = DEADLINE
+                self.record("DeadlineExceeded", DEADLINE.message)
+                self.stop(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
+            live.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await live
+            await self._end()
+        finally:
+            for task in (live, stopped, deadline):
+                task.cancel()
+            await asyncio.gather(live, stopped, deadline, return_exceptions=True)
+            await asyncio.gather(*(state.running.kill() for state in self._all() if state.running))
+
+    async def _end(self) -> None:
+        running = {state.name: state.running for state in self._all() if state.running}
+        for name in running:
+            self.record("Killing", f"Stopping container {name}")
+        exits = await asyncio.gather(*(container.stop(self._grace_over) for container in running.values()))
+        codes = dict(zip(running, exits, strict=True))
+        for state in self._all():
+            if state.name in codes:
+                state.ended(codes[state.name])
+            elif "waiting" in state.state:  # never ran, or was about to be started again
+                state.state = state.last_state or {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
+            state.over = True
+        self.publish()
+
+    def _all(self) -> list[ContainerState]:
+        return [*self.init, *self.containers]
+
+    async def _deadline(self) -> None:
+        """Return once activeDeadlineSeconds are over, counted from the pod's start on this node."""
+        while True:
+            self._deadline_moved.clear()
+            seconds = self.pod["spec"].get("activeDeadlineSeconds")
+            left = seconds - seconds_since(self.pod["status"]["startTime"]) if seconds else None
+            if left is not None and left <= 0:
+                return
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._deadline_moved.wait(), left)
+
+    async def _live(self) -> None:
+        await self._mount()
+        for state in self.init:
+            policy = self.pod["spec"]["restartPolicy"]
+            await self._keep_running(state, "OnFailure" if policy == "Always" else policy)
+            if state.exit_code:
+                return
+        policy = self.pod["spec"]["restartPolicy"]
+        running = [asyncio.ensure_future(self._keep_running(state, policy)) for state in self.containers]
+        try:
+            await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _mount(self) -> None:
+        while True:
+            try:
+                self._volumes = prepare(self.store, self.machine.storage, self.around())
+                return
+            except VolumeError as reason:
+                self.record("FailedMount", str(reason), warning=True)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep_running(self, state: ContainerState, policy: str) -> None:
+        """Run a container, again and again as its restartPolicy says."""
+        await self._pull(state)
+        delay = 0.0  # the first restart is immediate, as a kubelet's is
+        while True:
+            code = await self._run_once(state)
+            state.over = policy == "Never" or (policy == "OnFailure" and code == 0)
+            self.publish()
+            if state.over:
+                return
+            if delay:
+                await self._back_off(state, delay)
+            delay = min(delay * 2 or self.machine.back_off_seconds, BACK_OFF_LIMIT)
+            state.restarts_from_here()
+
+    async def _pull(self, state: ContainerState) -> None:
+        """Images are ignored, but one whose name has `missing` in it cannot be pulled."""
+        image = state.spec["image"]
+        if "missing" not in image:
+            self.record("Pulled", f'Container image "{image}" already present on machine')
+            return
+        why = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: not found'
+        self.record("Pulling", f'Pulling image "{image}"')
+        self.record("Failed", f'Failed to pull image "{image}": {why}', warning=True)
+        self.record("Failed", "Error: ErrImagePull", warning=True)
+        state.waits("ErrImagePull", why)
+        self.publish()
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            self.record("BackOff", f'Back-off pulling image "{image}"')
+            self.record("Failed", "Error: ImagePullBackOff", warning=True)
+            state.waits("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {why}')
+            self.publish()
+
+    async def _back_off(self, state: ContainerState, delay: float) -> None:
+        metadata = self.pod["metadata"]
+        which = f"{state.name} in pod {metadata['name']}_{metadata['namespace']}({self.uid})"
+        self.record("BackOff", f"Back-off restarting failed container {which}", warning=True)
+        state.last_state = state.state
+        which = f"container={state.name} pod={metadata['name']}_{metadata['namespace']}({self.uid})"
+        state.waits("CrashLoopBackOff", f"back-off {delay:g}s restarting failed {which}")
+        self.publish()
+        await asyncio.sleep(delay)
+
+    async def _run_once(self, state: ContainerState) -> int:
+        spec = await self._configured(state)
+        self.record("Created", f"Created container: {state.name}")
+        try:
+            container = await Container.start(spec, self.log_path(state.name, state.restarts), self._marks())
+        except StartError as reason:
+            self.record("Failed", f"Error: {reason}", warning=True)
+            state.could_not_start(str(reason))
+            return 128
+        state.runs(container)
+        self.record("Started", f"Started container {state.name}")
+        self.publish()
+        code = await container.wait()
+        state.ended(code)
+        return code
+
+    async def _configured(self, state: ContainerState) -> ContainerSpec:
+        """The container's surroundings; waits while something that they need is missing."""
+        while True:
+            try:
+                return self._container_spec(state)
+            except ConfigError as reason:
+                self.record("Failed", f"Error: {reason}", warning=True)
+                state.waits("CreateContainerConfigError", str(reason))
+                self.publish()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _container_spec(self, state: ContainerState) -> ContainerSpec:
+        container, pod_spec = state.spec, self.pod["spec"]
+        shared = pod_spec.get("securityContext") or {}
+        context = {**shared, **(container.get("securityContext") or {})}
+        uid = context.get("runAsUser", 0)
+        if context.get("runAsNonRoot") and uid == 0:
+            given = "runAsUser" in context
+            raise ConfigError(f"container has runAsNonRoot and image will run as root (pod: {self._described()}, container: {state.name})"
+                              if not given else f"container's runAsUser breaks non-root policy (pod: {self._described()}, container: {state.name})")  # fmt: skip
+        groups = {*(shared.get("supplementalGroups") or []), *([shared["fsGroup"]] if "fsGroup" in shared else [])}
+        env = environment(self.store, self.around(), container)
+        argv = [expand(word, env) for word in [*(container.get("command") or []), *(container.get("args") or [])]]
+        env = self._image_environment() | env
+        if "JUPYTERHUB_SERVICE_URL" in env:  # what listens on all addresses of a pod listens on the pod's own
+            env["JUPYTERHUB_SERVICE_URL"] = _ANY_ADDRESS.sub(f"//{self.address}:", env["JUPYTERHUB_SERVICE_URL"])
+        mounted = mounts(container, self._volumes, env, read_only_volumes(self.pod))
+        cwd = container.get("workingDir") or "/"
+        if not self.machine.isolate:
+            env, cwd = adapt(env, cwd, mounted, self.directory / "containers" / state.name)
+        root = self.machine.storage.state / "root"
+        root.mkdir(exist_ok=True)
+        return ContainerSpec(
+            argv=argv or IMAGE_COMMAND,
+            env=env,
+            cwd=cwd,
+            isolate=self.machine.isolate,
+            uid=uid,
+            gid=context.get("runAsGroup", 0),
+            groups=sorted(groups),
+            hostname=pod_spec.get("hostname") or self.pod["metadata"]["name"],
+            home=env["HOME"] if "HOME" not in environment_names(container) else "",
+            mounts=mounted,
+            exposed=self.machine.exposed,
+            hidden=[self.machine.storage.state],
+            root=root,
+        )
+
+    def _image_environment(self) -> dict[str, str]:
+        """What an image brings: a PATH with this Python's programs, and a home."""
+        return {
+            "PATH": f"{Path(sys.prefix) / 'bin'}:{PATH}",
+            "HOME": "/home/jovyan",
+            "HOSTNAME": self.pod["metadata"]["name"],
+            "LANG": "C.UTF-8",
+            "SHELL": "/bin/bash",
+        }
+
+    def _marks(self) -> dict[str, str]:
+        return {MARK: str(self.machine.storage.state), POD_MARK: self.uid}
+
+    def _described(self) -> str:
+        metadata = self.pod["metadata"]
+        return f'"{metadata["name"]}_{metadata["namespace"]}({self.uid})"'
+
+    def around(self) -> Surroundings:
+        return Surroundings(self.pod, self.address, HOST_IP, self.machine.allocatable)
+
+    def log_path(self, container: str, attempt: int) -> Path:
+        path = self.directory / "logs" / container / f"{attempt}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def log(self, container: str, *, previous: bool) -> ContainerLog | None:
+        state = next((s for s in self._all() if s.name == container), None)
+        if state is None:
+            return None
+        attempt = state.restarts - (1 if previous else 0)
+        path = self.directory / "logs" / container / f"{attempt}.log"
+        if not path.exists() and not previous and attempt:  # waits to be started again
+            path = path.with_name(f"{attempt - 1}.log")
+        if not path.exists():
+            return None
+        return ContainerLog(path, is_open=_still_writes(state, attempt))
+
+    def publish(self) -> None:
+        """Write the status as it is now, all of it at once."""
+        addresses = (self.address, HOST_IP)
+
+        def change(pod: Json) -> None:
+            pod["status"] = pod_status(pod, self.init, self.containers, addresses, self.ended_by)
+
+        current = self.store.find(POD, self.pod["metadata"]["namespace"], self.pod["metadata"]["name"])
+        if current and current["metadata"]["uid"] == self.uid:
+            self.pod = self.store.modify(POD, current, change)
+
+    def record(self, reason: str, message: str, *, warning: bool = False) -> None:
+        self.store.record(self.pod, reason, message, source="kubelet", warning=warning)
+
+    def clean(self) -> None:
+        """Remove all that the pod had on this node."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _still_writes(state: ContainerState, attempt: int) -> Callable[[], bool]:
+    return lambda: not state.over and state.restarts == attempt and "terminated" not in state.state
+
+
+def environment_names(container: Json) -> set[str]:
+    return {variable["name"] for variable in container.get("env") or []}

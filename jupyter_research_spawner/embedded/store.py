@@ -1,0 +1,249 @@
+"""The objects of the cluster, their revisions and the history that watches replay.
+
+Everything is in memory, in one thread, without a wait between reading and writing.  Stored objects are shared with all readers
+and never changed in place: a change is a copy that replaces the former.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import secrets
+import time
+import uuid
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from . import admission, deletion
+from .errors import already_exists, bad_request, conflict, forbidden, not_found
+from .kinds import CRD, EVENT, NAMESPACE, PRIORITY_CLASS, Kind, Kinds
+from .objects import Json, micro_now, now
+from .selectors import Match
+
+HISTORY = 10_000  # changes that a watch can still be resumed over; older ones answer 410
+_NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # what the API server makes generated names of
+_SERVER_OWNED = (
+    "uid",
+    "creationTimestamp",
+    "namespace",
+    "name",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One write: ADDED, MODIFIED or DELETED, with the object before it."""
+
+    revision: int
+    kind: Kind
+    type: str
+    new: Json
+    old: Json | None
+
+    @cached_property
+    def new_json(self) -> bytes:
+        """Encoded once for all watchers."""
+        return json.dumps(self.new).encode()
+
+
+class Store:
+    def __init__(self, history: int = HISTORY) -> None:
+        self.kinds = Kinds()
+        self.objects: dict[tuple[str, str], dict[tuple[str | None, str], Json]] = defaultdict(dict)
+        # Grows over restarts, so that a client of an earlier run gets 410 and not silence.
+        self.revision = int(time.time()) * 1000
+        self.oldest = self.revision
+        self.history: deque[Change] = deque(maxlen=history)
+        self.listeners: list[Callable[[Change], None]] = []
+        self.by_uid: dict[str, tuple[Kind, Json]] = {}
+        self.dependents: dict[str, dict[str, None]] = defaultdict(dict)  # owner's uid: its dependents' uids, in order
+        self._events: dict[tuple[str, str, str], tuple[str, str]] = {}
+        for name in ("default", "kube-system"):
+            self.create(NAMESPACE, None, {"metadata": {"name": name}})
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> Json:
+        """ApiError 404 when there is none."""
+        found = self.find(kind, namespace, name)
+        if found is None:
+            raise not_found(kind.plural, kind.group, name)
+        return found
+
+    def find(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        return self.objects[kind.key].get((namespace if kind.namespaced else None, name))
+
+    def list(self, kind: Kind, namespace: str | None = None, match: Match | None = None) -> list[Json]:
+        """Sorted by namespace and name, as etcd has them."""
+        found = self.objects[kind.key]
+        keys = sorted(found, key=lambda key: (key[0] or "", key[1]))
+        if namespace is not None:
+            keys = [key for key in keys if key[0] == namespace]
+        return [found[key] for key in keys if match is None or match(found[key])]
+
+    def create(self, kind: Kind, namespace: str | None, obj: Json, *, dry_run: bool = False) -> Json:
+        """Raises ApiError: 404 without the namespace, 409 when it exists, 403 or 422 when it is refused."""
+        new = copy.deepcopy(obj)
+        metadata = new["metadata"] = new.get("metadata") or {}
+        new["apiVersion"], new["kind"] = kind.api_version, kind.kind
+        self._place(kind, namespace, metadata)
+        if not metadata.get("name") and metadata.get("generateName"):
+            suffix = "".join(secrets.choice(_NAME_LETTERS) for _ in range(5))
+            metadata["name"] = metadata["generateName"][: 253 - 5] + suffix
+        for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"):
+            metadata.pop(field, None)
+        metadata.update(uid=str(uuid.uuid4()), creationTimestamp=now(), generation=1)
+        if self.find(kind, namespace, metadata.get("name") or "") is not None:
+            raise already_exists(kind.plural, kind.group, metadata["name"])
+        admission.admit(kind, new, None, self.objects[PRIORITY_CLASS.key])
+        if dry_run:
+            return new
+        if kind == CRD:
+            admission.accept_definition(new)
+            self.kinds.define(new)
+        return self.commit(kind, "ADDED", new, None)
+
+    def _place(self, kind: Kind, namespace: str | None, metadata: Json) -> None:
+        if not kind.namespaced:
+            metadata.pop("namespace", None)
+            return
+        if namespace is None:
+            raise bad_request("the namespace of the object must be given in the path of the request")
+        if (metadata.get("namespace") or namespace) != namespace:
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        metadata["namespace"] = namespace
+        found = self.find(NAMESPACE, None, namespace)
+        if found is None:
+            raise not_found("namespaces", "", namespace)
+        if found["metadata"].get("deletionTimestamp"):
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            raise forbidden(kind.plural, kind.group, metadata.get("name") or "", why)
+
+    def update(
+        self, kind: Kind, old: Json, obj: Json, *, subresource: str | None = None, dry_run: bool = False
+    ) -> Json:
+        """Replace `old` by `obj` as a PUT would.  Raises ApiError 409 on a stale resourceVersion, 422 when refused."""
+        new, before = copy.deepcopy(obj), old["metadata"]
+        metadata = new["metadata"] = new.get("metadata") or {}
+        if metadata.get("resourceVersion") not in (None, "", before["resourceVersion"]):
+            why = "the object has been modified; please apply your changes to the latest version and try again"
+            raise conflict(kind.plural, kind.group, before["name"], why)
+        if metadata.get("uid") not in (None, "", before["uid"]):
+            why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {before['uid']}"
+            raise conflict(kind.plural, kind.group, before["name"], why)
+        for field in _SERVER_OWNED:
+            metadata.pop(field, None)
+            if field in before:
+                metadata[field] = before[field]
+        metadata["resourceVersion"] = before["resourceVersion"]
+        new["apiVersion"], new["kind"] = kind.api_version, kind.kind
+        if subresource == "status":
+            new = {**copy.deepcopy(old), "metadata": metadata, "status": new.get("status", old.get("status", {}))}
+        elif "status" in kind.subresources:
+            new.pop("status", None)
+            if "status" in old:
+                new["status"] = old["status"]
+        admission.admit(kind, new, old, self.objects[PRIORITY_CLASS.key])
+        if new.get("spec") != old.get("spec"):
+            metadata["generation"] = before.get("generation", 1) + 1
+        if dry_run or new == old:
+            return new
+        if kind == CRD:
+            self.kinds.define(new)
+        stored = self.commit(kind, "MODIFIED", new, old)
+        deletion.finish(self, kind, stored)
+        return stored
+
+    def modify(self, kind: Kind, obj: Json, change: Callable[[Json], None]) -> Json:
+        """Change any part of a stored object, as the cluster's own controllers may; no change, no write."""
+        metadata = obj["metadata"]
+        old = self.get(kind, metadata.get("namespace"), metadata["name"])
+        new = copy.deepcopy(old)
+        change(new)
+        if new == old:
+            return old
+        stored = self.commit(kind, "MODIFIED", new, old)
+        deletion.finish(self, kind, stored)
+        return stored
+
+    def delete(self, kind: Kind, obj: Json, options: Json | None = None) -> Json:
+        return deletion.delete(self, kind, obj, options or {})
+
+    def commit(self, kind: Kind, type_: str, new: Json, old: Json | None) -> Json:
+        """Write, and tell everybody."""
+        self.revision += 1
+        new["metadata"]["resourceVersion"] = str(self.revision)
+        key = (new["metadata"].get("namespace"), new["metadata"]["name"])
+        if type_ == "DELETED":
+            self.objects[kind.key].pop(key, None)
+        else:
+            self.objects[kind.key][key] = new
+        self._index(kind, type_, new, old)
+        change = Change(self.revision, kind, type_, new, old)
+        if len(self.history) == self.history.maxlen:
+            self.oldest = self.history[0].revision
+        self.history.append(change)
+        for listener in list(self.listeners):
+            listener(change)
+        return new
+
+    def _index(self, kind: Kind, type_: str, new: Json, old: Json | None) -> None:
+        uid = new["metadata"]["uid"]
+        for owner in (old or {"metadata": {}})["metadata"].get("ownerReferences") or []:
+            self.dependents[owner["uid"]].pop(uid, None)
+        if type_ == "DELETED":
+            self.by_uid.pop(uid, None)
+            return
+        self.by_uid[uid] = (kind, new)
+        for owner in new["metadata"].get("ownerReferences") or []:
+            self.dependents[owner["uid"]][uid] = None
+
+    @contextmanager
+    def changes(self) -> Iterator[asyncio.Queue[Change]]:
+        """All changes from now on, for one watcher."""
+        queue: asyncio.Queue[Change] = asyncio.Queue()
+        self.listeners.append(queue.put_nowait)
+        try:
+            yield queue
+        finally:
+            self.listeners.remove(queue.put_nowait)
+
+    def record(self, obj: Json, reason: str, message: str, *, source: str, warning: bool = False) -> None:
+        """Write an event about `obj`; the same event again only counts up, as client-go's recorder does."""
+        namespace = obj["metadata"].get("namespace") or "default"
+        about = {key: obj[key] for key in ("apiVersion", "kind")}
+        about |= {
+            key: obj["metadata"][key]
+            for key in ("name", "namespace", "uid", "resourceVersion")
+            if key in obj["metadata"]
+        }
+
+        known = self._events.get((about["uid"], reason, message))
+        if known and (event := self.find(EVENT, *known)):
+            self.modify(EVENT, event, lambda e: e.update(count=e.get("count", 1) + 1, lastTimestamp=now()))
+            return
+        place = self.find(NAMESPACE, None, namespace)
+        if not place or place["metadata"].get("deletionTimestamp"):
+            return
+        name = f"{about['name'][:236]}.{uuid.uuid4().hex[:16]}"
+        self._events[about["uid"], reason, message] = (namespace, name)
+        event = {
+            "metadata": {"name": name, "namespace": namespace},
+            "involvedObject": about,
+            "reason": reason,
+            "message": message[:1024],
+            "type": "Warning" if warning else "Normal",
+            "firstTimestamp": now(),
+            "lastTimestamp": now(),
+            "eventTime": micro_now(),
+            "count": 1,
+            "source": {"component": source},
+            "reportingComponent": source,
+            "reportingInstance": "",
+        }
+        self.create(EVENT, namespace, event)

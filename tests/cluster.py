@@ -1,0 +1,51 @@
+"""The embedded cluster as a fixture, for every room's tests: `from cluster import cluster`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from jupyter_research_spawner.embedded import Cluster, NodeSpec
+
+NAMESPACE = "jhub"
+PATIENCE_SECONDS = 20.0
+
+__all__ = ["NAMESPACE", "cluster", "eventually", "pod"]
+
+
+@pytest_asyncio.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    """One node of 4 CPUs, 16 GiB; namespace jhub."""
+    started = await Cluster.start(
+        tmp_path / "cluster", [NodeSpec("node-1", cpu=4, memory="16Gi")], namespace=NAMESPACE, back_off_seconds=0.2
+    )
+    try:
+        yield started
+    finally:
+        await started.stop()
+
+
+async def eventually(look: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
+    """What `look` returns as soon as that is true; the last it returned fails the test."""
+    found = None
+    for _ in range(int(seconds / 0.02)):
+        found = look()
+        if found:
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"still {found!r} after {seconds} s")
+
+
+def pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:
+    """A pod of one container `main` that runs the command; `container=` adds to the container, the rest to the spec."""
+    container = {"name": "main", "image": "example/image:1", "command": list(command), **spec.pop("container", {})}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 2, "containers": [container], **spec},
+    }
