@@ -19,8 +19,9 @@ from .username import is_posix_name, shown
 logger = logging.getLogger(__name__)
 
 FIRST_UID = 1000
-# The two above are (uid_t)-2 and (uid_t)-1: nobody, and "leave it as it is" to chown(2).
-LAST_ID = 4294967293
+# Linux goes to 4294967293, but Kubernetes takes no runAsUser, runAsGroup or supplemental group above this
+# (apimachinery, util/validation: IsValidUserID): such a pod would be refused in words that name no person.
+LAST_ID = 2147483647
 # nobody, and the same (uid_t)-1 where it has 16 bits.
 NOBODY = (65534, 65535)
 LONGEST_PATH = 1024
@@ -61,7 +62,7 @@ class Checks(Settings):
     reserved_uids: ByName[IdRange] = Field(
         default_factory=dict,
         title="Ranges of uids that are no person's",
-        description="Besides those below 1000, 65534, 65535 and those above 4294967293.",
+        description="Besides those below 1000, 65534, 65535 and those above 2147483647.",
         examples=[{"containers": {"first": 100000, "last": 165535}}],
     )
     minimum_gid: StrictInt = Field(
