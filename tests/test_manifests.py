@@ -1,4 +1,4 @@
-"""A site as cluster objects: complete, with no right too many, with no secret, and equal to what pods and hub expect."""
+"""A site as cluster objects: complete, no right too many, no secret, and just what pods and hub look for."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from samples import Json, decide, site_with
 from jupyter_research_spawner.client.archive import build
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.jobs import notebook
-from jupyter_research_spawner.manifests import PARTS, Installation, everything
+from jupyter_research_spawner.manifests import PARTS, Release, everything
 from jupyter_research_spawner.pod import compose
 from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.site import Site, load
 
-HERE = Installation(batch_image="registry.example.edu/research-hub:1.0", config_maps={"research-people": "/etc/people"})
+HERE = Release(batch_image="registry.example.edu/research-hub:1.0", config_maps={"research-people": "/etc/people"})
 # Of the others only coscheduling has to be told something.
 SCHEDULER = {kind: {"scheduler": {"kind": kind}} for kind in SCHEDULERS}
 SCHEDULER["coscheduling"]["scheduler"]["name"] = "scheduler-plugins-scheduler"
@@ -123,7 +123,7 @@ def test_only_the_service_may_touch_jobs(site: Site) -> None:
 
 
 def test_rights_cross_namespaces_when_the_hub_lives_elsewhere(site: Site) -> None:
-    objects = everything(site, Installation(batch_image="hub:1", release_namespace="hub-system"))
+    objects = everything(site, Release(batch_image="hub:1", namespace="hub-system"))
     for binding in [*of_kind(objects, "RoleBinding").values(), *of_kind(objects, "ClusterRoleBinding").values()]:
         assert {subject["namespace"] for subject in binding["subjects"]} == {"hub-system"}
     assert of_kind(objects, "Role")["research-batch"]["metadata"]["namespace"] == "jhub"
@@ -161,12 +161,12 @@ def test_no_secret_is_in_any_object(site: Site) -> None:
 
 def test_the_service_never_runs_without_an_image(site: Site) -> None:
     with pytest.raises(ValueError, match="needs an image that has this package"):
-        everything(site, Installation())
-    assert everything(site, Installation(), ["priorities", "rbac"])
+        everything(site, Release())
+    assert everything(site, Release(), ["priorities", "rbac"])
 
 
 def test_the_service_is_found_under_the_hubs_base_url(site: Site) -> None:
-    below = Installation(batch_image="hub:1", base_url="/jupyter/")
+    below = Release(batch_image="hub:1", base_url="/jupyter/")
     (container,) = of_kind(everything(site, below), "Deployment")["research-batch"]["spec"]["template"]["spec"][
         "containers"
     ]
@@ -206,8 +206,8 @@ def test_each_pod_has_its_network_policy(site: Site, labels: dict[str, str], pol
 
 
 def test_jobs_reach_what_a_site_adds() -> None:
-    there = Installation(job_networks=("10.20.0.0/16",))
+    there = Release(job_networks=("10.20.0.0/16",))
     jobs = of_kind(everything(site_with(), there, ["network"]), "NetworkPolicy")["research-jobs"]
     assert {"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}]} in jobs["spec"]["egress"]
-    with pytest.raises(ValueError, match="'10.20.0.1/16' is not a network"):
-        everything(site_with(), Installation(job_networks=("10.20.0.1/16",)), ["network"])
+    with pytest.raises(ValueError, match="is not a network"):
+        everything(site_with(), Release(job_networks=("10.20.0.1/16",)), ["network"])

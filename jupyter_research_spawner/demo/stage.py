@@ -22,7 +22,7 @@ import yaml
 
 from ..embedded import Abilities, Cluster, NodeSpec, abilities
 from ..identity import PosixIdentity, Resolver
-from ..manifests import Installation, everything
+from ..manifests import Release, everything
 from ..settings import merge, read
 from ..shape import Json
 from ..site import Site, load
@@ -88,7 +88,7 @@ async def set_up(state: Path) -> AsyncIterator[Stage]:
             expose=[HERE.parent.parent],
         )
         try:
-            for manifest in everything(site, Installation(), only=("priorities", "client")):
+            for manifest in everything(site, Release(), only=("priorities", "client")):
                 await cluster.apply(manifest)
             async with _hub(state, cluster, settings) as (url, password, log):
                 yield Stage(url, password, cluster, site, people, able, log)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from ..shape import Json
 from ..site import Site
 from . import batch, client, network, priorities, rbac
-from .installation import Installation
+from .release import Release
 
 # In the order in which they can be applied: the batch service comes last, when its rights and limits are there.
-PARTS: dict[str, Callable[[Site, Installation], list[Json]]] = {
+PARTS: dict[str, Callable[[Site, Release], list[Json]]] = {
     "priorities": priorities.objects,
     "client": client.objects,
     "rbac": rbac.objects,
@@ -19,13 +19,13 @@ PARTS: dict[str, Callable[[Site, Installation], list[Json]]] = {
 }
 
 
-def everything(site: Site, installation: Installation, only: Iterable[str] = tuple(PARTS)) -> list[Json]:
+def everything(site: Site, release: Release, only: Iterable[str] = tuple(PARTS)) -> list[Json]:
     """The objects of the parts named in `only`, for `kubectl apply -f -`.
 
-    Raises ValueError with a sentence if a part lacks something that `installation` should say.
+    Raises ValueError with a sentence if a part lacks something that `release` should say.
     """
     wanted = frozenset(only)
-    return [found for part, objects in PARTS.items() if part in wanted for found in objects(site, installation)]
+    return [found for part, objects in PARTS.items() if part in wanted for found in objects(site, release)]
 
 
-__all__ = ["PARTS", "Installation", "everything"]
+__all__ = ["PARTS", "Release", "everything"]

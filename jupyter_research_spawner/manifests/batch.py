@@ -9,7 +9,7 @@ import yaml
 
 from ..shape import OUR_PREFIX, Json
 from ..site import Site
-from .installation import BATCH, BATCH_PORT, Installation, labels, metadata
+from .release import BATCH, BATCH_PORT, Release, labels, metadata
 
 SERVICE_NAME = "batch"
 SETTINGS = "/etc/research-spawner"
@@ -18,39 +18,39 @@ TOKEN_KEY = f"hub.services.{SERVICE_NAME}.apiToken"
 SELECTOR = {"app.kubernetes.io/name": "research-spawner", "app.kubernetes.io/component": "batch"}
 
 
-def objects(site: Site, installation: Installation) -> list[Json]:
+def objects(site: Site, release: Release) -> list[Json]:
     """Raises ValueError when no image is named: which one has the package only the site knows."""
-    if installation.batch_image is None:
+    if release.batch_image is None:
         raise ValueError("the batch service needs an image that has this package; the hub's own will do")
-    release = installation.release(site)
-    return [_settings(site, release), _service(release), _deployment(site, installation, release)]
+    hub_namespace = release.namespace_of(site)
+    return [_settings(site, hub_namespace), _service(hub_namespace), _deployment(site, release, hub_namespace)]
 
 
-def _settings(site: Site, release: str) -> Json:
+def _settings(site: Site, hub_namespace: str) -> Json:
     """What the site wrote, merged.  Settings hold no secrets, only their places."""
     written = site.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata(BATCH, "batch", release),
+        "metadata": metadata(BATCH, "batch", hub_namespace),
         "data": {"site.yaml": yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=100)},
     }
 
 
-def _service(release: str) -> Json:
+def _service(hub_namespace: str) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(BATCH, "batch", release),
+        "metadata": metadata(BATCH, "batch", hub_namespace),
         "spec": {"selector": SELECTOR, "ports": [{"name": "http", "port": BATCH_PORT, "targetPort": "http"}]},
     }
 
 
-def _deployment(site: Site, installation: Installation, release: str) -> Json:
+def _deployment(site: Site, release: Release, hub_namespace: str) -> Json:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(BATCH, "batch", release),
+        "metadata": metadata(BATCH, "batch", hub_namespace),
         "spec": {
             # One: which hub user holds which uid is remembered per process.
             "replicas": 1,
@@ -62,16 +62,16 @@ def _deployment(site: Site, installation: Installation, release: str) -> Json:
                     # Changed settings make new pods.
                     "annotations": {OUR_PREFIX + "site": site.digest},
                 },
-                "spec": _pod(installation),
+                "spec": _pod(release),
             },
         },
     }
 
 
-def _pod(installation: Installation) -> Json:
+def _pod(release: Release) -> Json:
     sources: list[Json] = [{"name": "settings", "configMap": {"name": BATCH}}]
     mounts: list[Json] = [{"name": "settings", "mountPath": SETTINGS, "readOnly": True}]
-    for index, (name, path) in enumerate(sorted(installation.config_maps.items())):
+    for index, (name, path) in enumerate(sorted(release.config_maps.items())):
         sources.append({"name": f"files-{index}", "configMap": {"name": name}})
         # Whole directories: a file mounted by subPath never changes while the pod lives.
         mounts.append({"name": f"files-{index}", "mountPath": path, "readOnly": True})
@@ -89,10 +89,10 @@ def _pod(installation: Installation) -> Json:
         "containers": [
             {
                 "name": SERVICE_NAME,
-                "image": installation.batch_image,
+                "image": release.batch_image,
                 "command": ["python3", "-m", "jupyter_research_spawner.batch"],
                 "args": ["--site", f"{SETTINGS}/site.yaml"],
-                "env": _environment(installation),
+                "env": _environment(release),
                 "ports": [{"name": "http", "containerPort": BATCH_PORT}],
                 "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
                 "securityContext": {
@@ -100,8 +100,8 @@ def _pod(installation: Installation) -> Json:
                     "readOnlyRootFilesystem": True,
                     "capabilities": {"drop": ["ALL"]},
                 },
-                "readinessProbe": _probe(installation, every=5),
-                "livenessProbe": _probe(installation, every=30),
+                "readinessProbe": _probe(release, every=5),
+                "livenessProbe": _probe(release, every=30),
                 "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - in a pod of its own
             }
         ],
@@ -109,34 +109,34 @@ def _pod(installation: Installation) -> Json:
     }
 
 
-def _prefix(installation: Installation) -> str:
-    return f"{installation.base_url.rstrip('/')}/services/{SERVICE_NAME}/"
+def _prefix(release: Release) -> str:
+    return f"{release.base_url.rstrip('/')}/services/{SERVICE_NAME}/"
 
 
-def _probe(installation: Installation, every: int) -> Json:
+def _probe(release: Release, every: int) -> Json:
     return {
-        "httpGet": {"path": _prefix(installation) + "health", "port": "http"},
+        "httpGet": {"path": _prefix(release) + "health", "port": "http"},
         "periodSeconds": every,
         "timeoutSeconds": 3,
         "failureThreshold": 3,
     }
 
 
-def _environment(installation: Installation) -> list[Json]:
+def _environment(release: Release) -> list[Json]:
     """What the hub would give a service that it starts itself (jupyterhub/services/service.py)."""
-    base = installation.base_url.rstrip("/")
+    base = release.base_url.rstrip("/")
     plain = {
         "JUPYTERHUB_SERVICE_NAME": SERVICE_NAME,
-        "JUPYTERHUB_SERVICE_PREFIX": _prefix(installation),
+        "JUPYTERHUB_SERVICE_PREFIX": _prefix(release),
         "JUPYTERHUB_SERVICE_URL": f"http://0.0.0.0:{BATCH_PORT}",
         "JUPYTERHUB_CLIENT_ID": f"service-{SERVICE_NAME}",
         "JUPYTERHUB_BASE_URL": f"{base}/",
-        "JUPYTERHUB_API_URL": f"{installation.hub_url.rstrip('/')}{base}/hub/api",
+        "JUPYTERHUB_API_URL": f"{release.hub_url.rstrip('/')}{base}/hub/api",
         # Without scopes a service lets in whoever has any token of the hub.
         "JUPYTERHUB_OAUTH_ACCESS_SCOPES": f'["access:services!service={SERVICE_NAME}"]',
     }
     token: Json = {
         "name": "JUPYTERHUB_API_TOKEN",
-        "valueFrom": {"secretKeyRef": {"name": installation.token_secret, "key": TOKEN_KEY}},
+        "valueFrom": {"secretKeyRef": {"name": release.token_secret, "key": TOKEN_KEY}},
     }
     return [token, *({"name": name, "value": value} for name, value in plain.items())]

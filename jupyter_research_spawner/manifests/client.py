@@ -8,10 +8,10 @@ from ..client.archive import build
 from ..pod.client import COMMANDS, client_config_map_name
 from ..shape import Json
 from ..site import Site
-from .installation import Installation, metadata
+from .release import Release, metadata
 
 
-def objects(site: Site, installation: Installation) -> list[Json]:
+def objects(site: Site, release: Release) -> list[Json]:
     """One per version: earlier ones stay as long as a notebook that began with them runs."""
     content = base64.b64encode(build()).decode()
     return [

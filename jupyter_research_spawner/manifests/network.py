@@ -7,7 +7,7 @@ import ipaddress
 from ..pod.ours import KIND
 from ..shape import NOTEBOOK_KIND, Json
 from ..site import Site
-from .installation import BATCH, BATCH_PORT, CHART_COMPONENT, Installation, labels, metadata
+from .release import BATCH, BATCH_PORT, CHART_COMPONENT, Release, labels, metadata
 
 NAMESPACE = "kubernetes.io/metadata.name"
 # RFC 1918, and RFC 6598, which managed clusters give to pods.
@@ -16,8 +16,8 @@ PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 LINK_LOCAL = "169.254.0.0/16"
 
 
-def objects(site: Site, installation: Installation) -> list[Json]:
-    pods, release = site.namespaces.name, installation.release(site)
+def objects(site: Site, release: Release) -> list[Json]:
+    pods, hub_namespace = site.namespaces.name, release.namespace_of(site)
     notebooks = {"matchLabels": {KIND: NOTEBOOK_KIND}}
     service = {"matchLabels": _service_labels()}
     port: Json = {"ports": [{"port": BATCH_PORT, "protocol": "TCP"}]}
@@ -26,10 +26,10 @@ def objects(site: Site, installation: Installation) -> list[Json]:
     ]
     return [
         # Ingress alone: it has to reach the API server and directories, whose addresses no selector names.
-        _policy(BATCH, release, service, ingress=[{"from": [_in(pods, notebooks), *doors], **port}]),
+        _policy(BATCH, hub_namespace, service, ingress=[{"from": [_in(pods, notebooks), *doors], **port}]),
         # Beside the chart's own policy for notebooks, which denies private addresses; alone it would allow only this.
-        _policy("research-notebooks", pods, notebooks, egress=[{"to": [_in(release, service)], **port}]),
-        _policy("research-jobs", pods, _JOBS, ingress=[], egress=_job_egress(installation)),
+        _policy("research-notebooks", pods, notebooks, egress=[{"to": [_in(hub_namespace, service)], **port}]),
+        _policy("research-jobs", pods, _JOBS, ingress=[], egress=_job_egress(release)),
     ]
 
 
@@ -42,7 +42,7 @@ _JOBS: Json = {
 }
 
 
-def _job_egress(installation: Installation) -> list[Json]:
+def _job_egress(release: Release) -> list[Json]:
     """As the chart's default for notebooks: names and the internet, but no private address and no metadata server."""
     names: list[Json] = [{"namespaceSelector": {"matchLabels": {NAMESPACE: "kube-system"}}}]
     names += [{"ipBlock": {"cidr": cidr}} for cidr in (*PRIVATE, LINK_LOCAL)]
@@ -50,8 +50,8 @@ def _job_egress(installation: Installation) -> list[Json]:
         {"to": names, "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]},
         {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [*PRIVATE, LINK_LOCAL]}}]},
     ]
-    if installation.job_networks:
-        rules.append({"to": [{"ipBlock": {"cidr": _cidr(network)}} for network in installation.job_networks]})
+    if release.job_networks:
+        rules.append({"to": [{"ipBlock": {"cidr": _cidr(network)}} for network in release.job_networks]})
     return rules
 
 

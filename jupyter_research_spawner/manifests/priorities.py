@@ -5,13 +5,13 @@ from __future__ import annotations
 from ..shape import Json
 from ..site import Site
 from . import needs
-from .installation import Installation, metadata
+from .release import Release, metadata
 
 # Both have a name, a value and a description at the top.
 KINDS = ("PriorityClass", "WorkloadPriorityClass")
 
 
-def objects(site: Site, installation: Installation) -> list[Json]:
+def objects(site: Site, release: Release) -> list[Json]:
     """One of each kind that the scheduler looks for.  A class that the site names itself is the site's own."""
     return [
         {

@@ -11,25 +11,25 @@ from ..schedulers import Need
 from ..shape import Json
 from ..site import Site
 from . import needs
-from .installation import BATCH, Installation, metadata
+from .release import BATCH, Release, metadata
 
 API = "rbac.authorization.k8s.io"
 LOOK = "research-needs"
 
 
-def objects(site: Site, installation: Installation) -> list[Json]:
-    pods, release = site.namespaces.name, installation.release(site)
-    batch: Json = {"kind": "ServiceAccount", "name": BATCH, "namespace": release}
-    hub: Json = {"kind": "ServiceAccount", "name": installation.hub_service_account, "namespace": release}
+def objects(site: Site, release: Release) -> list[Json]:
+    pods, hub_namespace = site.namespaces.name, release.namespace_of(site)
+    batch: Json = {"kind": "ServiceAccount", "name": BATCH, "namespace": hub_namespace}
+    hub: Json = {"kind": "ServiceAccount", "name": release.hub_service_account, "namespace": hub_namespace}
     found = needs.of_site(site)
-    # ClusterRoles of two installations would meet under one name.
+    # ClusterRoles of two releases would meet under one name.
     everywhere = f"{LOOK}-{pods}"
     in_cluster = _may_get(need for need in found if need.namespace is None)
     return [
         {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
-            "metadata": metadata(BATCH, "batch", release),
+            "metadata": metadata(BATCH, "batch", hub_namespace),
             # Only the Deployment's own pod asks for its token.
             "automountServiceAccountToken": False,
         },

@@ -15,16 +15,16 @@ BATCH_PORT = 8080
 
 
 @dataclass(frozen=True)
-class Installation:
+class Release:
     """Names around a site; the defaults are zero-to-jupyterhub's.
 
-    `release_namespace` is the hub's, by default the pods' own.  `config_maps` are mounted into the batch service
+    `namespace` is the hub's, by default the pods' own.  `config_maps` are mounted into the batch service
     (path by ConfigMap): files that the settings name, passwd and group for one.  `job_networks` are CIDRs that jobs
     may reach besides the internet.
     """
 
     batch_image: str | None = None
-    release_namespace: str | None = None
+    namespace: str | None = None
     hub_service_account: str = "hub"
     hub_url: str = "http://hub:8081"
     base_url: str = "/"
@@ -32,8 +32,8 @@ class Installation:
     config_maps: Mapping[str, str] = field(default_factory=dict)
     job_networks: tuple[str, ...] = ()
 
-    def release(self, site: Site) -> str:
-        return self.release_namespace or site.namespaces.name
+    def namespace_of(self, site: Site) -> str:
+        return self.namespace or site.namespaces.name
 
 
 def labels(component: str) -> dict[str, str]:
