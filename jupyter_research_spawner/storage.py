@@ -30,6 +30,10 @@ IMAGE_DIRECTORIES = (
     "/var",
 )
 
+# Environment that would change who programs think they are (ld.so(8), nss_wrapper(1)): names, or how they begin.
+HIJACKING_ENV = ("LD_PRELOAD", "LD_AUDIT", "NSS_WRAPPER_")
+IDENTITY_ENV = ("HOME", "USER", "LOGNAME", "SHELL", "NB_USER", "NB_UID", "NB_GID", "NB_GROUP")
+
 
 def absolute(path: str) -> str:
     """A normal absolute path below /.  Raises ValueError with a sentence."""

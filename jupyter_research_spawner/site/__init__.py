@@ -1,0 +1,21 @@
+"""One installation's settings: what it may say, and how files become it."""
+
+from .loading import load, validate
+from .model import Batch, CourseClass, Hub, Priority, Profile, Queue, Site
+from .pods import Allowed, PodFields
+from .schema import json_schema
+
+__all__ = [
+    "Allowed",
+    "Batch",
+    "CourseClass",
+    "Hub",
+    "PodFields",
+    "Priority",
+    "Profile",
+    "Queue",
+    "Site",
+    "json_schema",
+    "load",
+    "validate",
+]

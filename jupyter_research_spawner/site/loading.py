@@ -1,0 +1,103 @@
+"""Settings files become a Site, checked as a whole once at start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..settings import SettingsError, merge, read
+from ..settings.errors import Problem
+from ..settings.merge import Raw, resolve_like
+from .model import CourseClass, Site
+
+
+def load(*parts: Mapping[str, Any] | Path | str) -> Site:
+    """Merge settings, each a map or a YAML file, left to right, and check them.
+
+    Relative files in the settings (a passwd file) are looked for beside the process's working directory.
+    Raises SettingsError with every problem found.
+    """
+    maps = [dict(part) if isinstance(part, Mapping) else read(Path(part)) for part in parts]
+    merged = merge(*maps) if maps else {}
+    return validate(_resolved(merged))
+
+
+def _resolved(raw: Raw) -> Raw:
+    profiles = raw.get("profiles")
+    if not isinstance(profiles, dict):
+        return raw
+    return {**raw, "profiles": resolve_like(profiles, "profiles", keep=frozenset({"title", "order"}))}
+
+
+def validate(raw: Raw) -> Site:
+    try:
+        site = Site.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError.of(error, Site) from None
+    if problems := _references(site):
+        raise SettingsError(problems)
+    return site
+
+
+def _references(site: Site) -> list[Problem]:
+    """Names that name nothing."""
+    found = _priorities(site)
+
+    def known(path: str, name: str | None, place: str, names: Mapping[str, Any]) -> None:
+        if name is not None and name not in names:
+            listed = ", ".join(sorted(names)) or "there is none"
+            found.append(Problem(path, f"{name!r} is not one of {place}: {listed}"))
+
+    for name, queue in site.queues.items():
+        known(f"queues.{name}.priority", queue.priority, "priorities", site.priorities)
+    for name, profile in site.profiles.items():
+        known(f"profiles.{name}.queue", profile.queue, "queues", site.queues)
+        for queue_name in profile.queues:
+            known(f"profiles.{name}.queues.{queue_name}", queue_name, "queues", site.queues)
+        if profile.queue and profile.queues and not profile.queues.get(profile.queue):
+            found.append(Problem(f"profiles.{name}.queue", f"{profile.queue!r} is not among this profile's own queues"))
+    for name, course in site.classes.items():
+        known(f"classes.{name}.profile", course.profile, "profiles", site.profiles)
+        known(f"classes.{name}.queue", course.queue, "queues", site.queues)
+        found += _course(site, name, course)
+    return found
+
+
+def _priorities(site: Site) -> list[Problem]:
+    found = []
+    defaults = [name for name, priority in site.priorities.items() if priority.default]
+    if len(defaults) != 1:
+        named = f"{' and '.join(defaults)} are" if defaults else "none is"
+        found.append(Problem("priorities", f"{named} the default; exactly one must have default: true"))
+    holders: dict[str, str] = {}
+    for name in site.priorities:
+        in_cluster = site.priority_class(name)
+        holder = holders.setdefault(in_cluster, name)
+        if holder != name:
+            found.append(Problem(f"priorities.{name}.class", f"{in_cluster!r} is the class of priority {holder!r}"))
+    return found
+
+
+def _course(site: Site, name: str, course: CourseClass) -> list[Problem]:
+    """A class must really be open to its roster, else 300 people learn it on the first day."""
+    found = []
+    group = course.roster.group
+    for kind, offers, chosen in (("profile", site.profiles, course.profile), ("queue", site.queues, course.queue)):
+        offer = offers.get(chosen)
+        if offer is not None and offer.groups and not offer.groups.get(group):
+            found.append(
+                Problem(
+                    f"classes.{name}.{kind}",
+                    f"the roster's group {group!r} may not use {kind} {chosen!r}. Add it: "
+                    f"{kind}s.{chosen}.groups: {{{group}: true}}",
+                )
+            )
+    profile = site.profiles.get(course.profile)
+    if profile is not None and profile.queues and not profile.queues.get(course.queue):
+        found.append(Problem(f"classes.{name}.queue", f"profile {course.profile!r} may not wait in {course.queue!r}"))
+    if course.since is not None and course.since > course.until:
+        found.append(Problem(f"classes.{name}.until", "lies before since"))
+    return found

@@ -1,0 +1,536 @@
+"""Site: what a site may write, what is refused with which sentence, and the JSON schema of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import jsonschema
+import pytest
+import yaml
+from pydantic import BaseModel, TypeAdapter
+from samples import SITE_FILE, raw_site, site_with
+
+from jupyter_research_spawner.identity import PosixIdentity
+from jupyter_research_spawner.settings import Settings, SettingsError, merge
+from jupyter_research_spawner.settings.errors import Problem
+from jupyter_research_spawner.site import Site, json_schema, load, validate
+from jupyter_research_spawner.storage import IDENTITY_ENV, environment
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Settings merged over the sample, what is said of them, and whether a JSON schema can see it."""
+
+    over: Json
+    path: str
+    message: str
+    in_schema: bool = False
+
+
+def small(**fields: Any) -> Json:
+    """The sample's profile that no other is like."""
+    return {"profiles": {"a100": {"like": None, "images": {}}, "small": fields}}
+
+
+def a100(**fields: Any) -> Json:
+    return {"profiles": {"a100": fields}}
+
+
+def mount(**fields: Any) -> Json:
+    return {"storage": {"mounts": {"more": {"claim": "more", **fields}}}}
+
+
+def base(**fields: Any) -> Json:
+    return {"pods": {"base": fields}}
+
+
+def course(**fields: Any) -> Json:
+    return {"classes": {"stats-101": fields}}
+
+
+QUEUES = "backfill, climate, teaching"
+NO_NAME = "is no name: use 1 to 63 lower-case letters, digits and dashes, as in stats-101"
+HOW_LONG = "is not a duration. Write a whole number and a unit: 30s, 90m, 8h or 21d"
+OVERLAP = "lie on one another: one would hide the other. Give each a path of its own"
+NOT_OURS = "belongs to the hub, to a scheduler or to Kubernetes; choose another key"
+
+MISTAKES = {
+    "a key that is almost one": Mistake(
+        a100(wal_time="8h"),
+        "profiles.a100.wal_time",
+        "there is no such setting. Did you mean 'wall_time'?",
+        in_schema=True,
+    ),
+    "an unknown key at the top": Mistake(
+        {"storge": {}}, "storge", "there is no such setting. Did you mean 'storage'?", in_schema=True
+    ),
+    "an option of another scheduler's queue": Mistake(
+        {"queues": {"climate": {"slurm-bridge": {"partion": "gpu"}}}},
+        "queues.climate.slurm-bridge.partion",
+        "there is no such setting. Did you mean 'partition'?",
+        in_schema=True,
+    ),
+    "CPUs in words": Mistake(
+        a100(cpu="16 cores"),
+        "profiles.a100.cpu",
+        "'16 cores' is not a number of CPUs. Write 2, 0.5 or '500m'",
+        in_schema=True,
+    ),
+    "CPUs that are true": Mistake(
+        a100(cpu=True), "profiles.a100.cpu", "True is not a number of CPUs. Write 2, 0.5 or '500m'", in_schema=True
+    ),
+    "memory without a unit": Mistake(
+        a100(memory=4),
+        "profiles.a100.memory",
+        "4 is not between 1Mi and 1024Ti; was the unit forgotten? Write 4Gi or 500Mi",
+        in_schema=True,
+    ),
+    "memory as a list": Mistake(
+        a100(memory=["4Gi"]),
+        "profiles.a100.memory",
+        "['4Gi'] is not an amount of memory. Write a whole number and a unit: 4Gi or 500Mi",
+        in_schema=True,
+    ),
+    "memory in GB": Mistake(
+        a100(memory="4GB"),
+        "profiles.a100.memory",
+        "'4GB' is not an amount of memory. Write a whole number and a unit: 4Gi or 500Mi",
+        in_schema=True,
+    ),
+    "wall time in ISO 8601": Mistake(
+        a100(wall_time="PT24H"), "profiles.a100.wall_time", f"'PT24H' {HOW_LONG}", in_schema=True
+    ),
+    "wall time in seconds": Mistake(
+        a100(wall_time=28800), "profiles.a100.wall_time", f"28800 {HOW_LONG}", in_schema=True
+    ),
+    "wall time of nothing": Mistake(
+        a100(wall_time="0h"), "profiles.a100.wall_time", "'0h' is not between one second and ten years"
+    ),
+    "a hard wall time before the soft one": Mistake(
+        a100(wall_time_hard="23h"),
+        "profiles.a100",
+        "wall_time_hard is shorter than wall_time; the cluster would end it before the warning",
+    ),
+    "no wall time": Mistake(small(wall_time=None), "profiles.small.wall_time", "is missing", in_schema=True),
+    "a profile's queue that is none": Mistake(
+        a100(queue="nope", queues=None), "profiles.a100.queue", f"'nope' is not one of queues: {QUEUES}"
+    ),
+    "one of a profile's queues that is none": Mistake(
+        a100(queues={"nope": True}), "profiles.a100.queues.nope", f"'nope' is not one of queues: {QUEUES}"
+    ),
+    "a profile's queue that is not among its queues": Mistake(
+        a100(queue="teaching"), "profiles.a100.queue", "'teaching' is not among this profile's own queues"
+    ),
+    "a queue's priority that is none": Mistake(
+        {"queues": {"climate": {"priority": "urgent"}}},
+        "queues.climate.priority",
+        "'urgent' is not one of priorities: high, low, normal",
+    ),
+    "a class in a queue that is none": Mistake(
+        course(queue="nope"), "classes.stats-101.queue", f"'nope' is not one of queues: {QUEUES}"
+    ),
+    "a class with a profile that is none": Mistake(
+        course(profile="nope"), "classes.stats-101.profile", "'nope' is not one of profiles: a100, small"
+    ),
+    "a class whose roster may not use its queue": Mistake(
+        course(queue="climate"),
+        "classes.stats-101.queue",
+        "the roster's group 'stats101-f26' may not use queue 'climate'. Add it: "
+        "queues.climate.groups: {stats101-f26: true}",
+    ),
+    "a class whose roster may not use its profile": Mistake(
+        {**course(profile="a100"), **a100(queues=None)},
+        "classes.stats-101.profile",
+        "the roster's group 'stats101-f26' may not use profile 'a100'. Add it: "
+        "profiles.a100.groups: {stats101-f26: true}",
+    ),
+    "a class whose roster is switched off in its queue": Mistake(
+        {"queues": {"teaching": {"groups": {"stats101-f26": False}}}},
+        "classes.stats-101.queue",
+        "the roster's group 'stats101-f26' may not use queue 'teaching'. Add it: "
+        "queues.teaching.groups: {stats101-f26: true}",
+    ),
+    "a class whose profile may not wait in its queue": Mistake(
+        {**course(profile="a100"), **a100(groups=None)},
+        "classes.stats-101.queue",
+        "profile 'a100' may not wait in 'teaching'",
+    ),
+    "a class that ends before it begins": Mistake(
+        course(since="2027-01-01"), "classes.stats-101.until", "lies before since"
+    ),
+    "a day as a number": Mistake(
+        course(until=20261220),
+        "classes.stats-101.until",
+        "20261220 is not a day. Write year-month-day: 2026-12-20",
+        in_schema=True,
+    ),
+    "a day with an hour": Mistake(
+        course(until="2026-12-20T00:00:00"),
+        "classes.stats-101.until",
+        "'2026-12-20T00:00:00' is not a day. Write year-month-day: 2026-12-20",
+    ),
+    "two mounts on one path": Mistake(
+        mount(path="/data/era5"),
+        "storage",
+        f"mounts.more.path (/data/era5) and mounts.era5.path (/data/era5) {OVERLAP}",
+    ),
+    "a mount above another": Mistake(
+        mount(path="/data"), "storage", f"mounts.more.path (/data) and mounts.era5.path (/data/era5) {OVERLAP}"
+    ),
+    "a mount in the homes": Mistake(
+        mount(path="/home/more"), "storage", f"mounts.more.path (/home/more) and homes.main.root (/home) {OVERLAP}"
+    ),
+    "a mount over the image's programs": Mistake(
+        mount(path="/usr/local"),
+        "storage.mounts.more.path",
+        "'/usr/local' lies in the image's own /usr, which programs need. Mount it elsewhere",
+    ),
+    "a mount that climbs": Mistake(
+        mount(path="/data/../etc"),
+        "storage.mounts.more.path",
+        "'/data/../etc' is not a plain absolute path. Write it as `realpath` prints it: /project/climate",
+    ),
+    "a token in a mount's path": Mistake(
+        mount(path="/data/{user}"),
+        "storage.mounts.more.path",
+        "'/data/{user}' cannot be mounted on: it is the root, or has a space or one of : { } $ in it",
+    ),
+    "NUMA with half a CPU": Mistake(
+        a100(cpu=2.5),
+        "profiles.a100",
+        "numa: single-node needs whole CPUs, but cpu is 2500m: the kubelet pins only pods with whole CPUs. "
+        "Write cpu: 3, or leave numa out",
+    ),
+    "two default priorities": Mistake(
+        {"priorities": {"low": {"default": True}}},
+        "priorities",
+        "low and normal are the default; exactly one must have default: true",
+    ),
+    "no default priority": Mistake(
+        {"priorities": {"normal": {"default": False}}},
+        "priorities",
+        "none is the default; exactly one must have default: true",
+    ),
+    "two priorities of one class": Mistake(
+        {"priorities": {"low": {"class": "research-high"}}},
+        "priorities.high.class",
+        "'research-high' is the class of priority 'low'",
+    ),
+    "a priority that is true": Mistake(
+        {"priorities": {"low": {"value": True}}},
+        "priorities.low.value",
+        "Input should be a valid integer, not True",
+        in_schema=True,
+    ),
+    "an order that is true": Mistake(
+        {"queues": {"climate": {"order": True}}},
+        "queues.climate.order",
+        "Input should be a valid integer, not True",
+        in_schema=True,
+    ),
+    "a group that is 'yes'": Mistake(
+        {"queues": {"climate": {"groups": {"climate": "yes"}}}},
+        "queues.climate.groups.climate",
+        "Input should be a valid boolean, not 'yes'",
+        in_schema=True,
+    ),
+    "a group that is 1": Mistake(
+        a100(groups={"climate": 1}),
+        "profiles.a100.groups.climate",
+        "Input should be a valid boolean, not 1",
+        in_schema=True,
+    ),
+    "groups as a list": Mistake(
+        a100(groups=["climate"]), "profiles.a100.groups", "Input should be a valid dictionary", in_schema=True
+    ),
+    "a MIG slice without its name": Mistake(
+        a100(gpu={"kind": "mig"}),
+        "profiles.a100.gpu",
+        "kind mig needs the name of the slice: resource: nvidia.com/mig-1g.10gb",
+    ),
+    "two shares of one GPU": Mistake(
+        a100(gpu={"kind": "shared", "count": 2}),
+        "profiles.a100.gpu",
+        "kind shared gives a share of one device: count must be 1, more would be no more of it",
+    ),
+    "a name in capitals": Mistake({"queues": {"Climate": {}}}, "queues.Climate", NO_NAME, in_schema=True),
+    "a name with a dot": Mistake({"queues": {"root.climate": {}}}, "queues.root.climate", NO_NAME, in_schema=True),
+    "a name with a newline": Mistake({"queues": {"climate\n": {}}}, "queues.climate\n", NO_NAME),
+    "a name of 64 letters": Mistake({"queues": {"q" * 64: {}}}, f"queues.{'q' * 64}", NO_NAME, in_schema=True),
+    "an unknown scheduler": Mistake(
+        {"scheduler": {"kind": "slurm"}},
+        "scheduler",
+        "kind: 'slurm' is none of plain, kueue, volcano, yunikorn, kai, slurm-bridge, coscheduling",
+        in_schema=True,
+    ),
+    "an unknown kind of source": Mistake(
+        {"identity": {"sources": {"people": {"kind": "lap"}}}},
+        "identity.sources.people",
+        "the kind of a source is one of nss, static",
+        in_schema=True,
+    ),
+    "like a profile that is none": Mistake(a100(like="smal"), "profiles.a100.like", "'smal' is not one of a100, small"),
+    "profiles that are like each other": Mistake(
+        {"profiles": {"small": {"like": "a100"}}}, "profiles.a100.like", "is a circle: small -> a100 -> small"
+    ),
+    "a label of ours": Mistake(
+        base(labels={"research-spawner/uid": "0"}), "pods.base.labels", f"'research-spawner/uid' {NOT_OURS}"
+    ),
+    "a label that queues": Mistake(
+        base(labels={"kueue.x-k8s.io/queue-name": "backfill"}),
+        "pods.base.labels",
+        f"'kueue.x-k8s.io/queue-name' {NOT_OURS}",
+    ),
+    "an annotation of Kubernetes": Mistake(
+        base(annotations={"seccomp.security.alpha.k8s.io/pod": "unconfined"}),
+        "pods.base.annotations",
+        f"'seccomp.security.alpha.k8s.io/pod' {NOT_OURS}",
+    ),
+    "a label that makes a job a server": Mistake(
+        base(labels={"component": "singleuser-server"}), "pods.base.labels", f"'component' {NOT_OURS}"
+    ),
+    "a label whose value cannot be one": Mistake(
+        base(labels={"team": "a team"}),
+        "pods.base.labels.team",
+        "String should match pattern '^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$'",
+        in_schema=True,
+    ),
+    "the hub's environment": Mistake(
+        base(env={"JUPYTERHUB_API_TOKEN": "x"}),
+        "pods.base.env",
+        "JUPYTERHUB_API_TOKEN is set by the hub or by this spawner; choose another name",
+    ),
+    "the person's environment": Mistake(
+        base(env={"HOME": "/root"}),
+        "pods.base.env",
+        "HOME is set by the hub or by this spawner; choose another name",
+    ),
+    "environment that changes names": Mistake(
+        base(env={"LD_PRELOAD": "libnss_wrapper.so"}),
+        "pods.base.env",
+        "LD_PRELOAD would change who programs think they are",
+    ),
+    "environment that is a number": Mistake(
+        base(env={"OMP_NUM_THREADS": 4}),
+        "pods.base.env.OMP_NUM_THREADS",
+        "Input should be a valid string, not 4",
+        in_schema=True,
+    ),
+    "an image with a newline": Mistake(
+        {"batch": {"images": {"default": "busybox\nevil"}}},
+        "batch.images.default",
+        "String should match pattern '^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$'",
+        in_schema=True,
+    ),
+    "a batch service without http": Mistake(
+        {"batch": {"url": "javascript:alert(1)"}},
+        "batch.url",
+        r"String should match pattern '^https?://[^\s?#]+[^/\s?#]$'",
+        in_schema=True,
+    ),
+    "a claim with more than access": Mistake(
+        {"pods": {"allow": {"claims": {"software": "rwx"}}}},
+        "pods.allow.claims.software",
+        "Input should be 'ro' or 'rw'",
+        in_schema=True,
+    ),
+    "no profiles": Mistake({"profiles": None, "classes": None}, "profiles", "is missing", in_schema=True),
+    "a profile that is text": Mistake(
+        {"profiles": {"tiny": "small"}},
+        "profiles.tiny",
+        "Input should be a valid dictionary or instance of Profile, not 'small'",
+        in_schema=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_told_with_its_path_and_what_would_be_right(mistake: Mistake) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(SITE_FILE, mistake.over)
+    assert Problem(mistake.path, mistake.message) in refused.value.problems
+    assert {problem.path for problem in refused.value.problems} == {mistake.path}
+
+
+def as_json(settings: Any) -> Any:
+    """What a chart hands on: YAML's days are text there."""
+    return json.loads(json.dumps(settings, default=str))
+
+
+@pytest.fixture(scope="module")
+def schema() -> jsonschema.Draft202012Validator:
+    found = json_schema()
+    jsonschema.Draft202012Validator.check_schema(found)
+    return jsonschema.Draft202012Validator(found)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES.keys())
+def test_the_schema_refuses_what_a_schema_can_see(mistake: Mistake, schema: jsonschema.Draft202012Validator) -> None:
+    assert schema.is_valid(as_json(merge(raw_site(), mistake.over))) != mistake.in_schema
+
+
+def test_the_schema_takes_the_sample_as_it_is_written(schema: jsonschema.Draft202012Validator) -> None:
+    written = as_json(raw_site())
+    assert "like" in written["profiles"]["a100"]
+    assert list(schema.iter_errors(written)) == []
+
+
+@pytest.mark.parametrize("given", [{"like": "small", "title": "Tiny"}, {"like": "small", "title": "Tiny", "cpu": 1}])
+def test_a_profile_like_another_needs_only_a_title(given: Json, schema: jsonschema.Draft202012Validator) -> None:
+    settings = merge(as_json(raw_site()), {"profiles": {"tiny": given}})
+    assert schema.is_valid(settings)
+    assert load(settings).profiles["tiny"].title == "Tiny"
+
+
+@pytest.mark.parametrize("given", [{"like": "small"}, {"title": "Tiny"}, {"title": "Tiny", "cpu": 1, "memory": "1Gi"}])
+def test_a_profile_without_what_it_needs_is_refused_by_both(
+    given: Json, schema: jsonschema.Draft202012Validator
+) -> None:
+    settings = merge(as_json(raw_site()), {"profiles": {"tiny": given}})
+    assert not schema.is_valid(settings)
+    with pytest.raises(SettingsError, match="is missing"):
+        load(settings)
+
+
+@pytest.mark.parametrize("text", ["8h", "21d", "90m", "30s"])
+def test_durations_are_what_the_files_say_in_the_schema_too(text: str) -> None:
+    pattern = json_schema()["$defs"]["Profile"]["properties"]["wall_time"]["pattern"]
+    assert re.search(pattern, text)
+    assert not any(re.search(pattern, other) for other in ("P1D", "8", "8 h", "1.5h", "-8h", "8h30m"))
+
+
+def test_the_sample_means_what_it_says() -> None:
+    site = site_with()
+    a100 = site.profiles["a100"]
+    assert (a100.title, a100.order, a100.groups) == ("A100, one NUMA node", 2, {"climate": True})
+    assert a100.images == site.profiles["small"].images == {"default": "quay.io/jupyter/scipy-notebook:2026-10-01"}
+    assert (a100.wall_time, a100.hard) == (timedelta(hours=24), timedelta(hours=24))
+    assert site.batch.wall_time_hard == timedelta(days=21)
+    assert site.classes["stats-101"].until == date(2026, 12, 20)
+    assert site.queues["backfill"].order == 100
+    assert site.default_priority == "normal"
+    assert site.priority_class("low") == "research-low"
+    assert site.pod_fields["small"].tolerations == [{"key": "research", "operator": "Exists"}]
+
+
+def test_several_files_are_one_site(tmp_path: Path) -> None:
+    more = tmp_path / "more.yaml"
+    more.write_text(
+        yaml.safe_dump(
+            {
+                "queues": {"climate": {"groups": {"oceans": True}}, "teaching": {"share": 3}},
+                "profiles": {"a100": {"wall_time": "12h", "order": None}, "large": {"like": "a100", "title": "Large"}},
+                "classes": {"stats-101": None},
+            }
+        )
+    )
+    site = load(SITE_FILE, more, {"profiles": {"a100": {"cpu": 8}}})
+    assert site.queues["climate"].groups == {"climate": True, "oceans": True}
+    assert (site.queues["teaching"].share, site.queues["teaching"].order) == (3, 2)
+    assert site.classes == {}
+    # `like` looks at what all files together made of a100, and inherits neither its title nor its order.
+    large = site.profiles["large"]
+    assert (large.cpu, large.wall_time, large.title, large.order) == (8, timedelta(hours=12), "Large", 100)
+    assert site.profiles["a100"].order == 100
+
+
+def test_like_reaches_a_profile_of_a_later_file() -> None:
+    site = load({**raw_site(), "profiles": {"tiny": {"title": "Tiny", "like": "small", "cpu": 1}}}, raw_site())
+    assert site.profiles["tiny"].memory == site.profiles["small"].memory
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(SITE_FILE, {"profiles": {"small": {"cpu": "2 cores"}, "a100": {"memory": 4}}, "storge": {}})
+    paths = [problem.path for problem in refused.value.problems]
+    assert sorted(paths) == ["profiles.a100.memory", "profiles.small.cpu", "storge"]
+
+
+def test_what_a_site_writes_and_reads_back_is_the_same() -> None:
+    site = site_with()
+    assert validate(as_json(site.model_dump(mode="json", by_alias=True, exclude_none=True))) == site
+
+
+def test_the_digest_tells_settings_apart_and_nothing_else() -> None:
+    site = site_with()
+    assert site.digest == site_with({}).digest
+    assert site.digest != site_with({"profiles": {"small": {"cpu": 3}}}).digest
+
+
+def test_one_profile_s_pod_fields_are_over_the_site_s() -> None:
+    gpu, research = {"key": "gpu", "operator": "Exists"}, {"key": "research", "operator": "Exists"}
+    site = site_with(
+        {
+            "pods": {"base": {"nodeSelector": {"zone": "a", "arch": "amd64"}, "env": {"LANG": "C", "TZ": "UTC"}}},
+            "profiles": {
+                "small": {
+                    "pod": {
+                        "nodeSelector": {"zone": "b"},
+                        "env": {"TZ": "Europe/Zurich"},
+                        "tolerations": [
+                            {"key": "gpu", "operator": "Exists"},
+                            {"key": "research", "operator": "Exists"},
+                        ],
+                    }
+                }
+            },
+        }
+    )
+    fields = site.pod_fields["small"]
+    assert fields.spec() == {
+        "nodeSelector": {"zone": "b", "arch": "amd64"},
+        "tolerations": [research, gpu],
+    }
+    assert fields.env == {"LANG": "C", "TZ": "Europe/Zurich"}
+
+
+def test_the_names_that_a_site_may_not_set_are_those_that_an_identity_sets(alice: PosixIdentity) -> None:
+    assert tuple(environment(alice)) == IDENTITY_ENV
+
+
+def models(at: Any, seen: set[type[Settings]]) -> Iterator[type[Settings]]:
+    """Every settings model below `at`, whatever it is wrapped in."""
+    if isinstance(at, type) and issubclass(at, BaseModel) and at not in seen:
+        assert issubclass(at, Settings), f"{at} does not refuse unknown keys"
+        seen.add(at)
+        yield at
+        for field in at.model_fields.values():
+            yield from models(field.annotation, seen)
+    for below in get_args(at):
+        yield from models(below, seen)
+
+
+EVERY_MODEL = sorted(models(Site, set()), key=lambda model: (model.__module__, model.__name__))
+EVERY_FIELD = [
+    pytest.param(model, name, id=f"{model.__module__.rpartition('.')[2]}.{model.__name__}.{name}")
+    for model in EVERY_MODEL
+    for name in model.model_fields
+]
+
+
+def test_the_walk_finds_the_settings_of_every_room() -> None:
+    names = {model.__name__ for model in EVERY_MODEL}
+    assert names >= {"Site", "Queue", "QueueOptions", "Profile", "PodFields", "Username", "Options", "Checks", "Home"}
+    assert len([model for model in EVERY_MODEL if model.__name__ == "QueueOptions"]) == 7
+
+
+@pytest.mark.parametrize("model", EVERY_MODEL, ids=lambda model: f"{model.__module__}.{model.__name__}")
+def test_every_model_explains_itself(model: type[Settings]) -> None:
+    assert model.__doc__
+
+
+@pytest.mark.parametrize(("model", "name"), EVERY_FIELD)
+def test_every_setting_has_a_title_and_examples_that_are_right(model: type[Settings], name: str) -> None:
+    field = model.model_fields[name]
+    assert field.title
+    wanted: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    for example in field.examples or []:
+        TypeAdapter(wanted).validate_python(example)
