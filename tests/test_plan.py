@@ -1,0 +1,555 @@
+"""The decision: what a request becomes, what is refused in which words, and what the plan does not depend on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from samples import IMAGE, NOW, RUN_ID, decide, request, site_with
+
+from jupyter_research_spawner.identity import Group, PosixIdentity
+from jupyter_research_spawner.jobs.notebook import SLOTS
+from jupyter_research_spawner.plan import Plan, WallTime, offers, plan
+from jupyter_research_spawner.pod import compose
+from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.schedulers import Need
+from jupyter_research_spawner.site import Site
+
+HOUR = timedelta(hours=1)
+OTHER_IMAGE = "quay.io/jupyter/datascience-notebook:2026-10-01"
+
+
+def refused(site: Site, who: PosixIdentity, kind: str = "notebook", **wishes: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        decide(site, who, kind, **wishes)
+    return caught.value
+
+
+def test_alice_is_given_the_first_that_is_hers(site: Site, alice: PosixIdentity) -> None:
+    decided = decide(site, alice)
+    assert (decided.profile, decided.queue, decided.priority, decided.preemptible) == (
+        "small",
+        "climate",
+        "normal",
+        False,
+    )
+    assert decided.namespace == "jhub"
+    assert decided.image == IMAGE
+    assert [str(mount) for mount in decided.mounts] == [
+        "/home (home)",
+        "/data/era5 (era5, read-only)",
+        "/project/climate (project-climate)",
+    ]
+    assert decided.workdir == "/home/alice"
+    assert str(decided.resources) == "2 CPU, 4Gi"
+    assert decided.warnings == ()
+
+
+def test_bob_sees_no_mount_and_no_queue_of_a_group_that_is_not_his(site: Site, bob: PosixIdentity) -> None:
+    decided = decide(site, bob)
+    assert decided.queue == "teaching"
+    assert [mount.claim for mount in decided.mounts] == ["home", "era5"]
+
+
+def test_a_preemptible_queue_is_taken_only_when_it_is_asked_for(site: Site, bob: PosixIdentity) -> None:
+    first = site_with({"queues": {"backfill": {"order": 0}}})
+    assert decide(first, bob).queue == "teaching"
+    asked = decide(first, bob, queue="backfill")
+    assert (asked.queue, asked.preemptible, asked.priority) == ("backfill", True, "low")
+
+
+def test_without_a_queue_of_her_own_carol_is_told_how_to_ask(site: Site, carol: PosixIdentity) -> None:
+    assert str(refused(site, carol)) == "None of the profiles here is yours by default. Yours: small."
+    assert (
+        str(refused(site, carol, profile="small"))
+        == "No queue of yours takes profile 'small' by default. Choose one yourself: backfill."
+    )
+    assert decide(site, carol, queue="backfill").profile == "small"
+
+
+def test_order_decides_and_then_the_name(alice: PosixIdentity) -> None:
+    queues = {"b": {"order": 0}, "a": {"order": 0}, "z": {"order": -1, "groups": {"nobody-s": True}}}
+    assert decide(site_with({"queues": queues}), alice).queue == "a"
+    profiles = {"tiny": {"like": "small", "title": "Tiny", "order": 0, "cpu": 1}}
+    assert decide(site_with({"profiles": profiles}), alice).profile == "tiny"
+
+
+def test_a_gpu_is_never_given_to_whom_did_not_ask_for_it(alice: PosixIdentity) -> None:
+    site = site_with({"profiles": {"a100": {"order": 0}, "small": {"groups": {"students": True}}}, "classes": None})
+    assert refused(site, alice).code == "no-profile"
+    assert decide(site, alice, profile="a100").resources.gpu is not None
+
+
+def test_a_class_is_never_given_to_whom_did_not_ask_for_it(site: Site, bob: PosixIdentity) -> None:
+    assert decide(site, bob).request.course is None
+
+
+def test_a_profile_s_own_queue_comes_before_the_order(alice: PosixIdentity) -> None:
+    site = site_with({"profiles": {"small": {"queue": "backfill"}, "a100": None}})
+    assert decide(site, alice).queue == "backfill"
+    assert decide(site, alice, queue="climate").queue == "climate"
+
+
+def test_a_profile_s_own_queue_that_is_not_mine_is_never_replaced(bob: PosixIdentity) -> None:
+    site = site_with({"profiles": {"small": {"queue": "climate"}, "a100": None}})
+    assert refused(site, bob, profile="small").code == "queue-not-yours"
+
+
+def test_the_default_profile_can_wait_in_the_queue_that_was_asked_for(alice: PosixIdentity) -> None:
+    wide = {"like": "small", "title": "Wide", "queues": {"climate": True}}
+    site = site_with({"profiles": {"small": {"queues": {"backfill": True, "teaching": True}}, "wide": wide}})
+    assert decide(site, alice, queue="climate").profile == "wide"
+    assert decide(site, alice, queue="backfill").profile == "small"
+
+
+@pytest.mark.parametrize(
+    ("groups", "is_hers"),
+    [
+        ({}, True),
+        ({"climate": True}, True),
+        ({"climate": True, "students": False}, True),
+        ({"climate": False}, False),
+        ({"climate": False, "students": False}, False),
+        ({"climate": False, "students": True}, False),
+        ({"climate": False, "alice": True}, True),
+    ],
+    ids=str,
+)
+def test_groups_no_key_is_everybody_and_any_key_is_only_the_true_ones(
+    alice: PosixIdentity, groups: dict[str, bool], is_hers: bool
+) -> None:
+    everybodys = {"queues": {"climate": {"groups": None}}}
+    of_profile = {"profiles": {"more": {"like": "small", "title": "More", "groups": groups}}}
+    of_queue = {"profiles": {"more": {"like": "small", "title": "More"}}, "queues": {"climate": {"groups": groups}}}
+    for given in (of_profile, of_queue):
+        site = site_with(everybodys, given)
+        if is_hers:
+            assert decide(site, alice, profile="more", queue="climate").queue == "climate"
+        else:
+            assert refused(site, alice, profile="more", queue="climate").status == 403
+
+
+def test_profile_and_queue_must_both_be_mine(alice: PosixIdentity, bob: PosixIdentity) -> None:
+    site = site_with({"profiles": {"a100": {"queues": None}}})
+    assert decide(site, alice, profile="a100", queue="backfill").queue == "backfill"
+    assert refused(site, bob, profile="a100", queue="backfill").code == "profile-not-yours"
+    assert refused(site, alice, profile="a100", queue="teaching").code == "queue-not-yours"
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
+    "a profile of another group": (
+        {"profile": "a100"},
+        "profile-not-yours",
+        "profile",
+        403,
+        "Profile 'a100' is for the group climate; you are in bob, students and stats101-f26. "
+        "Ask your group's owner. Yours: small.",
+    ),
+    "a queue of another group": (
+        {"queue": "climate"},
+        "queue-not-yours",
+        "queue",
+        403,
+        "Queue 'climate' is for the group climate; you are in bob, students and stats101-f26. "
+        "Ask your group's owner. Yours: teaching and backfill.",
+    ),
+    "a profile that is none": (
+        {"profile": "a200"},
+        "unknown-profile",
+        "profile",
+        400,
+        "There is no profile 'a200'. Yours: small.",
+    ),
+    "a queue that is none": (
+        {"queue": "night"},
+        "unknown-queue",
+        "queue",
+        400,
+        "There is no queue 'night'. Yours: teaching and backfill.",
+    ),
+    "a profile with a newline": (
+        {"profile": "small\nevil"},
+        "unknown-profile",
+        "profile",
+        400,
+        r"There is no profile 'small\nevil'. Yours: small.",
+    ),
+    "a profile of a thousand letters": (
+        {"profile": "a" * 1000},
+        "unknown-profile",
+        "profile",
+        400,
+        f"There is no profile '{'a' * 63}…'. Yours: small.",
+    ),
+    "a class that is none": (
+        {"course": "latin"},
+        "class-not-yours",
+        "class",
+        403,
+        "There is no class 'latin' that you are on the roster of. Yours: stats-101.",
+    ),
+    "a class with another queue": (
+        {"course": "stats-101", "queue": "backfill"},
+        "class-fixed",
+        "queue",
+        400,
+        "The class 'stats-101' runs with queue 'teaching', not 'backfill'. Leave queue out.",
+    ),
+    "a class with another profile": (
+        {"course": "stats-101", "profile": "a100"},
+        "class-fixed",
+        "profile",
+        400,
+        "The class 'stats-101' runs with profile 'small', not 'a100'. Leave profile out.",
+    ),
+    "a longer wall time than the profile's": (
+        {"wall_time": 9 * HOUR},
+        "wall-time-too-long",
+        "wall_time",
+        400,
+        "A wall time of 9h is more than the 8h that profile 'small' may have. Ask for 8h or less.",
+    ),
+    "no wall time at all": (
+        {"wall_time": timedelta(0)},
+        "wall-time-too-short",
+        "wall_time",
+        400,
+        "A wall time of 0 seconds is none. Ask for at least a second, or leave it out.",
+    ),
+    "a wall time that has been": (
+        {"wall_time": -HOUR},
+        "wall-time-too-short",
+        "wall_time",
+        400,
+        "A wall time of -3600 seconds is none. Ask for at least a second, or leave it out.",
+    ),
+    "an image of her own": (
+        {"image": "evil.example/miner:1"},
+        "image-not-allowed",
+        "image",
+        400,
+        f"The image 'evil.example/miner:1' is not allowed for profile 'small'. Allowed: {IMAGE}.",
+    ),
+    "a working directory in the image": (
+        {"workdir": "/etc"},
+        "workdir-elsewhere",
+        "workdir",
+        400,
+        "The working directory '/etc' lies on none of your file systems. Yours: /home and /data/era5.",
+    ),
+    "a working directory that climbs": (
+        {"workdir": "/home/bob/../../etc"},
+        "workdir-elsewhere",
+        "workdir",
+        400,
+        "The working directory '/home/bob/../../etc' lies on none of your file systems. Yours: /home and /data/era5.",
+    ),
+    "a working directory on a mount of others": (
+        {"workdir": "/project/climate"},
+        "workdir-elsewhere",
+        "workdir",
+        400,
+        "The working directory '/project/climate' lies on none of your file systems. Yours: /home and /data/era5.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wishes", "code", "field", "status", "sentence"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_bob_may_not_have_is_refused_in_a_sentence(
+    site: Site, bob: PosixIdentity, wishes: dict[str, Any], code: str, field: str, status: int, sentence: str
+) -> None:
+    refusal = refused(site, bob, **wishes)
+    assert (refusal.code, refusal.field, refusal.status) == (code, field, status)
+    assert str(refusal) == sentence
+
+
+def test_several_groups_are_told_as_a_choice_and_none_as_closed(bob: PosixIdentity) -> None:
+    site = site_with({"queues": {"climate": {"groups": {"oceans": True}}, "shut": {"groups": {"students": False}}}})
+    assert refused(site, bob, queue="climate").message.startswith("Queue 'climate' is for the group climate or oceans;")
+    assert refused(site, bob, queue="shut").message.startswith("Queue 'shut' is closed to everybody;")
+
+
+def test_a_queue_that_the_profile_may_not_wait_in(site: Site, alice: PosixIdentity) -> None:
+    assert (
+        str(refused(site, alice, profile="a100", queue="backfill"))
+        == "Profile 'a100' may not wait in queue 'backfill'. It may wait in climate."
+    )
+
+
+def test_many_groups_do_not_fill_the_page(bob: PosixIdentity) -> None:
+    groups = tuple(Group(30000 + number, f"g{number}") for number in range(40))
+    site = site_with({"profiles": {"small": {"groups": {"elsewhere": True}}}, "classes": None})
+    message = refused(site, replace(bob, groups=groups), profile="small").message
+    assert message.endswith("you are in g0, g1, g2, g3, g4, g5, g6, g7, g8, g9, g10, g11 and 28 more.")
+
+
+def at(day: str) -> datetime:
+    return datetime.combine(date.fromisoformat(day), datetime.min.time(), timezone.utc)
+
+
+def in_class(site: Site, who: PosixIdentity, now: datetime) -> Plan:
+    return plan(site, who, request(who, course="stats-101"), run_id=RUN_ID, now=now)
+
+
+def test_a_class_gives_its_profile_and_its_queue(site: Site, bob: PosixIdentity) -> None:
+    decided = decide(site, bob, course="stats-101")
+    assert (decided.profile, decided.queue, decided.request.course) == ("small", "teaching", "stats-101")
+    same = decide(site, bob, course="stats-101", profile="small", queue="teaching")
+    assert same == decided
+
+
+def test_a_class_is_its_roster_s_and_staff_is_no_roster(site: Site, alice: PosixIdentity) -> None:
+    assert (
+        str(refused(site, alice, course="stats-101"))
+        == "There is no class 'stats-101' that you are on the roster of. Ask whoever gives the class to add you."
+    )
+
+
+def test_a_class_is_held_from_its_first_day_to_the_end_of_its_last(bob: PosixIdentity) -> None:
+    site = site_with({"classes": {"stats-101": {"since": "2026-09-01"}}})
+    almost_midnight = timedelta(hours=23, minutes=59)
+    for now in (at("2026-09-01"), at("2026-12-20") + almost_midnight):
+        assert in_class(site, bob, now).queue == "teaching"
+    with pytest.raises(Refusal, match="The class 'stats-101' begins on 2026-09-01"):
+        in_class(site, bob, at("2026-08-31") + almost_midnight)
+    with pytest.raises(Refusal, match="The class 'stats-101' ended on 2026-12-20") as ended:
+        in_class(site, bob, at("2026-12-21"))
+    assert (ended.value.field, ended.value.status) == ("class", 403)
+
+
+def test_the_days_of_a_class_are_days_in_utc(site: Site, bob: PosixIdentity) -> None:
+    tokyo = timezone(timedelta(hours=9))
+    assert in_class(site, bob, datetime(2026, 12, 21, 8, 0, tzinfo=tokyo)).queue == "teaching"
+
+
+def test_offers_are_what_plan_would_take(
+    site: Site, alice: PosixIdentity, bob: PosixIdentity, carol: PosixIdentity
+) -> None:
+    told = {
+        who.name: [(offer.name, offer.course, offer.queues, offer.is_default) for offer in offers(site, who, NOW)]
+        for who in (alice, bob, carol)
+    }
+    assert told == {
+        "alice": [("small", None, ("climate", "backfill"), True), ("a100", None, ("climate",), False)],
+        "bob": [
+            ("stats-101", "stats-101", ("teaching",), False),
+            ("small", None, ("teaching", "backfill"), True),
+        ],
+        "carol": [("small", None, ("backfill",), False)],
+    }
+    for who in (alice, bob, carol):
+        for offer in offers(site, who, NOW):
+            for queue in offer.queues:
+                wishes = {"course": offer.course} if offer.course else {"profile": offer.profile}
+                assert decide(site, who, queue=queue, **wishes).profile == offer.profile
+    assert [offer.name for offer in offers(site, bob, at("2027-01-01"))] == ["small"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "expected"),
+    [
+        ("notebook", None, WallTime(8 * HOUR, 12 * HOUR, "profiles.small.wall_time_hard is 12h")),
+        ("notebook", HOUR, WallTime(HOUR, 12 * HOUR, "asked for 1h; profiles.small.wall_time_hard is 12h")),
+        (
+            "notebook",
+            12 * HOUR,
+            WallTime(12 * HOUR, 12 * HOUR, "asked for 12h; profiles.small.wall_time_hard is 12h"),
+        ),
+        ("job", None, WallTime(8 * HOUR, 504 * HOUR, "batch.wall_time_hard is 21d")),
+        ("job", HOUR, WallTime(HOUR, HOUR, "asked for 1h")),
+        ("job", 504 * HOUR, WallTime(504 * HOUR, 504 * HOUR, "asked for 21d")),
+    ],
+    ids=str,
+)
+def test_wall_times(alice: PosixIdentity, kind: str, asked: timedelta | None, expected: WallTime) -> None:
+    site = site_with({"profiles": {"small": {"wall_time_hard": "12h"}, "a100": None}})
+    decided = decide(site, alice, kind, profile="small", wall_time=asked)
+    assert decided.wall_time == expected
+    assert decided.hard_seconds == expected.hard.total_seconds()
+
+
+def test_a_job_has_the_batch_ceiling(site: Site, alice: PosixIdentity) -> None:
+    assert (
+        str(refused(site, alice, "job", wall_time=22 * 24 * HOUR))
+        == "A wall time of 22d is more than the 21d that a job may have. Ask for 21d or less."
+    )
+
+
+def test_the_ceiling_shortens_a_job_s_soft_wall_time_too(alice: PosixIdentity) -> None:
+    decided = decide(site_with({"batch": {"wall_time_hard": "1h"}}), alice, "job")
+    assert decided.wall_time == WallTime(HOUR, HOUR, "batch.wall_time_hard is 1h")
+
+
+IMAGES = {"profiles": {"small": {"images": {"r": OTHER_IMAGE}}}, "batch": {"images": {"alpine": "alpine:3"}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "given"),
+    [
+        ("notebook", None, IMAGE),
+        ("notebook", "r", OTHER_IMAGE),
+        ("notebook", OTHER_IMAGE, OTHER_IMAGE),
+        ("notebook", "alpine", None),
+        ("notebook", "alpine:3", None),
+        ("notebook", "", None),
+        ("job", None, IMAGE),
+        ("job", "r", OTHER_IMAGE),
+        ("job", "alpine", "alpine:3"),
+        ("job", "alpine:3", "alpine:3"),
+        ("job", "alpine:4", None),
+    ],
+)
+def test_images_are_those_that_the_site_names(
+    alice: PosixIdentity, kind: str, asked: str | None, given: str | None
+) -> None:
+    site = site_with(IMAGES)
+    if given is None:
+        assert refused(site, alice, kind, profile="small", image=asked).code == "image-not-allowed"
+    else:
+        assert decide(site, alice, kind, profile="small", image=asked).image == given
+
+
+def test_without_images_a_notebook_has_the_hub_s_and_a_job_none(alice: PosixIdentity) -> None:
+    site = site_with({"profiles": {"small": {"images": None}}})
+    assert decide(site, alice).image is None
+    assert refused(site, alice, image=IMAGE).code == "no-image"
+    assert (
+        str(refused(site, alice, "job")) == "No image is allowed for profile 'small'. The people who run this hub name "
+        "them in profiles.small.images or batch.images."
+    )
+    batch = site_with({"profiles": {"small": {"images": None}}, "batch": {"images": {"b": "busybox", "a": "alpine"}}})
+    assert decide(batch, alice, "job").image == "alpine"
+
+
+def test_needs_are_the_scheduler_s_and_the_person_s_claims(site: Site, bob: PosixIdentity) -> None:
+    assert decide(site, bob).needs == (
+        Need("kueue.x-k8s.io/v1beta2", "LocalQueue", "teaching", "jhub"),
+        Need("kueue.x-k8s.io/v1beta2", "WorkloadPriorityClass", "research-normal"),
+        Need("scheduling.k8s.io/v1", "PriorityClass", "research-normal"),
+        Need("v1", "PersistentVolumeClaim", "era5", "jhub"),
+        Need("v1", "PersistentVolumeClaim", "home", "jhub"),
+    )
+
+
+def test_a_scheduler_that_cannot_take_it_refuses(alice: PosixIdentity) -> None:
+    site = site_with({"scheduler": {"kind": "coscheduling"}})
+    assert refused(site, alice).code == "scheduler-name-missing"
+
+
+def test_a_home_on_no_file_system_here_is_refused(site: Site, alice: PosixIdentity) -> None:
+    assert refused(site, replace(alice, home="/users/alice")).code == "home-elsewhere"
+
+
+def in_groups(who: PosixIdentity, count: int) -> PosixIdentity:
+    more = (Group(30_000 + number, f"project-{number:04}") for number in range(count - len(who.groups)))
+    return replace(who, groups=(*who.groups, *more))
+
+
+def test_more_groups_than_nfs_carries_are_a_warning_and_never_a_cut(site: Site, alice: PosixIdentity) -> None:
+    assert decide(site, in_groups(alice, 16)).warnings == ()
+    decided = decide(site, in_groups(alice, 17))
+    assert len(decided.identity.groups) == 17
+    [warning] = decided.warnings
+    assert warning.startswith("You are in 17 groups, and NFS (AUTH_SYS) carries only 16")
+
+
+def test_seven_hundred_groups_pass_and_five_thousand_are_refused(site: Site, alice: PosixIdentity) -> None:
+    assert len(decide(site, in_groups(alice, 700)).identity.groups) == 700
+    refusal = refused(site, in_groups(alice, 5000))
+    assert (refusal.code, refusal.field, refusal.status) == ("too-many-groups", "groups", 403)
+    assert refusal.message.startswith("Your 5000 groups make the pod's annotations ")
+
+
+@pytest.mark.parametrize("kind", ["kueue", "yunikorn"])
+def test_whatever_the_plan_takes_the_check_takes_up_to_the_last_group(alice: PosixIdentity, kind: str) -> None:
+    site = site_with({"scheduler": {"kind": kind}})
+
+    def fits(count: int) -> bool:
+        try:
+            decide(site, in_groups(alice, count))
+        except Refusal:
+            return False
+        return True
+
+    low, high = 700, 5000
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    most = in_groups(alice, low)
+    base: dict[str, Any] = {"metadata": {}, "spec": {"containers": [{"name": "notebook", "image": IMAGE}]}}
+    decided = decide(site, most)
+    annotations = compose(decided, base, SLOTS)["metadata"]["annotations"]
+    assert 60_000 < sum(len(key) + len(value) for key, value in annotations.items()) < 66_000
+
+
+def keyed(site: Site, who: PosixIdentity, *, run_id: str = RUN_ID, now: datetime = NOW, **wishes: Any) -> str:
+    return plan(site, who, request(who, **wishes), run_id=run_id, now=now, secret=b"hub").adoption_key
+
+
+OTHERWISE: dict[str, Callable[[Site, PosixIdentity], str]] = {
+    "another uid": lambda site, who: keyed(site, replace(who, uid=20009)),
+    "another gid": lambda site, who: keyed(site, replace(who, gid=20500)),
+    "a group more": lambda site, who: keyed(site, replace(who, groups=(*who.groups, Group(20700, "oceans")))),
+    "another home": lambda site, who: keyed(site, replace(who, home="/home/alice2")),
+    "another profile": lambda site, who: keyed(site, who, profile="a100"),
+    "another queue": lambda site, who: keyed(site, who, queue="backfill"),
+    "another server": lambda site, who: keyed(site, who, server="second"),
+    "another wall time": lambda site, who: keyed(site, who, wall_time=HOUR),
+    "another image that was asked for": lambda site, who: keyed(site, who, image=IMAGE),
+    "another namespace": lambda site, who: keyed(site_with({"namespaces": {"name": "elsewhere"}}), who),
+    "another secret": lambda site, who: (
+        plan(site, who, request(who), run_id=RUN_ID, now=NOW, secret=b"another hub's").adoption_key
+    ),
+}
+
+
+@pytest.mark.parametrize("otherwise", OTHERWISE.values(), ids=OTHERWISE.keys())
+def test_a_pod_of_other_wishes_is_not_adopted(
+    site: Site, alice: PosixIdentity, otherwise: Callable[[Site, PosixIdentity], str]
+) -> None:
+    assert otherwise(site, alice) != keyed(site, alice)
+
+
+def test_a_restart_an_upgrade_and_time_change_nothing_about_the_adoption(site: Site, alice: PosixIdentity) -> None:
+    upgraded = site_with({"profiles": {"small": {"images": {"default": OTHER_IMAGE}, "title": "S"}}})
+    assert upgraded.digest != site.digest
+    key = keyed(site, alice)
+    assert len(key) == 64
+    assert keyed(site, alice, run_id="r-another") == key
+    assert keyed(site, alice, now=NOW + 24 * HOUR) == key
+    assert keyed(upgraded, alice) == key
+
+
+def test_without_the_hub_s_secret_there_is_no_key(site: Site, alice: PosixIdentity) -> None:
+    assert decide(site, alice).adoption_key == ""
+
+
+def test_the_plan_is_pure(site: Site, alice: PosixIdentity) -> None:
+    before = site.model_dump(), copy.deepcopy(alice)
+    asked = request(alice, profile="a100")
+    first = plan(site, alice, asked, run_id=RUN_ID, now=NOW, secret=b"hub")
+    second = plan(site, alice, asked, run_id=RUN_ID, now=NOW, secret=b"hub")
+    assert first == second
+    assert (site.model_dump(), alice) == before
+    assert asked == request(alice, profile="a100")
+
+
+def test_the_identity_wins_over_the_site_s_environment(alice: PosixIdentity) -> None:
+    decided = decide(site_with({"pods": {"base": {"env": {"LANG": "C.UTF-8"}}}}), alice)
+    assert decided.env == {
+        "LANG": "C.UTF-8",
+        "HOME": "/home/alice",
+        "USER": "alice",
+        "LOGNAME": "alice",
+        "SHELL": "/bin/bash",
+        "NB_USER": "alice",
+        "NB_UID": "20001",
+        "NB_GID": "20001",
+        "NB_GROUP": "alice",
+        "RESEARCH_PROFILE": "small",
+        "RESEARCH_QUEUE": "climate",
+    }
