@@ -1,4 +1,4 @@
-"""Loopback addresses for pods: all of 127.0.0.0/8 is this machine's on Linux, so each pod can listen on the same port."""
+"""Loopback addresses for pods: on Linux all of 127.0.0.0/8 is this machine's, so each pod can have the same port."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What happens to an object between its request and its storage: defaults, priorities, validation.
 
-Defaults are those that clients and controllers read (k8s.io/kubernetes pkg/apis/*/v1/defaults.go); the rest is left out.
+Defaults are those that clients and controllers read (k8s.io/kubernetes pkg/apis/*/v1/defaults.go), no others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import ApiError, forbidden, invalid
-from .kinds import POD, PRIORITY_CLASS, Kind
+from .kinds import POD, Kind
 from .objects import Json, now
 from .pod_validation import job_faults, pod_faults
 from .validation import validate
@@ -169,8 +169,11 @@ def set_priority(pod: Json, classes: PriorityClasses) -> None:
             )
         value, policy = int(found.get("value", 0)), found.get("preemptionPolicy") or policy
     if spec.get("priority") not in (None, value):
-        why = "the integer value of priority ({}) must not be provided in pod spec; priority admission controller computed {} from the given PriorityClass name"
-        raise forbidden("pods", "", pod["metadata"].get("name") or "", why.format(spec["priority"], value))
+        why = (
+            f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; "
+            f"priority admission controller computed {value} from the given PriorityClass name"
+        )
+        raise forbidden("pods", "", pod["metadata"].get("name") or "", why)
     if name:
         spec["priorityClassName"] = name
     spec["priority"] = value
@@ -210,6 +213,3 @@ def _part(obj: Json, key: str) -> Json:
 def _default(obj: Json, key: str, value: Any) -> None:
     if obj.get(key) is None:
         obj[key] = value
-
-
-__all__ = ["PRIORITY_CLASS", "accept_definition", "admit", "default_pod_spec"]

@@ -1,7 +1,7 @@
 """The Kubernetes API over HTTP: enough of it for kubernetes_asyncio, KubeSpawner and kubectl.
 
-Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/, judged by tests/behaviour, which also runs against a
-real kube-apiserver.  Every token may do everything: there is authentication, no authorization.
+Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/, judged by tests/behaviour, which also runs
+against a real kube-apiserver.  Every token may do everything: there is authentication, no authorization.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from . import patches
-from .errors import ApiError, bad_request, unauthorized
-from .kinds import NAMESPACE, POD, Kind, unknown_resource
+from .errors import ApiError, bad_request, conflict, unauthorized
+from .kinds import POD, Kind, unknown_resource
 from .logs import LogSource, send_log
 from .objects import Json, with_condition
-from .selectors import Match, by_fields, by_labels
+from .requests import Target, is_dry_run, matcher, page_of, read_delete_options, read_object, target_of, verb_of
 from .store import Store
 from .tables import table
-from .watches import wants, watch
+from .watches import watch
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +46,8 @@ _ORPHAN_WARNING = (
 class Delays:
     """Seconds that a create of a kind (by plural, such as `pods`) takes.
 
-    `before`: the object is stored after the wait.  `after`: it is stored at once and only the answer is late, so a client that
-    gives up has created it without knowing.
+    `before`: the object is stored after the wait.  `after`: it is stored at once and only the answer is late, so a
+    client that gives up has created it without knowing.
     """
 
     before: dict[str, float] = field(default_factory=dict)
@@ -64,20 +63,6 @@ class Call:
     resource: str
     namespace: str | None
     name: str | None
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a request's path names."""
-
-    kind: Kind
-    namespace: str | None
-    name: str | None
-    subresource: str | None
-
-    @property
-    def resource(self) -> str:
-        return f"{self.kind.plural}/{self.subresource}" if self.subresource else self.kind.plural
 
 
 class Api:
@@ -197,56 +182,45 @@ class Api:
         parts = [part for part in request.match_info["tail"].split("/") if part]
         if not parts:
             return web.json_response(self.store.kinds.resources(group, version))
-        target = self._target(group, version, parts)
-        verb = _verb(request, target)
+        target = target_of(self.store.kinds, group, version, parts)
+        verb = verb_of(request, target)
         self.calls[verb, target.resource] += 1
         self.audit.append(Call(request["user"], verb, target.resource, target.namespace, target.name))
         return await self._dispatch(request, target, verb)
-
-    def _target(self, group: str, version: str, parts: list[str]) -> Target:
-        namespace = None
-        of_namespace_itself = len(parts) <= 2 or (len(parts) == 3 and parts[2] in NAMESPACE.subresources)
-        if parts[0] == "namespaces" and not of_namespace_itself:
-            namespace, parts = parts[1], parts[2:]
-        if len(parts) > 3:
-            raise unknown_resource()
-        plural, name, subresource = [*parts, None, None][:3]
-        kind = self.store.kinds.at(group, version, plural or "")
-        if subresource and subresource not in kind.subresources:
-            raise unknown_resource()
-        return Target(kind, namespace, name, subresource)
 
     async def _dispatch(self, request: web.Request, target: Target, verb: str) -> web.StreamResponse:
         kind = target.kind
         if target.subresource in {"log", "binding", "eviction"} and kind == POD:
             return await self._pod_subresource(request, target)
         if verb == "watch":
-            return await watch(request, self.store, kind, _matcher(request, target))
+            return await watch(request, self.store, kind, matcher(request, target))
         if verb == "list":
             return self._list(request, target)
         if verb == "deletecollection":
             return await self._delete_collection(request, target)
         if verb == "create":
             return await self._create(request, target)
-        old = self.store.get(kind, target.namespace, target.name or "") if verb != "patch" else None
         if verb == "get":
-            return self._answer(request, kind, old or {})
-        dry_run = _dry_run(request)
+            return self._get(request, target)
         if verb == "update":
-            body = await _body(request)
-            old = self.store.get(kind, target.namespace, target.name or "")
-            return web.json_response(
-                self.store.update(kind, old, body, subresource=target.subresource, dry_run=dry_run)
-            )
+            return await self._update(request, target)
         if verb == "patch":
             return await self._patch(request, target)
         return await self._delete(request, target)
 
+    async def _update(self, request: web.Request, target: Target) -> web.Response:
+        new = await read_object(request)
+        old = self.store.get(target.kind, target.namespace, target.name or "")
+        dry_run = is_dry_run(request)
+        return web.json_response(
+            self.store.update(target.kind, old, new, subresource=target.subresource, dry_run=dry_run)
+        )
+
     async def _create(self, request: web.Request, target: Target) -> web.Response:
-        body = await _body(request)
+        body = await read_object(request)
         plural = target.kind.plural
         await asyncio.sleep(self.delays.before.get(plural, 0))
-        created = self.store.create(target.kind, target.namespace, body, dry_run=_dry_run(request))
+        created = self.store.create(target.kind, target.namespace, body, dry_run=is_dry_run(request))
         await asyncio.sleep(self.delays.after.get(plural, 0))
         return web.json_response(created, status=201)
 
@@ -263,28 +237,28 @@ class Api:
         kind, name = target.kind, target.name or ""
         old = self.store.find(kind, target.namespace, name)
         if old is None and request.content_type == "application/apply-patch+yaml":
-            created = self.store.create(kind, target.namespace, body, dry_run=_dry_run(request))
+            created = self.store.create(kind, target.namespace, body, dry_run=is_dry_run(request))
             return web.json_response(created, status=201)
         old = self.store.get(kind, target.namespace, name)
         new = apply_patch(old, body)
         if not (isinstance(body, dict) and "resourceVersion" in (body.get("metadata") or {})):
             new = {**new, "metadata": {k: v for k, v in new["metadata"].items() if k != "resourceVersion"}}
-        updated = self.store.update(kind, old, new, subresource=target.subresource, dry_run=_dry_run(request))
+        updated = self.store.update(kind, old, new, subresource=target.subresource, dry_run=is_dry_run(request))
         return web.json_response(updated)
 
     async def _delete(self, request: web.Request, target: Target) -> web.Response:
-        options = await _delete_options(request)
+        options = await read_delete_options(request)
         obj = self.store.get(target.kind, target.namespace, target.name or "")
         headers = {}
         if target.kind.plural == "jobs" and not options.get("propagationPolicy") and "orphanDependents" not in options:
             headers["Warning"] = _ORPHAN_WARNING
-        if not _dry_run(request):
+        if not is_dry_run(request):
             obj = self.store.delete(target.kind, obj, options)
         return web.json_response(obj, headers=headers)
 
     async def _delete_collection(self, request: web.Request, target: Target) -> web.Response:
-        options = await _delete_options(request)
-        found = self.store.list(target.kind, target.namespace, _matcher(request, target))
+        options = await read_delete_options(request)
+        found = self.store.list(target.kind, target.namespace, matcher(request, target))
         for obj in found:
             self.store.delete(target.kind, obj, options)
         return web.json_response(self._as_list(target.kind, found))
@@ -295,7 +269,7 @@ class Api:
             return await send_log(request, pod, self.logs)
         if request.method != "POST":
             raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
-        body = await _body(request)
+        body = await read_object(request)
         if target.subresource == "eviction":
             self.store.delete(POD, pod, body.get("deleteOptions") or {})
         else:
@@ -307,9 +281,9 @@ class Api:
         version = query.get("resourceVersion") or "0"
         if version.isdigit() and int(version) > self.store.revision:
             raise ApiError(504, "Timeout", f"Too large resource version: {version}, current: {self.store.revision}")
-        found = self.store.list(target.kind, target.namespace, _matcher(request, target))
+        found = self.store.list(target.kind, target.namespace, matcher(request, target))
         metadata: Json = {"resourceVersion": str(self.store.revision)}
-        start, limit = _page(request)
+        start, limit = page_of(request)
         rest = len(found) - start - limit
         if limit and rest > 0:
             metadata |= {"continue": base64.b64encode(str(start + limit).encode()).decode(), "remainingItemCount": rest}
@@ -322,9 +296,10 @@ class Api:
         metadata = {"resourceVersion": str(self.store.revision)}
         return {"kind": kind.kind + "List", "apiVersion": kind.api_version, "metadata": metadata, "items": found}
 
-    def _answer(self, request: web.Request, kind: Kind, obj: Json) -> web.Response:
+    def _get(self, request: web.Request, target: Target) -> web.Response:
+        obj = self.store.get(target.kind, target.namespace, target.name or "")
         if "as=Table" in request.headers.get("Accept", ""):
-            return web.json_response(table(kind, [obj], {"resourceVersion": obj["metadata"]["resourceVersion"]}))
+            return web.json_response(table(target.kind, [obj], {"resourceVersion": obj["metadata"]["resourceVersion"]}))
         return web.json_response(obj)
 
 
@@ -332,8 +307,7 @@ def bind(store: Store, pod: Json, node: str) -> None:
     """Give the pod its node, as the scheduler's Binding does.  ApiError 409 when it has one."""
     name = pod["metadata"]["name"]
     if pod["spec"].get("nodeName"):
-        message = f'Operation cannot be fulfilled on pods/binding "{name}": pod {name} is already assigned to node "{pod["spec"]["nodeName"]}"'
-        raise ApiError(409, "Conflict", message, name=name, kind="pods/binding")
+        raise conflict("pods/binding", "", name, f'pod {name} is already assigned to node "{pod["spec"]["nodeName"]}"')
 
     def change(new: Json) -> None:
         new["spec"]["nodeName"] = node
@@ -351,57 +325,3 @@ def _constant(body: Json) -> Handler:
 
 async def _ok(_: web.Request) -> web.Response:
     return web.Response(text="ok")
-
-
-def _verb(request: web.Request, target: Target) -> str:
-    """The request's verb as RBAC and audit logs name it."""
-    single = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
-    several = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
-    verb = (single if target.name else several).get(request.method)
-    if verb is None or (target.name and verb == "create" and not target.subresource):
-        raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
-    if request.method == "GET" and wants(request.query, "watch") and not target.subresource:
-        return "watch"
-    return verb
-
-
-def _matcher(request: web.Request, target: Target) -> Match:
-    labels, fields = by_labels(request.query.get("labelSelector")), by_fields(request.query.get("fieldSelector"))
-    namespace, name = target.namespace, target.name
-
-    def match(obj: Json) -> bool:
-        metadata = obj["metadata"]
-        here = namespace is None or metadata.get("namespace") == namespace
-        return here and (name is None or metadata["name"] == name) and labels(obj) and fields(obj)
-
-    return match
-
-
-def _page(request: web.Request) -> tuple[int, int]:
-    """(start, limit) of a list; ApiError 400 when the client made them up."""
-    try:
-        token = request.query.get("continue")
-        start = int(base64.b64decode(token)) if token else 0
-        return start, int(request.query.get("limit") or 0)
-    except ValueError:
-        raise bad_request("continue key is not valid") from None
-
-
-def _dry_run(request: web.Request) -> bool:
-    return "All" in request.query.getall("dryRun", [])
-
-
-async def _body(request: web.Request) -> Json:
-    body = json.loads(await request.text() or "null")
-    if not isinstance(body, dict):
-        raise bad_request("the object provided is unrecognized (must be of type map): couldn't get version/kind")
-    return body
-
-
-async def _delete_options(request: web.Request) -> Json:
-    options: dict[str, Any] = json.loads(await request.text() or "null") or {}
-    if "gracePeriodSeconds" in request.query:
-        options["gracePeriodSeconds"] = int(request.query["gracePeriodSeconds"])
-    if "propagationPolicy" in request.query:
-        options["propagationPolicy"] = request.query["propagationPolicy"]
-    return options

@@ -54,7 +54,7 @@ class Cluster:
         self._lock = lock
 
     @classmethod
-    async def start(
+    async def start(  # noqa: PLR0913  (all but two have defaults)
         cls,
         state: Path,
         nodes: Sequence[NodeSpec] = (NodeSpec("node-1"),),
@@ -69,16 +69,17 @@ class Cluster:
     ) -> Cluster:
         """Start a cluster whose files are below `state`, which is made when it is not there.
 
-        claims: claims to make in `namespace`, and the directories that they are.  expose: directories that all containers see,
-        read-only, beside the host's software and this Python.  privileged: pods as their own users in namespaces; None: when
-        that is possible here (see `abilities`).  back_off_seconds: before the second restart of a container or Job's pod.
+        claims: claims to make in `namespace`, and the directories that they are.  expose: directories that all
+        containers see, read-only, beside the host's software and this Python.  privileged: pods as their own users in
+        namespaces; None: when that is possible here (see `abilities`).  back_off_seconds: before the second restart of
+        a container, and between a Job's pods.
         Raises RuntimeError when another cluster runs in `state`, or `privileged` is asked for and not possible.
         """
         able = abilities()
         if privileged and not able.namespaces:
             raise RuntimeError(f"pods cannot have users of their own: {able.reason}")
         isolate = able.namespaces if privileged is None else privileged
-        state = state.absolute()
+        state = state.absolute()  # noqa: ASYNC240  (no I/O but the current directory)
         state.mkdir(parents=True, exist_ok=True)
         lock = _locked(state)
         kill_leftovers(state)

@@ -86,8 +86,8 @@ class StartError(Exception):
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
-            f"unable to start container process: error during container init: {why}: unknown"
+            "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
+            f"runc create failed: unable to start container process: error during container init: {why}: unknown"
         )
 
 
@@ -193,13 +193,25 @@ def abilities() -> Abilities:
         )
         return Abilities(root=False, namespaces=False, reason=reason)
     with tempfile.TemporaryDirectory() as root:
+        nobody = 65534
         spec = ContainerSpec(
-            argv=["true"], env={"PATH": "/usr/bin:/bin"}, cwd="/", isolate=True, uid=65534, gid=65534, groups=[], hostname="trial",
-            home="", mounts=[], exposed=[], hidden=[], root=Path(root),
-        )  # fmt: skip
+            argv=["true"],
+            env={"PATH": "/usr/bin:/bin"},
+            cwd="/",
+            isolate=True,
+            uid=nobody,
+            gid=nobody,
+            groups=[],
+            hostname="trial",
+            home="",
+            mounts=[],
+            exposed=[],
+            hidden=[],
+            root=Path(root),
+        )
         failure = _try(spec)
     if failure:
-        reason = f"mount and PID namespaces do not work here ({failure}), so every pod runs as root, with no mounts of its own"
+        reason = f"mount and PID namespaces do not work here ({failure}), so every pod runs as root, without mounts"
         return Abilities(root=True, namespaces=False, reason=reason)
     return Abilities(root=True, namespaces=True, reason="")
 

@@ -1,4 +1,4 @@
-"""The status of one container and of its pod, in the words of a kubelet (pkg/kubelet/status, kubelet_pods.go getPhase)."""
+"""The status of one container and of its pod, in the words of a kubelet (pkg/kubelet/kubelet_pods.go)."""
 
 from __future__ import annotations
 

@@ -51,7 +51,10 @@ def _check_preconditions(kind: Kind, metadata: Json, preconditions: Json) -> Non
     for field, key in (("UID", "uid"), ("ResourceVersion", "resourceVersion")):
         wanted = preconditions.get(key)
         if wanted not in (None, metadata[key]):
-            why = f"the {field} in the precondition ({wanted}) does not match the {field} in record ({metadata[key]}). The object might have been deleted and then recreated"
+            why = (
+                f"the {field} in the precondition ({wanted}) does not match the {field} in record ({metadata[key]}). "
+                "The object might have been deleted and then recreated"
+            )
             raise conflict(kind.plural, kind.group, metadata["name"], why)
 
 

@@ -1,4 +1,7 @@
-"""A container's environment and command line, as a kubelet makes them (pkg/kubelet/kubelet_pods.go, third_party/forked/golang/expansion)."""
+"""A container's environment and command line, as a kubelet makes them.
+
+From k8s.io/kubernetes pkg/kubelet/kubelet_pods.go and third_party/forked/golang/expansion.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ def values_of(source: Json) -> dict[str, bytes]:
     for key, text in (source.get("data") or {}).items():
         try:
             values[key] = base64.b64decode(text) if source.get("kind") == "Secret" else text.encode()
-        except binascii.Error as reason:
+        except binascii.Error as reason:  # noqa: PERF203  (the key belongs into the sentence)
             raise ConfigError(f"secret {source['metadata']['name']!r}, key {key!r}: {reason}") from None
     for key, text in (source.get("binaryData") or {}).items():
         values[key] = base64.b64decode(text)

@@ -1,6 +1,6 @@
 """The Job controller: batch/v1 Jobs of completion mode NonIndexed, as kube-controller-manager 1.36 runs them.
 
-A finished pod is kept by the finalizer batch.kubernetes.io/job-tracking until it is counted, so that none is lost or counted twice.
+A finished pod is kept by the finalizer batch.kubernetes.io/job-tracking until it is counted: none is lost.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class JobController:
             for namespace, name in dirty:
                 try:
                     self._sync(namespace, name)
-                except ApiError as refused:
+                except ApiError as refused:  # noqa: PERF203  (one bad Job must not stop the others)
                     log.warning("job %s/%s: %s", namespace, name, refused)
 
     def _sync(self, namespace: str, name: str) -> None:

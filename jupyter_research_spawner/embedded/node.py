@@ -1,6 +1,6 @@
 """A node and its agent, the stand-in for a kubelet: runs the pods that are bound to it as processes of this machine.
 
-CPU and memory are counted by the scheduler and enforced by nobody.  Probes, lifecycle hooks and image pulls do not exist.
+CPU and memory are counted by the scheduler and enforced by nobody.  Probes, lifecycle hooks, images do not exist.
 """
 
 from __future__ import annotations

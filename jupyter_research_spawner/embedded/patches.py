@@ -98,7 +98,7 @@ def json_patch(target: Any, operations: Any) -> Any:
     for operation in operations:
         try:
             result = _operate(result, operation)
-        except (KeyError, IndexError, ValueError, TypeError) as reason:
+        except (KeyError, IndexError, ValueError, TypeError) as reason:  # noqa: PERF203  (names the operation)
             message = f"the server rejected our request due to an error in our request: {operation} {reason}"
             raise ApiError(422, "Invalid", message) from None
     return result

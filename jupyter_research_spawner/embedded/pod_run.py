@@ -22,7 +22,9 @@ from .unisolated import adapt
 from .volumes import Storage, VolumeError, mounts, prepare, read_only_volumes
 
 DEADLINE = PodReason("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-IMAGE_COMMAND = ["jupyterhub-singleuser"]  # what an image runs when the pod does not say
+# What an image brings, as those of jupyter/docker-stacks: command, home and working directory.
+IMAGE_COMMAND = ["jupyterhub-singleuser"]
+IMAGE_HOME = "/home/jovyan"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_IP = "127.0.0.1"
 RETRY_SECONDS = 1.0  # for what is missing: an image, a Secret, a ConfigMap
@@ -155,7 +157,7 @@ class PodRun:
             try:
                 self._volumes = prepare(self.store, self.machine.storage, self.around())
                 return
-            except VolumeError as reason:
+            except VolumeError as reason:  # noqa: PERF203  (tried until it is there)
                 self.record("FailedMount", str(reason), warning=True)
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -224,7 +226,7 @@ class PodRun:
         while True:
             try:
                 return self._container_spec(state)
-            except ConfigError as reason:
+            except ConfigError as reason:  # noqa: PERF203  (tried until it is there)
                 self.record("Failed", f"Error: {reason}", warning=True)
                 state.waits("CreateContainerConfigError", str(reason))
                 self.publish()
@@ -236,9 +238,9 @@ class PodRun:
         context = {**shared, **(container.get("securityContext") or {})}
         uid = context.get("runAsUser", 0)
         if context.get("runAsNonRoot") and uid == 0:
-            given = "runAsUser" in context
-            raise ConfigError(f"container has runAsNonRoot and image will run as root (pod: {self._described()}, container: {state.name})"
-                              if not given else f"container's runAsUser breaks non-root policy (pod: {self._described()}, container: {state.name})")  # fmt: skip
+            asked = "runAsUser" in context
+            rule = "'s runAsUser breaks non-root policy" if asked else " has runAsNonRoot and image will run as root"
+            raise ConfigError(f"container{rule} (pod: {self._described()}, container: {state.name})")
         groups = {*(shared.get("supplementalGroups") or []), *([shared["fsGroup"]] if "fsGroup" in shared else [])}
         env = environment(self.store, self.around(), container)
         argv = [expand(word, env) for word in [*(container.get("command") or []), *(container.get("args") or [])]]
@@ -246,7 +248,7 @@ class PodRun:
         if "JUPYTERHUB_SERVICE_URL" in env:  # what listens on all addresses of a pod listens on the pod's own
             env["JUPYTERHUB_SERVICE_URL"] = _ANY_ADDRESS.sub(f"//{self.address}:", env["JUPYTERHUB_SERVICE_URL"])
         mounted = mounts(container, self._volumes, env, read_only_volumes(self.pod))
-        cwd = container.get("workingDir") or "/"
+        cwd = container.get("workingDir") or IMAGE_HOME
         if not self.machine.isolate:
             env, cwd = adapt(env, cwd, mounted, self.directory / "containers" / state.name)
         root = self.machine.storage.state / "root"
@@ -260,7 +262,7 @@ class PodRun:
             gid=context.get("runAsGroup", 0),
             groups=sorted(groups),
             hostname=pod_spec.get("hostname") or self.pod["metadata"]["name"],
-            home=env["HOME"] if "HOME" not in environment_names(container) else "",
+            home=IMAGE_HOME,
             mounts=mounted,
             exposed=self.machine.exposed,
             hidden=[self.machine.storage.state],
@@ -271,7 +273,7 @@ class PodRun:
         """What an image brings: a PATH with this Python's programs, and a home."""
         return {
             "PATH": f"{Path(sys.prefix) / 'bin'}:{PATH}",
-            "HOME": "/home/jovyan",
+            "HOME": IMAGE_HOME,
             "HOSTNAME": self.pod["metadata"]["name"],
             "LANG": "C.UTF-8",
             "SHELL": "/bin/bash",
@@ -325,7 +327,3 @@ class PodRun:
 
 def _still_writes(state: ContainerState, attempt: int) -> Callable[[], bool]:
     return lambda: not state.over and state.restarts == attempt and "terminated" not in state.state
-
-
-def environment_names(container: Json) -> set[str]:
-    return {variable["name"] for variable in container.get("env") or []}

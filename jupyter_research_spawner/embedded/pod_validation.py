@@ -1,4 +1,4 @@
-"""What the API server refuses in pods and Jobs, in its own words (pkg/apis/core/validation, pkg/apis/batch/validation)."""
+"""What the API server refuses in pods and Jobs, in its own words (pkg/apis/{core,batch}/validation)."""
 
 from __future__ import annotations
 

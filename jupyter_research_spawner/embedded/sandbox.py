@@ -1,15 +1,17 @@
-"""One container: the program that the node agent starts for each, run by its path with `python -I -S`, stdlib only.
+"""One container: the program that the node agent starts for each, by its path with `python -I -S`, stdlib only.
 
-usage: sandbox.py SPEC_FD STATUS_FD.  SPEC_FD holds a `Spec` as JSON (not argv: the environment has tokens).  STATUS_FD gets a
-sentence when the container cannot start, and is closed by the exec when it can.
+usage: sandbox.py SPEC_FD STATUS_FD.  SPEC_FD holds a `Spec` as JSON (not argv: the environment has tokens).  STATUS_FD
+gets a sentence when the container cannot start, and is closed by the exec when it can.
 
-With `isolate` the container has mount, PID, IPC and UTS namespaces of its own (namespaces(7)), and a root made of the host's
-software, read-only, plus its volumes.  Without, it is a plain process of the caller.  Either way this program is the init
-above it, as tini is in many images: it passes SIGTERM on, reaps orphans, and leaves nothing behind.  SIGUSR1 ends everything
-at once.  It exits with the code of the container's process, 128 + signal when one ended it.
+With `isolate` the container has mount, PID, IPC and UTS namespaces of its own (namespaces(7)), and a root made of the
+host's software, read-only, plus its volumes.  Without, it is a plain process of the caller.  Either way this program is
+the init above it, as tini is in many images: it passes SIGTERM on, reaps orphans, and leaves nothing behind.  SIGUSR1
+ends everything at once.  It exits with the code of the container's process, 128 + signal when one ended it.
 """
 
-# ruff: noqa: PTH, S103, S108, S606, SIM105, PERF203  (system calls on paths of a root that is being built; imports cost start time)
+# System calls on the paths of a root that is being built; every import costs start time.
+# ruff: noqa: PTH101, PTH102, PTH106, PTH110, PTH112, PTH114, PTH115, PTH116, PTH120, PTH211
+# ruff: noqa: S103, S108, S606, SIM105, PERF203
 
 import ctypes
 import json
@@ -56,9 +58,7 @@ def call(name: str, *args: Any) -> None:
         raise OSError(number, f"{name}: {os.strerror(number)}", *[arg for arg in args if isinstance(arg, str)][:1])
 
 
-def mount(
-    source: str, target: str, filesystem: "str | None" = None, flags: int = 0, options: "str | None" = None
-) -> None:
+def mount(source: str, target: str, filesystem: str | None = None, flags: int = 0, options: str | None = None) -> None:
     call("mount", source, target, filesystem, ctypes.c_ulong(flags), options)
 
 
@@ -164,7 +164,7 @@ def kill_descendants() -> None:
             pass
 
 
-def descendants(pid: int) -> "list[int]":
+def descendants(pid: int) -> list[int]:
     parents = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -172,7 +172,7 @@ def descendants(pid: int) -> "list[int]":
         except OSError:
             continue
         parents[int(entry.parent.name)] = int(text.rpartition(")")[2].split()[1])
-    found: "list[int]" = []
+    found: list[int] = []
     frontier = {pid}
     while frontier:
         frontier = {child for child, parent in parents.items() if parent in frontier}
@@ -215,7 +215,7 @@ def enter(directory: str) -> None:
         raise CannotStart(f'chdir to cwd ("{directory}") set in config.json failed: {why}') from None
 
 
-def execute(argv: "list[str]", env: "dict[str, str]") -> None:
+def execute(argv: list[str], env: dict[str, str]) -> None:
     """execvpe, with runc's words when the program is not there."""
     program = argv[0]
     try:
@@ -318,7 +318,7 @@ class Tree:
             self.mount_point(path, directory=True)
             os.chown(path, uid, gid)
 
-    def mount_volume(self, volume: "dict[str, Any]") -> None:
+    def mount_volume(self, volume: dict[str, Any]) -> None:
         source, target = OLD_ROOT + volume["source"], os.path.normpath(volume["target"])
         self.mount_point(target, directory=os.path.isdir(source))
         bind(source, target, read_only=volume["read_only"])

@@ -1,7 +1,8 @@
 """The stand-in for kube-scheduler: by priority, then first come; preemption; its conditions, events and words (1.36).
 
-Only pods of `default-scheduler`: queues of other schedulers are never simulated.  Known of a pod are its requests, nodeSelector,
-required node affinity, tolerations, gates and claims; of a node its allocatable, labels, taints and `unschedulable`.
+Only pods of `default-scheduler`: queues of other schedulers are never simulated.  Known of a pod are its requests,
+nodeSelector, required node affinity, tolerations, gates and claims; of a node its allocatable, labels, taints and
+`unschedulable`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Amounts = Mapping[str, Decimal]
 
 
 def requests_of(pod: Json) -> dict[str, Decimal]:
-    """What a pod takes of a node: the sum of its containers, or one init container where that is more; and one `pods`."""
+    """What a pod takes of a node: the sum of its containers, or an init container where that is more; one of `pods`."""
     amounts: dict[str, Decimal] = {}
     for container in pod["spec"]["containers"]:
         for name, text in ((container.get("resources") or {}).get("requests") or {}).items():
@@ -150,8 +151,9 @@ class Scheduler:
             if pod["spec"].get("schedulingGates"):
                 self._unscheduled(pod, "SchedulingGated", GATED)
             elif missing := self._missing_claim(pod):
-                nodes = self.store.list(NODE)
-                said = f"0/{len(nodes)} nodes are available: {missing}. preemption: 0/{len(nodes)} nodes are available: {len(nodes)} {NO_HELP}."
+                count = len(self.store.list(NODE))
+                none = f"0/{count} nodes are available: "
+                said = f"{none}{missing}. preemption: {none}{count} {NO_HELP}."
                 self._unscheduled(pod, "Unschedulable", said)
             else:
                 self._place(pod)

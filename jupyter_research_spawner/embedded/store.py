@@ -1,7 +1,7 @@
 """The objects of the cluster, their revisions and the history that watches replay.
 
-Everything is in memory, in one thread, without a wait between reading and writing.  Stored objects are shared with all readers
-and never changed in place: a change is a copy that replaces the former.
+Everything is in memory, in one thread, without a wait between reading and writing.  Stored objects are shared with all
+readers and never changed in place: a change is a copy that replaces the former.
 """
 
 from __future__ import annotations

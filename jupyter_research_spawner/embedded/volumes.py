@@ -1,6 +1,6 @@
 """A pod's volumes as directories of this machine, and each container's mounts of them.
 
-Contents are written once, when the pod starts: later changes of a ConfigMap or an annotation do not reach it, as with subPath.
+Contents are written once, when the pod starts: later changes do not reach it, as is always so with subPath.
 An emptyDir of medium Memory is a directory too.
 """
 
@@ -48,7 +48,7 @@ def prepare(store: Store, storage: Storage, around: Surroundings) -> dict[str, P
     for volume in around.pod["spec"].get("volumes") or []:
         try:
             directories[volume["name"]] = _prepare_one(store, storage, around, volume)
-        except (ConfigError, OSError) as reason:
+        except (ConfigError, OSError) as reason:  # noqa: PERF203  (names the volume)
             raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {reason}') from None
     return directories
 
@@ -67,7 +67,7 @@ def _prepare_one(store: Store, storage: Storage, around: Surroundings, volume: J
         if not storage.host_paths:
             raise ConfigError("hostPath volumes are switched off in this cluster")
         return Path(str(host["path"]))
-    path = storage.pod(metadata["uid"]) / "volumes" / volume["name"]
+    path = storage.pod(metadata["uid"]) / "volumes" / str(volume["name"])
     _make(path, 0o777 if "emptyDir" in volume else 0o755, group)
     for name, (content, mode) in _files(store, around, volume).items():
         target = path / name
