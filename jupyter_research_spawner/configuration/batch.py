@@ -1,0 +1,111 @@
+"""The batch service within the hub: its entry, its rights, who may reach it.  Contract: JupyterHub's RBAC, 5.3 to 6.1.
+
+What the service gets is the least that names people: it can read no token and start no server.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jupyterhub
+from traitlets.config import Config
+
+from ..settings import SettingsError
+from ..site import Site
+from .traits import add_items, items, plain, section_of
+
+SERVICE = "batch"
+ACCESS = f"access:services!service={SERVICE}"
+ROLE = "research-batch"
+SERVICE_SCOPES = ["list:users", "read:users:name", "read:users:groups"]
+# What a server's token may do when a site says nothing (jupyterhub, the role `server`); a list of ours replaces it.
+SERVER_SCOPES = ["users:activity!user", "access:servers!server"]
+MANAGED_URL = "http://127.0.0.1:8090"
+
+
+def configure(c: Config, site: Site, managed: bool | Mapping[str, Any]) -> None:
+    """Nothing, unless there is a batch service: an entry of that name, `batch.url` in the Site, or a managed one."""
+    entry = next((found for found in items(c.JupyterHub, "services") if found.get("name") == SERVICE), None)
+    if entry is None and managed:
+        entry = _managed(managed)
+        c.JupyterHub.services.append(entry)
+    if entry is None:
+        if site.batch.url is not None:
+            raise SettingsError.single(
+                "c.JupyterHub.services",
+                f"has no service named {SERVICE!r}, but batch.url of the Site is {site.batch.url}. Add it (in the "
+                f"chart: hub.services.{SERVICE}: {{url: ..., apiToken: ...}}), or leave batch.url out",
+            )
+        return
+    entry.setdefault("oauth_no_confirm", True)
+    _let_service_read(c)
+    _let_people_in(c)
+    _let_notebooks_in(c)
+
+
+def _managed(more: bool | Mapping[str, Any]) -> dict[str, Any]:
+    entry = {
+        "name": SERVICE,
+        "url": MANAGED_URL,
+        "command": [sys.executable, "-m", "jupyter_research_spawner.batch"],
+        "oauth_no_confirm": True,
+    }
+    return {**entry, **more} if isinstance(more, Mapping) else entry
+
+
+def _role(c: Config, name: str) -> dict[str, Any] | None:
+    """Two entries of one name are an error when the hub starts."""
+    return next((role for role in items(c.JupyterHub, "load_roles") if role.get("name") == name), None)
+
+
+def _let_service_read(c: Config) -> None:
+    if _role(c, ROLE) is None:
+        role = {"name": ROLE, "description": "The batch service", "services": [SERVICE], "scopes": SERVICE_SCOPES}
+        add_items(c.JupyterHub, "load_roles", [role])
+
+
+def _let_people_in(c: Config) -> None:
+    """JupyterHub 6 has extra_user_scopes, and ignores it where the site has scopes of its own for the role `user`."""
+    role = _role(c, "user")
+    if role is None and int(jupyterhub.__version__.split(".")[0]) >= 6:
+        c.JupyterHub.extra_user_scopes.update({ACCESS})
+        return
+    if role is None:
+        role = {"name": "user", "scopes": ["self"]}
+        add_items(c.JupyterHub, "load_roles", [role])
+    scopes = role.setdefault("scopes", ["self"])
+    if ACCESS not in scopes:
+        role["scopes"] = [*scopes, ACCESS]
+
+
+def _let_notebooks_in(c: Config) -> None:
+    section = section_of(c, "server_token_scopes")
+    before = plain(c[section].server_token_scopes) if section else None
+    if callable(before):
+        c.ResearchSpawner.server_token_scopes = _WithAccess.over(before)
+        return
+    present = list(before or SERVER_SCOPES)
+    c.ResearchSpawner.server_token_scopes = [*present, *({ACCESS} - set(present))]
+
+
+class _WithAccess:
+    """A site's own function, and ours with what it returns.  Plain enough for traitlets to copy."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    @classmethod
+    def over(cls, function: Any) -> Any:
+        return function if isinstance(function, cls) else cls(function)
+
+    def __call__(self, spawner: Any) -> Any:
+        scopes = self.function(spawner)
+        if hasattr(scopes, "__await__"):
+            return self._later(scopes)
+        return [*(scopes or SERVER_SCOPES), ACCESS]
+
+    @staticmethod
+    async def _later(scopes: Any) -> list[str]:
+        return [*((await scopes) or SERVER_SCOPES), ACCESS]

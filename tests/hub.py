@@ -1,0 +1,385 @@
+"""A real JupyterHub as a process, of either version, against the embedded cluster: `from hub import ...`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+import yaml
+from bs4 import BeautifulSoup
+from cluster import NAMESPACE
+
+from jupyter_research_spawner.embedded import Cluster, NodeSpec
+from jupyter_research_spawner.embedded.kinds import POD
+
+Json = dict[str, Any]
+
+HUB5 = Path(__file__).parent.parent / ".venv-hub5" / "bin" / "python"
+PATIENCE_SECONDS = 30.0
+
+# As much of jupyterhub-singleuser as the hub asks for, in a tenth of its time.
+NOTEBOOK = """
+import http.server, json, os, sys, urllib.parse
+where = urllib.parse.urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"version": "0", "uid": os.getuid(), "groups": os.getgroups(), "env": dict(os.environ)})
+        self.send_response(200)
+        self.send_header("X-JupyterHub-Version", "6.1.1")
+        self.end_headers()
+        self.wfile.write(body.encode())
+    def log_message(self, *args):
+        pass
+http.server.HTTPServer((where.hostname, where.port), Answer).serve_forever()
+"""
+
+SITE: Json = {
+    "identity": {
+        "sources": {
+            "people": {
+                "kind": "static",
+                "people": {
+                    "alice": {
+                        "uid": 20001,
+                        "gid": 20001,
+                        "groups": {"alice": 20001, "climate": 20500},
+                        "home": "/home/alice",
+                    },
+                    "bob": {"uid": 20002, "gid": 20600, "groups": {"students": 20600}, "home": "/home/bob"},
+                },
+            }
+        }
+    },
+    "namespaces": {"name": NAMESPACE},
+    "storage": {
+        "homes": {"main": {"claim": "home", "root": "/home"}},
+        "mounts": {"climate": {"claim": "project-climate", "path": "/project/climate", "groups": {"climate": True}}},
+    },
+    "scheduler": {"kind": "plain"},
+    "priorities": {"low": {"value": -100}, "normal": {"value": 0, "default": True}},
+    "queues": {
+        "climate": {"groups": {"climate": True}, "order": 1},
+        "teaching": {"order": 2},
+        "backfill": {"priority": "low", "preemptible": True},
+    },
+    "profiles": {
+        "small": {
+            "title": "Small",
+            "cpu": "500m",
+            "memory": "256Mi",
+            "wall_time": "8h",
+            "order": 1,
+            "images": {"default": "example/notebook:1"},
+        },
+        "large": {
+            "title": "Large",
+            "cpu": 3,
+            "memory": "1Gi",
+            "wall_time": "2h",
+            "order": 2,
+            "groups": {"climate": True},
+            "images": {"default": "example/notebook:1"},
+        },
+        "huge": {
+            "title": "Huge",
+            "cpu": 64,
+            "memory": "1Gi",
+            "wall_time": "2h",
+            "order": 3,
+            "images": {"default": "example/notebook:1"},
+        },
+    },
+    "hub": {"queue_limit": "10m", "boot_limit": "1m", "stop_limit": "30s", "needs_cache": "60s"},
+}
+
+CONFIG = """
+import json
+from pathlib import Path
+from jupyterhub.proxy import Proxy
+import jupyter_research_spawner
+
+class NullProxy(Proxy):
+    should_start = False
+    routes = {{}}
+    async def start(self): pass
+    def stop(self): pass
+    async def add_route(self, routespec, target, data):
+        self.routes[routespec] = {{"routespec": routespec, "target": target, "data": data}}
+    async def delete_route(self, routespec): self.routes.pop(routespec, None)
+    async def get_all_routes(self): return dict(self.routes)
+
+c.JupyterHub.proxy_class = NullProxy
+c.JupyterHub.hub_bind_url = "http://127.0.0.1:{port}"
+c.JupyterHub.bind_url = "http://127.0.0.1:{port}"
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.Authenticator.admin_users = {{"root"}}
+c.JupyterHub.allow_named_servers = True
+c.JupyterHub.db_url = "sqlite:///{state}/hub.sqlite"
+c.JupyterHub.cookie_secret_file = "{state}/cookie_secret"
+c.JupyterHub.services = [{{"name": "tests", "api_token": "{token}", "admin": True}}]
+c.JupyterHub.cleanup_servers = False
+c.Spawner.consecutive_failure_limit = 5
+c.KubeSpawner.cmd = ["{python}", "-c", Path("{state}/notebook.py").read_text()]
+c.KubeSpawner.http_timeout = 20
+{extra}
+jupyter_research_spawner.configure(c, "{state}/site.yaml"{arguments})
+{after}
+"""
+
+
+def python_of(version: int) -> str:
+    """The interpreter with that JupyterHub.  Missing: skipped, and with CI=true a failure."""
+    if version == 6:
+        return sys.executable
+    python = os.environ.get("HUB5_PYTHON", str(HUB5))
+    if not Path(python).exists():
+        reason = f"JupyterHub 5 needs its own environment, and there is no {python} (make .venv-hub5, or HUB5_PYTHON)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return python
+
+
+@dataclass
+class Answer:
+    status: int
+    text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        return str(json.loads(self.text).get("message"))
+
+    @property
+    def page(self) -> BeautifulSoup:
+        return BeautifulSoup(self.text, "html.parser")
+
+
+class Hub:
+    """`api` speaks as an admin service, a `Browser` as a person."""
+
+    def __init__(self, version: int, state: Path, cluster: Cluster) -> None:
+        self.python = python_of(version)
+        self.version = version
+        self.state = state
+        self.cluster = cluster
+        self.token = secrets.token_hex(16)
+        self.port = _free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.session = aiohttp.ClientSession()
+
+    def write(self, site: Json, extra: str = "", after: str = "", arguments: str = "") -> None:
+        self.state.mkdir(parents=True, exist_ok=True)
+        (self.state / "site.yaml").write_text(yaml.safe_dump(site))
+        (self.state / "notebook.py").write_text(NOTEBOOK)
+        (self.state / "config.py").write_text(
+            CONFIG.format(
+                port=self.port,
+                state=self.state,
+                token=self.token,
+                python=sys.executable,
+                extra=extra,
+                after=after,
+                arguments=arguments,
+            )
+        )
+
+    async def start(self) -> None:
+        environment = {key: value for key, value in os.environ.items() if key != "KUBERNETES_SERVICE_HOST"}
+        environment |= {"KUBECONFIG": str(self.cluster.kubeconfig), "PYTHONUNBUFFERED": "1"}
+        with (self.state / "hub.log").open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: ASYNC220 - forks, waits for nothing
+                [self.python, "-m", "jupyterhub", "-f", str(self.state / "config.py")],
+                cwd=self.state,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        for _ in range(int(PATIENCE_SECONDS / 0.1)):
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                if (await self.api("GET", "")).status == 200:
+                    return
+            if self.process.poll() is not None:
+                break
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"the hub does not answer:\n{self.log}")
+
+    async def kill(self) -> None:
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        await self._end(signal.SIGTERM)
+
+    async def _end(self, how: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(how)
+            for _ in range(200):
+                if self.process.poll() is not None:
+                    return
+                await asyncio.sleep(0.05)
+            self.process.kill()
+            self.process.wait()
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return (self.state / "hub.log").read_text()
+
+    async def api(self, method: str, path: str, body: Any = None, token: str | None = None) -> Answer:
+        headers = {"Authorization": f"token {token or self.token}"}
+        data = None if body is None else json.dumps(body)
+        url = f"http://127.0.0.1:{self.port}/hub/api/{path}"
+        async with self.session.request(method, url, headers=headers, data=data) as answer:
+            return Answer(answer.status, await answer.text(), dict(answer.headers))
+
+    async def person(self, name: str) -> None:
+        await self.api("POST", f"users/{name}")
+
+    async def start_server(self, name: str, options: Any = None, server: str = "") -> Answer:
+        """The options in the shape that this version's API takes."""
+        body = options
+        if self.version >= 6 and isinstance(options, dict):
+            body = {"user_options": options}
+        path = f"servers/{server}" if server else "server"
+        return await self.api("POST", f"users/{name}/{path}", body)
+
+    async def server(self, name: str, server: str = "") -> Json | None:
+        answer = await self.api("GET", f"users/{name}?include_stopped_servers")
+        found: Json | None = json.loads(answer.text).get("servers", {}).get(server)
+        return found
+
+    async def ready(self, name: str, server: str = "", seconds: float = PATIENCE_SECONDS) -> Json:
+        for _ in range(int(seconds / 0.1)):
+            found = await self.server(name, server)
+            if found and found["ready"]:
+                return found
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{name}'s server {server!r} is not ready after {seconds} s:\n{self.log[-6000:]}")
+
+    async def stopped(self, name: str, server: str = "", seconds: float = PATIENCE_SECONDS) -> None:
+        for _ in range(int(seconds / 0.1)):
+            found = await self.server(name, server)
+            if not found or (not found["ready"] and not found["pending"]):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{name}'s server {server!r} still starts or runs after {seconds} s:\n{self.log[-6000:]}")
+
+    async def progress(self, name: str, server: str = "") -> AsyncIterator[Json]:
+        path = f"users/{name}/servers/{server}/progress" if server else f"users/{name}/server/progress"
+        headers = {"Authorization": f"token {self.token}"}
+        url = f"http://127.0.0.1:{self.port}/hub/api/{path}"
+        async with self.session.get(url, headers=headers) as answer:
+            async for line in answer.content:
+                if line.startswith(b"data:"):
+                    yield json.loads(line[5:])
+
+    def pods(self) -> list[Json]:
+        return self.cluster.store.list(POD, NAMESPACE)
+
+    async def close(self) -> None:
+        await self.stop()
+        await self.session.close()
+
+
+class Browser:
+    """A person at the hub's pages, logged in."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+    async def login(self, name: str) -> Browser:
+        await self.get("login")
+        await self.post("login", {"username": name, "password": ""})
+        return self
+
+    async def get(self, path: str) -> Answer:
+        async with self.session.get(self._url(path)) as answer:
+            return Answer(answer.status, await answer.text(), dict(answer.headers))
+
+    async def post(self, path: str, fields: Mapping[str, str]) -> Answer:
+        """Follows no redirect: a start that began is a 302."""
+        async with self.session.post(
+            self._url(path), data={"_xsrf": self._xsrf(), **fields}, allow_redirects=False
+        ) as answer:
+            return Answer(answer.status, await answer.text(), dict(answer.headers))
+
+    def _url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.hub.port}/hub/{path}"
+
+    def _xsrf(self) -> str:
+        found = [cookie.value for cookie in self.session.cookie_jar if cookie.key == "_xsrf"]
+        return found[-1] if found else ""
+
+    async def close(self) -> None:
+        await self.session.close()
+
+
+@pytest_asyncio.fixture
+async def research_cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    """4 CPUs, with the claims and the priority classes of SITE."""
+    claims = {"home": tmp_path / "home", "project-climate": tmp_path / "climate"}
+    for path in claims.values():
+        path.mkdir()
+        path.chmod(0o777)
+    for name, uid in (("alice", 20001), ("bob", 20002)):
+        home = claims["home"] / name
+        home.mkdir()
+        if os.geteuid() == 0:
+            os.chown(home, uid, -1)
+    started = await Cluster.start(
+        tmp_path / "cluster",
+        [NodeSpec("node-1", cpu=4, memory="16Gi")],
+        namespace=NAMESPACE,
+        claims=claims,
+        back_off_seconds=0.2,
+    )
+    for name, value in (("research-normal", 0), ("research-low", -100)):
+        await started.apply(
+            {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value}
+        )
+    try:
+        yield started
+    finally:
+        await started.stop()
+
+
+@pytest_asyncio.fixture(params=[6, 5], ids=["hub6", "hub5"])
+async def hub(request: pytest.FixtureRequest, tmp_path: Path, research_cluster: Cluster) -> AsyncIterator[Hub]:
+    """Written, not yet started: `hub.write(SITE)`, `await hub.start()`."""
+    found = Hub(request.param, tmp_path / "hub", research_cluster)
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def visible(page: BeautifulSoup) -> str:
+    return re.sub(r"\s+", " ", page.get_text(" "))
