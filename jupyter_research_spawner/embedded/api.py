@@ -113,7 +113,7 @@ class Api:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             if request.path not in _OPEN_PATHS:
-                request["user"] = self._user(request)
+                self._user(request)
             if "protobuf" in request.content_type or "cbor" in request.content_type:
                 accepted = "application/json, application/yaml"
                 message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
@@ -150,7 +150,7 @@ class Api:
         return web.json_response({**await request.json(), **answer}, status=201)
 
     async def _self_review(self, request: web.Request) -> web.Response:
-        status = {"userInfo": {"username": request["user"], "groups": ["system:authenticated"]}}
+        status = {"userInfo": {"username": self._user(request), "groups": ["system:authenticated"]}}
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "SelfSubjectReview",
@@ -161,7 +161,7 @@ class Api:
 
     async def _embedded(self, request: web.Request) -> web.Response:
         """Switches and counters for tests: /embedded/delays, /embedded/calls."""
-        if request["user"] != ADMIN:
+        if self._user(request) != ADMIN:
             raise ApiError(403, "Forbidden", f"only {ADMIN} may use {request.path}, you are {request['user']}")
         what = request.match_info["what"]
         if what == "delays":
@@ -185,7 +185,7 @@ class Api:
         target = target_of(self.store.kinds, group, version, parts)
         verb = verb_of(request, target)
         self.calls[verb, target.resource] += 1
-        self.audit.append(Call(request["user"], verb, target.resource, target.namespace, target.name))
+        self.audit.append(Call(self._user(request), verb, target.resource, target.namespace, target.name))
         return await self._dispatch(request, target, verb)
 
     async def _dispatch(self, request: web.Request, target: Target, verb: str) -> web.StreamResponse:

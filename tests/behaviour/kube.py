@@ -1,0 +1,159 @@
+"""What any Kubernetes API server does, judged over HTTP.
+
+By default the embedded one is judged.  To judge another: BEHAVIOUR_URL, BEHAVIOUR_TOKEN and BEHAVIOUR_CA (a file) in the
+environment.  It needs kube-controller-manager for owners and namespaces; each test has a namespace of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest_asyncio
+from kubernetes_asyncio import client, watch
+
+from jupyter_research_spawner.embedded import Cluster
+
+Json = dict[str, Any]
+PATIENCE_SECONDS = 15.0
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+APPLY = "application/apply-patch+yaml"
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    token: str
+    ca: Path
+    embedded: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+    headers: Any
+
+    @property
+    def said(self) -> tuple[int, str]:
+        return self.status, self.body.get("reason", "")
+
+
+class Kube:
+    """JSON in and out, and the unmodified kubernetes_asyncio client beside it."""
+
+    def __init__(self, server: Server, session: aiohttp.ClientSession, api_client: client.ApiClient, namespace: str):
+        self.server = server
+        self.session = session
+        self.namespace = namespace
+        self.core = client.CoreV1Api(api_client)
+        self.batch = client.BatchV1Api(api_client)
+        self.custom = client.CustomObjectsApi(api_client)
+        self.extensions = client.ApiextensionsV1Api(api_client)
+        self.here = f"/api/v1/namespaces/{namespace}"
+        self.jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+
+    async def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str):
+        headers = {"Content-Type": content_type}
+        data = None if body is None else json.dumps(body)
+        async with self.session.request(method, path, data=data, headers=headers, params=query) as response:
+            text = await response.text()
+            is_json = "json" in response.content_type
+            return Answer(response.status, json.loads(text) if is_json else text, response.headers)
+
+    async def create(self, plural: str, body: Json, **query: str) -> Answer:
+        return await self.call("POST", f"{self.here}/{plural}", body, **query)
+
+    async def made(self, plural: str, body: Json) -> Json:
+        answer = await self.create(plural, body)
+        assert answer.status == 201, answer.body
+        return answer.body
+
+    async def get(self, what: str, **query: str) -> Answer:
+        return await self.call("GET", f"{self.here}/{what}", **query)
+
+    async def patch(self, what: str, body: Any, content_type: str) -> Answer:
+        return await self.call("PATCH", f"{self.here}/{what}", body, content_type)
+
+    async def delete(self, what: str, body: Json | None = None, **query: str) -> Answer:
+        return await self.call("DELETE", f"{self.here}/{what}", body, **query)
+
+    async def revision(self) -> str:
+        return (await self.get("pods")).body["metadata"]["resourceVersion"]
+
+    async def watched(self, seconds: int = 2, **options: Any) -> list[tuple[str, str]]:
+        """(type, name) of all that a watch of this namespace's pods shows until the server ends it."""
+        seen = []
+        stream = watch.Watch().stream(self.core.list_namespaced_pod, self.namespace, timeout_seconds=seconds, **options)
+        async with stream:
+            async for event in stream:
+                seen.append((event["type"], event["raw_object"]["metadata"].get("name", "")))
+        return seen
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    if url := os.environ.get("BEHAVIOUR_URL"):
+        yield Server(url, os.environ["BEHAVIOUR_TOKEN"], Path(os.environ["BEHAVIOUR_CA"]), embedded=False)
+        return
+    cluster = await Cluster.start(tmp_path / "cluster", nodes=[])
+    try:
+        yield Server(cluster.url, cluster.token, cluster.ca, embedded=True)
+    finally:
+        await cluster.stop()
+
+
+@pytest_asyncio.fixture
+async def kube(server: Server) -> AsyncIterator[Kube]:
+    configuration = client.Configuration(host=server.url)
+    configuration.api_key = {"BearerToken": server.token}
+    configuration.api_key_prefix = {"BearerToken": "Bearer"}
+    configuration.ssl_ca_cert = str(server.ca)
+    context = ssl.create_default_context(cafile=str(server.ca))
+    session = aiohttp.ClientSession(
+        server.url,
+        headers={"Authorization": f"Bearer {server.token}"},
+        connector=aiohttp.TCPConnector(ssl=context),
+    )
+    namespace = f"behaviour-{uuid.uuid4().hex[:8]}"
+    async with client.ApiClient(configuration) as api_client, session:
+        kube = Kube(server, session, api_client, namespace)
+        await kube.core.create_namespace({"metadata": {"name": namespace}})
+        yield kube
+        await kube.call("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+async def eventually(look: Callable[[], Awaitable[Any]], wanted: Any) -> None:
+    """`look` gives what is wanted before patience ends."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while (found := await look()) != wanted:
+        assert time.monotonic() < end, f"still {found!r}, not {wanted!r}"
+        await asyncio.sleep(0.05)
+
+
+def pod(name: str = "p", labels: dict[str, str] | None = None, **spec: Any) -> Json:
+    container = {"name": "notebook", "image": "example/image:1", "env": [{"name": "A", "value": "1"}]}
+    return {
+        "metadata": {"name": name, "labels": labels or {}},
+        "spec": {"automountServiceAccountToken": False, "containers": [container], **spec},
+    }
+
+
+def config_map(name: str, **metadata: Any) -> Json:
+    return {"metadata": {"name": name, **metadata}}
+
+
+def job(name: str = "j", **spec: Any) -> Json:
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "example/image:1"}]}}
+    return {"metadata": {"name": name}, "spec": {"template": template, **spec}}

@@ -1,0 +1,121 @@
+"""Watches, as reflectors use them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+from kube import MERGE, Kube, pod
+from kubernetes_asyncio.client import ApiException
+
+
+async def touch(kube: Kube, name: str, value: str) -> None:
+    await kube.patch(f"pods/{name}", {"metadata": {"annotations": {"touched": value}}}, MERGE)
+
+
+async def test_a_watch_without_revision_begins_with_what_is_there(kube: Kube) -> None:
+    await kube.made("pods", pod("p1"))
+    assert ("ADDED", "p1") in await kube.watched()
+
+
+async def test_a_watch_from_now_shows_only_what_comes(kube: Kube) -> None:
+    await kube.made("pods", pod("p1"))
+    revision = await kube.revision()
+
+    async def later() -> None:
+        await asyncio.sleep(0.3)
+        await touch(kube, "p1", "1")
+
+    seen, _ = await asyncio.gather(kube.watched(resource_version=revision), later())
+    assert seen == [("MODIFIED", "p1")]
+
+
+async def test_a_watch_from_the_past_replays_it(kube: Kube) -> None:
+    for name in ("p1", "p2"):
+        await kube.made("pods", pod(name))
+    revision = await kube.revision()
+    for name in ("p1", "p2"):
+        await touch(kube, name, "1")
+    assert await kube.watched(resource_version=revision) == [("MODIFIED", "p1"), ("MODIFIED", "p2")]
+
+
+async def test_a_watch_selects_by_labels(kube: Kube) -> None:
+    await kube.made("pods", pod("p1", {"component": "a"}))
+    await kube.made("pods", pod("p2", {"component": "b"}))
+    revision = await kube.revision()
+    for name in ("p1", "p2"):
+        await touch(kube, name, "1")
+    seen = await kube.watched(resource_version=revision, label_selector="component=b")
+    assert seen == [("MODIFIED", "p2")]
+
+
+async def test_entering_a_selector_is_added_leaving_it_deleted(kube: Kube) -> None:
+    await kube.made("pods", pod("p1", {"component": "a"}))
+    revision = await kube.revision()
+    for component in ("b", "a"):
+        await kube.patch("pods/p1", {"metadata": {"labels": {"component": component}}}, MERGE)
+    seen = await kube.watched(resource_version=revision, label_selector="component=b")
+    assert seen == [("ADDED", "p1"), ("DELETED", "p1")]
+
+
+async def test_a_watch_of_one_object(kube: Kube) -> None:
+    for name in ("p1", "p2"):
+        await kube.made("pods", pod(name))
+    revision = await kube.revision()
+    for name in ("p1", "p2"):
+        await touch(kube, name, "1")
+    seen = await kube.watched(resource_version=revision, field_selector="metadata.name=p2")
+    assert seen == [("MODIFIED", "p2")]
+
+
+async def test_a_deletion_shows_the_last_state(kube: Kube) -> None:
+    await kube.made("pods", pod("p1"))
+    revision = await kube.revision()
+    await kube.delete("pods/p1", gracePeriodSeconds="0")
+    assert (await kube.watched(resource_version=revision))[-1] == ("DELETED", "p1")
+
+
+async def test_timeout_seconds_ends_a_watch(kube: Kube) -> None:
+    begun = time.monotonic()
+    await kube.watched(seconds=1)
+    assert time.monotonic() - begun < 3
+
+
+async def test_bookmarks_bring_the_revision_on(kube: Kube) -> None:
+    seconds = 2 if kube.server.embedded else 70  # a real server sends one a minute, and one shortly before the end
+    seen = await kube.watched(seconds, allow_watch_bookmarks=True, resource_version=await kube.revision())
+    assert "BOOKMARK" in {type_ for type_, _ in seen}
+
+
+async def test_a_streaming_list_ends_with_its_bookmark(kube: Kube) -> None:
+    await kube.made("pods", pod("p1"))
+    query = {
+        "watch": "true",
+        "sendInitialEvents": "true",
+        "allowWatchBookmarks": "true",
+        "resourceVersionMatch": "NotOlderThan",
+        "timeoutSeconds": "2",
+    }
+    async with kube.session.get(f"{kube.here}/pods", params=query) as response:
+        events = [json.loads(line) async for line in response.content]
+    assert [event["type"] for event in events[:2]] == ["ADDED", "BOOKMARK"]
+    assert events[1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+async def test_a_revision_that_is_forgotten_is_410(kube: Kube) -> None:
+    if not kube.server.embedded:
+        pytest.skip("a real API server forgets revisions every five minutes only")
+    with pytest.raises(ApiException) as expired:
+        await kube.watched(resource_version="1")
+    assert expired.value.status == 410
+
+
+async def test_many_watchers_miss_nothing(kube: Kube) -> None:
+    revision = await kube.revision()
+    watches = [asyncio.ensure_future(kube.watched(3, resource_version=revision)) for _ in range(5)]
+    for number in range(50):
+        await kube.made("pods", pod(f"p{number}"))
+    for seen in await asyncio.gather(*watches):
+        assert [name for type_, name in seen if type_ == "ADDED"] == [f"p{number}" for number in range(50)]
