@@ -1,0 +1,151 @@
+"""The service as one process: what it is told, its parts put together, its begin and its end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from kubernetes_asyncio.client import ApiClient
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from ..identity import Resolver
+from ..site import Site
+from ..watch import Needs
+from ..watch.api_server import ApiServer, connect
+from .auth import cookie_secret, open_door
+from .handlers import BODY_LIMIT, Unknown, routes
+from .keeper import Keeper
+from .service import JobService
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the service is told.  By default all but `site` comes from where the hub puts it: JUPYTERHUB_*."""
+
+    site: tuple[Path, ...]
+    name: str
+    host: str
+    port: int
+    prefix: str
+    hub_api_url: str
+    hub_api_token: str = field(repr=False)
+
+
+def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
+    """Raises SystemExit with a sentence.  The token comes by environment only: everybody sees a command line."""
+    parser = argparse.ArgumentParser(prog="python -m jupyter_research_spawner.batch", description=__doc__)
+    add = parser.add_argument
+    add(
+        "--site", action="append", type=Path, required=True, metavar="FILE", help="settings; may be given several times"
+    )
+    add("--name", default=environ.get("JUPYTERHUB_SERVICE_NAME", "batch"), help="the service's name in the hub")
+    add(
+        "--url",
+        default=environ.get("JUPYTERHUB_SERVICE_URL") or "http://127.0.0.1:8000",
+        help="where to listen, as in http://0.0.0.0:8000",
+    )
+    add("--prefix", default=environ.get("JUPYTERHUB_SERVICE_PREFIX"), help="path that all addresses begin with")
+    add("--hub-api-url", default=environ.get("JUPYTERHUB_API_URL"), help="as in http://hub:8081/hub/api")
+    found = parser.parse_args(arguments)
+    token = environ.get("JUPYTERHUB_API_TOKEN")
+    if not token:
+        parser.error("the hub's token for this service is missing: set JUPYTERHUB_API_TOKEN in the environment")
+    if not found.hub_api_url:
+        parser.error("where the hub's API is, is missing: --hub-api-url or JUPYTERHUB_API_URL")
+    if not found.name:
+        parser.error("the service's name in the hub is empty: --name or JUPYTERHUB_SERVICE_NAME")
+    at = urlsplit(found.url)
+    prefix = found.prefix or f"/services/{found.name}/"
+    return Options(
+        site=tuple(found.site),
+        name=found.name,
+        host=at.hostname or "127.0.0.1",
+        port=8000 if at.port is None else at.port,
+        prefix=f"/{prefix.strip('/')}/" if prefix.strip("/") else "/",
+        hub_api_url=found.hub_api_url.rstrip("/"),
+        hub_api_token=token,
+    )
+
+
+@asynccontextmanager
+async def running(options: Options, site: Site, client: ApiClient) -> AsyncIterator[int]:
+    """Listens and watches while the context is open; gives the port.
+
+    At the end no new request is taken, those under way have STOP_SECONDS, and what is left is cut off.
+    """
+    store = Store(ApiServer(client), site.namespaces.name)
+    needs = Needs(client, believed=site.hub.needs_cache)
+    keeper = Keeper(store)
+    under_way: set[RequestHandler] = set()
+    parts: dict[str, Any] = {
+        "door": open_door(options.name, options.hub_api_url, options.hub_api_token, options.prefix),
+        "service": JobService(site, Resolver(site.identity), needs, store),
+        "keeper": keeper,
+        "under_way": under_way,
+    }
+    app = Application(
+        routes(options.prefix, **parts),
+        default_handler_class=Unknown,
+        default_handler_args=parts,
+        cookie_secret=cookie_secret(options.hub_api_token),
+        # After the hub has said who it is, not before: `Door` checks it.
+        xsrf_cookies=False,
+    )
+    # Somewhat more than we take, so that too much is told in a sentence and only far too much is cut off.
+    server = HTTPServer(app, max_body_size=4 * BODY_LIMIT, idle_connection_timeout=600, xheaders=True)
+    sockets = bind_sockets(options.port, options.host)
+    server.add_sockets(sockets)
+    watching = asyncio.ensure_future(keeper.run())
+    watching.add_done_callback(_report)
+    try:
+        yield sockets[0].getsockname()[1]
+    finally:
+        server.stop()
+        watching.cancel()
+        await asyncio.wait([watching])
+        await _under_way_end(under_way)
+        await server.close_all_connections()
+
+
+async def _under_way_end(under_way: set[RequestHandler]) -> None:
+    until = asyncio.get_running_loop().time() + STOP_SECONDS
+    while under_way and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - requests end without a word
+        await asyncio.sleep(0.05)
+    if under_way:
+        log.warning("%d requests did not end within %g s and are cut off", len(under_way), STOP_SECONDS)
+
+
+def _report(watching: asyncio.Future[None]) -> None:
+    if not watching.cancelled() and watching.exception() is not None:
+        log.critical("Attempts are not written any more", exc_info=watching.exception())
+
+
+async def serve(options: Options, site: Site) -> None:
+    """Until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, stop.set)
+    client = await connect()
+    try:
+        async with running(options, site, client) as port:
+            log.info("Listening at http://%s:%d%s", options.host, port, options.prefix)
+            await stop.wait()
+            log.info("Stopping")
+    finally:
+        await client.close()

@@ -1,0 +1,242 @@
+"""HTTP in, HTTP out, and nothing in between.  Contract: /jobs, /jobs/ID, /jobs/ID/logs; errors as {"error": {...}}."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler
+
+from ..refusal import Refusal
+from .auth import Door
+from .keeper import Keeper
+from .service import LOG_LIMIT, JobService
+
+log = logging.getLogger(__name__)
+
+BODY_LIMIT = 1024 * 1024
+TAIL_LIMIT = 1_000_000
+
+
+class Answering(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
+    """Every answer is JSON, every error one sentence in the contract's shape."""
+
+    def initialize(self, door: Door, service: JobService, keeper: Keeper, under_way: set[RequestHandler]) -> None:
+        self.hub_auth = door.hub_auth
+        self.door = door
+        self.service = service
+        self.keeper = keeper
+        self.under_way = under_way
+        under_way.add(self)
+
+    def on_finish(self) -> None:
+        self.under_way.discard(self)
+
+    def set_default_headers(self) -> None:
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        refusal = _refusal(status_code, kwargs.get("exc_info", (None, None, None))[1])
+        self.set_status(refusal.status)
+        if refusal.retry_after is not None:
+            self.set_header("Retry-After", str(refusal.retry_after))
+        if refusal.status == 401:
+            self.set_header("WWW-Authenticate", "token")
+        self.finish({"error": refusal.as_dict()})
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """A refusal is an answer; everything else is ours to mend and is logged under the id that `_refusal` tells."""
+        if not isinstance(value, (Refusal, HTTPError, StreamClosedError)):
+            value.mark = secrets.token_hex(4)
+            log.error(
+                "%s %s failed (%s)", self.request.method, self.request.path, value.mark, exc_info=(typ, value, tb)
+            )
+
+
+class OfPerson(Answering):
+    """Somebody's own: nothing is done before the hub has said whose."""
+
+    async def prepare(self) -> None:
+        self.hub_user = await self.door.hub_user(self)
+
+
+class Jobs(OfPerson):
+    async def get(self) -> None:
+        self.finish({"jobs": await self.service.jobs(self.hub_user)})
+
+    async def post(self) -> None:
+        made = await self.service.submit(self.hub_user, _json(self.request.body))
+        self.set_status(201)
+        self.set_header("Location", f"{self.request.path.rstrip('/')}/{made['id']}")
+        self.finish(made)
+
+
+class Job(OfPerson):
+    async def get(self, job_id: str) -> None:
+        self.finish(await self.service.show(self.hub_user, job_id))
+
+    async def delete(self, job_id: str) -> None:
+        self.finish(await self.service.cancel(self.hub_user, job_id))
+
+
+class Logs(OfPerson):
+    """A stream of text that may be silent for hours, until the pod ends, the client goes, or LOG_LIMIT is over."""
+
+    _sending: asyncio.Task[None] | None = None
+
+    async def get(self, job_id: str) -> None:
+        follow = _truth(self.get_query_argument("follow", "false"))
+        tail = _tail(self.get_query_argument("tail", None))
+        pieces = await self.service.read(self.hub_user, job_id, follow=follow, tail=tail)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        _notice_the_dead(self)
+        # A service that stops does not wait for it.
+        self.under_way.discard(self)
+        self._sending = asyncio.ensure_future(self._send(pieces))
+        try:
+            await asyncio.wait_for(self._sending, LOG_LIMIT.total_seconds())
+        except asyncio.CancelledError:
+            pass  # the client went
+        except (Refusal, asyncio.TimeoutError) as error:
+            if not self._headers_written:
+                raise
+            log.warning("A log broke off: %r", error)
+            # Without the end that HTTP wants, so that nobody takes it for the whole.
+            self.request.connection.stream.close()  # type: ignore[union-attr]
+        finally:
+            self._sending = None
+
+    async def _send(self, pieces: AsyncIterator[bytes]) -> None:
+        async with aclosing(pieces) as opened:  # type: ignore[type-var]
+            # The headers at once: who follows a job that waits must know that it is heard.
+            await self.flush()
+            async for piece in opened:
+                self.write(piece)
+                await self.flush()
+
+    def on_connection_close(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+
+
+class Health(Answering):
+    """For probes and for whoever starts the service.  Says nothing that not everybody may know."""
+
+    def get(self) -> None:
+        self.finish({"status": "ok", "cluster": "watched" if self.keeper.is_watching else "not yet"})
+
+
+class Home(Answering):
+    """Where a browser signs in: by way of the hub, and then on to the list."""
+
+    async def get(self) -> None:
+        try:
+            await self.door.hub_user(self)
+        except Refusal as refusal:
+            if refusal.status != 401:
+                raise
+            self.redirect(self.get_login_url())
+            return
+        self.redirect(f"{self.request.path.rstrip('/')}/jobs")
+
+
+class Callback(HubOAuthCallbackHandler, Answering):  # type: ignore[misc]
+    """Where the hub sends a browser back to."""
+
+
+class Unknown(Answering):
+    async def prepare(self) -> None:
+        raise HTTPError(404)
+
+
+def routes(prefix: str, **parts: Any) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
+    """`prefix` begins and ends with a slash; `parts` are what `Answering.initialize` takes."""
+    base = re.escape(prefix.rstrip("/"))
+    return [
+        (rf"{base}/?", Home, parts),
+        (rf"{base}/health", Health, parts),
+        (rf"{base}/oauth_callback", Callback, parts),
+        (rf"{base}/jobs/?", Jobs, parts),
+        (rf"{base}/jobs/([^/]+)", Job, parts),
+        (rf"{base}/jobs/([^/]+)/logs", Logs, parts),
+    ]
+
+
+def _json(body: bytes) -> Any:
+    if len(body) > BODY_LIMIT:
+        raise Refusal(
+            "too-long",
+            f"The request has {len(body)} bytes; {BODY_LIMIT} is the limit.",
+            hint="Put what is long into a file.",
+            status=413,
+        )
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refusal(
+            "invalid", "The request is not JSON.", hint='Send {"command": ["python", "train.py"]} as UTF-8.'
+        ) from None
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise Refusal("invalid", f"follow is {text[:40]!r}.", field="follow", hint="Write true or false.")
+    return text == "true"
+
+
+def _tail(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,7}", text) or int(text) > TAIL_LIMIT:
+        raise Refusal(
+            "invalid", f"tail is {text[:40]!r}.", field="tail", hint=f"Write a number of lines, 0 to {TAIL_LIMIT}."
+        )
+    return int(text)
+
+
+def _notice_the_dead(handler: RequestHandler) -> None:
+    """A client that vanished without a word is asked after a minute of silence whether it is still there."""
+    stream = getattr(handler.request.connection, "stream", None)
+    if stream is None or stream.socket is None:
+        return
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, option) and stream.socket.family in (socket.AF_INET, socket.AF_INET6):
+            stream.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+
+
+def _refusal(status: int, error: BaseException | None) -> Refusal:
+    if isinstance(error, Refusal):
+        return replace(error)
+    mark = getattr(error, "mark", None)
+    if status in _SENTENCES:
+        message, hint = _SENTENCES[status]
+        return Refusal(HTTPStatus(status).phrase.lower().replace(" ", "-"), message, hint=hint, status=status)
+    if status < 500:
+        return Refusal("bad-request", "The batch service does not understand this request.", status=status)
+    return Refusal(
+        "internal",
+        "The batch service failed; this is not your fault.",
+        hint=f"The people who run this hub find the reason in its log under {mark}." if mark else "",
+        status=500,
+    )
+
+
+_SENTENCES = {
+    403: ("This is not allowed.", "Reload the page, or log in again."),
+    404: ("There is nothing at this address.", "Jobs are at /jobs, /jobs/ID and /jobs/ID/logs."),
+    405: ("This cannot be done here.", "GET and POST work on /jobs, GET and DELETE on /jobs/ID, GET on /jobs/ID/logs."),
+}

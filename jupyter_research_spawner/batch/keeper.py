@@ -1,0 +1,77 @@
+"""Watches the pods of jobs, and writes on a Job what a pod that goes takes with it: when it ran, and why it went."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from ..refusal import Refusal
+from ..shape import Json
+from ..watch.follow import follow
+from .attempts import Attempt, attempt_of, from_events, merged, scheduler_of
+from .store import ALL, JOB_NAME, Store, belongs
+
+log = logging.getLogger(__name__)
+
+# What `from_events` reads.
+_REASONS = ("SuccessfulCreate", "Started", "Preempted")
+
+
+class Keeper:
+    """`run` it once per service.  Two services may: both write the same."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.is_watching = False
+
+    async def run(self) -> None:
+        async for change in follow(self._store.server, self._store.pods_path, {"labelSelector": ALL}):
+            self.is_watching = True
+            try:
+                if change.kind == "listed":
+                    await self._catch_up(change.objects)
+                for pod in change.objects:
+                    await self._seen(pod, gone=change.kind == "deleted")
+            except Refusal as refusal:
+                # The next list catches up with what is lost here.
+                log.warning("An attempt could not be written: %s", refusal)
+
+    async def _seen(self, pod: Json, *, gone: bool) -> None:
+        job_id = (pod["metadata"].get("labels") or {}).get(JOB_NAME)
+        if job_id is None or not (gone or _is_going(pod)):
+            return
+
+        def add(job: Json, before: list[Attempt]) -> list[Attempt]:
+            if not belongs(pod, job):
+                return before
+            return merged(before, [attempt_of(pod, scheduler_of(job), gone=gone)])
+
+        await self._store.record(job_id, add)
+
+    async def _catch_up(self, pods: Iterable[Json]) -> None:
+        """What events tell of pods that went while nobody watched."""
+        still_there = {pod["metadata"]["name"] for pod in pods}
+        jobs = await self._store.all_jobs()
+        if not jobs:
+            return
+        events = [event for reason in _REASONS for event in await self._store.events(reason=reason)]
+        for job in jobs:
+            lost = [attempt for attempt in from_events(job, events) if attempt.pod not in still_there]
+            if lost:
+                await self._store.record(job["metadata"]["name"], lambda _, before, lost=lost: _beside(before, lost))  # type: ignore[misc]
+
+
+def _beside(before: list[Attempt], lost: list[Attempt]) -> list[Attempt]:
+    """What was written when it was seen is better than what events tell, and older."""
+    known = {attempt.pod for attempt in before}
+    return [*before, *(attempt for attempt in lost if attempt.pod not in known)]
+
+
+def _is_going(pod: Json) -> bool:
+    """Whether the pod is on its way out, or marked to be."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    marked = any(
+        found.get("type") in ("DisruptionTarget", "TerminationTarget") and found.get("status") == "True"
+        for found in conditions
+    )
+    return marked or "deletionTimestamp" in pod["metadata"]
