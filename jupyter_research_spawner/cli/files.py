@@ -1,0 +1,50 @@
+"""Files that the command line is given: settings, helm values that hold settings, and jupyterhub_config.py."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from traitlets.config.loader import Config, PyFileConfigLoader
+
+from ..settings import SettingsError, read
+from ..site import Site, load
+
+
+def read_site(files: Sequence[Path]) -> Site:
+    """Raises SettingsError."""
+    return load(*(_settings(file) for file in files))
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """The settings in a file; in helm values they are `custom.research`, which no settings have."""
+    found = read(file)
+    if "custom" not in found:
+        return found
+    custom = found["custom"]
+    research = custom.get("research") if isinstance(custom, dict) else None
+    if not isinstance(research, dict):
+        raise SettingsError.single(str(file), "is a helm values file without settings under custom.research")
+    return research
+
+
+def base_directory(files: Sequence[Path]) -> Path:
+    return files[0].parent.absolute()
+
+
+def read_config(file: Path) -> Config:
+    """Runs a jupyterhub_config.py.  Raises SettingsError with the line where it fails."""
+    if not file.is_file():
+        raise SettingsError.single(str(file), "is no file")
+    try:
+        config: Config = PyFileConfigLoader(file.name, path=str(file.parent.absolute())).load_config()
+    except Exception as error:  # the site's own program, which can fail in any way
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file.name)
+        ]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        where = f"line {line}: " if line else ""
+        raise SettingsError.single(str(file), f"{where}{type(error).__name__}: {error}") from None
+    return config

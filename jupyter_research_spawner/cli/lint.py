@@ -1,0 +1,202 @@
+"""`lint`: what settings mean, whatever nobody could ever start, and advice on what is allowed but seldom meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from ..identity import PosixIdentity
+from ..identity.model import Group
+from ..plan import Request, plan
+from ..refusal import Refusal
+from ..settings import SettingsError, format_duration, ordered
+from ..settings.base import Groups, open_to
+from ..settings.errors import Problem
+from ..shape import NOTEBOOK_KIND, Shape
+from ..site import Profile, Site
+from .output import listed, table
+
+
+def report(site: Site, now: datetime) -> str:
+    """Raises SettingsError with what would be refused to whoever asked."""
+    if problems := list(_never(site, now)):
+        raise SettingsError(problems)
+    lines = ["No mistakes.", ""]
+    for title, rows in (
+        ("Profiles", _profiles(site)),
+        ("Queues", _queues(site)),
+        ("Classes", _classes(site)),
+    ):
+        if rows:
+            lines += [title, *table(rows, prefix="  "), ""]
+    found = [("-", [str(problem)]) for problem in advice(site, now)]
+    lines += ["Advice", *table(found, prefix="  ")] if found else ["No advice."]
+    return "\n".join(lines)
+
+
+def _whom(groups: Groups) -> str:
+    if not groups:
+        return "for everybody"
+    may = [group for group, may in groups.items() if may]
+    return f"for {listed(may, 'or')}" if may else "for nobody"
+
+
+def _profiles(site: Site) -> list[tuple[str, list[str]]]:
+    return [
+        (
+            name,
+            [
+                f"{profile.title}: {profile.resources()}; wall time {format_duration(profile.wall_time)}; "
+                f"{_whom(profile.groups)}; waits in {listed(_queues_of(site, profile), 'or') or 'no queue'}"
+            ],
+        )
+        for name, profile in ordered(site.profiles)
+    ]
+
+
+def _queues(site: Site) -> list[tuple[str, list[str]]]:
+    return [
+        (
+            name,
+            [
+                f"{_whom(queue.groups)}; priority {queue.priority or site.default_priority}"
+                f"{'; others may take its place' if queue.preemptible else ''}"
+            ],
+        )
+        for name, queue in ordered(site.queues)
+    ]
+
+
+def _classes(site: Site) -> list[tuple[str, list[str]]]:
+    return [
+        (name, [f"{course.profile} in {course.queue}, for {course.roster.group}, until {course.until}"])
+        for name, course in sorted(site.classes.items())
+    ]
+
+
+def _queues_of(site: Site, profile: Profile) -> list[str]:
+    """Queues that take it and that are open to somebody."""
+    return [
+        name
+        for name, queue in ordered(site.queues)
+        if (not profile.queues or profile.queues.get(name)) and not _closed(queue.groups)
+    ]
+
+
+def _closed(groups: Groups) -> bool:
+    return bool(groups) and not any(groups.values())
+
+
+def _never(site: Site, now: datetime) -> Iterator[Problem]:
+    """Each profile in each of its queues, asked for by somebody who may: what is refused then is refused to all."""
+    kinds = [NOTEBOOK_KIND, *(["job"] if site.batch.url else [])]
+    for name, profile in ordered(site.profiles):
+        if _closed(profile.groups):
+            continue
+        for queue in _queues_of(site, profile):
+            for kind in kinds:
+                refusal = _refused(site, now, kind, name, queue)
+                if refusal is not None:
+                    yield Problem(f"profiles.{name}", f"cannot run as a {kind} in queue {queue!r}: {refusal}")
+
+
+def _refused(site: Site, now: datetime, kind: str, profile: str, queue: str) -> Refusal | None:
+    groups = {group for of in (site.profiles[profile], site.queues[queue]) for group, may in of.groups.items() if may}
+    home = min(site.storage.homes.values(), key=lambda home: home.root).root
+    somebody = PosixIdentity(  # noqa: S604 - a login shell, which nothing runs
+        name="somebody",
+        uid=65533,
+        gid=65533,
+        groups=tuple(Group(65533 - index, group) for index, group in enumerate(sorted(groups))),
+        home=f"{home}/somebody",
+        shell="/bin/sh",
+        source="lint",
+    )
+    request = Request(Shape(kind, "lint"), hub_user="somebody", profile=profile, queue=queue)
+    try:
+        plan(site, somebody, request, run_id="lint", now=now)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
+def advice(site: Site, now: datetime) -> Iterator[Problem]:
+    """What is allowed and seldom meant, or easily forgotten outside these settings."""
+    yield from _unused_queues(site)
+    yield from _unused_profiles(site)
+    yield from _no_default(site)
+    for name, course in sorted(site.classes.items()):
+        if course.until < now.date():
+            yield Problem(f"classes.{name}", f"has been over since {course.until}; it is offered to nobody")
+    yield from _images(site)
+    for name, profile in ordered(site.profiles):
+        if profile.numa is not None:
+            yield Problem(
+                f"profiles.{name}.numa",
+                "is kept only by kubelets with the static CPU manager and topologyManagerPolicy single-numa-node; "
+                f"send its pods there with profiles.{name}.pod.nodeSelector"
+                if not site.pod_fields[name].nodeSelector
+                else "is kept only if the nodes it selects have kubelets with the static CPU manager and "
+                "topologyManagerPolicy single-numa-node",
+            )
+    if site.batch.url is None:
+        yield Problem(
+            "batch.url",
+            "is missing: notebooks have no `jobs` command. With the service of `research-spawner manifests` it is "
+            "http://research-batch:8080/services/batch",
+        )
+    for name, source in ordered(site.identity.sources):
+        files = [getattr(source, field, None) for field in ("passwd", "group")]
+        relative = [str(path) for path in files if path is not None and not path.is_absolute()]
+        if relative:
+            yield Problem(
+                f"identity.sources.{name}",
+                f"has relative paths ({listed(relative)}): hub and batch service each look in a directory of their own",
+            )
+
+
+def _unused_queues(site: Site) -> Iterator[Problem]:
+    for name, queue in ordered(site.queues):
+        if _closed(queue.groups):
+            yield Problem(f"queues.{name}", "is closed to everybody: none of its groups is true")
+        elif not any(not profile.queues or profile.queues.get(name) for profile in site.profiles.values()):
+            yield Problem(f"queues.{name}", "is used by nobody: no profile may wait in it")
+
+
+def _unused_profiles(site: Site) -> Iterator[Problem]:
+    for name, profile in ordered(site.profiles):
+        queues = _queues_of(site, profile)
+        if _closed(profile.groups):
+            yield Problem(f"profiles.{name}", "is closed to everybody: none of its groups is true")
+        elif not queues:
+            yield Problem(f"profiles.{name}", "can be taken by nobody: no queue that it may wait in is open")
+        elif profile.queue is None and all(site.queues[queue].preemptible for queue in queues):
+            yield Problem(f"profiles.{name}", "needs a queue in each request: all of its queues are preemptible")
+
+
+def _no_default(site: Site) -> Iterator[Problem]:
+    """Whoever is in no group that the settings name."""
+    for profile in site.profiles.values():
+        if profile.gpu is not None or profile.groups:
+            continue
+        queues = [profile.queue] if profile.queue else _queues_of(site, profile)
+        mine = [queue for queue in queues if open_to(site.queues[queue].groups, ())]
+        if any(profile.queue or not site.queues[queue].preemptible for queue in mine):
+            return
+    yield Problem(
+        "profiles",
+        "none is the default for who is in none of the groups named here: that needs one without GPU that is open to "
+        "everybody, with a queue that is open to everybody and not preemptible",
+    )
+
+
+def _images(site: Site) -> Iterator[Problem]:
+    places: dict[str, Mapping[str, str]] = {f"profiles.{name}.images": p.images for name, p in ordered(site.profiles)}
+    places["batch.images"] = site.batch.images
+    for place, images in places.items():
+        for name, image in sorted(images.items()):
+            tag = image.rpartition("/")[2].partition(":")[2]
+            if "@" not in image and tag in ("", "latest"):
+                yield Problem(
+                    f"{place}.{name}", f"{image} is another one from week to week: name a tag that stays, or a digest"
+                )

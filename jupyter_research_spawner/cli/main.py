@@ -1,0 +1,204 @@
+"""Arguments in, text out, and every error of a person as a sentence.  Exit codes: 1 refused or invalid, 2 usage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NoReturn, TypeAlias
+
+from ..manifests import PARTS, Release, everything
+from ..refusal import Refusal
+from ..settings import SettingsError
+from ..site import json_schema
+from .files import read_site
+from .lint import report
+from .output import as_text
+
+REFUSED, USAGE = 1, 2
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}.\nSee {self.prog} --help.\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script.  Returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # What follows `--` is the job's own, whatever it looks like.
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments[:at])
+    options.command = arguments[at + 1 :]
+    if options.command and not getattr(options, "job", False):
+        parser.error("a command after -- is for `render --job`")
+    try:
+        print(options.run(options))
+        sys.stdout.flush()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return REFUSED
+    except BrokenPipeError:
+        # `| head` has read enough; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="research-spawner", description="What a site's settings mean, without a hub or a cluster.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _render(commands)
+    _lint(commands)
+    _manifests(commands)
+    schema = commands.add_parser("schema", help="print the JSON schema of the settings")
+    schema.set_defaults(run=lambda options: json.dumps(json_schema(), indent=2))
+    return parser
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
+
+
+def _render(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "render",
+        help="print the very pod (or Job) that somebody would get, and why",
+        description="Prints the pod that would be sent for a notebook, or the Job with --job.",
+    )
+    _site(parser)
+    parser.add_argument("--user", required=True, metavar="NAME", help="the hub's name for the person")
+    for name, what in (
+        ("profile", "profile to ask for"),
+        ("queue", "queue to ask for"),
+        ("class", "class to ask for (notebooks only)"),
+        ("wall-time", "wall time to ask for, as in 8h"),
+        ("image", "image to ask for"),
+        ("server", "name of a named server (notebooks only)"),
+    ):
+        parser.add_argument(f"--{name}", metavar=name.upper(), help=what)
+    parser.add_argument("--job", action="store_true", help="a batch job; its command follows -- (default: id)")
+    parser.add_argument("--why", action="store_true", help="say before it, as comments, why each thing is as it is")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="jupyterhub_config.py with KubeSpawner's own settings and hooks; it is run",
+    )
+    _output(parser)
+    parser.set_defaults(run=lambda options: _rendered(parser, options))
+
+
+def _rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    # KubeSpawner and the hub take two seconds to import, which the other commands need not wait for.
+    from .render import rendered  # noqa: PLC0415
+
+    return rendered(parser, options)
+
+
+def _lint(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "lint",
+        help="check settings: every mistake at once, then advice",
+        description="Prints every mistake and exits 1, or what the settings mean and what to think about.",
+    )
+    _site(parser)
+    parser.set_defaults(run=lambda options: report(read_site(options.site), datetime.now(timezone.utc)))
+
+
+def _manifests(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "manifests",
+        help="print what the cluster needs, for kubectl apply -f -",
+        description="Prints PriorityClasses, the client's ConfigMap, rights, network policies and the batch service.",
+    )
+    _site(parser)
+    parser.add_argument(
+        "--only", type=_parts, default=tuple(PARTS), metavar="PART,...", help=f"only some of {', '.join(PARTS)}"
+    )
+    parser.add_argument("--batch-image", metavar="IMAGE", help="image that has this package; the hub's will do")
+    parser.add_argument(
+        "--batch-config-map",
+        action="append",
+        type=_mount,
+        default=[],
+        metavar="NAME=PATH",
+        help="a ConfigMap that the batch service sees at PATH: the passwd and group files of the settings",
+    )
+    parser.add_argument(
+        "--job-network", action="append", default=[], metavar="CIDR", help="a private network that jobs may reach"
+    )
+    release = Release()
+    parser.add_argument("--release-namespace", metavar="NAME", help="the hub's namespace (default: that of the pods)")
+    for name, default, what in (
+        ("hub-service-account", release.hub_service_account, "the hub's ServiceAccount"),
+        ("hub-url", release.hub_url, "the hub within the cluster"),
+        ("base-url", release.base_url, "the hub's base_url"),
+        ("token-secret", release.token_secret, "Secret with the key hub.services.batch.apiToken"),
+    ):
+        parser.add_argument(f"--{name}", default=default, metavar="NAME", help=f"{what} (default: %(default)s)")
+    _output(parser)
+    parser.set_defaults(run=lambda options: _manifests_text(parser, options))
+
+
+def _manifests_text(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    site = read_site(options.site)
+    if options.batch_image is None and "batch" in options.only:
+        parser.error(
+            "the batch service needs --batch-image, an image that has this package (the hub's own will do). "
+            "Without the service: --only priorities,client,rbac,network"
+        )
+    release = Release(
+        batch_image=options.batch_image,
+        namespace=options.release_namespace,
+        hub_service_account=options.hub_service_account,
+        hub_url=options.hub_url,
+        base_url=options.base_url,
+        token_secret=options.token_secret,
+        config_maps=dict(options.batch_config_map),
+        job_networks=tuple(options.job_network),
+    )
+    try:
+        objects = everything(site, release, options.only)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.output == "json":
+        return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2)
+    return "\n".join(f"---\n{as_text(found)}" for found in objects)
+
+
+def _site(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--site",
+        action="append",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="settings, or helm values with them under custom.research; several merge left to right. "
+        "Relative paths in them start at the first one's directory",
+    )
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", choices=("yaml", "json"), default="yaml", help="default: yaml")
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    asked = tuple(text.split(","))
+    unknown = [part for part in asked if part not in PARTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(PARTS)}")
+    return asked
+
+
+def _mount(text: str) -> tuple[str, str]:
+    name, _, path = text.partition("=")
+    if not name or not path.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=/PATH")
+    return name, path

@@ -1,0 +1,66 @@
+"""Kubernetes objects as YAML that people read, and text within 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+WIDTH = 80
+
+
+class _Readable(yaml.SafeDumper):
+    """Text of several lines as a block, every value written out: no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Readable.add_representer(str, _text)
+
+# As in every example of Kubernetes' own.
+_FIRST = ("apiVersion", "kind", "metadata", "name", "namespace")
+
+
+def as_text(manifest: Any) -> str:
+    """One object as YAML, without a line end at its end."""
+    return yaml.dump(_sorted(manifest), Dumper=_Readable, sort_keys=False, allow_unicode=True, width=WIDTH).rstrip("\n")
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        rank = {key: index for index, key in enumerate(_FIRST)}
+        return {key: _sorted(value[key]) for key in sorted(value, key=lambda key: (rank.get(key, len(rank)), key))}
+    if isinstance(value, (list, tuple)):
+        return [_sorted(below) for below in value]
+    return value
+
+
+def table(rows: Iterable[tuple[str, Iterable[str]]], width: int = WIDTH, prefix: str = "") -> list[str]:
+    """A word and sentences beside it, wrapped; each further sentence begins a line."""
+    found = [(word, list(sentences)) for word, sentences in rows]
+    column = max((len(word) for word, _ in found), default=0) + 2
+    lines = []
+    for word, sentences in found:
+        for index, sentence in enumerate(sentences):
+            lines += textwrap.wrap(
+                sentence,
+                width,
+                initial_indent=f"{prefix}{word if index == 0 else '':{column}}",
+                subsequent_indent=prefix + " " * (column + 2),
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    return lines
+
+
+def listed(names: Iterable[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    shown = list(names)
+    return f" {last} ".join(filter(None, (", ".join(shown[:-1]), shown[-1] if shown else "")))

@@ -1,0 +1,71 @@
+"""`render`: the pod of a notebook, or a whole Job, as it would be sent, by the very calls that send it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ..identity import Resolver
+from ..jobs import job
+from ..jobs.request import parse
+from ..plan import Plan, plan
+from ..pod import check, compose
+from ..shape import Json
+from ..site import Site
+from ..spawner import render
+from .files import base_directory, read_config, read_site
+from .output import as_text
+from .why import explained
+
+
+def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    """Raises SettingsError, Refusal."""
+    site, base = read_site(options.site), base_directory(options.site)
+    if options.job:
+        for name in ("class", "server", "config"):
+            if getattr(options, name):
+                parser.error(f"--{name} is for notebooks; a job has none")
+        decided, manifest = asyncio.run(_job(site, base, options))
+    else:
+        config = read_config(options.config) if options.config else None
+        decided, manifest = asyncio.run(
+            render(site, options.user, _wishes(options), config, options.server or "", base=base)
+        )
+    if not options.why:
+        return _written(manifest, options.output)
+    why = explained(site, decided, manifest)
+    if options.output == "json":  # which has no comments
+        print("\n".join(why), file=sys.stderr)
+        return _written(manifest, "json")
+    comments = "\n".join(f"# {line}".rstrip() for line in why)
+    return f"{comments}\n{_written(manifest, 'yaml')}"
+
+
+def _wishes(options: argparse.Namespace) -> dict[str, Any]:
+    asked = {name: getattr(options, name) for name in ("profile", "queue", "class", "wall_time", "image")}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+async def _job(site: Site, base: Path, options: argparse.Namespace) -> tuple[Plan, Json]:
+    request = parse({"command": options.command or ["id"], **_wishes(options)})
+    identity = await Resolver(site.identity, base).resolve(options.user)
+    decided = plan(
+        site,
+        identity,
+        job.wishes(request, options.user, job.new_id(request)),
+        run_id=uuid.uuid4().hex,
+        now=datetime.now(timezone.utc),
+    )
+    manifest = compose(decided, job.manifest(decided, request, site.batch.keep), job.SLOTS)
+    check(decided, manifest, job.SLOTS)
+    return decided, manifest
+
+
+def _written(manifest: Json, output: str) -> str:
+    return json.dumps(manifest, indent=2) if output == "json" else as_text(manifest)

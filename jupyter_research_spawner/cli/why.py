@@ -1,0 +1,135 @@
+"""Why a pod is as it is: each part of a plan with the setting, or the wish, that made it so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..plan import Plan
+from ..settings import format_duration
+from ..settings.base import open_to
+from ..shape import NOTEBOOK_KIND, Json
+from ..site import Site
+from ..storage import Mount
+from .output import WIDTH, listed, table
+
+
+def explained(site: Site, decided: Plan, manifest: Json) -> list[str]:
+    """Lines of at most 78 columns, so that they can become comments."""
+    rows = [
+        ("who", _who(site, decided)),
+        ("profile", [_profile(site, decided)]),
+        ("size", [str(decided.resources)]),
+        ("queue", _queue(site, decided)),
+        ("priority", _priority(site, decided)),
+        ("image", [_image(site, decided, manifest)]),
+        ("wall time", _wall_time(decided)),
+        ("mounts", list(_mounts(site, decided))),
+        ("marks", _marks(site, decided)),
+        ("needs", ["in the cluster, which was not asked:", *map(str, decided.needs)]),
+        ("warnings", decided.warnings or ["none"]),
+    ]
+    title = f"{decided.request.hub_user}'s {decided.shape.kind} in namespace {decided.namespace}, as it would be sent."
+    return [title, "", *table(rows, width=WIDTH - 2), ""]
+
+
+def _who(site: Site, decided: Plan) -> list[str]:
+    who = decided.identity
+    source = site.identity.sources[who.source]
+    groups = [f"{group.name} ({group.gid})" for group in who.groups]
+    return [
+        f"{who.name}, uid {who.uid}, gid {who.gid}, home {who.home}",
+        f"in {listed(groups)}",
+        f"because identity.sources.{who.source} (kind {source.kind}) says so",
+    ]
+
+
+def _profile(site: Site, decided: Plan) -> str:
+    name, course = decided.profile, decided.request.course
+    if course is not None:
+        reason = f"classes.{course}.profile says so"
+    elif decided.request.profile is not None:
+        reason = "it was asked for"
+    else:
+        reason = f"it is the first by order that {decided.identity.name} may take, has a queue for, and has no GPU"
+    return f"{name} ({site.profiles[name].title}), because {reason}"
+
+
+def _queue(site: Site, decided: Plan) -> list[str]:
+    name, course = decided.queue, decided.request.course
+    if course is not None:
+        reason = f"classes.{course}.queue says so"
+    elif decided.request.queue is not None:
+        reason = "it was asked for"
+    elif site.profiles[decided.profile].queue is not None:
+        reason = f"profiles.{decided.profile}.queue says so"
+    else:
+        reason = f"it is the first by order that {decided.identity.name} may use and that is not preemptible"
+    found = [f"{name}, because {reason}"]
+    if decided.preemptible:
+        found.append(f"others may take its place: queues.{name}.preemptible")
+    return found
+
+
+def _priority(site: Site, decided: Plan) -> list[str]:
+    name = decided.priority
+    own = site.queues[decided.queue].priority is not None
+    reason = f"queues.{decided.queue}.priority says so" if own else "it is the default one"
+    value = site.priorities[name].value
+    return [f"{name} ({value}), because {reason}; class {site.priority_class(name)} in the cluster"]
+
+
+def _image(site: Site, decided: Plan, manifest: Json) -> str:
+    if decided.request.image is not None:
+        return f"{decided.image}, because it was asked for and is allowed"
+    for place, images in (
+        (f"profiles.{decided.profile}.images", site.profiles[decided.profile].images),
+        ("batch.images", site.batch.images),
+    ):
+        for name, image in images.items():
+            if image == decided.image:
+                return f"{image}, because {place}.{name} says so"
+    return f"{manifest['spec']['containers'][0].get('image')}, KubeSpawner's own: the profile names none"
+
+
+def _wall_time(decided: Plan) -> list[str]:
+    soft, hard = format_duration(decided.wall_time.soft), format_duration(decided.wall_time.hard)
+    return [f"{soft}, and {hard} at most, because {decided.wall_time.reason}"]
+
+
+def _mounts(site: Site, decided: Plan) -> Iterator[str]:
+    who = decided.identity
+    homes = {(home.claim, home.root): f"storage.homes.{name}" for name, home in site.storage.homes.items()}
+    mounts = {(mount.claim, mount.path): (name, mount) for name, mount in site.storage.mounts.items()}
+    for point in decided.mounts:
+        key = (point.claim, point.path)
+        if key in mounts:
+            name, mount = mounts[key]
+            yield f"{point}, because storage.mounts.{name} is for {_for_whom(mount, who.group_names)}"
+        else:
+            yield f"{point}, because {who.home} lies below {homes[key]}.root"
+    for name, mount in sorted(site.storage.mounts.items()):
+        if not open_to(mount.groups, who.group_names):
+            yield f"not {mount.path}: storage.mounts.{name} is for {_for_whom(mount)}"
+
+
+def _for_whom(mount: Mount, mine: tuple[str, ...] | None = None) -> str:
+    """Of all its groups only `mine`, where given."""
+    if not mount.groups:
+        return "everybody"
+    return listed((group for group, may in mount.groups.items() if may and (mine is None or group in mine)), "or")
+
+
+def _marks(site: Site, decided: Plan) -> list[str]:
+    marks = decided.marks
+    found = [f"of {decided.scheduler}, because scheduler.kind says so; for queue {decided.queue}:"]
+    place = "pod" if decided.shape.kind == NOTEBOOK_KIND else decided.shape.kind
+    for where, metadata in ((place, marks.object), ("pod", marks.pod)):
+        for sort, texts in (("label", metadata.labels), ("annotation", metadata.annotations)):
+            found += [f"{sort} {key}: {value} (on the {where})" for key, value in texts.items()]
+    if marks.scheduler_name is None:
+        found.append("no schedulerName: the cluster's default scheduler places the pod")
+    else:
+        own = "scheduler.name says so" if site.scheduler.name else f"{decided.scheduler} takes only such pods"
+        found.append(f"schedulerName {marks.scheduler_name}, because {own}")
+    found.append(f"priorityClassName {marks.priority_class or 'none'}")
+    return found

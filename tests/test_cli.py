@@ -1,0 +1,331 @@
+"""The command line as an admin uses it: output that reads at 80 columns, every error a sentence, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import samples
+import yaml
+from samples import NOW, SITE_FILE, site_with
+
+from jupyter_research_spawner.cli import lint, main
+from jupyter_research_spawner.identity import PosixIdentity
+from jupyter_research_spawner.jobs import job
+from jupyter_research_spawner.manifests import PARTS
+from jupyter_research_spawner.pod import check
+from jupyter_research_spawner.settings import SettingsError
+from jupyter_research_spawner.site import Site, load
+
+SITE = ["--site", str(SITE_FILE)]
+ALICE = [*SITE, "--user", "alice"]
+# Of a run, or of a version.
+CHANGING = re.compile(r'("run_id": )"[0-9a-f]{32}"|(-version: ).*|(research-spawner/site: ).*')
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Exit code, stdout and stderr of one command."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+def comments(text: str) -> str:
+    return "".join(line + "\n" for line in text.splitlines() if line.startswith("#"))
+
+
+def test_render_prints_the_pod_that_would_be_sent(cli: Cli, golden: Callable[[str], Any]) -> None:
+    code, out, err = cli("render", *ALICE, "--profile", "a100")
+    assert (code, err) == (0, "")
+    pod = yaml.safe_load(CHANGING.sub(r"\1\2\3...", out))
+    (notebook,) = pod["spec"]["containers"]
+    # What each version of the hub tells its servers is the hub's.
+    notebook["env"] = [entry for entry in notebook["env"] if not entry["name"].startswith(("JUPYTERHUB_", "JPY_"))]
+    assert pod == golden("cli/notebook")
+    assert "research-spawner/passwd: |\n" in out, "text of several lines is a block"
+
+
+def test_render_prints_the_job_that_would_be_sent(cli: Cli, site: Site, alice: PosixIdentity) -> None:
+    words = ["python", "train.py", "--why", "$(HOME)", "--", "ü"]
+    code, out, err = cli("render", *ALICE, "--job", "--queue", "backfill", "--wall-time", "2h", "--", *words)
+    assert (code, err) == (0, "")
+    manifest = yaml.safe_load(out)
+    name = manifest["metadata"]["name"]
+    run_id = json.loads(manifest["metadata"]["annotations"]["research-spawner/plan"])["run_id"]
+    decided = samples.decide(site, alice, "job", name=name, queue="backfill", wall_time=timedelta(hours=2))
+    check(replace(decided, run_id=run_id), manifest, job.SLOTS)
+    command = manifest["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command == ["python", "train.py", "--why", "$$(HOME)", "--", "ü"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("notebook-by-default", ALICE),
+        ("notebook-asked-for", [*ALICE, "--profile", "a100", "--queue", "climate", "--wall-time", "2h"]),
+        ("notebook-of-a-class", [*SITE, "--user", "bob", "--class", "stats-101"]),
+        ("job", [*SITE, "--user", "carol", "--job", "--queue", "backfill"]),
+    ],
+)
+def test_why_names_the_setting_behind_each_thing(
+    cli: Cli, golden: Callable[[str], Any], name: str, arguments: list[str], tmp_path: Path
+) -> None:
+    still_held = tmp_path / "still-held.yaml"
+    still_held.write_text("classes: {stats-101: {until: 2099-12-20}}")
+    code, out, err = cli("render", *arguments, "--site", str(still_held), "--why")
+    assert (code, err) == (0, "")
+    assert comments(out) == golden(f"cli/why-{name}")
+    assert max(map(len, comments(out).splitlines())) <= 80
+    assert yaml.safe_load(out)["metadata"]["namespace"] == "jhub"
+
+
+def test_why_beside_json_goes_to_stderr(cli: Cli) -> None:
+    code, out, err = cli("render", *ALICE, "--why", "--output", "json")
+    assert code == 0
+    assert json.loads(out)["kind"] == "Pod"
+    assert "alice's notebook in namespace jhub" in err
+
+
+def test_render_shows_what_kubespawners_own_settings_add(cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "jupyterhub_config.py"
+    config.write_text("c.KubeSpawner.extra_labels = {'team': 'ocean'}\nc.KubeSpawner.default_url = '/lab'\n")
+    code, out, _ = cli("render", *ALICE, "--config", str(config))
+    assert code == 0
+    assert yaml.safe_load(out)["metadata"]["labels"]["team"] == "ocean"
+
+
+def test_lint_says_what_it_understood(golden: Callable[[str], Any], site: Site) -> None:
+    text = lint.report(site, NOW)
+    assert text == golden("cli/lint")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_lint_reads_helm_values(cli: Cli, tmp_path: Path) -> None:
+    values, more = tmp_path / "values.yaml", tmp_path / "more.yaml"
+    values.write_text(yaml.safe_dump({"hub": {}, "custom": {"research": samples.raw_site()}}))
+    more.write_text(yaml.safe_dump({"custom": {"research": {"profiles": {"small": {"title": "Tiny"}}}}}))
+    code, out, _ = cli("lint", "--site", str(values), "--site", str(more))
+    assert code == 0
+    assert "Tiny: 2 CPU" in out
+
+
+def test_lint_names_every_mistake_on_its_line(cli: Cli, tmp_path: Path) -> None:
+    spoiled = tmp_path / "site.yaml"
+    raw = samples.raw_site()
+    raw["profiles"]["small"]["memory"] = "4 GB"
+    raw["queues"]["climate"]["prioriti"] = "low"
+    raw["scheduler"] = {"kind": "slurm"}
+    spoiled.write_text(yaml.safe_dump(raw))
+    code, out, err = cli("lint", "--site", str(spoiled))
+    assert (code, out) == (1, "")
+    paths = {line.split(":")[0] for line in err.splitlines()}
+    assert paths == {"profiles.small.memory", "queues.climate.prioriti", "scheduler"}
+
+
+@pytest.mark.parametrize(
+    ("more", "path", "words"),
+    [
+        ({"queues": {"old": {"groups": {"climate": False}}}}, "queues.old", "closed to everybody"),
+        (
+            {
+                "queues": {"new": {}},
+                "profiles": {"small": {"queues": {"teaching": True}}},
+            },
+            "queues.new",
+            "no profile may wait in it",
+        ),
+        ({"profiles": {"a100": {"groups": {"climate": False}}}}, "profiles.a100", "closed to everybody"),
+        (
+            {"profiles": {"a100": {"queues": {"climate": False}}}},
+            "profiles.a100",
+            "no queue that it may wait in is open",
+        ),
+        (
+            {"profiles": {"a100": {"queues": {"climate": False, "backfill": True}}}},
+            "profiles.a100",
+            "all of its queues are preemptible",
+        ),
+        ({}, "profiles", "none is the default for who is in none of the groups"),
+        ({"classes": {"stats-101": {"until": "2026-11-22"}}}, "classes.stats-101", "over since 2026-11-22"),
+        ({}, "profiles.a100.numa", "single-numa-node"),
+        ({}, "batch.url", "is missing"),
+        ({}, "identity.sources.people", "relative paths"),
+        (
+            {"profiles": {"small": {"images": {"r": "quay.io:443/jupyter/r-notebook"}}}},
+            "profiles.small.images.r",
+            "another one from week to week",
+        ),
+        ({"batch": {"images": {"r": "r:latest"}}}, "batch.images.r", "another one from week to week"),
+    ],
+)
+def test_lint_advises(more: dict[str, Any], path: str, words: str) -> None:
+    site = site_with(more)
+    assert [advice for advice in lint.advice(site, NOW) if advice.path == path and words in advice.message]
+    assert f"- {path}: " in " ".join(lint.report(site, NOW).split())
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"queues": {"everyone": {"order": 9}}}, "profiles"),
+        ({"classes": {"stats-101": {"until": "2026-11-23"}}}, "classes.stats-101"),
+        ({"batch": {"url": "http://research-batch:8080/services/batch"}}, "batch.url"),
+        ({"profiles": {"small": {"images": {"r": "r@sha256:" + 64 * "0"}}}}, "profiles.small.images.r"),
+    ],
+)
+def test_lint_is_silent_where_all_is_well(more: dict[str, Any], path: str) -> None:
+    assert path not in {advice.path for advice in lint.advice(site_with(more), NOW)}
+
+
+def test_lint_tries_what_people_would_ask_for() -> None:
+    nobody_can = site_with(
+        {
+            "scheduler": {"kind": "slurm-bridge"},
+            "profiles": {"a100": {"gpu": {"kind": "mig", "resource": "nvidia.com/mig-1g.10gb"}}},
+        }
+    )
+    with pytest.raises(SettingsError) as error:
+        lint.report(nobody_can, NOW)
+    assert str(error.value).startswith("profiles.a100: cannot run as a notebook in queue 'climate': Slurm counts only")
+
+
+def test_lint_finds_jobs_without_an_image() -> None:
+    with pytest.raises(SettingsError, match="cannot run as a job in queue 'climate': No image is allowed"):
+        lint.report(site_with({"batch": {"url": "http://b:1/x"}, "profiles": {"small": {"images": None}}}), NOW)
+
+
+def test_manifests_are_a_stream_that_kubectl_reads(cli: Cli) -> None:
+    code, out, err = cli("manifests", *SITE, "--batch-image", "hub:1", "--job-network", "10.20.0.0/16")
+    assert (code, err) == (0, "")
+    documents = list(yaml.safe_load_all(out))
+    assert {found["kind"] for found in documents} >= {"PriorityClass", "Deployment", "NetworkPolicy", "ConfigMap"}
+    code, out, _ = cli("manifests", *SITE, "--batch-image", "hub:1", "--job-network", "10.20.0.0/16", "--output=json")
+    assert json.loads(out) == {"apiVersion": "v1", "kind": "List", "items": documents}
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part != "batch"])
+def test_manifests_of_one_part_need_no_image(cli: Cli, part: str) -> None:
+    code, out, err = cli("manifests", *SITE, "--only", part)
+    assert (code, err) == (0, "")
+    assert list(yaml.safe_load_all(out))
+
+
+def test_the_service_sees_the_files_that_settings_name(cli: Cli) -> None:
+    _, out, _ = cli(
+        "manifests", *SITE, "--only", "batch", "--batch-image", "hub:1", "--batch-config-map", "people=/etc/people"
+    )
+    (pod,) = (o["spec"]["template"]["spec"] for o in yaml.safe_load_all(out) if o["kind"] == "Deployment")
+    (volume,) = (volume for volume in pod["volumes"] if volume.get("configMap") == {"name": "people"})
+    mount = {"name": volume["name"], "mountPath": "/etc/people", "readOnly": True}
+    assert mount in pod["containers"][0]["volumeMounts"]
+
+
+def test_schema_accepts_the_sample_site(cli: Cli) -> None:
+    code, out, _ = cli("schema")
+    assert code == 0
+    schema = json.loads(out)
+    jsonschema.validate(_as_json(samples.raw_site()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(_as_json({**samples.raw_site(), "queus": {}}), schema)
+
+
+def _as_json(raw: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(raw, default=str))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "required: COMMAND"),
+        (["rendr"], 2, "invalid choice: 'rendr'"),
+        (["render", *SITE], 2, "required: --user"),
+        (["lint"], 2, "required: --site"),
+        (["render", *ALICE, "--", "id"], 2, "a command after -- is for `render --job`"),
+        (["lint", *SITE, "--", "id"], 2, "a command after -- is for `render --job`"),
+        (["render", *ALICE, "--job", "--class", "stats-101"], 2, "--class is for notebooks"),
+        (["render", *ALICE, "--job", "--server", "second"], 2, "--server is for notebooks"),
+        (["manifests", *SITE], 2, "needs --batch-image"),
+        (["manifests", *SITE, "--only", "priority"], 2, "'priority' is none of priorities"),
+        (["manifests", *SITE, "--only", "network", "--job-network", "ten"], 2, "'ten' is not a network"),
+        (["manifests", *SITE, "--batch-image", "i", "--batch-config-map", "people"], 2, "is not NAME=/PATH"),
+        (["lint", "--site", "nowhere.yaml"], 1, "nowhere.yaml: cannot be read: No such file"),
+        (["lint", "--site", "/"], 1, "/: cannot be read: Is a directory"),
+        (["render", *SITE, "--user", "mallory"], 1, "There is no account named 'mallory'"),
+        (["render", *SITE, "--user", "Alice Smith"], 1, "Alice Smith"),
+        (["render", *ALICE, "--profile", "a1oo"], 1, "There is no profile 'a1oo'. Yours: small and a100."),
+        (["render", *SITE, "--user", "bob", "--profile", "a100"], 1, "is for the group climate; you are in"),
+        (["render", *ALICE, "--queue", "teaching"], 1, "Queue 'teaching' is for the group stats101-f26"),
+        (["render", *ALICE, "--wall-time", "2 days"], 1, "wall_time cannot be '2 days'"),
+        (["render", *ALICE, "--class", "stats-101"], 1, "no class 'stats-101' that you are on the roster of"),
+        (["render", *ALICE, "--job", "--wall-time", "30d"], 1, "more than the 21d that a job may have"),
+        (["render", *ALICE, "--job", "--image", "evil:1"], 1, "The image 'evil:1' is not allowed"),
+        (["render", *ALICE, "--config", "nowhere.py"], 1, "nowhere.py: is no file"),
+    ],
+)
+def test_every_error_is_a_sentence(cli: Cli, arguments: list[str], code: int, words: str) -> None:
+    got, out, err = cli(*arguments)
+    assert (got, out) == (code, "")
+    assert words in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import nothing_of_this_name\n", "line 1: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("\nc.KubeSpawner.x =\n", "line 2: SyntaxError"),
+        ("def f():\n    raise ValueError('no')\nf()\n", "line 2: ValueError: no"),
+    ],
+)
+def test_a_broken_jupyterhub_config_is_named_with_its_line(cli: Cli, tmp_path: Path, text: str, words: str) -> None:
+    config = tmp_path / "jupyterhub_config.py"
+    config.write_text(text)
+    code, out, err = cli("render", *ALICE, "--config", str(config))
+    assert (code, out) == (1, "")
+    assert f"{config}: {words}" in err
+
+
+def test_settings_without_people_files_say_which_is_missing(cli: Cli, tmp_path: Path) -> None:
+    alone = tmp_path / "site.yaml"
+    alone.write_text(SITE_FILE.read_text())
+    code, _, err = cli("render", "--site", str(alone), "--user", "alice")
+    assert code == 1
+    assert "The directory that knows who you are does not answer" in err
+
+
+def test_the_console_script_ends_quietly_when_its_reader_does() -> None:
+    command = [sys.executable, "-c", "import sys; from jupyter_research_spawner.cli import main; sys.exit(main())"]
+    arguments = ["manifests", *SITE, "--only", "client"]
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stderr is not None
+        assert running.stdout.read(3) == b"---"
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait(20) == 0
+
+
+def test_the_console_script_is_installed() -> None:
+    script = Path(sys.executable).with_name("research-spawner")
+    done = subprocess.run([script, "lint", *SITE], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("No mistakes.\n")
+    assert load(SITE_FILE)
