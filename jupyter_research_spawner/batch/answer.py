@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from ..jobs.job import KIND, MAIN, NAME
@@ -11,7 +11,7 @@ from ..pod.ours import literal
 from ..schedulers import Objects
 from ..shape import OUR_PREFIX, Json
 from ..watch import Phase, classify
-from .attempts import Attempt, attempt_of, merged, plan_of, recorded, scheduler_of
+from .attempts import TAKEN, Attempt, attempt_of, merged, plan_of, recorded, scheduler_of
 
 State = Literal["queued", "starting", "running", "succeeded", "failed", "cancelling"]
 
@@ -63,7 +63,11 @@ def answer(job: Json, pods: Sequence[Json], events: Sequence[Json] = ()) -> Json
 
 def attempts_of(job: Json, pods: Sequence[Json]) -> list[Attempt]:
     scheduler = scheduler_of(job)
-    return merged(recorded(job), [attempt_of(pod, scheduler) for pod in in_order(pods)])
+    now = [attempt_of(pod, scheduler) for pod in in_order(pods)]
+    if job["metadata"].get("deletionTimestamp"):
+        # It goes with its job, at the person's own wish or after its time.
+        now = [replace(attempt, reason="") if attempt.reason == TAKEN else attempt for attempt in now]
+    return merged(recorded(job), now)
 
 
 def standing_of(job: Json, pods: Sequence[Json], events: Sequence[Json] = ()) -> Standing:

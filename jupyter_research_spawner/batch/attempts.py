@@ -20,7 +20,7 @@ ATTEMPTS = OUR_PREFIX + "attempts"
 PLAN = OUR_PREFIX + "plan"
 KEPT = 50
 _REASON_LIMIT = 500
-_TAKEN = "Taken away by the cluster before it ended."
+TAKEN = "Taken away by the cluster before it ended."
 _CREATED = "Created pod: "
 
 
@@ -57,7 +57,7 @@ def attempt_of(pod: Json, scheduler: Scheduler, *, gone: bool = False) -> Attemp
     if eviction is not None:
         reason = eviction.message
     else:
-        reason = _TAKEN if (gone or "deletionTimestamp" in metadata) and not _ended_by_itself(ended, metadata) else ""
+        reason = TAKEN if (gone or "deletionTimestamp" in metadata) and not _ended_by_itself(ended, metadata) else ""
     return Attempt(
         pod=metadata["name"],
         started=ended.get("startedAt") or running.get("startedAt"),
@@ -69,10 +69,13 @@ def attempt_of(pod: Json, scheduler: Scheduler, *, gone: bool = False) -> Attemp
 
 def _ended_by_itself(ended: Json, metadata: Json) -> bool:
     """Whether the program had ended before anybody asked for its pod's end, or ended well for all that."""
-    if not ended or "deletionTimestamp" not in metadata:
+    if "deletionTimestamp" not in metadata or ended.get("exitCode") == 0:
         return bool(ended)
+    # A node that was lost says of its containers that they ended, and not when.
+    if not ended.get("finishedAt"):
+        return False
     asked = _time(metadata["deletionTimestamp"]) - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
-    return ended.get("exitCode") == 0 or _time(ended["finishedAt"]) < asked
+    return _time(ended["finishedAt"]) < asked
 
 
 def _time(text: str) -> datetime:
@@ -118,7 +121,7 @@ def _completed(attempt: Attempt, known: Attempt) -> Attempt:
         started=attempt.started or known.started,
         finished=attempt.finished or known.finished,
         exit_code=known.exit_code if attempt.exit_code is None else attempt.exit_code,
-        reason=known.reason or attempt.reason if attempt.reason in ("", _TAKEN) else attempt.reason,
+        reason=known.reason or attempt.reason if attempt.reason in ("", TAKEN) else attempt.reason,
     )
 
 

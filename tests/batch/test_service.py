@@ -1,34 +1,277 @@
-"""The service on the embedded cluster: from POST to the job's output and its end."""
+"""The service on the embedded cluster: what people can do with their jobs, and with nobody else's."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
+from cluster import NAMESPACE, eventually
+from conftest import Client, small_site
+from hub import user
+
+from jupyter_research_spawner.embedded.kinds import CLAIM, JOB, POD, PRIORITY_CLASS
 
 pytestmark = pytest.mark.embedded
 
+PREEMPTED = "Preempted: work of a higher priority needed its place."
 
-async def until(batch: Any, who: str, job_id: str, *states: str, seconds: float = 20) -> dict[str, Any]:
+
+async def until(batch: Client, who: str, job_id: str, *states: str, seconds: float = 20) -> dict[str, Any]:
     """The job as soon as it is in one of `states`."""
     job: dict[str, Any] = {}
-    for _ in range(int(seconds / 0.1)):
+    for _ in range(int(seconds / 0.05)):
         status, job = await batch.ask(who, "GET", f"/jobs/{job_id}")
         assert status == 200, job
         if job["state"] in states:
             return job
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
     raise AssertionError(f"still {job['state']} ({job['message']}) after {seconds} s")
 
 
-async def test_a_job_runs_prints_and_ends(batch):
-    job = await batch.submit("alices", "sh", "-c", "echo hello from $RESEARCH_QUEUE; exit 3", name="train")
-    assert await batch.text("alices", f"/jobs/{job['id']}/logs?follow=true") == "hello from climate\n"
+def jobs_in(cluster: Any) -> list[dict[str, Any]]:
+    return list(cluster.store.list(JOB, NAMESPACE))
+
+
+async def fill(batch: Client) -> list[dict[str, Any]]:
+    """carol takes the whole node with two jobs that others may preempt."""
+    jobs = [await batch.submit("carols", "sleep", "60", profile="half", queue="backfill") for _ in range(2)]
+    for job in jobs:
+        await until(batch, "carols", job["id"], "running")
+    return jobs
+
+
+async def test_a_job_runs_as_its_owner_prints_and_ends(batch, cluster):
+    words = ["sh", "-c", 'echo "$RESEARCH_QUEUE $HOME $(pwd)"; echo "$1"; exit 3', "sh", "$(HOME)"]
+    job = await batch.submit("alices", *words, name="train", workdir="/home/alice")
+    assert (job["state"], job["queue"], job["command"]) == ("queued", "climate", words)
+
+    shown = await batch.text("alices", f"/jobs/{job['id']}/logs?follow=true")
+    assert shown == "climate /home/alice /home/alice\n$(HOME)\n"
+
     ended = await until(batch, "alices", job["id"], "failed")
-    assert ended["exit_code"] == 3
-    status, listed = await batch.ask("alices", "GET", "/jobs")
-    assert [found["id"] for found in listed["jobs"]] == [job["id"]]
-    status, gone = await batch.ask("alices", "DELETE", f"/jobs/{job['id']}")
-    assert status == 200
-    print(job, ended, gone)
+    assert (ended["exit_code"], ended["message"]) == (3, "Container job ended with exit code 3.")
+    assert [attempt["exit_code"] for attempt in ended["attempts"]] == [3]
+    context = jobs_in(cluster)[0]["spec"]["template"]["spec"]["securityContext"]
+    assert (context["runAsUser"], context["supplementalGroups"]) == (20001, [20500, 20602])
+
+
+async def test_a_list_has_my_jobs_only_newest_first(batch):
+    mine = [await batch.submit("alices", "true", name=name) for name in ("first", "second")]
+    await asyncio.sleep(1)  # creation times have whole seconds
+    mine.append(await batch.submit("alices", "true", name="third"))
+    theirs = await batch.submit("bobs", "true")
+    _, listed = await batch.ask("alices", "GET", "/jobs")
+    assert listed["jobs"][0]["id"] == mine[-1]["id"]
+    assert {job["id"] for job in listed["jobs"]} == {job["id"] for job in mine}
+    _, listed = await batch.ask("bobs", "GET", "/jobs")
+    assert [job["id"] for job in listed["jobs"]] == [theirs["id"]]
+
+
+async def test_others_jobs_are_not_there(batch, cluster):
+    job = await batch.submit("alices", "sleep", "60")
+    none = await batch.ask("bobs", "GET", "/jobs/no-such-job")
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/logs")):
+        status, answer = await batch.ask("bobs", method, f"/jobs/{job['id']}{path}")
+        assert status == 404
+        # Word for word what is said of a job that does not exist.
+        assert answer["error"]["message"].replace(job["id"], "no-such-job") == none[1]["error"]["message"]
+    assert not jobs_in(cluster)[0]["metadata"].get("deletionTimestamp")
+
+
+async def test_a_label_alone_makes_nobody_an_owner(batch, cluster):
+    """Two hub names may share a label; the annotation has the hub's name as it is."""
+    job = await batch.submit("alices", "sleep", "60")
+    stored = jobs_in(cluster)[0]
+    cluster.store.modify(
+        JOB, stored, lambda new: new["metadata"]["annotations"].update({"research-spawner/user-name": "Alice"})
+    )
+    status, _ = await batch.ask("alices", "DELETE", f"/jobs/{job['id']}")
+    assert status == 404
+    assert (await batch.ask("alices", "GET", "/jobs"))[1] == {"jobs": []}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({}, 400, "command"),
+        ({"command": ["true"], "uid": 0}, 400, "uid"),
+        ({"command": ["true"], "name": "a\nb"}, 400, "name"),
+        ({"command": ["true"], "profile": "huge"}, 400, "profile"),
+        ({"command": ["true"], "queue": "teaching"}, 403, "queue"),
+        ({"command": ["true"], "image": "evil/image"}, 400, "image"),
+        ({"command": ["true"], "wall_time": "22d"}, 400, "wall_time"),
+        ({"command": ["true"], "workdir": "/etc"}, 400, "workdir"),
+        ({"command": ["true"], "env": {"LD_PRELOAD": "/tmp/x.so"}}, 400, "env"),
+        ([], 400, None),
+    ],
+)
+async def test_what_is_refused_creates_nothing(batch, cluster, body, status, field):
+    found, answer = await batch.ask("alices", "POST", "/jobs", body)
+    assert (found, answer["error"]["status"], answer["error"]["field"]) == (status, status, field)
+    assert answer["error"]["message"].endswith(".")
+    assert jobs_in(cluster) == []
+
+
+async def test_a_missing_priority_class_is_named(batch, cluster):
+    cluster.store.delete(PRIORITY_CLASS, cluster.store.find(PRIORITY_CLASS, None, "research-low"))
+    status, answer = await batch.ask("carols", "POST", "/jobs", {"command": ["true"], "queue": "backfill"})
+    assert (status, answer["error"]["field"]) == (503, "priority")
+    assert "research-low" in answer["error"]["message"]
+    assert jobs_in(cluster) == []
+
+
+async def test_a_missing_claim_is_named(batch, cluster):
+    claim = cluster.store.find(CLAIM, NAMESPACE, "home")
+    cluster.store.modify(CLAIM, claim, lambda new: new["metadata"].pop("finalizers", None))
+    cluster.store.delete(CLAIM, cluster.store.find(CLAIM, NAMESPACE, "home"))
+    status, answer = await batch.ask("alices", "POST", "/jobs", {"command": ["true"]})
+    assert (status, answer["error"]["field"]) == (503, "mounts")
+    assert jobs_in(cluster) == []
+
+
+async def test_who_is_no_person_of_the_file_systems_submits_nothing(batch, cluster, hub):
+    hub.tokens["daves"] = user("dave")
+    status, answer = await batch.ask("daves", "POST", "/jobs", {"command": ["true"]})
+    assert (status, answer["error"]["code"]) == (403, "unknown-person")
+    assert jobs_in(cluster) == []
+    assert (await batch.ask("daves", "GET", "/jobs"))[1] == {"jobs": []}
+
+
+@pytest.fixture
+def batch_site(request):
+    return small_site(*getattr(request, "param", ()))
+
+
+@pytest.mark.parametrize("batch_site", [[{"batch": {"max_jobs": 2}}]], indirect=True)
+async def test_jobs_of_one_person_are_bounded_also_when_they_come_at_once(batch):
+    answers = await asyncio.gather(
+        *(batch.ask("alices", "POST", "/jobs", {"command": ["sleep", "60"]}) for _ in range(6))
+    )
+    assert sorted(status for status, _ in answers) == [201, 201, 409, 409, 409, 409]
+    assert (await batch.ask("bobs", "POST", "/jobs", {"command": ["true"]}))[0] == 201
+    _, listed = await batch.ask("alices", "GET", "/jobs")
+    await batch.ask("alices", "DELETE", f"/jobs/{listed['jobs'][0]['id']}")
+    await eventually_none(batch, listed["jobs"][0]["id"])
+    assert (await batch.ask("alices", "POST", "/jobs", {"command": ["true"]}))[0] == 201
+
+
+async def eventually_none(batch: Client, job_id: str, who: str = "alices") -> None:
+    for _ in range(200):
+        if (await batch.ask(who, "GET", f"/jobs/{job_id}"))[0] == 404:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{job_id} is still there")
+
+
+async def test_a_running_job_is_cancelled_with_its_pod(batch, cluster):
+    job = await batch.submit("alices", "sleep", "60")
+    await until(batch, "alices", job["id"], "running")
+    status, answer = await batch.ask("alices", "DELETE", f"/jobs/{job['id']}")
+    assert (status, answer["state"]) == (200, "cancelling")
+    await eventually_none(batch, job["id"])
+    assert cluster.store.list(POD, NAMESPACE) == []
+
+
+async def test_a_job_that_has_ended_is_removed_too(batch):
+    job = await batch.submit("alices", "true")
+    await until(batch, "alices", job["id"], "succeeded")
+    status, answer = await batch.ask("alices", "DELETE", f"/jobs/{job['id']}")
+    assert (status, answer["state"]) == (200, "succeeded")
+    await eventually_none(batch, job["id"])
+
+
+async def test_a_queued_job_has_printed_nothing_yet_and_says_why_it_waits(batch):
+    await fill(batch)
+    job = await batch.submit("carols", "echo", "done", profile="half", queue="backfill")
+    waiting = await until(batch, "carols", job["id"], "queued")
+    for _ in range(100):
+        waiting = (await batch.ask("carols", "GET", f"/jobs/{job['id']}"))[1]
+        if waiting["message"]:
+            break
+        await asyncio.sleep(0.05)
+    assert "Insufficient cpu" in waiting["message"]
+    assert await batch.text("carols", f"/jobs/{job['id']}/logs") == ""
+
+
+async def test_following_waits_for_the_start_and_ends_with_the_pod(batch):
+    first, _ = await fill(batch)
+    job = await batch.submit("carols", "sh", "-c", "echo one; sleep 0.5; echo two", profile="half", queue="backfill")
+    reading = asyncio.ensure_future(batch.text("carols", f"/jobs/{job['id']}/logs?follow=true"))
+    await asyncio.sleep(0.5)
+    assert not reading.done()
+    await batch.ask("carols", "DELETE", f"/jobs/{first['id']}")
+    assert await asyncio.wait_for(reading, 20) == "one\ntwo\n"
+
+
+async def test_following_a_job_that_is_cancelled_before_it_starts_ends(batch):
+    await fill(batch)
+    job = await batch.submit("carols", "true", profile="half", queue="backfill")
+    reading = asyncio.ensure_future(batch.text("carols", f"/jobs/{job['id']}/logs?follow=true"))
+    await asyncio.sleep(0.3)
+    await batch.ask("carols", "DELETE", f"/jobs/{job['id']}")
+    assert await asyncio.wait_for(reading, 20) == ""
+
+
+async def test_the_last_lines_of_a_log(batch):
+    job = await batch.submit("alices", "sh", "-c", "for n in 1 2 3 4; do echo $n; done")
+    await until(batch, "alices", job["id"], "succeeded")
+    assert await batch.text("alices", f"/jobs/{job['id']}/logs?tail=2") == "3\n4\n"
+    assert await batch.text("alices", f"/jobs/{job['id']}/logs?tail=0") == ""
+    for query, field in (("tail=-1", "tail"), ("tail=x", "tail"), ("tail=99999999", "tail"), ("follow=1", "follow")):
+        status, answer = await batch.ask("alices", "GET", f"/jobs/{job['id']}/logs?{query}")
+        assert (status, answer["error"]["field"]) == (400, field)
+
+
+async def test_output_that_is_gone_is_said_to_be_gone(batch, cluster):
+    job = await batch.submit("alices", "echo", "hello")
+    await until(batch, "alices", job["id"], "succeeded")
+    pod = cluster.store.list(POD, NAMESPACE)[0]
+    cluster.store.delete(POD, pod, {"gracePeriodSeconds": 0})
+    await eventually(lambda: not cluster.store.list(POD, NAMESPACE))
+    status, answer = await batch.ask("alices", "GET", f"/jobs/{job['id']}/logs")
+    assert (status, answer["error"]["code"]) == (410, "output-gone")
+    ended = (await batch.ask("alices", "GET", f"/jobs/{job['id']}"))[1]
+    assert (ended["state"], ended["exit_code"]) == ("succeeded", 0)
+
+
+async def test_a_reader_who_goes_leaves_no_connection_behind(batch):
+    """Else a few notebooks that are closed while they follow would use up a person's logs."""
+    job = await batch.submit("alices", "sh", "-c", "echo begun; sleep 60")
+    await until(batch, "alices", job["id"], "running")
+    headers = {"Authorization": "token alices"}
+    for _ in range(25):
+        async with aiohttp.ClientSession(headers=headers) as session:
+            response = await session.get(f"{batch.url}/jobs/{job['id']}/logs?follow=true")
+            assert response.status == 200
+            assert await response.content.readline() == b"begun\n"
+    readers = [
+        await batch.session.get(f"{batch.url}/jobs/{job['id']}/logs?follow=true", headers=headers) for _ in range(21)
+    ]
+    assert [reader.status for reader in readers] == [200] * 20 + [409]
+    for reader in readers:
+        reader.close()
+
+
+async def test_a_preempted_job_runs_again_and_shows_both_attempts(batch):
+    before = await fill(batch)
+    job = await batch.submit("alices", "sleep", "1", profile="half", queue="climate")
+    await until(batch, "alices", job["id"], "succeeded")
+    twice = await eventually_twice(batch, before)
+    first, second = twice["attempts"]
+    assert first["reason"] == PREEMPTED
+    assert first["started"] and first["finished"] and first["exit_code"] not in (None, 0)
+    assert second["reason"] == "" and second["pod"] != first["pod"]
+    assert twice["state"] == "running" and twice["started"] == second["started"]
+
+
+async def eventually_twice(batch: Client, jobs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one of carol's jobs that runs for the second time."""
+    for _ in range(400):
+        for job in jobs:
+            now = (await batch.ask("carols", "GET", f"/jobs/{job['id']}"))[1]
+            if len(now["attempts"]) == 2 and now["state"] == "running":
+                return now
+        await asyncio.sleep(0.05)
+    raise AssertionError("no job ran twice")

@@ -1,0 +1,257 @@
+"""What a Job and its pods say, as one answer; attempts that outlive their pods."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from jupyter_research_spawner.batch.answer import answer, as_typed
+from jupyter_research_spawner.batch.attempts import (
+    ATTEMPTS,
+    KEPT,
+    Attempt,
+    attempt_of,
+    from_events,
+    merged,
+    recorded,
+    written,
+)
+from jupyter_research_spawner.pod.ours import literal
+from jupyter_research_spawner.schedulers import SCHEDULERS
+
+PLAIN = SCHEDULERS["plain"]
+PREEMPTED = "Preempted: work of a higher priority needed its place."
+PLAN = {"scheduler": "plain", "queue": "backfill", "profile": "small", "priority": "low", "warnings": ["16 groups"]}
+
+
+def at(seconds: int) -> str:
+    return f"2026-11-23T12:00:{seconds:02}Z"
+
+
+def a_job(*conditions: tuple[str, int], attempts: list[Attempt] | None = None, **metadata: Any) -> dict[str, Any]:
+    annotations = {
+        "research-spawner/job-name": "Sweep",
+        "research-spawner/plan": json.dumps(PLAN),
+        "research-spawner/wall-time": "3600",
+        "research-spawner/wall-time-hard": "7200",
+    }
+    if attempts is not None:
+        annotations[ATTEMPTS] = written(attempts)
+    container = {"name": "job", "image": "python:3.12", "command": ["python", "$$(HOME)"]}
+    return {
+        "metadata": {
+            "name": "sweep-x7k2p",
+            "uid": "job-1",
+            "creationTimestamp": at(0),
+            "annotations": annotations,
+            **metadata,
+        },
+        "spec": {"template": {"spec": {"containers": [container]}}},
+        "status": {
+            "conditions": [
+                {"type": kind, "status": "True", "lastTransitionTime": at(when), "message": f"{kind} says so"}
+                for kind, when in conditions
+            ]
+        },
+    }
+
+
+def a_pod(
+    name: str = "a",
+    phase: str = "Running",
+    *,
+    scheduled: bool = True,
+    running: int | None = None,
+    ended: tuple[int, int, int] | None = None,
+    preempted: bool = False,
+    deleted: int | None = None,
+    created: int = 0,
+) -> dict[str, Any]:
+    """`ended`: began at, ended at, exit code."""
+    state: dict[str, Any] = {"waiting": {"reason": "ContainerCreating"}}
+    if running is not None:
+        state = {"running": {"startedAt": at(running)}}
+    if ended is not None:
+        state = {"terminated": {"startedAt": at(ended[0]), "finishedAt": at(ended[1]), "exitCode": ended[2]}}
+    conditions = [{"type": "PodScheduled", "status": "True"}]
+    if not scheduled:
+        told = "0/1 nodes are available: 1 Insufficient cpu."
+        conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": told}]
+    if preempted:
+        conditions.append({"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"})
+    metadata: dict[str, Any] = {"name": name, "creationTimestamp": at(created)}
+    if deleted is not None:
+        metadata |= {"deletionTimestamp": at(deleted), "deletionGracePeriodSeconds": 2}
+    return {
+        "metadata": metadata,
+        "status": {
+            "phase": phase,
+            "conditions": conditions,
+            "containerStatuses": [{"name": "job", "state": state}] if scheduled else [],
+        },
+    }
+
+
+LOST = a_pod("a", ended=(1, 5, 143), preempted=True, deleted=6)
+DONE = a_pod("b", "Succeeded", ended=(7, 9, 0), created=6)
+
+
+def test_the_whole_answer():
+    job = a_job(("Complete", 10), attempts=[Attempt("a", at(1), at(5), 143, PREEMPTED)])
+    assert answer(job, [DONE]) == {
+        "id": "sweep-x7k2p",
+        "name": "Sweep",
+        "kind": "job",
+        "state": "succeeded",
+        "message": "",
+        "queue": "backfill",
+        "profile": "small",
+        "priority": "low",
+        "image": "python:3.12",
+        "command": ["python", "$(HOME)"],
+        "created": at(0),
+        "started": at(7),
+        "finished": at(9),
+        "exit_code": 0,
+        "attempts": [
+            {"pod": "a", "started": at(1), "finished": at(5), "exit_code": 143, "reason": PREEMPTED},
+            {"pod": "b", "started": at(7), "finished": at(9), "exit_code": 0, "reason": ""},
+        ],
+        "wall_time_seconds": 3600,
+        "wall_time_hard_seconds": 7200,
+        "warnings": ["16 groups"],
+    }
+
+
+FAILED = a_pod(phase="Failed", ended=(1, 5, 3))
+EXIT_3 = "Container job ended with exit code 3."
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "state", "told"),
+    [
+        (a_job(), [], "queued", ""),
+        (a_job(("Suspended", 1)), [], "queued", "its queue"),
+        (a_job(), [a_pod(phase="Pending", scheduled=False)], "queued", "Insufficient cpu"),
+        (a_job(), [a_pod(phase="Pending")], "starting", ""),
+        (a_job(), [a_pod(running=1)], "running", ""),
+        (a_job(), [FAILED], "failed", EXIT_3),
+        (a_job(("Failed", 6)), [FAILED], "failed", EXIT_3),
+        (a_job(("Failed", 6)), [], "failed", "Failed says so"),
+        (a_job(("FailureTarget", 6)), [FAILED], "failed", EXIT_3),
+        (a_job(("Complete", 6)), [], "succeeded", ""),
+        (a_job(deletionTimestamp=at(2)), [a_pod(running=1)], "cancelling", "cancelled"),
+        (a_job(("Complete", 1), deletionTimestamp=at(2)), [], "succeeded", ""),
+        (a_job(), [a_pod(running=1, preempted=True, deleted=5)], "queued", PREEMPTED),
+        (a_job(), [LOST], "queued", PREEMPTED),
+        (a_job(attempts=[Attempt("a", reason=PREEMPTED)]), [], "queued", PREEMPTED),
+        (a_job(), [LOST, a_pod("b", phase="Pending", scheduled=False, created=6)], "queued", "Insufficient cpu"),
+        (a_job(), [a_pod("b", running=7, created=6), LOST], "running", ""),
+    ],
+)
+def test_states(job, pods, state, told):
+    found = answer(job, pods)
+    assert found["state"] == state
+    assert told in found["message"]
+    assert (found["finished"] is None) is (state not in ("succeeded", "failed"))
+    assert found["exit_code"] is None or state in ("succeeded", "failed")
+
+
+def test_why_a_job_has_no_pod_is_told_by_an_event():
+    events = [{"reason": "FailedCreate", "message": "exceeded quota: cpu"}]
+    assert "exceeded quota: cpu" in answer(a_job(), [], events)["message"]
+
+
+def test_a_job_that_waits_again_has_not_started():
+    assert answer(a_job(), [LOST])["started"] is None
+    assert answer(a_job(), [LOST, a_pod("b", running=7, created=6)])["started"] == at(7)
+
+
+def test_a_job_that_nobody_planned_is_still_an_answer():
+    job = {"metadata": {"name": "x", "uid": "1"}, "spec": {"template": {"spec": {}}}}
+    found = answer(job, [])
+    assert (found["name"], found["queue"], found["command"], found["wall_time_seconds"]) == ("x", "", [], 0)
+
+
+@pytest.mark.parametrize("typed", ["$", "$$", "a$(HOME)b", "$$(X)", "plain"])
+def test_words_are_shown_as_they_were_typed(typed):
+    assert as_typed(literal(typed)) == typed
+
+
+@pytest.mark.parametrize(
+    ("pod", "gone", "attempt"),
+    [
+        (a_pod(running=1), False, Attempt("a", at(1))),
+        (FAILED, False, Attempt("a", at(1), at(5), 3)),
+        (LOST, False, Attempt("a", at(1), at(5), 143, PREEMPTED)),
+        (a_pod(running=1, preempted=True), False, Attempt("a", at(1), reason=PREEMPTED)),
+        (
+            a_pod(running=1, deleted=8),
+            True,
+            Attempt("a", at(1), at(8), reason="Taken away by the cluster before it ended."),
+        ),
+        (
+            a_pod(ended=(1, 7, 143), deleted=8),
+            False,
+            Attempt("a", at(1), at(7), 143, "Taken away by the cluster before it ended."),
+        ),
+        # Removed long after its own end: nobody took it away.
+        (a_pod(phase="Failed", ended=(1, 5, 3), deleted=50), True, Attempt("a", at(1), at(5), 3)),
+        (a_pod(phase="Succeeded", ended=(1, 7, 0), deleted=8), True, Attempt("a", at(1), at(7), 0)),
+    ],
+)
+def test_an_attempt_is_what_its_pod_tells(pod, gone, attempt):
+    assert attempt_of(pod, PLAIN, gone=gone) == attempt
+
+
+def test_what_is_known_of_an_attempt_is_never_lost():
+    whole = Attempt("a", at(1), at(5), 143, PREEMPTED)
+    assert merged([whole], [Attempt("a", reason="Taken away by the cluster before it ended.")]) == [whole]
+    assert merged([Attempt("a", at(1), reason=PREEMPTED)], [whole]) == [whole]
+
+
+def test_the_annotation_is_bounded_and_keeps_the_newest():
+    attempts = [Attempt(f"sweep-x7k2p-{n}", at(1), at(2), 1, "x" * 500) for n in range(KEPT + 10)]
+    job = a_job(attempts=attempts)
+    assert recorded(job) == attempts[10:]
+    assert len(job["metadata"]["annotations"][ATTEMPTS]) < 64_000
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "null", '[{"pod": "a", "more": 1}]', "[1]"])
+def test_an_annotation_that_nobody_can_read_is_nothing(text):
+    job = a_job()
+    job["metadata"]["annotations"][ATTEMPTS] = text
+    assert recorded(job) == []
+
+
+def event(reason: str, kind: str, name: str, uid: str, when: int, message: str = "") -> dict[str, Any]:
+    return {
+        "reason": reason,
+        "message": message,
+        "lastTimestamp": at(when),
+        "involvedObject": {"kind": kind, "name": name, "uid": uid},
+    }
+
+
+EVENTS = [
+    event("Preempted", "Pod", "sweep-a", "pod-a", 5, "Preempted by pod 1 on node node-1"),
+    event("SuccessfulCreate", "Job", "sweep-x7k2p", "job-1", 6, "Created pod: sweep-b"),
+    event("SuccessfulCreate", "Job", "sweep-x7k2p", "job-1", 1, "Created pod: sweep-a"),
+    event("Started", "Pod", "sweep-a", "pod-a", 2, "Started container job"),
+    event("SuccessfulCreate", "Job", "sweep-x7k2p", "another", 1, "Created pod: sweep-of-another"),
+    event("Preempted", "Pod", "somebody-else", "pod-c", 5),
+]
+
+
+def test_events_tell_of_pods_that_went_unseen():
+    assert from_events(a_job(), EVENTS) == [Attempt("sweep-a", at(2), at(5), None, PREEMPTED), Attempt("sweep-b")]
+
+
+def test_events_of_the_newer_kind_have_their_time_elsewhere():
+    events = copy.deepcopy(EVENTS)
+    for found in events:
+        found["eventTime"] = found.pop("lastTimestamp")[:-1] + ".123456Z"
+    assert from_events(a_job(), events) == from_events(a_job(), EVENTS)
