@@ -10,11 +10,12 @@ from typing import Any
 import pytest_asyncio
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
+from jupyter_research_spawner.embedded.kinds import EVENT, POD
 
 NAMESPACE = "jhub"
 PATIENCE_SECONDS = 20.0
 
-__all__ = ["NAMESPACE", "cluster", "eventually", "pod"]
+__all__ = ["NAMESPACE", "cluster", "create", "ended", "eventually", "events", "log_of", "now", "phase", "pod"]
 
 
 @pytest_asyncio.fixture
@@ -49,3 +50,36 @@ def pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 2, "containers": [container], **spec},
     }
+
+
+async def create(cluster: Cluster, body: dict[str, Any]) -> dict[str, Any]:
+    body = {**body, "metadata": {"namespace": NAMESPACE, **body["metadata"]}}
+    return await cluster.apply(body)
+
+
+def now(cluster: Cluster, name: str) -> dict[str, Any]:
+    """The pod as it is now; empty when it is gone."""
+    return cluster.store.find(POD, NAMESPACE, name) or {}
+
+
+def phase(cluster: Cluster, name: str) -> str:
+    return (now(cluster, name).get("status") or {}).get("phase", "")
+
+
+async def ended(cluster: Cluster, name: str) -> dict[str, Any]:
+    """The pod, once it has ended."""
+    await eventually(lambda: phase(cluster, name) in ("Succeeded", "Failed"))
+    return now(cluster, name)
+
+
+def log_of(cluster: Cluster, name: str, container: str = "main", *, previous: bool = False) -> str:
+    assert cluster.api.logs is not None
+    found = cluster.api.logs(now(cluster, name), container, previous)
+    return found.path.read_text() if found else ""
+
+
+def events(cluster: Cluster, about: str) -> dict[str, str]:
+    """Messages of the events about an object, by reason: of several, the first that was recorded."""
+    found = cluster.store.list(EVENT, NAMESPACE, lambda event: event["involvedObject"]["name"] == about)
+    latest_first = sorted(found, key=lambda event: event["eventTime"], reverse=True)
+    return {event["reason"]: event["message"] for event in latest_first}

@@ -50,7 +50,7 @@ class ContainerSpec:
 
     argv: list[str]
     env: dict[str, str]
-    cwd: str
+    cwd: str  # empty: HOME where there is such a directory, else /
     isolate: bool
     uid: int
     gid: int

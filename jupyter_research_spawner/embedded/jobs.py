@@ -219,6 +219,8 @@ class JobController:
     def _suspend(self, job: Json, status: Json, pods: Pods) -> None:
         for pod in pods.active:
             self._delete_pod(pod)
+        for pod in self._pods(job):  # what a suspension ended is not a failure
+            self._release(pod)
         if not any(c["type"] == "Suspended" and c["status"] == "True" for c in status.get("conditions") or []):
             status["conditions"] = with_condition(
                 status.get("conditions"), "Suspended", "True", "JobSuspended", "Job suspended"

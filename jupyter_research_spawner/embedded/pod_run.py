@@ -16,13 +16,13 @@ from .container_state import ContainerState, PodReason, pod_status
 from .environment import ConfigError, Surroundings, environment, expand
 from .kinds import POD
 from .logs import ContainerLog
-from .objects import Json, seconds_since
+from .objects import Json
 from .store import Store
 from .unisolated import adapt
 from .volumes import Storage, VolumeError, mounts, prepare, read_only_volumes
 
 DEADLINE = PodReason("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-# What an image brings, as those of jupyter/docker-stacks: command, home and working directory.
+# What an image brings, as those of jupyter/docker-stacks; they begin in their home.
 IMAGE_COMMAND = ["jupyterhub-singleuser"]
 IMAGE_HOME = "/home/jovyan"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -60,6 +60,7 @@ class PodRun:
                 state.waits("PodInitializing")
         self.ended_by: PodReason | None = None
         self._volumes: dict[str, Path] = {}
+        self._started = 0.0  # loop time
         self._stop = asyncio.Event()
         self._grace_over = asyncio.Event()
         self._deadline_moved = asyncio.Event()
@@ -86,6 +87,7 @@ class PodRun:
 
     async def run(self) -> None:
         """Until the pod has ended; its status is then final.  Cancelled: kill all at once, say nothing."""
+        self._started = asyncio.get_running_loop().time()
         self.publish()
         live, stopped = asyncio.ensure_future(self._live()), asyncio.ensure_future(self._stop.wait())
         deadline = asyncio.ensure_future(self._deadline())
@@ -130,11 +132,16 @@ class PodRun:
         while True:
             self._deadline_moved.clear()
             seconds = self.pod["spec"].get("activeDeadlineSeconds")
-            left = seconds - seconds_since(self.pod["status"]["startTime"]) if seconds else None
+            # Not from status.startTime: that has whole seconds, and would end a short pod before it began.
+            left = self._started + seconds - asyncio.get_running_loop().time() if seconds else None
             if left is not None and left <= 0:
                 return
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._deadline_moved.wait(), left)
+            # Not wait_for: before Python 3.12 it forgets that it was cancelled when the event comes in the same turn.
+            moved = asyncio.ensure_future(self._deadline_moved.wait())
+            try:
+                await asyncio.wait({moved}, timeout=left)
+            finally:
+                moved.cancel()
 
     async def _live(self) -> None:
         await self._mount()
@@ -248,7 +255,7 @@ class PodRun:
         if "JUPYTERHUB_SERVICE_URL" in env:  # what listens on all addresses of a pod listens on the pod's own
             env["JUPYTERHUB_SERVICE_URL"] = _ANY_ADDRESS.sub(f"//{self.address}:", env["JUPYTERHUB_SERVICE_URL"])
         mounted = mounts(container, self._volumes, env, read_only_volumes(self.pod))
-        cwd = container.get("workingDir") or IMAGE_HOME
+        cwd = container.get("workingDir") or ""
         if not self.machine.isolate:
             env, cwd = adapt(env, cwd, mounted, self.directory / "containers" / state.name)
         root = self.machine.storage.state / "root"

@@ -188,7 +188,8 @@ def start(spec: Spec, status_fd: int) -> None:
         os.umask(0o022)
         if spec["isolate"]:
             drop_privileges(spec)
-        enter(spec["cwd"])
+        home = spec["env"].get("HOME", "/")
+        enter(spec["cwd"] or (home if os.access(home, os.X_OK) else "/"))
         call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         execute(spec["argv"], spec["env"])
     except (CannotStart, OSError) as reason:
@@ -251,7 +252,8 @@ def build_root(spec: Spec) -> None:
         tree.directory(path["path"], path["uid"], path["gid"])
     for volume in sorted(spec["mounts"], key=lambda volume: volume["target"].count("/")):
         tree.mount_volume(volume)
-    make_working_directory(spec["cwd"], tree)
+    if spec["cwd"]:
+        make_working_directory(spec["cwd"], tree)
     call("umount2", OLD_ROOT, MNT_DETACH)
     os.rmdir(OLD_ROOT)
 

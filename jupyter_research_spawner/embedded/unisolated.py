@@ -48,9 +48,7 @@ def adapt(env: dict[str, str], cwd: str, mounts: list[Mount], directory: Path) -
     if home is None or not home.is_dir():
         home = directory / "home"
         home.mkdir(parents=True, exist_ok=True)
-    found = on_host(cwd, mounts)
-    if found is None:
-        found = home if cwd == "/" or not Path(cwd).is_dir() else Path(cwd)
+    found = on_host(cwd, mounts) or (Path(cwd) if cwd and Path(cwd).is_dir() else home)
     programs = _programs(env["PATH"], mounts, directory / "bin")
     path = f"{programs}:{env['PATH']}" if programs else env["PATH"]
     return {**env, "HOME": str(home), "PATH": path}, str(found)

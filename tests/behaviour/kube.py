@@ -64,7 +64,9 @@ class Kube:
         self.here = f"/api/v1/namespaces/{namespace}"
         self.jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
 
-    async def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str):
+    async def call(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str
+    ):
         headers = {"Content-Type": content_type}
         data = None if body is None else json.dumps(body)
         async with self.session.request(method, path, data=data, headers=headers, params=query) as response:

@@ -36,7 +36,9 @@ async def test_strategic_patch_joins_lists_by_name(kube: Kube) -> None:
     deployment = {"metadata": {"name": "d"}, "spec": {"selector": labels, "template": template}}
     path = f"/apis/apps/v1/namespaces/{kube.namespace}/deployments"
     assert (await kube.call("POST", path, deployment)).status == 201
-    more = {"spec": {"template": {"spec": {"containers": [{"name": "notebook", "env": [{"name": "B", "value": "2"}]}]}}}}
+    more = {
+        "spec": {"template": {"spec": {"containers": [{"name": "notebook", "env": [{"name": "B", "value": "2"}]}]}}}
+    }
     answer = await kube.call("PATCH", f"{path}/d", more, STRATEGIC)
     container = answer.body["spec"]["template"]["spec"]["containers"][0]
     assert {variable["name"]: variable["value"] for variable in container["env"]} == {"A": "1", "B": "2"}

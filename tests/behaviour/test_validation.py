@@ -27,7 +27,10 @@ def with_labels(**labels: str) -> Json:
 REFUSED = {
     "no containers": (without_containers(), "spec.containers: Required value"),
     "upper-case name": (pod("Bad_Name"), 'metadata.name: Invalid value: "Bad_Name": a lowercase RFC 1123 subdomain'),
-    "label value": (with_labels(a="b c"), 'metadata.labels: Invalid value: "b c": a valid label must be an empty string'),
+    "label value": (
+        with_labels(a="b c"),
+        'metadata.labels: Invalid value: "b c": a valid label must be an empty string',
+    ),
     "long label": (with_labels(a="x" * 64), "must be no more than 63"),
     "groups policy": (
         pod(securityContext={"supplementalGroupsPolicy": "Loose"}),
@@ -42,7 +45,10 @@ REFUSED = {
         'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"',
     ),
     "no image": (with_container(image=""), "spec.containers[0].image: Required value"),
-    "container name": (with_container(name="A_b"), 'spec.containers[0].name: Invalid value: "A_b": a lowercase RFC 1123'),
+    "container name": (
+        with_container(name="A_b"),
+        'spec.containers[0].name: Invalid value: "A_b": a lowercase RFC 1123',
+    ),
     "unknown volume": (
         with_container(volumeMounts=[{"name": "x", "mountPath": "/x"}]),
         'spec.containers[0].volumeMounts[0].name: Not found: "x"',
