@@ -8,7 +8,8 @@ import hashlib
 from ..client.archive import build
 
 CLIENT_DIRECTORY = "/usr/local/bin"
-COMMANDS = ("jobs",)
+# `jobs` is a builtin of every shell, so there the command is `job`; who runs programs without a shell may say either.
+COMMANDS = ("job", "jobs")
 
 
 @functools.cache

@@ -9,34 +9,40 @@ from __future__ import annotations
 from typing import Any
 
 from ..plan import Plan
-from ..shape import Json, Slots, Template
+from ..shape import Json, Slots
 from . import ours
-from .form import in_form
 from .ours import broken
+from .plain import plain
+from .subject import same
 
 
 def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
     """A new manifest with `plan` in it.  Raises Refusal with the path of whatever says something else."""
-    found = in_form(manifest, slots)
+    found = plain(manifest, slots)
     metadata = found["metadata"]
+    _fill(metadata, "name", plan.shape.name, "metadata")
     _fill(metadata, "namespace", plan.namespace, "metadata")
     metadata["labels"].update({**ours.labels(plan), **plan.marks.object.labels})
     metadata["annotations"].update({**ours.object_annotations(plan), **plan.marks.object.annotations})
     for template, pod in slots.pods(found):
-        _pod_metadata(plan, pod)
+        main = ours.main_container(template, pod)
+        _pod_metadata(plan, pod["metadata"])
         _pod_spec(plan, pod["spec"], slots)
         _security(plan, pod)
-        _main(plan, ours.main_container(template, pod), slots)
+        _main(plan, main, slots)
         if plan.resources.numa is not None:
-            _guaranteed(pod, template)
+            _guaranteed(pod, main)
     return found
 
 
-def _pod_metadata(plan: Plan, pod: Json) -> None:
-    pod["metadata"]["labels"].update({**plan.pod_fields.labels, **ours.labels(plan), **plan.marks.pod.labels})
-    pod["metadata"]["annotations"].update(
-        {**plan.pod_fields.annotations, **ours.pod_annotations(plan), **plan.marks.pod.annotations}
-    )
+def _pod_metadata(plan: Plan, metadata: Json) -> None:
+    for kind, theirs, own in (
+        ("labels", plan.pod_fields.labels, {**ours.labels(plan), **plan.marks.pod.labels}),
+        ("annotations", plan.pod_fields.annotations, {**ours.pod_annotations(plan), **plan.marks.pod.annotations}),
+    ):
+        for key, value in theirs.items():
+            _fill(metadata[kind], key, value, f"metadata.{kind}")
+        metadata[kind].update(own)
 
 
 def _pod_spec(plan: Plan, spec: Json, slots: Slots) -> None:
@@ -50,10 +56,10 @@ def _pod_spec(plan: Plan, spec: Json, slots: Slots) -> None:
     spec.setdefault("activeDeadlineSeconds", plan.hard_seconds)
     _fill(spec, "automountServiceAccountToken", False, "spec")
     for key, value in plan.pod_fields.spec().items():
-        _add(spec, key, value)
+        _add(spec, key, value, "spec")
     own = ours.volumes(plan, slots)
     names = {volume["name"] for volume in own}
-    spec["volumes"] = [volume for volume in spec.get("volumes", []) if volume.get("name") not in names] + own
+    spec["volumes"] = [volume for volume in spec.get("volumes", []) if volume["name"] not in names] + own
 
 
 def _security(plan: Plan, pod: Json) -> None:
@@ -63,25 +69,29 @@ def _security(plan: Plan, pod: Json) -> None:
     _fill(context, "runAsGroup", plan.identity.gid, path)
     _fill(context, "runAsNonRoot", True, path)
     groups = list(plan.identity.supplementary_gids)
-    if set(_numbers(context.get("supplementalGroups"), f"{path}.supplementalGroups") or groups) != set(groups):
-        raise broken(f"{path}.supplementalGroups", f"is {context['supplementalGroups']}, but the person's are {groups}")
+    present = context.get("supplementalGroups")
+    if present and set(present) != set(groups):
+        raise broken(f"{path}.supplementalGroups", f"is {present}, but the person's are {groups}")
     context["supplementalGroups"] = groups
     # With Merge, the default, the image's /etc/group adds groups that nobody decided (KEP-3619).
     _fill(context, "supplementalGroupsPolicy", "Strict", path)
-    _fill(context, "seccompProfile", {"type": "RuntimeDefault"}, path, differs_is_fine=True)
+    context.setdefault("seccompProfile", {"type": "RuntimeDefault"})
     for where, container in ours.containers(pod):
         own = container.setdefault("securityContext", {})
-        _fill(own, "runAsUser", plan.identity.uid, f"{where}.securityContext")
-        _fill(own, "runAsGroup", plan.identity.gid, f"{where}.securityContext")
-        _fill(own, "runAsNonRoot", True, f"{where}.securityContext")
-        _fill(own, "allowPrivilegeEscalation", False, f"{where}.securityContext")
+        for key, value in (
+            ("runAsUser", plan.identity.uid),
+            ("runAsGroup", plan.identity.gid),
+            ("runAsNonRoot", True),
+            ("allowPrivilegeEscalation", False),
+        ):
+            _fill(own, key, value, f"{where}.securityContext", ours.way_out(container))
         own.setdefault("capabilities", {}).setdefault("drop", ["ALL"])
 
 
 def _main(plan: Plan, container: Json, slots: Slots) -> None:
     container["resources"] = plan.resources.as_requirements()
     if plan.image is not None:
-        _fill(container, "image", plan.image, f"the image of container {container['name']!r}")
+        _fill(container, "image", plan.image, f"container {container['name']!r}")
     container.setdefault("workingDir", plan.workdir)
     env = ours.environment(plan, slots)
     # In front: what the base pod says may refer to HOME and the like.
@@ -95,10 +105,10 @@ def _main(plan: Plan, container: Json, slots: Slots) -> None:
     ] + mounts
 
 
-def _guaranteed(pod: Json, template: Template) -> None:
+def _guaranteed(pod: Json, main: Json) -> None:
     """One container whose requests are not its limits makes the pod Burstable, and the kubelet pins nothing."""
     for where, container in ours.containers(pod):
-        if container is ours.main_container(template, pod):
+        if container is main:
             continue
         resources = container.setdefault("resources", {})
         requests, limits = resources.get("requests", {}), resources.get("limits", {})
@@ -106,36 +116,25 @@ def _guaranteed(pod: Json, template: Template) -> None:
             if name not in requests and name not in limits:
                 raise broken(
                     f"{where}.resources",
-                    f"(container {container.get('name')!r}) has no {name}, but the profile asks for one NUMA node",
+                    f"(container {container['name']!r}) has no {name}, but the profile asks for one NUMA node",
                     "Give it limits for cpu and memory; without them the kubelet pins no CPU of the whole pod.",
                 )
-        both = {**requests, **limits}
-        resources["limits"] = {**both, **limits}
-        resources["requests"] = {**both, **requests}
+        resources["limits"] = {**requests, **limits}
+        resources["requests"] = {**limits, **requests}
 
 
-def _fill(owner: Json, key: str, value: Any, path: str, *, differs_is_fine: bool = False) -> None:
-    if key not in owner:
-        owner[key] = value
-    elif not differs_is_fine and (owner[key] != value or isinstance(owner[key], bool) != isinstance(value, bool)):
-        raise broken(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}")
+def _fill(owner: Json, key: str, value: Any, path: str, way_out: str = "") -> None:
+    if not same(owner.setdefault(key, value), value):
+        raise broken(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}{way_out}")
 
 
-def _add(spec: Json, key: str, value: Any) -> None:
+def _add(owner: Json, key: str, value: Any, path: str) -> None:
     """A site's own pod fields, beside what is there: lists add up, maps fill in, and another value is refused."""
-    if isinstance(value, list):
-        present = spec.get(key, [])
-        spec[key] = [*present, *(item for item in value if item not in present)]
-    elif isinstance(value, dict) and isinstance(spec.get(key), dict):
+    present = owner.get(key)
+    if isinstance(value, list) and isinstance(present, list):
+        owner[key] = [*present, *(item for item in value if item not in present)]
+    elif isinstance(value, dict) and isinstance(present, dict):
         for name, below in value.items():
-            _add(spec[key], name, below)
+            _add(present, name, below, f"{path}.{key}")
     else:
-        _fill(spec, key, value, "spec")
-
-
-def _numbers(value: Any, path: str) -> list[int] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(type(item) is int for item in value):
-        raise broken(path, "is not a list of numbers")
-    return value
+        _fill(owner, key, value, path)

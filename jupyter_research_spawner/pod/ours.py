@@ -158,5 +158,12 @@ def main_container(template: Template, pod: Json) -> Json:
     raise broken("spec.containers", f"has no container {template.main!r}, the one that the person works in")
 
 
+def way_out(container: Json) -> str:
+    """How to be rid of a container of the chart's that cannot pass; empty for all others."""
+    if container["name"] == "block-cloud-metadata":
+        return ". Set singleuser.cloudMetadata.blockWithIptables: false and use the chart's NetworkPolicy instead"
+    return ""
+
+
 def _has_client(plan: Plan, slots: Slots) -> bool:
     return slots.interactive and plan.batch_url is not None

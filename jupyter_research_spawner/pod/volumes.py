@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import posixpath
 
 from ..plan import Plan
-from ..shape import Json, Slots
+from ..shape import Json
 from ..storage import within
 from . import ours
-
-Found = Iterator[tuple[str, str]]
+from .subject import Found, Subject
 
 HARMLESS = frozenset(("emptyDir", "configMap", "downwardAPI"))
+# A file here changes who programs think they are, as LD_PRELOAD would (ld.so(8), nsswitch.conf(5)).
+HIJACKING_FILES = ("/etc/ld.so.preload", "/etc/nsswitch.conf")
 
 
-def volume_rules(plan: Plan, slots: Slots, volumes: list[Json]) -> Found:
-    by_name = {volume.get("name"): volume for volume in volumes}
-    for own in ours.volumes(plan, slots):
-        if by_name.get(own["name"]) != own:
+def sources(subject: Subject) -> Found:
+    volumes = subject.spec.get("volumes", [])
+    for own in ours.volumes(subject.plan, subject.slots):
+        if own not in volumes:
             yield f"spec.volumes[{own['name']}]", "is not as the plan made it"
     for volume in volumes:
-        name = str(volume.get("name"))
+        path = f"spec.volumes[{volume['name']}]"
         kinds = set(volume) - {"name"}
         if len(kinds) != 1:
-            yield f"spec.volumes[{name}]", f"must be of exactly one kind, not {sorted(kinds)}"
+            yield path, f"must be of exactly one kind, not {sorted(kinds)}"
             continue
         kind = kinds.pop()
-        source = volume[kind] if isinstance(volume[kind], dict) else {}
-        if why := _refused(plan, kind, source):
-            yield f"spec.volumes[{name}].{kind}", why
+        if why := _refused(subject.plan, kind, volume[kind]):
+            yield f"{path}.{kind}", why
 
 
 def _refused(plan: Plan, kind: str, source: Json) -> str | None:
@@ -43,84 +42,80 @@ def _refused(plan: Plan, kind: str, source: Json) -> str | None:
         return f"is the claim {claim!r}, not one of the person's. If everybody may: pods.allow.claims: {{{claim}: ro}}"
     if kind == "hostPath":
         path = source.get("path")
-        return (
-            None if path in allowed.host_paths else f"is {path!r} on the node. If everybody may: pods.allow.host_paths"
-        )
+        if path in allowed.host_paths:
+            return None
+        return f"is {path!r} on the node. If everybody may: pods.allow.host_paths"
     if kind == "secret":
         secret = source.get("secretName")
-        return (
-            None
-            if allowed.secrets.get(str(secret))
-            else f"is the secret {secret!r}, which pods.allow.secrets does not name"
-        )
+        if allowed.secrets.get(str(secret)):
+            return None
+        return f"is the secret {secret!r}, which pods.allow.secrets does not name"
     if kind == "projected":
         return _projected(plan, source)
     return "is a kind of volume that is not known to be harmless"
 
 
 def _projected(plan: Plan, source: Json) -> str | None:
-    for part in source.get("sources") or []:
+    for part in source.get("sources", []):
         for kind, content in part.items():
-            if kind == "secret" and plan.allowed.secrets.get(str((content or {}).get("name"))):
+            if kind == "secret" and plan.allowed.secrets.get(str(content.get("name"))):
                 continue
             if kind not in ("configMap", "downwardAPI"):
                 return f"has a {kind}, which would hand the person a credential"
     return None
 
 
-def mount_rules(plan: Plan, slots: Slots, pod: Json, main: Json) -> Found:
-    volumes = {volume.get("name"): volume for volume in pod["spec"].get("volumes", [])}
-    own = ours.volume_mounts(plan, slots)
-    present = main.get("volumeMounts", [])
+def mounts(subject: Subject) -> Found:
+    volumes = {volume["name"]: volume for volume in subject.spec.get("volumes", [])}
+    own = ours.volume_mounts(subject.plan, subject.slots)
+    taken = [*(mount["mountPath"] for mount in own), *HIJACKING_FILES]
+    present = subject.main.get("volumeMounts", [])
     for mount in own:
         if present.count(mount) != 1:
             yield f"the mount {mount['mountPath']}", "is not as the plan made it"
-    for where, container in ours.containers(pod):
-        if container.get("volumeDevices"):
-            yield f"{where}.volumeDevices", "may not be set: a raw device knows no owner"
+    # The kubelet makes a file for it, which anybody may write, and mounts that there.
+    message_path = subject.main.get("terminationMessagePath", "/dev/termination-log")
+    yield from _on_taken("terminationMessagePath of the main container", message_path, taken)
+    for where, container in ours.containers(subject.pod):
         for index, mount in enumerate(container.get("volumeMounts", [])):
             path = f"{where}.volumeMounts[{index}]"
-            if container is main and mount in own:
+            if container is subject.main and mount in own:
                 continue
-            if container is main:
-                yield from _on_ours(path, mount, own)
-            yield from _access(plan, path, mount, volumes.get(mount["name"]), own)
+            if container is subject.main:
+                yield from _on_taken(f"{path}.mountPath", mount.get("mountPath", ""), taken)
+            if mount.get("mountPropagation", "None") == "Bidirectional":
+                yield f"{path}.mountPropagation", "may not be Bidirectional: its mounts would stay on the node"
+            if mount["name"] not in volumes:
+                yield f"{path}.name", f"names no volume: {mount['name']!r}"
+            else:
+                yield from _access(subject.plan, path, mount, volumes[mount["name"]], own)
 
 
-def _on_ours(path: str, mount: Json, own: list[Json]) -> Found:
-    at = str(mount.get("mountPath", ""))
-    if not at.startswith("/") or "/../" in at + "/" or "//" in at:
-        yield f"{path}.mountPath", f"is {at!r}, not a plain absolute path"
+def _on_taken(path: str, at: str, taken: list[str]) -> Found:
+    normal = posixpath.normpath(at)
+    if not at.startswith("/") or at.startswith("//") or normal != (at.rstrip("/") or "/"):
+        yield path, f"is {at!r}, not a plain absolute path"
         return
-    at = at.rstrip("/") or "/"
-    for planned in own:
-        taken = planned["mountPath"]
-        if at == "/" or within(at, taken) or within(taken, at):
-            yield f"{path}.mountPath", f"({at}) lies on the plan's {taken}: one would hide the other"
+    for other in taken:
+        if within(normal, other) or within(other, normal):
+            yield path, f"({normal}) lies on {other}, which the plan needs as it is: one would hide the other"
             return
 
 
-def _access(plan: Plan, path: str, mount: Json, volume: Json | None, own: list[Json]) -> Found:
-    if volume is None:
-        yield f"{path}.name", f"names no volume: {mount['name']!r}"
-        return
-    claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-    host_path = (volume.get("hostPath") or {}).get("path")
-    access: Any = None
+def _access(plan: Plan, path: str, mount: Json, volume: Json, own: list[Json]) -> Found:
+    claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+    host_path = volume.get("hostPath", {}).get("path")
     if claim is not None:
-        granted = {point.claim for point in plan.mounts}
         access = plan.allowed.claims.get(claim)
-        if claim in granted and access is None and not any(_equivalent(mount, planned, volume) for planned in own):
-            yield (
-                path,
-                f"mounts the person's claim {claim!r} in another way than the plan: other path, subPath or access",
-            )
+        if access is None and claim in {point.claim for point in plan.mounts}:
+            # A sidecar may see what the person sees, in the same way.
+            if mount not in own:
+                yield (
+                    path,
+                    f"mounts the person's claim {claim!r} in another way than the plan: other path, subPath or access",
+                )
             return
-    elif host_path is not None:
+    else:
         access = plan.allowed.host_paths.get(host_path)
     if access == "ro" and mount.get("readOnly") is not True:
         yield f"{path}.readOnly", f"must be true: {claim or host_path} is allowed for reading only"
-
-
-def _equivalent(mount: Json, planned: Json, volume: Json) -> bool:
-    return {**mount, "name": ""} == {**planned, "name": ""} and planned["name"] == volume.get("name")

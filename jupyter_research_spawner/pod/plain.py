@@ -1,0 +1,145 @@
+"""A manifest as plain JSON: whatever a hook left in it, compose and check read it without surprises."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..shape import Json, Slots
+from .ours import broken
+
+# Deeper than any pod, and far from Python's own limit.
+DEEPEST = 60
+
+# What is read here: a map has these keys' shapes, a list has items of its one shape, a type is itself and no subclass.
+# A map whose shape has `name` must have one.
+_PROFILE: Json = {"type": str}
+_HANDLER: Json = {"httpGet": {}, "tcpSocket": {}}
+_CONTAINER: Json = {
+    "name": str,
+    "resources": {"requests": {}, "limits": {}},
+    "securityContext": {
+        "capabilities": {"add": [str], "drop": [str]},
+        "seccompProfile": _PROFILE,
+        "appArmorProfile": _PROFILE,
+    },
+    "env": [{"name": str, "valueFrom": {"secretKeyRef": {}}}],
+    "volumeMounts": [{"name": str, "mountPath": str}],
+    "ports": [{}],
+    "lifecycle": {"postStart": _HANDLER, "preStop": _HANDLER},
+    "livenessProbe": _HANDLER,
+    "readinessProbe": _HANDLER,
+    "startupProbe": _HANDLER,
+    "terminationMessagePath": str,
+}
+_VOLUME: Json = {
+    "name": str,
+    "persistentVolumeClaim": {"claimName": str},
+    "hostPath": {"path": str},
+    "secret": {"secretName": str},
+    "projected": {"sources": [{"secret": {"name": str}}]},
+}
+_SPEC: Json = {
+    "securityContext": {"supplementalGroups": [int], "seccompProfile": _PROFILE, "appArmorProfile": _PROFILE},
+    "containers": [_CONTAINER],
+    "initContainers": [_CONTAINER],
+    "ephemeralContainers": [_CONTAINER],
+    "volumes": [_VOLUME],
+    "schedulingGates": [{"name": str}],
+}
+_METADATA: Json = {"labels": {}, "annotations": {}}
+
+
+def plain(manifest: Any, slots: Slots) -> Json:
+    """A deep copy in which null is absent, as in Kubernetes, and what compose and check read is of the right type.
+
+    Each template has `metadata` with labels and annotations, and `spec`.  Raises Refusal with the path of what cannot
+    be sent as JSON, or is something else than Kubernetes' API says.
+    """
+    found: Any = _json(manifest, "")
+    if not isinstance(found, dict):
+        raise broken("manifest", f"is {_kind(found)}, not a map")
+    _metadata(found)
+    for template in slots.templates:
+        pod: Any = found
+        for key in template.path:
+            pod = pod.get(key)
+            if not isinstance(pod, dict):
+                raise broken(".".join(template.path), f"is {_kind(pod)}, not a map")
+        _metadata(pod)
+        spec = pod.setdefault("spec", {})
+        _shaped(spec, _SPEC, "spec")
+        _named_once(spec, ("volumes",))
+        _named_once(spec, ("initContainers", "containers", "ephemeralContainers"))
+    return found
+
+
+def _json(value: Any, path: str) -> Any:
+    # Exact types: a subclass may answer differently each time it is asked.
+    if type(value) is dict:
+        if path.count(".") > DEEPEST:
+            raise broken(path[:80], "goes on too deep")
+        return {_key(key, path): _json(below, f"{path}.{key}") for key, below in value.items() if below is not None}
+    if type(value) in (list, tuple):
+        if path.count("[") > DEEPEST:
+            raise broken(path[:80], "goes on too deep")
+        return [_json(below, f"{path}[{index}]") for index, below in enumerate(value)]
+    if type(value) is str and _is_unicode(value):
+        return value
+    if type(value) in (bool, int) or (type(value) is float and math.isfinite(value)):
+        return value
+    raise broken(path.lstrip(".") or "manifest", f"is {_kind(value)}, which no JSON has")
+
+
+def _key(key: Any, path: str) -> str:
+    if type(key) is not str or not _is_unicode(key):
+        raise broken(f"{path}.{key!r}".lstrip("."), "is a key that is no text")
+    return key
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _metadata(owner: Json) -> None:
+    metadata = owner.setdefault("metadata", {})
+    _shaped(metadata, _METADATA, "metadata")
+    for key in ("labels", "annotations"):
+        for name, value in metadata.setdefault(key, {}).items():
+            if not isinstance(value, str):
+                raise broken(f"metadata.{key}.{name}", f"is {_kind(value)}, not text")
+
+
+def _shaped(value: Any, shape: Any, path: str) -> None:
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            raise broken(path, f"is {_kind(value)}, not a map")
+        if "name" in shape and "name" not in value:
+            raise broken(f"{path}.name", "is missing")
+        for key, below in shape.items():
+            if key in value:
+                _shaped(value[key], below, f"{path}.{key}")
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            raise broken(path, f"is {_kind(value)}, not a list")
+        for index, item in enumerate(value):
+            _shaped(item, shape[0], f"{path}[{index}]")
+    elif type(value) is not shape:
+        raise broken(path, f"is {_kind(value)}, not {'text' if shape is str else 'a whole number'}")
+
+
+def _named_once(spec: Json, sorts: tuple[str, ...]) -> None:
+    seen = set()
+    for sort in sorts:
+        for index, item in enumerate(spec.get(sort, [])):
+            if item["name"] in seen:
+                raise broken(f"spec.{sort}[{index}].name", f"is {item['name']!r} for the second time")
+            seen.add(item["name"])
+
+
+def _kind(value: Any) -> str:
+    known = {type(None): "not there", dict: "a map", list: "a list", str: "text", bool: "a truth value"}
+    return known.get(type(value), f"a {type(value).__name__}")
