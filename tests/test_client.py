@@ -286,23 +286,23 @@ def test_the_current_directory_is_told_as_a_path_below_home(jobs, batch, home, t
 def test_warnings_go_to_stderr_and_json_to_stdout(jobs, batch):
     answer = a_job(warnings=["You are in 17 groups."], newer_field=1)
     batch.says("POST", "/jobs", Answer(201, answer))
-    assert jobs("submit", "--", "hostname") == Ran(0, "train-x7k2p\n", "jobs: warning: You are in 17 groups.\n")
+    assert jobs("submit", "--", "hostname") == Ran(0, "train-x7k2p\n", "job: warning: You are in 17 groups.\n")
     assert json.loads(jobs("submit", "--json", "--", "hostname").out) == answer
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["submit"], "jobs submit: no command; write it last, after '--', as in: "),
-        (["submit", "--"], "jobs submit: no command; "),
-        (["submit", "python", "train.py", "--epochs", "3"], "jobs submit: no command; write it last, after '--'"),
-        (["submit", "--nam", "x", "--", "a"], "jobs submit: unrecognized before the '--': --nam x."),
-        (["submit", "--env", "A", "--", "a"], "jobs submit: argument --env: 'A' is not of the form NAME=VALUE."),
-        (["logs", "a", "--tail", "-1"], "jobs logs: argument --tail: "),
-        (["list", "everything"], "jobs list: unrecognized arguments: everything."),
-        (["cancel"], "jobs cancel: the following arguments are required: ID."),
-        ([], "jobs: the following arguments are required: COMMAND."),
-        (["\x1b[2J"], "jobs: argument COMMAND: invalid choice: '\\x1b[2J'"),
+        (["submit"], "job submit: no command; write it last, after '--', as in: "),
+        (["submit", "--"], "job submit: no command; "),
+        (["submit", "python", "train.py", "--epochs", "3"], "job submit: no command; write it last, after '--'"),
+        (["submit", "--nam", "x", "--", "a"], "job submit: unrecognized before the '--': --nam x."),
+        (["submit", "--env", "A", "--", "a"], "job submit: argument --env: 'A' is not of the form NAME=VALUE."),
+        (["logs", "a", "--tail", "-1"], "job logs: argument --tail: "),
+        (["list", "everything"], "job list: unrecognized arguments: everything."),
+        (["cancel"], "job cancel: the following arguments are required: ID."),
+        ([], "job: the following arguments are required: COMMAND."),
+        (["\x1b[2J"], "job: argument COMMAND: invalid choice: '\\x1b[2J'"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_asks_nobody(jobs, batch, words, sentence):
@@ -317,7 +317,7 @@ def test_help_and_version_fit_a_terminal(jobs):
         ran = jobs(*words)
         assert (ran.code, ran.err) == (0, "")
         assert max(len(line) for line in ran.out.splitlines()) <= 80
-    assert jobs("--version") == Ran(0, f"jobs {research_jobs.__version__}\n", "")
+    assert jobs("--version") == Ran(0, f"job {research_jobs.__version__}\n", "")
 
 
 def test_the_version_is_the_products():
@@ -344,11 +344,11 @@ def test_wait_prints_every_attempts_output_and_why_it_waits_and_exits_like_the_j
     ran = jobs("submit", "--wait", "--", "python", "train.py")
     assert (ran.code, ran.out) == (7, "first\nsecond\n")
     assert ran.err.splitlines() == [
-        "jobs: submitted train-x7k2p",
-        "jobs: train-x7k2p is queued",
-        "jobs: train-x7k2p is queued: Waits for 4 CPUs in climate.",
-        "jobs: train-x7k2p is queued",
-        "jobs: train-x7k2p failed: The command ended with 7.",
+        "job: submitted train-x7k2p",
+        "job: train-x7k2p is queued",
+        "job: train-x7k2p is queued: Waits for 4 CPUs in climate.",
+        "job: train-x7k2p is queued",
+        "job: train-x7k2p failed: The command ended with 7.",
     ]
 
 
@@ -384,7 +384,7 @@ def test_wait_survives_a_restart_of_the_service_and_a_broken_log(jobs, batch, mo
     ran = jobs("submit", "--wait", "--", "true")
     assert (ran.code, ran.out, pauses) == (0, "begun\n", [7, 7])
     assert "The output broke off before its end" in ran.err
-    assert "'jobs logs train-x7k2p' prints it all" in ran.err
+    assert "'job logs train-x7k2p' prints it all" in ran.err
     assert ran.err.count("is not ready (HTTP 503)") == 1
 
 
@@ -395,7 +395,7 @@ def test_wait_does_not_wait_for_ever_for_a_service_that_is_gone(jobs, batch, mon
     batch.says("GET", "/jobs/train-x7k2p", an_error(503, message="The cluster does not answer.", retry_after=9))
     ran = jobs("submit", "--wait", "--", "true")
     assert ran.code == 3
-    assert ran.err.endswith("jobs: The cluster does not answer.\njobs: try again in 9 s\n")
+    assert ran.err.endswith("job: The cluster does not answer.\njob: try again in 9 s\n")
 
 
 def test_ctrl_c_while_waiting_leaves_the_job_and_says_so(jobs, batch, monkeypatch, capsys):
@@ -415,7 +415,7 @@ def test_wait_says_when_the_job_was_cancelled_meanwhile(jobs, batch):
     batch.says("GET", "/jobs/train-x7k2p", an_error(404, code="not_found", message="There is no such job of yours."))
     ran = jobs("submit", "--wait", "--", "true")
     assert ran.code == 1
-    assert ran.err.endswith("jobs: train-x7k2p is gone: it was cancelled before it ended.\n")
+    assert ran.err.endswith("job: train-x7k2p is gone: it was cancelled before it ended.\n")
 
 
 SEVERAL = [
@@ -461,7 +461,7 @@ def test_list_as_json_is_the_services_answer_and_cannot_steer_a_terminal(jobs, b
 
 def test_no_jobs_is_said_on_stderr(jobs, batch):
     batch.says("GET", "/jobs", {"jobs": []})
-    assert jobs("list") == Ran(0, "", "jobs: you have no jobs; 'jobs submit -- COMMAND' starts one\n")
+    assert jobs("list") == Ran(0, "", "job: you have no jobs; 'job submit -- COMMAND' starts one\n")
 
 
 def test_show_is_everything_about_a_job(jobs, batch):
@@ -538,7 +538,7 @@ def test_follow_says_why_there_is_nothing_yet_and_prints_what_comes_when_it_come
 
     monkeypatch.setattr(cli, "_printer", printer)
     ran = jobs("logs", "-f", "train-x7k2p")
-    assert (ran.code, ran.err) == (0, "jobs: train-x7k2p is queued: Waits for its turn.\n")
+    assert (ran.code, ran.err) == (0, "job: train-x7k2p is queued: Waits for its turn.\n")
     assert seen == ["one\n", "two\n"]  # with a buffer in between, the second would wait for ever for the first
 
 
@@ -546,7 +546,7 @@ def test_a_log_that_breaks_off_is_said(jobs, batch):
     batch.says("GET", "/jobs/train-x7k2p/logs?follow=false", Answer(200, [b"begun\n", None]))
     ran = jobs("logs", "train-x7k2p")
     assert (ran.code, ran.out) == (3, "begun\n")
-    assert ran.err.startswith("jobs: The output broke off before its end")
+    assert ran.err.startswith("job: The output broke off before its end")
 
 
 def test_cancel_goes_on_after_a_refusal_and_remembers_it(jobs, batch):
@@ -554,7 +554,7 @@ def test_cancel_goes_on_after_a_refusal_and_remembers_it(jobs, batch):
     batch.says("DELETE", "/jobs/b-2", an_error(404, code="not_found", field="id", message="You have no job b-2."))
     batch.says("DELETE", "/jobs/c-3", an_ended_job("succeeded", 0, id="c-3"))
     ran = jobs("cancel", "a-1", "b-2", "c-3")
-    assert ran == Ran(1, "a-1 cancelling\nc-3 succeeded\n", "jobs: id: You have no job b-2.\n")
+    assert ran == Ran(1, "a-1 cancelling\nc-3 succeeded\n", "job: id: You have no job b-2.\n")
     assert [asked.method for asked in batch.asked] == ["DELETE"] * 3
 
 
@@ -563,15 +563,15 @@ def test_cancel_goes_on_after_a_refusal_and_remembers_it(jobs, batch):
 def test_what_cannot_be_an_id_never_becomes_a_path(jobs, batch, command, job_id):
     ran = jobs(command, job_id)
     assert (ran.code, ran.out, batch.asked) == (1, "", [])
-    assert ran.err.startswith("jobs: id: There is no job ")
-    assert ran.err.endswith("jobs: 'jobs list' prints the ids.\n")
+    assert ran.err.startswith("job: id: There is no job ")
+    assert ran.err.endswith("job: 'job list' prints the ids.\n")
 
 
 def test_a_refusal_shows_field_sentence_and_way_out(jobs, batch):
     refusal = an_error(400, field="queue", message="Queue 'x\x1b' is not yours.", hint="Take climate or teaching.")
     batch.says("POST", "/jobs", refusal)
     ran = jobs("submit", "--queue", "x", "--", "a")
-    assert ran == Ran(1, "", "jobs: queue: Queue 'x\\x1b' is not yours.\njobs: Take climate or teaching.\n")
+    assert ran == Ran(1, "", "job: queue: Queue 'x\\x1b' is not yours.\njob: Take climate or teaching.\n")
     with pytest.raises(research_jobs.Refused) as refused:
         research_jobs.submit(["a"])
     assert {**vars(refused.value)} == {
@@ -588,7 +588,7 @@ def test_a_refusal_shows_field_sentence_and_way_out(jobs, batch):
 def test_not_ready_says_when_to_try_again(jobs, batch):
     batch.says("GET", "/jobs", an_error(503, message="The directory of users does not answer.", retry_after=30))
     ran = jobs("list")
-    assert ran == Ran(3, "", "jobs: The directory of users does not answer.\njobs: try again in 30 s\n")
+    assert ran == Ran(3, "", "job: The directory of users does not answer.\njob: try again in 30 s\n")
 
 
 @pytest.mark.parametrize(
@@ -640,7 +640,7 @@ def test_an_answer_that_does_not_come_has_a_limit_and_a_submit_is_not_sent_twice
     release.set()
     assert (ran.code, len(batch.asked)) == (3, 1)
     assert "did not answer (timed out)" in ran.err
-    assert "may have been submitted: look at 'jobs list'" in ran.err
+    assert "may have been submitted: look at 'job list'" in ran.err
 
 
 @pytest.mark.parametrize("missing", [["RESEARCH_BATCH_URL"], ["RESEARCH_BATCH_URL", "JUPYTERHUB_API_TOKEN"]])
@@ -660,19 +660,19 @@ def test_an_unusable_address_is_named_by_its_variable(jobs, monkeypatch, url):
     monkeypatch.setenv("RESEARCH_BATCH_URL", url)
     ran = jobs("list")
     assert ran.code == 1
-    assert ran.err.startswith("jobs: RESEARCH_BATCH_URL is not an address of a service.")
+    assert ran.err.startswith("job: RESEARCH_BATCH_URL is not an address of a service.")
 
 
 def test_a_token_that_no_header_can_carry_is_not_quoted(jobs, monkeypatch):
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", f"{TOKEN}\nX: y")
     ran = jobs("list")
-    assert ran.err.startswith("jobs: JUPYTERHUB_API_TOKEN has characters that no token has.")
+    assert ran.err.startswith("job: JUPYTERHUB_API_TOKEN has characters that no token has.")
 
 
 def test_bytes_that_are_not_text_are_refused_with_the_field(jobs, batch):
     ran = jobs("submit", "--", "cat", os.fsdecode(b"caf\xe9"))
     assert (ran.code, batch.asked) == (1, [])
-    assert ran.err.startswith("jobs: command: The command has bytes that are not UTF-8")
+    assert ran.err.startswith("job: command: The command has bytes that are not UTF-8")
 
 
 def test_functions_return_what_the_service_said_with_types(notebook):

@@ -1,4 +1,4 @@
-"""Packs `research_jobs` into the one file mounted as /usr/local/bin/jobs.  Contract: a zip with a shebang (PEP 441)."""
+"""Packs `research_jobs` into the one file mounted as /usr/local/bin/job.  Contract: a zip with a shebang (PEP 441)."""
 
 import io
 import zipfile
@@ -12,7 +12,7 @@ MAIN = """\
 import sys
 
 if sys.version_info < (3, 8):
-    sys.exit("jobs: this image's python3 is %d.%d, and jobs needs 3.8 or newer." % sys.version_info[:2])
+    sys.exit("job: this image's python3 is %d.%d, and job needs 3.8 or newer." % sys.version_info[:2])
 try:
     from research_jobs.cli import main
 

@@ -1,6 +1,7 @@
 """The hub of the demo.  What is the demo's own comes from the environment; the rest is what any site would write."""
 
 import os
+import sys
 
 import jupyter_research_spawner
 
@@ -20,4 +21,14 @@ c.ConfigurableHTTPProxy.pid_file = os.environ["DEMO_PROXY_PID"]
 c.KubeSpawner.cmd = ["jupyterhub-singleuser"]
 c.KubeSpawner.default_url = "/lab"
 
-jupyter_research_spawner.configure(c, os.environ["DEMO_SITE"], managed_batch=True)
+site = os.environ["DEMO_SITE"]
+jupyter_research_spawner.configure(
+    c,
+    site,
+    # Elsewhere the service is a Deployment of its own; here the hub runs it, so that Ctrl-C ends it too.
+    managed_batch={
+        "url": f"http://127.0.0.1:{os.environ['DEMO_BATCH_PORT']}",
+        "command": [sys.executable, "-m", "jupyter_research_spawner.batch", "--site", site],
+        "environment": {"KUBECONFIG": os.environ["KUBECONFIG"]},
+    },
+)

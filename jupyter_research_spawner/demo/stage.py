@@ -136,7 +136,7 @@ def _make_storage(shared: Path, people: dict[str, PosixIdentity], able: Abilitie
 @contextlib.asynccontextmanager
 async def _hub(state: Path, cluster: Cluster, settings: Json) -> AsyncIterator[tuple[str, str, Path]]:
     """A JupyterHub in a process group of its own: Ctrl-C reaches us alone, and we stop it in order."""
-    port, hub_port, proxy_port = _free_port(8000), _free_port(), _free_port()
+    port, hub_port, proxy_port, batch_port = _free_port(8000), _free_port(), _free_port(), _free_port()
     password = secrets.token_urlsafe(6)
     secret = state / "cookie_secret"
     secret.unlink(missing_ok=True)
@@ -152,6 +152,7 @@ async def _hub(state: Path, cluster: Cluster, settings: Json) -> AsyncIterator[t
         "DEMO_PORT": str(port),
         "DEMO_HUB_PORT": str(hub_port),
         "DEMO_PROXY_API_PORT": str(proxy_port),
+        "DEMO_BATCH_PORT": str(batch_port),
         "DEMO_PROXY_PID": str(state / "proxy.pid"),
         "DEMO_PASSWORD": password,
         "DEMO_COOKIE_SECRET": str(secret),

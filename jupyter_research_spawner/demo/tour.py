@@ -48,7 +48,7 @@ async def first_act(stage: Stage, alice: Person, say: Say) -> bool:
             "import os, pathlib\np = pathlib.Path.home() / 'notes.txt'\np.write_text('hers')\np.chmod(0o600)"
         )
     submitted = await jobs(alice, "submit", "--wait", "--name", "who-am-i", "--", "python3", "-c", PROBE)
-    say("From that kernel she submits a job that asks the same: jobs submit --wait -- python3 -c ...")
+    say("From that kernel she submits a job that asks the same: job submit --wait -- python3 -c ...")
     in_job = json.loads(_json_line(submitted))
     say(f"The job ran:\n    {in_job['id']}\n")
     listed = json.loads(await jobs(alice, "list", "--json"))
@@ -127,8 +127,8 @@ async def _cannot_read(stage: Stage, bob: Person, say: Say) -> bool:
 
 
 async def jobs(person: Person, *arguments: str) -> str:
-    """The command `jobs` as the person would type it in a cell; its output.  Raises NotAsExpected with its words."""
-    command = shlex.join(("jobs", *arguments))
+    """The command `job` as the person would type it in a cell; its output.  Raises NotAsExpected with its words."""
+    command = shlex.join(("job", *arguments))
     # The kernel is given Python text, so the command goes in as one Python string.
     code = (
         "import subprocess\n"

@@ -1,9 +1,9 @@
 """Batch jobs from a notebook: `submit`, `list`, `show`, `logs`, `cancel`.  Standard library only, Python 3.8 or newer.
 
-In a notebook of the hub the command `jobs` is this package in one file, and the file can be imported:
+In a notebook of the hub the command `job` is this package in one file, and the file can be imported:
 
     import shutil, sys
-    sys.path.insert(0, shutil.which("jobs"))
+    sys.path.insert(0, shutil.which("job"))
     import research_jobs
 
     job = research_jobs.submit(["python", "train.py"], wall_time="8h")

@@ -91,7 +91,7 @@ def _given(wish: str | None, notebooks_own: str) -> str | None:
 def _path(job_id: str) -> str:
     # Anything else could not name a job, but could name another path of the service.
     if not ID.fullmatch(job_id):
-        raise Refused("not_found", "id", f"There is no job {job_id!r}.", "'jobs list' prints the ids.", 404)
+        raise Refused("not_found", "id", f"There is no job {job_id!r}.", "'job list' prints the ids.", 404)
     return f"/jobs/{job_id}"
 
 

@@ -1,4 +1,4 @@
-"""The command `jobs`.  Exit codes: 0 done, 1 refused or failed, 2 usage, 3 service not ready, 130 Ctrl-C."""
+"""The command `job`.  Exit codes: 0 done, 1 refused or failed, 2 usage, 3 service not ready, 130 Ctrl-C."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ BROKEN_PIPE = 141  # as a shell says it: 128 + SIGPIPE
 ABOUT = "Batch jobs that run as you, in the queues you may use."
 EPILOG = """\
 examples:
-  jobs submit --name train --wall-time 8h -- python train.py --epochs 3
-  jobs submit --wait -- bash -c 'make test 2>&1 | tail'
-  jobs logs --follow train-x7k2p
+  job submit --name train --wall-time 8h -- python train.py --epochs 3
+  job submit --wait -- bash -c 'make test 2>&1 | tail'
+  job logs --follow train-x7k2p
 
 for those who know Slurm: sbatch and srun are 'submit' and 'submit --wait',
 squeue and sacct are 'list', scontrol show job is 'show', scancel is 'cancel'.
@@ -37,7 +37,7 @@ exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 service not ready,
 130 Ctrl-C; 'submit --wait' exits with the job's own code, or 1 without one.
 """
 SUBMIT_USAGE = """\
-jobs submit [--name N] [--profile P] [--queue Q]
+job submit [--name N] [--profile P] [--queue Q]
                    [--wall-time 8h] [--image I] [--env K=V ...]
                    [--workdir D] [--wait] [--json] -- COMMAND [ARG...]"""
 SUBMIT_ABOUT = """\
@@ -47,7 +47,7 @@ you name others.
 """
 LIST_ABOUT = """\
 Your jobs, newest first. TIME is how long a job has run; for one that waits,
-'wait' and how long. Long reasons are cut: 'jobs show ID' prints them whole.
+'wait' and how long. Long reasons are cut: 'job show ID' prints them whole.
 """
 
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say_error(error)
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has enough (`jobs list | head`).  Python would flush, and complain, once more.
+        # Whoever read our output has enough (`job list | head`).  Python would flush, and complain, once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
     return code
@@ -93,7 +93,7 @@ def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
     if unknown and command:
         args.parser.error(f"unrecognized before the '--': {' '.join(unknown)}")
     if not command:
-        args.parser.error("no command; write it last, after '--', as in: jobs submit --name train -- python train.py")
+        args.parser.error("no command; write it last, after '--', as in: job submit --name train -- python train.py")
     args.command = command
     args.env = None if args.env is None else dict(args.env)
     return args
@@ -127,7 +127,7 @@ def _wait(job: Job, *, as_json: bool) -> int:
     try:
         job = follow_to_end(job, write=_printer(sys.stderr if as_json else sys.stdout), say=_say)
     except KeyboardInterrupt:
-        _say(f"{job.id} goes on without you: 'jobs logs --follow {job.id}' watches, 'jobs cancel {job.id}' ends it")
+        _say(f"{job.id} goes on without you: 'job logs --follow {job.id}' watches, 'job cancel {job.id}' ends it")
         raise
     except Refused as error:
         if error.status == 404:
@@ -148,7 +148,7 @@ def _list(args: argparse.Namespace) -> int:
     elif jobs:
         _print_lines(job_table(jobs, now=_now(), width=_width()))
     else:
-        _say("you have no jobs; 'jobs submit -- COMMAND' starts one")
+        _say("you have no jobs; 'job submit -- COMMAND' starts one")
     return 0
 
 
@@ -189,8 +189,8 @@ def _cancel(args: argparse.Namespace) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="jobs", description=ABOUT, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--version", action="version", version=f"jobs {VERSION}")
+    parser = Parser(prog="job", description=ABOUT, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"job {VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], about: str, text: str = "") -> Parser:
@@ -274,7 +274,7 @@ def _say_error(error: JobsError) -> None:
 
 
 def _say(sentence: str) -> None:
-    print(visible(f"jobs: {sentence}"), file=sys.stderr, flush=True)
+    print(visible(f"job: {sentence}"), file=sys.stderr, flush=True)
 
 
 def _print_lines(lines: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class JobsError(Exception):
-    """One sentence or two for the person.  `exit_code` is what the command `jobs` then exits with."""
+    """One sentence or two for the person.  `exit_code` is what the command `job` then exits with."""
 
     exit_code = 1
     retry_after: int | None = None  # seconds

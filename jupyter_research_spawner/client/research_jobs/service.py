@@ -77,7 +77,7 @@ class Service:
         except BROKEN as error:
             connection.close()
             # Never sent twice: a second POST would be a second job.
-            doubt = " The job may have been submitted: look at 'jobs list' before trying again."
+            doubt = " The job may have been submitted: look at 'job list' before trying again."
             raise NotReady(
                 f"The batch service at {self.url} did not answer ({_reason(error)})."
                 + (doubt if method == "POST" else " Try again in a minute.")

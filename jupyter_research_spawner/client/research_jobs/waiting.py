@@ -49,7 +49,7 @@ def _copy_log(job: Job, write: Callable[[bytes], None], say: Callable[[str], Non
     except Refused:
         return  # a job that never ran has no output; how it ended is said by whoever called us
     except NotReady as error:
-        say(f"{error} Waiting for the job without it; 'jobs logs {job.id}' prints it all.")
+        say(f"{error} Waiting for the job without it; 'job logs {job.id}' prints it all.")
 
 
 def _show_patiently(job_id: str, say: Callable[[str], None]) -> Job:
