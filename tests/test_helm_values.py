@@ -1,0 +1,216 @@
+"""helm-values/: valid for the chart, a valid Site, loaded as the chart does it, and hubs that start with them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import chart
+import jsonschema
+import pytest
+import samples
+import yaml
+from hub import python_of
+from traitlets.config import Config
+
+from jupyter_research_spawner.identity import PosixIdentity
+from jupyter_research_spawner.plan import offers
+from jupyter_research_spawner.settings import merge, read
+from jupyter_research_spawner.site import load
+from jupyter_research_spawner.spawner import render
+
+TREE = Path(__file__).parent.parent
+BASE, CLASS = TREE / "helm-values" / "base.yaml", TREE / "helm-values" / "classes" / "stats-101.yaml"
+# Another version of the chart's: Z2JH_SCHEMA=FILE.
+SCHEMA = Path(os.environ.get("Z2JH_SCHEMA", samples.DATA / "z2jh-values.schema.json"))
+FILES = {"base": (BASE,), "base and class": (BASE, CLASS)}
+
+
+def values(*files: Path) -> dict[str, Any]:
+    return merge(chart.DEFAULTS, *(read(file) for file in files))
+
+
+def lists(value: Any, path: str = "") -> list[str]:
+    """Paths of all lists within maps."""
+    if isinstance(value, list):
+        return [path]
+    if isinstance(value, dict):
+        return [found for key, below in value.items() for found in lists(below, f"{path}.{key}")]
+    return []
+
+
+@pytest.mark.parametrize("files", FILES.values(), ids=FILES)
+def test_valid_for_the_charts_schema(files: tuple[Path, ...]) -> None:
+    validator = jsonschema.Draft7Validator(json.loads(SCHEMA.read_text()))
+    # As helm does it, which writes JSON: a date has become text.
+    written = json.loads(json.dumps(values(*files)))
+    assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(written)] == []
+    wrong = merge(written, {"singleuser": {"gid": 1}})
+    assert list(validator.iter_errors(wrong)), "the schema refuses nothing"
+
+
+@pytest.mark.parametrize("files", FILES.values(), ids=FILES)
+def test_custom_research_is_a_site(files: tuple[Path, ...]) -> None:
+    site = load(values(*files)["custom"]["research"])
+    assert set(site.classes) == ({"stats-101"} if CLASS in files else set())
+
+
+def test_a_class_adds_and_replaces_nothing() -> None:
+    only_class = read(CLASS)
+    assert lists(only_class) == []
+    for part in ("storage", "queues", "profiles"):
+        before = values(BASE)["custom"]["research"][part]
+        after = values(BASE, CLASS)["custom"]["research"][part]
+        assert set(before) <= set(after)
+    research = values(BASE, CLASS)["custom"]["research"]
+    assert set(research["storage"]["mounts"]) == {"climate", "era5", "stats-101"}
+
+
+def test_only_the_roster_is_offered_the_class(alice: PosixIdentity, bob: PosixIdentity) -> None:
+    site = load(values(BASE, CLASS)["custom"]["research"])
+
+    def offered(who: PosixIdentity) -> list[str]:
+        return [offer.course for offer in offers(site, who, samples.NOW) if offer.course]
+
+    assert offered(bob) == ["stats-101"]
+    assert offered(alice) == []
+
+
+def test_everything_the_hub_and_the_service_read_is_an_absolute_path() -> None:
+    (source,) = load(values(BASE)["custom"]["research"]).identity.sources.values()
+    mounted = {mount["mountPath"] for mount in values(BASE)["hub"]["extraVolumeMounts"]}
+    assert {str(source.passwd.parent), str(source.group.parent)} == mounted  # type: ignore[attr-defined]
+
+
+def loaded(*more: dict[str, Any]) -> Config:
+    c = Config()
+    chart.apply(c, merge(values(BASE, CLASS), *more))
+    return c
+
+
+def test_the_chart_loads_them() -> None:
+    c = loaded()
+    assert c.JupyterHub.spawner_class == "jupyter_research_spawner.spawner.ResearchSpawner"
+    assert c.ResearchSpawner.namespace == "jhub"
+    assert c.JupyterHub.authenticator_class == "null"
+    assert [service["name"] for service in c.JupyterHub.services] == ["jupyterhub-idle-culler", "batch"]
+    assert "access:services!service=batch" in c.ResearchSpawner.server_token_scopes
+    assert not {"uid", "fs_gid", "scheduler_name", "storage_pvc_ensure", "profile_list"} & {
+        trait for trait, value in c.KubeSpawner.items() if value
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"singleuser": {"uid": 1000}}, "c.KubeSpawner.uid: is 1000"),
+        ({"singleuser": {"fsGid": 100}}, "c.KubeSpawner.fs_gid: is 100"),
+        ({"scheduling": {"userScheduler": {"enabled": True}}}, "c.KubeSpawner.scheduler_name: is 'user-scheduler'"),
+        ({"hub": {"services": {"batch": None}}}, "c.JupyterHub.services: has no service named 'batch'"),
+        ({"custom": {"research": {"queus": {}}}}, "queus: there is no such setting"),
+    ],
+)
+def test_what_a_site_changes_wrongly_is_said_at_start(more: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError) as error:
+        loaded(more)
+    assert words in str(error.value)
+
+
+async def test_the_pod_of_a_student(bob: PosixIdentity) -> None:
+    held = {"custom": {"research": {"classes": {"stats-101": {"until": "2099-12-20"}}}}}
+    research = merge(values(BASE, CLASS), held)["custom"]["research"]
+    _, pod = await render(load(research), "bob", {"class": "stats-101"}, loaded(held), identity=bob)
+    assert pod["metadata"]["labels"]["hub.jupyter.org/network-access-hub"] == "true", "else it never reaches the hub"
+    assert pod["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "teaching"
+    assert pod["spec"]["securityContext"]["runAsUser"] == bob.uid
+    assert "schedulerName" not in pod["spec"]
+    assert "initContainers" not in pod["spec"]
+    claims = {
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in pod["spec"]["volumes"]
+        if len(volume) == 2 and "persistentVolumeClaim" in volume
+    }
+    assert claims == {"home", "era5", "course-stats-101"}
+
+
+CONFIG = """
+import sys
+sys.path.insert(0, {tests!r})
+import chart, yaml
+from pathlib import Path
+from jupyterhub.proxy import Proxy
+
+class NullProxy(Proxy):
+    should_start = False
+    async def add_route(self, routespec, target, data): pass
+    async def delete_route(self, routespec): pass
+    async def get_all_routes(self): return {{}}
+
+chart.apply(c, yaml.safe_load(Path({values!r}).read_text()))
+c.JupyterHub.proxy_class = NullProxy
+c.JupyterHub.hub_bind_url = "http://127.0.0.1:{port}"
+c.JupyterHub.bind_url = "http://127.0.0.1:{port}"
+c.JupyterHub.db_url = "sqlite://"
+c.JupyterHub.cookie_secret = bytes(32)
+c.JupyterHub.services.append({{"name": "tests", "api_token": "a-token-for-this-test", "admin": True}})
+"""
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: nowhere
+contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
+clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: nobody, user: {token: none}}]
+"""
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_a_real_hub_starts_with_them(version: int, tmp_path: Path) -> None:
+    python = python_of(version)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # The chart's image has the culler, this machine need not.
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(merge(values(BASE, CLASS), {"cull": {"enabled": False}})))
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+    text = CONFIG.format(tests=str(Path(__file__).parent), values=str(tmp_path / "values.yaml"), port=port)
+    (tmp_path / "config.py").write_text(text)
+    log = tmp_path / "hub.log"
+    with log.open("wb") as out:
+        running = subprocess.Popen(
+            [python, "-m", "jupyterhub", "-f", "config.py"],
+            cwd=tmp_path,
+            env={**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig")},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        told = _told(running, f"http://127.0.0.1:{port}/hub/api/info", log)
+    finally:
+        running.terminate()
+        try:
+            running.wait(10)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+    assert told["version"].startswith(f"{version}.")
+    assert told["spawner"]["class"] == "jupyter_research_spawner.spawner.research.ResearchSpawner"
+    assert told["authenticator"]["class"].endswith("NullAuthenticator")
+
+
+def _told(running: subprocess.Popen[bytes], url: str, log: Path) -> dict[str, Any]:
+    request = urllib.request.Request(url, headers={"Authorization": "token a-token-for-this-test"})
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and running.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(request, timeout=5) as answer:
+            return dict(json.load(answer))
+        time.sleep(0.2)
+    raise AssertionError(f"the hub does not answer:\n{log.read_text()}")
