@@ -15,7 +15,7 @@ from jupyter_research_spawner.embedded.kinds import EVENT, POD
 NAMESPACE = "jhub"
 PATIENCE_SECONDS = 20.0
 
-__all__ = ["NAMESPACE", "cluster", "create", "ended", "eventually", "events", "log_of", "now", "phase", "pod"]
+__all__ = ["NAMESPACE", "cluster", "create", "ended", "events", "eventually", "log_of", "now", "phase", "pod"]
 
 
 @pytest_asyncio.fixture

@@ -161,8 +161,9 @@ class Api:
 
     async def _embedded(self, request: web.Request) -> web.Response:
         """Switches and counters for tests: /embedded/delays, /embedded/calls."""
-        if self._user(request) != ADMIN:
-            raise ApiError(403, "Forbidden", f"only {ADMIN} may use {request.path}, you are {request['user']}")
+        user = self._user(request)
+        if user != ADMIN:
+            raise ApiError(403, "Forbidden", f"only {ADMIN} may use {request.path}, you are {user}")
         what = request.match_info["what"]
         if what == "delays":
             if request.method in {"POST", "PUT"}:

@@ -1,7 +1,7 @@
 """What any Kubernetes API server does, judged over HTTP.
 
-By default the embedded one is judged.  To judge another: BEHAVIOUR_URL, BEHAVIOUR_TOKEN and BEHAVIOUR_CA (a file) in the
-environment.  It needs kube-controller-manager for owners and namespaces; each test has a namespace of its own.
+By default the embedded one is judged.  To judge another: BEHAVIOUR_URL, BEHAVIOUR_TOKEN and BEHAVIOUR_CA (a file) in
+the environment.  It needs kube-controller-manager for owners and namespaces; each test has a namespace of its own.
 """
 
 from __future__ import annotations
@@ -96,12 +96,9 @@ class Kube:
 
     async def watched(self, seconds: int = 2, **options: Any) -> list[tuple[str, str]]:
         """(type, name) of all that a watch of this namespace's pods shows until the server ends it."""
-        seen = []
         stream = watch.Watch().stream(self.core.list_namespaced_pod, self.namespace, timeout_seconds=seconds, **options)
         async with stream:
-            async for event in stream:
-                seen.append((event["type"], event["raw_object"]["metadata"].get("name", "")))
-        return seen
+            return [(event["type"], event["raw_object"]["metadata"].get("name", "")) async for event in stream]
 
 
 @pytest_asyncio.fixture

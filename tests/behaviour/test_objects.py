@@ -163,9 +163,9 @@ async def test_without_token_401(kube: Kube, server: Server) -> None:
 
 async def test_a_wrong_token_401(kube: Kube, server: Server) -> None:
     headers = {"Authorization": "Bearer " + server.token[:-1]}
-    async with aiohttp.ClientSession(headers=headers) as stranger:
-        async with stranger.get(f"{server.url}{kube.here}/pods", ssl=False) as answer:
-            assert answer.status == 401
+    url = f"{server.url}{kube.here}/pods"
+    async with aiohttp.ClientSession(headers=headers) as stranger, stranger.get(url, ssl=False) as answer:
+        assert answer.status == 401
 
 
 async def test_a_body_that_is_no_object_is_400(kube: Kube) -> None:

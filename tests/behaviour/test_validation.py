@@ -34,7 +34,7 @@ REFUSED = {
     "long label": (with_labels(a="x" * 64), "must be no more than 63"),
     "groups policy": (
         pod(securityContext={"supplementalGroupsPolicy": "Loose"}),
-        'spec.securityContext.supplementalGroupsPolicy: Unsupported value: "Loose": supported values: "Merge", "Strict"',
+        'spec.securityContext.supplementalGroupsPolicy: Unsupported value: "Loose": supported values: ',
     ),
     "uid": (
         pod(securityContext={"runAsUser": -1}),

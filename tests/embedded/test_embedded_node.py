@@ -1,5 +1,7 @@
 """Pods as processes: what both kinds of container, isolated or not, have in common."""
 
+# ruff: noqa: ASYNC240  (small files of the test itself)
+
 from __future__ import annotations
 
 import asyncio
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import NAMESPACE, create, ended, eventually, events, log_of, now, phase, pod
+from cluster import NAMESPACE, create, ended, events, eventually, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.container import MARK, POD_MARK, marked_processes

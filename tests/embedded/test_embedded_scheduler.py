@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster import NAMESPACE, create, ended, eventually, events, now, phase, pod
+from cluster import NAMESPACE, create, ended, events, eventually, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.kinds import POD
@@ -47,8 +47,9 @@ async def test_a_pod_that_is_too_big_says_what_is_short(cluster: Cluster) -> Non
     cluster.add_node(NodeSpec("node-2", cpu=1, labels={"zone": "a"}))
     await create(cluster, pod("p", "true", container=needs("5"), nodeSelector={"zone": "a"}))
     said = (
-        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/2 "
-        "nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity/selector. "
+        "preemption: 0/2 nodes are available: "
+        "1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
     )
     assert await waits(cluster, "p") == ("Unschedulable", said)
     assert events(cluster, "p")["FailedScheduling"] == said
@@ -59,7 +60,7 @@ async def test_extended_resources_are_counted(cluster: Cluster) -> None:
     await create(cluster, pod("p1", "sleep", "600", container=needs("1", **{"nvidia.com/gpu": "1"})))
     await create(cluster, pod("p2", "sleep", "600", container=needs("1", **{"nvidia.com/gpu": "1"})))
     await eventually(lambda: phase(cluster, "p1") == "Running")
-    reason, message = await waits(cluster, "p2")
+    _, message = await waits(cluster, "p2")
     assert now(cluster, "p1")["spec"]["nodeName"] == "gpu"
     assert message.startswith("0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
 
