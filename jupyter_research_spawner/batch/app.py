@@ -103,7 +103,7 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
         default_handler_class=Unknown,
         default_handler_args=parts,
         cookie_secret=cookie_secret(options.hub_api_token),
-        # After the hub has said who it is, not before: `Door` checks it.
+        # HubOAuth checks it for cookies, and tokens need none.
         xsrf_cookies=False,
     )
     # Somewhat more than we take, so that too much is told in a sentence and only far too much is cut off.

@@ -51,7 +51,7 @@ def batch_site() -> Site:
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     """One node of 4 CPUs with everything that the sample site needs."""
     claims = {name: tmp_path / name for name in ("home", "project-climate", "era5")}
-    for name, path in claims.items():
+    for path in claims.values():
         path.mkdir()
         path.chmod(0o777)
     for person in ("alice", "bob", "carol"):

@@ -45,7 +45,7 @@ async def stub_hub(**tokens: dict[str, Any]) -> AsyncIterator[StubHub]:
     stub = StubHub(tokens=tokens)
     app = web.Application()
     app.router.add_get("/hub/api/user", stub.answer)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -1,0 +1,244 @@
+"""Who gets in, and what is said to everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from conftest import PREFIX, Client
+from hub import ACCESS, user
+from jupyterhub.services.auth import HubOAuth
+from tornado.web import create_signed_value
+
+from jupyter_research_spawner.batch import auth
+from jupyter_research_spawner.batch.app import options
+from jupyter_research_spawner.batch.auth import Door, cookie_secret, open_door
+from jupyter_research_spawner.embedded.kinds import JOB
+
+pytestmark = pytest.mark.embedded
+
+ERROR = {"code", "field", "message", "hint", "status", "retry_after"}
+COMMAND = {"command": ["true"]}
+
+
+async def refused(batch: Client, who: str | None, method: str, path: str, body=None, **kwargs) -> dict:
+    """The error of the answer, which must be a whole one."""
+    status, answer = await batch.ask(who, method, path, body, **kwargs)
+    assert set(answer) == {"error"}, answer
+    error = answer["error"]
+    assert set(error) == ERROR
+    assert error["status"] == status
+    assert error["message"].endswith(".")
+    return error
+
+
+async def test_nobody_gets_in_without_a_token(batch, cluster):
+    for who in (None, "unknown"):
+        assert (await refused(batch, who, "POST", "/jobs", COMMAND))["status"] == 401
+    assert list(cluster.store.list(JOB)) == []
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        ["read:users:name!user=alice"],
+        ["access:servers!server=alice/"],
+        ["access:services!service=another"],
+        ["users:activity!user=alice", "self"],
+    ],
+)
+async def test_a_token_that_only_says_whose_it_is_submits_nothing(batch, cluster, hub, scopes):
+    """Any service that alice logs in to holds one."""
+    hub.tokens["identify"] = user("alice", *scopes)
+    for method, path in (("POST", "/jobs"), ("GET", "/jobs"), ("GET", "/jobs/x"), ("DELETE", "/jobs/x")):
+        assert (await refused(batch, "identify", method, path, COMMAND))["status"] == 403
+    assert list(cluster.store.list(JOB)) == []
+
+
+async def test_a_hub_that_names_no_scopes_lets_nobody_in(batch, hub):
+    hub.tokens["old"] = {"kind": "user", "name": "alice"}
+    assert (await refused(batch, "old", "GET", "/jobs"))["status"] == 403
+
+
+async def test_services_are_no_people(batch, hub):
+    hub.tokens["culler"] = {"kind": "service", "name": "alice", "scopes": [ACCESS]}
+    assert (await refused(batch, "culler", "POST", "/jobs", COMMAND))["status"] == 403
+
+
+async def test_wider_scopes_open_too(batch, hub):
+    hub.tokens["wide"] = user("alice", "access:services")
+    assert (await batch.ask("wide", "GET", "/jobs"))[0] == 200
+
+
+async def test_a_hub_that_is_down_is_told_as_such(batch, hub, monkeypatch):
+    hub.fails = True
+    error = await refused(batch, "alices", "GET", "/jobs")
+    assert (error["status"], error["code"]) == (503, "hub-down")
+    assert error["retry_after"]
+    hub.fails, hub.hangs = False, True
+    monkeypatch.setattr(auth, "HUB_SECONDS", 0.2)
+    assert (await refused(batch, "alices", "GET", "/jobs"))["status"] == 503
+
+
+async def test_the_hub_is_not_asked_for_each_request(batch, hub):
+    for _ in range(5):
+        await batch.ask("alices", "GET", "/jobs")
+    assert hub.asked == 1
+
+
+async def test_a_token_in_the_address_is_none(batch):
+    assert (await refused(batch, None, "GET", "/jobs?token=alices"))["status"] == 401
+
+
+async def test_a_cookie_alone_cannot_submit(batch, cluster):
+    """Another site can make a browser send its cookie; it cannot read the _xsrf token that goes with it."""
+    secret = cookie_secret("the-services-own")
+    cookie = create_signed_value(secret, "service-batch", "alices").decode()
+    headers = {"Cookie": f"service-batch={cookie}"}
+    assert (await batch.ask(None, "GET", "/jobs", headers=headers))[0] == 200
+    assert (await refused(batch, None, "POST", "/jobs", COMMAND, headers=headers))["status"] == 401
+    assert (await refused(batch, None, "DELETE", "/jobs/x", headers=headers))["status"] == 401
+    # A wrong token beside it makes it no better.
+    assert (await refused(batch, "unknown", "POST", "/jobs", COMMAND, headers=headers))["status"] == 401
+    assert list(cluster.store.list(JOB)) == []
+
+
+async def test_a_browser_is_sent_to_the_hub(batch):
+    async with batch.session.get(f"{batch.url}/", allow_redirects=False) as response:
+        assert response.status == 302
+        assert response.headers["Location"].startswith("/hub/api/oauth2/authorize?")
+
+
+def test_without_scopes_the_service_does_not_start():
+    with pytest.raises(ValueError, match="no access scopes"):
+        Door(HubOAuth(api_url="http://127.0.0.1:1/hub/api", api_token="x", base_url=PREFIX), ())
+    with pytest.raises(ValueError, match="no access scopes"):
+        open_door("", "http://127.0.0.1:1/hub/api", "x", PREFIX)
+
+
+def test_the_environment_cannot_take_the_scopes_away(monkeypatch):
+    monkeypatch.setenv("JUPYTERHUB_OAUTH_ACCESS_SCOPES", "[]")
+    monkeypatch.delenv("JUPYTERHUB_SERVICE_NAME", raising=False)
+    door = open_door("batch", "http://127.0.0.1:1/hub/api", "x", PREFIX)
+    assert door.hub_auth.access_scopes == {ACCESS}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", "/jobs/no-such-job", 404),
+        ("GET", "/jobs/..%2Fpods", 404),
+        ("GET", "/jobs/%00", 404),
+        ("GET", "/jobs/UPPER", 404),
+        ("DELETE", "/jobs/no-such-job", 404),
+        ("GET", "/jobs/no-such-job/logs", 404),
+        ("PUT", "/jobs", 405),
+        ("DELETE", "/jobs", 405),
+        ("POST", "/jobs/x", 405),
+    ],
+)
+async def test_what_is_not_there_is_an_error_like_any_other(batch, method, path, status):
+    assert (await refused(batch, "alices", method, path))["status"] == status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff", b"[" * 100_000, b'{"command": ["a"], "env": {"A": NaN}}', b'"text"', b"1" * 5000, b"null"],
+)
+async def test_a_body_that_is_no_job_is_the_senders_fault(batch, body):
+    async with batch.session.post(
+        f"{batch.url}/jobs", data=body, headers={"Authorization": "token alices"}
+    ) as response:
+        assert response.status == 400, await response.text()
+        assert set((await response.json())["error"]) == ERROR
+
+
+async def test_a_body_that_is_too_long_is_refused(batch):
+    body = {"command": ["x" * 2_000_000]}
+    assert (await refused(batch, "alices", "POST", "/jobs", body))["status"] == 413
+
+
+async def test_what_breaks_inside_is_told_by_an_id_and_nothing_else(batch, monkeypatch, caplog):
+    async def broken(*_args, **_kwargs):
+        raise RuntimeError("a secret of the house")
+
+    monkeypatch.setattr("jupyter_research_spawner.batch.store.Store.jobs_of", broken)
+    error = await refused(batch, "alices", "GET", "/jobs")
+    assert error["status"] == 500
+    assert "secret" not in json.dumps(error)
+    mark = error["hint"].rsplit(" ", 1)[-1].rstrip(".")
+    assert mark in caplog.text and "a secret of the house" in caplog.text
+
+
+async def test_a_cluster_that_is_down_is_told_as_such(batch, cluster):
+    await cluster.api.stop()
+    error = await refused(batch, "alices", "GET", "/jobs")
+    assert (error["status"], error["code"]) == (503, "cluster-down")
+    assert error["retry_after"]
+    error = await refused(batch, "alices", "POST", "/jobs", COMMAND)
+    assert error["status"] == 503
+
+
+async def test_what_the_cluster_does_not_take_is_told_without_its_words(batch, monkeypatch, caplog):
+    from jupyter_research_spawner.watch.api_server import ApiError
+
+    async def denied(*_args, **_kwargs):
+        raise ApiError(403, 'jobs.batch is forbidden: User "system:serviceaccount:jhub:research-batch"')
+
+    monkeypatch.setattr("jupyter_research_spawner.watch.api_server.ApiServer.ask", denied)
+    error = await refused(batch, "alices", "GET", "/jobs")
+    assert (error["status"], error["code"]) == (503, "cluster-refused")
+    assert "serviceaccount" not in json.dumps(error)
+    assert "system:serviceaccount" in caplog.text
+
+
+async def test_health_needs_no_token(batch):
+    for _ in range(100):
+        status, answer = await batch.ask(None, "GET", "/health")
+        assert status == 200
+        if answer == {"status": "ok", "cluster": "watched"}:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(answer)
+
+
+async def test_answers_are_nobody_elses_to_keep(batch):
+    async with batch.session.get(f"{batch.url}/jobs", headers={"Authorization": "token alices"}) as response:
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Content-Type"].lower() == "application/json; charset=utf-8"
+
+
+ENVIRON = {
+    "JUPYTERHUB_API_TOKEN": "x",
+    "JUPYTERHUB_API_URL": "http://hub:8081/hub/api",
+    "JUPYTERHUB_SERVICE_NAME": "jobs",
+    "JUPYTERHUB_SERVICE_PREFIX": "/base/services/jobs/",
+    "JUPYTERHUB_SERVICE_URL": "http://0.0.0.0:8080",
+}
+
+
+def test_what_the_hub_tells_a_service_is_enough():
+    found = options(["--site", "site.yaml"], ENVIRON)
+    assert (found.name, found.host, found.port, found.prefix) == ("jobs", "0.0.0.0", 8080, "/base/services/jobs/")
+    assert "'x'" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("JUPYTERHUB_API_TOKEN", "token for this service is missing"),
+        ("JUPYTERHUB_API_URL", "where the hub's API is"),
+    ],
+)
+def test_what_is_missing_is_named(name, told, capsys):
+    with pytest.raises(SystemExit):
+        options(["--site", "site.yaml"], {key: value for key, value in ENVIRON.items() if key != name})
+    assert told in capsys.readouterr().err
+
+
+def test_an_empty_name_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        options(["--site", "site.yaml"], {**ENVIRON, "JUPYTERHUB_SERVICE_NAME": ""})
+    assert "name in the hub is empty" in capsys.readouterr().err
