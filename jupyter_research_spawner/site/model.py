@@ -217,6 +217,9 @@ class Site(Settings):
 
     @cached_property
     def digest(self) -> str:
-        """Tells two settings apart in a pod's annotation.  Secrets are not in it: settings hold only their places."""
-        written = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True)
+        """Tells two settings apart in a pod's annotation, whatever defaults a new version brings.
+
+        Secrets are not in it: settings hold only their places.
+        """
+        written = json.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(written.encode()).hexdigest()[:16]
