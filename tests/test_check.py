@@ -534,10 +534,11 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
         "spec.securityContext.supplementalGroups[0]",
     ),
     "a null in a list": (add(*MAIN, "env", item=None), f"spec.containers[0].env[{MORE_ENV}]"),
-    "no number": (put("spec", "x", to=float("nan")), "spec.x"),
-    "half a character": (put("spec", "hostname", to="\ud800"), "spec.hostname"),
-    "a thing of Python": (put("spec", "hostname", to=object()), "spec.hostname"),
+    "no number": (put("spec", "x", to=float("nan")), "manifest"),
+    "half a character": (put("spec", "hostname", to="\ud800"), "manifest"),
+    "a thing of Python": (put("spec", "hostname", to=object()), "manifest"),
     "a key that is no text": (put("spec", 1, to="x"), "spec.1"),
+    "a key that is no key": (put("spec", (1,), to="x"), "manifest"),
 }
 
 

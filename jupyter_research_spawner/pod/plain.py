@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import json
 from typing import Any
 
 from ..shape import Json, Slots
 from .ours import broken
-
-# Deeper than any pod, and far from Python's own limit.
-DEEPEST = 60
 
 # What is read here: a map has these keys' shapes, a list has items of its one shape, a type is itself and no subclass.
 # A map whose shape has `name` must have one.
@@ -51,12 +48,12 @@ _METADATA: Json = {"labels": {}, "annotations": {}}
 
 
 def plain(manifest: Any, slots: Slots) -> Json:
-    """A deep copy in which null is absent, as in Kubernetes, and what compose and check read is of the right type.
+    """A deep copy, as the API server would read it: null in a map is absent, and what is read here has its type.
 
-    Each template has `metadata` with labels and annotations, and `spec`.  Raises Refusal with the path of what cannot
-    be sent as JSON, or is something else than Kubernetes' API says.
+    Each template has `metadata` with labels and annotations, and `spec`.  Raises Refusal with the path of what is
+    something else than Kubernetes' API says.
     """
-    found: Any = _json(manifest, "")
+    found: Any = _as_sent(manifest)
     if not isinstance(found, dict):
         raise broken("manifest", f"is {_kind(found)}, not a map")
     _metadata(found)
@@ -74,34 +71,17 @@ def plain(manifest: Any, slots: Slots) -> Json:
     return found
 
 
-def _json(value: Any, path: str) -> Any:
-    # Exact types: a subclass may answer differently each time it is asked.
-    if type(value) is dict:
-        if path.count(".") > DEEPEST:
-            raise broken(path[:80], "goes on too deep")
-        return {_key(key, path): _json(below, f"{path}.{key}") for key, below in value.items() if below is not None}
-    if type(value) in (list, tuple):
-        if path.count("[") > DEEPEST:
-            raise broken(path[:80], "goes on too deep")
-        return [_json(below, f"{path}[{index}]") for index, below in enumerate(value)]
-    if type(value) is str and _is_unicode(value):
-        return value
-    if type(value) in (bool, int) or (type(value) is float and math.isfinite(value)):
-        return value
-    raise broken(path.lstrip(".") or "manifest", f"is {_kind(value)}, which no JSON has")
-
-
-def _key(key: Any, path: str) -> str:
-    if type(key) is not str or not _is_unicode(key):
-        raise broken(f"{path}.{key!r}".lstrip("."), "is a key that is no text")
-    return key
-
-
-def _is_unicode(text: str) -> bool:
+def _as_sent(manifest: Any) -> Any:
+    """Through JSON and back: what is an object of Python, with its own ideas of equality, is none afterwards."""
     try:
-        return text.isascii() or bool(text.encode())
-    except UnicodeEncodeError:
-        return False
+        text = json.dumps(manifest, allow_nan=False, ensure_ascii=False).encode()
+        return json.loads(text, object_hook=_without_nulls)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise broken("manifest", f"is no JSON: {error}") from None
+
+
+def _without_nulls(found: Json) -> Json:
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _metadata(owner: Json) -> None:
