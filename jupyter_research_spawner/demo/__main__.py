@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def main() -> int:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    """Sentences are wrapped for a terminal of 80 columns; what is indented or drawn stays as it is."""
+    for line in text.split("\n"):
+        print(line if line.startswith(" ") or len(line) <= 80 else textwrap.fill(line, 80), flush=True)
 
 
 async def _main(state: Path, *, stay: bool) -> int:
@@ -73,7 +76,8 @@ def _who_is_who(stage: Stage) -> str:
     if stage.abilities.namespaces:
         uids = ", ".join(f"{name} is uid {identity.uid}" for name, identity in stage.people.items())
         return f"Pods run in mount namespaces of their own, as the people they belong to: {uids}."
-    return f"{stage.abilities.reason} What that leaves out is named below."
+    reason = stage.abilities.reason
+    return f"{reason[:1].upper()}{reason[1:]}. What that leaves out is named below."
 
 
 if __name__ == "__main__":

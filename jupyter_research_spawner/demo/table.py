@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,8 @@ def render(rows: Sequence[Row], width: int = 80) -> str:
                 )
             )
     notes = dict.fromkeys((row.note, ", ".join(r.name for r in rows if r.note == row.note)) for row in rows if row.note)
-    lines += [f"- not compared: {names}: {note}" for note, names in notes]
+    for note, names in notes:
+        lines += textwrap.wrap(f"- not compared: {names}: {note}", width, subsequent_indent="  ")
     return "\n".join(line.rstrip() for line in lines)
 
 

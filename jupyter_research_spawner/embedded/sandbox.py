@@ -119,7 +119,10 @@ def run(spec: Spec, status_fd: int, kill_rest: Any) -> int:
     signal.signal(signal.SIGUSR1, lambda *_: kill_rest())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
     while True:
-        pid, status = os.waitpid(-1, 0)
+        try:
+            pid, status = os.waitpid(-1, 0)
+        except ChildProcessError:  # killed and reaped by kill_rest, in the signal's handler
+            return 128 + signal.SIGKILL
         if pid == child:
             kill_rest_quietly(kill_rest, spec)
             return exit_code(status)

@@ -34,8 +34,13 @@ def not_honoured(pod: Json) -> str:
 
 
 def on_host(path: str, mounts: list[Mount]) -> Path | None:
-    """Where a path of the container lies on this machine; None when no mount brings it."""
+    """Where a path of the container lies on this machine; None when no mount brings it.
+
+    A program that asked for its own directory names it as it is on this machine, and it stays so.
+    """
     inside = PurePosixPath(path)
+    if any(mount.source == Path(path) or mount.source in Path(path).parents for mount in mounts):
+        return Path(path)
     for mount in sorted(mounts, key=lambda mount: len(mount.target), reverse=True):
         if inside == PurePosixPath(mount.target) or PurePosixPath(mount.target) in inside.parents:
             return mount.source / inside.relative_to(mount.target)
