@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import samples
 import yaml
+from kubernetes_asyncio.client import ApiClient
 from samples import Json, decide, site_with
 
+from jupyter_research_spawner.batch.app import options
 from jupyter_research_spawner.client.archive import build
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.jobs import notebook
@@ -68,6 +72,34 @@ def test_every_object_can_be_applied(kind: str) -> None:
         cluster_wide = found["kind"].startswith("Cluster") or found["kind"].endswith("PriorityClass")
         assert ("namespace" in found["metadata"]) != cluster_wide
     assert yaml.safe_load(yaml.safe_dump(objects)) == objects, "text that YAML changes"
+
+
+async def test_every_field_is_one_that_kubernetes_has(site: Site) -> None:
+    """The generated client drops what it does not know, so what comes back whole has no misspelled field."""
+    async with ApiClient() as client:
+        for found in everything(site, HERE):
+            if "kueue" in found["apiVersion"]:
+                continue
+            typed = client._ApiClient__deserialize(found, f"V1{found['kind']}")
+            assert _without_empty(client.sanitize_for_serialization(typed)) == _without_empty(found)
+
+
+def _without_empty(value: Any) -> Any:
+    """An absent list and an empty one are the same to the generated client, but not to a NetworkPolicy."""
+    if isinstance(value, dict):
+        return {key: _without_empty(below) for key, below in value.items() if below not in (None, [], {})}
+    return [_without_empty(below) for below in value] if isinstance(value, list) else value
+
+
+async def test_the_service_can_be_started_as_the_deployment_says(site: Site, tmp_path: Path) -> None:
+    objects = everything(site, HERE)
+    (container,) = of_kind(objects, "Deployment")["research-batch"]["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value", "a-token") for entry in container["env"]}
+    assert container["command"][:2] == ["python3", "-m"]
+    assert importlib.util.find_spec(f"{container['command'][2]}.__main__")
+    told = options(container["args"], environment)
+    assert [str(path) for path in told.site] == ["/etc/research-spawner/site.yaml"]
+    assert told.port == container["ports"][0]["containerPort"]
 
 
 @pytest.mark.parametrize("kind", sorted(SCHEDULERS))
