@@ -1,0 +1,130 @@
+"""Whole notebooks and jobs as sent: three schedulers in full, the others and the GPUs as differences to plain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from samples import Json, decide, notebook_pod, person, site_with
+
+from jupyter_research_spawner.jobs import job, notebook
+from jupyter_research_spawner.jobs.request import parse
+from jupyter_research_spawner.plan import Plan
+from jupyter_research_spawner.pod import check, compose, ours
+
+IN_FULL = ("plain", "kueue", "volcano")
+AS_DIFFERENCES = ("yunikorn", "kai", "slurm-bridge", "coscheduling")
+# coscheduling is a profile of a scheduler that has a name.
+NAMES = {"coscheduling": "scheduler-plugins-scheduler"}
+OPTIONS: Json = {
+    "queues": {"climate": {"kai": {"parent": "research"}, "yunikorn": {"queue": "root.research.climate"}}},
+    "batch": {"url": "http://proxy-public/services/batch"},
+    "pods": {"base": {"env": {"LANG": "C.UTF-8"}, "labels": {"example.edu/department": "physics"}}},
+}
+
+
+@pytest.fixture(autouse=True)
+def one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "client_config_map_name", lambda: "research-client-of-this-version")
+
+
+def decided(scheduler: str, kind: str, **wishes: Any) -> Plan:
+    named: Json = {"kind": scheduler, **({"name": NAMES[scheduler]} if scheduler in NAMES else {})}
+    plan = decide(site_with({"scheduler": named}, OPTIONS, GPUS), person("alice"), kind, **wishes)
+    return replace(plan, site_digest="digest-of-the-settings", adoption_key="key-of-this-server" * (kind == "notebook"))
+
+
+def sent(scheduler: str, kind: str, **wishes: Any) -> Json:
+    """What would be created."""
+    plan = decided(scheduler, kind, **wishes)
+    if kind == "notebook":
+        composed = compose(plan, notebook_pod(), notebook.SLOTS)
+        check(plan, composed, notebook.SLOTS)
+        return composed
+    asked = parse({"command": ["python", "train.py"]})
+    composed = compose(plan, job.manifest(plan, asked, site_with().batch.keep), job.SLOTS)
+    check(plan, composed, job.SLOTS)
+    return composed
+
+
+GPUS: Json = {
+    "profiles": {
+        "whole": {"like": "small", "title": "Whole", "gpu": {"kind": "whole", "count": 2}},
+        "mig": {"like": "small", "title": "Slice", "gpu": {"kind": "mig", "resource": "nvidia.com/mig-1g.10gb"}},
+        "shared": {"like": "small", "title": "Share", "gpu": {"kind": "shared"}},
+        "numa": {"like": "small", "title": "One node", "numa": "single-node"},
+    }
+}
+
+
+@pytest.mark.parametrize("kind", ["notebook", "job"])
+@pytest.mark.parametrize("scheduler", IN_FULL)
+def test_in_full(scheduler: str, kind: str, golden: Callable[[str], Any]) -> None:
+    assert sent(scheduler, kind) == golden(f"pod/{scheduler}/{kind}")
+
+
+def leaves(found: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its path; the plan's annotation is read, and lists that are not of maps stay whole."""
+    if path.endswith("research-spawner/plan]"):
+        found = json.loads(found)
+    if isinstance(found, dict) and found:
+        for key, below in found.items():
+            step = f"[{key}]" if "/" in key or "." in key else f".{key}"
+            yield from leaves(below, (path + step).lstrip("."))
+    elif isinstance(found, list) and found and all(isinstance(item, dict) for item in found):
+        for index, item in enumerate(found):
+            yield from leaves(item, f"{path}[{item.get('name', index)}]")
+    else:
+        yield path, found
+
+
+def differences(this: Json, that: Json) -> Json:
+    """What `this` has otherwise than `that`: path to value; "-" for what it has not."""
+    mine, theirs = dict(leaves(this)), dict(leaves(that))
+    return {path: mine.get(path, "-") for path in sorted({*mine, *theirs}) if mine.get(path) != theirs.get(path)}
+
+
+@pytest.mark.parametrize("kind", ["notebook", "job"])
+@pytest.mark.parametrize("scheduler", AS_DIFFERENCES)
+def test_as_differences_to_plain(scheduler: str, kind: str, golden: Callable[[str], Any]) -> None:
+    assert differences(sent(scheduler, kind), sent("plain", kind)) == golden(f"pod/{scheduler}/{kind}-from-plain")
+
+
+@pytest.mark.parametrize("profile", ["whole", "mig", "shared", "numa"])
+@pytest.mark.parametrize("scheduler", ["plain", "volcano"])
+def test_gpus_and_numa_as_differences_to_small(scheduler: str, profile: str, golden: Callable[[str], Any]) -> None:
+    small = sent(scheduler, "notebook", profile="small")
+    found = differences(sent(scheduler, "notebook", profile=profile), small)
+    assert found == golden(f"pod/{scheduler}/notebook-{profile}-from-small")
+
+
+@pytest.mark.parametrize("scheduler", [*IN_FULL, *AS_DIFFERENCES])
+def test_notebook_and_job_are_the_same_person_in_the_same_queue(scheduler: str) -> None:
+    pod = sent(scheduler, "notebook")
+    template = sent(scheduler, "job")["spec"]["template"]
+    for key in ("securityContext", "schedulerName", "priorityClassName", "tolerations"):
+        assert template["spec"].get(key) == pod["spec"].get(key), key
+    of_pod, of_job = pod["spec"]["containers"][0], template["spec"]["containers"][0]
+    for key in ("securityContext", "resources", "image", "workingDir"):
+        assert of_job[key] == of_pod[key], key
+
+    def storage(container: Json) -> list[Json]:
+        return [mount for mount in container["volumeMounts"] if mount["name"] != "research-client"]
+
+    assert storage(of_job) == storage(of_pod)
+    for name in ("passwd", "group", "groups"):
+        key = f"research-spawner/{name}"
+        assert template["metadata"]["annotations"][key] == pod["metadata"]["annotations"][key]
+    for name in ("user", "uid", "gid", "queue", "profile"):
+        key = f"research-spawner/{name}"
+        assert template["metadata"]["labels"][key] == pod["metadata"]["labels"][key]
+
+
+def test_a_job_is_no_server_and_has_no_key() -> None:
+    found = sent("plain", "job")
+    assert "research-spawner/request" not in json.dumps(found)
+    assert "component" not in found["spec"]["template"]["metadata"]["labels"]
+    assert "research-client" not in json.dumps(found)
