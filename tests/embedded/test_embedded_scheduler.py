@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster import NAMESPACE, create, ended, events, eventually, now, phase, pod
+from cluster import NAMESPACE, create, ended, events, eventually, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.kinds import POD
@@ -169,14 +169,17 @@ async def test_equals_are_never_preempted(cluster: Cluster) -> None:
 
 
 async def test_room_that_was_made_is_kept_for_whom_it_was_made(cluster: Cluster) -> None:
-    """While a victim still ends, a newcomer of lower priority must not take the place."""
+    """One victim is gone, one still ends: a newcomer of lower priority must not take the place of the first."""
     await priority(cluster, "low", -100)
-    stubborn = pod("victim", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done", container=needs("4"))
-    await create(cluster, {**stubborn, "spec": {**stubborn["spec"], "priorityClassName": "low"}})
-    await eventually(lambda: phase(cluster, "victim") == "Running")
-    await create(cluster, sleeper("alice", "3"))
-    await eventually(lambda: now(cluster, "victim").get("metadata", {}).get("deletionTimestamp"))
-    await create(cluster, sleeper("newcomer", "3", priorityClassName="low"))
+    await create(cluster, sleeper("quick", "2", priorityClassName="low"))
+    stubborn = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    await create(cluster, pod("slow", *stubborn, container=needs("2"), priorityClassName="low"))
+    await eventually(lambda: phase(cluster, "slow") == "Running" and "ready" in log_of(cluster, "slow"))
+    await create(cluster, sleeper("alice", "4"))
+    await eventually(lambda: not now(cluster, "quick"))
+    await create(cluster, sleeper("newcomer", "2", priorityClassName="low"))
+    assert await waits(cluster, "newcomer")
+    assert now(cluster, "slow"), "it still ends"
     await eventually(lambda: phase(cluster, "alice") == "Running")
     assert phase(cluster, "newcomer") == "Pending"
 
