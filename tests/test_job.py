@@ -221,8 +221,21 @@ def test_what_is_wrong_is_told_with_its_field(body, field, told):
 
 @pytest.mark.parametrize(
     "name",
-    "JUPYTERHUB_API_TOKEN RESEARCH_QUEUE NVIDIA_VISIBLE_DEVICES KUBERNETES_SERVICE_HOST LD_PRELOAD LD_AUDIT "
-    "NSS_WRAPPER_PASSWD HOME USER LOGNAME SHELL NB_UID NB_UMASK".split(),
+    [
+        "JUPYTERHUB_API_TOKEN",
+        "RESEARCH_QUEUE",
+        "NVIDIA_VISIBLE_DEVICES",
+        "KUBERNETES_SERVICE_HOST",
+        "LD_PRELOAD",
+        "LD_AUDIT",
+        "NSS_WRAPPER_PASSWD",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "NB_UID",
+        "NB_UMASK",
+    ],
 )
 def test_some_names_of_variables_are_not_yours(name):
     found = refusal({**COMMAND, "env": {name: "x"}})

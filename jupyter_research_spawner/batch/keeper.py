@@ -28,10 +28,10 @@ class Keeper:
         async for change in follow(self._store.server, self._store.pods_path, {"labelSelector": ALL}):
             self.is_watching = True
             try:
-                if change.kind == "listed":
-                    await self._catch_up(change.objects)
                 for pod in change.objects:
                     await self._seen(pod, gone=change.kind == "deleted")
+                if change.kind == "listed":
+                    await self._catch_up(change.objects)
             except Refusal as refusal:
                 # The next list catches up with what is lost here.
                 log.warning("An attempt could not be written: %s", refusal)

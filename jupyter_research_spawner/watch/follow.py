@@ -34,8 +34,8 @@ async def follow(server: ApiServer, path: str, query: Mapping[str, str]) -> Asyn
     while True:
         try:
             found = await server.ask("GET", path, query=query)
-            yield Change("listed", tuple(found.get("items") or ()))
             version = str(found["metadata"]["resourceVersion"])
+            yield Change("listed", tuple(found.get("items") or ()))
             pause = 0.5
             async for change in _watched(server, path, query, version):
                 yield change

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ from cluster import NAMESPACE, eventually
 from conftest import Client, small_site
 from hub import user
 
+from jupyter_research_spawner.batch import handlers, service
 from jupyter_research_spawner.embedded.kinds import CLAIM, JOB, POD, PRIORITY_CLASS
 
 pytestmark = pytest.mark.embedded
@@ -165,6 +167,32 @@ async def eventually_none(batch: Client, job_id: str, who: str = "alices") -> No
     raise AssertionError(f"{job_id} is still there")
 
 
+async def test_a_job_ends_at_its_wall_time_and_says_so(batch):
+    job = await batch.submit("alices", "sleep", "60", wall_time="1s")
+    assert (job["wall_time_seconds"], job["wall_time_hard_seconds"]) == (1, 1)
+    ended = await until(batch, "alices", job["id"], "failed")
+    assert ended["message"] == "It reached its hard wall time."
+    assert len(ended["attempts"]) == 1
+
+
+async def test_a_name_that_is_taken_is_no_matter(batch, monkeypatch):
+    ids = iter(["same-x7k2p", "same-x7k2p", "same-b4n2w", "same-x7k2p", "same-b4n2w", "same-x7k2p"])
+    monkeypatch.setattr(service, "new_id", lambda job: next(ids))
+    assert (await batch.submit("alices", "true"))["id"] == "same-x7k2p"
+    assert (await batch.submit("alices", "true"))["id"] == "same-b4n2w"
+    status, answer = await batch.ask("alices", "POST", "/jobs", {"command": ["true"]})
+    assert (status, answer["error"]["code"]) == (409, "name-taken")
+
+
+async def test_why_the_cluster_makes_no_pod_is_told(batch, cluster, monkeypatch):
+    """A quota or a policy refuses pods, not Jobs, and only an event says so."""
+    monkeypatch.setattr(cluster.jobs, "_create_pod", lambda job: None)
+    job = await batch.submit("alices", "true")
+    assert (await batch.ask("alices", "GET", f"/jobs/{job['id']}"))[1]["message"] == ""
+    cluster.store.record(jobs_in(cluster)[0], "FailedCreate", "pods is forbidden: exceeded quota", source="a")
+    assert "exceeded quota" in (await batch.ask("alices", "GET", f"/jobs/{job['id']}"))[1]["message"]
+
+
 async def test_a_running_job_is_cancelled_with_its_pod(batch, cluster):
     job = await batch.submit("alices", "sleep", "60")
     await until(batch, "alices", job["id"], "running")
@@ -252,6 +280,14 @@ async def test_a_reader_who_goes_leaves_no_connection_behind(batch):
     assert [reader.status for reader in readers] == [200] * 20 + [409]
     for reader in readers:
         reader.close()
+
+
+async def test_a_log_that_is_read_for_too_long_is_broken_off_and_not_ended(batch, monkeypatch):
+    monkeypatch.setattr(handlers, "LOG_LIMIT", timedelta(seconds=1))
+    job = await batch.submit("alices", "sh", "-c", "echo begun; sleep 60")
+    await until(batch, "alices", job["id"], "running")
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await batch.text("alices", f"/jobs/{job['id']}/logs?follow=true")
 
 
 async def test_a_preempted_job_runs_again_and_shows_both_attempts(batch):

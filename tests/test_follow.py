@@ -1,0 +1,86 @@
+"""List and watch through what an API server does: bookmarks, 410, its own end, being down."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.watch import follow as module
+from jupyter_research_spawner.watch.api_server import ApiError
+from jupyter_research_spawner.watch.follow import Change, follow
+
+DOWN = Refusal("cluster-down", "The cluster does not answer at the moment.", status=503)
+
+
+class Over(Exception):
+    """The script has no more lines."""
+
+
+class Scripted:
+    """Answers lists and watches in turn; an exception is raised, a list of events is one watch."""
+
+    def __init__(self, *script: Any) -> None:
+        self._script = list(script)
+        self.asked: list[tuple[str, str]] = []
+
+    def _next(self) -> Any:
+        if not self._script:
+            raise Over
+        answer = self._script.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def ask(self, method: str, path: str, *, query: Mapping[str, str]) -> dict[str, Any]:
+        self.asked.append(("list", ""))
+        answer: dict[str, Any] = self._next()
+        return answer
+
+    async def lines(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append(("watch", query["resourceVersion"]))
+        for event in self._next():
+            yield event
+
+
+def listed(version: int, *names: str) -> dict[str, Any]:
+    return {"metadata": {"resourceVersion": str(version)}, "items": [{"metadata": {"name": name}} for name in names]}
+
+
+def event(kind: str, version: int, name: str = "a") -> dict[str, Any]:
+    return {"type": kind, "object": {"metadata": {"name": name, "resourceVersion": str(version)}}}
+
+
+GONE = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old resource version"}}
+
+
+async def changes(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    async def no_pause(_seconds: float) -> None:
+        return None
+
+    monkeypatch.setattr(module.asyncio, "sleep", no_pause)
+    found: list[Change] = []
+    with pytest.raises(Over):
+        async for change in follow(server, "/api/v1/pods", {}):  # type: ignore[arg-type]
+            found.append(change)  # noqa: PERF401 - what came before the end counts
+    return [(change.kind, [obj["metadata"]["name"] for obj in change.objects]) for change in found]
+
+
+async def test_a_list_and_then_what_changes(monkeypatch):
+    server = Scripted(listed(5, "a"), [event("MODIFIED", 6), event("BOOKMARK", 9)], [event("DELETED", 10)])
+    assert await changes(server, monkeypatch) == [("listed", ["a"]), ("modified", ["a"]), ("deleted", ["a"])]
+    # A watch that ended by itself goes on where it was, bookmarks included.
+    assert server.asked == [("list", ""), ("watch", "5"), ("watch", "9"), ("watch", "10")]
+
+
+@pytest.mark.parametrize("failure", [[GONE], DOWN, ApiError(410, "Gone"), ApiError(403, "no"), [{"type": "ADDED"}]])
+async def test_whatever_breaks_a_watch_a_new_list_mends_it(monkeypatch, failure):
+    server = Scripted(listed(5, "a"), failure, listed(8, "b"), [event("ADDED", 9, "c")])
+    assert await changes(server, monkeypatch) == [("listed", ["a"]), ("listed", ["b"]), ("added", ["c"])]
+
+
+async def test_a_list_that_fails_is_asked_again(monkeypatch):
+    server = Scripted(DOWN, {}, ApiError(401, "Unauthorized"), listed(5))
+    assert await changes(server, monkeypatch) == [("listed", [])]
