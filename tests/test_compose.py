@@ -1,0 +1,293 @@
+"""compose: fills what is absent, refuses what differs, overwrites only what is ours alone."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from samples import IMAGE, Json, decide, notebook_pod, person, site_with
+
+from jupyter_research_spawner.identity import PosixIdentity
+from jupyter_research_spawner.jobs.notebook import SLOTS
+from jupyter_research_spawner.pod import check, compose, ours
+from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.site import Site
+
+
+def pod_with(spec: Json, main: Json | None = None, **metadata: Any) -> Json:
+    """KubeSpawner's pod with more in its spec, its main container and its metadata."""
+    pod = notebook_pod()
+    pod["spec"].update(copy.deepcopy(spec))
+    pod["spec"]["containers"][0].update(copy.deepcopy(main or {}))
+    pod["metadata"].update(metadata)
+    return pod
+
+
+def sent(site: Site, pod: Json, **wishes: Any) -> Json:
+    decided = decide(site, person("alice"), **wishes)
+    composed = compose(decided, pod, SLOTS)
+    check(decided, composed, SLOTS)
+    return composed
+
+
+DIFFERS: dict[str, tuple[Json, str, str]] = {
+    "the chart's uid": (
+        pod_with({"securityContext": {"runAsUser": 1000}}),
+        "spec.securityContext.runAsUser",
+        "is 1000, but it must be 20001",
+    ),
+    "the chart's uid in the container": (
+        pod_with({}, {"securityContext": {"runAsUser": 1000}}),
+        "spec.containers[0].securityContext.runAsUser",
+        "is 1000, but it must be 20001",
+    ),
+    "a hook's gid": (
+        pod_with({"securityContext": {"runAsGroup": 100}}),
+        "spec.securityContext.runAsGroup",
+        "is 100, but it must be 20001",
+    ),
+    "a hook's root": (
+        pod_with({"securityContext": {"runAsNonRoot": False}}),
+        "spec.securityContext.runAsNonRoot",
+        "is False, but it must be True",
+    ),
+    "a hook's groups": (
+        pod_with({"securityContext": {"supplementalGroups": [20500]}}),
+        "spec.securityContext.supplementalGroups",
+        "is [20500], but the person's are [20500, 20602]",
+    ),
+    "a hook's policy for groups": (
+        pod_with({"securityContext": {"supplementalGroupsPolicy": "Merge"}}),
+        "spec.securityContext.supplementalGroupsPolicy",
+        "is 'Merge', but it must be 'Strict'",
+    ),
+    "setuid programs": (
+        pod_with({}, {"securityContext": {"allowPrivilegeEscalation": True}}),
+        "spec.containers[0].securityContext.allowPrivilegeEscalation",
+        "is True, but it must be False",
+    ),
+    "a token": (
+        pod_with({"automountServiceAccountToken": True}),
+        "spec.automountServiceAccountToken",
+        "is True, but it must be False",
+    ),
+    "another image": (
+        pod_with({}, {"image": "evil"}),
+        "container 'notebook'.image",
+        f"is 'evil', but it must be '{IMAGE}'",
+    ),
+    "another namespace": (
+        pod_with({}, namespace="default"),
+        "metadata.namespace",
+        "is 'default', but it must be 'jhub'",
+    ),
+    "another name": (
+        pod_with({}, name="jupyter-bob"),
+        "metadata.name",
+        "is 'jupyter-bob', but it must be 'jupyter-alice'",
+    ),
+    "no main container": (
+        pod_with({"containers": [{"name": "nb"}]}),
+        "spec.containers",
+        "has no container 'notebook', the one that the person works in",
+    ),
+}
+
+
+@pytest.mark.parametrize(("pod", "path", "why"), DIFFERS.values(), ids=DIFFERS.keys())
+def test_what_differs_is_refused_with_its_path(
+    site: Site, alice: PosixIdentity, pod: Json, path: str, why: str
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        compose(decide(site, alice), pod, SLOTS)
+    assert refused.value == Refusal(
+        "manifest",
+        f"Nothing was started: the pod's {path} {why}.",
+        field=path,
+        hint="This is for the people who run this hub: a setting or a hook of theirs put it there.",
+        status=503,
+    )
+
+
+def test_what_is_ours_alone_is_overwritten(site: Site) -> None:
+    pod = pod_with(
+        {
+            "schedulerName": "chart-user-scheduler",
+            "priorityClassName": "chart-default-priority",
+            "volumes": [{"name": "research-claim-home", "hostPath": {"path": "/"}}, {"name": "shm", "emptyDir": {}}],
+        },
+        {
+            "resources": {"limits": {"cpu": "64"}},
+            "env": [{"name": "HOME", "value": "/home/jovyan"}, {"name": "WORK", "value": "$(HOME)/work"}],
+            "volumeMounts": [
+                {"name": "research-accounts", "mountPath": "/mnt"},
+                {"name": "shm", "mountPath": "/dev/shm"},
+            ],
+        },
+        labels={"research-spawner/uid": "0", "kueue.x-k8s.io/queue-name": "fast", "app": "jupyterhub"},
+    )
+    found = sent(site, pod)
+    container = found["spec"]["containers"][0]
+    assert "schedulerName" not in found["spec"]
+    assert found["spec"]["priorityClassName"] == "research-normal"
+    assert container["resources"]["limits"] == {"cpu": "2", "memory": "4Gi"}
+    assert [entry["value"] for entry in container["env"] if entry["name"] == "HOME"] == ["/home/alice"]
+    assert container["env"][-1] == {"name": "WORK", "value": "$(HOME)/work"}
+    assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
+    assert found["spec"]["volumes"][0] == {"name": "shm", "emptyDir": {}}
+    labels = found["metadata"]["labels"]
+    assert (labels["research-spawner/uid"], labels["kueue.x-k8s.io/queue-name"]) == ("20001", "climate")
+    assert labels["app"] == "jupyterhub"
+
+
+def test_another_scheduler_s_mark_is_not_taken_away_in_silence(site: Site) -> None:
+    pod = pod_with({}, labels={"yunikorn.apache.org/queue": "root.fast"})
+    with pytest.raises(Refusal, match=r"yunikorn\.apache\.org/queue is a mark that the plan did not make"):
+        sent(site, pod)
+
+
+def test_no_groups_of_kubespawner_s_are_no_other_groups(site: Site) -> None:
+    pod = pod_with({"securityContext": {"supplementalGroups": []}})
+    assert sent(site, pod)["spec"]["securityContext"]["supplementalGroups"] == [20500, 20602]
+
+
+def test_null_is_absent(site: Site) -> None:
+    pod = pod_with({"initContainers": None, "volumes": None, "securityContext": None}, {"env": None})
+    assert sent(site, pod)["spec"] == sent(site, {**notebook_pod(), "spec": {**pod["spec"]}})["spec"]
+
+
+def test_a_shorter_wall_time_and_a_directory_of_the_site_s_stay(site: Site) -> None:
+    found = sent(site, pod_with({"activeDeadlineSeconds": 60}, {"workingDir": "/srv"}))
+    assert found["spec"]["activeDeadlineSeconds"] == 60
+    assert found["spec"]["containers"][0]["workingDir"] == "/srv"
+    assert sent(site, notebook_pod())["spec"]["containers"][0]["workingDir"] == "/home/alice"
+
+
+def test_every_container_has_the_identity_and_only_main_the_data(site: Site) -> None:
+    found = sent(
+        site, pod_with({"initContainers": [{"name": "a"}], "containers": [{"name": "b"}, {"name": "notebook"}]})
+    )
+    expected = {
+        "runAsUser": 20001,
+        "runAsGroup": 20001,
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    for _, container in ours.containers(found):
+        assert container["securityContext"] == expected
+        assert ("volumeMounts" in container) == (container["name"] == "notebook")
+
+
+BASE: Json = {
+    "tolerations": [{"key": "research", "operator": "Exists"}],
+    "nodeSelector": {"zone": "a"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "affinity": {"nodeAffinity": {"preferred": [{"weight": 1}], "required": {"terms": ["x"]}}},
+    "dnsPolicy": "None",
+    "env": {"PRICE": "$(HOME) costs 3$"},
+    "labels": {"team": "physics"},
+    "annotations": {"example.edu/note": "{}"},
+}
+
+
+def test_the_site_s_own_fields_come_beside_what_is_there() -> None:
+    pod = pod_with(
+        {
+            "tolerations": [{"key": "hub", "operator": "Exists"}, {"key": "research", "operator": "Exists"}],
+            "nodeSelector": {"arch": "amd64", "zone": "a"},
+            "affinity": {"nodeAffinity": {"preferred": [{"weight": 2}]}, "podAffinity": {}},
+        },
+        labels={"team": "physics"},
+    )
+    found = sent(site_with({"pods": {"base": BASE}}), pod)
+    spec = found["spec"]
+    assert spec["tolerations"] == [{"key": "hub", "operator": "Exists"}, {"key": "research", "operator": "Exists"}]
+    assert spec["nodeSelector"] == {"arch": "amd64", "zone": "a"}
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert spec["affinity"] == {
+        "nodeAffinity": {"preferred": [{"weight": 2}, {"weight": 1}], "required": {"terms": ["x"]}},
+        "podAffinity": {},
+    }
+    assert spec["dnsPolicy"] == "None"
+    assert {"name": "PRICE", "value": "$$(HOME) costs 3$$"} in spec["containers"][0]["env"]
+    assert found["metadata"]["labels"]["team"] == "physics"
+    assert found["metadata"]["annotations"]["example.edu/note"] == "{}"
+
+
+OF_BASE: dict[str, tuple[Json, str]] = {
+    "another value": (pod_with({"dnsPolicy": "Default"}), "spec.dnsPolicy"),
+    "another value in a map": (pod_with({"nodeSelector": {"zone": "b"}}), "spec.nodeSelector.zone"),
+    "a map for a list": (pod_with({"tolerations": {}}), "spec.tolerations"),
+    "text for a map": (pod_with({"affinity": "x"}), "spec.affinity"),
+    "a map for a list far below": (
+        pod_with({"affinity": {"nodeAffinity": {"preferred": {}}}}),
+        "spec.affinity.nodeAffinity.preferred",
+    ),
+    "another label": (pod_with({}, labels={"team": "oceans"}), "metadata.labels.team"),
+    "another annotation": (
+        pod_with({}, annotations={"example.edu/note": "[]"}),
+        "metadata.annotations.example.edu/note",
+    ),
+}
+
+
+@pytest.mark.parametrize(("pod", "path"), OF_BASE.values(), ids=OF_BASE.keys())
+def test_what_differs_from_the_site_s_own_fields_is_refused(pod: Json, path: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        sent(site_with({"pods": {"base": BASE}}), pod)
+    assert refused.value.field == path
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"limits": {"cpu": "1", "memory": "1Gi"}},
+        {"requests": {"cpu": "1", "memory": "1Gi"}},
+        {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
+    ],
+    ids=str,
+)
+def test_on_one_numa_node_limits_are_copied_to_requests_or_back(site: Site, given: Json) -> None:
+    found = sent(site, pod_with({"initContainers": [{"name": "prepare", "resources": given}]}), profile="a100")
+    amounts = {"cpu": "1", "memory": "1Gi"}
+    assert found["spec"]["initContainers"][0]["resources"] == {"limits": amounts, "requests": amounts}
+
+
+@pytest.mark.parametrize("given", [{}, {"limits": {"cpu": "1"}}, {"requests": {"memory": "1Gi"}}], ids=str)
+def test_on_one_numa_node_a_container_without_amounts_is_named(site: Site, given: Json) -> None:
+    pod = pod_with({"containers": [*notebook_pod()["spec"]["containers"], {"name": "proxy", "resources": given}]})
+    with pytest.raises(Refusal, match=r"\(container 'proxy'\) has no (cpu|memory), but the profile asks") as refused:
+        sent(site, pod, profile="a100")
+    assert refused.value.hint.startswith("Give it limits for cpu and memory")
+
+
+def test_without_numa_other_containers_are_as_they_came(site: Site) -> None:
+    found = sent(site, pod_with({"initContainers": [{"name": "prepare"}]}))
+    assert "resources" not in found["spec"]["initContainers"][0]
+
+
+def test_the_client_comes_with_the_batch_service_and_into_notebooks_only() -> None:
+    with_service = site_with({"batch": {"url": "http://batch"}})
+    assert '"research-client"' not in repr(sent(site_with(), notebook_pod())).replace("'", '"')
+    container = sent(with_service, notebook_pod())["spec"]["containers"][0]
+    assert container["volumeMounts"][-1] == {
+        "name": "research-client",
+        "mountPath": "/usr/local/bin/jobs",
+        "subPath": "jobs",
+        "readOnly": True,
+    }
+    assert {"name": "RESEARCH_BATCH_URL", "value": "http://batch"} in container["env"]
+
+
+def test_one_claim_at_two_paths_is_one_volume() -> None:
+    site = site_with({"storage": {"mounts": {"more": {"claim": "era5", "path": "/data/more"}}}})
+    found = sent(site, notebook_pod())
+    volumes = [volume["name"] for volume in found["spec"]["volumes"]]
+    assert volumes.count("research-claim-era5") == 1
+    mounts = [m for m in found["spec"]["containers"][0]["volumeMounts"] if m["name"] == "research-claim-era5"]
+    assert [(mount["mountPath"], mount.get("readOnly", False)) for mount in mounts] == [
+        ("/data/era5", True),
+        ("/data/more", False),
+    ]
