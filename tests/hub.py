@@ -134,6 +134,7 @@ c.JupyterHub.db_url = "sqlite:///{state}/hub.sqlite"
 c.JupyterHub.cookie_secret_file = "{state}/cookie_secret"
 c.JupyterHub.services = [{{"name": "tests", "api_token": "{token}", "admin": True}}]
 c.JupyterHub.cleanup_servers = False
+c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 3}}
 c.Spawner.consecutive_failure_limit = 5
 c.KubeSpawner.cmd = ["{python}", "-c", Path("{state}/notebook.py").read_text()]
 c.KubeSpawner.http_timeout = 20

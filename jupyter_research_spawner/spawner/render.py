@@ -42,6 +42,16 @@ class _Person:
         return f"/user/{self.escaped_name}/"
 
 
+@dataclass
+class _Record:
+    """As much of the hub's record of a named server."""
+
+    name: str
+    display_name: str = ""
+    server: None = None
+    state: Any = None
+
+
 @dataclass(frozen=True)
 class _Hub:
     """The hub as the chart names it."""
@@ -97,7 +107,7 @@ def _spawner(site: Site, hub_user: str, config: Config | None, server: str, base
         namespace=site.namespaces.name,
     )
     if server:
-        spawner.orm_spawner = type("OrmSpawner", (), {"name": server})()
+        spawner.orm_spawner = _Record(server)
         spawner.clear_state()
     return spawner
 

@@ -62,6 +62,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._turn = self.research.pacing.turn()
+        self._own_image: str = self.image
         without_traces(self.log)
 
     @property
@@ -130,8 +131,8 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         self.priority_class_name = decided.marks.priority_class or ""
         self.cpu_limit = self.cpu_guarantee = float(decided.resources.cpu)
         self.mem_limit = self.mem_guarantee = decided.resources.memory
-        if decided.image is not None:
-            self.image = decided.image
+        # KubeSpawner's instance may serve several starts; what one profile set must not stay for the next.
+        self.image = decided.image or self._own_image
 
     async def load_user_options(self) -> None:
         """Nothing is left to load: the options became the plan before the start."""
@@ -154,14 +155,23 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         try:
             url: str = await super()._start()
         except Refusal as refusal:
+            await self._remove_failed()
             raise HubRefusal(refusal) from None
         except ApiException as error:
             raise HubRefusal(_by_cluster(error)) from None
+        except asyncio.TimeoutError as error:
+            slow = Refusal("cluster-slow", f"The cluster is too slow: {error}", status=503, hint="Try again later.")
+            raise HubRefusal(slow) from None
         finally:
             self._turn.release()
             self._wait = None
         self._starting = False
         return url
+
+    async def _remove_failed(self) -> None:
+        """KubeSpawner's poll says of a Failed pod that nothing runs, so nobody would stop it."""
+        if self._wait is not None and self._wait.has_seen_pod:
+            await self.stop(now=True)
 
     async def _make_create_pod_request(self, pod: V1Pod, request_timeout: float) -> bool:
         """Called again until it returns True.  The admin's hooks have had the pod; nobody has it after check."""

@@ -69,6 +69,10 @@ class Wait:
         return self._admitted is not None
 
     @property
+    def has_seen_pod(self) -> bool:
+        return self._seen
+
+    @property
     def is_queued(self) -> bool:
         return self._admitted is None and self.status.phase in WAITING
 

@@ -1,0 +1,276 @@
+"""Options of any origin become a Request or a sentence, the pacing, the wait's clocks, a pod's events, adoption."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import decide, person, site_with
+
+from jupyter_research_spawner.form import chosen_by_form, chosen_by_link
+from jupyter_research_spawner.plan import Request, plan
+from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.shape import Shape
+from jupyter_research_spawner.spawner import adoption, options
+from jupyter_research_spawner.spawner.events import EventsByPod
+from jupyter_research_spawner.spawner.pacing import Pacing
+from jupyter_research_spawner.spawner.waiting import Wait, is_ready
+
+Json = dict[str, Any]
+MAIN = "notebook"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=12), below, max_size=3),
+    max_leaves=8,
+)
+WISHES = st.dictionaries(
+    st.sampled_from([*options.FIELDS, "user_options", "display_name", "uid"]) | st.text(max_size=8),
+    st.sampled_from(["small", "a100", "stats-101", "climate", "backfill", "8h", "default"]) | JSON,
+)
+POSTED = st.dictionaries(
+    st.sampled_from(["offer", "profile", "queue", "queue--profile:small", "wall_time--profile:small", "image"])
+    | st.text(max_size=12),
+    st.lists(st.sampled_from(["profile:small", "class:stats-101", "small", "climate"]) | st.text(), max_size=2),
+)
+
+
+def asked(wishes: Any) -> Request:
+    return options.request(wishes, hub_user="alice", server="", pod_name="jupyter-alice")
+
+
+def decided_or_refused(wishes: Any) -> None:
+    """Whatever comes in, what comes out is a plan or a sentence."""
+    now = datetime(2026, 11, 23, tzinfo=timezone.utc)
+    try:
+        plan(site_with(), person("alice"), asked(wishes), run_id="r", now=now)
+    except Refusal as refusal:
+        assert refusal.status in (400, 403)
+        assert refusal.message.isprintable()
+        assert len(refusal.message) < 1000
+
+
+@given(JSON | WISHES)
+def test_no_json_is_more_than_refused(wishes: Any) -> None:
+    decided_or_refused(wishes)
+
+
+@given(POSTED)
+def test_no_form_and_no_link_is_more_than_refused(posted: dict[str, list[str]]) -> None:
+    decided_or_refused(chosen_by_form(posted))
+    decided_or_refused(chosen_by_link(posted))
+
+
+def test_all_wishes_of_both_shapes() -> None:
+    wishes = {"profile": "small", "queue": "climate", "wall_time": "90m", "image": "default", "class": None}
+    wanted = Request(
+        Shape("notebook", "jupyter-alice"),
+        "alice",
+        profile="small",
+        queue="climate",
+        wall_time=timedelta(minutes=90),
+        image="default",
+    )
+    assert asked(wishes) == wanted
+    assert asked({"user_options": wishes, "display_name": "mine"}) == wanted
+    assert asked(None) == asked({}) == Request(Shape("notebook", "jupyter-alice"), "alice")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "field", "message"),
+    [
+        ([1], "user_options", "The options of a server are a JSON object, not a list."),
+        ({"profile": ["small"]}, "profile", "profile is text, not a list."),
+        ({"profile": ""}, "profile", "profile cannot be ''."),
+        ({"queue": "climate\nevil"}, "queue", "queue cannot be 'climate\\nevil'."),
+        ({"wall_time": "8 h"}, "wall_time", "wall_time cannot be '8 h'."),
+        ({"uid": 0}, "uid", "There is no option 'uid'."),
+        ({b"profile": 1}, None, "There is no option b'profile'."),
+    ],
+)
+def test_a_wrong_wish_is_refused_with_its_field(wishes: Any, field: str | None, message: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        asked(wishes)
+    assert (caught.value.field, caught.value.message, caught.value.status) == (field, message, 400)
+
+
+async def test_starts_take_their_turn_in_order_and_a_queued_one_gives_its_place_away() -> None:
+    pacing = Pacing(1)
+    first, second, third = pacing.turn(), pacing.turn(), pacing.turn()
+    await first.take()
+    waiting = [asyncio.ensure_future(turn.take()) for turn in (second, third)]
+    await asyncio.sleep(0)
+    assert (first.ahead, second.ahead, third.ahead) == (0, 1, 2)
+    first.release()  # it waits in a queue
+    await waiting[0]
+    assert third.ahead == 1
+    first.count()  # admitted: it boots whatever the hub thinks of it
+    second.release()
+    await asyncio.sleep(0)
+    assert not waiting[1].done()
+    first.release()
+    await asyncio.wait_for(waiting[1], 1)
+
+
+async def test_a_cancelled_start_leaves_no_hole_in_the_line() -> None:
+    pacing = Pacing(1)
+    first, second, third = pacing.turn(), pacing.turn(), pacing.turn()
+    await first.take()
+    waiting = [asyncio.ensure_future(turn.take()) for turn in (second, third)]
+    await asyncio.sleep(0)
+    first.release()  # grants second, which is cancelled before it runs
+    waiting[0].cancel()
+    await asyncio.wait_for(waiting[1], 1)
+    third.release()
+    third.release()
+    await asyncio.wait_for(first.take(), 1)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pod(phase: str = "Pending", scheduled: str | None = None, **container: Any) -> Json:
+    status: Json = {"phase": phase}
+    if scheduled is not None:
+        reason = {"status": "True"} if scheduled == "" else {"status": "False", "reason": "Unschedulable"}
+        status["conditions"] = [{"type": "PodScheduled", "message": scheduled, **reason}]
+    if container:
+        status["containerStatuses"] = [{"name": MAIN, **container}]
+        status["podIP"] = "10.0.0.1"
+    return {"metadata": {"name": "jupyter-alice", "creationTimestamp": "2026-11-23T12:00:00Z"}, "status": status}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def wait(clock: Clock) -> Wait:
+    limits = site_with({"hub": {"queue_limit": "1h", "boot_limit": "5m"}, "scheduler": {"kind": "plain"}}).hub
+    decided = decide(site_with({"scheduler": {"kind": "plain"}}), person("alice"), profile="small")
+    return Wait(decided, limits, MAIN, clock)
+
+
+def ended(wait: Wait, found: Json | None) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        wait.look(found)
+    return caught.value
+
+
+def test_the_queue_has_one_clock_and_the_boot_another(wait: Wait, clock: Clock) -> None:
+    wait.look(pod(scheduled="0/3 nodes are available: 3 Insufficient cpu."))
+    assert wait.is_queued
+    clock.now = 3599
+    wait.look(pod(scheduled=""))
+    assert wait.is_admitted
+    clock.now = 3599 + 299
+    wait.look(pod("Running", "", ready=False, state={"running": {}}))
+    clock.now = 3599 + 301
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    refusal = ended(wait, pod(scheduled="", state=waiting))
+    assert refusal.code == "boot-limit"
+    assert "did not answer within 5m. Container notebook: its image cannot be pulled" in refusal.message
+
+
+def test_a_queue_that_never_moves_ends_with_its_reason(wait: Wait, clock: Clock) -> None:
+    clock.now = 3601
+    refusal = ended(wait, pod(scheduled="0/3 nodes are available."))
+    assert refusal.code == "queue-limit"
+    assert "It waited in queue 'climate' for 1h" in refusal.message
+    assert "0/3 nodes are available." in refusal.message
+
+
+def test_an_adopted_pod_keeps_the_time_it_has_waited(wait: Wait, clock: Clock) -> None:
+    wait.adopt(pod(), datetime(2026, 11, 23, 12, 59, tzinfo=timezone.utc))
+    wait.look(pod(scheduled="0/3 nodes are available."))
+    clock.now = 61
+    assert ended(wait, pod(scheduled="0/3 nodes are available.")).code == "queue-limit"
+
+
+def test_one_crash_is_borne_and_the_second_is_not(wait: Wait) -> None:
+    oom = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+    wait.look(pod("Running", "", ready=False, restartCount=1, state={"running": {}}, lastState=oom))
+    backing_off = {"waiting": {"reason": "CrashLoopBackOff"}}
+    refusal = ended(wait, pod("Running", "", ready=False, restartCount=1, state=backing_off, lastState=oom))
+    assert "used more memory than its profile has" in refusal.message
+
+
+def test_a_pod_that_is_gone_ends_the_wait_but_not_at_the_first_glance(wait: Wait, clock: Clock) -> None:
+    wait.look(None)  # not seen yet: the watch is behind
+    wait.look(pod())
+    wait.look(None)
+    clock.now = 11
+    assert ended(wait, None).code == "pod-gone"
+
+
+def test_failed_succeeded_and_preempted_pods_end_the_wait(wait: Wait) -> None:
+    failed = pod("Failed")
+    failed["status"] |= {"reason": "Evicted", "message": "The node was low on memory."}
+    assert "The node was low on memory (Evicted)." in ended(wait, failed).message
+    assert "ended by itself" in ended(wait, pod("Succeeded")).message
+    preempted = pod(scheduled="")
+    preempted["status"]["conditions"].append(
+        {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
+    )
+    assert "Preempted" in ended(wait, preempted).message
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        pod("Running"),
+        pod("Running", "", ready=False),
+        {**pod("Running", "", ready=True), "metadata": {"deletionTimestamp": "2026-11-23T12:00:00Z"}},
+        {"metadata": {}, "status": {"phase": "Running", "podIP": "10.0.0.1", "containerStatuses": []}},
+    ],
+)
+def test_what_is_not_ready(found: Json | None) -> None:
+    assert not is_ready(found, MAIN)
+    assert is_ready(pod("Running", "", ready=True), MAIN)
+
+
+def event(name: str, of: str, **fields: Any) -> Json:
+    return {"metadata": {"name": name, "uid": name}, "involvedObject": {"name": of}, **fields}
+
+
+def test_a_pods_events_are_in_order_and_need_no_timestamp() -> None:
+    events = EventsByPod({"ns/b": event("b", "jupyter-alice", lastTimestamp="2026-11-23T12:00:02Z", message="second")})
+    events["ns/a"] = event("a", "jupyter-alice", eventTime="2026-11-23T12:00:01.5Z", lastTimestamp=None)
+    events["ns/none"] = event("none", "jupyter-alice")
+    events["ns/other"] = event("other", "train-x7k2p")
+    assert [found["metadata"]["name"] for found in events.of("jupyter-alice")] == ["none", "a", "b"]
+    assert {"lastTimestamp", "eventTime", "type", "message"} <= set(events.of("jupyter-alice")[0])
+    events.pop("ns/b")
+    events["ns/a"] = event("a", "train-x7k2p")
+    assert [found["metadata"]["name"] for found in events.of("jupyter-alice")] == ["none"]
+    assert events.of("nobody") == []
+    events.pop("ns/gone", None)
+
+
+def test_only_a_pod_made_for_the_same_wishes_by_this_hub_is_adopted() -> None:
+    now = datetime(2026, 11, 23, tzinfo=timezone.utc)
+
+    def wished(secret: bytes = b"hub", run_id: str = "1", **wishes: Any) -> Any:
+        request = replace(asked({"profile": "small"}), **wishes)
+        return plan(site_with(), person("alice"), request, run_id=run_id, now=now, secret=secret)
+
+    own = wished()
+    found = {"metadata": {"annotations": {"research-spawner/request": own.adoption_key}}, "status": {}, "spec": {}}
+    assert adoption.is_own(wished(run_id="2"), found)
+    assert not adoption.is_own(wished(secret=b"another hub's"), found)
+    assert not adoption.is_own(wished(secret=b""), {"metadata": {"annotations": {"research-spawner/request": ""}}})
+    assert not adoption.is_own(wished(queue="backfill"), found)
+    assert not adoption.is_own(wished(server="exp"), found)
+    assert not adoption.is_own(own, {**found, "status": {"phase": "Failed"}})
+    assert not adoption.is_own(own, {"metadata": {**found["metadata"], "deletionTimestamp": "now"}})
+    assert not adoption.is_own(own, {"metadata": {}})
