@@ -1,0 +1,183 @@
+"""`python -m benchmarks.cluster`: an API server with a node that only pretends, in a process of its own.
+
+The API server is the embedded cluster's, with its validation, history and counters.  Its node would start 400 notebooks
+on this machine; this one reports the same statuses and events after a while and points every pod at one stub server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from jupyter_research_spawner.embedded.api import ADMIN, Api
+from jupyter_research_spawner.embedded.kinds import CLAIM, EVENT, NAMESPACE, POD, PRIORITY_CLASS
+from jupyter_research_spawner.embedded.objects import now
+from jupyter_research_spawner.embedded.store import Change, Store
+
+from . import sides
+from .sides import Json
+
+HOST = "127.0.0.1"
+NODE = "node-1"
+FOREIGN_SPREAD = timedelta(hours=1)  # how long an API server keeps events by default
+
+
+class PretendedNode:
+    """Places every pod at once, and reports it running after `ready_after` seconds."""
+
+    def __init__(self, store: Store, ready_after: float) -> None:
+        self._store = store
+        self._ready_after = ready_after
+        self._tasks: set[asyncio.Task[None]] = set()
+        store.listeners.append(self._seen)
+
+    def _seen(self, change: Change) -> None:
+        if change.kind != POD:
+            return
+        if change.type == "ADDED":
+            self._soon(self._run(change.new))
+        elif change.type == "MODIFIED" and change.new["metadata"].get("deletionTimestamp"):
+            self._soon(self._end(change.new))
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, pod: Json) -> None:
+        name = pod["metadata"]["name"]
+        await asyncio.sleep(0)
+        self._change(pod, lambda new: new["spec"].update(nodeName=NODE))
+        self._record(pod, "Scheduled", f"Successfully assigned {sides.NAMESPACE}/{name} to {NODE}", "default-scheduler")
+        await asyncio.sleep(self._ready_after / 2)
+        self._record(pod, "Pulled", f'Container image "{sides.IMAGE}" already present on machine')
+        self._record(pod, "Created", "Created container: notebook")
+        await asyncio.sleep(self._ready_after / 2)
+        self._record(pod, "Started", "Started container notebook")
+        self._change(pod, lambda new: new.update(status=_running(new)))
+
+    async def _end(self, pod: Json) -> None:
+        await asyncio.sleep(0)
+        self._record(pod, "Killing", "Stopping container notebook")
+        if (current := self._current(pod)) is not None:
+            self._store.delete(POD, current, {"gracePeriodSeconds": 0})
+
+    def _current(self, pod: Json) -> Json | None:
+        found = self._store.find(POD, pod["metadata"]["namespace"], pod["metadata"]["name"])
+        return found if found is not None and found["metadata"]["uid"] == pod["metadata"]["uid"] else None
+
+    def _change(self, pod: Json, change: Callable[[Json], None]) -> None:
+        if self._current(pod) is not None:
+            self._store.modify(POD, pod, change)
+
+    def _record(self, pod: Json, reason: str, message: str, source: str = "kubelet") -> None:
+        if self._current(pod) is not None:
+            self._store.record(pod, reason, message, source=source)
+
+
+def _running(pod: Json) -> Json:
+    container = {
+        "name": "notebook",
+        "image": sides.IMAGE,
+        "imageID": f"{sides.IMAGE}@sha256:{64 * '0'}",
+        "ready": True,
+        "started": True,
+        "restartCount": 0,
+        "state": {"running": {"startedAt": now()}},
+    }
+    conditions = [
+        {"type": name, "status": "True", "lastTransitionTime": now()}
+        for name in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+    ]
+    return {
+        **pod.get("status", {}),
+        "phase": "Running",
+        "podIP": HOST,
+        "hostIP": HOST,
+        "startTime": now(),
+        "conditions": conditions,
+        "containerStatuses": [container],
+    }
+
+
+def furnish(store: Store) -> None:
+    """What the site names: its namespace, claims and priority classes."""
+    store.create(NAMESPACE, None, {"metadata": {"name": sides.NAMESPACE}})
+    for claim in sides.CLAIMS:
+        spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Ti"}}}
+        store.create(CLAIM, sides.NAMESPACE, {"metadata": {"name": claim}, "spec": spec})
+    for name, value in (("low", -100), ("normal", 0), ("high", 100)):
+        store.create(PRIORITY_CLASS, None, {"metadata": {"name": f"research-{name}"}, "value": value})
+
+
+def add_foreign_events(store: Store, number: int) -> None:
+    """Events of other pods in the namespace, as batch jobs leave them."""
+    first = datetime.now(timezone.utc) - FOREIGN_SPREAD
+    for place in range(number):
+        pod = f"train-{place // 4:05}"
+        when = (first + FOREIGN_SPREAD * place / number).strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = {"apiVersion": "v1", "kind": "Pod", "name": pod, "namespace": sides.NAMESPACE, "uid": f"uid-of-{pod}"}
+        event = {
+            "metadata": {"name": f"{pod}.{place:016x}", "namespace": sides.NAMESPACE},
+            "involvedObject": about,
+            "reason": "Pulled",
+            "message": f'Container image "{sides.IMAGE}" already present on machine',
+            "type": "Normal",
+            "firstTimestamp": when,
+            "lastTimestamp": when,
+            "count": 1,
+            "source": {"component": "kubelet"},
+        }
+        store.create(EVENT, sides.NAMESPACE, event)
+
+
+async def start_stub_notebook() -> int:
+    """One server for all notebooks; the hub only asks whether it answers.  Its port comes back."""
+    answer = {"version": "2"}
+
+    async def handle(_: web.Request) -> web.Response:
+        return web.json_response(answer)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, 0, backlog=2048).start()
+    return int(runner.addresses[0][1])
+
+
+async def serve(token: str, ready_after: float, foreign_events: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    store = Store()
+    furnish(store)
+    add_foreign_events(store, foreign_events)
+    PretendedNode(store, ready_after)
+    api = Api(store, {ADMIN: token})
+    # Without TLS: it would cost both sides the same, and drown what differs.
+    url = await api.start(HOST, None)
+    print(json.dumps({"url": url, "notebook_port": await start_stub_notebook()}), flush=True)
+    await stop.wait()
+    await api.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
+    parser.add_argument("--token-file", type=Path, required=True)
+    parser.add_argument("--ready-after", type=float, required=True, metavar="SECONDS")
+    parser.add_argument("--foreign-events", type=int, default=0, metavar="N")
+    options = parser.parse_args()
+    asyncio.run(serve(options.token_file.read_text(), options.ready_after, options.foreign_events))
+
+
+if __name__ == "__main__":
+    main()

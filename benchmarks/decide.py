@@ -1,0 +1,128 @@
+"""What the decision costs: plan + compose + check, beside KubeSpawner's own get_pod_manifest.
+
+It runs in a process of its own, `python -m benchmarks.decide DIRECTORY`, where KubeSpawner finds a kubeconfig.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+
+from kubernetes_asyncio.client import ApiClient
+from kubespawner import KubeSpawner
+from traitlets.config import Config
+
+from jupyter_research_spawner.identity import PosixIdentity, Resolver
+from jupyter_research_spawner.jobs import notebook
+from jupyter_research_spawner.plan import Plan, Request, plan
+from jupyter_research_spawner.pod import check, compose
+from jupyter_research_spawner.shape import NOTEBOOK_KIND, Shape
+from jupyter_research_spawner.site import Site, load
+
+from . import sides
+from .processes import DidNotStart, running, tail
+from .sides import Json
+
+ROUNDS, IN_A_ROUND = 15, 100
+LIMIT_SECONDS = 300.0
+MANIFEST, PLAN, COMPOSE, CHECK, ALL = "get_pod_manifest", "plan", "compose", "check", "plan + compose + check"
+Seconds = dict[str, list[float]]
+
+
+async def measure() -> Seconds:
+    """CPU seconds of one call of each, one value for each round."""
+    with TemporaryDirectory(prefix="benchmark-") as directory:
+        state = Path(directory)
+        kubeconfig = state / "kubeconfig"
+        kubeconfig.write_text(json.dumps(sides.kubeconfig("http://127.0.0.1:1", "none")))
+        log = state / "decide.log"
+        arguments = ["-m", "benchmarks.decide", directory]
+        async with running(arguments, log, {"KUBECONFIG": str(kubeconfig)}) as process:
+            assert process.stdout is not None
+            told = await asyncio.wait_for(process.stdout.read(), LIMIT_SECONDS)
+            if await process.wait():
+                raise DidNotStart(f"Deciding could not be measured:\n{tail(log)}")
+        seconds: Seconds = json.loads(told)
+        return seconds
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One person's notebook, as the spawner decides it."""
+
+    site: Site
+    identity: PosixIdentity
+    base: Json
+
+    def plan(self) -> Plan:
+        shape = Shape(NOTEBOOK_KIND, self.base["metadata"]["name"])
+        request = Request(shape=shape, hub_user=self.identity.name)
+        now = datetime.now(timezone.utc)
+        return plan(self.site, self.identity, request, run_id=uuid.uuid4().hex, now=now, secret=b"a secret")
+
+    def whole(self) -> None:
+        decided = self.plan()
+        check(decided, compose(decided, self.base, notebook.SLOTS), notebook.SLOTS)
+
+
+async def _rounds(directory: Path) -> Seconds:
+    name, *_ = names = sides.people(400)
+    sides.write_people(directory, names)
+    site = load(sides.site(directory, "kueue"))
+    identity = await Resolver(site.identity, directory).resolve(name)
+    spawner = _kube_spawner(name, sides.kube_spawner())
+    async with ApiClient() as client:
+        beneath = _kube_spawner(name, _agreed(identity))
+        base: Json = client.sanitize_for_serialization(await beneath.get_pod_manifest())
+    decision = Decision(site, identity, base)
+    decided = decision.plan()
+    composed = compose(decided, base, notebook.SLOTS)
+    steps: dict[str, Callable[[], object]] = {
+        PLAN: decision.plan,
+        COMPOSE: lambda: compose(decided, base, notebook.SLOTS),
+        CHECK: lambda: check(decided, composed, notebook.SLOTS),
+        ALL: decision.whole,
+    }
+    seconds: Seconds = {MANIFEST: [], **{name: [] for name in steps}}
+    for _ in range(ROUNDS):
+        begun = time.process_time()
+        for _ in range(IN_A_ROUND):
+            await spawner.get_pod_manifest()
+        seconds[MANIFEST].append((time.process_time() - begun) / IN_A_ROUND)
+        for step, run in steps.items():
+            begun = time.process_time()
+            for _ in range(IN_A_ROUND):
+                run()
+            seconds[step].append((time.process_time() - begun) / IN_A_ROUND)
+    return seconds
+
+
+def _agreed(identity: PosixIdentity) -> Json:
+    """KubeSpawner's traits beneath ResearchSpawner, which sets who runs and brings storage and environment itself."""
+    return {
+        "namespace": sides.NAMESPACE,
+        "image": sides.IMAGE,
+        "uid": identity.uid,
+        "gid": identity.gid,
+        "supplemental_gids": list(identity.supplementary_gids),
+    }
+
+
+def _kube_spawner(name: str, traits: Json) -> KubeSpawner:
+    """KubeSpawner outside a hub, by its own tests' way."""
+    user = SimpleNamespace(name=name, id=1, url=f"/user/{name}/", escaped_name=name)
+    config = Config(KubeSpawner={**traits, "cmd": ["jupyterhub-singleuser"]})
+    return KubeSpawner(user=user, config=config, _mock=True)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_rounds(Path(sys.argv[1])))))

@@ -1,0 +1,183 @@
+"""One measured hub: a real JupyterHub in its own process, on a fresh API server, asked over REST as its pages ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import aiohttp
+
+from . import sides
+from .processes import DidNotStart, cpu_seconds, running, tail
+
+START_SECONDS = 60.0
+STOP_SECONDS = 120.0
+Calls = Counter[tuple[str, str]]
+
+
+class DidNotMeasure(RuntimeError):
+    """A sentence: servers that had to start did not."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run is about.  concurrent_starts: None is what a site gets that says nothing (ResearchSpawner only)."""
+
+    side: str
+    people: int
+    ready_after: float
+    foreign_events: int = 0
+    concurrent_starts: int | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """How one server's start ended: seconds until its page said so, and why not when it did not."""
+
+    seconds: float
+    failure: str = ""
+
+
+class Hub:
+    """Made by `hub`."""
+
+    def __init__(self, url: str, process_id: int, api: aiohttp.ClientSession, cluster: aiohttp.ClientSession) -> None:
+        self._url = url
+        self._pid = process_id
+        self._api = api
+        self._cluster = cluster
+
+    @property
+    def cpu_seconds(self) -> float:
+        return cpu_seconds(self._pid)
+
+    async def add_users(self, names: Sequence[str]) -> None:
+        async with self._api.post(f"{self._url}/hub/api/users", json={"usernames": list(names)}) as answer:
+            answer.raise_for_status()
+
+    async def start(self, name: str) -> Started:
+        """Start the person's server and keep its progress page open until it is over."""
+        begun = time.monotonic()
+        server = f"{self._url}/hub/api/users/{name}/server"
+        async with self._api.post(server) as answer:
+            if answer.status not in (201, 202):
+                return Started(time.monotonic() - begun, f"HTTP {answer.status}: {await answer.text()}")
+        failure = "its progress page ended without a word"
+        async with self._api.get(f"{server}/progress") as answer:
+            async for line in answer.content:
+                told = json.loads(line.removeprefix(b"data:")) if line.startswith(b"data:") else {}
+                if told.get("ready") or told.get("failed"):
+                    failure = str(told.get("message")) if told.get("failed") else ""
+                    break
+        return Started(time.monotonic() - begun, failure)
+
+    async def start_all(self, names: Sequence[str]) -> list[Started]:
+        return await asyncio.gather(*map(self.start, names))
+
+    async def stop(self, name: str) -> None:
+        """Stop the person's server and wait until the hub says that it is gone."""
+        user = f"{self._url}/hub/api/users/{name}"
+        async with self._api.delete(f"{user}/server") as answer:
+            answer.raise_for_status()
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            async with self._api.get(user) as answer:
+                if not (await answer.json())["servers"]:
+                    return
+            await asyncio.sleep(0.2)
+        raise TimeoutError(f"the server of {name} is still there after {STOP_SECONDS:.0f} s")
+
+    async def calls(self) -> Calls:
+        """What the API server has counted since it was asked last, by verb and resource."""
+        async with self._cluster.delete("/embedded/calls") as answer:
+            return Counter({(it["verb"], it["resource"]): it["count"] for it in (await answer.json())["calls"]})
+
+
+@contextlib.asynccontextmanager
+async def hub(setup: Setup) -> AsyncIterator[Hub]:
+    """A hub that answers, on an API server of its own.  Raises DidNotStart."""
+    with TemporaryDirectory(prefix="benchmark-") as directory:
+        state = Path(directory)
+        token = secrets.token_urlsafe(32)
+        async with _cluster(state, token, setup) as (cluster_url, notebook_port), contextlib.AsyncExitStack() as stack:
+            url = f"http://127.0.0.1:{_free_port()}"
+            environment = _write_settings(state, token, setup, url, cluster_url, notebook_port)
+            arguments = ["-m", "jupyterhub", "--config", str(Path(__file__).with_name("hub_config.py"))]
+            log = state / "hub.log"
+            process = await stack.enter_async_context(running(arguments, log, environment))
+            api = await stack.enter_async_context(_session(f"token {token}"))
+            cluster = await stack.enter_async_context(_session(f"Bearer {token}", cluster_url))
+            await _answers(f"{url}/hub/api", process, log, api)
+            yield Hub(url, process.pid, api, cluster)
+
+
+@contextlib.asynccontextmanager
+async def _cluster(state: Path, token: str, setup: Setup) -> AsyncIterator[tuple[str, int]]:
+    """(the API server's URL, the port of all notebooks)"""
+    token_file = state / "token"
+    token_file.touch(mode=0o600)
+    token_file.write_text(token)
+    log = state / "cluster.log"
+    arguments = ["-m", "benchmarks.cluster", "--token-file", str(token_file), "--ready-after", str(setup.ready_after)]
+    arguments += ["--foreign-events", str(setup.foreign_events)]
+    async with running(arguments, log, {}) as process:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
+        if not line:
+            raise DidNotStart(f"The API server did not start:\n{tail(log)}")
+        told = json.loads(line)
+        yield told["url"], told["notebook_port"]
+
+
+def _write_settings(
+    state: Path, token: str, setup: Setup, url: str, cluster_url: str, notebook_port: int
+) -> dict[str, str]:
+    """Files that the hub reads; the environment that says where they are comes back."""
+    sides.write_people(state, sides.people(setup.people))
+    given = {
+        "side": setup.side,
+        "site": sides.site(state, "plain", setup.concurrent_starts),
+        "url": url,
+        "token": token,
+        "notebook_port": notebook_port,
+    }
+    for name, content in (("hub.json", given), ("kubeconfig", sides.kubeconfig(cluster_url, token))):
+        (state / name).touch(mode=0o600)
+        (state / name).write_text(json.dumps(content))
+    return {"BENCHMARK_HUB": str(state / "hub.json"), "KUBECONFIG": str(state / "kubeconfig")}
+
+
+def _session(authorization: str, base_url: str | None = None) -> aiohttp.ClientSession:
+    """No limits: one page is open for each start, for as long as it takes."""
+    return aiohttp.ClientSession(
+        base_url,
+        headers={"Authorization": authorization},
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=None),
+    )
+
+
+async def _answers(url: str, process: asyncio.subprocess.Process, log: Path, api: aiohttp.ClientSession) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.returncode is None:
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            async with api.get(url) as answer:
+                if answer.status == 200:
+                    return
+        await asyncio.sleep(0.1)
+    raise DidNotStart(f"The hub did not start:\n{tail(log)}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,109 @@
+"""What was measured, as a table and as JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from . import decide, sides
+from .calls import BY_CLOCK, Phase
+from .crowd import Case, Run
+from .decide import Seconds
+from .sides import Json
+from .table import Section, number, ratios, render, spread
+
+_PACKAGES = ("jupyterhub", "jupyterhub-kubespawner", "kubernetes_asyncio", "jupyter-research-spawner")
+_RUN_ROWS: tuple[tuple[str, Callable[[Run], float]], ...] = (
+    ("hub CPU per start, ms", lambda run: run.cpu_ms_per_start),
+    ("half are ready after, s", lambda run: run.half_ready),
+    ("95 % are ready after, s", lambda run: run.most_ready),
+    ("API calls per start, all", lambda run: run.calls_per_start),
+    ("did not start", lambda run: run.failed),
+)
+
+
+@dataclass
+class Results:
+    """Filled as the measurements go."""
+
+    seconds: Seconds = field(default_factory=dict)
+    phases: dict[str, list[Phase]] = field(default_factory=dict)
+    runs: list[tuple[Case, list[Run]]] = field(default_factory=list)
+    load_before: tuple[float, float, float] = field(default_factory=os.getloadavg)
+
+    def table(self) -> str:
+        sections = [*self._deciding(), *self._calls(), *(_crowd(case, runs) for case, runs in self.runs)]
+        return f"{render(sections)}\n\n{self._machine()}"
+
+    def as_json(self) -> Json:
+        return {
+            "packages": {name: version(name) for name in _PACKAGES},
+            "python": platform.python_version(),
+            "processors": os.cpu_count(),
+            "load_before": self.load_before,
+            "load_after": os.getloadavg(),
+            "cpu_seconds_of_deciding": self.seconds,
+            "calls": {
+                side: [
+                    {
+                        "phase": phase.title,
+                        "starts": phase.starts,
+                        "calls": {" ".join(key): count for key, count in sorted(phase.calls.items())},
+                    }
+                    for phase in phases
+                ]
+                for side, phases in self.phases.items()
+            },
+            "runs": [{"case": case.name, "runs": [run.as_json() for run in runs]} for case, runs in self.runs],
+        }
+
+    def _deciding(self) -> list[Section]:
+        if not self.seconds:
+            return []
+        manifest = self.seconds[decide.MANIFEST]
+        rows = tuple(
+            (step, spread([1000 * value for value in values]), ratios(values, manifest))
+            for step, values in self.seconds.items()
+        )
+        columns = ("CPU, ms", "to the first row")
+        return [Section("DECIDING ONE NOTEBOOK", columns, rows, ("Aim: the last row under 0.5 ms.",))]
+
+    def _calls(self) -> list[Section]:
+        if not self.phases:
+            return []
+        rows: list[tuple[str, ...]] = []
+        for phases in zip(*(self.phases[side] for side in sides.SIDES), strict=True):
+            counted = [phase.per_start() for phase in phases]
+            rows.append((phases[0].title, *(number(sum(calls.values())) for calls in counted)))
+            rows.extend(
+                (f"  {call}", *(number(calls.get(call, 0)) for calls in counted))
+                for call in sorted({call for calls in counted for call in calls})
+            )
+        notes = (
+            f"Per start, without {' and '.join(BY_CLOCK)}: the reflectors' go by the clock, on both",
+            "sides alike. ResearchSpawner's gets are made again once a minute at most, for",
+            "all people together (hub.needs_cache).",
+        )
+        return [Section("API CALLS", sides.SIDES, tuple(rows), notes)]
+
+    def _machine(self) -> str:
+        packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES[:2])
+        load = " and ".join(f"{value:.1f}" for value in (self.load_before[0], os.getloadavg()[0]))
+        return (
+            "Medians (least–most); ratios are ResearchSpawner to KubeSpawner, pair by pair.\n"
+            f"Python {platform.python_version()}, {packages}; {os.cpu_count()} processors,\n"
+            f"load {load} before and after: what else runs here moves the numbers."
+        )
+
+
+def _crowd(case: Case, runs: Sequence[Run]) -> Section:
+    kube = [run for run in runs if run.side == sides.KUBE]
+    research = [run for run in runs if run.side == sides.RESEARCH]
+    rows = []
+    for label, value in _RUN_ROWS:
+        theirs, ours = list(map(value, kube)), list(map(value, research))
+        rows.append((label, spread(theirs), spread(ours), ratios(ours, theirs)))
+    return Section(case.title, (*sides.SIDES, "ratio"), tuple(rows))

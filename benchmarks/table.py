@@ -1,0 +1,62 @@
+"""Numbers with their spread, and a table of them that fits 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+LABEL, COLUMN = 29, 17
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows of a label and one text for each column."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, and the least and the most where they differ."""
+    middle = number(median(values))
+    if min(values) == max(values):
+        return middle
+    return f"{middle} ({number(min(values))}–{number(max(values))})"
+
+
+def ratios(of: Sequence[float], to: Sequence[float]) -> str:
+    """Pair by pair, since what else the machine does changes from one pair to the next."""
+    pairs = [ours / theirs for ours, theirs in zip(of, to, strict=True) if theirs]
+    return spread(pairs) if pairs else ""
+
+
+def number(value: float) -> str:
+    """Three digits that mean something."""
+    if value == int(value) and value < 1000:
+        return str(int(value))
+    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+def render(sections: Iterable[Section]) -> str:
+    return "\n\n".join("\n".join(_lines(section)) for section in sections)
+
+
+def _lines(section: Section) -> Iterator[str]:
+    # A title that is longer than the column of labels goes first, on a line of its own.
+    if len(section.title) > LABEL:
+        yield section.title
+    yield _row("" if len(section.title) > LABEL else section.title, section.columns)
+    yield "-" * (LABEL + COLUMN * len(section.columns))
+    for label, *cells in section.rows:
+        yield _row(label, cells)
+    yield from section.notes
+
+
+def _row(label: str, cells: Sequence[str]) -> str:
+    # A long label takes from the room to the left of the first number.
+    first, *others = cells
+    width = LABEL + COLUMN - len(label)
+    return f"{label}{first:>{width}}" + "".join(f"{cell:>{COLUMN}}" for cell in others)
