@@ -67,7 +67,7 @@ class Resources:
         return {"requests": dict(amounts), "limits": dict(amounts)}
 
     def __str__(self) -> str:
-        parts = [f"{format_cores(self.cpu)} CPU", format_bytes(self.memory)]
+        parts = [f"{self.cpu.normalize():f} CPU", format_bytes(self.memory)]
         if self.gpu is not None:
             parts.append(f"{self.gpu.count} GPU ({self.gpu.resource_name})")
         if self.numa is not None:

@@ -40,7 +40,7 @@ class Template:
 class Slots:
     """Where compose and check find things in a manifest of one kind.
 
-    `interactive` pods get the client's commands (`jobs`), since a person works in them.
+    `interactive` pods get the client's command (`job`), since a person works in them.
     """
 
     templates: tuple[Template, ...]

@@ -142,7 +142,7 @@ def advice(site: Site, now: datetime) -> Iterator[Problem]:
     if site.batch.url is None:
         yield Problem(
             "batch.url",
-            "is missing: notebooks have no `jobs` command. With the service of `research-spawner manifests` it is "
+            "is missing: notebooks have no `job` command. With the service of `research-spawner manifests` it is "
             "http://research-batch:8080/services/batch",
         )
     for name, source in ordered(site.identity.sources):

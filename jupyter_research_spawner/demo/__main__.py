@@ -42,6 +42,7 @@ async def _main(state: Path, *, stay: bool) -> int:
         nonlocal stopped
         if not stopped:
             stopped = True
+            _say("\nStopping ...")
             playing.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -60,7 +60,7 @@ class JobRequest(Settings):
     """One job.  None means "you choose"; nothing here says who the person is."""
 
     name: Annotated[Choice, StringConstraints(max_length=120)] | None = Field(
-        None, title="What `jobs list` shows", description="By default the program's name.", examples=["train"]
+        None, title="What `job list` shows", description="By default the program's name.", examples=["train"]
     )
     command: Annotated[list[Text], AfterValidator(_words)] = Field(
         title="The program and its arguments, one word each; no shell reads them",

@@ -116,7 +116,7 @@ class Batch(Settings):
     url: str | None = Field(
         None,
         title="Where notebooks reach the batch service",
-        description="By default the notebook's image shows no `jobs` command.",
+        description="Without it a notebook has no `job` command.",
         pattern=r"^https?://[^\s?#]+[^/\s?#]$",
         examples=["http://proxy-public/services/batch"],
     )
