@@ -129,6 +129,19 @@ def test_people_and_notebooks_may_reach_the_batch_service_and_it_reads_names_alo
     assert c.ResearchSpawner.server_token_scopes == ["users:activity!user", "access:servers!server", ACCESS]
 
 
+def test_a_managed_service_reads_the_same_files_and_needs_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/run/kubeconfig")
+    c = Config()
+    configure(c, SITE_FILE, managed_batch={"environment": {"A": "1"}})
+    (service,) = settled(c)["JupyterHub"]["services"]
+    assert service["command"][1:] == ["-m", "jupyter_research_spawner.batch", "--site", str(SITE_FILE)]
+    assert service["cwd"] == str(SITE_FILE.parent)
+    assert service["environment"] == {"KUBECONFIG": "/run/kubeconfig", "A": "1"}
+    for settings in (site_with(), raw_site(), [SITE_FILE, {"batch": {"keep": "2d"}}]):
+        with pytest.raises(SettingsError, match="managed_batch: needs the settings as YAML files"):
+            configure(Config(), settings, managed_batch=True)
+
+
 async def test_a_function_for_the_scopes_is_asked_and_ours_added() -> None:
     c = Config()
 

@@ -43,8 +43,8 @@ def configure(
     counts as a failure, and five of them would end the hub.
 
     base: where relative paths in the settings start; by default the directory of the first file, or the working
-    directory.  managed_batch: let the hub run the batch service itself, for a demo; a map is merged over its entry in
-    `c.JupyterHub.services`.
+    directory.  managed_batch: let the hub run the batch service itself, for a demo (it reads the settings from the
+    same files); a map is merged over its entry in `c.JupyterHub.services`.
 
     Raises SettingsError with every problem of the settings, and with everything in `c` that says something else than
     the Site does, naming both.
@@ -63,7 +63,7 @@ def configure(
     c.ResearchSpawner.k8s_api_request_timeout = max(REQUEST_SECONDS, value_of(c, "k8s_api_request_timeout") or 0)
     _set_limits(c, log)
     add_items(c.JupyterHub, "template_paths", [str(web.HUB_TEMPLATES)])
-    batch.configure(c, settings, managed_batch)
+    batch.configure(c, settings, batch.managed(parts, _base(base, parts), managed_batch) if managed_batch else None)
     return settings
 
 

@@ -5,8 +5,10 @@ What the service gets is the least that names people: it can read no token and s
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jupyterhub
@@ -25,11 +27,11 @@ SERVER_SCOPES = ["users:activity!user", "access:servers!server"]
 MANAGED_URL = "http://127.0.0.1:8090"
 
 
-def configure(c: Config, site: Site, managed: bool | Mapping[str, Any]) -> None:
+def configure(c: Config, site: Site, managed_entry: dict[str, Any] | None) -> None:
     """Nothing, unless there is a batch service: an entry of that name, `batch.url` in the Site, or a managed one."""
     entry = next((found for found in items(c.JupyterHub, "services") if found.get("name") == SERVICE), None)
-    if entry is None and managed:
-        entry = _managed(managed)
+    if entry is None and managed_entry is not None:
+        entry = managed_entry
         c.JupyterHub.services.append(entry)
     if entry is None:
         if site.batch.url is not None:
@@ -45,14 +47,31 @@ def configure(c: Config, site: Site, managed: bool | Mapping[str, Any]) -> None:
     _let_notebooks_in(c)
 
 
-def _managed(more: bool | Mapping[str, Any]) -> dict[str, Any]:
+def managed(parts: object, base: Path, more: bool | Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a service that the hub starts itself.  It is a process of its own, so the settings must be files.
+
+    Raises SettingsError when they are not.
+    """
+    files = list(parts) if isinstance(parts, tuple) else []
+    if not files or not all(isinstance(part, (str, Path)) for part in files):
+        raise SettingsError.single(
+            "managed_batch",
+            "needs the settings as YAML files: the batch service is a process of its own and reads them itself",
+        )
+    sites = [word for file in files for word in ("--site", str(Path(file).absolute()))]
+    # The hub hands none of its own environment on.
+    environment = {name: os.environ[name] for name in ("KUBECONFIG",) if name in os.environ}
     entry = {
         "name": SERVICE,
         "url": MANAGED_URL,
-        "command": [sys.executable, "-m", "jupyter_research_spawner.batch"],
+        "command": [sys.executable, "-m", "jupyter_research_spawner.batch", *sites],
+        "cwd": str(base.absolute()),
+        "environment": environment,
         "oauth_no_confirm": True,
     }
-    return {**entry, **more} if isinstance(more, Mapping) else entry
+    if not isinstance(more, Mapping):
+        return entry
+    return {**entry, **more, "environment": {**environment, **more.get("environment", {})}}
 
 
 def _role(c: Config, name: str) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ class Installation:
         self.resolver = Resolver(site.identity, base)
         self.pacing = Pacing(site.hub.concurrent_starts)
         self.resuming = asyncio.Semaphore(RESUMED_AT_ONCE)
+        self.has_warned = False
         self._needs: dict[int, Needs] = {}
 
     def needs(self, api: ApiClient) -> Needs:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jupyterhub import spawner as _hub_spawner
 from markupsafe import escape
+from tornado.log import app_log
 from tornado.web import HTTPError
 
 from ..refusal import Refusal
@@ -64,5 +65,6 @@ _no_traces = NoTraces()
 
 
 def without_traces(logger: logging.Logger | logging.LoggerAdapter[Any]) -> None:
-    """Idempotent: a filter is added once."""
-    (logger.logger if isinstance(logger, logging.LoggerAdapter) else logger).addFilter(_no_traces)
+    """Idempotent: a filter is added once.  Tornado logs a refusal too, when the hub has stopped waiting for it."""
+    for target in (logger.logger if isinstance(logger, logging.LoggerAdapter) else logger, app_log):
+        target.addFilter(_no_traces)

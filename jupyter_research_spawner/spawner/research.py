@@ -63,11 +63,23 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._turn = self.research.pacing.turn()
         self._own_image: str = self.image
+        self._warn_of_the_hubs_limit()
         without_traces(self.log)
 
     @property
     def research(self) -> Installation:
         return registered(self.installation)
+
+    def _warn_of_the_hubs_limit(self) -> None:
+        """It was set after `configure`.  Each server that waits in a queue would take a place of it, for hours."""
+        limit = (getattr(self.user, "settings", None) or {}).get("concurrent_spawn_limit")
+        if limit and not self.research.has_warned:
+            self.research.has_warned = True
+            self.log.warning(
+                "c.JupyterHub.concurrent_spawn_limit is %s, and servers that wait in a queue count towards it: people "
+                "will be told to try again later. Leave it to configure(), and pace with hub.concurrent_starts",
+                limit,
+            )
 
     # From options to a plan.  Forms, links, REST and saved options all pass _run_apply_user_options.
 
