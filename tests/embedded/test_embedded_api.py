@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import ssl
 import stat
@@ -20,6 +19,7 @@ from cluster import NAMESPACE, create, ended, eventually, log_of, now, phase, po
 
 from jupyter_research_spawner.embedded import Cluster
 from jupyter_research_spawner.embedded.__main__ import node_spec
+from jupyter_research_spawner.embedded.container import MARK, marked_processes
 from jupyter_research_spawner.embedded.kinds import POD
 from jupyter_research_spawner.embedded.logs import seek_to_tail
 from jupyter_research_spawner.embedded.node import NodeSpec
@@ -185,23 +185,16 @@ async def test_a_killed_cluster_takes_its_pods_with_it(tmp_path: Path) -> None:
     headers = {"Authorization": f"Bearer {config['users'][0]['user']['token']}"}
     context = ssl.create_default_context(cafile=str(state / "ca.crt"))
     async with aiohttp.ClientSession(url, headers=headers) as session:
-        await session.post(PODS, json=pod("p", "sh", "-c", "setsid sleep 4321 & exec sleep 4321"), ssl=context)
-        sleeping = await eventually(lambda: processes("4321") if len(processes("4321")) == 2 else [])
+        await session.post(PODS, json=pod("p", "sh", "-c", "setsid sleep 600 & exec sleep 600"), ssl=context)
+        await eventually(lambda: len(sleeping(state)) == 2)
     process.kill()
     await process.wait()
-    await eventually(lambda: not (set(sleeping) & set(processes("4321"))), seconds=10)
+    await eventually(lambda: not list(marked_processes(MARK, str(state))), seconds=10)
 
 
-def processes(argument: str) -> list[int]:
-    found = []
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (directory / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[:2] == [b"sleep", os.fsencode(argument)]:
-            found.append(int(directory.name))
-    return found
+def sleeping(state: Path) -> list[int]:
+    """The pods' own processes, of the cluster in `state`."""
+    return [pid for pid in marked_processes(MARK, str(state)) if Path(f"/proc/{pid}/comm").read_text() == "sleep\n"]
 
 
 async def test_the_log_goes_with_its_pod(cluster: Cluster) -> None:
