@@ -242,11 +242,12 @@ def hooks(draw: st.DrawFn, manifest: Json) -> Json:
         else:
             below = owner[place[-1]]
             field = draw(st.sampled_from([*FIELDS, "runAsUser", "privileged", "subPath", "readOnly", "valueFrom"]))
-            value = draw(FIELDS.get(field, anything))
+            # Copies: hypothesis hands out the same object again, and the next edit may be in it.
             if isinstance(below, dict):
-                below[field] = value
+                below[field] = copy.deepcopy(draw(FIELDS.get(field, anything)))
             elif isinstance(below, list):
-                below.append(draw(anything | st.sampled_from(VOLUMES) | st.sampled_from(MOUNTS) | CONTAINERS))
+                item = draw(anything | st.sampled_from(VOLUMES) | st.sampled_from(MOUNTS) | CONTAINERS)
+                below.append(copy.deepcopy(item))
     return found
 
 
