@@ -97,7 +97,7 @@ def test_resources_are_told_in_a_line() -> None:
     assert str(sized(cpu=16, memory="120Gi", gpu={"kind": "whole"}, numa="single-node")) == (
         "16 CPU, 120Gi, 1 GPU (nvidia.com/gpu), on one NUMA node"
     )
-    assert str(sized(cpu="500m")) == "500m CPU, 4Gi"
+    assert str(sized(cpu="500m")) == "0.5 CPU, 4Gi"
 
 
 gpus = st.one_of(
