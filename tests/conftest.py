@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")
 
 
+# Where everything should be there, a test that skips for want of something is a failure.
+NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true" or (Path(__file__).parents[2] / "shared").is_dir()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/ with what came out")
 
@@ -29,6 +33,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--update-golden") and os.environ.get("CI") == "true":
         raise pytest.UsageError("--update-golden would make every golden test pass; it is not for CI")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What only root can do is no test for anybody else: deselected and counted, not skipped."""
+    if os.geteuid() == 0:
+        return
+    for_root = [
+        item
+        for item in items
+        if item.get_closest_marker("root") is not None or "isolated" in getattr(item, "fixturenames", ())
+    ]
+    config.hook.pytest_deselected(items=for_root)
+    items[:] = [item for item in items if item not in for_root]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and NOTHING_MAY_BE_MISSING and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but here nothing may be missing. {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")

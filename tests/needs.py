@@ -1,18 +1,12 @@
-"""What some tests need from the machine.  Missing: skipped with the reason, and with CI=true a failure."""
+"""What some tests need from the machine.  Missing: skipped with the reason (conftest makes that a failure in CI)."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
-
-
-def need_root() -> None:
-    if os.geteuid() != 0:
-        _missing("this test must run as root")
 
 
 def need(command: str, package: str) -> str:
@@ -30,6 +24,4 @@ def need_library(name: str, package: str) -> Path:
 
 
 def _missing(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
     pytest.skip(reason)

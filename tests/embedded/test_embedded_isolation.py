@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from cluster import NAMESPACE, create, ended, events, eventually, log_of, now, phase, pod
-from needs import need_root
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec, abilities
 from jupyter_research_spawner.embedded.kinds import CLAIM
@@ -26,7 +25,6 @@ GROUP = "root:x:0:\nalice:x:20001:\nclimate:x:20500:alice\n"
 @pytest_asyncio.fixture
 async def isolated(tmp_path: Path) -> AsyncIterator[Cluster]:
     """A cluster whose claim `home` has directories of alice and bob that nobody else may enter."""
-    need_root()
     assert abilities().namespaces, abilities().reason
     home = tmp_path / "home"
     for name, uid in (("alice", 20001), ("bob", 20002)):
@@ -207,8 +205,8 @@ async def test_terminals_work(isolated: Cluster) -> None:
     assert said.startswith("(")
 
 
+@pytest.mark.root
 async def test_a_path_may_be_exposed(tmp_path: Path) -> None:
-    need_root()
     shown = tmp_path / "private" / "shown"
     shown.mkdir(parents=True)
     (tmp_path / "private").chmod(0o700)
