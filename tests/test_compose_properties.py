@@ -68,8 +68,8 @@ def what_is_seen(manifest: Json) -> set[tuple[Any, ...]]:
     spec = pod_spec(manifest)
     sources = {}
     for volume in spec.get("volumes") or []:
-        for kind in set(volume) - {"name"}:
-            claim = (volume[kind] or {}).get("claimName") if kind == "persistentVolumeClaim" else None
+        for kind in {key for key, value in volume.items() if value is not None} - {"name"}:
+            claim = volume[kind].get("claimName") if kind == "persistentVolumeClaim" else None
             sources[volume["name"]] = (kind, claim)
     return {
         (*sources[mount["name"]], mount["mountPath"], mount.get("subPath"), not mount.get("readOnly"))
