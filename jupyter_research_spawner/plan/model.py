@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from ..identity import PosixIdentity
@@ -112,6 +114,11 @@ class Plan:
             "run_id": self.run_id,
             "warnings": list(self.warnings),
         }
+
+    @cached_property
+    def written(self) -> str:
+        """The summary as the annotation has it: compose writes it, check looks for it, on the object and on its pods."""
+        return json.dumps(self.summary(), sort_keys=True, ensure_ascii=False)
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,9 @@ def environment(subject: Subject) -> Found:
             secret = source.get("secretKeyRef", {}).get("name")
             if "secretKeyRef" in source and not secrets.get(str(secret)):
                 yield f"{path}.valueFrom", f"is of the secret {secret!r}, which pods.allow.secrets does not name"
-    entries = subject.main.get("env", [])
+    entries: dict[str, list[Json]] = {}
+    for entry in subject.main.get("env", []):
+        entries.setdefault(entry["name"], []).append(entry)
     for name, value in ours.environment(subject.plan, subject.slots).items():
-        if [entry for entry in entries if entry["name"] == name] != [{"name": name, "value": ours.literal(value)}]:
+        if entries.get(name) != [{"name": name, "value": ours.literal(value)}]:
             yield f"env of container {subject.main['name']!r}", f"must have {name} exactly once, as the plan says"

@@ -5,7 +5,6 @@ Vocabulary: labels and annotations with the prefix research-spawner/.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import cast
 
@@ -58,7 +57,7 @@ def object_annotations(plan: Plan) -> dict[str, str]:
         "wall-time": str(int(plan.wall_time.soft.total_seconds())),
         "wall-time-hard": str(plan.hard_seconds),
         "site": plan.site_digest,
-        "plan": json.dumps(plan.summary(), sort_keys=True, ensure_ascii=False),
+        "plan": plan.written,
     }
     return {OUR_PREFIX + key: value for key, value in found.items()}
 

@@ -13,13 +13,14 @@ SCHEDULERS: dict[str, Scheduler] = {
 }
 
 
+_RESERVED = [mark for scheduler in SCHEDULERS.values() for mark in scheduler.RESERVED]
+_PREFIXES = tuple(mark for mark in _RESERVED if mark.endswith("/"))
+_KEYS = frozenset(_RESERVED) - set(_PREFIXES)
+
+
 def reserved(key: str) -> bool:
     """Whether a label or annotation of this key could queue a pod with one of the schedulers."""
-    return any(
-        key.startswith(mark) if mark.endswith("/") else key == mark
-        for scheduler in SCHEDULERS.values()
-        for mark in scheduler.RESERVED
-    )
+    return key in _KEYS or key.startswith(_PREFIXES)
 
 
 __all__ = [
