@@ -62,6 +62,15 @@ async def test_what_programs_in_the_notebook_are_told() -> None:
     assert (env["MEM_LIMIT"], env["CPU_LIMIT"]) == (str(4 * 2**30), "2.0")
 
 
+async def test_all_servers_of_a_process_share_one_resolver() -> None:
+    site = site_with(PLAIN)
+    with _no_cluster():
+        first, second = (_spawner(site, name, Config(), "", DATA) for name in ("alice", "bob"))
+        other = _spawner(site_with(PLAIN, {"hub": {"concurrent_starts": 3}}), "alice", Config(), "", DATA)
+    assert first.research.resolver is second.research.resolver
+    assert first.research is not other.research
+
+
 async def test_json_in_an_annotation_is_not_formatted() -> None:
     manifest = await rendered(site_with({"scheduler": {"kind": "yunikorn"}}))
     assert '{"user"' in manifest["metadata"]["annotations"]["yunikorn.apache.org/user.info"].replace(" ", "")

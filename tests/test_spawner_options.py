@@ -116,14 +116,19 @@ async def test_starts_take_their_turn_in_order_and_a_queued_one_gives_its_place_
     await asyncio.wait_for(waiting[1], 1)
 
 
-async def test_a_cancelled_start_leaves_no_hole_in_the_line() -> None:
+@pytest.mark.parametrize("cancelled", ["before it is granted", "after it is granted"])
+async def test_a_cancelled_start_leaves_no_hole_in_the_line(cancelled: str) -> None:
     pacing = Pacing(1)
     first, second, third = pacing.turn(), pacing.turn(), pacing.turn()
     await first.take()
     waiting = [asyncio.ensure_future(turn.take()) for turn in (second, third)]
     await asyncio.sleep(0)
-    first.release()  # grants second, which is cancelled before it runs
-    waiting[0].cancel()
+    if cancelled == "before it is granted":
+        waiting[0].cancel()
+        first.release()
+    else:
+        first.release()
+        waiting[0].cancel()
     await asyncio.wait_for(waiting[1], 1)
     third.release()
     third.release()

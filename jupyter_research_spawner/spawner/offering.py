@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,9 @@ async def _form(spawner: ResearchSpawner, shown: Shown | None) -> tuple[Form, in
         )
     except Refusal as refusal:
         return refused_form(refusal), refusal.status
+    if shown is not None and shown.refusal is not None and page.offers:
+        # The hub says it above the form, and no screen reader needs it twice.
+        page = replace(page, error="", hint="")
     return page, 200
 
 

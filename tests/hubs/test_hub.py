@@ -63,6 +63,7 @@ async def test_a_server_runs_as_its_person_and_stops(hub: Hub) -> None:
         assert (told["uid"], told["groups"]) == (20001, [20500])
     assert (await hub.api("DELETE", "users/alice/server")).status in (202, 204)
     await eventually(lambda: not hub.pods())
+    assert "unhandled user_options" not in hub.log
 
 
 @once
@@ -250,6 +251,11 @@ async def test_a_restart_keeps_a_queued_server_and_its_place(hub: Hub) -> None:
     for server in ("", "exp"):
         await _pending(hub, "alice", server)
     assert {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in hub.pods()} == before
+    browser = await Browser(hub).login("alice")
+    page = (await browser.get("spawn-pending/alice/exp")).text
+    assert "Cancel this start" in page
+    assert 'var server = "exp";' in page
+    await browser.close()
     hub.cluster.add_node(NodeSpec("node-2", cpu=128, memory="64Gi"))
     for server in ("", "exp"):
         await hub.ready("alice", server)
