@@ -40,9 +40,8 @@ def _positive(text: str) -> int:
     return number
 
 
-async def measure(options: argparse.Namespace) -> Results:
+async def measure(options: argparse.Namespace, results: Results) -> None:
     wanted = options.only or MEASUREMENTS
-    results = Results()
     if "decide" in wanted:
         _say("deciding")
         results.seconds = await decide.measure()
@@ -53,12 +52,11 @@ async def measure(options: argparse.Namespace) -> Results:
     for case in crowd.cases(options.spawns, options.pairs):
         if case.name in wanted:
             runs: list[crowd.Run] = []
+            results.runs.append((case, runs))
             for pair in range(1, case.pairs + 1):
                 for side in sides.SIDES:
                     _say(f"{case.name}, pair {pair} of {case.pairs}: {side}")
                     runs.append(await crowd.measure(case, side, options.spawns, options.ready_after))
-            results.runs.append((case, runs))
-    return results
 
 
 def _say(what: str) -> None:
@@ -66,18 +64,19 @@ def _say(what: str) -> None:
 
 
 def main() -> int:
-    options = arguments(sys.argv[1:])
+    options, results = arguments(sys.argv[1:]), Results()
     _allow_many_files()
     try:
-        results = asyncio.run(measure(options))
+        asyncio.run(measure(options, results))
     except (DidNotStart, DidNotMeasure, asyncio.TimeoutError) as error:
         print(str(error) or "A measurement took too long.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print(results.table())
-    if options.json:
-        options.json.write_text(json.dumps(results.as_json(), indent=1) + "\n")
+    finally:  # what there is by then
+        print(results.table())
+        if options.json:
+            options.json.write_text(json.dumps(results.as_json(), indent=1) + "\n")
     return 0
 
 

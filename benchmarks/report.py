@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -13,10 +14,10 @@ from .calls import BY_CLOCK, Phase
 from .crowd import Case, Run
 from .decide import Seconds
 from .sides import Json
-from .table import Section, number, ratios, render, spread
+from .table import WIDTH, Section, number, ratios, render, spread
 
 _PACKAGES = ("jupyterhub", "jupyterhub-kubespawner", "kubernetes_asyncio", "jupyter-research-spawner")
-_RUN_ROWS: tuple[tuple[str, Callable[[Run], float]], ...] = (
+_RUN_ROWS: tuple[tuple[str, Callable[[Run], float | None]], ...] = (
     ("hub CPU per start, ms", lambda run: run.cpu_ms_per_start),
     ("half are ready after, s", lambda run: run.half_ready),
     ("95 % are ready after, s", lambda run: run.most_ready),
@@ -106,4 +107,12 @@ def _crowd(case: Case, runs: Sequence[Run]) -> Section:
     for label, value in _RUN_ROWS:
         theirs, ours = list(map(value, kube)), list(map(value, research))
         rows.append((label, spread(theirs), spread(ours), ratios(ours, theirs)))
-    return Section(case.title, (*sides.SIDES, "ratio"), tuple(rows))
+    notes = []
+    for run in next(filter(_first_failure, kube), None), next(filter(_first_failure, research), None):
+        if run is not None:
+            notes += textwrap.wrap(f"{run.side}, the first that did not start: {run.first_failure}", WIDTH)
+    return Section(case.title, (*sides.SIDES, "ratio"), tuple(rows), tuple(notes))
+
+
+def _first_failure(run: Run) -> str:
+    return run.first_failure

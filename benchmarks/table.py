@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-LABEL, COLUMN = 29, 17
+LABEL, COLUMN, WIDTH = 29, 17, 80
 
 
 @dataclass(frozen=True)
@@ -19,17 +19,20 @@ class Section:
     notes: tuple[str, ...] = ()
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float | None]) -> str:
     """The median, and the least and the most where they differ."""
-    middle = number(median(values))
-    if min(values) == max(values):
+    known = [value for value in values if value is not None]
+    if not known:
+        return "none"
+    middle = number(median(known))
+    if min(known) == max(known):
         return middle
-    return f"{middle} ({number(min(values))}–{number(max(values))})"
+    return f"{middle} ({number(min(known))}–{number(max(known))})"
 
 
-def ratios(of: Sequence[float], to: Sequence[float]) -> str:
+def ratios(of: Sequence[float | None], to: Sequence[float | None]) -> str:
     """Pair by pair, since what else the machine does changes from one pair to the next."""
-    pairs = [ours / theirs for ours, theirs in zip(of, to, strict=True) if theirs]
+    pairs = [ours / theirs for ours, theirs in zip(of, to, strict=True) if ours is not None and theirs]
     return spread(pairs) if pairs else ""
 
 

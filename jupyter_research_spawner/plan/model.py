@@ -117,7 +117,7 @@ class Plan:
 
     @cached_property
     def written(self) -> str:
-        """The summary as the annotation has it: compose writes it, check looks for it, on the object and on its pods."""
+        """The summary as compose writes it into the annotation, and check looks for it, on object and pods."""
         return json.dumps(self.summary(), sort_keys=True, ensure_ascii=False)
 
 
