@@ -35,11 +35,12 @@ from .events import IndexedEvents
 from .installation import Installation, adoption_secret, registered
 from .offering import Shown, options_page
 from .refused import HubRefusal, Preselected, without_traces
-from .waiting import Wait, is_ready
+from .waiting import Wait, is_ready, listens
 
 MAIN = notebook.SLOTS.templates[0].main
 # So that our own clocks, which can say why, are the first to end a wait.
 SLACK_SECONDS = 60
+SECONDS_BETWEEN_KNOCKS = 0.25
 STATE = "research_spawner"
 
 
@@ -166,6 +167,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         self._wait = Wait(self._plan, self.research.site.hub, MAIN)
         try:
             url: str = await super()._start()
+            await self._until_it_listens(url, self._wait)
         except Refusal as refusal:
             await self._remove_failed()
             raise HubRefusal(refusal) from None
@@ -179,6 +181,14 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             self._wait = None
         self._starting = False
         return url
+
+    async def _until_it_listens(self, url: str, wait: Wait) -> None:
+        """KubeSpawner is content with a running container, which may crash before it answers: then the hub would
+        say that it did not respond, and not why."""
+        while not await listens(url):
+            pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
+            wait.look(pod)
+            await asyncio.sleep(SECONDS_BETWEEN_KNOCKS)
 
     async def _remove_failed(self) -> None:
         """KubeSpawner's poll says of a Failed pod that nothing runs, so nobody would stop it."""

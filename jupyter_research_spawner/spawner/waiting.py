@@ -5,10 +5,12 @@ Contract: Kubernetes, Pod Lifecycle; the words for a pod's condition are watch's
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from urllib.parse import urlsplit
 
 from ..plan import Plan
 from ..refusal import Refusal
@@ -22,6 +24,7 @@ from ..watch.phase import why_ended, why_not_started
 # The watch may lose sight of a pod for a moment: it lists anew from the API server's cache after an error.
 GONE_SECONDS = 10
 CRASHES = 2
+CONNECT_SECONDS = 2.0
 _UNKNOWN = QueueStatus("scheduling")
 WAITING = ("gated", "queued", "unschedulable", "refused")
 
@@ -35,6 +38,17 @@ def is_ready(pod: Json | None, main: str) -> bool:
     known = any(container.get("name") == main for container in containers)
     ready = known and all(container.get("ready") for container in containers)
     return bool(status.get("phase") == "Running" and status.get("podIP") and ready)
+
+
+async def listens(url: str) -> bool:
+    """Whether something accepts connections there.  What it answers is the hub's affair."""
+    at = urlsplit(url)
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(at.hostname, at.port), CONNECT_SECONDS)
+    except (OSError, asyncio.TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 @dataclass
