@@ -100,7 +100,7 @@ def _shaped(value: Any, shape: Any, path: str) -> None:
         if "name" in shape and "name" not in value:
             raise broken(f"{path}.name", "is missing")
         for key, below in shape.items():
-            if key in value:
+            if key in value and type(value[key]) is not below:
                 _shaped(value[key], below, f"{path}.{key}")
     elif isinstance(shape, list):
         if not isinstance(value, list):
