@@ -406,6 +406,10 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
         volume({"projected": {"sources": [{"configMap": {"name": "a"}}, {"secret": {"name": "hub"}}]}}),
         "spec.volumes[more].projected",
     ),
+    "a bundle that is called as a secret": (
+        volume({"projected": {"sources": [{"clusterTrustBundle": {"name": "s3", "path": "ca"}}]}}),
+        "spec.volumes[more].projected",
+    ),
     "another kind of volume": (volume({"nfs": {"server": "nas", "path": "/"}}), "spec.volumes[more].nfs"),
     "an image as volume": (volume({"image": {"reference": "evil"}}), "spec.volumes[more].image"),
     "an inline driver": (volume({"csi": {"driver": "secrets-store"}}), "spec.volumes[more].csi"),
@@ -700,6 +704,19 @@ def test_the_chart_s_own_container_is_refused_by_the_name_of_its_value() -> None
             refuse(SLOTS)
 
 
+def test_a_claim_of_hers_that_everybody_may_mount_can_be_mounted_otherwise() -> None:
+    decided = decide(site_with({"pods": {"allow": {"claims": {"era5": "ro"}}}}), person("alice"))
+    pod = compose(decided, with_company(), SLOTS)
+    assert problems(decided, edited(volume(claim("era5"), readOnly=True), pod), SLOTS) == []
+    [path] = paths(decided, edited(volume(claim("era5")), pod))
+    assert path.endswith(".readOnly")
+
+
+def test_what_is_no_json_is_told_as_that() -> None:
+    with pytest.raises(Refusal, match="manifest is no JSON: Object of type object is not JSON serializable"):
+        check(PLAN, edited(put("spec", "hostname", to=object())), SLOTS)
+
+
 def test_annotations_of_ours_have_a_bound() -> None:
     # `plan` makes none so long; what is added to one later might.
     long = replace(PLAN, passwd="x" * 70_000)
@@ -710,6 +727,7 @@ def test_a_working_directory_that_was_asked_for_is_kept() -> None:
     decided = decide(SITE, person("alice"), workdir="/project/climate")
     pod = compose(decided, with_company(), SLOTS)
     assert pod["spec"]["containers"][0]["workingDir"] == "/project/climate"
+    assert problems(decided, pod, SLOTS) == []
     assert paths(decided, edited(put(*MAIN, "workingDir", to="/home"), pod)) == ["workingDir of container 'notebook'"]
 
 

@@ -218,6 +218,7 @@ def test_the_site_s_own_fields_come_beside_what_is_there() -> None:
 
 OF_BASE: dict[str, tuple[Json, str]] = {
     "another value": (pod_with({"dnsPolicy": "Default"}), "spec.dnsPolicy"),
+    "a list for text": (pod_with({"dnsPolicy": []}), "spec.dnsPolicy"),
     "another value in a map": (pod_with({"nodeSelector": {"zone": "b"}}), "spec.nodeSelector.zone"),
     "a map for a list": (pod_with({"tolerations": {}}), "spec.tolerations"),
     "text for a map": (pod_with({"affinity": "x"}), "spec.affinity"),
@@ -279,6 +280,12 @@ def test_the_client_comes_with_the_batch_service_and_into_notebooks_only() -> No
         "readOnly": True,
     }
     assert {"name": "RESEARCH_BATCH_URL", "value": "http://batch"} in container["env"]
+
+
+def test_without_an_image_of_the_site_s_the_pod_keeps_its_own() -> None:
+    site = site_with({"profiles": {"small": {"images": None}}})
+    found = sent(site, pod_with({}, {"image": "quay.io/jupyter/minimal-notebook"}))
+    assert found["spec"]["containers"][0]["image"] == "quay.io/jupyter/minimal-notebook"
 
 
 def test_one_claim_at_two_paths_is_one_volume() -> None:

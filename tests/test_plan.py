@@ -423,6 +423,19 @@ def test_without_images_a_notebook_has_the_hub_s_and_a_job_none(alice: PosixIden
     )
     batch = site_with({"profiles": {"small": {"images": None}}, "batch": {"images": {"b": "busybox", "a": "alpine"}}})
     assert decide(batch, alice, "job").image == "alpine"
+    with_default = site_with({"profiles": {"small": {"images": None}}, "batch": {"images": {"a": "a", "default": "b"}}})
+    assert decide(with_default, alice, "job").image == "b"
+
+
+def test_a_job_has_its_profile_s_image_before_the_batch_service_s(alice: PosixIdentity) -> None:
+    images = {"profiles": {"small": {"images": {"default": None, "r": OTHER_IMAGE}}}}
+    site = site_with(images, {"batch": {"images": {"default": "busybox"}}})
+    assert decide(site, alice, "job").image == decide(site, alice).image == OTHER_IMAGE
+
+
+@pytest.mark.parametrize("workdir", ["/home", "/home/alice/results", "/project/climate"])
+def test_a_working_directory_on_her_storage_is_hers(site: Site, alice: PosixIdentity, workdir: str) -> None:
+    assert decide(site, alice, "job", workdir=workdir).workdir == workdir
 
 
 def test_needs_are_the_scheduler_s_and_the_person_s_claims(site: Site, bob: PosixIdentity) -> None:

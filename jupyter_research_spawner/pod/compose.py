@@ -31,7 +31,7 @@ def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
         _security(plan, pod)
         _main(plan, main, slots)
         if plan.resources.numa is not None:
-            _guaranteed(pod, main)
+            _guaranteed(pod)
     return found
 
 
@@ -105,11 +105,9 @@ def _main(plan: Plan, container: Json, slots: Slots) -> None:
     ] + mounts
 
 
-def _guaranteed(pod: Json, main: Json) -> None:
+def _guaranteed(pod: Json) -> None:
     """One container whose requests are not its limits makes the pod Burstable, and the kubelet pins nothing."""
     for where, container in ours.containers(pod):
-        if container is main:
-            continue
         resources = container.setdefault("resources", {})
         requests, limits = resources.get("requests", {}), resources.get("limits", {})
         for name in ("cpu", "memory"):

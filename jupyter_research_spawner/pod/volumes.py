@@ -79,7 +79,8 @@ def mounts(subject: Subject) -> Found:
     for where, container in ours.containers(subject.pod):
         for index, mount in enumerate(container.get("volumeMounts", [])):
             path = f"{where}.volumeMounts[{index}]"
-            if container is subject.main and mount in own:
+            # A sidecar may see what the person sees, in the same way.
+            if mount in own:
                 continue
             if container is subject.main:
                 yield from _on_taken(f"{path}.mountPath", mount.get("mountPath", ""), taken)
@@ -88,7 +89,7 @@ def mounts(subject: Subject) -> Found:
             if mount["name"] not in volumes:
                 yield f"{path}.name", f"names no volume: {mount['name']!r}"
             else:
-                yield from _access(subject.plan, path, mount, volumes[mount["name"]], own)
+                yield from _access(subject.plan, path, mount, volumes[mount["name"]])
 
 
 def _on_taken(path: str, at: str, taken: list[str]) -> Found:
@@ -102,20 +103,12 @@ def _on_taken(path: str, at: str, taken: list[str]) -> Found:
             return
 
 
-def _access(plan: Plan, path: str, mount: Json, volume: Json, own: list[Json]) -> Found:
+def _access(plan: Plan, path: str, mount: Json, volume: Json) -> Found:
     claim = volume.get("persistentVolumeClaim", {}).get("claimName")
     host_path = volume.get("hostPath", {}).get("path")
-    if claim is not None:
-        access = plan.allowed.claims.get(claim)
-        if access is None and claim in {point.claim for point in plan.mounts}:
-            # A sidecar may see what the person sees, in the same way.
-            if mount not in own:
-                yield (
-                    path,
-                    f"mounts the person's claim {claim!r} in another way than the plan: other path, subPath or access",
-                )
-            return
-    else:
-        access = plan.allowed.host_paths.get(host_path)
+    access = plan.allowed.host_paths.get(host_path) if claim is None else plan.allowed.claims.get(claim)
+    if access is None and claim in {point.claim for point in plan.mounts}:
+        why = "in another way than the plan: other path, subPath or access"
+        yield path, f"mounts the person's claim {claim!r} {why}"
     if access == "ro" and mount.get("readOnly") is not True:
         yield f"{path}.readOnly", f"must be true: {claim or host_path} is allowed for reading only"
