@@ -99,6 +99,12 @@ def test_a_profile_s_own_queue_that_is_not_mine_is_never_replaced(bob: PosixIden
     assert refused(site, bob, profile="small").code == "queue-not-yours"
 
 
+def test_a_profile_that_waits_where_i_may_not_is_never_my_default(bob: PosixIdentity) -> None:
+    second = {"like": "small", "title": "Second", "queue": "teaching"}
+    site = site_with({"profiles": {"second": second, "small": {"queue": "climate"}, "a100": None}, "classes": None})
+    assert decide(site, bob).profile == "second"
+
+
 def test_the_default_profile_can_wait_in_the_queue_that_was_asked_for(alice: PosixIdentity) -> None:
     wide = {"like": "small", "title": "Wide", "queues": {"climate": True}}
     site = site_with({"profiles": {"small": {"queues": {"backfill": True, "teaching": True}}, "wide": wide}})
@@ -347,6 +353,30 @@ def test_offers_are_what_plan_would_take(
                 wishes = {"course": offer.course} if offer.course else {"profile": offer.profile}
                 assert decide(site, who, queue=queue, **wishes).profile == offer.profile
     assert [offer.name for offer in offers(site, bob, at("2027-01-01"))] == ["small"]
+
+
+def test_only_what_can_be_had_is_offered(alice: PosixIdentity, bob: PosixIdentity, carol: PosixIdentity) -> None:
+    site = site_with(
+        {
+            "profiles": {
+                "a100": {"queues": None},
+                "research": {"like": "small", "title": "Research", "queues": {"climate": True}},
+            },
+            "classes": {"stats-101": {"queue": "backfill", "title": "Statistics"}},
+        }
+    )
+    told = {who.name: [(o.name, o.title) for o in offers(site, who, NOW)] for who in (alice, bob, carol)}
+    small, research = ("small", "Small"), ("research", "Research")
+    assert told == {
+        "alice": [small, ("a100", "A100, one NUMA node"), research],
+        "bob": [("stats-101", "Statistics"), small],
+        "carol": [small],
+    }
+    assert refused(site, bob, profile="research", queue="backfill").hint == "It may wait in none of yours."
+
+
+def test_a_class_without_a_title_is_called_by_its_name(site: Site, bob: PosixIdentity) -> None:
+    assert offers(site, bob, NOW)[0].title == "stats-101"
 
 
 @pytest.mark.parametrize(

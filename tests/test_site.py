@@ -278,6 +278,11 @@ MISTAKES = {
         in_schema=True,
     ),
     "like a profile that is none": Mistake(a100(like="smal"), "profiles.a100.like", "'smal' is not one of a100, small"),
+    "no GPU, where like brings one": Mistake(
+        {"profiles": {"cheap": {"like": "a100", "title": "Cheap", "gpu": None}}},
+        "profiles.cheap.gpu",
+        "null deletes what an earlier file says, not what like brings. Write a profile without like",
+    ),
     "profiles that are like each other": Mistake(
         {"profiles": {"small": {"like": "a100"}}}, "profiles.a100.like", "is a circle: small -> a100 -> small"
     ),
@@ -445,6 +450,27 @@ def test_several_files_are_one_site(tmp_path: Path) -> None:
 def test_like_reaches_a_profile_of_a_later_file() -> None:
     site = load({**raw_site(), "profiles": {"tiny": {"title": "Tiny", "like": "small", "cpu": 1}}}, raw_site())
     assert site.profiles["tiny"].memory == site.profiles["small"].memory
+
+
+def test_a_queue_among_a_profile_s_own_and_a_class_with_a_first_day_are_right() -> None:
+    site = load(
+        SITE_FILE,
+        {
+            "profiles": {
+                "a100": None,
+                "small": {"queue": "teaching", "queues": {"teaching": True, "backfill": True}},
+                "tiny": {"like": "small", "title": "Tiny", "queue": "backfill", "queues": {}},
+            },
+            "classes": {"stats-101": {"since": "2026-09-01"}},
+        },
+    )
+    assert site.profiles["tiny"].queue == "backfill"
+    assert site.classes["stats-101"].since == date(2026, 9, 1)
+
+
+def test_null_gives_back_what_like_brings() -> None:
+    site = load(SITE_FILE, {"profiles": {"a100": {"images": {"r": "r"}}}}, {"profiles": {"a100": {"images": None}}})
+    assert site.profiles["a100"].images == site.profiles["small"].images
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -31,7 +31,7 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
             course=name,
         )
         for name, course in sorted(site.classes.items())
-        if course.roster.group in mine and _is_held(course, now) and _allowed(site, identity, course)
+        if course.roster.group in mine and _is_held(course, now)
     ]
     default = _default_profile(site, identity)
     for name, profile in ordered(site.profiles):
@@ -50,10 +50,6 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
                 )
             )
     return tuple(found)
-
-
-def _allowed(site: Site, identity: PosixIdentity, course: CourseClass) -> bool:
-    return course.queue in _queues_for(site, identity, site.profiles[course.profile])
 
 
 def _is_held(course: CourseClass, now: datetime) -> bool:

@@ -21,8 +21,10 @@ def load(*parts: Mapping[str, Any] | Path | str) -> Site:
     Raises SettingsError with every problem found.
     """
     maps = [dict(part) if isinstance(part, Mapping) else read(Path(part)) for part in parts]
-    merged = merge(*maps) if maps else {}
-    return validate(_resolved(merged))
+    resolved = _resolved(merge(*maps))
+    if problems := _back_by_like(maps, resolved):
+        raise SettingsError(problems)
+    return validate(resolved)
 
 
 def _resolved(raw: Raw) -> Raw:
@@ -30,6 +32,26 @@ def _resolved(raw: Raw) -> Raw:
     if not isinstance(profiles, dict):
         return raw
     return {**raw, "profiles": resolve_like(profiles, "profiles", keep=frozenset({"title", "order"}))}
+
+
+def _back_by_like(maps: list[Raw], resolved: Raw) -> list[Problem]:
+    """Nulls that delete nothing in a profile that has the key from `like`: it would have, say, the GPU all the same."""
+    found = []
+    for index, part in enumerate(maps):
+        earlier = _profiles(merge(*maps[:index]))
+        for name, profile in _profiles(part).items():
+            for key, value in profile.items():
+                if value is None and key not in earlier.get(name, {}) and key in _profiles(resolved).get(name, {}):
+                    why = "null deletes what an earlier file says, not what like brings. Write a profile without like"
+                    found.append(Problem(f"profiles.{name}.{key}", why))
+    return found
+
+
+def _profiles(raw: Raw) -> dict[str, Mapping[str, Any]]:
+    profiles = raw.get("profiles")
+    if not isinstance(profiles, Mapping):
+        return {}
+    return {name: profile for name, profile in profiles.items() if isinstance(profile, Mapping)}
 
 
 def validate(raw: Raw) -> Site:
@@ -48,8 +70,7 @@ def _references(site: Site) -> list[Problem]:
 
     def known(path: str, name: str | None, place: str, names: Mapping[str, Any]) -> None:
         if name is not None and name not in names:
-            listed = ", ".join(sorted(names)) or "there is none"
-            found.append(Problem(path, f"{name!r} is not one of {place}: {listed}"))
+            found.append(Problem(path, f"{name!r} is not one of {place}: {', '.join(sorted(names))}"))
 
     for name, queue in site.queues.items():
         known(f"queues.{name}.priority", queue.priority, "priorities", site.priorities)
