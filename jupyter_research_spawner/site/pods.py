@@ -33,7 +33,7 @@ _KUBESPAWNER = (
 
 def _not_ours(labels: dict[str, str]) -> dict[str, str]:
     for key in labels:
-        is_kubernetes = key.partition("/")[0].endswith("k8s.io") and "/" in key
+        is_kubernetes = key.partition("/")[0].endswith("k8s.io")
         if key.startswith(OUR_PREFIX) or reserved(key) or key in _KUBESPAWNER or is_kubernetes:
             raise ValueError(f"{key!r} belongs to the hub, to a scheduler or to Kubernetes; choose another key")
     return labels
