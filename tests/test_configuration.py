@@ -189,6 +189,18 @@ def test_what_says_nothing_or_the_same_is_no_conflict() -> None:
     configure(c, SITE_FILE)
 
 
+@pytest.mark.parametrize("how", ["set", "append", "prepend"])
+def test_the_sites_own_templates_come_before_ours_and_the_hubs_after(how: str) -> None:
+    c = Config()
+    if how == "set":
+        c.JupyterHub.template_paths = ["/etc/templates"]
+    else:
+        getattr(c.JupyterHub.template_paths, how)("/etc/templates" if how == "append" else ["/etc/templates"])
+    configure(c, SITE_FILE)
+    # JupyterHub appends its own directory to a list that has not got it.
+    assert c.JupyterHub.template_paths == ["/etc/templates", str(web.HUB_TEMPLATES)]
+
+
 def test_internal_ssl_and_a_foreign_spawner_are_errors() -> None:
     c = Config()
     c.JupyterHub.internal_ssl = True

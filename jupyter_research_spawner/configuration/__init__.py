@@ -15,7 +15,7 @@ from ..settings import SettingsError
 from ..site import Site, load
 from ..spawner.installation import register
 from . import batch, conflicts
-from .traits import add_items, value_of
+from .traits import items, value_of
 
 SPAWNER_CLASS = "jupyter_research_spawner.spawner.ResearchSpawner"
 # The chart's and KubeSpawner's own names for what ResearchSpawner is on top of.
@@ -62,7 +62,9 @@ def configure(
     c.ResearchSpawner.namespace = settings.namespaces.name
     c.ResearchSpawner.k8s_api_request_timeout = max(REQUEST_SECONDS, value_of(c, "k8s_api_request_timeout") or 0)
     _set_limits(c, log)
-    add_items(c.JupyterHub, "template_paths", [str(web.HUB_TEMPLATES)])
+    # A whole list: what is appended to a list that nobody set comes after the hub's own directory, and is never found.
+    templates = [path for path in items(c.JupyterHub, "template_paths") if path != str(web.HUB_TEMPLATES)]
+    c.JupyterHub.template_paths = [*templates, str(web.HUB_TEMPLATES)]
     batch.configure(c, settings, batch.managed(parts, _base(base, parts), managed_batch) if managed_batch else None)
     return settings
 
