@@ -414,7 +414,11 @@ def test_the_ceiling_shortens_a_job_s_soft_wall_time_too(alice: PosixIdentity) -
     assert decided.wall_time == WallTime(HOUR, HOUR, "batch.wall_time_hard is 1h")
 
 
-IMAGES = {"profiles": {"small": {"images": {"r": OTHER_IMAGE}}}, "batch": {"images": {"alpine": "alpine:3"}}}
+# `a` comes before `default`, which is taken all the same.
+IMAGES = {
+    "profiles": {"small": {"images": {"r": OTHER_IMAGE, "a": OTHER_IMAGE}}},
+    "batch": {"images": {"alpine": "alpine:3"}},
+}
 
 
 @pytest.mark.parametrize(

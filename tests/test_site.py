@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -177,6 +177,11 @@ MISTAKES = {
         "classes.stats-101.until",
         "'2026-12-20T00:00:00' is not a day. Write year-month-day: 2026-12-20",
     ),
+    "a moment for a day": Mistake(
+        course(until=datetime(2026, 12, 20)),
+        "classes.stats-101.until",
+        "datetime.datetime(2026, 12, 20, 0, 0) is not a day. Write year-month-day: 2026-12-20",
+    ),
     "two mounts on one path": Mistake(
         mount(path="/data/era5"),
         "storage",
@@ -293,6 +298,9 @@ MISTAKES = {
         base(labels={"kueue.x-k8s.io/queue-name": "backfill"}),
         "pods.base.labels",
         f"'kueue.x-k8s.io/queue-name' {NOT_OURS}",
+    ),
+    "a label that queues elsewhere": Mistake(
+        base(labels={"kai.scheduler/queue": "fast"}), "pods.base.labels", f"'kai.scheduler/queue' {NOT_OURS}"
     ),
     "an annotation of Kubernetes": Mistake(
         base(annotations={"seccomp.security.alpha.k8s.io/pod": "unconfined"}),
@@ -495,10 +503,17 @@ def test_one_profile_s_pod_fields_are_over_the_site_s() -> None:
     gpu, research = {"key": "gpu", "operator": "Exists"}, {"key": "research", "operator": "Exists"}
     site = site_with(
         {
-            "pods": {"base": {"nodeSelector": {"zone": "a", "arch": "amd64"}, "env": {"LANG": "C", "TZ": "UTC"}}},
+            "pods": {
+                "base": {
+                    "dnsPolicy": "Default",
+                    "nodeSelector": {"zone": "a", "arch": "amd64"},
+                    "env": {"LANG": "C", "TZ": "UTC"},
+                }
+            },
             "profiles": {
                 "small": {
                     "pod": {
+                        "dnsPolicy": "None",
                         "nodeSelector": {"zone": "b"},
                         "env": {"TZ": "Europe/Zurich"},
                         "tolerations": [
@@ -512,6 +527,7 @@ def test_one_profile_s_pod_fields_are_over_the_site_s() -> None:
     )
     fields = site.pod_fields["small"]
     assert fields.spec() == {
+        "dnsPolicy": "None",
         "nodeSelector": {"zone": "b", "arch": "amd64"},
         "tolerations": [research, gpu],
     }
