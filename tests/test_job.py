@@ -209,6 +209,8 @@ def test_who_you_are_is_not_yours_to_say(field):
         ({**COMMAND, "env": {"A": "\0"}}, "env", "cannot be handed"),
         ({**COMMAND, "env": {"\udfff": ""}}, "env", "cannot be handed"),
         ({**COMMAND, "workdir": "results"}, "workdir", "absolute"),
+        ({**COMMAND, "workdir": "~/../bob"}, "workdir", "absolute"),
+        ({**COMMAND, "workdir": "~bob"}, "workdir", "absolute"),
         ({**COMMAND, "workdir": "/home/alice/../bob"}, "workdir", "absolute"),
         ({**COMMAND, "workdir": "/home/alice/"}, "workdir", "absolute"),
     ],

@@ -467,6 +467,17 @@ def test_a_job_has_its_profile_s_image_before_the_batch_service_s(alice: PosixId
     assert decide(site, alice, "job").image == decide(site, alice).image == OTHER_IMAGE
 
 
+@pytest.mark.parametrize(("asked", "path"), [("~", "/home/alice"), ("~/results", "/home/alice/results")])
+def test_a_tilde_is_her_own_home(site: Site, alice: PosixIdentity, asked: str, path: str) -> None:
+    assert decide(site, alice, "job", workdir=asked).workdir == path
+
+
+@pytest.mark.parametrize("asked", ["~bob", "~/../bob", "~/../../etc", "~//results"])
+def test_a_tilde_leads_nowhere_else(site: Site, alice: PosixIdentity, asked: str) -> None:
+    with pytest.raises(Refusal, match="lies on none of your file systems"):
+        decide(site, alice, "job", workdir=asked)
+
+
 @pytest.mark.parametrize("workdir", ["/home", "/home/alice/results", "/project/climate"])
 def test_a_working_directory_on_her_storage_is_hers(site: Site, alice: PosixIdentity, workdir: str) -> None:
     assert decide(site, alice, "job", workdir=workdir).workdir == workdir

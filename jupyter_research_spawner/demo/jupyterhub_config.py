@@ -20,6 +20,8 @@ c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ['DEMO_PROXY_API
 c.ConfigurableHTTPProxy.pid_file = os.environ["DEMO_PROXY_PID"]
 c.KubeSpawner.cmd = ["jupyterhub-singleuser"]
 c.KubeSpawner.default_url = "/lab"
+if os.environ["DEMO_PODS_ARE_ROOT"] == "yes":
+    c.KubeSpawner.args = ["--allow-root"]
 
 site = os.environ["DEMO_SITE"]
 jupyter_research_spawner.configure(

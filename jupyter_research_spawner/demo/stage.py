@@ -90,7 +90,7 @@ async def set_up(state: Path) -> AsyncIterator[Stage]:
         try:
             for manifest in everything(site, Release(), only=("priorities", "client")):
                 await cluster.apply(manifest)
-            async with _hub(state, cluster, settings) as (url, password, log):
+            async with _hub(state, cluster, settings, able) as (url, password, log):
                 yield Stage(url, password, cluster, site, people, able, log)
         finally:
             await cluster.stop()
@@ -134,7 +134,7 @@ def _make_storage(shared: Path, people: dict[str, PosixIdentity], able: Abilitie
 
 
 @contextlib.asynccontextmanager
-async def _hub(state: Path, cluster: Cluster, settings: Json) -> AsyncIterator[tuple[str, str, Path]]:
+async def _hub(state: Path, cluster: Cluster, settings: Json, able: Abilities) -> AsyncIterator[tuple[str, str, Path]]:
     """A JupyterHub in a process group of its own: Ctrl-C reaches us alone, and we stop it in order."""
     port, hub_port, proxy_port, batch_port = _free_port(8000), _free_port(), _free_port(), _free_port()
     password = secrets.token_urlsafe(6)
@@ -157,6 +157,7 @@ async def _hub(state: Path, cluster: Cluster, settings: Json) -> AsyncIterator[t
         "DEMO_PASSWORD": password,
         "DEMO_COOKIE_SECRET": str(secret),
         "DEMO_SITE": str(site),
+        "DEMO_PODS_ARE_ROOT": "yes" if able.root and not able.namespaces else "no",
         # Where the machine is reached through a proxy, this machine itself is not.
         "no_proxy": "127.0.0.1,localhost",
     }

@@ -14,6 +14,7 @@ ends everything at once.  It exits with the code of the container's process, 128
 # ruff: noqa: S103, S108, S606, SIM105, PERF203
 
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -237,7 +238,7 @@ def build_root(spec: Spec) -> None:
     Volumes are mounted after the move, so that no symbolic link in a mountPath can lead to the host.
     """
     root = spec["root"]
-    mount("none", "/", None, MS_REC | MS_PRIVATE)
+    make_root_private(root)
     mount("tmpfs", root, "tmpfs", MS_NOSUID, "mode=755")
     for name in HOST_DIRECTORIES:
         take_from_host(f"/{name}", f"{root}/{name}")
@@ -259,6 +260,32 @@ def build_root(spec: Spec) -> None:
         make_working_directory(spec["cwd"], tree)
     call("umount2", OLD_ROOT, MNT_DETACH)
     os.rmdir(OLD_ROOT)
+
+
+def make_root_private(free: str) -> None:
+    """No mount of ours may reach the host.  `free` is a directory to try that on."""
+    try:
+        mount("none", "/", None, MS_REC | MS_PRIVATE)
+    except OSError as reason:
+        if reason.errno != errno.EINVAL:
+            raise
+        # In a chroot / is no mount point, which pivot_root needs too: bind it on itself, and step onto the new mount.
+        if is_shared(free):
+            raise OSError(errno.EINVAL, "this is a chroot whose mounts the host would see") from None
+        mount("/", "/", None, MS_BIND | MS_REC)
+        os.chdir("/..")
+        os.chroot(".")
+        mount("none", "/", None, MS_REC | MS_PRIVATE)
+
+
+def is_shared(directory: str) -> bool:
+    """Whether a mount here would be seen in other mount namespaces (proc_pid_mountinfo(5), optional fields)."""
+    mount(directory, directory, None, MS_BIND)
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        return any(fields[4] == directory and "shared:" in " ".join(fields[6:]) for fields in map(str.split, lines))
+    finally:
+        call("umount2", directory, MNT_DETACH)
 
 
 def take_from_host(source: str, target: str) -> None:

@@ -35,6 +35,9 @@ def _env(env: dict[str, str]) -> dict[str, str]:
 
 
 def _path(path: str) -> str:
+    below_home = path[2:] if path.startswith("~/") else ""
+    if path == "~" or (below_home and posixpath.normpath(f"/{below_home}") == f"/{below_home}" and path.isprintable()):
+        return path
     if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//") or not path.isprintable():
         raise ValueError(f"{path[:200]!r} is not a plain absolute path. Write it as `realpath` prints it")
     return path
@@ -76,7 +79,7 @@ class JobRequest(Settings):
         default_factory=dict, title="Environment", max_length=1000, examples=[{"OMP_NUM_THREADS": "2"}]
     )
     workdir: Annotated[str, StringConstraints(strict=True, max_length=4096), AfterValidator(_path)] | None = Field(
-        None, title="Working directory, on your home or a mount", examples=["/home/alice/climate"]
+        None, title="Working directory, on your home (`~/...`) or a mount", examples=["~/climate"]
     )
 
 

@@ -15,7 +15,7 @@ from ..refusal import Refusal
 from ..schedulers import SCHEDULERS, Need, Placement
 from ..site import Site
 from ..storage import MountPoint, environment, group_text, mounts_for, passwd_text
-from .limits import check_workdir, image_for, wall_time_for
+from .limits import image_for, wall_time_for, workdir_for
 from .model import Plan, Request
 from .offered import as_course, profile_for, queue_for
 
@@ -62,7 +62,7 @@ def plan(
     if (refusal := scheduler.refuses(placement)) is not None:
         raise refusal
     mounts = mounts_for(site.storage, identity)
-    check_workdir(request, mounts)
+    request = replace(request, workdir=workdir_for(request, identity, mounts))
     fields = site.pod_fields[profile_name]
     decided = Plan(
         request=request,

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Iterable
 from datetime import timedelta
 
+from ..identity import PosixIdentity
 from ..identity.username import shown
 from ..refusal import Refusal
 from ..settings import format_duration
@@ -73,11 +74,17 @@ def image_for(site: Site, request: Request, profile_name: str) -> str | None:
     )
 
 
-def check_workdir(request: Request, mounts: Iterable[MountPoint]) -> None:
-    """Only on their own storage does who they are decide what they may do; elsewhere the runtime would make it."""
+def workdir_for(request: Request, identity: PosixIdentity, mounts: Iterable[MountPoint]) -> str | None:
+    """Only on their own storage does who they are decide what they may do; elsewhere the runtime would make it.
+
+    `~` is the identity's home, as in a shell: who submits need not know its path.
+    """
     asked = request.workdir
-    if asked is None or (posixpath.normpath(asked) == asked and any(within(asked, mount.path) for mount in mounts)):
-        return
+    if asked is None:
+        return None
+    path = identity.home + asked[1:] if asked == "~" or asked.startswith("~/") else asked
+    if posixpath.normpath(path) == path and any(within(path, mount.path) for mount in mounts):
+        return path
     raise Refusal(
         "workdir-elsewhere",
         f"The working directory {shown(asked)} lies on none of your file systems.",

@@ -46,7 +46,7 @@ def this_notebook(environment: Mapping[str, str]) -> Notebook:
 
 
 def directory_below(home: str) -> str | None:
-    """The current directory as a path below `home`; None when it is elsewhere, where a job may not have it, or gone."""
+    """The current directory as `~` or `~/...`; None when it is elsewhere, where a job may not have it, or gone."""
     if not home.startswith("/") or not home.strip("/"):
         return None
     try:
@@ -56,7 +56,7 @@ def directory_below(home: str) -> str | None:
         return None
     for root in roots:
         if root == here or root in here.parents:
-            return str(Path(home) / here.relative_to(root))
+            return str(Path("~") / here.relative_to(root))
     return None
 
 
