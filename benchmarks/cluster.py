@@ -12,6 +12,7 @@ import json
 import signal
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +142,10 @@ def add_foreign_events(store: Store, number: int) -> None:
 
 async def start_stub_notebook() -> int:
     """One server for all notebooks; the hub only asks whether it answers.  Its port comes back."""
-    answer = {"version": "2"}
+    headers = {"X-JupyterHub-Version": version("jupyterhub")}  # else the hub warns at each start
 
     async def handle(_: web.Request) -> web.Response:
-        return web.json_response(answer)
+        return web.json_response({"version": "2"}, headers=headers)
 
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", handle)
