@@ -30,6 +30,7 @@ class Needs:
         self._believed = believed.total_seconds()
         self._limit = limit.total_seconds()
         self._seen: dict[Need, float] = {}
+        self._flights: dict[Need, asyncio.Task[bool]] = {}
         self._unreadable: set[tuple[str, str]] = set()
 
     async def require(self, needs: Iterable[Need]) -> None:
@@ -48,13 +49,21 @@ class Needs:
 
     async def missing(self, needs: Iterable[Need]) -> tuple[Need, ...]:
         asked = [need for need in needs if time.monotonic() - self._seen.get(need, -1e9) > self._believed]
-        exist = await asyncio.gather(*(self._exists(need) for need in asked))
+        exist = await asyncio.gather(*(asyncio.shield(self._flight(need)) for need in asked))
         for need, does in zip(asked, exist, strict=True):
             if does:
                 self._seen[need] = time.monotonic()
             else:
                 self._seen.pop(need, None)
         return tuple(need for need, does in zip(asked, exist, strict=True) if not does)
+
+    def _flight(self, need: Need) -> asyncio.Task[bool]:
+        """One question for all who ask it at the same time: a class that starts together."""
+        flight = self._flights.get(need)
+        if flight is None:
+            flight = self._flights[need] = asyncio.ensure_future(self._exists(need))
+            flight.add_done_callback(lambda _: self._flights.pop(need))
+        return flight
 
     async def _exists(self, need: Need) -> bool:
         try:

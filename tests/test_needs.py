@@ -1,0 +1,77 @@
+"""What must exist in the cluster is asked for once, however many start together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from kubernetes_asyncio.client import ApiClient
+
+from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.schedulers import Need
+from jupyter_research_spawner.watch import Needs
+
+HOME = Need("v1", "PersistentVolumeClaim", "home", "jhub")
+ERA5 = Need("v1", "PersistentVolumeClaim", "era5", "jhub")
+
+
+class _Answer:
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+    def release(self) -> None:
+        pass
+
+
+class _ApiClient:
+    """Answers after a moment with the status that `statuses` has for the object's name, and counts."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, int] = {}
+        self.asked: Counter[str] = Counter()
+
+    async def call_api(self, path: str, *_: Any, **__: Any) -> _Answer:
+        name = path.rpartition("/")[2]
+        self.asked[name] += 1
+        await asyncio.sleep(0.01)
+        return _Answer(self.statuses.get(name, 200))
+
+
+@pytest.fixture
+def api() -> _ApiClient:
+    return _ApiClient()
+
+
+def needs_of(api: _ApiClient) -> Needs:
+    return Needs(cast(ApiClient, api), timedelta(minutes=1))
+
+
+async def test_a_class_that_starts_together_asks_once_and_is_believed_for_a_while(api: _ApiClient) -> None:
+    needs = needs_of(api)
+    await asyncio.gather(*(needs.require([HOME, ERA5]) for _ in range(300)))
+    await needs.require([HOME, ERA5])
+    assert api.asked == {"home": 1, "era5": 1}
+
+
+async def test_what_is_missing_is_told_to_all_and_asked_for_again(api: _ApiClient) -> None:
+    needs = needs_of(api)
+    api.statuses["era5"] = 404
+    told = await asyncio.gather(*(needs.require([HOME, ERA5]) for _ in range(3)), return_exceptions=True)
+    assert [cast(Refusal, refusal).code for refusal in told] == 3 * ["missing-in-cluster"]
+    api.statuses["era5"] = 200
+    await needs.require([HOME, ERA5])
+    assert api.asked == {"home": 1, "era5": 2}
+
+
+async def test_who_gives_up_does_not_take_the_answer_from_the_others(api: _ApiClient) -> None:
+    needs = needs_of(api)
+    first = asyncio.ensure_future(needs.require([HOME]))
+    second = asyncio.ensure_future(needs.require([HOME]))
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert first.cancelled()
+    assert api.asked == {"home": 1}
