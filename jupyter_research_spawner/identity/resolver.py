@@ -11,10 +11,11 @@ from pathlib import Path
 from weakref import WeakSet
 
 from ..refusal import Refusal
-from ..settings import ordered
+from ..settings import format_duration, ordered
 from .base import Account, Source, SourceDown
 from .checks import check
 from .model import PosixIdentity
+from .patience import within
 from .settings import IdentitySettings
 from .sources import SOURCES
 from .username import posix_name, shown
@@ -151,12 +152,12 @@ class Resolver:
 
     async def _accounts(self, name: str) -> list[tuple[str, Account]]:
         """Every source's account, in their order.  Raises Refusal (503) when one cannot say."""
-        limit = self._settings.resolve_limit.total_seconds()
+        limit = self._settings.resolve_limit
         asked = [self._account(source_name, source, name) for source_name, source in self._sources]
         try:
-            accounts = await asyncio.wait_for(asyncio.gather(*asked), limit)
+            accounts = await within(asyncio.gather(*asked), limit)
         except asyncio.TimeoutError:
-            logger.error("The sources did not answer for %s within %g s", shown(name), limit)
+            logger.error("The sources did not answer for %s within %s", shown(name), format_duration(limit))
             raise _down() from None
         return [
             (source_name, account)

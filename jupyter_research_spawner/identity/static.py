@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -103,19 +102,12 @@ class Files:
         self._threads = Threads(1)
         self._seen: tuple[Signature, Signature] | None = None
         self._directory = Directory()
-        # The reading that has not begun yet.  Who asks meanwhile shares it: in a busy process each turn of a thread
-        # takes milliseconds, and a whole class that asks at once would wait longer in line than the limit.
-        self._next: asyncio.Task[Directory] | None = None
 
     async def lookup(self, name: str) -> Account | None:
-        reading = self._next
-        if reading is None or reading.done():
-            reading = self._next = asyncio.ensure_future(self._threads.run(self._fresh, self._limit))
-        directory = await asyncio.shield(reading)
+        directory = await self._threads.run(self._fresh, self._limit)
         return directory.account(name)
 
     def _fresh(self) -> Directory:
-        self._next = None  # before looking, so that nobody is answered from before they asked
         try:
             now = (_signature(self._passwd), _signature(self._group))
             if now != self._seen:

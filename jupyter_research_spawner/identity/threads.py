@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ..settings import format_duration
 from .base import SourceDown
+from .patience import within
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Threads:
         future: Future[T] = Future()
         self._submit((future, call))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), limit.total_seconds())
+            return await within(asyncio.wrap_future(future), limit)
         except asyncio.TimeoutError:
             raise SourceDown(f"there was no answer within {format_duration(limit)}") from None
         finally:

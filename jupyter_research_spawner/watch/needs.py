@@ -11,6 +11,7 @@ from datetime import timedelta
 import aiohttp
 from kubernetes_asyncio.client import ApiClient, ApiException
 
+from ..identity.patience import within
 from ..refusal import Refusal
 from ..schedulers import Need
 
@@ -28,7 +29,7 @@ class Needs:
     def __init__(self, api: ApiClient, believed: timedelta, limit: timedelta = timedelta(seconds=10)) -> None:
         self._api = api
         self._believed = believed.total_seconds()
-        self._limit = limit.total_seconds()
+        self._limit = limit
         self._seen: dict[Need, float] = {}
         self._flights: dict[Need, asyncio.Task[bool]] = {}
         self._unreadable: set[tuple[str, str]] = set()
@@ -67,7 +68,7 @@ class Needs:
 
     async def _exists(self, need: Need) -> bool:
         try:
-            status = await asyncio.wait_for(self._get(need), self._limit)
+            status = await within(self._get(need), self._limit)
         except ApiException as error:
             status = int(error.status or 0)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
