@@ -45,6 +45,11 @@ class Options:
     hub_api_url: str
     hub_api_token: str = field(repr=False)
 
+    @property
+    def base(self) -> Path | None:
+        """Where relative paths in the settings start: beside the first file, as for the hub."""
+        return self.site[0].absolute().parent if self.site else None
+
 
 def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     """Raises SystemExit with a sentence.  The token comes by environment only: everybody sees a command line."""
@@ -94,7 +99,7 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
     under_way: set[RequestHandler] = set()
     parts: dict[str, Any] = {
         "door": open_door(options.name, options.hub_api_url, options.hub_api_token, options.prefix),
-        "service": JobService(site, Resolver(site.identity), needs, store),
+        "service": JobService(site, Resolver(site.identity, options.base), needs, store),
         "keeper": keeper,
         "under_way": under_way,
     }

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 import samples
 from cluster import NAMESPACE
-from hub import StubHub, stub_hub, user
 from kubernetes_asyncio import config
 from kubernetes_asyncio.client import ApiClient, Configuration
+from stub_hub import StubHub, stub_hub, user
 
 from jupyter_research_spawner.batch.app import Options, running
 from jupyter_research_spawner.embedded import Cluster, NodeSpec

@@ -7,8 +7,8 @@ import json
 
 import pytest
 from conftest import PREFIX, Client
-from hub import ACCESS, user
 from jupyterhub.services.auth import HubOAuth
+from stub_hub import ACCESS, user
 from tornado.web import create_signed_value
 
 from jupyter_research_spawner.batch import auth

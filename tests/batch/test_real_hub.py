@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 import yaml
 from conftest import PREFIX, Client
-from hub import ACCESS
+from stub_hub import ACCESS
 
 pytestmark = pytest.mark.embedded
 

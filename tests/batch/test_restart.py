@@ -15,7 +15,7 @@ import pytest
 import yaml
 from cluster import NAMESPACE, eventually
 from conftest import PREFIX, Client, connected, told
-from hub import stub_hub, user
+from stub_hub import stub_hub, user
 from test_service import PREEMPTED, eventually_twice, fill, until
 
 from jupyter_research_spawner.batch.app import running

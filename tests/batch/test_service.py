@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from cluster import NAMESPACE, eventually
 from conftest import Client, small_site
-from hub import user
+from stub_hub import user
 
 from jupyter_research_spawner.batch import handlers, service
 from jupyter_research_spawner.embedded.kinds import CLAIM, JOB, POD, PRIORITY_CLASS
