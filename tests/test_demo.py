@@ -56,7 +56,8 @@ PAGE = """
 <input type="radio" name="profile" id="p1" value="small" checked><label for="p1">Small <small>2 CPU</small></label>
 <label><input type="radio" name="profile" value="a100"> A100 &amp; more</label>
 </fieldset>
-<select name="queue"><option value="climate">climate</option><option value="backfill" selected>backfill</option></select>
+<select name="queue"><option value="climate">climate</option>
+<option value="backfill" selected>backfill</option></select>
 <input type="submit" name="go" value="Start"></form>
 """
 

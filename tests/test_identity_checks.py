@@ -42,7 +42,9 @@ def test_uids_of_people(uid: int) -> None:
     assert checked(replace(ALICE, uid=uid)).uid == uid
 
 
-@pytest.mark.parametrize("uid", [-2, -1, 0, 1, 999, 65534, 65535, 2147483648, 4294967294, 4294967295, 4294967296, 10**30])
+@pytest.mark.parametrize(
+    "uid", [-2, -1, 0, 1, 999, 65534, 65535, 2147483648, 4294967294, 4294967295, 4294967296, 10**30]
+)
 def test_uids_that_are_no_person(uid: int, caplog: pytest.LogCaptureFixture) -> None:
     refusal = refused(replace(ALICE, uid=uid))
     assert (refusal.code, refusal.field) == ("invalid-identity", "uid")
