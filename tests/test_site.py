@@ -313,7 +313,8 @@ MISTAKES = {
     "a label whose value cannot be one": Mistake(
         base(labels={"team": "a team"}),
         "pods.base.labels.team",
-        "String should match pattern '^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$'",
+        "is not written as it must be. Write it as in 'true'; it has to match "
+        "^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$",
         in_schema=True,
     ),
     "the hub's environment": Mistake(
@@ -340,13 +341,15 @@ MISTAKES = {
     "an image with a newline": Mistake(
         {"batch": {"images": {"default": "busybox\nevil"}}},
         "batch.images.default",
-        "String should match pattern '^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$'",
+        "is not written as it must be. Write it as in 'quay.io/jupyter/minimal-notebook:2026-10-01'; it has to match "
+        "^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$",
         in_schema=True,
     ),
     "a batch service without http": Mistake(
         {"batch": {"url": "javascript:alert(1)"}},
         "batch.url",
-        r"String should match pattern '^https?://[^\s?#]+[^/\s?#]$'",
+        "is not written as it must be. Write it as in 'http://proxy-public/services/batch'; it has to match "
+        r"^https?://[^\s?#]+[^/\s?#]$",
         in_schema=True,
     ),
     "a claim with more than access": Mistake(

@@ -8,7 +8,8 @@ from typing import Annotated, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, StrictBool, StringConstraints
 
 # Our names become label values and object names (RFC 1123 label): one rule for all of them.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", strict=True)]
+NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+Name = Annotated[str, StringConstraints(pattern=NAME, strict=True)]
 Groups = dict[str, StrictBool]
 
 T = TypeVar("T")

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from .base import NAME
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -40,20 +42,30 @@ class SettingsError(ValueError):
 
 
 def _problem(item: dict[str, Any], model: type[BaseModel]) -> Problem:
-    parts, allowed = _walk(model, item["loc"])
+    parts, allowed, examples = _walk(model, item["loc"])
     path, kind = ".".join(parts), item["type"]
     if kind == "extra_forbidden":
         return Problem(path, _unknown(parts[-1], allowed))
     if kind == "missing":
         return Problem(path, "is missing")
     if "[key]" in item["loc"]:
-        return Problem(path, "is no name: use 1 to 63 lower-case letters, digits and dashes, as in stats-101")
+        return Problem(path, _bad_key(item.get("ctx", {}).get("pattern")))
+    if kind == "string_pattern_mismatch":
+        # The value is not repeated: it may be a secret in the wrong place.
+        written = f"Write it as in {examples[0]!r}; it" if examples else "It"
+        return Problem(path, f"is not written as it must be. {written} has to match {item['ctx']['pattern']}")
     message = item["msg"].removeprefix("Value error, ")
     # What was written may be a secret in the wrong place, so only what a wrong type was is shown, and only plain ones.
     shown = item.get("input")
     if kind.endswith(("_type", "_parsing")) and isinstance(shown, (str, int, float, bool)):
         message = f"{message}, not {shown!r}"
     return Problem(path, message)
+
+
+def _bad_key(pattern: str | None) -> str:
+    if pattern == NAME:
+        return "is no name: use 1 to 63 lower-case letters, digits and dashes, as in stats-101"
+    return f"cannot be a key here{': it has to match ' + pattern if pattern else ''}"
 
 
 def _unknown(name: str, allowed: list[str]) -> str:
@@ -64,14 +76,15 @@ def _unknown(name: str, allowed: list[str]) -> str:
     return f"there is no such setting. {here}"
 
 
-def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
-    """The path as it stands in the file, and the keys allowed beside its last part.
+def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str], list[Any]]:
+    """The path as it stands in the file, the keys allowed beside its last part, and examples of what may stand there.
 
     pydantic puts the tag of a union into the location (`sources.local.nss.order`); the file has none there.
     """
     at: list[Any] = [model]
     parts: list[str] = []
     allowed: list[str] = []
+    examples: list[Any] = []
     for part in location:
         if part == "[key]":
             continue
@@ -81,8 +94,19 @@ def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[
             continue
         parts.append(str(part))
         allowed = [key for option in _models(at) for key in _fields(option)]
+        examples = _examples(at, str(part), examples)
         at = [below for option in at for below in _below(option, part)]
-    return parts, allowed
+    return parts, allowed, examples
+
+
+def _examples(at: list[Any], part: str, above: list[Any]) -> list[Any]:
+    """A field's own examples; below a map or a list, what stands in the examples of that."""
+    fields = [
+        field for option in _models(at) for name, field in option.model_fields.items() if part == (field.alias or name)
+    ]
+    if fields:
+        return [example for field in fields for example in field.examples or []]
+    return [value for example in above if isinstance(example, dict) for value in example.values()]
 
 
 def _models(at: list[Any]) -> list[type[BaseModel]]:

@@ -120,7 +120,11 @@ class Batch(Settings):
         pattern=r"^https?://[^\s?#]+[^/\s?#]$",
         examples=["http://proxy-public/services/batch"],
     )
-    images: ByName[ImageName] = Field(default_factory=dict, title="Images for jobs besides the profile's own")
+    images: ByName[ImageName] = Field(
+        default_factory=dict,
+        title="Images for jobs besides the profile's own",
+        examples=[{"default": "quay.io/jupyter/minimal-notebook:2026-10-01"}],
+    )
     wall_time_hard: Duration = Field(timedelta(days=21), title="No job runs longer", validate_default=True)
     keep: Duration = Field(timedelta(days=7), title="How long an ended job stays in the list")
     max_jobs: StrictInt = Field(200, title="Jobs of one person that have not ended", ge=1)
