@@ -62,4 +62,4 @@ def _row(label: str, cells: Sequence[str]) -> str:
     # A long label takes from the room to the left of the first number.
     first, *others = cells
     width = LABEL + COLUMN - len(label)
-    return f"{label}{first:>{width}}" + "".join(f"{cell:>{COLUMN}}" for cell in others)
+    return (f"{label}{first:>{width}}" + "".join(f"{cell:>{COLUMN}}" for cell in others)).rstrip()
