@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import Counter
 from datetime import timedelta
 from typing import Any, cast
@@ -75,3 +76,16 @@ async def test_who_gives_up_does_not_take_the_answer_from_the_others(api: _ApiCl
     await second
     assert first.cancelled()
     assert api.asked == {"home": 1}
+
+
+async def test_a_cluster_that_is_down_for_long_leaves_nothing_behind(api: _ApiClient) -> None:
+    """An exception that is raised once more keeps the frames of every time before."""
+    needs = needs_of(api)
+    api.statuses["home"] = 500
+    depths = []
+    for _ in range(3):
+        with pytest.raises(Refusal) as caught:
+            await needs.require([HOME])
+        assert caught.value.code == "cluster-down"
+        depths.append(sum(1 for _ in traceback.walk_tb(caught.value.__traceback__)))
+    assert depths[0] == depths[2]

@@ -43,9 +43,9 @@ class Door:
             model: Any = await asyncio.wait_for(self.hub_auth.get_user(handler, sync=False), HUB_SECONDS)
         except (HTTPError, asyncio.TimeoutError, OSError, ValueError) as error:
             log.error("The hub was asked who it is and did not say: %r", error)
-            raise _HUB_DOWN from error
+            raise _hub_down() from error
         if not isinstance(model, dict) or not model.get("name"):
-            raise _NOBODY
+            raise _nobody()
         if model.get("kind", "user") != "user":
             raise _no("Jobs are submitted by people, and this token is a service's.", "Use the token of a person.")
         # A hub that names no scopes is none that we know.
@@ -81,12 +81,23 @@ def _no(message: str, hint: str) -> Refusal:
     return Refusal("forbidden", message, hint=hint, status=403)
 
 
-_NOBODY = Refusal(
-    "unauthorized",
-    "The hub does not know who you are.",
-    hint="Send the header `Authorization: token ...` with the token of your notebook ($JUPYTERHUB_API_TOKEN).",
-    status=401,
-)
-_HUB_DOWN = Refusal(
-    "hub-down", "The hub does not answer at the moment.", hint="Try again in a minute.", status=503, retry_after=10
-)
+# New ones each time: an exception that is raised once more keeps the frames of every time before, and their requests.
+
+
+def _nobody() -> Refusal:
+    return Refusal(
+        "unauthorized",
+        "The hub does not know who you are.",
+        hint="Send the header `Authorization: token ...` with the token of your notebook ($JUPYTERHUB_API_TOKEN).",
+        status=401,
+    )
+
+
+def _hub_down() -> Refusal:
+    return Refusal(
+        "hub-down",
+        "The hub does not answer at the moment.",
+        hint="Try again in a minute.",
+        status=503,
+        retry_after=10,
+    )

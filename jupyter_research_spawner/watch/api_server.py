@@ -19,7 +19,7 @@ from kubernetes_asyncio.client import ApiClient, ApiException, Configuration
 
 from ..refusal import Refusal
 from ..shape import Json
-from .needs import CLUSTER_DOWN
+from .needs import cluster_down
 
 log = logging.getLogger(__name__)
 
@@ -153,4 +153,4 @@ def _message(text: str) -> str:
 
 def _down(what: str, error: Exception) -> Refusal:
     log.error("The API server was asked to %s: %r", what, error)
-    return Refusal(**CLUSTER_DOWN.as_dict())
+    return cluster_down()

@@ -73,10 +73,10 @@ class Needs:
             status = int(error.status or 0)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             log.error("The API server was asked for %s and did not answer: %r", need, error)
-            raise CLUSTER_DOWN from None
+            raise cluster_down() from None
         if status >= 500:
             log.error("The API server was asked for %s and answered HTTP %s", need, status)
-            raise CLUSTER_DOWN
+            raise cluster_down()
         if status in (401, 403):
             self._warn_unreadable(need, status)
         return status != 404
@@ -110,13 +110,17 @@ class Needs:
         )
 
 
-CLUSTER_DOWN = Refusal(
-    "cluster-down",
-    "The cluster does not answer at the moment.",
-    status=503,
-    hint="Try again in a minute.",
-    retry_after=30,
-)
+def cluster_down() -> Refusal:
+    """A new one each time: an exception that is raised once more keeps the frames of every time before."""
+    return Refusal(
+        "cluster-down",
+        "The cluster does not answer at the moment.",
+        status=503,
+        hint="Try again in a minute.",
+        retry_after=30,
+    )
+
+
 _FIELDS = {"PersistentVolumeClaim": "mounts", "PriorityClass": "priority", "WorkloadPriorityClass": "priority"}
 
 

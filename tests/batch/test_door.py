@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from jupyterhub.services.auth import HubOAuth
 from stub_hub import ACCESS, user
 from tornado.web import create_signed_value
 
-from jupyter_research_spawner.batch import auth
+from jupyter_research_spawner.batch import auth, handlers
 from jupyter_research_spawner.batch.app import options
 from jupyter_research_spawner.batch.auth import Door, cookie_secret, open_door
 from jupyter_research_spawner.embedded.kinds import JOB
@@ -79,6 +80,14 @@ async def test_a_hub_that_is_down_is_told_as_such(batch, hub, monkeypatch):
     hub.fails, hub.hangs = False, True
     monkeypatch.setattr(auth, "HUB_SECONDS", 0.2)
     assert (await refused(batch, "alices", "GET", "/jobs"))["status"] == 503
+
+
+async def test_a_stranger_leaves_nothing_in_memory(batch):
+    """An exception that is raised once more keeps the frames of every time before, and they the requests."""
+    for _ in range(5):
+        await refused(batch, None, "POST", "/jobs", COMMAND)
+    gc.collect()
+    assert len([found for found in gc.get_objects() if isinstance(found, handlers.Jobs)]) <= 1
 
 
 async def test_the_hub_is_not_asked_for_each_request(batch, hub):
