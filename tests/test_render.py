@@ -207,3 +207,33 @@ async def test_the_hub_is_told_the_whole_wait_and_nobody_else() -> None:
         # Whoever calls start without having decided anything gets nothing.
         with pytest.raises(Exception, match="Nothing was decided"):
             await future
+
+
+class _Api:
+    """As much of CoreV1Api as a start uses; `fails` are raised by one create after the other."""
+
+    def __init__(self, *fails: Exception) -> None:
+        self.fails = list(fails)
+        self.created: list[Json] = []
+        self.api_client = _Client()
+
+    async def create_namespaced_pod(self, _namespace: str, manifest: Json) -> None:
+        if self.fails:
+            raise self.fails.pop(0)
+        self.created.append(manifest)
+
+
+class _Client:
+    def sanitize_for_serialization(self, found: Any) -> Any:
+        return ApiClient.sanitize_for_serialization(self, found)
+
+
+@contextmanager
+def _starting(*fails: Exception) -> Iterator[tuple[ResearchSpawner, _Api]]:
+    """A spawner that has decided, before its create request."""
+    site = site_with(PLAIN)
+    with _no_cluster():
+        spawner = _spawner(site, "alice", Config(), "", Path())
+        spawner._use(decide(site, person("alice"), profile="small"))
+        spawner._wait = Wait(spawner._plan, site.hub, "notebook")
+        yield spawner, spawner.api

@@ -217,6 +217,16 @@ def test_a_pod_that_is_gone_ends_the_wait_but_not_at_the_first_glance(wait: Wait
     assert ended(wait, None).code == "pod-gone"
 
 
+def test_a_pod_that_never_comes_into_sight_ends_the_wait(wait: Wait, clock: Clock) -> None:
+    """Made and deleted at once, or the watch is broken: else it holds its turn for the whole queue limit."""
+    clock.now = 1000  # it waited for its turn
+    wait.look(None)
+    clock.now = 1119
+    wait.look(None)
+    clock.now = 1121
+    assert ended(wait, None).code == "pod-unseen"
+
+
 def test_failed_succeeded_and_preempted_pods_end_the_wait(wait: Wait) -> None:
     failed = pod("Failed")
     failed["status"] |= {"reason": "Evicted", "message": "The node was low on memory."}

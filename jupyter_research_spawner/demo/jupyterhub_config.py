@@ -31,6 +31,6 @@ jupyter_research_spawner.configure(
     managed_batch={
         "url": f"http://127.0.0.1:{os.environ['DEMO_BATCH_PORT']}",
         "command": [sys.executable, "-m", "jupyter_research_spawner.batch", "--site", site],
-        "environment": {"KUBECONFIG": os.environ["KUBECONFIG"]},
+        "environment": {name: os.environ[name] for name in ("KUBECONFIG", "DEMO_SITE")},
     },
 )

@@ -21,6 +21,7 @@ import aiohttp
 import yaml
 
 from ..embedded import Abilities, Cluster, NodeSpec, abilities
+from ..embedded.container import marked_processes
 from ..identity import PosixIdentity, Resolver
 from ..manifests import Release, everything
 from ..settings import merge, read
@@ -168,7 +169,7 @@ async def _hub(state: Path, cluster: Cluster, settings: Json, able: Abilities) -
         await _answers(f"{url}/services/batch/health", process, log)
         yield url, password, log
     finally:
-        await _end(process)
+        await _end(process, site)
 
 
 async def _start(environment: dict[str, str], state: Path, output: IO[bytes]) -> asyncio.subprocess.Process:
@@ -187,14 +188,17 @@ async def _start(environment: dict[str, str], state: Path, output: IO[bytes]) ->
     )
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process, site: Path) -> None:
     if process.returncode is None:
         process.terminate()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(process.wait(), 20)
-    # Whatever the hub left of its proxy and services is in its process group.
+    # What a hub leaves that did not end in order: its proxy in its process group, its service in a session of its own.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    for pid in marked_processes("DEMO_SITE", str(site)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     await process.wait()
 
 

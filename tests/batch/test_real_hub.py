@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -18,6 +19,8 @@ import pytest_asyncio
 import yaml
 from conftest import PREFIX, Client
 from stub_hub import ACCESS
+
+from jupyter_research_spawner.embedded.container import marked_processes
 
 pytestmark = pytest.mark.embedded
 
@@ -43,7 +46,7 @@ c.Authenticator.allowed_users = {"alice", "bob"}
 c.JupyterHub.services = [
     {"name": "batch", "url": os.environ["TEST_BATCH"], "oauth_no_confirm": True,
      "command": [sys.executable, "-m", "jupyter_research_spawner.batch", "--site", os.environ["TEST_SITE"]],
-     "environment": {"KUBECONFIG": os.environ["KUBECONFIG"]}},
+     "environment": {name: os.environ[name] for name in ("KUBECONFIG", "TEST_SITE")}},
     {"name": "admin", "api_token": os.environ["TEST_ADMIN"]},
 ]
 c.JupyterHub.load_roles = [
@@ -117,6 +120,9 @@ async def house(cluster: Any, batch_site: Any, tmp_path: Path) -> AsyncIterator[
             await asyncio.wait_for(process.wait(), 15)
         except asyncio.TimeoutError:
             process.kill()
+        # A managed service is in a session of its own, and a hub that ends early leaves it.
+        for pid in marked_processes("TEST_SITE", str(site)):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def up(house: House) -> bool:

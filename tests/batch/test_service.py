@@ -282,6 +282,17 @@ async def test_a_reader_who_goes_leaves_no_connection_behind(batch):
         reader.close()
 
 
+async def test_logs_that_are_asked_for_at_once_are_counted_too(batch):
+    job = await batch.submit("alices", "sh", "-c", "echo begun; sleep 60")
+    await until(batch, "alices", job["id"], "running")
+    headers = {"Authorization": "token alices"}
+    address = f"{batch.url}/jobs/{job['id']}/logs?follow=true"
+    readers = await asyncio.gather(*(batch.session.get(address, headers=headers) for _ in range(60)))
+    assert sorted(reader.status for reader in readers) == [200] * 20 + [409] * 40
+    for reader in readers:
+        reader.close()
+
+
 async def test_a_log_that_is_read_for_too_long_is_broken_off_and_not_ended(batch, monkeypatch):
     monkeypatch.setattr(handlers, "LOG_LIMIT", timedelta(seconds=1))
     job = await batch.submit("alices", "sh", "-c", "echo begun; sleep 60")
