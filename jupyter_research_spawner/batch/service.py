@@ -118,11 +118,15 @@ class JobService:
                 hint="Close one of them.",
                 status=409,
             )
-        return self._counted(hub_user, self._pieces(job, follow=follow, tail=tail))
+        counted = self._counted(hub_user, self._pieces(job, follow=follow, tail=tail))
+        # Up to its first piece, an empty one: counted from now on, before anybody else is.
+        await anext(counted)
+        return counted
 
     async def _counted(self, hub_user: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         self._reading[hub_user] += 1
         try:
+            yield b""
             async with aclosing(pieces) as opened:  # type: ignore[type-var]
                 async for piece in opened:
                     yield piece
