@@ -1,0 +1,113 @@
+"""What KubeSpawner is known to trip over, where no other test walks into it: each with what would have gone wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import SITE_FILE, decide, person, site_with
+from traitlets.config import Config
+
+from jupyter_research_spawner.settings import SettingsError
+from jupyter_research_spawner.site import Site, load
+from jupyter_research_spawner.spawner import ResearchSpawner, render
+from jupyter_research_spawner.spawner.render import _no_cluster, _spawner
+
+Json = dict[str, Any]
+PLAIN = {"scheduler": {"kind": "plain"}}
+
+
+async def rendered(site: Site, hub_user: str = "alice", server: str = "") -> Json:
+    _, pod = await render(site, hub_user, {"profile": "small"}, Config(), server, identity=person("alice"))
+    return pod
+
+
+@contextlib.contextmanager
+def spawner_of_alice(site: Site, server: str = "") -> Iterator[ResearchSpawner]:
+    with _no_cluster():
+        yield _spawner(site, "alice", Config(), server, Path())
+
+
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [
+        ({"uid": 0}, "profiles.small.uid"),
+        ({"mem_limitt": "1G"}, "profiles.small.mem_limitt"),
+        ({"kubespawner_override": {"uid": 0}}, "profiles.small.kubespawner_override"),
+        ({"pod": {"securityContext": {"runAsUser": 0}}}, "profiles.small.pod.securityContext"),
+        ({"pod": {"env": {"NB_UID": "0"}}}, "profiles.small.pod.env"),
+    ],
+)
+def test_a_profile_cannot_say_who_runs_nor_what_nobody_reads(said: Json, path: str) -> None:
+    """KubeSpawner sets whatever a profile overrides, a misspelt name as silently as uid 0."""
+    only_small = {"profiles": {"a100": None, "small": said}}
+    with pytest.raises(SettingsError) as refused:
+        load(SITE_FILE, only_small)
+    assert [problem.path for problem in refused.value.problems] == [path]
+
+
+async def test_braces_in_the_settings_arrive_as_they_are() -> None:
+    """KubeSpawner formats every string of its own settings: JSON in one of them ends each start with a KeyError."""
+    braces = '{"user": "{username}", "x": {}}'
+    base = {"annotations": {"example.org/why": braces}, "env": {"WHY": braces}, "nodeSelector": {"example.org/a": "b"}}
+    pod = await rendered(site_with(PLAIN, {"pods": {"base": base}}))
+    env = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
+    assert (pod["metadata"]["annotations"]["example.org/why"], env["WHY"]) == (braces, braces)
+
+
+async def test_devices_and_nodes_of_one_profile_are_not_left_to_the_next() -> None:
+    """KubeSpawner merges a profile's maps into the instance in place, so a CPU profile keeps the last one's GPU."""
+    a100 = {"pod": {"nodeSelector": {"gpu": "a100"}, "tolerations": [{"key": "gpu"}], "labels": {"gpu": "yes"}}}
+    site = site_with(PLAIN, {"profiles": {"a100": a100}})
+    pods = []
+    with spawner_of_alice(site) as spawner:
+        for profile in ("small", "a100", "small"):
+            spawner._use(decide(site, person("alice"), profile=profile))
+            pods.append(spawner.finished(await spawner.get_pod_manifest()))
+    small, large, again = pods
+    assert large["spec"]["nodeSelector"] == {"gpu": "a100"}
+    assert large["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert again == small
+
+
+@pytest.mark.parametrize("hub_user", ["Alice@example.edu", "3fold", "a{0}b"])
+@pytest.mark.parametrize("server", ["", "exp", "a\nb/../{uid}"])
+async def test_where_files_are_comes_from_the_account_and_never_from_names_of_the_hub(
+    hub_user: str, server: str
+) -> None:
+    """The hub's name, made safe for Kubernetes, is another one: a home of that name would be empty, or a stranger's."""
+    pod = await rendered(site_with(PLAIN), hub_user, server)
+    container = pod["spec"]["containers"][0]
+    env = {entry["name"]: entry.get("value") for entry in container["env"]}
+    (home,) = [mount for mount in container["volumeMounts"] if mount["mountPath"] == "/home"]
+    assert home == {"name": "research-claim-home", "mountPath": "/home"}
+    assert (env["HOME"], env["USER"]) == ("/home/alice", "alice")
+    assert pod["metadata"]["labels"]["research-spawner/user"] == "alice"
+    assert pod["metadata"]["annotations"]["research-spawner/user-name"] == hub_user
+
+
+async def test_a_second_start_does_not_look_for_the_last_event_of_the_first() -> None:
+    with spawner_of_alice(site_with(PLAIN), "exp") as spawner:
+        spawner._last_event = "of the first start"
+        future = spawner.start()
+        assert spawner._last_event is None
+        with pytest.raises(Exception, match="Nothing was decided"):
+            await future
+
+
+async def test_options_are_handled_so_that_no_start_warns_of_them(caplog: pytest.LogCaptureFixture) -> None:
+    """JupyterHub 5.3 and later warn of every option that a spawner without apply_user_options is given."""
+    site = site_with(PLAIN)
+
+    class Decided(ResearchSpawner):
+        async def decide(self, user_options: Any) -> Any:
+            return decide(site, person("alice"), **user_options)
+
+    with spawner_of_alice(site) as spawner:
+        spawner.__class__ = Decided
+        await spawner._run_apply_user_options({"profile": "small"})
+    assert spawner._plan is not None and spawner._plan.profile == "small"
+    assert caplog.records == []
