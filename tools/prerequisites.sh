@@ -17,6 +17,9 @@ python=${PYTHON:-python3}
 }
 command -v "$python" >/dev/null 2>&1 ||
     missing "There is no $python." "${as_root}apt-get install python3 python3-venv"
+"$python" -c '' 2>/dev/null ||
+    missing "$python is there but does not run (a version manager's shim, perhaps)." \
+        "${as_root}apt-get install python3 python3-venv, then: make $* PYTHON=/usr/bin/python3"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     missing "$python is $("$python" -c 'import platform; print(platform.python_version())'), and Python 3.10 or newer is needed." \
         "a newer one beside it, then: make $* PYTHON=python3.11"
