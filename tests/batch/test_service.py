@@ -100,6 +100,7 @@ async def test_a_label_alone_makes_nobody_an_owner(batch, cluster):
         ({}, 400, "command"),
         ({"command": ["true"], "uid": 0}, 400, "uid"),
         ({"command": ["true"], "name": "a\nb"}, 400, "name"),
+        ({"command": ["true"], "memory": ["1Gi"]}, 400, "memory"),
         ({"command": ["true"], "profile": "huge"}, 400, "profile"),
         ({"command": ["true"], "queue": "teaching"}, 403, "queue"),
         ({"command": ["true"], "image": "evil/image"}, 400, "image"),
@@ -144,6 +145,17 @@ async def test_who_is_no_person_of_the_file_systems_submits_nothing(batch, clust
 @pytest.fixture
 def batch_site(request):
     return small_site(*getattr(request, "param", ()))
+
+
+NOWHERE = {"identity": {"sources": {"people": {"passwd": "/nowhere/passwd"}}}}
+
+
+@pytest.mark.parametrize("batch_site", [[NOWHERE]], indirect=True)
+async def test_while_a_source_is_down_nobody_submits_and_all_see_their_jobs(batch, cluster):
+    status, answer = await batch.ask("alices", "POST", "/jobs", {"command": ["true"]})
+    assert (status, answer["error"]["code"], answer["error"]["retry_after"]) == (503, "source-down", 10)
+    assert jobs_in(cluster) == []
+    assert await batch.ask("alices", "GET", "/jobs") == (200, {"jobs": []})
 
 
 @pytest.mark.parametrize("batch_site", [[{"batch": {"max_jobs": 2}}]], indirect=True)

@@ -81,12 +81,14 @@ async def test_a_second_start_costs_one_call_to_the_api_server(hub: Hub) -> None
     assert [call for call in calls if call[0] not in ("list", "watch")] == [CREATE]
 
 
-BAD_OPTIONS: list[tuple[Any, int]] = [
-    ({"profile": "nothing"}, 400),
-    ({"profile": ["small"]}, 400),
-    ({"profile": "small", "queue": "climate\nbackfill"}, 400),
-    ({"memory": ["1Gi"]}, 400),
-    ({"profile": "large"}, 403),
+BAD_OPTIONS: list[tuple[Any, int, str]] = [
+    ({"profile": "nothing"}, 400, "profile"),
+    ({"profile": ["small"]}, 400, "profile"),
+    ({"profile": "small\n"}, 400, "profile"),
+    ({"profile": "small", "queue": "climate\nbackfill"}, 400, "queue"),
+    ({"memory": ["1Gi"]}, 400, "memory"),
+    ({"profile": "large"}, 403, "profile"),
+    ({"profile": "small", "queue": "climate"}, 403, "queue"),
 ]
 
 
@@ -96,9 +98,10 @@ async def test_bad_requests_by_rest_do_not_end_the_hub_nor_poison_the_next_start
     await hub.ready("bob")
     await hub.api("DELETE", "users/bob/server")
     await hub.stopped("bob")
-    for options, status in BAD_OPTIONS:
+    for options, status, field in BAD_OPTIONS:
         answer = await hub.start_server("bob", options)
         assert answer.status == status, answer.text
+        assert field in answer.message.lower()
     for body in ([1], ["profile"], "text", 5, True):
         assert (await hub.api("POST", "users/bob/server", body)).status == 400
     for number in range(5):
