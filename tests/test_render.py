@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from kubernetes_asyncio.client import ApiException
+from kubespawner import KubeSpawner
 from samples import DATA, decide, person, site_with
 from traitlets.config import Config
 
+from jupyter_research_spawner.identity import Group
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
-from jupyter_research_spawner.spawner import base_manifest, render
+from jupyter_research_spawner.spawner import ResearchSpawner, base_manifest, render
+from jupyter_research_spawner.spawner.refused import HubRefusal
 from jupyter_research_spawner.spawner.render import _no_cluster, _spawner
+from jupyter_research_spawner.spawner.research import MAIN
+from jupyter_research_spawner.spawner.waiting import Wait
 
 Json = dict[str, Any]
 PLAIN = {"scheduler": {"kind": "plain"}}
@@ -209,31 +219,102 @@ async def test_the_hub_is_told_the_whole_wait_and_nobody_else() -> None:
             await future
 
 
-class _Api:
-    """As much of CoreV1Api as a start uses; `fails` are raised by one create after the other."""
+def starting(monkeypatch: pytest.MonkeyPatch) -> ResearchSpawner:
+    """A spawner that has decided, with a cluster that has all that the plan needs."""
+    site = site_with(PLAIN)
+    with _no_cluster():
+        spawner = _spawner(site, "alice", Config({"KubeSpawner": {"k8s_api_request_retry_timeout": 1}}), "", Path())
+    spawner._use(decide(site, person("alice"), profile="small"))
+    spawner._wait = Wait(spawner._plan, site.hub, MAIN)
 
-    def __init__(self, *fails: Exception) -> None:
-        self.fails = list(fails)
-        self.created: list[Json] = []
-        self.api_client = _Client()
+    async def require(*_: Any) -> None: ...
 
-    async def create_namespaced_pod(self, _namespace: str, manifest: Json) -> None:
-        if self.fails:
-            raise self.fails.pop(0)
-        self.created.append(manifest)
-
-
-class _Client:
-    def sanitize_for_serialization(self, found: Any) -> Any:
-        return ApiClient.sanitize_for_serialization(self, found)
+    monkeypatch.setattr(spawner.research.needs(spawner.api.api_client), "require", require)
+    return spawner
 
 
-@contextmanager
-def _starting(*fails: Exception) -> Iterator[tuple[ResearchSpawner, _Api]]:
-    """A spawner that has decided, before its create request."""
+async def test_an_api_server_that_restarts_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawner = starting(monkeypatch)
+    answers: list[Exception | None] = [aiohttp.ClientConnectionError("connection refused"), None]
+
+    async def create(*_: Any) -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    monkeypatch.setattr(spawner.api, "create_namespaced_pod", create)
+    pod = await spawner.get_pod_manifest()
+    assert [await spawner._make_create_pod_request(pod, 1) for _ in range(2)] == [False, True]
+
+
+async def test_a_cluster_that_is_down_is_said_to_be_and_counts_as_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub ends itself after some starts in a row that fail in any other way."""
+    spawner = starting(monkeypatch)
+
+    async def refuse_to_connect(*_: Any) -> None:
+        raise aiohttp.ClientConnectionError("10.0.0.1:443 refused")
+
+    monkeypatch.setattr(KubeSpawner, "_start", refuse_to_connect)
+    with pytest.raises(HubRefusal) as caught:
+        await spawner._start()
+    assert caught.value.refusal.code == "cluster-down"
+    assert "10.0.0.1" not in caught.value.jupyterhub_message
+
+
+@pytest.mark.parametrize("broken", [ApiException(500), asyncio.TimeoutError(), aiohttp.ClientConnectionError()])
+async def test_why_a_start_ended_is_told_also_when_its_pod_cannot_be_deleted(
+    broken: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner = starting(monkeypatch)
+
+    async def fail(*_: Any) -> None:
+        failed = {"metadata": {}, "status": {"phase": "Failed", "reason": "Evicted", "message": "Low on memory."}}
+        spawner._wait.look(failed)
+
+    async def stop(*_: Any) -> None:
+        raise broken
+
+    monkeypatch.setattr(KubeSpawner, "_start", fail)
+    monkeypatch.setattr(KubeSpawner, "stop", stop)
+    with pytest.raises(HubRefusal, match="Low on memory"):
+        await spawner._start()
+
+
+async def test_a_pod_that_never_came_into_sight_is_deleted_and_looked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawner = starting(monkeypatch)
+    done = []
+
+    async def never_seen(*_: Any) -> None:
+        now = [0.0]
+        spawner._wait.clock = lambda: now[0]
+        spawner._wait.look(None)
+        now[0] = 1000.0
+        spawner._wait.look(None)
+
+    async def watch(*_: Any, replace: bool = False) -> None:
+        done.append(("watch", replace))
+
+    async def stop(*_: Any) -> None:
+        done.append(("stop", True))
+
+    monkeypatch.setattr(KubeSpawner, "_start", never_seen)
+    monkeypatch.setattr(KubeSpawner, "_start_watching_pods", watch)
+    monkeypatch.setattr(KubeSpawner, "stop", stop)
+    with pytest.raises(HubRefusal) as caught:
+        await spawner._start()
+    assert caught.value.refusal.code == "pod-unseen"
+    assert done == [("watch", True), ("stop", True)]
+
+
+async def test_what_the_plan_warns_of_is_told_while_one_waits() -> None:
+    many = tuple(Group(30_000 + number, f"project-{number}") for number in range(17))
+    alice = replace(person("alice"), groups=(*person("alice").groups, *many))
     site = site_with(PLAIN)
     with _no_cluster():
         spawner = _spawner(site, "alice", Config(), "", Path())
-        spawner._use(decide(site, person("alice"), profile="small"))
-        spawner._wait = Wait(spawner._plan, site.hub, "notebook")
-        yield spawner, spawner.api
+        spawner.events_enabled = False
+        spawner._use(decide(site, alice, profile="small"))
+        spawner._start_future = asyncio.get_running_loop().create_future()
+        spawner._start_future.set_result("")
+        told = [event["message"] async for event in spawner.progress()]
+    assert told == list(spawner._plan.warnings)
+    assert "NFS (AUTH_SYS) carries only 16" in told[0]

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timezone
 from typing import Any
 
+import aiohttp
 from kubernetes_asyncio.client import ApiException, V1DeleteOptions, V1Pod, V1Preconditions
 from kubespawner import KubeSpawner
 from traitlets import Any as AnyTrait
@@ -30,6 +31,7 @@ from ..plan import Plan, plan
 from ..pod import check, compose
 from ..refusal import Refusal
 from ..shape import Json
+from ..watch.needs import cluster_down
 from . import adoption, options, progress, resume
 from .events import IndexedEvents
 from .installation import Installation, adoption_secret, registered
@@ -173,6 +175,9 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             raise HubRefusal(refusal) from None
         except ApiException as error:
             raise HubRefusal(_by_cluster(error)) from None
+        except aiohttp.ClientError as error:
+            self.log.error("The API server did not answer while %s started: %r", self._log_name, error)
+            raise HubRefusal(cluster_down()) from None
         except asyncio.TimeoutError as error:
             slow = Refusal("cluster-slow", f"The cluster is too slow: {error}", status=503, hint="Try again later.")
             raise HubRefusal(slow) from None
@@ -191,9 +196,18 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             await asyncio.sleep(SECONDS_BETWEEN_KNOCKS)
 
     async def _remove_failed(self) -> None:
-        """KubeSpawner's poll says of a Failed pod that nothing runs, so nobody would stop it."""
-        if self._wait is not None and self._wait.has_seen_pod:
+        """KubeSpawner's poll says of a Failed pod that nothing runs, so nobody would stop it.
+
+        Raises nothing: the person is to read why the start ended.
+        """
+        if self._wait is None or not self._wait.has_looked:
+            return
+        try:
+            if not self._wait.has_seen_pod:
+                await self._start_watching_pods(replace=True)
             await self.stop(now=True)
+        except (ApiException, aiohttp.ClientError, asyncio.TimeoutError) as error:
+            self.log.error("The pod of %s could not be deleted: %r", self._log_name, error)
 
     async def _make_create_pod_request(self, pod: V1Pod, request_timeout: float) -> bool:
         """Called again until it returns True.  The admin's hooks have had the pod; nobody has it after check."""
@@ -206,9 +220,9 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         create = asyncio.ensure_future(self.api.create_namespaced_pod(self._plan.namespace, self._manifest))
         try:
             await asyncio.wait_for(asyncio.shield(create), request_timeout)
-        except asyncio.TimeoutError:
+        except (asyncio.TimeoutError, aiohttp.ClientError) as error:
             create.cancel()
-            self.log.warning("The API server did not answer within %s s to a create; asking again", request_timeout)
+            self.log.warning("The API server did not answer to a create (%r); asking again", error)
             return False
         except asyncio.CancelledError:
             resume.in_background(self._discard(create))

@@ -23,6 +23,8 @@ from ..watch.phase import why_ended, why_not_started
 
 # The watch may lose sight of a pod for a moment: it lists anew from the API server's cache after an error.
 GONE_SECONDS = 10
+# A new pod comes into sight within a second or two; if it does not, it was deleted at once or the watch is broken.
+UNSEEN_SECONDS = 120
 CRASHES = 2
 CONNECT_SECONDS = 2.0
 _UNKNOWN = QueueStatus("scheduling")
@@ -87,6 +89,11 @@ class Wait:
         return self._seen
 
     @property
+    def has_looked(self) -> bool:
+        """Whether the API server took the pod: nobody looks for it before that."""
+        return self._seen or self._gone is not None
+
+    @property
     def is_queued(self) -> bool:
         return self._admitted is None and self.status.phase in WAITING
 
@@ -111,14 +118,14 @@ class Wait:
         self._check_clocks(pod)
 
     def _look_at_nothing(self) -> None:
-        if not self._seen:
-            self._check_clocks(None)
-            return
         self._gone = self._gone if self._gone is not None else self.clock()
-        if self.clock() - self._gone > GONE_SECONDS:
+        gone = self.clock() - self._gone
+        if self._seen and gone > GONE_SECONDS:
             raise _ended("pod-gone", "Its pod was deleted.")
+        if gone > UNSEEN_SECONDS:
+            raise _ended("pod-unseen", "Its pod was made, but the hub never saw it.")
 
-    def _check_clocks(self, pod: Json | None) -> None:
+    def _check_clocks(self, pod: Json) -> None:
         now = self.clock()
         if self._admitted is None and now - self._begun > self.limits.queue_limit.total_seconds():
             limit = format_duration(self.limits.queue_limit)
@@ -129,7 +136,7 @@ class Wait:
             )
         if self._admitted is not None and now - self._admitted > self.limits.boot_limit.total_seconds():
             limit = format_duration(self.limits.boot_limit)
-            why = (why_not_started(pod) or why_ended(pod, self.main)) if pod is not None else ""
+            why = why_not_started(pod) or why_ended(pod, self.main)
             raise _ended("boot-limit", f"It had its place, but did not answer within {limit}. {why}".strip())
 
 
