@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from samples import SITE_FILE, decide, person, site_with
 from traitlets.config import Config
 
+from jupyter_research_spawner.identity import Group
 from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.site import Site, load
 from jupyter_research_spawner.spawner import ResearchSpawner, render
@@ -111,3 +114,19 @@ async def test_options_are_handled_so_that_no_start_warns_of_them(caplog: pytest
         await spawner._run_apply_user_options({"profile": "small"})
     assert spawner._plan is not None and spawner._plan.profile == "small"
     assert caplog.records == []
+
+
+async def test_what_the_plan_warns_of_is_told_while_one_waits_even_without_events() -> None:
+    """KubeSpawner says nothing at all where events_enabled is False."""
+    many = tuple(Group(30_000 + number, f"project-{number}") for number in range(17))
+    alice = replace(person("alice"), groups=(*person("alice").groups, *many))
+    site = site_with(PLAIN)
+    with spawner_of_alice(site) as spawner:
+        spawner.events_enabled = False
+        decided = decide(site, alice, profile="small")
+        spawner._use(decided)
+        spawner._start_future = asyncio.get_running_loop().create_future()
+        spawner._start_future.set_result("")
+        told = [event["message"] async for event in spawner.progress()]
+    assert told == list(decided.warnings)
+    assert "NFS (AUTH_SYS) carries only 16" in told[0]

@@ -121,6 +121,17 @@ async def test_higher_priority_is_served_first(cluster: Cluster) -> None:
     assert phase(cluster, "second") == "Pending"
 
 
+async def test_among_equals_the_first_comes_first(cluster: Cluster) -> None:
+    waiting = ["first", "second", "third"]
+    for name in waiting:
+        await create(cluster, sleeper(name, "4"))
+    while waiting:
+        running = waiting.pop(0)
+        await eventually(lambda name=running: phase(cluster, name) == "Running")
+        assert [phase(cluster, name) for name in waiting] == ["Pending"] * len(waiting)
+        cluster.store.delete(POD, now(cluster, running))
+
+
 async def test_preemption(cluster: Cluster) -> None:
     await priority(cluster, "low", -100)
     await priority(cluster, "normal", 0)
