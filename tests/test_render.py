@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import asyncio
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import aiohttp
 import pytest
@@ -15,10 +16,9 @@ from kubespawner import KubeSpawner
 from samples import DATA, decide, person, site_with
 from traitlets.config import Config
 
-from jupyter_research_spawner.identity import Group
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
-from jupyter_research_spawner.spawner import ResearchSpawner, base_manifest, render
+from jupyter_research_spawner.spawner import ResearchSpawner, base_manifest, render, resume
 from jupyter_research_spawner.spawner.refused import HubRefusal
 from jupyter_research_spawner.spawner.render import _no_cluster, _spawner
 from jupyter_research_spawner.spawner.research import MAIN
@@ -305,16 +305,106 @@ async def test_a_pod_that_never_came_into_sight_is_deleted_and_looked_for_anew(m
     assert done == [("watch", True), ("stop", True)]
 
 
-async def test_what_the_plan_warns_of_is_told_while_one_waits() -> None:
-    many = tuple(Group(30_000 + number, f"project-{number}") for number in range(17))
-    alice = replace(person("alice"), groups=(*person("alice").groups, *many))
-    site = site_with(PLAIN)
-    with _no_cluster():
-        spawner = _spawner(site, "alice", Config(), "", Path())
-        spawner.events_enabled = False
-        spawner._use(decide(site, alice, profile="small"))
-        spawner._start_future = asyncio.get_running_loop().create_future()
-        spawner._start_future.set_result("")
-        told = [event["message"] async for event in spawner.progress()]
-    assert told == list(spawner._plan.warnings)
-    assert "NFS (AUTH_SYS) carries only 16" in told[0]
+class _Found:
+    """An answer with a pod, as aiohttp gives it."""
+
+    status = 200
+
+    def __init__(self, pod: Json) -> None:
+        self.pod = pod
+        self.is_released = False
+
+    async def json(self) -> Json:
+        return self.pod
+
+    async def __aenter__(self) -> _Found:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.is_released = True
+
+
+def taken(monkeypatch: pytest.MonkeyPatch, spawner: ResearchSpawner, found: Any) -> list[str]:
+    """The pod's name is taken; `found` is what is there.  Returns what was deleted."""
+    deleted = []
+
+    async def conflict(*_: Any) -> None:
+        raise ApiException(409)
+
+    async def read(*_: Any, **limits: Any) -> Any:
+        assert limits["_request_timeout"] > 0
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def stop(*_: Any) -> None:
+        deleted.append(spawner.pod_name)
+
+    monkeypatch.setattr(spawner.api, "create_namespaced_pod", conflict)
+    monkeypatch.setattr(spawner.api, "read_namespaced_pod", read)
+    monkeypatch.setattr(KubeSpawner, "stop", stop)
+    return deleted
+
+
+@contextmanager
+def watched(spawner: ResearchSpawner, monkeypatch: pytest.MonkeyPatch, pod: Json) -> Iterator[None]:
+    """The watch shows `pod` under the server's name."""
+
+    class Reflector:
+        pods: ClassVar[Json] = {f"{spawner.namespace}/{spawner.pod_name}": pod}
+
+    async def watch(*_: Any) -> None: ...
+
+    monkeypatch.setattr(KubeSpawner, "_start_watching_pods", watch)
+    type(spawner).reflectors[("pods", spawner.namespace)] = Reflector()
+    try:
+        yield
+    finally:
+        type(spawner).reflectors.clear()
+
+
+@pytest.mark.parametrize(("blocked", "goes_on"), [(set(), True), ({"alice"}, False)])
+async def test_a_blocked_persons_waiting_server_is_not_let_go_at_a_restart(
+    blocked: set[str], goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pod must be stopped, not adopted by a start that the hub asks itself for."""
+    spawner = starting(monkeypatch)
+    resumed = []
+    monkeypatch.setattr(resume, "soon", resumed.append)
+    spawner.authenticator = SimpleNamespace(blocked_users=blocked)
+    spawner.load_state({"research_spawner": {"starting": True}})
+    with watched(spawner, monkeypatch, {"metadata": {}, "status": {"phase": "Pending"}}):
+        assert await spawner.poll() == (0 if goes_on else None)
+    assert bool(resumed) is goes_on
+
+
+async def test_a_pod_of_somebody_else_is_neither_adopted_nor_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pod_name_template does not tell people apart."""
+    spawner = starting(monkeypatch)
+    found = _Found({"metadata": {"annotations": {"research-spawner/user-name": "bob"}}, "spec": {}})
+    deleted = taken(monkeypatch, spawner, found)
+    with pytest.raises(Refusal, match="Somebody else's server"):
+        await spawner._make_create_pod_request(await spawner.get_pod_manifest(), 1)
+    # The hub cleans up after a failed start, and stops what poll says runs.
+    with watched(spawner, monkeypatch, {"metadata": {}, "status": {"phase": "Running"}}):
+        assert await spawner.poll() == 0
+    assert deleted == []
+
+
+async def test_an_old_pod_of_the_person_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawner = starting(monkeypatch)
+    found = _Found({"metadata": {"annotations": {"research-spawner/user-name": "alice"}}, "spec": {}})
+    deleted = taken(monkeypatch, spawner, found)
+    assert not await spawner._make_create_pod_request(await spawner.get_pod_manifest(), 1)
+    assert deleted == [spawner.pod_name]
+    assert found.is_released
+
+
+@pytest.mark.parametrize("broken", [asyncio.TimeoutError(), aiohttp.ClientConnectionError()])
+async def test_whose_pod_it_is_is_asked_again_when_nobody_answers(
+    broken: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner = starting(monkeypatch)
+    deleted = taken(monkeypatch, spawner, broken)
+    assert not await spawner._make_create_pod_request(await spawner.get_pod_manifest(), 1)
+    assert deleted == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 
 from ..plan import Plan
-from ..pod.ours import REQUEST
+from ..pod.ours import REQUEST, USER_NAME
 from ..shape import Json
 
 
@@ -20,6 +20,12 @@ def is_own(plan: Plan, pod: Json) -> bool:
         return False
     ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
     return not ended and not metadata.get("deletionTimestamp")
+
+
+def other_holder(plan: Plan, pod: Json) -> str | None:
+    """The hub's name of somebody else whose pod this is, None if it is this person's or nobody's of ours."""
+    holder = (pod["metadata"].get("annotations") or {}).get(USER_NAME)
+    return holder if holder not in (None, plan.request.hub_user) else None
 
 
 def api_token(pod: Json, main: str) -> str | None:

@@ -244,10 +244,9 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
 
     async def _adopt(self, decided: Plan, wait: Wait) -> bool:
         """There is a pod of this name.  Our own from before goes on, with its place in the queue; another goes away."""
-        answer = await self.api.read_namespaced_pod(self.pod_name, decided.namespace, _preload_content=False)
-        if answer.status != 200:
+        found = await self._pod_of_this_name(decided.namespace)
+        if found is None:
             return False  # gone again meanwhile; the create is repeated
-        found: Json = await answer.json()
         token = adoption.api_token(found, MAIN)
         if adoption.is_own(decided, found) and token is not None:
             self.log.info("Adopting pod %s/%s of %s", decided.namespace, self.pod_name, self.user.name)
@@ -255,9 +254,30 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             self.api_token = token
             wait.adopt(found)
             return True
+        if (holder := adoption.other_holder(decided, found)) is not None:
+            self.log.error("Pod %s/%s is of %r: is pod_name_template unique?", decided.namespace, self.pod_name, holder)
+            self._kept = True  # or the hub, cleaning up, would find it running and stop it
+            raise Refusal(
+                "pod-name-taken",
+                f"Somebody else's server runs in the pod {self.pod_name!r}, which yours would be called.",
+                hint="Ask the people who run this hub.",
+                status=503,
+            )
         self.log.info("Replacing pod %s/%s, which is not this server's", decided.namespace, self.pod_name)
         await self.stop(now=True)
         return False
+
+    async def _pod_of_this_name(self, namespace: str) -> Json | None:
+        """As it is now; None when there is none, or nobody says."""
+        try:
+            answer = await self.api.read_namespaced_pod(
+                self.pod_name, namespace, _preload_content=False, _request_timeout=self.k8s_api_request_timeout
+            )
+            async with answer:
+                return dict(await answer.json()) if answer.status == 200 else None
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            self.log.warning("The API server did not say which pod is there (%r)", error)
+            return None
 
     async def _discard(self, create: asyncio.Future[Any]) -> None:
         """The start was given up while the API server was creating the pod: nobody else would ever delete it."""
@@ -295,13 +315,19 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         """A server that was starting when the hub ended is let go: its row, not its pod.  A new start adopts it."""
         await self._start_watching_pods()
         pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
-        if self._kept or (self._was_starting and self._start_future is None and _goes_on(pod)):
+        lets_go = self._was_starting and self._start_future is None and _goes_on(pod) and not self._is_blocked
+        if self._kept or lets_go:
             if self._was_starting and not self._kept:
                 resume.soon(self)
             self._was_starting = False
             self._kept = True
             return 0
         return await super().poll()  # type: ignore[no-any-return]
+
+    @property
+    def _is_blocked(self) -> bool:
+        """The hub stops a blocked person's servers when it begins, and only what its poll says runs."""
+        return self.user.name in (getattr(self.authenticator, "blocked_users", None) or ())
 
     def get_state(self) -> Json:
         state: Json = super().get_state()
