@@ -20,7 +20,7 @@ demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR))
 
 test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
-	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 $(TESTS)
+	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check .

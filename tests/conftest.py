@@ -36,7 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What only root can do is no test for anybody else: deselected and counted, not skipped."""
+    """What only root can do is no test for anybody else: deselected and counted, not skipped.
+
+    Tests with real hubs, which mostly wait, come first, so that those beside them do not wait for them at the end.
+    """
+    items.sort(key=lambda item: "hubs" not in item.path.parts)
     if os.geteuid() == 0:
         return
     for_root = [
