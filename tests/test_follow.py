@@ -84,3 +84,19 @@ async def test_whatever_breaks_a_watch_a_new_list_mends_it(monkeypatch, failure)
 async def test_a_list_that_fails_is_asked_again(monkeypatch):
     server = Scripted(DOWN, {}, ApiError(401, "Unauthorized"), listed(5))
     assert await changes(server, monkeypatch) == [("listed", [])]
+
+
+@pytest.mark.parametrize("failure", [[], ApiError(403, "no")], ids=["cut off at once", "may list and not watch"])
+async def test_a_watch_that_never_works_costs_the_server_less_and_less(monkeypatch, failure):
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(module.random, "uniform", lambda *_: 1.0)
+    server = Scripted(*[answer for _ in range(8) for answer in (listed(5), failure)])
+    monkeypatch.setattr(module.asyncio, "sleep", pause)
+    with pytest.raises(Over):
+        async for _ in follow(server, "/api/v1/pods", {}):  # type: ignore[arg-type]
+            pass
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]

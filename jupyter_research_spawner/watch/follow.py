@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +18,9 @@ log = logging.getLogger(__name__)
 
 # The server ends a watch by itself after this; a connection that died in silence is noticed a little later.
 WATCH_SECONDS = 240
-LONGEST_PAUSE_SECONDS = 30.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+# A watch that ends sooner, without a word, is none: a proxy cut it off, and would cut off the next.
+SHORTEST_WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,20 @@ class Change:
 
 async def follow(server: ApiServer, path: str, query: Mapping[str, str]) -> AsyncIterator[Change]:
     """What happens to the objects at `path`, through every failure of the API server.  Never ends."""
-    pause = 0.5
+    pause = FIRST_PAUSE_SECONDS
     while True:
+        begun = time.monotonic()
         try:
             found = await server.ask("GET", path, query=query)
             version = str(found["metadata"]["resourceVersion"])
             yield Change("listed", tuple(found.get("items") or ()))
-            pause = 0.5
             async for change in _watched(server, path, query, version):
                 yield change
         except (ApiError, Refusal, KeyError, ValueError) as error:
-            log.warning("Watching %s broke off, once more in %.0f s: %s", path, pause, error)
+            log.warning("Watching %s broke off: %s", path, error)
+        # Not after a list that went well: who may list and not watch would list without end.
+        if time.monotonic() - begun > LONGEST_PAUSE_SECONDS:
+            pause = FIRST_PAUSE_SECONDS
         # Not all services at one moment, when the API server is back.
         await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - not a secret
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -56,7 +62,9 @@ async def _watched(server: ApiServer, path: str, query: Mapping[str, str], versi
             "resourceVersion": version,
             "timeoutSeconds": str(WATCH_SECONDS),
         }
+        begun, said = time.monotonic(), False
         async for event in server.lines(path, asked, silence_seconds=WATCH_SECONDS + 30):
+            said = True
             kind, found = str(event.get("type", "")).lower(), event.get("object") or {}
             if kind == "error":
                 log.info("The watch of %s starts anew: %s", path, found.get("message"))
@@ -64,3 +72,6 @@ async def _watched(server: ApiServer, path: str, query: Mapping[str, str], versi
             version = str(found["metadata"]["resourceVersion"])
             if kind in ("added", "modified", "deleted"):
                 yield Change(kind, (found,))  # type: ignore[arg-type]
+        if not said and time.monotonic() - begun < SHORTEST_WATCH_SECONDS:
+            log.warning("The watch of %s ended at once", path)
+            return
