@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 BODY_LIMIT = 1024 * 1024
 TAIL_LIMIT = 1_000_000
+# Other people's notebooks may have the same origin as this service: a page of theirs could open an answer in a frame or
+# a window, with the cookie of who looks at it, and read it.  In an origin of its own it cannot be read (CSP3, sandbox).
+ISOLATED = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 
 class Answering(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
@@ -47,6 +50,7 @@ class Answering(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", ISOLATED)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         refusal = _refusal(status_code, kwargs.get("exc_info", (None, None, None))[1])

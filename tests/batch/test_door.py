@@ -113,6 +113,15 @@ async def test_a_cookie_alone_cannot_submit(batch, cluster):
     assert list(cluster.store.list(JOB)) == []
 
 
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/ID", "/jobs/ID/logs", "/jobs/none", "/nothing"])
+async def test_no_page_of_another_person_reads_an_answer_in_a_frame_or_window(batch, path):
+    job = await batch.submit("alices", "true")
+    address = f"{batch.url}{path.replace('ID', job['id'])}"
+    async with batch.session.get(address, headers={"Authorization": "token alices"}) as response:
+        policy = response.headers["Content-Security-Policy"].split("; ")
+    assert {"frame-ancestors 'none'", "sandbox"} <= set(policy)
+
+
 async def test_a_browser_is_sent_to_the_hub(batch):
     async with batch.session.get(f"{batch.url}/", allow_redirects=False) as response:
         assert response.status == 302
