@@ -65,6 +65,13 @@ def test_no_form_and_no_link_is_more_than_refused(posted: dict[str, list[str]]) 
     decided_or_refused(chosen_by_link(posted))
 
 
+@pytest.mark.parametrize("server", ["a\nb", "a\x00b", "\u202eb"])
+def test_a_server_whose_name_cannot_be_shown_is_refused(server: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        options.request({}, hub_user="alice", server=server, pod_name="jupyter-alice")
+    assert (refused.value.status, refused.value.field) == (400, "server_name")
+
+
 def test_all_wishes_of_both_shapes() -> None:
     wishes = {"profile": "small", "queue": "climate", "wall_time": "90m", "image": "default", "class": None}
     wanted = Request(

@@ -21,6 +21,9 @@ def request(options: Any, *, hub_user: str, server: str, pod_name: str) -> Reque
     Accepts the options themselves and JupyterHub 6's `{"user_options": ..., "display_name": ...}`, which JupyterHub 5
     hands on whole.  Whether the person may have what they ask for is plan's affair.
     """
+    if not server.isprintable():
+        # JupyterHub 6 refuses such names itself, JupyterHub 5 takes any.
+        raise _invalid("server_name", f"A server cannot be named {_shown(server)}.", "Take letters, digits and dashes.")
     asked = Request(shape=Shape(NOTEBOOK_KIND, pod_name), hub_user=hub_user, server=server)
     wishes = {key: value for key, value in _unwrapped(options).items() if value is not None}
     for key in wishes:
