@@ -212,6 +212,7 @@ def test_more_than_sixteen_groups_are_a_warning_and_all_stay() -> None:
 
 
 EXAMPLE = Username(lower=True, strip_domain="example.edu")
+WITH_DOMAIN = Username(strip_domain="example.edu", require_domain=True)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,7 @@ EXAMPLE = Username(lower=True, strip_domain="example.edu")
         (EXAMPLE, "Alice", "alice"),
         (EXAMPLE, "alice@example.edu", "alice"),
         (EXAMPLE, "Alice@EXAMPLE.edu", "alice"),
+        (WITH_DOMAIN, "alice@example.edu", "alice"),
     ],
 )
 def test_hub_names_and_their_posix_names(settings: Username, hub_name: str, name: str) -> None:
@@ -233,6 +235,7 @@ def test_hub_names_and_their_posix_names(settings: Username, hub_name: str, name
     [
         (Username(), "Alice"),
         (Username(), "alice@example.edu"),
+        (WITH_DOMAIN, "alice"),
         (EXAMPLE, "alice@example.com"),
         (EXAMPLE, "alice@example.edu@example.com"),
         (EXAMPLE, "alice@example.com@example.edu"),

@@ -245,21 +245,29 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
         "workdir-elsewhere",
         "workdir",
         400,
-        "The working directory '/etc' lies on none of your file systems. Yours: /home and /data/era5.",
+        "The working directory '/etc' lies on none of your file systems. Yours: /home/bob and /data/era5.",
+    ),
+    "a working directory in another's home": (
+        {"workdir": "/home/alice/new"},
+        "workdir-elsewhere",
+        "workdir",
+        400,
+        "The working directory '/home/alice/new' lies on none of your file systems. Yours: /home/bob and /data/era5.",
     ),
     "a working directory that climbs": (
         {"workdir": "/home/bob/../../etc"},
         "workdir-elsewhere",
         "workdir",
         400,
-        "The working directory '/home/bob/../../etc' lies on none of your file systems. Yours: /home and /data/era5.",
+        "The working directory '/home/bob/../../etc' lies on none of your file systems. "
+        "Yours: /home/bob and /data/era5.",
     ),
     "a working directory on a mount of others": (
         {"workdir": "/project/climate"},
         "workdir-elsewhere",
         "workdir",
         400,
-        "The working directory '/project/climate' lies on none of your file systems. Yours: /home and /data/era5.",
+        "The working directory '/project/climate' lies on none of your file systems. Yours: /home/bob and /data/era5.",
     ),
 }
 

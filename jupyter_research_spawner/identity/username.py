@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pydantic import Field, StrictBool
+from pydantic import Field, StrictBool, model_validator
 
 from ..refusal import Refusal
 from ..settings import Settings
@@ -30,6 +30,17 @@ class Username(Settings):
         pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$",
         examples=["example.edu"],
     )
+    require_domain: StrictBool = Field(
+        default=False,
+        title="A name without the domain is refused",
+        description="For hubs with a second way to log in: else `alice` and `alice@example.edu` are one person here.",
+    )
+
+    @model_validator(mode="after")
+    def _of_a_domain(self) -> Username:
+        if self.require_domain and self.strip_domain is None:
+            raise ValueError("require_domain says nothing without strip_domain")
+        return self
 
 
 def shown(text: str) -> str:
@@ -51,6 +62,8 @@ def posix_name(settings: Username, hub_name: str) -> str:
         name, _, domain = name.rpartition("@")
         if domain.lower() != settings.strip_domain.lower():
             raise _refused(hub_name)
+    elif settings.require_domain:
+        raise _refused(hub_name)
     if settings.lower:
         name = name.lower()
     if not is_posix_name(name):

@@ -75,7 +75,7 @@ def image_for(site: Site, request: Request, profile_name: str) -> str | None:
 
 
 def workdir_for(request: Request, identity: PosixIdentity, mounts: Iterable[MountPoint]) -> str | None:
-    """Only on their own storage does who they are decide what they may do; elsewhere the runtime would make it.
+    """Their own home or a group's mount: the runtime makes a directory that is missing as root, in others' homes too.
 
     `~` is the identity's home, as in a shell: who submits need not know its path.
     """
@@ -83,11 +83,13 @@ def workdir_for(request: Request, identity: PosixIdentity, mounts: Iterable[Moun
     if asked is None:
         return None
     path = identity.home + asked[1:] if asked == "~" or asked.startswith("~/") else asked
-    if posixpath.normpath(path) == path and any(within(path, mount.path) for mount in mounts):
+    home, *shared = (mount.path for mount in mounts)
+    is_theirs = path == home or any(within(path, root) for root in (identity.home, *shared))
+    if is_theirs and posixpath.normpath(path) == path:
         return path
     raise Refusal(
         "workdir-elsewhere",
         f"The working directory {shown(asked)} lies on none of your file systems.",
         field="workdir",
-        hint=f"Yours: {listed(mount.path for mount in mounts)}.",
+        hint=f"Yours: {listed((identity.home, *shared))}.",
     )
