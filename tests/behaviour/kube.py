@@ -94,14 +94,16 @@ class Kube:
     async def revision(self) -> str:
         return (await self.get("pods")).body["metadata"]["resourceVersion"]
 
-    async def watched(self, seconds: int = 2, most: int | None = None, **options: Any) -> list[tuple[str, str]]:
-        """(type, name) of what a watch of this namespace's pods shows, until the server ends it or `most` were seen."""
+    async def watched(
+        self, seconds: int = 2, last: tuple[str, str] | None = None, **options: Any
+    ) -> list[tuple[str, str]]:
+        """(type, name) of what a watch of this namespace's pods shows, until the server ends it or `last` was seen."""
         stream = watch.Watch().stream(self.core.list_namespaced_pod, self.namespace, timeout_seconds=seconds, **options)
         async with stream:
             seen = []
             async for event in stream:
                 seen.append((event["type"], event["raw_object"]["metadata"].get("name", "")))
-                if len(seen) == most:
+                if seen[-1] == last:
                     break
             return seen
 

@@ -114,7 +114,9 @@ async def test_a_revision_that_is_forgotten_is_410(kube: Kube) -> None:
 
 async def test_many_watchers_miss_nothing(kube: Kube) -> None:
     revision = await kube.revision()
-    watches = [asyncio.ensure_future(kube.watched(60, most=50, resource_version=revision)) for _ in range(5)]
+    watches = [
+        asyncio.ensure_future(kube.watched(60, last=("ADDED", "p49"), resource_version=revision)) for _ in range(5)
+    ]
     for number in range(50):
         await kube.made("pods", pod(f"p{number}"))
     for seen in await asyncio.gather(*watches):
