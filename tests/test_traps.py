@@ -77,7 +77,7 @@ async def test_devices_and_nodes_of_one_profile_are_not_left_to_the_next() -> No
 
 
 @pytest.mark.parametrize("hub_user", ["Alice@example.edu", "3fold", "a{0}b"])
-@pytest.mark.parametrize("server", ["", "exp", "a\nb/../{uid}"])
+@pytest.mark.parametrize("server", ["", "exp", "a b/../{uid}"])
 async def test_where_files_are_comes_from_the_account_and_never_from_names_of_the_hub(
     hub_user: str, server: str
 ) -> None:
