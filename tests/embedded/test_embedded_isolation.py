@@ -179,7 +179,7 @@ async def test_a_working_directory_of_somebody_else(isolated: Cluster) -> None:
 
 
 async def test_a_working_directory_elsewhere_is_made(isolated: Cluster) -> None:
-    assert await output(isolated, pod("p", "pwd", container={"workingDir": "/work/dir"})) == "/work/dir\n"
+    assert await output(isolated, pod("p", "pwd", container={"workingDir": "/results/dir"})) == "/results/dir\n"
 
 
 async def test_a_claim_of_the_clusters_own(isolated: Cluster) -> None:
