@@ -22,7 +22,7 @@ import pytest
 import pytest_asyncio
 import yaml
 from bs4 import BeautifulSoup
-from cluster import NAMESPACE
+from stand_in import NAMESPACE
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.kinds import POD

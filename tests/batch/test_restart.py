@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
-from cluster import NAMESPACE, eventually
 from conftest import PREFIX, Client, connected, told
+from stand_in import NAMESPACE, eventually
 from stub_hub import stub_hub, user
 from test_service import PREEMPTED, eventually_twice, fill, until
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster import NAMESPACE, eventually
 from conftest import Client, small_site
+from stand_in import NAMESPACE, eventually
 from stub_hub import user
 
 from jupyter_research_spawner.batch import handlers, service

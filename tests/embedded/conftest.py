@@ -1,5 +1,5 @@
 """The cluster fixture for the tests of its parts."""
 
-from cluster import cluster
+from stand_in import cluster
 
 __all__ = ["cluster"]

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from cluster import NAMESPACE, create, ended, eventually, log_of, now, phase, pod
+from stand_in import NAMESPACE, create, ended, eventually, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster
 from jupyter_research_spawner.embedded.__main__ import node_spec

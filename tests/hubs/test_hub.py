@@ -11,8 +11,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster import NAMESPACE, eventually
 from hub import SITE, Browser, Hub
+from stand_in import NAMESPACE, eventually
 
 from jupyter_research_spawner.embedded import NodeSpec
 from jupyter_research_spawner.embedded.kinds import POD

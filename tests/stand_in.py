@@ -1,4 +1,4 @@
-"""The embedded cluster as a fixture, for every room's tests: `from cluster import cluster`."""
+"""The embedded cluster as a fixture, for every room's tests: `from stand_in import cluster`."""
 
 from __future__ import annotations
 
