@@ -108,7 +108,7 @@ class Api:
                 return None
             raise
 
-    def list(self, api_version: str, kind: str, namespace: str | None = None, **query: str) -> list[Json]:
+    def all_of(self, api_version: str, kind: str, namespace: str | None = None, **query: str) -> list[Json]:
         """Of all namespaces when none is named.  Items have apiVersion and kind, which lists leave out."""
         path = self._path(_object(api_version, kind, "", namespace), named=False)
         items = self.call("GET", path, **query)["items"]
@@ -129,9 +129,9 @@ class Api:
 
     def delete_all(self, api_version: str, kind: str, namespace: str | None = None, seconds: float = 60) -> None:
         """Delete each of them and wait until none is left."""
-        for obj in self.list(api_version, kind, namespace):
+        for obj in self.all_of(api_version, kind, namespace):
             self.delete(obj)
-        until(lambda: not self.list(api_version, kind, namespace), seconds, f"no {kind} is left")
+        until(lambda: not self.all_of(api_version, kind, namespace), seconds, f"no {kind} is left")
 
     def logs(self, namespace: str, pod: str, container: str | None = None) -> str:
         query = {"container": container} if container else {}
@@ -139,7 +139,7 @@ class Api:
 
     def events(self, namespace: str, name: str) -> list[Json]:
         """Events about the object of that name, oldest first."""
-        found = self.list("v1", "Event", namespace, fieldSelector=f"involvedObject.name={name}")
+        found = self.all_of("v1", "Event", namespace, fieldSelector=f"involvedObject.name={name}")
         return sorted(found, key=lambda event: event["metadata"]["creationTimestamp"])
 
     def _path(self, obj: Mapping[str, Any], *, named: bool = True) -> str:

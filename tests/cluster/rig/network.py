@@ -1,4 +1,4 @@
-"""The cluster's own bridge: an address that its pods and this machine share, and a /24 for pods that nobody else has."""
+"""The cluster's own bridge: an address that its pods and this machine share, and a /24 that nobody else has."""
 
 from __future__ import annotations
 
