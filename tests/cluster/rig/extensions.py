@@ -70,10 +70,8 @@ def read(*paths: Path) -> list[Json]:
 def apply_crds(api: Api, crds: Iterable[Json]) -> list[Json]:
     """Apply them and wait until the API server serves their kinds."""
     applied = api.apply(*(obj for obj in crds if obj["kind"] == CRD[1]))
-    for crd in applied:
-        until(
-            lambda name=crd["metadata"]["name"]: _is_established(api, name), 30, f"{crd['metadata']['name']} is served"
-        )
+    names = [crd["metadata"]["name"] for crd in applied]
+    until(lambda: all(_is_established(api, name) for name in names), 60, f"{', '.join(names)} are served")
     return applied
 
 
