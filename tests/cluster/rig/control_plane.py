@@ -34,27 +34,41 @@ class Flags:
     scheduler: Mapping[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Ports:
+    """Where the API server listens, and etcd for it and for other members."""
+
+    api: int
+    etcd: int
+    etcd_peers: int
+
+    @classmethod
+    def free(cls, address: str) -> Ports:
+        return cls(*(processes.free_port(address) for _ in range(3)))
+
+
 class ControlPlane:
     """Start it with `ControlPlane.start`; its files are below `state`, its processes end with `stop`."""
 
-    def __init__(self, state: Path, address: str, binary: Binary) -> None:
+    def __init__(self, state: Path, address: str, binary: Binary, ports: Ports) -> None:
         self.state = state
         self.address = address
         self.authority = Authority(state / "certificates")
         self.kubeconfig = state / "kubeconfig"
         self._binary = binary
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._client_port = processes.free_port(address)
-        self._peer_port = processes.free_port(address)
-        self._port = processes.free_port(address)
-        self.url = f"https://{address}:{self._port}"
+        self._ports = ports
+        self.url = f"https://{address}:{ports.api}"
         self.administrator = self.authority.pair("administrator", organization=ADMINISTRATORS)
         self.api = Api(self.url, str(self.authority.certificate), pair=self.administrator)
 
     @classmethod
-    def start(cls, state: Path, address: str, binary: Binary, flags: Flags = Flags()) -> ControlPlane:
+    def start(
+        cls, state: Path, address: str, binary: Binary, flags: Flags | None = None, ports: Ports | None = None
+    ) -> ControlPlane:
         """Ready to take objects when this returns.  Raises DidNotStart."""
-        plane = cls(state, address, binary)
+        flags = flags or Flags()
+        plane = cls(state, address, binary, ports or Ports.free(address))
         shutil.rmtree(state / "etcd", ignore_errors=True)
         plane._start_etcd()
         plane._start_apiserver(flags.apiserver)
@@ -62,11 +76,6 @@ class ControlPlane:
         plane._start_controller_manager(flags.controller_manager)
         plane._start_scheduler(flags.scheduler)
         return plane
-
-    def stop(self) -> None:
-        # The API server waits up to a minute for watches to end; with its clients gone nobody needs that.
-        for names in (("kube-scheduler", "kube-controller-manager"), ("kube-apiserver",), ("etcd",)):
-            processes.end(self.state, names, seconds=3 if names == ("kube-apiserver",) else 20)
 
     def client_config(self, name: str, common_name: str, organization: str | None = None) -> Path:
         """A kubeconfig for a user of that name (and group)."""
@@ -81,7 +90,7 @@ class ControlPlane:
 
     def _start_etcd(self) -> None:
         pair = self.authority.pair("etcd", hosts=[self.address])
-        client, peer = (f"https://{self.address}:{port}" for port in (self._client_port, self._peer_port))
+        client, peer = (f"https://{self.address}:{port}" for port in (self._ports.etcd, self._ports.etcd_peers))
         secured: dict[str, object] = {}
         for prefix in ("", "peer-"):
             secured |= {
@@ -128,8 +137,8 @@ class ControlPlane:
             {
                 "bind-address": self.address,
                 "advertise-address": self.address,
-                "secure-port": self._port,
-                "etcd-servers": f"https://{self.address}:{self._client_port}",
+                "secure-port": self._ports.api,
+                "etcd-servers": f"https://{self.address}:{self._ports.etcd}",
                 "etcd-cafile": authority,
                 **_files("etcd-certfile", "etcd-keyfile", to_etcd),
                 **_files("tls-cert-file", "tls-private-key-file", serving),

@@ -1,0 +1,78 @@
+"""One whole cluster: its network, control plane and nodes, below one state directory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from . import processes
+from .control_plane import ControlPlane, Flags
+from .network import Network
+
+Binary = Callable[[str], Path]
+Source = Callable[[str], Path]
+
+
+class Cluster:
+    """Start it with `Cluster.start`.  Everything that it has on disk is below `state`."""
+
+    def __init__(self, state: Path, network: Network, plane: ControlPlane, binary: Binary, source: Source) -> None:
+        self.state = state
+        self.network = network
+        self.plane = plane
+        self.api = plane.api
+        self.authority = plane.authority
+        self.kubeconfig = plane.kubeconfig
+        self.binary = binary
+        self.source = source
+
+    @classmethod
+    def start(cls, state: Path, binary: Binary, source: Source, flags: Flags | None = None) -> Cluster:
+        """Sweep what a killed run left in `state`, then start anew.
+
+        binary: the program of that name.  source: the module directory of that program, for its CRDs and manifests.
+        Raises DidNotStart, NoNetwork.
+        """
+        sweep(state)
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        network = Network.make(state)
+        try:
+            plane = ControlPlane.start(state, network.address, binary, flags)
+        except BaseException:
+            sweep(state)
+            raise
+        return cls(state, network, plane, binary, source)
+
+    def run(
+        self, name: str, *words: str | Path, is_ready: Callable[[], bool], environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start a controller on this machine, and wait until it is ready.  Raises DidNotStart."""
+        process = processes.start(self.state, name, [self.binary(name), *words], environment=environment)
+        processes.ready(self.state, name, process, is_ready)
+
+    def end(self, *names: str) -> None:
+        processes.end(self.state, names)
+
+    def stop(self) -> None:
+        sweep(self.state)
+
+
+def sweep(state: Path) -> None:
+    """End what runs in `state`, whoever started it, and remove what it left on this machine.  Logs stay."""
+    # The API server waits up to a minute for its watches to end; nobody needs that here.
+    processes.end(state, ("kube-apiserver",), seconds=2)
+    processes.end(state)
+    if network := Network.of(state):
+        network.remove()
+    if mounted := [mount for mount in _mounts() if mount == state or state in mount.parents]:
+        raise RuntimeError(f"Nothing below {state} is removed, because this is still mounted there: {mounted[0]}")
+    for left in state.glob("*"):
+        if left.name != "logs":
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _mounts() -> list[Path]:
+    """Mount points of this machine (proc_pid_mountinfo(5))."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [Path(line.split()[4].encode().decode("unicode_escape")) for line in lines]
