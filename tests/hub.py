@@ -1,4 +1,4 @@
-"""A real JupyterHub as a process, of either version, against the embedded cluster: `from hub import ...`."""
+"""A real JupyterHub as a process, of either version, against an embedded or a real cluster: `from hub import ...`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import pytest
@@ -124,8 +124,8 @@ class NullProxy(Proxy):
     async def get_all_routes(self): return dict(self.routes)
 
 c.JupyterHub.proxy_class = NullProxy
-c.JupyterHub.hub_bind_url = "http://127.0.0.1:{port}"
-c.JupyterHub.bind_url = "http://127.0.0.1:{port}"
+c.JupyterHub.hub_bind_url = "http://{address}:{port}"
+c.JupyterHub.bind_url = "http://{address}:{port}"
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {{"root"}}
@@ -172,16 +172,22 @@ class Answer:
         return BeautifulSoup(self.text, "html.parser")
 
 
+class HasKubeconfig(Protocol):
+    @property
+    def kubeconfig(self) -> Path: ...
+
+
 class Hub:
     """`api` speaks as an admin service, a `Browser` as a person."""
 
-    def __init__(self, version: int, state: Path, cluster: Cluster) -> None:
+    def __init__(self, version: int, state: Path, cluster: HasKubeconfig, address: str = "127.0.0.1") -> None:
         self.python = python_of(version)
         self.version = version
         self.state = state
-        self.cluster = cluster
+        self.cluster: Any = cluster  # of its own kind to the tests that know which
+        self.address = address
         self.token = secrets.token_hex(16)
-        self.port = _free_port()
+        self.port = _free_port(address)
         self.process: subprocess.Popen[bytes] | None = None
         self.session = aiohttp.ClientSession()
 
@@ -191,6 +197,7 @@ class Hub:
         (self.state / "notebook.py").write_text(NOTEBOOK)
         (self.state / "config.py").write_text(
             CONFIG.format(
+                address=self.address,
                 port=self.port,
                 state=self.state,
                 token=self.token,
@@ -200,6 +207,10 @@ class Hub:
                 arguments=arguments,
             )
         )
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}:{self.port}"
 
     async def start(self) -> None:
         environment = {key: value for key, value in os.environ.items() if key != "KUBERNETES_SERVICE_HOST"}
@@ -249,7 +260,7 @@ class Hub:
     async def api(self, method: str, path: str, body: Any = None, token: str | None = None) -> Answer:
         headers = {"Authorization": f"token {token or self.token}"}
         data = None if body is None else json.dumps(body)
-        url = f"http://127.0.0.1:{self.port}/hub/api/{path}"
+        url = f"{self.url}/hub/api/{path}"
         async with self.session.request(method, url, headers=headers, data=data) as answer:
             return Answer(answer.status, await answer.text(), dict(answer.headers))
 
@@ -288,14 +299,15 @@ class Hub:
     async def progress(self, name: str, server: str = "") -> AsyncIterator[Json]:
         path = f"users/{name}/servers/{server}/progress" if server else f"users/{name}/server/progress"
         headers = {"Authorization": f"token {self.token}"}
-        url = f"http://127.0.0.1:{self.port}/hub/api/{path}"
+        url = f"{self.url}/hub/api/{path}"
         async with self.session.get(url, headers=headers) as answer:
             async for line in answer.content:
                 if line.startswith(b"data:"):
                     yield json.loads(line[5:])
 
     def pods(self) -> list[Json]:
-        return self.cluster.store.list(POD, NAMESPACE)
+        found: list[Json] = self.cluster.store.list(POD, NAMESPACE)
+        return found
 
     async def close(self) -> None:
         await self.stop()
@@ -326,7 +338,7 @@ class Browser:
             return Answer(answer.status, await answer.text(), dict(answer.headers))
 
     def _url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.hub.port}/hub/{path}"
+        return f"{self.hub.url}/hub/{path}"
 
     def _xsrf(self) -> str:
         found = [cookie.value for cookie in self.session.cookie_jar if cookie.key == "_xsrf"]
@@ -375,9 +387,9 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path, research_cluster: 
         await found.close()
 
 
-def _free_port() -> int:
+def _free_port(address: str) -> int:
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.bind((address, 0))
         port: int = found.getsockname()[1]
         return port
 
