@@ -16,6 +16,7 @@ from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.site import Site
 
 GOLDEN = Path(__file__).parent / "golden"
+WITH_A_CLUSTER = Path(__file__).parent / "cluster"
 
 # A shared machine may stall for longer than hypothesis' 200 ms; the same examples each time, so that a failure stays.
 settings.register_profile("house", deadline=None, derandomize=True)
@@ -33,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--update-golden") and os.environ.get("CI") == "true":
         raise pytest.UsageError("--update-golden would make every golden test pass; it is not for CI")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests with a real cluster run only when they are asked for: they take minutes, and root."""
+    asked_for = any(WITH_A_CLUSTER.name in Path(argument.split("::")[0]).parts for argument in config.args)
+    return True if collection_path == WITH_A_CLUSTER and not asked_for else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
