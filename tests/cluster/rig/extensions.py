@@ -76,7 +76,7 @@ def apply_crds(api: Api, crds: Iterable[Json]) -> list[Json]:
 
 
 def _is_established(api: Api, name: str) -> bool:
-    conditions = api.get(*CRD, name).get("status", {}).get("conditions", [])
+    conditions = api.get(*CRD, name).get("status", {}).get("conditions") or []
     return any(found["type"] == "Established" and found["status"] == "True" for found in conditions)
 
 

@@ -1,0 +1,199 @@
+"""Kueue out of cluster: its controllers, webhooks and visibility API as one process of this machine.
+
+Contract: Kueue 0.19.2, config/components of its module (what `kubectl apply -k config/default` installs).
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+import yaml
+
+from .. import processes
+from ..api import Json, namespace, until
+from ..cluster import Cluster
+from ..extensions import HostService, apply_crds, bundle, read, webhooks
+
+NAMESPACE = "kueue-system"
+NAME = "kueue"
+API = "kueue.x-k8s.io/v1beta2"
+# The hooks of batch/job and pod, and of Kueue's own kinds.  A hook whose framework is off answers 404, and that fails
+# every create.
+HOOKS = tuple(
+    f"{name}.kb.io"
+    for name in (
+        *("mclusterqueue", "mjob", "mpod", "mresourceflavor", "mworkload"),
+        *("vclusterqueue", "vcohort", "vjob", "vpod", "vresourceflavor", "vworkload"),
+    )
+)
+OF_WORK = ("mjob.kb.io", "mpod.kb.io", "vjob.kb.io", "vpod.kb.io")
+# As in config/components/crd/kustomization.yaml: on the others the API server would look for a conversion in vain.
+CONVERTED = ("localqueues", "clusterqueues", "cohorts", "workloads", "multikueueclusters")
+# Kueue reads the metrics' certificate below /etc, whatever its configuration says: so it has an /etc of its own, which
+# goes when it ends.
+OWN_ETC = """
+certificates=$1; shift
+mount -t tmpfs kueue /etc
+mkdir -p /etc/kueue/metrics
+cp -r "$certificates" /etc/kueue/metrics/certs
+exec "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Ports:
+    webhook: int
+    visibility: int
+    health: int
+
+    @classmethod
+    def free(cls, address: str) -> Ports:
+        return cls(*(processes.free_port(where) for where in (address, address, "127.0.0.1")))
+
+
+@dataclass
+class Kueue:
+    """`start` it on a cluster, and `stop` it; `down` and `up` again are what an operator sees of a crash."""
+
+    cluster: Cluster
+    ports: Ports
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, cluster: Cluster, settings: Mapping[str, object] | None = None) -> Kueue:
+        """Ready to admit when this returns.  `settings` are merged over Kueue's Configuration.  Raises DidNotStart."""
+        kueue = cls(cluster, Ports.free(cluster.network.address), settings or {})
+        kueue._write_certificates()
+        apply_crds(cluster.api, (kueue._with_conversion(crd) for crd in read(kueue._components / "crd" / "bases")))
+        cluster.api.apply(namespace(NAMESPACE), *kueue._webhook_service.objects(), *kueue._visibility_service.objects())
+        cluster.api.apply(*kueue._api_services())
+        kueue.up()
+        # Last: as soon as they are there, nothing is created without Kueue.
+        cluster.api.apply(*kueue._webhooks())
+        return kueue
+
+    def up(self) -> None:
+        """Start the process, and wait until it is ready."""
+        self._configuration.write_text(yaml.safe_dump(self._configured()))
+        command: list[str | Path] = [
+            *("unshare", "--mount", "sh", "-euc", OWN_ETC, "sh", self._certificates),
+            self.cluster.binary(NAME),
+            f"--config={self._configuration}",
+            f"--kubeconfig={self.cluster.kubeconfig}",
+            "--zap-log-level=2",
+        ]
+        process = processes.start(self.cluster.state, NAME, command)
+        processes.ready(self.cluster.state, NAME, process, self._is_ready)
+
+    def down(self) -> None:
+        """End the process; its webhooks stay, so the API server takes no pod and no job."""
+        self.cluster.end(NAME)
+
+    def configure(self, settings: Mapping[str, object]) -> None:
+        """Start it anew with other settings."""
+        self.settings = settings
+        self.down()
+        self.up()
+
+    def stop(self) -> None:
+        """Leave the cluster as it was: Kueue takes its finalizers off what is deleted, so it goes last."""
+        api = self.cluster.api
+        if not self._is_ready():
+            self.up()
+        for kind in ("Workload", "LocalQueue", "ClusterQueue", "ResourceFlavor", "WorkloadPriorityClass"):
+            api.delete_all(API, kind)
+        for obj in (*self._webhooks(), *self._api_services()):
+            api.delete(obj)
+        self.down()
+        for crd in read(self._components / "crd" / "bases"):
+            api.delete(crd)
+        api.delete(namespace(NAMESPACE))
+        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, 60, f"namespace {NAMESPACE} is gone")
+
+    @property
+    def _components(self) -> Path:
+        return self.cluster.source(NAME) / "config" / "components"
+
+    @property
+    def _configuration(self) -> Path:
+        return self.cluster.state / "kueue.yaml"
+
+    @property
+    def _certificates(self) -> Path:
+        """Where the link-time variable `certDir` of programs.yaml looks too, relative to the state directory."""
+        return self.cluster.state / "kueue-visibility"
+
+    @property
+    def _webhook_service(self) -> HostService:
+        return HostService(NAMESPACE, "kueue-webhook-service", self.cluster.network.address, self.ports.webhook)
+
+    @property
+    def _visibility_service(self) -> HostService:
+        return HostService(NAMESPACE, "visibility-server", self.cluster.network.address, self.ports.visibility)
+
+    def _write_certificates(self) -> None:
+        """One for all three servers: as files of the names that controller-runtime wants."""
+        hosts = [*self._webhook_service.hosts, *self._visibility_service.hosts]
+        pair = self.cluster.authority.pair(NAME, hosts=hosts)
+        self._certificates.mkdir(exist_ok=True, mode=0o700)
+        shutil.copy(pair.certificate, self._certificates / "tls.crt")
+        shutil.copy(pair.key, self._certificates / "tls.key")
+
+    def _configured(self) -> Json:
+        address = self.cluster.network.address
+        return {
+            "apiVersion": "config.kueue.x-k8s.io/v1beta2",
+            "kind": "Configuration",
+            "namespace": NAMESPACE,
+            "health": {"healthProbeBindAddress": f"127.0.0.1:{self.ports.health}"},
+            "metrics": {"bindAddress": "0"},
+            "webhook": {"host": address, "port": self.ports.webhook, "certDir": str(self._certificates)},
+            "visibilityServer": {"bindAddress": address, "bindPort": self.ports.visibility},
+            "leaderElection": {"leaderElect": False},
+            "internalCertManagement": {"enable": False},
+            "clientConnection": {"qps": 300, "burst": 500},
+            "integrations": {"frameworks": ["batch/job", "pod"]},
+            **self.settings,
+        }
+
+    def _is_ready(self) -> bool:
+        """It says so, and the other two of its servers take connections."""
+        try:
+            for port in (self.ports.webhook, self.ports.visibility):
+                socket.create_connection((self.cluster.network.address, port), timeout=2).close()
+            return requests.get(f"http://127.0.0.1:{self.ports.health}/readyz", timeout=2).ok
+        except OSError:  # that of requests is one too
+            return False
+
+    def _with_conversion(self, crd: Json) -> Json:
+        if crd["spec"]["names"]["plural"] not in CONVERTED:
+            return crd
+        service = {"namespace": NAMESPACE, "name": self._webhook_service.name, "path": "/convert"}
+        client = {"service": service, "caBundle": bundle(self.cluster.authority)}
+        webhook = {"clientConfig": client, "conversionReviewVersions": ["v1"]}
+        return {**crd, "spec": {**crd["spec"], "conversion": {"strategy": "Webhook", "webhook": webhook}}}
+
+    def _webhooks(self) -> list[Json]:
+        """As config/components/webhook/kustomization.yaml patches them."""
+        found = webhooks(
+            read(self._components / "webhook" / "manifests.yaml"), self._webhook_service, self.cluster.authority, HOOKS
+        )
+        for obj in found:
+            obj["metadata"] = {"name": f"kueue-{obj['metadata']['name']}"}
+            for hook in obj["webhooks"]:
+                if hook["name"] in OF_WORK:
+                    hook["namespaceSelector"] = _outside("kube-system", NAMESPACE)
+        return found
+
+    def _api_services(self) -> list[Json]:
+        return [obj for obj in read(self._components / "visibility") if obj.get("kind") == "APIService"]
+
+
+def _outside(*names: str) -> Json:
+    expression = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": list(names)}
+    return {"matchExpressions": [expression]}
