@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import processes
+from . import node, processes
+from .api import Json
+from .containerd import Runtime
 from .control_plane import ControlPlane, Flags
 from .network import Network
+from .node import Node
 
 Binary = Callable[[str], Path]
 Source = Callable[[str], Path]
@@ -44,6 +48,28 @@ class Cluster:
             raise
         return cls(state, network, plane, binary, source)
 
+    def add_node(
+        self,
+        name: str = "node",
+        *,
+        options: Mapping[str, object] | None = None,
+        labels: Mapping[str, str] | None = None,
+        runtime: Runtime | None = None,
+    ) -> Node:
+        """A kubelet with containers on this machine, ready when this returns.  Arguments as of Node.start."""
+        return Node.start(self.plane, self.network, self.binary, name, options=options, labels=labels, runtime=runtime)
+
+    def kubectl(self, *words: str) -> str:
+        """What kubectl prints, as the administrator.  Raises CalledProcessError with what it said."""
+        command = [self.binary("kubectl"), f"--kubeconfig={self.kubeconfig}", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def inside(self, pod: Json, *command: str, container: str | None = None) -> str:
+        """What a command prints in a running container, without the last line break."""
+        named = ["-c", container] if container else []
+        metadata = pod["metadata"]
+        return self.kubectl("exec", "-n", metadata["namespace"], metadata["name"], *named, "--", *command).rstrip("\n")
+
     def run(
         self, name: str, *words: str | Path, is_ready: Callable[[], bool], environment: Mapping[str, str] | None = None
     ) -> None:
@@ -62,6 +88,7 @@ def sweep(state: Path) -> None:
     """End what runs in `state`, whoever started it, and remove what it left on this machine.  Logs stay."""
     # The API server waits up to a minute for its watches to end; nobody needs that here.
     processes.end(state, ("kube-apiserver",), seconds=2)
+    node.sweep(state)
     processes.end(state)
     if network := Network.of(state):
         network.remove()

@@ -1,0 +1,117 @@
+"""alice's notebook in a real container: who she is there, what she can read and write, and who she is not."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from ground import CLIMATE, Ground, ground
+from hub import Hub
+from rig.cluster import Cluster
+
+FOREIGN = 30666  # the image's /etc/group says that alice is in it
+CLAIMS_GROUP = "localhost/rig/claims-group:1"
+BOOT_SECONDS = 120
+
+
+class RealHub(Hub):
+    """A hub of this machine whose pods run in the cluster."""
+
+    def __init__(self, version: int, state: Path, ground: Ground) -> None:
+        super().__init__(version, state, ground.cluster, ground.cluster.network.address)
+        self.ground = ground
+
+    def pods(self):
+        return self.ground.pods()
+
+    def inside(self, *command: str, container: str = "notebook") -> str:
+        """What a command prints in the one notebook pod."""
+        (pod,) = self.pods()
+        return self.ground.cluster.inside(pod, *command, container=container)
+
+
+@pytest.fixture
+def here(cluster: Cluster, tmp_path: Path) -> Iterator[Ground]:
+    with ground(cluster, "jhub", tmp_path / "storage") as found:
+        yield found
+
+
+@pytest_asyncio.fixture(params=[6, 5], ids=["hub6", "hub5"])
+async def hub(request: pytest.FixtureRequest, tmp_path: Path, here: Ground) -> AsyncIterator[RealHub]:
+    found = RealHub(request.param, tmp_path / "hub", here)
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+REAL = 'c.KubeSpawner.cmd = ["jupyterhub-singleuser"]\nc.KubeSpawner.http_timeout = 120'
+
+
+async def started(hub: RealHub, extra: str = "", **changes: object) -> RealHub:
+    """With alice's notebook ready."""
+    hub.write(hub.ground.site(**changes), extra=f"{REAL}\n{extra}")
+    await hub.start()
+    await hub.person("alice")
+    answer = await hub.start_server("alice", {"profile": "small"})
+    assert answer.status in (201, 202), answer.text
+    await hub.ready("alice", seconds=BOOT_SECONDS)
+    return hub
+
+
+async def test_she_is_herself_in_her_notebook(hub: RealHub) -> None:
+    await started(hub)
+    assert hub.inside("id") == "uid=20001(alice) gid=20001(alice) groups=20001(alice),20500(climate)"
+    assert hub.inside("whoami") == "alice"
+    assert hub.inside("sh", "-c", "echo $HOME; cd; pwd") == "/home/alice\n/home/alice"
+
+    hub.inside("sh", "-c", "echo hers > ~/notes.txt; echo ours > /project/climate/shared.txt")
+    hers, ours = hub.ground.home / "alice" / "notes.txt", hub.ground.climate / "shared.txt"
+    assert (hers.read_text(), hers.stat().st_uid, hers.stat().st_gid) == ("hers\n", 20001, 20001)
+    assert (ours.read_text(), ours.stat().st_uid, ours.stat().st_gid) == ("ours\n", 20001, CLIMATE)
+
+
+async def test_files_of_others_are_closed_to_her(hub: RealHub) -> None:
+    theirs = hub.ground.home / "bob" / "grades.txt"
+    theirs.write_text("A\n")
+    os.chown(theirs, 20002, 20600)
+    foreign = hub.ground.home / "secret"
+    foreign.mkdir()
+    os.chown(foreign, 0, FOREIGN)
+    foreign.chmod(0o770)
+    await started(hub)
+    told = hub.inside("sh", "-c", "cat /home/bob/grades.txt; ls /home/secret; true")
+    assert told.count("Permission denied") == 2
+
+
+async def test_an_image_cannot_add_her_to_a_group(hub: RealHub) -> None:
+    foreign = hub.ground.home / "secret"
+    foreign.mkdir()
+    os.chown(foreign, 0, FOREIGN)
+    foreign.chmod(0o770)
+    site = hub.ground.site()
+    site["profiles"]["small"]["images"] = {"default": CLAIMS_GROUP}
+    await started(hub, profiles=site["profiles"])
+    assert hub.inside("sh", "-c", "id -G; ls /home/secret; true").startswith("20001 20500\n")
+    (pod,) = hub.pods()
+    user = pod["status"]["containerStatuses"][0]["user"]["linux"]
+    assert user == {"uid": 20001, "gid": 20001, "supplementalGroups": [20001, CLIMATE]}
+
+
+async def test_what_an_administrator_adds_runs_as_her_too(hub: RealHub) -> None:
+    extra = """
+show = ["sh", "-c", "id -u; id -G; touch /tmp/x"]
+c.KubeSpawner.init_containers = [{"name": "first", "image": "localhost/rig/job:1", "command": show}]
+c.KubeSpawner.extra_containers = [
+    {"name": "beside", "image": "localhost/rig/job:1", "command": [*show[:2], show[2] + "; sleep 1d"]}
+]
+"""
+    await started(hub, extra)
+    (pod,) = hub.pods()
+    api = hub.ground.cluster.api
+    for container in ("first", "beside"):
+        assert api.logs("jhub", pod["metadata"]["name"], container) == "20001\n20001 20500\n"
