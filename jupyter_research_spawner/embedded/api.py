@@ -19,12 +19,27 @@ from pathlib import Path
 
 from aiohttp import web
 
-from . import patches
-from .errors import ApiError, bad_request, conflict, unauthorized
-from .kinds import POD, Kind, unknown_resource
-from .logs import LogSource, send_log
-from .objects import Json, with_condition
-from .requests import Target, is_dry_run, matcher, page_of, read_delete_options, read_object, target_of, verb_of
+from . import patches, pod_subresources
+from .errors import ApiError, bad_request, invalid, unauthorized, unsupported_media_type
+from .kinds import BUILT_IN, GIVES_BACK_WHAT_IS_DELETED, POD, Kind, unknown_resource
+from .logs import LogSource
+from .objects import Json
+from .requests import (
+    WARNINGS,
+    Target,
+    check_options,
+    is_dry_run,
+    matcher,
+    page_of,
+    read_delete_options,
+    read_object,
+    read_patched,
+    revision_of,
+    target_of,
+    verb_of,
+    warn,
+)
+from .rules import immutable
 from .store import Store
 from .tables import table
 from .watches import watch
@@ -37,8 +52,8 @@ AUDIT_LENGTH = 10_000
 _OPEN_PATHS = {"/healthz", "/readyz", "/livez", "/version"}
 _VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.3+embedded", "platform": "linux/amd64"}
 _ORPHAN_WARNING = (
-    '299 - "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them '
-    'or set propagationPolicy=Orphan to suppress this warning"'
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
+    "or set propagationPolicy=Orphan to suppress this warning"
 )
 
 
@@ -105,26 +120,34 @@ class Api:
         router.add_post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", self._access_review)
         router.add_post("/apis/authentication.k8s.io/v1/selfsubjectreviews", self._self_review)
         router.add_route("*", "/embedded/{what}", self._embedded)
+        router.add_get("/apis/{group}", self._group)
         router.add_route("*", "/api/{version}{tail:(/.*)?}", self._handle)
         router.add_route("*", "/apis/{group}/{version}{tail:(/.*)?}", self._handle)
         return application
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        warnings: list[str] = []
+        WARNINGS.set(warnings)
+        response = await self._answer(request, handler)
+        if not response.prepared:
+            for sentence in warnings:
+                response.headers.add("Warning", f"299 - {json.dumps(sentence)}")
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             if request.path not in _OPEN_PATHS:
                 self._user(request)
             if "protobuf" in request.content_type or "cbor" in request.content_type:
-                accepted = "application/json, application/yaml"
-                message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
-                raise ApiError(415, "UnsupportedMediaType", message)
+                raise unsupported_media_type()
             return await handler(request)
         except ApiError as error:
             return web.json_response(error.body, status=error.code)
         except json.JSONDecodeError as error:
             return web.json_response(bad_request(f"the object provided is unrecognized: {error}").body, status=400)
         except web.HTTPNotFound:
-            return web.json_response(unknown_resource().body, status=404)
+            return _no_such_page()
         except (TypeError, AttributeError, KeyError, ValueError) as error:
             # A field of a type that no check looked for.  A real server cannot decode such an object either.
             log.warning("request %s %s: %r", request.method, request.path, error, exc_info=True)
@@ -132,7 +155,11 @@ class Api:
             return web.json_response(bad_request(message).body, status=400)
 
     def _user(self, request: web.Request) -> str:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if "Authorization" not in request.headers:
+            verb = request.method.lower()
+            why = f'forbidden: User "system:anonymous" cannot {verb} path "{request.path}"'
+            raise ApiError(403, "Forbidden", why)
+        given = request.headers["Authorization"].removeprefix("Bearer ")
         for user, token in self.tokens.items():
             if hmac.compare_digest(given.encode(), token.encode()):
                 return user
@@ -140,6 +167,13 @@ class Api:
 
     async def _groups(self, _: web.Request) -> web.Response:
         return web.json_response(self.store.kinds.groups())
+
+    async def _group(self, request: web.Request) -> web.Response:
+        name = request.match_info["group"]
+        for group in self.store.kinds.groups()["groups"]:
+            if group["name"] == name:
+                return web.json_response({"kind": "APIGroup", "apiVersion": "v1", **group})
+        return _no_such_page()
 
     async def _access_review(self, request: web.Request) -> web.Response:
         answer = {
@@ -181,18 +215,21 @@ class Api:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         group, version = request.match_info.get("group", ""), request.match_info["version"]
         parts = [part for part in request.match_info["tail"].split("/") if part]
+        if not any(kind.group == group and kind.version == version for kind in self.store.kinds):
+            return _no_such_page()
         if not parts:
             return web.json_response(self.store.kinds.resources(group, version))
         target = target_of(self.store.kinds, group, version, parts)
         verb = verb_of(request, target)
+        check_options(request, verb)
         self.calls[verb, target.resource] += 1
         self.audit.append(Call(self._user(request), verb, target.resource, target.namespace, target.name))
         return await self._dispatch(request, target, verb)
 
     async def _dispatch(self, request: web.Request, target: Target, verb: str) -> web.StreamResponse:
         kind = target.kind
-        if target.subresource in {"log", "binding", "eviction"} and kind == POD:
-            return await self._pod_subresource(request, target)
+        if target.subresource in pod_subresources.NAMES and kind == POD:
+            return await pod_subresources.answer(request, target, self.store, self.logs)
         if verb == "watch":
             return await watch(request, self.store, kind, matcher(request, target))
         if verb == "list":
@@ -209,21 +246,22 @@ class Api:
             return await self._patch(request, target)
         return await self._delete(request, target)
 
-    async def _update(self, request: web.Request, target: Target) -> web.Response:
-        new = await read_object(request)
-        old = self.store.get(target.kind, target.namespace, target.name or "")
-        dry_run = is_dry_run(request)
-        return web.json_response(
-            self.store.update(target.kind, old, new, subresource=target.subresource, dry_run=dry_run)
-        )
-
     async def _create(self, request: web.Request, target: Target) -> web.Response:
-        body = await read_object(request)
+        body = await read_object(request, target.kind)
         plural = target.kind.plural
         await asyncio.sleep(self.delays.before.get(plural, 0))
         created = self.store.create(target.kind, target.namespace, body, dry_run=is_dry_run(request))
         await asyncio.sleep(self.delays.after.get(plural, 0))
         return web.json_response(created, status=201)
+
+    async def _update(self, request: web.Request, target: Target) -> web.Response:
+        new = await read_object(request, target.kind)
+        old = self.store.get(target.kind, target.namespace, target.name or "")
+        if not (new.get("metadata") or {}).get("name"):
+            why = f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+            raise bad_request(why)
+        updated = self.store.update(target.kind, old, new, subresource=target.subresource, dry_run=is_dry_run(request))
+        return web.json_response(updated)
 
     async def _patch(self, request: web.Request, target: Target) -> web.Response:
         apply_patch = patches.BY_CONTENT_TYPE.get(request.content_type)
@@ -234,28 +272,45 @@ class Api:
                 "UnsupportedMediaType",
                 f"the body of the request was in an unknown format - accepted media types include: {supported}",
             )
-        body = json.loads(await request.text() or "null")
+        try:
+            body = json.loads(await request.text() or "null")
+        except json.JSONDecodeError as error:
+            raise bad_request(f"error decoding patch: {error}") from None
+        if request.content_type != patches.JSON_PATCH and not isinstance(body, dict):
+            found = "array" if isinstance(body, list) else "value"
+            why = f"json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+            raise bad_request(f"error decoding patch: {why}")
         kind, name = target.kind, target.name or ""
         old = self.store.find(kind, target.namespace, name)
-        if old is None and request.content_type == "application/apply-patch+yaml":
-            created = self.store.create(kind, target.namespace, body, dry_run=is_dry_run(request))
-            return web.json_response(created, status=201)
+        is_apply = request.content_type == patches.APPLY
+        if old is None and is_apply:
+            return await self._apply_new(request, target, body)
         old = self.store.get(kind, target.namespace, name)
-        new = apply_patch(old, body)
+        new = read_patched(request, kind, apply_patch(old, body), is_apply=is_apply)
         if not (isinstance(body, dict) and "resourceVersion" in (body.get("metadata") or {})):
-            new = {**new, "metadata": {k: v for k, v in new["metadata"].items() if k != "resourceVersion"}}
+            new["metadata"].pop("resourceVersion", None)
+        if new["metadata"].get("uid") != old["metadata"]["uid"]:
+            fault = immutable("metadata.uid", new["metadata"].get("uid"))
+            raise invalid(kind.kind, kind.group, name, [fault])
         updated = self.store.update(kind, old, new, subresource=target.subresource, dry_run=is_dry_run(request))
         return web.json_response(updated)
 
+    async def _apply_new(self, request: web.Request, target: Target, body: Json) -> web.Response:
+        new = read_patched(request, target.kind, body, is_apply=True)
+        created = self.store.create(target.kind, target.namespace, new, dry_run=is_dry_run(request))
+        return web.json_response(created, status=201)
+
     async def _delete(self, request: web.Request, target: Target) -> web.Response:
         options = await read_delete_options(request)
-        obj = self.store.get(target.kind, target.namespace, target.name or "")
-        headers = {}
-        if target.kind.plural == "jobs" and not options.get("propagationPolicy") and "orphanDependents" not in options:
-            headers["Warning"] = _ORPHAN_WARNING
-        if not is_dry_run(request):
-            obj = self.store.delete(target.kind, obj, options)
-        return web.json_response(obj, headers=headers)
+        kind = target.kind
+        obj = self.store.get(kind, target.namespace, target.name or "")
+        if kind.plural == "jobs" and not options.get("propagationPolicy") and "orphanDependents" not in options:
+            warn(_ORPHAN_WARNING)
+        if is_dry_run(request):
+            return web.json_response(obj if kind in GIVES_BACK_WHAT_IS_DELETED else _deleted(kind, obj))
+        deleted = self.store.delete(kind, obj, options)
+        is_marked = "deletionTimestamp" in deleted["metadata"]
+        return web.json_response(deleted if is_marked or kind in GIVES_BACK_WHAT_IS_DELETED else _deleted(kind, obj))
 
     async def _delete_collection(self, request: web.Request, target: Target) -> web.Response:
         options = await read_delete_options(request)
@@ -264,24 +319,11 @@ class Api:
             self.store.delete(target.kind, obj, options)
         return web.json_response(self._as_list(target.kind, found))
 
-    async def _pod_subresource(self, request: web.Request, target: Target) -> web.StreamResponse:
-        pod = self.store.get(POD, target.namespace, target.name or "")
-        if target.subresource == "log" and request.method == "GET":
-            return await send_log(request, pod, self.logs)
-        if request.method != "POST":
-            raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
-        body = await read_object(request)
-        if target.subresource == "eviction":
-            self.store.delete(POD, pod, body.get("deleteOptions") or {})
-        else:
-            bind(self.store, pod, body["target"]["name"])
-        return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 201}, status=201)
-
     def _list(self, request: web.Request, target: Target) -> web.Response:
-        query = request.query
-        version = query.get("resourceVersion") or "0"
-        if version.isdigit() and int(version) > self.store.revision:
-            raise ApiError(504, "Timeout", f"Too large resource version: {version}, current: {self.store.revision}")
+        revision = revision_of(request)
+        if revision > self.store.revision:
+            why = f"Timeout: Too large resource version: {revision}, current: {self.store.revision}"
+            raise ApiError(504, "Timeout", why, retryAfterSeconds=1)
         found = self.store.list(target.kind, target.namespace, matcher(request, target))
         metadata: Json = {"resourceVersion": str(self.store.revision)}
         start, limit = page_of(request)
@@ -295,7 +337,8 @@ class Api:
 
     def _as_list(self, kind: Kind, found: list[Json]) -> Json:
         metadata = {"resourceVersion": str(self.store.revision)}
-        return {"kind": kind.kind + "List", "apiVersion": kind.api_version, "metadata": metadata, "items": found}
+        items = [_as_item(obj) for obj in found] if kind in BUILT_IN else found
+        return {"kind": kind.kind + "List", "apiVersion": kind.api_version, "metadata": metadata, "items": items}
 
     def _get(self, request: web.Request, target: Target) -> web.Response:
         obj = self.store.get(target.kind, target.namespace, target.name or "")
@@ -304,17 +347,19 @@ class Api:
         return web.json_response(obj)
 
 
-def bind(store: Store, pod: Json, node: str) -> None:
-    """Give the pod its node, as the scheduler's Binding does.  ApiError 409 when it has one."""
-    name = pod["metadata"]["name"]
-    if pod["spec"].get("nodeName"):
-        raise conflict("pods/binding", "", name, f'pod {name} is already assigned to node "{pod["spec"]["nodeName"]}"')
+def _no_such_page() -> web.Response:
+    return web.Response(text="404 page not found\n", status=404)
 
-    def change(new: Json) -> None:
-        new["spec"]["nodeName"] = node
-        new["status"]["conditions"] = with_condition(new["status"].get("conditions"), "PodScheduled", "True")
 
-    store.modify(POD, pod, change)
+def _as_item(obj: Json) -> Json:
+    """Lists of built-in kinds say once what their items are."""
+    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
+
+
+def _deleted(kind: Kind, obj: Json) -> Json:
+    about = {"name": obj["metadata"]["name"], "group": kind.group, "kind": kind.plural, "uid": obj["metadata"]["uid"]}
+    details = {key: value for key, value in about.items() if value}
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
 def _constant(body: Json) -> Handler:

@@ -9,37 +9,51 @@ import copy
 from typing import TYPE_CHECKING
 
 from .errors import conflict
-from .kinds import CRD, NAMESPACE, POD, Kind
-from .objects import Json, now
+from .kinds import CRD, NAMESPACE, POD, Kind, counts_generations
+from .objects import Json, later, now
 
 if TYPE_CHECKING:
     from .store import Store
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+_FINALIZERS = {"Foreground": FOREGROUND, "Orphan": ORPHAN}
 
 
 def delete(store: Store, kind: Kind, obj: Json, options: Json) -> Json:
-    """Delete as the options say; the object as it is afterwards.  ApiError 409 when a precondition fails."""
+    """Delete as the options say; the object as it then is.  ApiError 409 when a precondition fails."""
     metadata = obj["metadata"]
     _check_preconditions(kind, metadata, options.get("preconditions") or {})
-    policy = options.get("propagationPolicy") or default_policy(kind)
-    if policy == "Orphan":
-        _orphan_dependents(store, metadata["uid"])
+    policy = options.get("propagationPolicy") or _policy_of_old(options) or default_policy(kind)
+    finalizers = [name for name in metadata.get("finalizers") or [] if name not in _FINALIZERS.values()]
+    if policy in _FINALIZERS:
+        finalizers.append(_FINALIZERS[policy])
     grace = _grace(kind, obj, options.get("gracePeriodSeconds"))
-    finalizers = list(metadata.get("finalizers") or [])
-    if policy == "Foreground" and FOREGROUND not in finalizers and _blocking_dependents(store, metadata["uid"]):
-        finalizers.append(FOREGROUND)
-    if not (grace or finalizers or kind == NAMESPACE):
+    if not (finalizers or kind in (POD, NAMESPACE)):
         return remove(store, kind, obj)
-    obj = _mark(store, kind, obj, grace, finalizers)
+    marked = _marked(kind, obj, grace, finalizers)
+    if not (grace or finalizers or kind == NAMESPACE):
+        return remove(store, kind, obj, marked)
+    if marked != obj:
+        marked = store.commit(kind, "MODIFIED", marked, obj)
     if FOREGROUND in finalizers:
-        for dependent_kind, dependent in dependents(store, metadata["uid"]):
-            if not dependent["metadata"].get("deletionTimestamp"):
-                delete(store, dependent_kind, dependent, {"propagationPolicy": "Foreground"})
-        finish(store, kind, store.find(kind, metadata.get("namespace"), metadata["name"]) or obj)
+        _delete_dependents(store, metadata["uid"])
+    finish(store, kind, marked)
     if kind == NAMESPACE:
         _empty_namespace(store, metadata["name"])
-    return obj
+    return marked
+
+
+def _policy_of_old(options: Json) -> str:
+    """What `orphanDependents`, which kubectl of old sends, means."""
+    meant = {True: "Orphan", False: "Background"}
+    return meant.get(options.get("orphanDependents"), "")  # type: ignore[arg-type]
+
+
+def _delete_dependents(store: Store, uid: str) -> None:
+    for kind, dependent in dependents(store, uid):
+        if not dependent["metadata"].get("deletionTimestamp"):
+            policy = "Foreground" if dependents(store, dependent["metadata"]["uid"]) else "Background"
+            delete(store, kind, dependent, {"propagationPolicy": policy})
 
 
 def default_policy(kind: Kind) -> str:
@@ -48,14 +62,18 @@ def default_policy(kind: Kind) -> str:
 
 
 def _check_preconditions(kind: Kind, metadata: Json, preconditions: Json) -> None:
-    for field, key in (("UID", "uid"), ("ResourceVersion", "resourceVersion")):
+    for field, key, what in (
+        ("UID", "uid", "deleted and then recreated"),
+        ("ResourceVersion", "resourceVersion", "modified"),
+    ):
         wanted = preconditions.get(key)
         if wanted not in (None, metadata[key]):
             why = (
                 f"the {field} in the precondition ({wanted}) does not match the {field} in record ({metadata[key]}). "
-                "The object might have been deleted and then recreated"
+                f"The object might have been {what}"
             )
-            raise conflict(kind.plural, kind.group, metadata["name"], why)
+            # Here the API server names the kind, not the resource.
+            raise conflict(kind.kind, kind.group, metadata["name"], why)
 
 
 def _grace(kind: Kind, obj: Json, asked: int | None) -> int:
@@ -65,18 +83,25 @@ def _grace(kind: Kind, obj: Json, asked: int | None) -> int:
     return int(obj["spec"].get("terminationGracePeriodSeconds", 30) if asked is None else asked)
 
 
-def _mark(store: Store, kind: Kind, obj: Json, grace: int, finalizers: list[str]) -> Json:
-    """Set deletionTimestamp; a second deletion can only shorten the grace."""
+def _marked(kind: Kind, obj: Json, grace: int, finalizers: list[str]) -> Json:
+    """A copy with deletionTimestamp, which is when its grace ends; a second deletion can only shorten that."""
     new = copy.deepcopy(obj)
     metadata = new["metadata"]
-    if not metadata.get("deletionTimestamp") or grace < metadata.get("deletionGracePeriodSeconds", grace):
-        metadata.update(deletionTimestamp=metadata.get("deletionTimestamp") or now(), deletionGracePeriodSeconds=grace)
-        metadata["generation"] = metadata.get("generation", 1) + 1
+    before = metadata.get("deletionGracePeriodSeconds")
+    if not metadata.get("deletionTimestamp"):
+        metadata.update(deletionTimestamp=now(grace), deletionGracePeriodSeconds=grace)
+        if counts_generations(kind):
+            metadata["generation"] = metadata.get("generation", 1) + 1
+    elif before is not None and grace < before:
+        metadata["deletionTimestamp"] = later(metadata["deletionTimestamp"], grace - before)
+        metadata["deletionGracePeriodSeconds"] = grace
+    metadata.pop("finalizers", None)
     if finalizers:
         metadata["finalizers"] = finalizers
     if kind == NAMESPACE:
+        metadata.pop("deletionGracePeriodSeconds", None)
         new["status"] = {"phase": "Terminating"}
-    return obj if new == obj else store.commit(kind, "MODIFIED", new, obj)
+    return new
 
 
 def finish(store: Store, kind: Kind, obj: Json) -> None:
@@ -89,17 +114,20 @@ def finish(store: Store, kind: Kind, obj: Json) -> None:
     ):
         return
     finalizers: list[str] = metadata.get("finalizers") or []
-    if FOREGROUND in finalizers and not _blocking_dependents(store, metadata["uid"]):
+    if ORPHAN in finalizers:
+        _orphan_dependents(store, metadata["uid"])
+    done = {ORPHAN} if _blocking_dependents(store, metadata["uid"]) else {ORPHAN, FOREGROUND}
+    if done & set(finalizers):
         new = copy.deepcopy(obj)
-        finalizers = new["metadata"]["finalizers"] = [name for name in finalizers if name != FOREGROUND]
+        finalizers = new["metadata"]["finalizers"] = [name for name in finalizers if name not in done]
         obj = store.commit(kind, "MODIFIED", new, obj)
     if not finalizers and not (kind == POD and metadata.get("deletionGracePeriodSeconds")):
         remove(store, kind, obj)
 
 
-def remove(store: Store, kind: Kind, obj: Json) -> Json:
-    """Take it out of the store, and all that only it owned."""
-    gone = store.commit(kind, "DELETED", copy.deepcopy(obj), obj)
+def remove(store: Store, kind: Kind, obj: Json, last: Json | None = None) -> Json:
+    """Take it out of the store, and all that only it owned.  `last` is what watchers see of it."""
+    gone = store.commit(kind, "DELETED", copy.deepcopy(obj) if last is None else last, obj)
     if kind == CRD:
         for defined in [k for k in store.kinds if k.key == (obj["spec"]["group"], obj["spec"]["names"]["plural"])]:
             for instance in store.list(defined):

@@ -22,7 +22,7 @@ class Fault:
 
 
 class ApiError(Exception):
-    """An answer other than success: HTTP status `code` and a `Status` body."""
+    """An answer other than success: HTTP status `code` and a `Status` body.  A `reason` may be missing."""
 
     def __init__(self, code: int, reason: str, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -34,8 +34,8 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": message,
-            "reason": reason,
-            "details": details,
+            **({"reason": reason} if reason else {}),
+            **({"details": details} if details else {}),
             "code": code,
         }
 
@@ -72,8 +72,15 @@ def invalid(kind: str, group: str, name: str, faults: Sequence[Fault]) -> ApiErr
     """422 in the API server's words; `faults` must not be empty."""
     said = str(faults[0]) if len(faults) == 1 else "[" + ", ".join(map(str, faults)) + "]"
     causes = [{"reason": fault.reason, "message": fault.message, "field": fault.field} for fault in faults]
-    details = {"name": name, "kind": kind, "causes": causes} | ({"group": group} if group else {})
+    named_ones = {"name": name, "group": group, "kind": kind}
+    details = {key: value for key, value in named_ones.items() if value} | {"causes": causes}
     return ApiError(422, "Invalid", f'{named(kind, group)} "{name}" is invalid: {said}', **details)
+
+
+def unsupported_media_type() -> ApiError:
+    accepted = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+    return ApiError(415, "UnsupportedMediaType", message)
 
 
 def unauthorized() -> ApiError:

@@ -44,6 +44,7 @@ EVENT = _core("events", "Event", short="ev")
 CLAIM = _core("persistentvolumeclaims", "PersistentVolumeClaim", "status", short="pvc")
 SECRET = _core("secrets", "Secret")
 CONFIG_MAP = _core("configmaps", "ConfigMap", short="cm")
+SERVICE_ACCOUNT = _core("serviceaccounts", "ServiceAccount", short="sa")
 JOB = Kind("batch", "v1", "jobs", "Job", True, ("status",))
 PRIORITY_CLASS = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False, (), ("pc",))
 CRD = Kind(
@@ -63,7 +64,7 @@ BUILT_IN = (
     _core("persistentvolumes", "PersistentVolume", "status", namespaced=False, short="pv"),
     _core("services", "Service", "status", short="svc"),
     _core("endpoints", "Endpoints", short="ep"),
-    _core("serviceaccounts", "ServiceAccount", short="sa"),
+    SERVICE_ACCOUNT,
     _core("resourcequotas", "ResourceQuota", "status", short="quota"),
     _core("limitranges", "LimitRange", short="limits"),
     JOB,
@@ -85,6 +86,24 @@ BUILT_IN = (
     Kind(_ADMISSION, "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", False),
     Kind(_ADMISSION, "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False),
 )
+
+
+# Of what it gives no time to end, only these are given back when they are deleted; of others only a Status.
+GIVES_BACK_WHAT_IS_DELETED = frozenset(
+    kind
+    for kind in BUILT_IN
+    if kind.kind
+    in {
+        *("Pod", "Service", "ServiceAccount", "PersistentVolumeClaim", "PersistentVolume"),
+        *("ResourceQuota", "StorageClass"),
+    }
+)
+_UNCOUNTED_GROUPS = {"rbac.authorization.k8s.io", "storage.k8s.io", "coordination.k8s.io"}
+
+
+def counts_generations(kind: Kind) -> bool:
+    """Whether metadata.generation counts the changes of its spec."""
+    return kind == POD or bool(kind.group and kind.group not in _UNCOUNTED_GROUPS)
 
 
 class Kinds:

@@ -53,7 +53,7 @@ async def send_log(request: web.Request, pod: Json, source: LogSource | None) ->
     except ValueError:
         raise bad_request(f'strconv.ParseInt: parsing "{query["tailLines"]}": invalid syntax') from None
     if not pod["spec"].get("nodeName") or source is None:
-        return web.Response(text="")
+        return web.Response(status=204)
     found = source(pod, container, previous)
     if found is None:
         raise bad_request(_why_no_log(pod, container, previous=previous))

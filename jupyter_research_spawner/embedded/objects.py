@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 Json = dict[str, Any]
 
 
-def now() -> str:
-    """The time as the API server writes it: UTC, whole seconds."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+_SECONDS = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def now(seconds: float = 0) -> str:
+    """The time, so many seconds from now, as the API server writes it: UTC, whole seconds."""
+    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime(_SECONDS)
+
+
+def later(time: str, seconds: float) -> str:
+    return (datetime.strptime(time, _SECONDS) + timedelta(seconds=seconds)).strftime(_SECONDS)
 
 
 def micro_now() -> str:
@@ -21,7 +28,7 @@ def micro_now() -> str:
 
 def seconds_since(time: str) -> float:
     """How long ago `time` (RFC 3339, as `now` writes it) was."""
-    then = datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    then = datetime.strptime(time, _SECONDS).replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - then).total_seconds()
 
 

@@ -6,11 +6,14 @@ None changes what it is given: stored objects are shared by everybody who reads 
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from .errors import ApiError
 from .objects import Json
+
+log = logging.getLogger(__name__)
 
 # Lists that a strategic merge joins by a key of their items; all others are replaced whole.
 # From patchMergeKey in k8s.io/api.
@@ -75,15 +78,16 @@ def _strategic_list(target: Any, patch: list[Any], field: str) -> list[Any]:
     if not key:
         return patch
     result = list(target or [])
+    added: list[Any] = []
     for item in patch:
         same = next((n for n, there in enumerate(result) if there.get(key) == item.get(key)), None)
         if item.get("$patch") == "delete":
             result = [there for there in result if there.get(key) != item.get(key)]
         elif same is None:
-            result.append(strategic({}, item))
+            added.append(strategic({}, item))
         else:
             result[same] = strategic(result[same], item)
-    return result
+    return [*added, *result]
 
 
 def json_patch(target: Any, operations: Any) -> Any:
@@ -92,15 +96,15 @@ def json_patch(target: Any, operations: Any) -> Any:
         raise ApiError(
             400,
             "BadRequest",
-            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
         )
     result = copy.deepcopy(target)
     for operation in operations:
         try:
             result = _operate(result, operation)
         except (KeyError, IndexError, ValueError, TypeError) as reason:  # noqa: PERF203  (names the operation)
-            message = f"the server rejected our request due to an error in our request: {operation} {reason}"
-            raise ApiError(422, "Invalid", message) from None
+            log.info("JSON patch %s: %s", operation, reason)
+            raise ApiError(422, "Invalid", "the server rejected our request due to an error in our request") from None
     return result
 
 
@@ -154,10 +158,13 @@ def _operate_on_list(parent: list[Any], index: int, operation: Json) -> None:
         raise KeyError(operation["op"])
 
 
+JSON_PATCH = "application/json-patch+json"
+APPLY = "application/apply-patch+yaml"
+
 # Apply is taken as a strategic merge: field ownership is not kept.
 BY_CONTENT_TYPE: dict[str, Callable[[Any, Any], Any]] = {
     "application/merge-patch+json": merge,
-    "application/json-patch+json": json_patch,
+    JSON_PATCH: json_patch,
     "application/strategic-merge-patch+json": strategic,
-    "application/apply-patch+yaml": strategic,
+    APPLY: strategic,
 }

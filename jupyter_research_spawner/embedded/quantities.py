@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 _SUFFIXES = {
     "": Decimal(1),
@@ -13,12 +13,34 @@ _SUFFIXES = {
     **{letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", start=1)},
     **{letter + "i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", start=1)},
 }
+_DECIMAL = ["n", "u", "m", "", *"kMGTPE"]
+_BINARY = ["", *(letter + "i" for letter in "KMGTPE")]
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d+)|([numkMGTPE]|[KMGTPE]i)?)")
+
+
+_RULE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
 def quantity(text: str | float) -> Decimal:
     """The amount that a quantity stands for: cores, bytes or pieces.  ValueError when it is not one."""
     found = _QUANTITY.fullmatch(str(text))
     if not found:
-        raise ValueError(f"quantities must match the regular expression '{_QUANTITY.pattern}': {text!r}")
+        raise ValueError(_RULE)
     return Decimal(found[1] + (found[2] or "")) * _SUFFIXES[found[3] or ""]
+
+
+def canonical(text: str | float) -> str:
+    """The one way to write an amount that the API server keeps: `1000m` is `1`, `1.5Gi` is `1536Mi`.
+
+    ValueError when it is no quantity.  Contract: apimachinery's resource.Quantity, seen with 1.36.3.
+    """
+    amount = quantity(text)
+    if "e" in str(text).lower().removesuffix("e"):
+        return str(text)
+    binary = str(text).endswith("i") and abs(amount) >= 1024 and amount == amount.to_integral_value()
+    amount = amount if binary else amount.quantize(_SUFFIXES["n"], ROUND_UP)
+    for suffix in reversed(_BINARY if binary else _DECIMAL):
+        pieces = amount / _SUFFIXES[suffix]
+        if amount and pieces == pieces.to_integral_value():
+            return f"{int(pieces)}{suffix}"
+    return "0"

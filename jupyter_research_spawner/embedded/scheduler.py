@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .api import bind
 from .kinds import CLAIM, NODE, POD
 from .objects import Json, condition, with_condition
+from .pod_subresources import bind
 from .quantities import quantity
 from .selectors import expressions
 from .store import Change, Store

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from . import admission, deletion
-from .errors import already_exists, bad_request, conflict, forbidden, not_found
-from .kinds import CRD, EVENT, NAMESPACE, PRIORITY_CLASS, Kind, Kinds
+from .errors import ApiError, already_exists, bad_request, conflict, forbidden, not_found
+from .kinds import CRD, EVENT, NAMESPACE, SERVICE_ACCOUNT, Kind, Kinds, counts_generations
 from .objects import Json, micro_now, now
 from .selectors import Match
 
@@ -95,18 +95,25 @@ class Store:
         if not metadata.get("name") and metadata.get("generateName"):
             suffix = "".join(secrets.choice(_NAME_LETTERS) for _ in range(5))
             metadata["name"] = metadata["generateName"][: 253 - 5] + suffix
-        for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"):
+        if metadata.get("resourceVersion"):
+            raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
+        for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"):
             metadata.pop(field, None)
-        metadata.update(uid=str(uuid.uuid4()), creationTimestamp=now(), generation=1)
+        metadata.update(uid=str(uuid.uuid4()), creationTimestamp=now())
+        if counts_generations(kind):
+            metadata["generation"] = 1
         if self.find(kind, namespace, metadata.get("name") or "") is not None:
             raise already_exists(kind.plural, kind.group, metadata["name"])
-        admission.admit(kind, new, None, self.objects[PRIORITY_CLASS.key])
+        admission.admit(kind, new, None, self.objects)
         if dry_run:
             return new
         if kind == CRD:
             admission.accept_definition(new)
             self.kinds.define(new)
-        return self.commit(kind, "ADDED", new, None)
+        created = self.commit(kind, "ADDED", new, None)
+        if kind == NAMESPACE:
+            self.create(SERVICE_ACCOUNT, metadata["name"], {"metadata": {"name": "default"}})
+        return created
 
     def _place(self, kind: Kind, namespace: str | None, metadata: Json) -> None:
         if not kind.namespaced:
@@ -130,6 +137,7 @@ class Store:
         """Replace `old` by `obj` as a PUT would.  Raises ApiError 409 on a stale resourceVersion, 422 when refused."""
         new, before = copy.deepcopy(obj), old["metadata"]
         metadata = new["metadata"] = new.get("metadata") or {}
+        _check_place(metadata, before)
         if metadata.get("resourceVersion") not in (None, "", before["resourceVersion"]):
             why = "the object has been modified; please apply your changes to the latest version and try again"
             raise conflict(kind.plural, kind.group, before["name"], why)
@@ -148,8 +156,8 @@ class Store:
             new.pop("status", None)
             if "status" in old:
                 new["status"] = old["status"]
-        admission.admit(kind, new, old, self.objects[PRIORITY_CLASS.key])
-        if new.get("spec") != old.get("spec"):
+        admission.admit(kind, new, old, self.objects)
+        if counts_generations(kind) and new.get("spec") != old.get("spec"):
             metadata["generation"] = before.get("generation", 1) + 1
         if dry_run or new == old:
             return new
@@ -247,3 +255,11 @@ class Store:
             "reportingInstance": "",
         }
         self.create(EVENT, namespace, event)
+
+
+def _check_place(metadata: Json, before: Json) -> None:
+    if (metadata.get("name") or before["name"]) != before["name"]:
+        why = f"the name of the object ({metadata['name']}) does not match the name on the URL ({before['name']})"
+        raise bad_request(why)
+    if (metadata.get("namespace") or before.get("namespace")) != before.get("namespace"):
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")

@@ -1,190 +1,161 @@
-"""What the API server refuses, in its own words (k8s.io/kubernetes pkg/apis/*/validation, seen with 1.36)."""
+"""What the API server refuses in objects of any kind, and in the small ones, in its own words (seen with 1.36.3)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from .errors import ApiError, Fault
-from .kinds import Kind
+from .errors import Fault
+from .kinds import CLAIM, CONFIG_MAP, EVENT, PRIORITY_CLASS, SECRET, Kind
 from .objects import Json
-from .quantities import quantity
+from .rules import (
+    CONFIG_KEY_RULE,
+    LABEL,
+    LABEL_RULE,
+    SUBDOMAIN,
+    SUBDOMAIN_RULE,
+    forbidden_field,
+    immutable,
+    key_faults,
+    labels_faults,
+    required,
+    unsupported,
+    wrong_value,
+)
 
-_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
-_VALUE = r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
-_QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
-
-SUBDOMAIN_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
-    "and must start and end with an alphanumeric character (e.g. 'example.com', "
-    f"regex used for validation is '{_SUBDOMAIN}')"
-)
-LABEL_RULE = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
-    f"with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_LABEL}')"
-)
-VALUE_RULE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
-    f"and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', "
-    f"regex used for validation is '{_VALUE}')"
-)
-KEY_RULE = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end "
-    f"with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', "
-    f"regex used for validation is '{_QUALIFIED}')"
-)
-POD_UPDATE_RULE = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-)
 MAX_ANNOTATIONS_BYTES = 256 * 1024
-MAX_ID = 2**31 - 1
+HIGHEST_PRIORITY = 1_000_000_000
 _PATH_SEGMENT_GROUPS = {"rbac.authorization.k8s.io"}  # names such as system:node are allowed there
 _DNS_LABEL_KINDS = {"Namespace", "Service"}
-
-
-def wrong_value(field: str, value: Any, rule: str) -> Fault:
-    shown = f'"{value}"' if isinstance(value, str) else str(value)
-    return Fault(field, f"Invalid value: {shown}: {rule}")
-
-
-def required(field: str, detail: str = "") -> Fault:
-    return Fault(field, f"Required value: {detail}" if detail else "Required value", "FieldValueRequired")
-
-
-def unsupported(field: str, value: Any, supported: list[str]) -> Fault:
-    names = ", ".join(f'"{name}"' for name in supported)
-    return Fault(field, f'Unsupported value: "{value}": supported values: {names}', "FieldValueNotSupported")
-
-
-def duplicate(field: str, value: str) -> Fault:
-    return Fault(field, f'Duplicate value: "{value}"', "FieldValueDuplicate")
-
-
-def immutable(field: str) -> Fault:
-    return Fault(field, "Invalid value: field is immutable")
-
-
-def cannot_be(kind: Kind, found: str, field: str, wanted: str) -> ApiError:
-    """A field of the wrong type never reaches validation: the server cannot decode the object."""
-    message = (
-        f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-        f"json: cannot unmarshal {found} into Go struct field {field} of type {wanted}"
-    )
-    return ApiError(400, "BadRequest", message)
+_STANDARD_FINALIZERS = {"foregroundDeletion", "orphan", "kubernetes"}
+_ACCESS_MODES = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]
 
 
 def validate(kind: Kind, new: Json, old: Json | None) -> list[Fault]:
-    """Every fault of an object that is about to be stored."""
-    faults = list(metadata_faults(kind, new["metadata"], "metadata"))
-    if kind.kind == "Event":
-        faults += event_faults(new)
-    elif kind.kind == "PersistentVolumeClaim":
-        requests = ((new.get("spec") or {}).get("resources") or {}).get("requests") or {}
-        faults += [] if requests.get("storage") else [required("spec.resources[storage]")]
-    elif kind.kind == "PriorityClass" and old and old.get("value") != new.get("value"):
-        faults.append(Fault("value", "Forbidden: may not be changed in an update.", "FieldValueForbidden"))
+    """Faults that an object about to be stored has beside those of its pods."""
+    faults = [*metadata_faults(kind, new["metadata"]), *metadata_update_faults(new, old)]
+    if kind in _FAULTS:
+        faults += _FAULTS[kind](new, old)
     return faults
 
 
-def metadata_faults(kind: Kind, metadata: Json, path: str) -> Iterator[Fault]:
-    name = metadata.get("name") or ""
-    if not name:
-        yield required(f"{path}.name", "name or generateName is required")
-    elif kind.group in _PATH_SEGMENT_GROUPS:
+def metadata_faults(kind: Kind, metadata: Json) -> Iterator[Fault]:
+    prefix, name = metadata.get("generateName") or "", metadata.get("name") or ""
+    if prefix:
+        yield from name_faults(kind, prefix.rstrip("-."), "metadata.generateName", prefix)
+    if name:
+        yield from name_faults(kind, name, "metadata.name", name)
+    else:
+        yield required("metadata.name", "name or generateName is required")
+    yield from labels_faults(metadata.get("labels"), "metadata.labels")
+    yield from annotation_faults(metadata.get("annotations") or {})
+    yield from owner_faults(metadata.get("ownerReferences") or [])
+    for index, finalizer in enumerate(metadata.get("finalizers") or []):
+        path = f"metadata.finalizers[{index}]"
+        yield from key_faults(finalizer, path)
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            yield wrong_value(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified")
+
+
+def name_faults(kind: Kind, name: str, path: str, shown: str) -> Iterator[Fault]:
+    if kind.group in _PATH_SEGMENT_GROUPS:
         if "/" in name or "%" in name:
-            yield wrong_value(f"{path}.name", name, "may not contain '/'")
+            yield wrong_value(path, shown, "may not contain '/'")
     elif kind.kind in _DNS_LABEL_KINDS:
-        if not re.fullmatch(_LABEL, name) or len(name) > 63:
-            yield wrong_value(f"{path}.name", name, LABEL_RULE)
-    elif not re.fullmatch(_SUBDOMAIN, name):
-        yield wrong_value(f"{path}.name", name, SUBDOMAIN_RULE)
+        if not LABEL.fullmatch(name) or len(name) > 63:
+            yield wrong_value(path, shown, LABEL_RULE)
+    elif not SUBDOMAIN.fullmatch(name):
+        yield wrong_value(path, shown, SUBDOMAIN_RULE)
     elif len(name) > 253:
-        yield wrong_value(f"{path}.name", name, "must be no more than 253 bytes")
-    yield from labels_faults(kind, metadata.get("labels"), f"{path}.labels")
-    yield from annotation_faults(kind, metadata.get("annotations"), f"{path}.annotations")
+        yield wrong_value(path, shown, "must be no more than 253 characters")
 
 
-def labels_faults(kind: Kind, labels: Any, path: str) -> Iterator[Fault]:
-    for key, value in _strings(kind, labels, path).items():
-        yield from key_faults(key, path)
-        if len(value) > 63:
-            yield wrong_value(path, value, "must be no more than 63 bytes")
-        elif not re.fullmatch(_VALUE, value):
-            yield wrong_value(path, value, VALUE_RULE)
-
-
-def annotation_faults(kind: Kind, annotations: Any, path: str) -> Iterator[Fault]:
-    given = _strings(kind, annotations, path)
-    for key in given:
-        yield from key_faults(key.lower(), path)
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in given.items())
+def annotation_faults(annotations: Json) -> Iterator[Fault]:
+    for key in annotations:
+        yield from key_faults(key.lower(), "metadata.annotations")
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
     if size > MAX_ANNOTATIONS_BYTES:
         message = f"Too long: may not be more than {MAX_ANNOTATIONS_BYTES} bytes"
-        yield Fault(path, message, "FieldValueTooLong")
+        yield Fault("metadata.annotations", message, "FieldValueTooLong")
 
 
-def key_faults(key: str, path: str) -> Iterator[Fault]:
-    prefix, slash, name = key.rpartition("/")
-    if slash and not re.fullmatch(_SUBDOMAIN, prefix):
-        yield wrong_value(path, key, f"prefix part {SUBDOMAIN_RULE}")
-    if not re.fullmatch(_QUALIFIED, name):
-        yield wrong_value(path, key, KEY_RULE)
-    elif len(name) > 63:
-        yield wrong_value(path, key, "name part must be no more than 63 bytes")
+def owner_faults(owners: list[Json]) -> Iterator[Fault]:
+    path = "metadata.ownerReferences"
+    for owner in owners:
+        for field, rule in (
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ):
+            if not owner.get(field):
+                yield wrong_value(f"{path}.{field}", "", rule)
+    controllers = [f"{owner.get('kind')}/{owner.get('name')}" for owner in owners if owner.get("controller")]
+    if len(controllers) > 1:
+        rule = 'Only one reference can have Controller set to true. Found "true" in references for '
+        yield wrong_value(path, owners, rule + " and ".join(controllers[:2]))
 
 
-def _strings(kind: Kind, value: Any, field: str) -> dict[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise cannot_be(kind, json_type(value), f"ObjectMeta.{field}", "map[string]string")
-    for text in value.values():
-        if not isinstance(text, str):
-            raise cannot_be(kind, json_type(text), f"ObjectMeta.{field}", "string")
-    return value
+def metadata_update_faults(new: Json, old: Json | None) -> Iterator[Fault]:
+    if old is None or not old["metadata"].get("deletionTimestamp"):
+        return
+    before = old["metadata"].get("finalizers") or []
+    added = [name for name in new["metadata"].get("finalizers") or [] if name not in before]
+    if added:
+        shown = ", ".join(f'"{name}"' for name in added)
+        why = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{shown}}}"
+        yield forbidden_field("metadata.finalizers", why)
 
 
-def json_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    names = ((str, "string"), (int | float, "number"), (list, "array"), (dict, "object"))
-    return next((name for types, name in names if isinstance(value, types)), "null")
-
-
-def event_faults(event: Json) -> Iterator[Fault]:
+def event_faults(event: Json, _: Json | None) -> Iterator[Fault]:
     involved = event.get("involvedObject") or {}
     namespace = event["metadata"]["namespace"]
     if involved.get("namespace", "") != namespace and not (namespace == "default" and not involved.get("namespace")):
         yield wrong_value("involvedObject.namespace", involved.get("namespace", ""), "does not match event.namespace")
 
 
-def number_fault(field: str, value: Any, low: int, high: int) -> Iterator[Fault]:
-    if value is not None and not low <= value <= high:
-        yield wrong_value(field, value, f"must be between {low} and {high}, inclusive")
+def claim_faults(claim: Json, _: Json | None) -> Iterator[Fault]:
+    spec = claim.get("spec") or {}
+    modes = spec.get("accessModes") or []
+    if not modes:
+        yield required("spec.accessModes", "at least 1 access mode is required")
+    for mode in modes:
+        if mode not in _ACCESS_MODES:
+            yield unsupported("spec.accessModes", mode, _ACCESS_MODES)
+    if not ((spec.get("resources") or {}).get("requests") or {}).get("storage"):
+        yield required("spec.resources[storage]")
 
 
-def resource_faults(resources: Json, path: str) -> Iterator[Fault]:
-    requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
-    amounts = {}
-    for part, given in (("limits", limits), ("requests", requests)):
-        for name, text in given.items():
-            try:
-                amounts[part, name] = quantity(text)
-            except ValueError as reason:
-                yield wrong_value(f"{path}.{part}[{name}]", text, str(reason))
-                return
-            if amounts[part, name] < 0:
-                yield wrong_value(f"{path}.{part}[{name}]", text, "must be greater than or equal to 0")
-    for name, text in requests.items():
-        extended = "/" in name
-        if extended and name not in limits:
-            yield required(f"{path}.limits", "Limit must be set for non overcommitable resources")
-        elif name in limits and amounts["requests", name] > amounts["limits", name]:
-            rule = f"must be less than or equal to {name} limit of {limits[name]}"
-            yield wrong_value(f"{path}.requests", text, rule)
-        elif extended and amounts["requests", name] != amounts["limits", name]:
-            yield wrong_value(f"{path}.requests", text, f"must be equal to {name} limit of {limits[name]}")
+def priority_class_faults(new: Json, old: Json | None) -> Iterator[Fault]:
+    name, value = new["metadata"].get("name") or "", new.get("value", 0)
+    if name.startswith("system-"):
+        why = f"priority class names with 'system-' prefix are reserved for system use only. error: {name} is not"
+        yield forbidden_field("metadata.name", f"{why} a known system priority class")
+    elif value > HIGHEST_PRIORITY:
+        why = f"maximum allowed value of a user defined priority is {HIGHEST_PRIORITY}"
+        yield forbidden_field("value", why)
+    if old and old.get("value") != new.get("value"):
+        yield forbidden_field("value", "may not be changed in an update.")
+    if old and old["preemptionPolicy"] != new.get("preemptionPolicy"):
+        yield immutable("preemptionPolicy", new.get("preemptionPolicy"))
+
+
+def contents_faults(new: Json, old: Json | None) -> Iterator[Fault]:
+    """Of ConfigMaps and Secrets."""
+    for part in ("data", "binaryData"):
+        for key in new.get(part) or {}:
+            if not re.fullmatch(r"[-._a-zA-Z0-9]+", key):
+                yield wrong_value(f"{part}[{key}]", key, CONFIG_KEY_RULE)
+    if old and old.get("immutable"):
+        for part in ("data", "binaryData"):
+            if (new.get(part) or {}) != (old.get(part) or {}):
+                yield forbidden_field(part, "field is immutable when `immutable` is set")
+
+
+_FAULTS: dict[Kind, Callable[[Json, Json | None], Iterator[Fault]]] = {
+    EVENT: event_faults,
+    CLAIM: claim_faults,
+    PRIORITY_CLASS: priority_class_faults,
+    CONFIG_MAP: contents_faults,
+    SECRET: contents_faults,
+}

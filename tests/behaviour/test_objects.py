@@ -156,9 +156,10 @@ async def test_secrets_take_text_and_give_base64(kube: Kube) -> None:
     assert "stringData" not in made
 
 
-async def test_without_token_401(kube: Kube, server: Server) -> None:
+async def test_without_token_403(kube: Kube, server: Server) -> None:
     async with aiohttp.ClientSession() as stranger, stranger.get(f"{server.url}{kube.here}/pods", ssl=False) as answer:
-        assert answer.status == 401
+        assert answer.status == 403
+        assert 'User "system:anonymous" cannot ' in (await answer.json())["message"]
 
 
 async def test_a_wrong_token_401(kube: Kube, server: Server) -> None:
