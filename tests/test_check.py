@@ -345,6 +345,39 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
         put(*SIDECAR, "resources", "claims", to=[{"name": "gpu"}]),
         "spec.containers[1].resources.claims",
     ),
+    "a device in main": (put(*MAIN, "resources", "claims", to=[{"name": "gpu"}]), "resources of container 'notebook'"),
+    "half a GPU by annotation": (
+        put("metadata", "annotations", "gpu-fraction", to="0.5"),
+        "metadata.annotations.gpu-fraction",
+    ),
+    "a MIG slice by annotation": (
+        put("metadata", "annotations", "nvidia.com/mig-1g.10gb", to="1"),
+        "metadata.annotations.nvidia.com/mig-1g.10gb",
+    ),
+    "devices that a scheduler would have given": (
+        put("metadata", "annotations", "hami.io/vgpu-devices-to-allocate", to="GPU-1,NVIDIA,1,1:;"),
+        "metadata.annotations.hami.io/vgpu-devices-to-allocate",
+    ),
+    "a device by the runtime's annotation": (
+        put("metadata", "annotations", "cdi.k8s.io/gpu", to="nvidia.com/gpu=all"),
+        "metadata.annotations.cdi.k8s.io/gpu",
+    ),
+    "all GPUs by environment": (
+        add(*MAIN, "env", item={"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}),
+        f"spec.containers[0].env[{MORE_ENV}]",
+    ),
+    "a GPU by environment in a sidecar": (
+        add(*SIDECAR, "env", item={"name": "NVIDIA_VISIBLE_DEVICES", "value": "0"}),
+        "spec.containers[1].env[0]",
+    ),
+    "a GPU by environment from elsewhere": (
+        add(
+            *INIT,
+            "env",
+            item={"name": "AMD_VISIBLE_DEVICES", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "a"}}},
+        ),
+        "spec.initContainers[0].env[0]",
+    ),
     "another image": (put(*MAIN, "image", to="evil"), "image of container 'notebook'"),
     # What programs are told.
     "another HOME": (
@@ -610,6 +643,7 @@ MAY: dict[str, Edit] = {
     "env from a secret that is named": add(
         *MAIN, "env", item={"name": "A", "valueFrom": {"secretKeyRef": {"name": "s3", "key": "key"}}}
     ),
+    "no GPU by environment": add(*MAIN, "env", item={"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}),
     "HOME of a sidecar": add(*SIDECAR, "env", item={"name": "HOME", "value": "/tmp"}),
     "shared memory": volume({"emptyDir": {"medium": "Memory"}}, at="/dev/shm"),
     "an empty directory": volume({"emptyDir": {}}, at="/scratch/"),
@@ -670,6 +704,7 @@ def test_what_gives_the_pod_away_cannot_be_allowed(key: str) -> None:
 
 
 NUMA_MUST_NOT = {
+    "a limit of none": put(*SIDECAR, "resources", to={"limits": {"cpu": "0", "memory": "1Gi"}}),
     "nothing said": drop(*SIDECAR, "resources"),
     "only CPUs": put(*SIDECAR, "resources", to={"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}),
     "less requested": put(*SIDECAR, "resources", "requests", "cpu", to="50m"),

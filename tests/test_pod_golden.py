@@ -31,15 +31,15 @@ def one_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ours, "client_config_map_name", lambda: "research-client-of-this-version")
 
 
-def decided(scheduler: str, kind: str, **wishes: Any) -> Plan:
+def decided(scheduler: str, kind: str, more: Json, **wishes: Any) -> Plan:
     named: Json = {"kind": scheduler, **({"name": NAMES[scheduler]} if scheduler in NAMES else {})}
-    plan = decide(site_with({"scheduler": named}, OPTIONS, GPUS), person("alice"), kind, **wishes)
+    plan = decide(site_with({"scheduler": named}, OPTIONS, GPUS, more), person("alice"), kind, **wishes)
     return replace(plan, site_digest="digest-of-the-settings", adoption_key="key-of-this-server" * (kind == "notebook"))
 
 
-def sent(scheduler: str, kind: str, **wishes: Any) -> Json:
-    """What would be created."""
-    plan = decided(scheduler, kind, **wishes)
+def sent(scheduler: str, kind: str, more: Json | None = None, **wishes: Any) -> Json:
+    """What would be created, with `more` settings."""
+    plan = decided(scheduler, kind, more or {}, **wishes)
     if kind == "notebook":
         composed = compose(plan, notebook_pod(), notebook.SLOTS)
         check(plan, composed, notebook.SLOTS)
@@ -57,6 +57,14 @@ GPUS: Json = {
         "shared": {"like": "small", "title": "Share", "gpu": {"kind": "shared"}},
         "numa": {"like": "small", "title": "One node", "numa": "single-node"},
     }
+}
+# Kinds that not every scheduler gives: the scheduler with its name, and the GPU.
+OF_SCHEDULERS: dict[str, tuple[Json, Json]] = {
+    "kai-fraction": ({"kind": "kai"}, {"kind": "kai-fraction", "fraction": 0.5, "count": 2}),
+    "kai-memory": ({"kind": "kai"}, {"kind": "kai-fraction", "memory": "8Gi"}),
+    "volcano-vgpu": ({"kind": "volcano"}, {"kind": "volcano-vgpu", "memory": "3Gi", "cores": 50, "mode": "hami-core"}),
+    "hami": ({"kind": "plain", "name": "hami-scheduler"}, {"kind": "hami", "count": 2, "memory_percentage": 30}),
+    "dra": ({"kind": "plain"}, {"kind": "dra", "device_class": "gpu.nvidia.com", "count": 2}),
 }
 
 
@@ -99,6 +107,16 @@ def test_gpus_and_numa_as_differences_to_small(scheduler: str, profile: str, gol
     small = sent(scheduler, "notebook", profile="small")
     found = differences(sent(scheduler, "notebook", profile=profile), small)
     assert found == golden(f"pod/{scheduler}/notebook-{profile}-from-small")
+
+
+@pytest.mark.parametrize("kind", ["notebook", "job"])
+@pytest.mark.parametrize("gpu", OF_SCHEDULERS)
+def test_gpus_of_one_scheduler_as_differences_to_none(gpu: str, kind: str, golden: Callable[[str], Any]) -> None:
+    scheduler, written = OF_SCHEDULERS[gpu]
+    more = {"scheduler": scheduler, "profiles": {gpu: {"like": "small", "title": "GPU", "gpu": written}}}
+    without = sent(scheduler["kind"], kind, more, profile="small")
+    found = differences(sent(scheduler["kind"], kind, more, profile=gpu), without)
+    assert found == golden(f"pod/{scheduler['kind']}/{kind}-{gpu}-from-small")
 
 
 @pytest.mark.parametrize("scheduler", [*IN_FULL, *AS_DIFFERENCES])

@@ -1,16 +1,18 @@
-"""How large a pod is: CPU, memory, kinds of GPU, one NUMA node."""
+"""How large a pod is: CPU, memory, kinds of GPU and parts of one, one NUMA node."""
 
 from __future__ import annotations
 
+import json
+import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from jupyter_research_spawner.resources import Gpu, Resources, Sized
+from jupyter_research_spawner.resources import DraGpu, Gpu, KaiFraction, Resources, Sized, VolcanoVgpu
 
 
 def sized(**written: Any) -> Resources:
@@ -41,6 +43,43 @@ def both(**amounts: str) -> dict[str, dict[str, str]]:
             {"gpu": {"kind": "mig", "count": 2, "resource": "nvidia.com/mig-1g.10gb"}},
             both(cpu="2", memory="4Gi", **{"nvidia.com/mig-1g.10gb": "2"}),
         ),
+        ({"gpu": {"kind": "kai-fraction", "fraction": 0.5}}, both(cpu="2", memory="4Gi")),
+        (
+            {"gpu": {"kind": "volcano-vgpu"}},
+            both(cpu="2", memory="4Gi", **{"volcano.sh/vgpu-number": "1"}),
+        ),
+        (
+            {"gpu": {"kind": "volcano-vgpu", "count": 2, "memory": "3Gi", "cores": 50, "mode": "hami-core"}},
+            both(
+                cpu="2",
+                memory="4Gi",
+                **{"volcano.sh/vgpu-number": "2", "volcano.sh/vgpu-memory": "3072", "volcano.sh/vgpu-cores": "50"},
+            ),
+        ),
+        (
+            {"gpu": {"kind": "volcano-vgpu", "memory_percentage": 30}},
+            both(
+                cpu="2",
+                memory="4Gi",
+                **{"volcano.sh/vgpu-number": "1", "volcano.sh/vgpu-memory-percentage": "30"},
+            ),
+        ),
+        (
+            {"gpu": {"kind": "hami", "memory": "8Gi", "cores": 30}},
+            both(
+                cpu="2",
+                memory="4Gi",
+                **{"nvidia.com/gpu": "1", "nvidia.com/gpumem": "8192", "nvidia.com/gpucores": "30"},
+            ),
+        ),
+        (
+            {"gpu": {"kind": "hami", "count": 2, "memory_percentage": 100}},
+            both(cpu="2", memory="4Gi", **{"nvidia.com/gpu": "2", "nvidia.com/gpumem-percentage": "100"}),
+        ),
+        (
+            {"gpu": {"kind": "dra", "device_class": "gpu.nvidia.com", "count": 2}},
+            {**both(cpu="2", memory="4Gi"), "claims": [{"name": "gpu"}]},
+        ),
         ({"cpu": 4, "numa": "single-node"}, both(cpu="4", memory="4Gi")),
     ],
 )
@@ -48,13 +87,16 @@ def test_what_is_requested_is_the_limit_too(written: dict[str, Any], requirement
     assert sized(**written).as_requirements() == requirements
 
 
+KINDS = "the kind of a GPU is one of whole, mig, shared, kai-fraction, volcano-vgpu, hami, dra"
+
+
 @pytest.mark.parametrize(
     ("gpu", "sentence"),
     [
         ({"kind": "mig"}, "kind mig needs the name of the slice: resource: nvidia.com/mig-1g.10gb"),
         ({"kind": "shared", "count": 2}, "kind shared gives a share of one device: count must be 1"),
-        ({"kind": "half"}, "Input should be 'whole', 'mig' or 'shared'"),
-        ({}, "Field required"),
+        ({"kind": "half"}, KINDS),
+        ({}, KINDS),
         ({"kind": "whole", "count": 0}, "greater than or equal to 1"),
         ({"kind": "whole", "count": 65}, "less than or equal to 64"),
         ({"kind": "whole", "count": True}, "valid integer"),
@@ -64,8 +106,37 @@ def test_what_is_requested_is_the_limit_too(written: dict[str, Any], requirement
         ({"kind": "whole", "resource": "nvidia.com/gpu\n"}, "should match pattern"),
         ({"kind": "whole", "resource": "cpu"}, "should match pattern"),
         ({"kind": "whole", "resource": "a/b/c"}, "should match pattern"),
-        ("whole", "valid dictionary"),
-        ([{"kind": "whole"}, {"kind": "shared"}], "valid dictionary"),
+        ("whole", KINDS),
+        ([{"kind": "whole"}, {"kind": "shared"}], KINDS),
+        ({"kind": "whole", "fraction": 0.5}, "Extra inputs are not permitted"),
+        ({"kind": "kai-fraction", "fraction": 0.5, "resource": "nvidia.com/gpu"}, "Extra inputs are not permitted"),
+        ({"kind": "kai-fraction"}, "exactly one of fraction and memory: fraction: 0.5 or memory: 8Gi"),
+        ({"kind": "kai-fraction", "fraction": 0.5, "memory": "8Gi"}, "exactly one of fraction and memory"),
+        ({"kind": "kai-fraction", "fraction": 1}, "For whole GPUs write kind: whole and their count"),
+        ({"kind": "kai-fraction", "fraction": 0}, "0 is not between 0 and 1"),
+        ({"kind": "kai-fraction", "fraction": 0.00}, "0.0 is not between 0 and 1"),
+        ({"kind": "kai-fraction", "fraction": 0.333}, "0.333 is no part of a GPU. Write it in hundredths: 0.5"),
+        ({"kind": "kai-fraction", "fraction": -0.5}, "-0.5 is no part of a GPU"),
+        ({"kind": "kai-fraction", "fraction": True}, "True is no part of a GPU"),
+        ({"kind": "kai-fraction", "fraction": "half"}, "'half' is no part of a GPU"),
+        ({"kind": "kai-fraction", "fraction": "."}, "'.' is no part of a GPU"),
+        ({"kind": "kai-fraction", "fraction": 1e-7}, "is no part of a GPU"),
+        ({"kind": "kai-fraction", "memory": "8G"}, "7812500Ki is no whole number of mebibytes. Write 8Gi or 500Mi"),
+        ({"kind": "kai-fraction", "memory": 8}, "was the unit forgotten?"),
+        ({"kind": "volcano-vgpu", "memory": "1Gi", "memory_percentage": 50}, "say the same thing in two ways"),
+        ({"kind": "volcano-vgpu", "cores": 101}, "less than or equal to 100"),
+        ({"kind": "volcano-vgpu", "cores": 0}, "greater than or equal to 1"),
+        ({"kind": "volcano-vgpu", "memory_percentage": "50"}, "valid integer"),
+        ({"kind": "volcano-vgpu", "mode": "mps"}, "Input should be 'hami-core' or 'mig'"),
+        ({"kind": "volcano-vgpu", "mode": "mig", "cores": 50}, "mode mig gives slices, whose cores are fixed"),
+        ({"kind": "hami", "mode": "mig"}, "Extra inputs are not permitted"),
+        ({"kind": "hami", "memory": "1Gi", "memory_percentage": 50}, "say the same thing in two ways"),
+        ({"kind": "dra"}, "Field required"),
+        ({"kind": "dra", "device_class": "GPU"}, "should match pattern"),
+        ({"kind": "dra", "device_class": "gpu.nvidia.com", "count": 33}, "less than or equal to 32"),
+        ({"kind": "dra", "device_class": "gpu.nvidia.com", "selectors": [""]}, "a selector is one line of CEL"),
+        ({"kind": "dra", "device_class": "gpu.nvidia.com", "selectors": ["a\nb"]}, "a selector is one line of CEL"),
+        ({"kind": "dra", "device_class": "gpu.nvidia.com", "selectors": "true"}, "valid list"),
     ],
 )
 def test_a_gpu_that_cannot_be_is_an_error(gpu: Any, sentence: str) -> None:
@@ -93,6 +164,53 @@ def test_a_numa_policy_that_is_not_ours_is_an_error(numa: Any) -> None:
     assert "Input should be 'single-node'" in refused(numa=numa)
 
 
+@pytest.mark.parametrize(
+    "gpu", [{"kind": "kai-fraction", "fraction": 0.5}, {"kind": "dra", "device_class": "gpu.nvidia.com"}]
+)
+def test_a_gpu_that_the_kubelet_does_not_see_is_on_no_promised_numa_node(gpu: dict[str, Any]) -> None:
+    message = refused(gpu=gpu, numa="single-node")
+    assert f"numa: single-node cannot hold for a GPU of kind {gpu['kind']}" in message
+    assert "Leave numa out, or take kind whole, mig or shared" in message
+    for kind in ({"kind": "whole"}, {"kind": "volcano-vgpu"}, {"kind": "hami"}):
+        assert sized(gpu=kind, numa="single-node").numa == "single-node"
+
+
+A_GPU: TypeAdapter[Gpu] = TypeAdapter(Gpu)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "words"),
+    [
+        ({"kind": "whole", "count": 2}, "2 GPU (nvidia.com/gpu)"),
+        ({"kind": "mig", "resource": "nvidia.com/mig-1g.10gb"}, "1 MIG slice (nvidia.com/mig-1g.10gb)"),
+        ({"kind": "mig", "count": 2, "resource": "nvidia.com/mig-1g.10gb"}, "2 MIG slices (nvidia.com/mig-1g.10gb)"),
+        ({"kind": "shared"}, "a share of a GPU (nvidia.com/gpu.shared)"),
+        ({"kind": "kai-fraction", "fraction": 0.5}, "half a GPU"),
+        ({"kind": "kai-fraction", "fraction": "0.50", "count": 2}, "half of each of 2 GPUs"),
+        ({"kind": "kai-fraction", "fraction": 0.25}, "a quarter of a GPU"),
+        ({"kind": "kai-fraction", "fraction": 0.75, "count": 3}, "three quarters of each of 3 GPUs"),
+        ({"kind": "kai-fraction", "fraction": 0.3}, "0.3 of a GPU"),
+        ({"kind": "kai-fraction", "memory": "8Gi"}, "8Gi of a GPU's memory"),
+        ({"kind": "kai-fraction", "memory": "500Mi", "count": 2}, "500Mi of the memory of each of 2 GPUs"),
+        ({"kind": "volcano-vgpu"}, "1 virtual GPU"),
+        (
+            {"kind": "volcano-vgpu", "memory": "3Gi", "cores": 50},
+            "1 virtual GPU with 3Gi of memory and 50% of the cores",
+        ),
+        ({"kind": "volcano-vgpu", "memory": "5Gi", "mode": "mig"}, "1 virtual GPU with 5Gi of memory (mig)"),
+        ({"kind": "hami", "count": 2, "memory_percentage": 30}, "2 virtual GPUs, each with 30% of the memory"),
+        ({"kind": "dra", "device_class": "gpu.nvidia.com"}, "1 GPU (device class gpu.nvidia.com)"),
+        (
+            {"kind": "dra", "device_class": "mig.nvidia.com", "count": 2, "selectors": ["true"]},
+            "2 GPU (device class mig.nvidia.com, selected)",
+        ),
+    ],
+)
+def test_a_gpu_is_told_in_a_person_s_words(gpu: dict[str, Any], words: str) -> None:
+    assert str(A_GPU.validate_python(gpu)) == words
+    assert str(sized(gpu=gpu)) == f"2 CPU, 4Gi, {words}"
+
+
 def test_resources_are_told_in_a_line() -> None:
     assert str(sized(cpu=16, memory="120Gi", gpu={"kind": "whole"}, numa="single-node")) == (
         "16 CPU, 120Gi, 1 GPU (nvidia.com/gpu), on one NUMA node"
@@ -100,19 +218,109 @@ def test_resources_are_told_in_a_line() -> None:
     assert str(sized(cpu="500m")) == "0.5 CPU, 4Gi"
 
 
+@pytest.mark.parametrize(
+    ("gpu", "annotations"),
+    [
+        ({"fraction": 0.5}, {"gpu-fraction": "0.5"}),
+        ({"fraction": "0.10"}, {"gpu-fraction": "0.1"}),
+        ({"fraction": 0.5, "count": 2}, {"gpu-fraction": "0.5", "gpu-fraction-num-devices": "2"}),
+        ({"memory": "8Gi"}, {"gpu-memory": "8192"}),
+        ({"memory": 2**20, "count": 4}, {"gpu-memory": "1", "gpu-fraction-num-devices": "4"}),
+    ],
+)
+def test_kai_is_told_a_part_in_hundredths_or_mebibytes(gpu: dict[str, Any], annotations: dict[str, str]) -> None:
+    assert KaiFraction(kind="kai-fraction", **gpu).annotations() == annotations
+
+
+@given(st.integers(1, 99))
+def test_every_hundredth_reaches_kai_as_it_was_written(hundredths: int) -> None:
+    written = hundredths / 100
+    annotation = KaiFraction.model_validate({"kind": "kai-fraction", "fraction": written}).annotations()["gpu-fraction"]
+    assert float(annotation) == written
+    assert 0 < float(annotation) < 1
+    assert "e" not in annotation.lower()
+
+
+def test_volcano_is_told_how_nodes_must_cut_their_devices_only_where_the_site_cares() -> None:
+    assert VolcanoVgpu(kind="volcano-vgpu", mode="mig").annotations() == {"volcano.sh/vgpu-mode": "mig"}
+    assert VolcanoVgpu(kind="volcano-vgpu").annotations() == {}
+
+
+def dra(**written: Any) -> DraGpu:
+    return DraGpu.model_validate({"kind": "dra", "device_class": "gpu.nvidia.com", **written})
+
+
+def test_a_claim_asks_for_exactly_what_the_site_wrote() -> None:
+    at_least = "device.capacity['gpu.nvidia.com'].memory.compareTo(quantity('40Gi')) >= 0"
+    assert dra(count=2, selectors=[at_least]).claim_spec() == {
+        "devices": {
+            "requests": [
+                {
+                    "name": "gpu",
+                    "exactly": {
+                        "deviceClassName": "gpu.nvidia.com",
+                        "allocationMode": "ExactCount",
+                        "count": 2,
+                        "selectors": [{"cel": {"expression": at_least}}],
+                    },
+                }
+            ]
+        }
+    }
+
+
+def test_another_claim_is_another_template_since_none_can_be_changed() -> None:
+    sorts = [
+        dra(),
+        dra(count=2),
+        dra(selectors=["true"]),
+        dra(device_class="mig.nvidia.com"),
+        dra(device_class="gpu-nvidia.com"),
+        dra(device_class="g" * 253),
+    ]
+    names = {gpu.template for gpu in sorts}
+    assert len(names) == len(sorts)
+    assert all(re.fullmatch(r"research-[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])", name) for name in names), names
+    assert dra().template == dra(count=1, selectors=[]).template
+    assert dra().claims() == [{"name": "gpu", "resourceClaimTemplateName": dra().template}]
+
+
+parts = {
+    "memory": st.none() | st.integers(1, 2**20).map(lambda size: size * 2**20),
+    "cores": st.none() | st.integers(1, 100),
+}
 gpus = st.one_of(
     st.none(),
-    st.builds(Gpu, kind=st.just("whole"), count=st.integers(1, 64)),
-    st.builds(Gpu, kind=st.just("mig"), count=st.integers(1, 64), resource=st.just("nvidia.com/mig-3g.40gb")),
-    st.builds(Gpu, kind=st.just("shared")),
+    st.fixed_dictionaries({"kind": st.just("whole"), "count": st.integers(1, 64)}),
+    st.fixed_dictionaries(
+        {"kind": st.just("mig"), "count": st.integers(1, 64), "resource": st.just("nvidia.com/mig-3g.40gb")}
+    ),
+    st.just({"kind": "shared"}),
+    st.fixed_dictionaries({"kind": st.just("kai-fraction"), "fraction": st.integers(1, 99).map(lambda n: n / 100)}),
+    st.fixed_dictionaries({"kind": st.sampled_from(["volcano-vgpu", "hami"]), "count": st.integers(1, 64), **parts}),
+    st.fixed_dictionaries({"kind": st.just("dra"), "device_class": st.just("gpu.nvidia.com")}),
 )
+# Whose a resource is: a container that has two of these asks for GPUs twice.
+GIVERS = ("nvidia.com/mig-", "nvidia.com/", "volcano.sh/")
 
 
 @given(st.integers(1, 4096000), st.integers(2**20, 2**50), gpus)
-def test_a_pod_is_guaranteed_and_asks_for_one_kind_of_gpu(millicores: int, memory: int, gpu: Gpu | None) -> None:
-    requirements = Resources(Decimal(millicores) / 1000, memory, gpu).as_requirements()
+def test_a_pod_is_guaranteed_and_asks_for_one_kind_of_gpu(millicores: int, memory: int, written: Any) -> None:
+    gpu = None if written is None else A_GPU.validate_python(written)
+    asked = Resources(Decimal(millicores) / 1000, memory, gpu)
+    requirements = asked.as_requirements()
     assert requirements["requests"] == requirements["limits"]
-    assert len(requirements["limits"].keys() - {"cpu", "memory"}) == (0 if gpu is None else 1)
+    devices = requirements["limits"].keys() - {"cpu", "memory"}
+    givers = {next(giver for giver in GIVERS if device.startswith(giver)) for device in devices}
+    is_annotated = gpu is not None and gpu.kind == "kai-fraction"
+    assert len(givers) + len(asked.claims()) + is_annotated == (gpu is not None)
+    assert [claim["name"] for claim in asked.claims()] == [claim["name"] for claim in requirements.get("claims", [])]
     assert Sized.model_validate({key: requirements["limits"][key] for key in ("cpu", "memory")}).resources() == (
         Resources(Decimal(millicores) / 1000, memory)
     )
+
+
+@given(gpus.filter(lambda written: written is not None))
+def test_a_gpu_that_is_written_down_and_read_back_is_the_same(written: Any) -> None:
+    gpu = A_GPU.validate_python(written)
+    assert A_GPU.validate_python(json.loads(gpu.model_dump_json(exclude_none=True))) == gpu

@@ -15,8 +15,27 @@ from pydantic import ValidationError
 
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.identity.model import Group
-from jupyter_research_spawner.resources import Gpu, Resources
-from jupyter_research_spawner.schedulers import SCHEDULERS, Need, Objects, Placement, QueueStatus, Reason, reserved
+from jupyter_research_spawner.resources import (
+    DraGpu,
+    Gpu,
+    HamiGpu,
+    KaiFraction,
+    MigGpu,
+    Resources,
+    SharedGpu,
+    VolcanoVgpu,
+    WholeGpu,
+)
+from jupyter_research_spawner.schedulers import (
+    SCHEDULERS,
+    Need,
+    Objects,
+    Placement,
+    QueueStatus,
+    Reason,
+    reserved,
+    why_no_gpu,
+)
 from jupyter_research_spawner.shape import Shape
 
 ALICE = PosixIdentity(
@@ -234,16 +253,90 @@ def test_a_gang_is_refused_where_half_of_it_could_start(kind: str) -> None:
 @pytest.mark.parametrize(
     ("gpu", "code"),
     [
-        (Gpu(kind="whole", count=2), None),
-        (Gpu(kind="whole", resource="amd.com/gpu"), None),
-        (Gpu(kind="shared"), "gpu-kind-unsupported"),
-        (Gpu(kind="mig", resource="nvidia.com/mig-1g.10gb"), "gpu-kind-unsupported"),
+        (WholeGpu(kind="whole", count=2), None),
+        (WholeGpu(kind="whole", resource="amd.com/gpu"), None),
+        (SharedGpu(kind="shared"), "gpu-kind-unsupported"),
+        (MigGpu(kind="mig", resource="nvidia.com/mig-1g.10gb"), "gpu-kind-unsupported"),
     ],
     ids=str,
 )
 def test_slurm_takes_only_gpus_that_it_counts(gpu: Gpu, code: str | None) -> None:
     refusal = SCHEDULERS["slurm-bridge"].refuses(placement("slurm-bridge", resources=Resources(Decimal(1), 2**30, gpu)))
     assert (refusal and refusal.code) == code
+
+
+FRACTION = KaiFraction(kind="kai-fraction", memory=2 * 2**30, count=2)
+VGPU = VolcanoVgpu(kind="volcano-vgpu", mode="mig", memory=5 * 2**30)
+DRA = DraGpu(kind="dra", device_class="gpu.nvidia.com")
+HAMI = HamiGpu(kind="hami")
+COUNTED: list[Gpu] = [
+    WholeGpu(kind="whole"),
+    MigGpu(kind="mig", resource="nvidia.com/mig-1g.10gb"),
+    SharedGpu(kind="shared"),
+]
+GIVEN_BY: list[tuple[Gpu, set[str]]] = [
+    *((gpu, set(SCHEDULERS)) for gpu in COUNTED),
+    (FRACTION, {"kai"}),
+    (VGPU, {"volcano"}),
+    (HAMI, {"plain", "kueue"}),
+    (DRA, set(SCHEDULERS) - {"yunikorn", "slurm-bridge"}),
+]
+
+
+@pytest.mark.parametrize(("gpu", "givers"), GIVEN_BY, ids=lambda found: getattr(found, "kind", ""))
+def test_each_kind_of_gpu_can_be_had_from_those_who_know_it_and_the_others_name_them(
+    gpu: Gpu, givers: set[str]
+) -> None:
+    refused = {kind: why_no_gpu(gpu, kind, "its-name") for kind in SCHEDULERS}
+    assert {kind for kind, why in refused.items() if why is None} == givers
+    named = ", ".join(kind for kind in SCHEDULERS if kind in givers)
+    for kind in set(SCHEDULERS) - givers:
+        why = str(refused[kind])
+        assert why.startswith(f"{gpu.kind!r} cannot be had from {kind}: ")
+        assert why.endswith(f". It can be had with scheduler.kind {named}")
+
+
+@pytest.mark.parametrize("kind", ["plain", "kueue"])
+def test_hami_must_be_named_as_the_scheduler_that_it_is(kind: str) -> None:
+    why = str(why_no_gpu(HAMI, kind, None))
+    assert why.endswith(
+        "only HAMi's own scheduler gives such GPUs. Say what it is called here: scheduler.name: hami-scheduler"
+    )
+    assert why_no_gpu(HAMI, kind, "hami-scheduler") is None
+
+
+def test_why_claims_do_not_go_with_everybody() -> None:
+    assert "YuniKorn knows no dynamic resource allocation" in str(why_no_gpu(DRA, "yunikorn", None))
+    in_slurm = str(why_no_gpu(DRA, "slurm-bridge", None))
+    assert "rejects every pod with resourceClaims" in in_slurm
+    # The way out that it names is one.
+    by_class = WholeGpu(kind="whole", resource="deviceclass.resource.kubernetes.io/gpu.nvidia.com")
+    assert f"{{kind: whole, resource: {by_class.resource}}}" in in_slurm
+    asked = Resources(Decimal(1), 2**30, by_class)
+    assert SCHEDULERS["slurm-bridge"].refuses(placement("slurm-bridge", resources=asked)) is None
+
+
+def test_kai_is_told_the_part_on_the_pod_alone_and_which_container_it_is_for() -> None:
+    plain, parted = marked("kai", JOB), marked("kai", JOB, resources=Resources(Decimal(2), 2**30, FRACTION))
+    assert parted.pop("names_main") == "gpu-fraction-container-name"
+    assert parted["pod"].pop("annotations") == {"gpu-memory": "2048", "gpu-fraction-num-devices": "2"}
+    assert parted == plain
+
+
+def test_volcano_is_told_the_mode_on_the_pod() -> None:
+    annotations = marked("volcano", resources=Resources(Decimal(2), 2**30, VGPU))["pod"]["annotations"]
+    assert annotations == {**marked("volcano")["pod"]["annotations"], "volcano.sh/vgpu-mode": "mig"}
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+@pytest.mark.parametrize("gpu", [*COUNTED, HAMI, DRA], ids=lambda gpu: gpu.kind)
+def test_other_gpus_are_no_affair_of_marks(kind: str, gpu: Gpu) -> None:
+    assert marked(kind, resources=Resources(Decimal(2), 2**30, gpu)) == marked(kind)
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_advice_is_for_gpus_that_the_scheduler_gives(kind: str) -> None:
+    assert set(SCHEDULERS[kind].GPU_ADVICE) <= {gpu.kind for gpu, givers in GIVEN_BY if kind in givers}
 
 
 def test_coscheduling_without_the_name_of_its_profile_is_refused_with_the_usual_name() -> None:
@@ -366,6 +459,11 @@ def test_whatever_is_asked_the_marks_are_valid_and_nobody_elses(drawn: tuple[str
         ("scheduler.slinky.slurm.net/slurm-jobid", True),
         ("priorityClassName", True),
         ("gpu-fraction", True),
+        ("nvidia.com/mig-1g.10gb", True),
+        ("runai-gpu-group/0", True),
+        ("hami.io/vgpu-devices-to-allocate", True),
+        ("volcano.sh/vgpu-mode", True),
+        ("nvidia.com/use-gputype", False),
         ("app", False),
         ("component", False),
         ("hub.jupyter.org/username", False),

@@ -44,6 +44,11 @@ def a100(**fields: Any) -> Json:
     return {"profiles": {"a100": fields}}
 
 
+def with_gpu(scheduler: str, gpu: Json) -> Json:
+    """The sample's GPU profile without its NUMA node, and another scheduler."""
+    return {"scheduler": {"kind": scheduler}, **a100(gpu={"count": None, **gpu}, numa=None)}
+
+
 def mount(**fields: Any) -> Json:
     return {"storage": {"mounts": {"more": {"claim": "more", **fields}}}}
 
@@ -260,11 +265,92 @@ MISTAKES = {
         a100(gpu={"kind": "mig"}),
         "profiles.a100.gpu",
         "kind mig needs the name of the slice: resource: nvidia.com/mig-1g.10gb",
+        in_schema=True,
     ),
     "two shares of one GPU": Mistake(
         a100(gpu={"kind": "shared", "count": 2}),
         "profiles.a100.gpu",
         "kind shared gives a share of one device: count must be 1, more would be no more of it",
+        in_schema=True,
+    ),
+    "an unknown kind of GPU": Mistake(
+        a100(gpu={"kind": "half"}),
+        "profiles.a100.gpu",
+        "the kind of a GPU is one of whole, mig, shared, kai-fraction, volcano-vgpu, hami, dra",
+        in_schema=True,
+    ),
+    "a part of a whole GPU": Mistake(
+        a100(gpu={"kind": "whole", "fraction": 0.5}),
+        "profiles.a100.gpu.fraction",
+        "there is no such setting. Here may stand: count, kind, resource",
+        in_schema=True,
+    ),
+    "two kinds of GPU": Mistake(
+        a100(gpu=[{"kind": "whole"}, {"kind": "shared"}]),
+        "profiles.a100.gpu",
+        "the kind of a GPU is one of whole, mig, shared, kai-fraction, volcano-vgpu, hami, dra",
+        in_schema=True,
+    ),
+    "a part of a GPU by two measures": Mistake(
+        with_gpu("kai", {"kind": "kai-fraction", "fraction": 0.5, "memory": "8Gi"}),
+        "profiles.a100.gpu",
+        "kind kai-fraction needs exactly one of fraction and memory: fraction: 0.5 or memory: 8Gi",
+        in_schema=True,
+    ),
+    "more than a GPU as its part": Mistake(
+        with_gpu("kai", {"kind": "kai-fraction", "fraction": 1.5}),
+        "profiles.a100.gpu.fraction",
+        "1.5 is not between 0 and 1. For whole GPUs write kind: whole and their count",
+        in_schema=True,
+    ),
+    "a device class that cannot be one": Mistake(
+        with_gpu("plain", {"kind": "dra", "device_class": "GPU"}),
+        "profiles.a100.gpu.device_class",
+        "is not written as it must be. Write it as in 'gpu.nvidia.com'; it has to match "
+        "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
+        in_schema=True,
+    ),
+    "a part of a GPU without KAI": Mistake(
+        with_gpu("kueue", {"kind": "kai-fraction", "fraction": 0.5}),
+        "profiles.a100.gpu.kind",
+        "'kai-fraction' cannot be had from kueue: this scheduler knows no such GPUs. It can be had with "
+        "scheduler.kind kai",
+    ),
+    "a virtual GPU without Volcano": Mistake(
+        with_gpu("kai", {"kind": "volcano-vgpu"}),
+        "profiles.a100.gpu.kind",
+        "'volcano-vgpu' cannot be had from kai: this scheduler knows no such GPUs. It can be had with "
+        "scheduler.kind volcano",
+    ),
+    "HAMi without its scheduler": Mistake(
+        with_gpu("plain", {"kind": "hami"}),
+        "profiles.a100.gpu.kind",
+        "'hami' cannot be had from plain: only HAMi's own scheduler gives such GPUs. Say what it is called here: "
+        "scheduler.name: hami-scheduler",
+    ),
+    "a claim under YuniKorn": Mistake(
+        with_gpu("yunikorn", {"kind": "dra", "device_class": "gpu.nvidia.com"}),
+        "profiles.a100.gpu.kind",
+        "'dra' cannot be had from yunikorn: YuniKorn knows no dynamic resource allocation, and no claim would ever be "
+        "filled. It can be had with scheduler.kind plain, kueue, volcano, kai, coscheduling",
+    ),
+    "a claim in Slurm": Mistake(
+        with_gpu("slurm-bridge", {"kind": "dra", "device_class": "gpu.nvidia.com"}),
+        "profiles.a100.gpu.kind",
+        "'dra' cannot be had from slurm-bridge: slurm-bridge rejects every pod with resourceClaims, since it makes "
+        "them itself. It does for {kind: whole, resource: deviceclass.resource.kubernetes.io/gpu.nvidia.com}. It can "
+        "be had with scheduler.kind plain, kueue, volcano, kai, coscheduling",
+    ),
+    "a GPU on one NUMA node that no kubelet sees": Mistake(
+        {"scheduler": {"kind": "kai"}, **a100(gpu={"kind": "kai-fraction", "fraction": 0.5})},
+        "profiles.a100",
+        "numa: single-node cannot hold for a GPU of kind kai-fraction: the kubelet aligns only what device plugins "
+        "give. Leave numa out, or take kind whole, mig or shared",
+    ),
+    "all GPUs of a node by environment": Mistake(
+        base(env={"NVIDIA_VISIBLE_DEVICES": "all"}),
+        "pods.base.env",
+        "NVIDIA_VISIBLE_DEVICES would take GPUs past every queue. Profiles have them: profiles.<name>.gpu",
     ),
     "a name in capitals": Mistake({"queues": {"Climate": {}}}, "queues.Climate", NO_NAME, in_schema=True),
     "a name with a dot": Mistake({"queues": {"root.climate": {}}}, "queues.root.climate", NO_NAME, in_schema=True),

@@ -9,7 +9,7 @@ from typing import Any
 
 from traitlets.config.loader import Config, PyFileConfigLoader
 
-from ..settings import SettingsError, read
+from ..settings import SettingsError, merge, read
 from ..site import Site, load
 
 
@@ -28,6 +28,15 @@ def _settings(file: Path) -> dict[str, Any]:
     if not isinstance(research, dict):
         raise SettingsError.single(str(file), "is a helm values file without settings under custom.research")
     return research
+
+
+def read_added_containers(files: Sequence[Path]) -> dict[str, Any]:
+    """The part of a notebook's PodSpec that helm values bring: sidecars and init containers.  Raises SettingsError."""
+    found = merge(*(read(file) for file in files))
+    singleuser = found.get("singleuser") if "custom" in found else None
+    if not isinstance(singleuser, dict):
+        return {}
+    return {"containers": singleuser.get("extraContainers"), "initContainers": singleuser.get("initContainers")}
 
 
 def base_directory(files: Sequence[Path]) -> Path:

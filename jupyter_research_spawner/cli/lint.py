@@ -7,19 +7,26 @@ from datetime import datetime
 
 from ..identity import PosixIdentity
 from ..identity.model import Group
+from ..jobs import notebook
 from ..plan import Request, plan
+from ..pod import guarantee, why_not_pinned
+from ..pod.plain import plain
 from ..refusal import Refusal
+from ..schedulers import SCHEDULERS
 from ..settings import SettingsError, format_duration, ordered
 from ..settings.base import Groups, open_to
 from ..settings.errors import Problem
-from ..shape import NOTEBOOK_KIND, Shape
+from ..shape import NOTEBOOK_KIND, Json, Shape
 from ..site import Profile, Site
 from .output import listed, table
 
 
-def report(site: Site, now: datetime) -> str:
-    """Raises SettingsError with what would be refused to whoever asked."""
-    if problems := list(_never(site, now)):
+def report(site: Site, now: datetime, added: Json | None = None) -> str:
+    """`added` is the part of a notebook's PodSpec that helm values bring.
+
+    Raises SettingsError with what would be refused to whoever asked.
+    """
+    if problems := [*_never(site, now), *_unpinned(site, added or {})]:
         raise SettingsError(problems)
     lines = ["No mistakes.", ""]
     for title, rows in (
@@ -47,7 +54,7 @@ def _profiles(site: Site) -> list[tuple[str, list[str]]]:
             name,
             [
                 f"{profile.title}: {profile.resources()}; wall time {format_duration(profile.wall_time)}; "
-                f"{_whom(profile.groups)}; waits in {listed(_queues_of(site, profile), 'or') or 'no queue'}"
+                f"{_whom(profile.groups)}; waits in {listed(queues_of(site, profile), 'or') or 'no queue'}"
             ],
         )
         for name, profile in ordered(site.profiles)
@@ -74,7 +81,7 @@ def _classes(site: Site) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _queues_of(site: Site, profile: Profile) -> list[str]:
+def queues_of(site: Site, profile: Profile) -> list[str]:
     """Queues that take it and that are open to somebody."""
     return [
         name
@@ -93,7 +100,7 @@ def _never(site: Site, now: datetime) -> Iterator[Problem]:
     for name, profile in ordered(site.profiles):
         if _closed(profile.groups):
             continue
-        for queue in _queues_of(site, profile):
+        for queue in queues_of(site, profile):
             for kind in kinds:
                 refusal = _refused(site, now, kind, name, queue)
                 if refusal is not None:
@@ -101,9 +108,19 @@ def _never(site: Site, now: datetime) -> Iterator[Problem]:
 
 
 def _refused(site: Site, now: datetime, kind: str, profile: str, queue: str) -> Refusal | None:
+    request = Request(Shape(kind, "lint"), hub_user="somebody", profile=profile, queue=queue)
+    try:
+        plan(site, somebody(site, profile, queue), request, run_id="lint", now=now)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
+def somebody(site: Site, profile: str, queue: str) -> PosixIdentity:
+    """Who may take this profile in this queue."""
     groups = {group for of in (site.profiles[profile], site.queues[queue]) for group, may in of.groups.items() if may}
     home = min(site.storage.homes.values(), key=lambda home: home.root).root
-    somebody = PosixIdentity(  # noqa: S604 - a login shell, which nothing runs
+    return PosixIdentity(  # noqa: S604 - a login shell, which nothing runs
         name="somebody",
         uid=65533,
         gid=65533,
@@ -112,12 +129,22 @@ def _refused(site: Site, now: datetime, kind: str, profile: str, queue: str) -> 
         shell="/bin/sh",
         source="lint",
     )
-    request = Request(Shape(kind, "lint"), hub_user="somebody", profile=profile, queue=queue)
+
+
+def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
+    """One sloppy sidecar keeps every NUMA profile from starting, so it is better told beforehand."""
+    profiles = [name for name, profile in ordered(site.profiles) if profile.numa is not None]
+    if not profiles:
+        return
     try:
-        plan(site, somebody, request, run_id="lint", now=now)
+        pod = plain({"spec": added}, notebook.SLOTS)
     except Refusal as refusal:
-        return refusal
-    return None
+        yield Problem("singleuser", refusal.message)
+        return
+    guarantee(pod)
+    for path, why in why_not_pinned(pod, main=notebook.SLOTS.templates[0].main):
+        in_chart = path.replace("spec.containers", "spec.extraContainers").replace("spec", "singleuser", 1)
+        yield Problem(in_chart, f"{why}. As it is nobody can start {listed(profiles, 'or')}, on one NUMA node")
 
 
 def advice(site: Site, now: datetime) -> Iterator[Problem]:
@@ -129,16 +156,8 @@ def advice(site: Site, now: datetime) -> Iterator[Problem]:
         if course.until < now.date():
             yield Problem(f"classes.{name}", f"has been over since {course.until}; it is offered to nobody")
     yield from _images(site)
-    for name, profile in ordered(site.profiles):
-        if profile.numa is not None:
-            yield Problem(
-                f"profiles.{name}.numa",
-                "is kept only by kubelets with the static CPU manager and topologyManagerPolicy single-numa-node; "
-                f"send its pods there with profiles.{name}.pod.nodeSelector"
-                if not site.pod_fields[name].nodeSelector
-                else "is kept only if the nodes it selects have kubelets with the static CPU manager and "
-                "topologyManagerPolicy single-numa-node",
-            )
+    yield from _numa(site)
+    yield from _gpus(site)
     if site.batch.url is None:
         yield Problem(
             "batch.url",
@@ -155,6 +174,39 @@ def advice(site: Site, now: datetime) -> Iterator[Problem]:
             )
 
 
+def _numa(site: Site) -> Iterator[Problem]:
+    """What the nodes have to do, which no setting here can see."""
+    for name, profile in ordered(site.profiles):
+        if profile.numa is None:
+            continue
+        kubelets = "cpuManagerPolicy static, memoryManagerPolicy Static and topologyManagerPolicy single-numa-node"
+        yield Problem(
+            f"profiles.{name}.numa",
+            f"is kept only by kubelets with {kubelets}; send its pods there with profiles.{name}.pod.nodeSelector"
+            if not site.pod_fields[name].nodeSelector
+            else f"is kept only if the nodes it selects have kubelets with {kubelets}",
+        )
+        if profile.cpu % 2:
+            yield Problem(
+                f"profiles.{name}.cpu",
+                "is odd: a kubelet whose CPU manager has the option full-pcpus-only rejects that (SMTAlignmentError), "
+                "where a core has two threads",
+            )
+        if profile.gpu is not None and profile.gpu.kind in ("volcano-vgpu", "hami"):
+            yield Problem(
+                f"profiles.{name}.gpu",
+                "lies on the CPUs' NUMA node only if its device plugin tells the kubelet on which one it is "
+                "(HAMi: enableNumaTopology)",
+            )
+
+
+def _gpus(site: Site) -> Iterator[Problem]:
+    for name, profile in ordered(site.profiles):
+        advice = SCHEDULERS[site.scheduler.kind].GPU_ADVICE
+        if profile.gpu is not None and (sentence := advice.get(profile.gpu.kind)):
+            yield Problem(f"profiles.{name}.gpu", sentence)
+
+
 def _unused_queues(site: Site) -> Iterator[Problem]:
     for name, queue in ordered(site.queues):
         if _closed(queue.groups):
@@ -165,7 +217,7 @@ def _unused_queues(site: Site) -> Iterator[Problem]:
 
 def _unused_profiles(site: Site) -> Iterator[Problem]:
     for name, profile in ordered(site.profiles):
-        queues = _queues_of(site, profile)
+        queues = queues_of(site, profile)
         if _closed(profile.groups):
             yield Problem(f"profiles.{name}", "is closed to everybody: none of its groups is true")
         elif not queues:
@@ -179,7 +231,7 @@ def _no_default(site: Site) -> Iterator[Problem]:
     for profile in site.profiles.values():
         if profile.gpu is not None or profile.groups:
             continue
-        queues = [profile.queue] if profile.queue else _queues_of(site, profile)
+        queues = [profile.queue] if profile.queue else queues_of(site, profile)
         mine = [queue for queue in queues if open_to(site.queues[queue].groups, ())]
         if any(profile.queue or not site.queues[queue].preemptible for queue in mine):
             return

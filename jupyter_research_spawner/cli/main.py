@@ -15,7 +15,7 @@ from ..manifests import PARTS, Release, everything
 from ..refusal import Refusal
 from ..settings import SettingsError
 from ..site import json_schema
-from .files import read_site
+from .files import base_directory, read_added_containers, read_site
 from .lint import report
 from .output import as_text
 
@@ -109,14 +109,31 @@ def _lint(commands: Commands) -> None:
         description="Prints every mistake and exits 1, or what the settings mean and what to think about.",
     )
     _site(parser)
-    parser.set_defaults(run=lambda options: report(read_site(options.site), datetime.now(timezone.utc)))
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="jupyterhub_config.py with KubeSpawner's own settings and hooks; it is run, and profiles tried with it",
+    )
+    parser.set_defaults(run=_linted)
+
+
+def _linted(options: argparse.Namespace) -> str:
+    site, now = read_site(options.site), datetime.now(timezone.utc)
+    text = report(site, now, read_added_containers(options.site))
+    if options.config is not None:
+        from .lint_config import tried  # noqa: PLC0415 - as for `render`
+
+        tried(site, options.config, base_directory(options.site))
+    return text
 
 
 def _manifests(commands: Commands) -> None:
     parser = commands.add_parser(
         "manifests",
         help="print what the cluster needs, for kubectl apply -f -",
-        description="Prints PriorityClasses, the client's ConfigMap, rights, network policies and the batch service.",
+        description="Prints PriorityClasses, ResourceClaimTemplates, the client's ConfigMap, rights, network policies "
+        "and the batch service.",
     )
     _site(parser)
     parser.add_argument(
@@ -152,7 +169,7 @@ def _manifests_text(parser: argparse.ArgumentParser, options: argparse.Namespace
     if options.batch_image is None and "batch" in options.only:
         parser.error(
             "the batch service needs --batch-image, an image that has this package (the hub's own will do). "
-            "Without the service: --only priorities,client,rbac,network"
+            f"Without the service: --only {','.join(part for part in PARTS if part != 'batch')}"
         )
     release = Release(
         batch_image=options.batch_image,

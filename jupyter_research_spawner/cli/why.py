@@ -126,6 +126,8 @@ def _marks(site: Site, decided: Plan) -> list[str]:
     for where, metadata in ((place, marks.object), ("pod", marks.pod)):
         for sort, texts in (("label", metadata.labels), ("annotation", metadata.annotations)):
             found += [f"{sort} {key}: {value} (on the {where})" for key, value in texts.items()]
+    if marks.names_main is not None:
+        found.append(f"annotation {marks.names_main}: the main container's name (on the pod)")
     if marks.scheduler_name is None:
         found.append("no schedulerName: the cluster's default scheduler places the pod")
     else:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from ..refusal import Refusal
+from ..resources import DEVICE_ENV
 from ..settings import Duration, Settings, SettingsError
 from ..storage import HIJACKING_ENV, IDENTITY_ENV
 
@@ -18,7 +19,7 @@ WORDS_LIMIT = 256 * 1024
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # The hub's, ours, and the cluster's: what tells where services are and which devices a container sees.
-_OTHERS_ENV = ("JUPYTERHUB_", "RESEARCH_", "KUBERNETES_", "NVIDIA_", "NB_")
+_OTHERS_ENV = ("JUPYTERHUB_", "RESEARCH_", "KUBERNETES_", "NVIDIA_", "NB_", *DEVICE_ENV)
 _WHO = frozenset({"uid", "gid", "groups", "group", "user", "username", "identity", "runasuser", "runasgroup"})
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 
 from ..shape import Json
 from ..site import Site
-from . import batch, client, network, priorities, rbac
+from . import batch, client, devices, network, priorities, rbac
 from .release import Release
 
 # In the order in which they can be applied: the batch service comes last, when its rights and limits are there.
 PARTS: dict[str, Callable[[Site, Release], list[Json]]] = {
     "priorities": priorities.objects,
+    "devices": devices.objects,
     "client": client.objects,
     "rbac": rbac.objects,
     "network": network.objects,

@@ -6,12 +6,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 from ..identity import PosixIdentity
+from ..plan.needs import of_claims, of_gpu
 from ..resources import Resources
 from ..schedulers import SCHEDULERS, Need, Placement
 from ..shape import NOTEBOOK_KIND, Shape
 from ..site import Site
 
-# No need depends on who asks or for how much.
+# No scheduler's need depends on who asks or for how much.
 _SOMEBODY = PosixIdentity("somebody", 65533, 65533, (), "/home/somebody", "/bin/sh", "nobody")
 _LITTLE = Resources(Decimal(1), 2**30)
 
@@ -22,13 +23,15 @@ def of_priority(site: Site, priority: str) -> tuple[Need, ...]:
 
 
 def of_site(site: Site) -> tuple[Need, ...]:
-    """Every queue's and every claim's, sorted."""
+    """Every queue's, every claim's and every profile's, sorted."""
     found: set[Need] = set()
     for name, queue in site.queues.items():
         found |= set(_needs(site, name, queue.priority or site.default_priority))
     claims = {home.claim for home in site.storage.homes.values()}
     claims |= {mount.claim for mount in site.storage.mounts.values()}
-    found |= {Need("v1", "PersistentVolumeClaim", claim, site.namespaces.name) for claim in claims}
+    found |= set(of_claims(claims, site.namespaces.name))
+    for profile in site.profiles.values():
+        found |= set(of_gpu(profile.gpu, site.namespaces.name))
     return tuple(sorted(found, key=lambda need: (need.api_version, need.kind, need.name, need.namespace or "")))
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ..identity import PosixIdentity, warnings
 from ..refusal import Refusal
-from ..schedulers import SCHEDULERS, Need, Placement
+from ..schedulers import SCHEDULERS, Placement
 from ..site import Site
-from ..storage import MountPoint, environment, group_text, mounts_for, passwd_text
+from ..storage import environment, group_text, mounts_for, passwd_text
+from . import needs
 from .limits import image_for, wall_time_for, workdir_for
 from .model import Plan, Request
 from .offered import as_course, profile_for, queue_for
@@ -84,18 +84,17 @@ def plan(
         env={**fields.env, **environment(identity), "RESEARCH_PROFILE": profile_name, "RESEARCH_QUEUE": queue_name},
         pod_fields=fields,
         allowed=site.pods.allow,
-        needs=(*scheduler.needs(placement), *_claims(mounts, placement.namespace)),
+        needs=(
+            *scheduler.needs(placement),
+            *needs.of_claims((mount.claim for mount in mounts), placement.namespace),
+            *needs.of_gpu(profile.gpu, placement.namespace),
+        ),
         warnings=warnings(identity),
         batch_url=site.batch.url,
         site_digest=site.digest,
     )
     _bounded(decided)
     return replace(decided, adoption_key=_adoption_key(decided, secret)) if secret else decided
-
-
-def _claims(mounts: Iterable[MountPoint], namespace: str) -> tuple[Need, ...]:
-    claims = sorted({mount.claim for mount in mounts})
-    return tuple(Need("v1", "PersistentVolumeClaim", claim, namespace) for claim in claims)
 
 
 def _bounded(decided: Plan) -> None:

@@ -3,5 +3,6 @@
 from .check import check, problems
 from .client import client_config_map_name
 from .compose import compose
+from .numa import guarantee, why_not_pinned
 
-__all__ = ["check", "client_config_map_name", "compose", "problems"]
+__all__ = ["check", "client_config_map_name", "compose", "guarantee", "problems", "why_not_pinned"]

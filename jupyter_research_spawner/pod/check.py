@@ -13,6 +13,7 @@ from ..refusal import Refusal
 from ..schedulers import reserved
 from ..shape import OUR_PREFIX, Json, Slots
 from . import containers, ours, volumes
+from .numa import why_not_pinned
 from .ours import broken
 from .plain import plain
 from .subject import Found, Subject, same
@@ -93,6 +94,7 @@ HARMLESS = frozenset(
         "initContainers",
         "nodeSelector",
         "priorityClassName",
+        "resourceClaims",
         "restartPolicy",
         "runtimeClassName",
         "schedulerName",
@@ -120,7 +122,6 @@ WHY = {
     "nodeName": "would pass by the scheduler and its queue",
     "preemptionPolicy": "is the PriorityClass's affair",
     "priority": "would pass by the queue's priority",
-    "resourceClaims": "would take devices that the profile does not give",
     "resources": "would change what the profile gives, and no CPU is pinned with it",
     "serviceAccount": "would give the person that account's rights in the cluster",
     "serviceAccountName": "would give the person that account's rights in the cluster",
@@ -146,6 +147,20 @@ def fields_of_spec(subject: Subject) -> Found:
             yield "spec.schedulingGates", f"has {gate['name']!r}: {waits}"
 
 
+def devices(subject: Subject) -> Found:
+    """That containers take the pod's claims as the plan says, the rules for their resources see."""
+    claims, wanted = subject.spec.get("resourceClaims", []), subject.plan.resources.claims()
+    if claims != wanted:
+        yield "spec.resourceClaims", f"are {claims}, but the profile gives {wanted or 'none'}"
+
+
+def pinned(subject: Subject) -> Found:
+    wanted = subject.plan.resources
+    # Where the main container has other amounts than the profile's, that is what is wrong.
+    if wanted.numa is not None and subject.main.get("resources") == wanted.as_requirements():
+        yield from why_not_pinned(subject.pod, subject.main["name"])
+
+
 def wall_time(subject: Subject) -> Found:
     seconds, hard = subject.spec.get("activeDeadlineSeconds"), subject.plan.hard_seconds
     if type(seconds) is not int or not 0 < seconds <= hard:
@@ -155,7 +170,7 @@ def wall_time(subject: Subject) -> Found:
 def marks(subject: Subject) -> Found:
     plan, metadata = subject.plan, subject.metadata
     labels = {**ours.labels(plan), **plan.marks.pod.labels}
-    annotations = {**ours.pod_annotations(plan), **plan.marks.pod.annotations}
+    annotations = {**ours.pod_annotations(plan), **ours.pod_mark_annotations(plan, subject.main["name"])}
     if subject.is_object:
         labels |= plan.marks.object.labels
         annotations |= plan.marks.object.annotations
@@ -167,8 +182,8 @@ def marks(subject: Subject) -> Found:
             yield f"spec.{key}", f"is {subject.spec.get(key)!r}, not {value!r}"
 
 
-# Read by container runtimes: they take away confinement, or map the uid to another.
-RUNTIME_ANNOTATIONS = ("container.apparmor.security.beta.kubernetes.io/", "io.kubernetes.cri-o.")
+# Read by container runtimes: they hand over devices, take away confinement, or map the uid to another.
+RUNTIME_ANNOTATIONS = ("cdi.k8s.io/", "container.apparmor.security.beta.kubernetes.io/", "io.kubernetes.cri-o.")
 
 
 def runtime_annotations(subject: Subject) -> Found:
@@ -207,6 +222,8 @@ RULES: tuple[Callable[[Subject], Found], ...] = (
     volumes.sources,
     volumes.mounts,
     fields_of_spec,
+    devices,
+    pinned,
     wall_time,
     marks,
     runtime_annotations,

@@ -11,6 +11,7 @@ from typing import Any
 from ..plan import Plan
 from ..shape import Json, Slots
 from . import ours
+from .numa import guarantee
 from .ours import broken
 from .plain import plain
 from .subject import same
@@ -26,19 +27,21 @@ def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
     metadata["annotations"].update({**ours.object_annotations(plan), **plan.marks.object.annotations})
     for template, pod in slots.pods(found):
         main = ours.main_container(template, pod)
-        _pod_metadata(plan, pod["metadata"])
+        _pod_metadata(plan, pod["metadata"], main["name"])
         _pod_spec(plan, pod["spec"], slots)
         _security(plan, pod)
         _main(plan, main, slots)
         if plan.resources.numa is not None:
-            _guaranteed(pod)
+            guarantee(pod)
     return found
 
 
-def _pod_metadata(plan: Plan, metadata: Json) -> None:
+def _pod_metadata(plan: Plan, metadata: Json, main: str) -> None:
+    labels = {**ours.labels(plan), **plan.marks.pod.labels}
+    annotations = {**ours.pod_annotations(plan), **ours.pod_mark_annotations(plan, main)}
     for kind, theirs, own in (
-        ("labels", plan.pod_fields.labels, {**ours.labels(plan), **plan.marks.pod.labels}),
-        ("annotations", plan.pod_fields.annotations, {**ours.pod_annotations(plan), **plan.marks.pod.annotations}),
+        ("labels", plan.pod_fields.labels, labels),
+        ("annotations", plan.pod_fields.annotations, annotations),
     ):
         for key, value in theirs.items():
             _fill(metadata[kind], key, value, f"metadata.{kind}")
@@ -57,6 +60,8 @@ def _pod_spec(plan: Plan, spec: Json, slots: Slots) -> None:
     _fill(spec, "automountServiceAccountToken", False, "spec")
     for key, value in plan.pod_fields.spec().items():
         _add(spec, key, value, "spec")
+    if claims := plan.resources.claims():
+        _fill(spec, "resourceClaims", claims, "spec")
     own = ours.volumes(plan, slots)
     names = {volume["name"] for volume in own}
     spec["volumes"] = [volume for volume in spec.get("volumes", []) if volume["name"] not in names] + own
@@ -103,22 +108,6 @@ def _main(plan: Plan, container: Json, slots: Slots) -> None:
     container["volumeMounts"] = [
         mount for mount in container.get("volumeMounts", []) if mount["name"] not in names
     ] + mounts
-
-
-def _guaranteed(pod: Json) -> None:
-    """One container whose requests are not its limits makes the pod Burstable, and the kubelet pins nothing."""
-    for where, container in ours.containers(pod):
-        resources = container.setdefault("resources", {})
-        requests, limits = resources.get("requests", {}), resources.get("limits", {})
-        for name in ("cpu", "memory"):
-            if name not in requests and name not in limits:
-                raise broken(
-                    f"{where}.resources",
-                    f"(container {container['name']!r}) has no {name}, but the profile asks for one NUMA node",
-                    "Give it limits for cpu and memory; without them the kubelet pins no CPU of the whole pod.",
-                )
-        resources["limits"] = {**requests, **limits}
-        resources["requests"] = {**limits, **requests}
 
 
 def _fill(owner: Json, key: str, value: Any, path: str, way_out: str = "") -> None:

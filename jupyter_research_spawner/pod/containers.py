@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..resources import DEVICE_ENV, NO_DEVICES
 from ..shape import Json
 from ..storage import HIJACKING_ENV
 from . import ours
@@ -135,14 +136,6 @@ def resources(subject: Subject) -> Found:
             yield f"{where}.resources.{name}", "may not be asked for beside the profile's own"
         for key in sorted(set(amounts) - {"requests", "limits"}):
             yield f"{where}.resources.{key}", "would take devices that the profile does not give"
-        if subject.plan.resources.numa is not None and not _guaranteed(amounts):
-            why = "must have cpu and memory with requests equal to limits, or the kubelet pins no CPU"
-            yield f"{where}.resources", why
-
-
-def _guaranteed(amounts: Json) -> bool:
-    requests, limits = amounts.get("requests", {}), amounts.get("limits", {})
-    return all(name in limits and requests.get(name) == limits[name] for name in ("cpu", "memory"))
 
 
 _VALUE_FROM = frozenset({"configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"})
@@ -157,6 +150,8 @@ def environment(subject: Subject) -> Found:
                 yield path, f"sets {entry['name']}, which could change who programs think they are"
             for kind in sorted(set(source) - _VALUE_FROM):
                 yield f"{path}.valueFrom.{kind}", "is not known to be harmless"
+            if entry["name"] in DEVICE_ENV and (source or entry.get("value", "") not in NO_DEVICES):
+                yield path, f"sets {entry['name']}, which takes GPUs that the profile does not give"
             secret = source.get("secretKeyRef", {}).get("name")
             if "secretKeyRef" in source and not secrets.get(str(secret)):
                 yield f"{path}.valueFrom", f"is of the secret {secret!r}, which pods.allow.secrets does not name"

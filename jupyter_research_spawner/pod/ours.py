@@ -74,6 +74,12 @@ def pod_annotations(plan: Plan) -> dict[str, str]:
     return {**object_annotations(plan), **found}
 
 
+def pod_mark_annotations(plan: Plan, main: str) -> dict[str, str]:
+    """The scheduler's annotations on a pod whose main container is called `main`."""
+    named = {} if plan.marks.names_main is None else {plan.marks.names_main: main}
+    return {**plan.marks.pod.annotations, **named}
+
+
 def volume_name(claim: str) -> str:
     """A volume of ours for a claim.  Claim names may be longer than volume names and have dots."""
     return dns_label(f"research-claim-{claim}")

@@ -14,7 +14,7 @@ _PROFILE: Json = {"type": str}
 _HANDLER: Json = {"httpGet": {}, "tcpSocket": {}}
 _CONTAINER: Json = {
     "name": str,
-    "resources": {"requests": {}, "limits": {}},
+    "resources": {"requests": {}, "limits": {}, "claims": [{"name": str}]},
     "securityContext": {
         "capabilities": {"add": [str], "drop": [str]},
         "seccompProfile": _PROFILE,
@@ -43,6 +43,7 @@ _SPEC: Json = {
     "ephemeralContainers": [_CONTAINER],
     "volumes": [_VOLUME],
     "schedulingGates": [{"name": str}],
+    "resourceClaims": [{"name": str}],
 }
 _METADATA: Json = {"labels": {}, "annotations": {}}
 

@@ -11,7 +11,7 @@ from pydantic import StringConstraints
 
 from ..identity import PosixIdentity
 from ..refusal import Refusal
-from ..resources import Resources
+from ..resources import Gpu, Resources
 from ..settings import Settings
 from ..shape import NOTEBOOK_KIND, Json, Shape
 
@@ -60,11 +60,13 @@ class Marks:
     """What makes pods belong to a queue: on the object that is created, and on each pod template in it.
 
     A notebook is its own object, so both land on the pod.  None for `scheduler_name` or `priority_class` means that
-    the pod has none, whatever a base manifest or a chart wrote.
+    the pod has none, whatever a base manifest or a chart wrote.  `names_main` is an annotation of each pod that tells
+    the scheduler which container is the main one.
     """
 
     object: Metadata = Metadata()
     pod: Metadata = Metadata()
+    names_main: str | None = None
     scheduler_name: str | None = None
     priority_class: str | None = None
 
@@ -136,11 +138,19 @@ class Scheduler(Protocol):
 
     @property
     def RESERVED(self) -> tuple[str, ...]:
-        """Keys of labels and annotations that are this scheduler's: whole keys, or prefixes that end in `/`."""
+        """Keys of labels and annotations that are this scheduler's: whole keys, or prefixes that end in `/` or `-`."""
 
     @property
     def QueueOptions(self) -> type[Settings]:
         """What a queue may say to this scheduler, in `queues.<name>.<KIND>`."""
+
+    @property
+    def GPU_ADVICE(self) -> Mapping[str, str]:
+        """By kind of GPU: what has to be switched on outside a site's settings, or is easily taken for granted."""
+
+    @property
+    def refuses_gpu(self) -> Callable[[Gpu, str | None], str | None]:
+        """Why this scheduler, called by that schedulerName, gives no such GPU; None if it does.  Of settings alone."""
 
     @property
     def marks(self) -> Callable[[Placement], Marks]: ...
@@ -203,6 +213,26 @@ def refuse_gang(placement: Placement, scheduler: str, way_out: str) -> Refusal |
         field="kind",
         hint=way_out,
     )
+
+
+# What any scheduler counts without knowing what it is.
+COUNTED_GPUS = ("whole", "mig", "shared")
+
+
+def only_gpus(*kinds: str) -> Callable[[Gpu, str | None], str | None]:
+    """For schedulers that give GPUs of these kinds, whatever they are called."""
+
+    def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
+        return None if gpu.kind in kinds else "this scheduler knows no such GPUs"
+
+    return refuses_gpu
+
+
+def refuse_gpu_beside_hami(gpu: Gpu, scheduler_name: str | None) -> str | None:
+    """For kube-scheduler, of which HAMi's scheduler is one with an extender."""
+    if gpu.kind == "hami" and scheduler_name is None:
+        return "only HAMi's own scheduler gives such GPUs. Say what it is called here: scheduler.name: hami-scheduler"
+    return only_gpus(*COUNTED_GPUS, "dra", "hami")(gpu, scheduler_name)
 
 
 def nothing_refused(placement: Placement) -> Refusal | None:

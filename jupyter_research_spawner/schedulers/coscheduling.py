@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..refusal import Refusal
 from ..settings import Settings
 from ..shape import label_value
-from .base import Marks, Metadata, Need, Placement, disruption, priority_class_need, status_of_pod
+from .base import (
+    COUNTED_GPUS,
+    Marks,
+    Metadata,
+    Need,
+    Placement,
+    disruption,
+    only_gpus,
+    priority_class_need,
+    status_of_pod,
+)
 
 KIND = "coscheduling"
 RESERVED = ("scheduling.x-k8s.io/",)
 
 GROUP = "scheduling.x-k8s.io/pod-group"
 CHART_NAME = "scheduler-plugins-scheduler"
+
+GPU_ADVICE: Mapping[str, str] = {}
 
 
 class QueueOptions(Settings):
@@ -45,5 +59,6 @@ def needs(placement: Placement) -> tuple[Need, ...]:
     return (priority_class_need(placement),)
 
 
+refuses_gpu = only_gpus(*COUNTED_GPUS, "dra")
 status = status_of_pod
 eviction = disruption

@@ -1,12 +1,19 @@
-"""KAI: GPU queues with quotas in two levels.  Contract: github.com/kai-scheduler/KAI-Scheduler, marks as in 0.17."""
+"""KAI: GPU queues with quotas in two levels.
+
+Contract: github.com/kai-scheduler/KAI-Scheduler, marks as in 0.17, parts of GPUs as in 0.12.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
+from ..resources import KaiFraction
 from ..settings import Settings
 from ..shape import label_value
 from .base import (
+    COUNTED_GPUS,
     Marks,
     Metadata,
     Need,
@@ -14,6 +21,7 @@ from .base import (
     QueueName,
     disruption,
     nothing_refused,
+    only_gpus,
     priority_class_need,
     status_of_pod,
 )
@@ -31,6 +39,11 @@ RESERVED = (
     "gpu-fraction-num-devices",
     "gpu-memory",
     "mps",
+    # It would take these for a slice that was asked for, or for devices that it gave already.
+    "nvidia.com/mig-",
+    "received-resource-type",
+    "runai-gpu-group",
+    "runai-gpu-group/",
 )
 API = "scheduling.run.ai/v2"
 
@@ -39,6 +52,12 @@ PRIORITY = "priorityClassName"
 PREEMPTIBILITY = "kai.scheduler/preemptibility"
 USER = "user"
 GANG = "kai.scheduler/batch-min-member"
+FRACTION_CONTAINER = "gpu-fraction-container-name"
+
+GPU_ADVICE: Mapping[str, str] = {
+    "kai-fraction": "needs KAI with global.gpuSharing=true. KAI keeps nobody from using more of the device than that",
+    "dra": "needs KAI's scheduler and binder with --feature-gates=DynamicResourceAllocation=true",
+}
 
 
 class QueueOptions(Settings):
@@ -74,10 +93,14 @@ def marks(placement: Placement) -> Marks:
         USER: label_value(placement.identity.name),
     }
     gang = {GANG: str(placement.shape.gang)} if placement.shape.gang > 1 else {}
+    gpu = placement.resources.gpu
+    fraction = gpu.annotations() if isinstance(gpu, KaiFraction) else {}
     # On both: whichever of owner and pod the podgrouper asks for this kind of work, it finds the same.
     return Marks(
         object=Metadata(labels, gang),
-        pod=Metadata(labels),
+        pod=Metadata(labels, fraction),
+        # Unsaid, KAI takes the first container, which may be somebody's sidecar.
+        names_main=FRACTION_CONTAINER if fraction else None,
         scheduler_name=placement.scheduler_name or SCHEDULER_NAME,
         priority_class=placement.priority_class,
     )
@@ -90,6 +113,7 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 
 
 refuses = nothing_refused
+refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
 status = status_of_pod
 # Without the scheduler's --update-pod-eviction-condition a preemption leaves nothing on the pod.
 eviction = disruption

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from ..settings import Settings
@@ -17,6 +19,7 @@ from .base import (
     disruption,
     nothing_refused,
     priority_class_need,
+    refuse_gpu_beside_hami,
     status_of_pod,
 )
 
@@ -29,6 +32,11 @@ PRIORITY = "kueue.x-k8s.io/priority-class"
 MAX_SECONDS = "kueue.x-k8s.io/max-exec-time-seconds"
 # The pod's own deadline comes first and leaves a reason; Kueue's deletes the pod without one.
 SLACK_SECONDS = 300
+
+GPU_ADVICE: Mapping[str, str] = {
+    "dra": "is counted by Kueue only where its configuration maps the device class to a resource of the quota "
+    "(resources.deviceClassMappings)",
+}
 
 
 class QueueOptions(Settings):
@@ -78,4 +86,5 @@ def eviction(pod: Json) -> Reason | None:
 
 
 refuses = nothing_refused
+refuses_gpu = refuse_gpu_beside_hami
 status = status_of_pod

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..refusal import Refusal
 from ..settings import Settings
-from .base import Marks, Need, Placement, disruption, priority_class_need, refuse_gang, status_of_pod
+from .base import (
+    Marks,
+    Need,
+    Placement,
+    disruption,
+    priority_class_need,
+    refuse_gang,
+    refuse_gpu_beside_hami,
+    status_of_pod,
+)
 
 KIND = "plain"
-RESERVED: tuple[str, ...] = ()
+# HAMi, which is kube-scheduler with an extender, reads there which devices it gave.
+RESERVED = ("hami.io/",)
+
+GPU_ADVICE: Mapping[str, str] = {}
 
 
 class QueueOptions(Settings):
@@ -27,5 +41,6 @@ def needs(placement: Placement) -> tuple[Need, ...]:
     return (priority_class_need(placement),)
 
 
+refuses_gpu = refuse_gpu_beside_hami
 status = status_of_pod
 eviction = disruption

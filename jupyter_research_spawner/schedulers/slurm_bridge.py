@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
 from ..refusal import Refusal
+from ..resources import Gpu
 from ..settings import Settings
 from ..shape import Json
 from .base import (
+    COUNTED_GPUS,
     Marks,
     Metadata,
     Need,
@@ -17,6 +20,7 @@ from .base import (
     Placement,
     QueueStatus,
     disruption,
+    only_gpus,
     priority_class_need,
     refuse_gang,
     status_of_pod,
@@ -30,9 +34,11 @@ PREFIX = "slurmjob.slinky.slurm.net/"
 JOB_ID = "scheduler.slinky.slurm.net/slurm-jobid"
 NODE = "slinky.slurm.net/slurm-node"
 # The extended resources that it turns into a gres.
-GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
+GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "deviceclass.resource.kubernetes.io/gpu.nvidia.com")
 
 SlurmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", strict=True)]
+
+GPU_ADVICE: Mapping[str, str] = {}
 
 
 class QueueOptions(Settings):
@@ -88,14 +94,24 @@ def marks(placement: Placement) -> Marks:
 
 def refuses(placement: Placement) -> Refusal | None:
     gpu = placement.resources.gpu
-    if gpu is not None and gpu.resource_name not in GPU_RESOURCES:
+    unknown = set(gpu.amounts() if gpu is not None else ()) - set(GPU_RESOURCES)
+    if unknown:
         return Refusal(
             "gpu-kind-unsupported",
-            f"Slurm counts only {' and '.join(GPU_RESOURCES)} as GPUs; it would not know of {gpu.resource_name}.",
+            f"Slurm counts only {' and '.join(GPU_RESOURCES)} as GPUs; it would not know of {min(unknown)}.",
             field="profile",
             hint="Take a profile with whole GPUs or with none.",
         )
     return refuse_gang(placement, "slurm-bridge, which makes a Slurm job of each pod,", "Ask for one pod.")
+
+
+def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
+    if gpu.kind == "dra":
+        return (
+            "slurm-bridge rejects every pod with resourceClaims, since it makes them itself. It does for "
+            "{kind: whole, resource: deviceclass.resource.kubernetes.io/gpu.nvidia.com}"
+        )
+    return only_gpus(*COUNTED_GPUS)(gpu, scheduler_name)
 
 
 def needs(placement: Placement) -> tuple[Need, ...]:

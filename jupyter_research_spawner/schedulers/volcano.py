@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
+from ..resources import VolcanoVgpu
 from ..settings import Settings
 from ..shape import Json
 from .base import (
+    COUNTED_GPUS,
     Marks,
     Metadata,
     Need,
@@ -16,6 +20,7 @@ from .base import (
     condition,
     disruption,
     nothing_refused,
+    only_gpus,
     priority_class_need,
     status_of_pod,
 )
@@ -29,6 +34,12 @@ QUEUE = "scheduling.volcano.sh/queue-name"
 GANG = "scheduling.volcano.sh/group-min-member"
 PREEMPTABLE = "volcano.sh/preemptable"
 NUMA = "volcano.sh/numa-topology-policy"
+
+GPU_ADVICE: Mapping[str, str] = {
+    "volcano-vgpu": "needs Volcano's plugin deviceshare with deviceshare.VGPUEnable: true, and "
+    "volcano-vgpu-device-plugin on the nodes",
+    "dra": "needs Volcano's plugin predicates with predicate.DynamicResourceAllocationEnable: true",
+}
 
 
 class QueueOptions(Settings):
@@ -48,6 +59,8 @@ def marks(placement: Placement) -> Marks:
     if placement.resources.numa is not None:
         # The plugin wants the kubelet's own word, not a weaker one.
         pod[NUMA] = "single-numa-node"
+    if isinstance(gpu := placement.resources.gpu, VolcanoVgpu):
+        pod |= gpu.annotations()
     gang = {GANG: str(placement.shape.gang)} if placement.shape.gang > 1 else {}
     return Marks(
         object=Metadata(annotations=gang),
@@ -71,4 +84,5 @@ def eviction(pod: Json) -> Reason | None:
 
 
 refuses = nothing_refused
+refuses_gpu = only_gpus(*COUNTED_GPUS, "volcano-vgpu", "dra")
 status = status_of_pod

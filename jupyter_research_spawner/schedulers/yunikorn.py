@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
 from ..refusal import Refusal
+from ..resources import Gpu
 from ..settings import Settings
 from ..shape import Json, label_value
 from .base import (
+    COUNTED_GPUS,
     Marks,
     Metadata,
     Need,
@@ -19,6 +22,7 @@ from .base import (
     QueueStatus,
     condition,
     disruption,
+    only_gpus,
     priority_class_need,
     refuse_gang,
     status_of_pod,
@@ -39,6 +43,8 @@ USER_BYTES = 32_000
 QueuePath = Annotated[
     str, StringConstraints(pattern=r"^root(\.[A-Za-z0-9_-]*[A-Za-z0-9])+$", max_length=63, strict=True)
 ]
+
+GPU_ADVICE: Mapping[str, str] = {}
 
 
 class QueueOptions(Settings):
@@ -101,6 +107,12 @@ def refuses(placement: Placement) -> Refusal | None:
         )
     # Task groups must repeat what the whole pod asks for and tolerates, sidecars too; a placement knows the main part.
     return refuse_gang(placement, "YuniKorn, as it is set up here,", "Ask for one pod.")
+
+
+def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
+    if gpu.kind == "dra":
+        return "YuniKorn knows no dynamic resource allocation, and no claim would ever be filled"
+    return only_gpus(*COUNTED_GPUS)(gpu, scheduler_name)
 
 
 def needs(placement: Placement) -> tuple[Need, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..schedulers import why_no_gpu
 from ..settings import SettingsError, merge, read
 from ..settings.errors import Problem
 from ..settings.merge import Raw, resolve_like
@@ -65,7 +66,7 @@ def validate(raw: Raw) -> Site:
 
 
 def _references(site: Site) -> list[Problem]:
-    """Names that name nothing."""
+    """Names that name nothing, and GPUs that the scheduler does not give."""
     found = _priorities(site)
 
     def known(path: str, name: str | None, place: str, names: Mapping[str, Any]) -> None:
@@ -80,6 +81,9 @@ def _references(site: Site) -> list[Problem]:
             known(f"profiles.{name}.queues.{queue_name}", queue_name, "queues", site.queues)
         if profile.queue and profile.queues and not profile.queues.get(profile.queue):
             found.append(Problem(f"profiles.{name}.queue", f"{profile.queue!r} is not among this profile's own queues"))
+        scheduler = site.scheduler
+        if profile.gpu is not None and (why := why_no_gpu(profile.gpu, scheduler.kind, scheduler.name)):
+            found.append(Problem(f"profiles.{name}.gpu.kind", why))
     for name, course in site.classes.items():
         known(f"classes.{name}.profile", course.profile, "profiles", site.profiles)
         known(f"classes.{name}.queue", course.queue, "queues", site.queues)

@@ -163,7 +163,7 @@ class SchedulerChoice(Settings):
     """Which scheduler queues and places pods."""
 
     kind: str = Field(title="One of the schedulers", examples=["kueue"], json_schema_extra={"enum": list(SCHEDULERS)})
-    name: ClaimName | None = Field(None, title="schedulerName, where the site renamed it")
+    name: ClaimName | None = Field(None, title="schedulerName, where the site renamed it", examples=["hami-scheduler"])
 
     @model_validator(mode="after")
     def _known(self) -> SchedulerChoice:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictInt, StringConstraints
 
+from ..resources import DEVICE_ENV, NO_DEVICES
 from ..schedulers import reserved
 from ..settings import Settings
 from ..shape import OUR_PREFIX
@@ -40,11 +41,13 @@ def _not_ours(labels: dict[str, str]) -> dict[str, str]:
 
 
 def _plain_env(env: dict[str, str]) -> dict[str, str]:
-    for name in env:
+    for name, value in env.items():
         if name.startswith(("JUPYTERHUB_", "RESEARCH_")) or name in IDENTITY_ENV:
             raise ValueError(f"{name} is set by the hub or by this spawner; choose another name")
         if name.startswith(HIJACKING_ENV):
             raise ValueError(f"{name} would change who programs think they are")
+        if name in DEVICE_ENV and value not in NO_DEVICES:
+            raise ValueError(f"{name} would take GPUs past every queue. Profiles have them: profiles.<name>.gpu")
     return env
 
 

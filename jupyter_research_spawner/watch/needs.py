@@ -121,7 +121,13 @@ def cluster_down() -> Refusal:
     )
 
 
-_FIELDS = {"PersistentVolumeClaim": "mounts", "PriorityClass": "priority", "WorkloadPriorityClass": "priority"}
+_FIELDS = {
+    "DeviceClass": "profile",
+    "PersistentVolumeClaim": "mounts",
+    "PriorityClass": "priority",
+    "ResourceClaimTemplate": "profile",
+    "WorkloadPriorityClass": "priority",
+}
 
 
 def _path(need: Need) -> str:

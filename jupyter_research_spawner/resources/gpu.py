@@ -1,0 +1,378 @@
+"""GPUs and parts of GPUs: one model for each way in which a cluster gives them out, and exactly one per profile.
+
+Contracts: NVIDIA's k8s-device-plugin 0.20, KAI 0.12, Volcano 1.14.1, HAMi 2.10, Kubernetes 1.36 (resource.k8s.io/v1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, Union, get_args
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    StrictInt,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+
+from ..settings import Bytes, Settings
+from ..settings.units import format_bytes
+from ..shape import Json
+
+# An extended resource as nodes advertise it: a domain and a name.
+ResourceName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", strict=True
+    ),
+]
+# Kubernetes: a DNS subdomain (RFC 1123).
+DeviceClassName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", strict=True, max_length=253)
+]
+# Container runtimes read these: whatever they name is handed over, asked for or not.
+DEVICE_ENV = ("NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES")
+NO_DEVICES = ("", "none", "void")
+Percent = Annotated[StrictInt, Field(ge=1, le=100)]
+_MEBIBYTE = 2**20
+
+
+def _whole_mebibytes(size: int) -> int:
+    if size % _MEBIBYTE:
+        raise ValueError(f"{format_bytes(size)} is no whole number of mebibytes. Write 8Gi or 500Mi")
+    return size
+
+
+GpuMemory = Annotated[Bytes, AfterValidator(_whole_mebibytes)]
+
+
+def _part(written: Any) -> Decimal:
+    """KAI itself counts hundredths of a GPU (gpu_resource_requirment.go) and wants more than none and less than all."""
+    number = isinstance(written, (int, float, str, Decimal)) and not isinstance(written, bool)
+    text = str(written)
+    if not number or not text.isascii() or not text.replace(".", "", 1).isdigit() or len(text.partition(".")[2]) > 2:
+        raise ValueError(f"{written!r} is no part of a GPU. Write it in hundredths: 0.5 or 0.25")
+    part = Decimal(text)
+    if not 0 < part < 1:
+        raise ValueError(f"{text} is not between 0 and 1. For whole GPUs write kind: whole and their count")
+    return part
+
+
+Part = Annotated[
+    Decimal,
+    BeforeValidator(_part),
+    PlainSerializer(float, return_type=float),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+]
+
+
+class _Gpu(Settings):
+    # Whether the kubelet's topology manager sees it: it asks the device plugins' manager, not DRA (1.36).
+    is_aligned: ClassVar[bool] = True
+
+    kind: str
+    count: StrictInt = Field(1, title="How many", ge=1, le=64)
+
+    def amounts(self) -> dict[str, str]:
+        """The extended resources that the main container asks for, by name."""
+        return {}
+
+    def claims(self) -> list[Json]:
+        """The pod's `resourceClaims`, of which the main container takes all."""
+        return []
+
+
+class _Counted(_Gpu):
+    """An extended resource that any scheduler counts without knowing what it is."""
+
+    @property
+    def resource_name(self) -> str:
+        raise NotImplementedError
+
+    def amounts(self) -> dict[str, str]:
+        return {self.resource_name: str(self.count)}
+
+    def __str__(self) -> str:
+        return f"{self.count} GPU ({self.resource_name})"
+
+
+class WholeGpu(_Counted):
+    """Whole devices."""
+
+    kind: Literal["whole"] = Field(title="Whole devices")
+    resource: ResourceName = Field(
+        "nvidia.com/gpu",
+        title="Extended resource that is asked for",
+        description="From Kubernetes 1.36 on it may be that of a DeviceClass too, "
+        "deviceclass.resource.kubernetes.io/<class>.",
+        examples=["amd.com/gpu"],
+    )
+
+    @property
+    def resource_name(self) -> str:
+        return self.resource
+
+
+class MigGpu(_Counted):
+    """Slices of devices, made by the administrator (strategy mixed)."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["kind", "resource"]})
+
+    kind: Literal["mig"] = Field(title="MIG slices")
+    resource: ResourceName | None = Field(
+        None, title="Extended resource of the slice; it has to be named", examples=["nvidia.com/mig-1g.10gb"]
+    )
+
+    @model_validator(mode="after")
+    def _is_named(self) -> MigGpu:
+        if self.resource is None:
+            raise ValueError("kind mig needs the name of the slice: resource: nvidia.com/mig-1g.10gb")
+        return self
+
+    @property
+    def resource_name(self) -> str:
+        assert self.resource is not None
+        return self.resource
+
+    def __str__(self) -> str:
+        return f"{self.count} MIG slice{'s' if self.count > 1 else ''} ({self.resource_name})"
+
+
+class SharedGpu(_Counted):
+    """Turns on one device (time-slicing or MPS of the device plugin)."""
+
+    kind: Literal["shared"] = Field(title="A share of one device, by turns")
+    count: StrictInt = Field(1, title="Always 1", ge=1, le=64, json_schema_extra={"maximum": 1})
+    resource: ResourceName = Field(
+        "nvidia.com/gpu.shared", title="Extended resource that is asked for", examples=["nvidia.com/gpu.shared"]
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> SharedGpu:
+        if self.count != 1:
+            raise ValueError("kind shared gives a share of one device: count must be 1, more would be no more of it")
+        return self
+
+    @property
+    def resource_name(self) -> str:
+        return self.resource
+
+    def __str__(self) -> str:
+        return f"a share of a GPU ({self.resource_name})"
+
+
+class KaiFraction(_Gpu):
+    """A part of a device's memory, as KAI gives it out.  KAI keeps nobody from taking more than that."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["fraction"]}, {"required": ["memory"]}]})
+
+    # KAI hands the device over by environment, behind the kubelet's back.
+    is_aligned: ClassVar[bool] = False
+
+    kind: Literal["kai-fraction"] = Field(title="A part of a device, by KAI")
+    count: StrictInt = Field(1, title="From how many devices; the part is that of each", ge=1, le=64)
+    fraction: Part | None = Field(
+        None, title="Part of a device", description="In hundredths. Either this or memory.", examples=[0.5]
+    )
+    memory: GpuMemory | None = Field(
+        None, title="Memory of a device", description="Either this or fraction.", examples=["8Gi"]
+    )
+
+    @model_validator(mode="after")
+    def _either(self) -> KaiFraction:
+        if (self.fraction is None) == (self.memory is None):
+            raise ValueError("kind kai-fraction needs exactly one of fraction and memory: fraction: 0.5 or memory: 8Gi")
+        return self
+
+    def annotations(self) -> dict[str, str]:
+        """On the pod.  There may be no extended resource beside them: KAI's webhook rejects both together."""
+        devices = {"gpu-fraction-num-devices": str(self.count)} if self.count > 1 else {}
+        if self.memory is not None:
+            return {"gpu-memory": str(self.memory // _MEBIBYTE), **devices}
+        assert self.fraction is not None
+        return {"gpu-fraction": f"{self.fraction.normalize():f}", **devices}
+
+    def __str__(self) -> str:
+        of_what = "a GPU" if self.count == 1 else f"each of {self.count} GPUs"
+        if self.memory is not None:
+            own = "'s memory" if self.count == 1 else ""
+            of_each = "" if self.count == 1 else "the memory of "
+            return f"{format_bytes(self.memory)} of {of_each}{of_what}{own}"
+        assert self.fraction is not None
+        word = {Decimal("0.5"): "half", Decimal("0.25"): "a quarter of", Decimal("0.75"): "three quarters of"}.get(
+            self.fraction, f"{self.fraction.normalize():f} of"
+        )
+        return f"{word}{' of' if word == 'half' and self.count > 1 else ''} {of_what}"
+
+
+class _Virtual(_Gpu):
+    """Devices that a library in the container cuts down to a part of memory and cores."""
+
+    memory: GpuMemory | None = Field(
+        None,
+        title="Memory of each",
+        description="By default all of it. The scheduler is told mebibytes: leave its own memory factor at 1.",
+        examples=["8Gi"],
+    )
+    memory_percentage: Percent | None = Field(
+        None, title="Memory of each, in percent", description="In place of memory.", examples=[50]
+    )
+    cores: Percent | None = Field(
+        None,
+        title="Cores of each, in percent",
+        description="By default no limit. 100 is a device that nobody else is on.",
+        examples=[30],
+    )
+
+    @model_validator(mode="after")
+    def _one_memory(self) -> _Virtual:
+        if self.memory is not None and self.memory_percentage is not None:
+            raise ValueError("memory and memory_percentage say the same thing in two ways. Leave one of them out")
+        return self
+
+    def _amounts(self, count: str, memory: str, percentage: str, cores: str) -> dict[str, str]:
+        asked = {
+            count: self.count,
+            memory: None if self.memory is None else self.memory // _MEBIBYTE,
+            percentage: self.memory_percentage,
+            cores: self.cores,
+        }
+        return {name: str(amount) for name, amount in asked.items() if amount is not None}
+
+    def _parts(self) -> Iterator[str]:
+        if self.memory is not None:
+            yield f"{format_bytes(self.memory)} of memory"
+        if self.memory_percentage is not None:
+            yield f"{self.memory_percentage}% of the memory"
+        if self.cores is not None:
+            yield f"{self.cores}% of the cores"
+
+    def __str__(self) -> str:
+        parts = " and ".join(self._parts())
+        if self.count == 1:
+            return f"1 virtual GPU{f' with {parts}' if parts else ''}"
+        return f"{self.count} virtual GPUs{f', each with {parts}' if parts else ''}"
+
+
+class VolcanoVgpu(_Virtual):
+    """Virtual GPUs of Volcano's plugin deviceshare."""
+
+    kind: Literal["volcano-vgpu"] = Field(title="Virtual GPUs, by Volcano")
+    # Volcano 1.14.1 also has the word `mps`, but takes every node that is not `mig` for `hami-core`: such a pod waits.
+    mode: Literal["hami-core", "mig"] | None = Field(
+        None,
+        title="How nodes must cut their devices",
+        description="hami-core: in software; mig: by hardware, where memory decides the slice. By default either.",
+    )
+
+    @model_validator(mode="after")
+    def _mig_has_slices(self) -> VolcanoVgpu:
+        if self.mode == "mig" and self.cores is not None:
+            raise ValueError("mode mig gives slices, whose cores are fixed. Leave cores out, or take mode hami-core")
+        return self
+
+    def amounts(self) -> dict[str, str]:
+        return self._amounts(
+            *(f"volcano.sh/vgpu-{name}" for name in ("number", "memory", "memory-percentage", "cores"))
+        )
+
+    def annotations(self) -> dict[str, str]:
+        """On the pod."""
+        return {} if self.mode is None else {"volcano.sh/vgpu-mode": self.mode}
+
+    def __str__(self) -> str:
+        return super().__str__() + (f" ({self.mode})" if self.mode is not None else "")
+
+
+class HamiGpu(_Virtual):
+    """Virtual GPUs of HAMi's own scheduler."""
+
+    kind: Literal["hami"] = Field(title="Virtual GPUs, by HAMi")
+
+    def amounts(self) -> dict[str, str]:
+        return self._amounts(*(f"nvidia.com/{name}" for name in ("gpu", "gpumem", "gpumem-percentage", "gpucores")))
+
+
+# What the claim, and the one request in it, are called within the pod.
+CLAIM = "gpu"
+
+
+def _one_expression(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("a selector is one line of CEL, as in device.attributes['gpu.nvidia.com'].type == 'gpu'")
+    return text
+
+
+class DraGpu(_Gpu):
+    """Devices by dynamic resource allocation: `research-spawner manifests` makes a ResourceClaimTemplate of it."""
+
+    is_aligned: ClassVar[bool] = False
+
+    kind: Literal["dra"] = Field(title="Devices of a DeviceClass (Kubernetes 1.34 and later)")
+    count: StrictInt = Field(1, title="How many", ge=1, le=32)
+    device_class: DeviceClassName = Field(title="DeviceClass", examples=["gpu.nvidia.com"])
+    selectors: list[Annotated[str, StringConstraints(max_length=2048), AfterValidator(_one_expression)]] = Field(
+        default_factory=list,
+        title="CEL expressions that each device must meet",
+        max_length=32,
+        examples=[["device.capacity['gpu.nvidia.com'].memory.compareTo(quantity('40Gi')) >= 0"]],
+    )
+
+    def claim_spec(self) -> Json:
+        """Kubernetes' ResourceClaimSpec (resource.k8s.io/v1)."""
+        exactly: Json = {"deviceClassName": self.device_class, "allocationMode": "ExactCount", "count": self.count}
+        if self.selectors:
+            exactly["selectors"] = [{"cel": {"expression": text}} for text in self.selectors]
+        return {"devices": {"requests": [{"name": CLAIM, "exactly": exactly}]}}
+
+    @property
+    def template(self) -> str:
+        """The name of its ResourceClaimTemplate, with a hash of what is in it.
+
+        A template cannot be changed, so other settings need another; a pod that waits keeps the one it came with.
+        """
+        written = json.dumps(self.claim_spec(), sort_keys=True)
+        readable = self.device_class.replace(".", "-")[:40].rstrip("-")
+        return f"research-{readable}-{hashlib.sha256(written.encode()).hexdigest()[:10]}"
+
+    def claims(self) -> list[Json]:
+        return [{"name": CLAIM, "resourceClaimTemplateName": self.template}]
+
+    def __str__(self) -> str:
+        chosen = ", selected" if self.selectors else ""
+        return f"{self.count} GPU (device class {self.device_class}{chosen})"
+
+
+KINDS = (WholeGpu, MigGpu, SharedGpu, KaiFraction, VolcanoVgpu, HamiGpu, DraGpu)
+
+
+def _kind(written: Any) -> str:
+    return str(written.get("kind") if isinstance(written, dict) else getattr(written, "kind", None))
+
+
+def _tag(model: type[_Gpu]) -> str:
+    return str(get_args(model.model_fields["kind"].annotation)[0])
+
+
+if TYPE_CHECKING:
+    Gpu: TypeAlias = WholeGpu | MigGpu | SharedGpu | KaiFraction | VolcanoVgpu | HamiGpu | DraGpu
+else:
+    # Not `discriminator="kind"`, whose error for a missing kind is no sentence.
+    Gpu = Annotated[
+        Union[tuple(Annotated[model, Tag(_tag(model))] for model in KINDS)],  # noqa: UP007
+        Discriminator(
+            _kind,
+            custom_error_type="unknown_kind",
+            custom_error_message=f"the kind of a GPU is one of {', '.join(_tag(model) for model in KINDS)}",
+        ),
+    ]

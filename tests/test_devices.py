@@ -1,0 +1,278 @@
+"""Each kind of GPU on the way to a pod: what is sent asks for exactly the plan's, and nothing that came in adds one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import Json, decide, notebook_pod, person, site_with
+
+from jupyter_research_spawner.jobs import job, notebook
+from jupyter_research_spawner.jobs.request import parse
+from jupyter_research_spawner.manifests import Release, everything
+from jupyter_research_spawner.plan import Plan
+from jupyter_research_spawner.pod import check, compose, problems
+from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.resources import DraGpu
+from jupyter_research_spawner.schedulers import Need
+from jupyter_research_spawner.site import Site
+
+SLOTS = notebook.SLOTS
+AMOUNTS = {"limits": {"cpu": "100m", "memory": "64Mi"}}
+
+KINDS: dict[str, tuple[Json, Json]] = {
+    "whole": ({"kind": "kueue"}, {"kind": "whole"}),
+    "mig": ({"kind": "kueue"}, {"kind": "mig", "resource": "nvidia.com/mig-1g.10gb"}),
+    "shared": ({"kind": "kueue"}, {"kind": "shared"}),
+    "kai-fraction": ({"kind": "kai"}, {"kind": "kai-fraction", "fraction": 0.5}),
+    "kai-memory": ({"kind": "kai"}, {"kind": "kai-fraction", "memory": "8Gi", "count": 2}),
+    "volcano-vgpu": ({"kind": "volcano"}, {"kind": "volcano-vgpu", "memory": "3Gi", "mode": "hami-core"}),
+    "hami": ({"kind": "plain", "name": "hami-scheduler"}, {"kind": "hami", "memory": "3Gi", "cores": 30}),
+    "dra": ({"kind": "plain"}, {"kind": "dra", "device_class": "gpu.nvidia.com"}),
+}
+
+
+def site_of(kind: str) -> Site:
+    scheduler, gpu = KINDS[kind]
+    return site_with({"scheduler": scheduler, "profiles": {"gpu": {"like": "small", "title": "GPU", "gpu": gpu}}})
+
+
+PLANS = {kind: decide(site_of(kind), person("alice"), profile="gpu") for kind in KINDS}
+
+
+def with_company() -> Json:
+    """The notebook is neither first nor alone."""
+    pod = notebook_pod()
+    pod["spec"]["containers"].insert(0, {"name": "proxy", "image": "proxy:1", "resources": copy.deepcopy(AMOUNTS)})
+    pod["spec"]["initContainers"] = [{"name": "prepare", "image": "busybox", "resources": copy.deepcopy(AMOUNTS)}]
+    return pod
+
+
+def main_of(pod: Json, name: str = "notebook") -> Json:
+    (found,) = (container for container in pod["spec"]["containers"] if container["name"] == name)
+    assert isinstance(found, dict)
+    return found
+
+
+def asked(pod: Json) -> Json:
+    """All by which a pod asks for GPUs, wherever it stands."""
+    found: Json = {}
+    for sort in ("initContainers", "containers"):
+        for container in pod["spec"].get(sort, []):
+            resources = container.get("resources", {})
+            devices = {
+                name: amount
+                for part in ("requests", "limits")
+                for name, amount in resources.get(part, {}).items()
+                if name not in ("cpu", "memory")
+            }
+            claims = [claim["name"] for claim in resources.get("claims", [])]
+            if devices or claims:
+                found[container["name"]] = {**devices, **({"claims": claims} if claims else {})}
+    if "resourceClaims" in pod["spec"]:
+        found["claims"] = pod["spec"]["resourceClaims"]
+    keys = ("gpu-", "volcano.sh/vgpu", "nvidia.com/", "hami.io/")
+    annotations = pod["metadata"]["annotations"]
+    marks = {key: value for key, value in annotations.items() if key.startswith(keys)}
+    return {**found, **({"annotations": marks} if marks else {})}
+
+
+TEMPLATE = DraGpu(kind="dra", device_class="gpu.nvidia.com").template
+ASKED: dict[str, Json] = {
+    "whole": {"notebook": {"nvidia.com/gpu": "1"}},
+    "mig": {"notebook": {"nvidia.com/mig-1g.10gb": "1"}},
+    "shared": {"notebook": {"nvidia.com/gpu.shared": "1"}},
+    "kai-fraction": {"annotations": {"gpu-fraction": "0.5", "gpu-fraction-container-name": "notebook"}},
+    "kai-memory": {
+        "annotations": {
+            "gpu-memory": "8192",
+            "gpu-fraction-num-devices": "2",
+            "gpu-fraction-container-name": "notebook",
+        }
+    },
+    "volcano-vgpu": {
+        "notebook": {"volcano.sh/vgpu-number": "1", "volcano.sh/vgpu-memory": "3072"},
+        "annotations": {"volcano.sh/vgpu-mode": "hami-core"},
+    },
+    "hami": {"notebook": {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "3072", "nvidia.com/gpucores": "30"}},
+    "dra": {
+        "notebook": {"claims": ["gpu"]},
+        "claims": [{"name": "gpu", "resourceClaimTemplateName": TEMPLATE}],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_notebook_asks_once_and_in_its_main_container(kind: str) -> None:
+    pod = compose(PLANS[kind], with_company(), SLOTS)
+    assert asked(pod) == ASKED[kind]
+    assert problems(PLANS[kind], pod, SLOTS) == []
+    assert compose(PLANS[kind], pod, SLOTS) == pod
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_asks_as_the_notebook_does(kind: str) -> None:
+    decided = decide(site_of(kind), person("alice"), "job", profile="gpu")
+    manifest = job.manifest(decided, parse({"command": ["train"]}), site_of(kind).batch.keep)
+    composed = compose(decided, manifest, job.SLOTS)
+    check(decided, composed, job.SLOTS)
+    in_notebook = copy.deepcopy(ASKED[kind])
+    if "notebook" in in_notebook:
+        in_notebook["job"] = in_notebook.pop("notebook")
+    if "gpu-fraction-container-name" in in_notebook.get("annotations", {}):
+        in_notebook["annotations"]["gpu-fraction-container-name"] = "job"
+    assert asked(composed["spec"]["template"]) == in_notebook
+    # On the template alone: what made the pod is not the pod.
+    assert not {key for key in composed["metadata"]["annotations"] if key.startswith(("gpu-", "volcano.sh/vgpu"))}
+
+
+Edit = Callable[[Json], Any]
+
+
+def more(name: str, amount: str = "1", *, of: str = "notebook", part: str = "limits") -> Edit:
+    return lambda pod: main_of(pod, of).setdefault("resources", {}).setdefault(part, {}).update({name: amount})
+
+
+def annotated(key: str, value: str) -> Edit:
+    return lambda pod: pod["metadata"]["annotations"].update({key: value})
+
+
+def claimed(*names: str) -> Edit:
+    claims = [{"name": name, "resourceClaimTemplateName": "another"} for name in names]
+    return lambda pod: pod["spec"].update(resourceClaims=claims)
+
+
+NOT_THE_PLANS: dict[str, Edit] = {
+    "a whole GPU": more("nvidia.com/gpu", "7"),
+    "a whole GPU for a sidecar": more("nvidia.com/gpu", of="proxy"),
+    "a whole GPU for a sidecar, requested": more("amd.com/gpu", of="proxy", part="requests"),
+    "a MIG slice": more("nvidia.com/mig-7g.80gb"),
+    "a virtual GPU for a sidecar": more("volcano.sh/vgpu-memory", "64", of="proxy"),
+    "more memory": more("nvidia.com/gpumem", "80000"),
+    "another class's": more("deviceclass.resource.kubernetes.io/gpu.nvidia.com", "8"),
+    "more of KAI": annotated("gpu-fraction", "0.9"),
+    "memory of KAI": annotated("gpu-memory", "80000"),
+    "more devices of KAI": annotated("gpu-fraction-num-devices", "8"),
+    "for the sidecar": annotated("gpu-fraction-container-name", "proxy"),
+    "another mode": annotated("volcano.sh/vgpu-mode", "mig"),
+    "a slice by annotation": annotated("nvidia.com/mig-7g.80gb", "1"),
+    "a claim": claimed("nic"),
+    "another claim of the name": claimed("gpu"),
+    "a claim more": claimed("gpu", "nic"),
+    "no claims, named": claimed(),
+    "a claim for a sidecar": lambda pod: main_of(pod, "proxy")["resources"].update(claims=[{"name": "gpu"}]),
+    "a part of the claim": lambda pod: main_of(pod)["resources"].update(claims=[{"name": "gpu", "request": "nic"}]),
+    "all by environment": lambda pod: main_of(pod)["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("edit", NOT_THE_PLANS.values(), ids=NOT_THE_PLANS.keys())
+def test_any_other_gpu_in_the_finished_pod_is_refused(kind: str, edit: Edit) -> None:
+    good = compose(PLANS[kind], with_company(), SLOTS)
+    bad = copy.deepcopy(good)
+    edit(bad)
+    assert bad != good
+    found = problems(PLANS[kind], bad, SLOTS)
+    if edit is NOT_THE_PLANS["no claims, named"] and kind != "dra":
+        assert found == []  # an empty list is none
+    else:
+        assert len(found) == 1, found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(edits=st.lists(st.sampled_from(sorted(NOT_THE_PLANS)), max_size=4))
+def test_whatever_a_hook_asked_for_the_pod_has_the_plan_s_gpu_or_is_refused(kind: str, edits: list[str]) -> None:
+    pod = with_company()
+    for name in edits:
+        NOT_THE_PLANS[name](pod)
+    try:
+        sent = compose(PLANS[kind], pod, SLOTS)
+        check(PLANS[kind], sent, SLOTS)
+    except Refusal:
+        return
+    assert asked(sent) == ASKED[kind] or (sent["spec"].get("resourceClaims") == [] and kind != "dra")
+    assert "VISIBLE_DEVICES" not in repr(sent)
+
+
+def test_a_claim_that_a_hook_brought_is_refused_with_what_the_profile_gives() -> None:
+    pod = with_company()
+    claimed("nic")(pod)
+    with pytest.raises(Refusal) as refused:
+        compose(PLANS["dra"], pod, SLOTS)
+    assert refused.value.field == "spec.resourceClaims"
+    [(path, why)] = problems(PLANS["whole"], compose(PLANS["whole"], pod, SLOTS), SLOTS)
+    assert path == "spec.resourceClaims"
+    assert why.endswith("but the profile gives none")
+
+
+@pytest.mark.parametrize("claims", ["gpu", [{"resourceClaimName": "mine"}], {"gpu": {}}, [None]])
+def test_claims_that_are_none_are_refused(claims: Any) -> None:
+    for kind in ("dra", "whole"):
+        pod = with_company()
+        pod["spec"]["resourceClaims"] = claims
+        with pytest.raises(Refusal, match=r"resourceClaims"):
+            check(PLANS[kind], compose(PLANS[kind], pod, SLOTS), SLOTS)
+
+
+def test_the_plan_looks_for_its_class_and_its_template() -> None:
+    needs = {
+        Need("resource.k8s.io/v1", "DeviceClass", "gpu.nvidia.com"),
+        Need("resource.k8s.io/v1", "ResourceClaimTemplate", TEMPLATE, "jhub"),
+    }
+    assert needs <= set(PLANS["dra"].needs)
+    assert [need.resource for need in sorted(needs)] == ["deviceclasses", "resourceclaimtemplates"]
+    for kind in set(KINDS) - {"dra"}:
+        assert "resource.k8s.io" not in {need.group for need in PLANS[kind].needs}
+
+
+HERE = Release(batch_image="hub:1")
+
+
+def test_manifests_make_each_sort_of_claim_once(golden: Callable[[str], Any]) -> None:
+    gpu = {"kind": "dra", "device_class": "gpu.nvidia.com"}
+    site = site_with(
+        {
+            "scheduler": {"kind": "plain"},
+            "profiles": {
+                "one": {"like": "small", "title": "One", "gpu": gpu},
+                "again": {"like": "small", "title": "Again", "gpu": gpu},
+                "large": {
+                    "like": "small",
+                    "title": "Large",
+                    "gpu": {
+                        **gpu,
+                        "count": 2,
+                        "selectors": ["device.capacity['gpu.nvidia.com'].memory.compareTo(quantity('40Gi')) >= 0"],
+                    },
+                },
+            },
+        }
+    )
+    objects = everything(site, HERE, ["devices"])
+    assert objects == golden("manifests/devices")
+    named = {found["metadata"]["name"] for found in objects}
+    alice = person("alice")
+    for profile in ("one", "again", "large"):
+        (claim,) = decide(site, alice, profile=profile).resources.claims()
+        assert claim["resourceClaimTemplateName"] in named
+    rules = [rule for found in everything(site, HERE, ["rbac"]) for rule in found.get("rules", [])]
+    looked_at = {name for rule in rules if rule["apiGroups"] == ["resource.k8s.io"] for name in rule["resources"]}
+    assert looked_at == {"deviceclasses", "resourceclaimtemplates"}
+
+
+def test_without_claims_there_is_nothing_to_make() -> None:
+    assert everything(site_with(), HERE, ["devices"]) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("kai-fraction", "half a GPU"), ("kai-memory", "8Gi of the memory of each of 2 GPUs"), ("dra", "device class")],
+)
+def test_the_plan_tells_the_part_in_a_person_s_words(kind: str, words: str) -> None:
+    decided: Plan = PLANS[kind]
+    assert words in decided.summary()["resources"]
