@@ -1,5 +1,7 @@
 # make demo    sets everything up and runs the main job; TOUR=only exits after the tour
 # make test    sets everything up and runs the tests
+# make test-cluster  builds a real Kubernetes (as root, with Go; half an hour at first) and runs the tests with it
+# make cluster       leaves one up for kubectl and make demo; make cluster-down ends it
 # PYTHON=...   another Python; it gets a virtual environment of its own
 
 PYTHON ?= python3
@@ -9,12 +11,16 @@ HUB5 := .venv/$(PY_TAG)-hub5
 BIN := $(VENV)/bin
 TOUR ?=
 TESTS ?= tests
+CLUSTER_TESTS ?= tests/cluster
+# Minutes after which no more programs are built: tests that need them are then left out, by name.
+MINUTES ?=
+RIG := PYTHONPATH=tests/cluster $(BIN)/python -m rig
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # The proxy of the npm registry is started by the hub from PATH.
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: demo test check bench lock clean prerequisites
+.PHONY: demo test test-cluster cluster cluster-down check bench lock clean prerequisites
 
 demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR))
@@ -22,10 +28,21 @@ demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
 
+test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp
+	@$(RIG) build $(if $(MINUTES),--minutes $(MINUTES))
+	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest --durations=10 $(CLUSTER_TESTS)
+
+cluster: $(VENV)/test.stamp
+	@$(RIG) up
+
+cluster-down: $(VENV)/test.stamp
+	@$(RIG) down
+
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd tests/cluster && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p rig
 	$(BIN)/lint-imports
 
 bench: $(VENV)/test.stamp
