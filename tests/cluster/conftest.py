@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from rig.cluster import Cluster
+from rig.programs import Programs, is_built, table
+
+# Set where minutes are counted: tests whose programs there was no time to build are then left out, and named.
+MAY_LEAVE_OUT = bool(os.environ.get("RIG_MAY_LEAVE_OUT"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "programs(*names): programs of programs.yaml, beside the cluster's own")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [item for item in items if MAY_LEAVE_OUT and _missing(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+    config.stash[_LEFT_OUT] = left_out
+
+
+_LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
+
+
+def _missing(item: pytest.Item) -> list[str]:
+    named = [name for marker in item.iter_markers("programs") for name in marker.args]
+    return [name for name in named if not is_built(table()[name])]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for name in sorted({name for item in config.stash.get(_LEFT_OUT, []) for name in _missing(item)}):
+        count = sum(name in _missing(item) for item in config.stash[_LEFT_OUT])
+        terminalreporter.write_line(f"NOT RUN: {count} tests that need {name}: there was no time to build it here.")
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    started = Cluster.start(tmp_path_factory.mktemp("cluster"), _binary, _binary)
+    """Without nodes: whoever needs one adds it, or takes the fixture `node`."""
+    built = Programs()
+    started = Cluster.start(tmp_path_factory.mktemp("cluster"), built.binary, built.source)
     try:
         yield started
     finally:
         started.stop()
-
-
-def _binary(name: str) -> Path:
-    found = shutil.which(name, path="/tmp/bin:/usr/bin:/usr/sbin")
-    assert found, name
-    return Path(found)
