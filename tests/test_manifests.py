@@ -137,6 +137,8 @@ def test_hub_and_service_may_look_for_what_pods_need(kind: str, alice: PosixIden
     site = site_with(SCHEDULER[kind])
     objects = everything(site, HERE)
     needed = {(need.group, need.resource, "get") for need in decide(site, alice, queue="climate").needs}
+    for watched in SCHEDULERS[kind].watched:
+        needed |= {(watched.group, watched.resource, verb) for verb in ("get", "list", "watch")}
     assert rights(objects, "hub") == needed, "exactly: the chart gives the hub the rest"
     assert needed <= rights(objects, "research-batch")
 

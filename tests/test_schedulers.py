@@ -572,7 +572,7 @@ def test_kubernetes_own_words_are_understood_everywhere(kind: str) -> None:
         ),
         (
             "WorkloadEvictedDueToLocalQueueStopped",
-            Reason("Taken away by Kueue (WorkloadEvictedDueToLocalQueueStopped): The LocalQueue is stopped"),
+            Reason("Taken away by Kueue (LocalQueueStopped): The LocalQueue is stopped"),
         ),
     ],
 )
@@ -580,6 +580,80 @@ def test_kueue_says_it_with_termination_target(reason: str, expected: Reason) ->
     # A notebook that traps SIGTERM ends as Succeeded: only the condition tells.
     target = {"type": "TerminationTarget", "status": "True", "reason": reason, "message": "The LocalQueue is stopped"}
     assert SCHEDULERS["kueue"].eviction(pod(target, phase="Succeeded")) == expected
+
+
+def workload(reason: str, message: str, **spec: Any) -> Objects:
+    waits = {"type": "QuotaReserved", "status": "False", "reason": reason, "message": message}
+    return Objects({"Workload": [{"spec": spec, "status": {"conditions": [waits]}}]})
+
+
+# Kueue 0.19.2's own words, as tests/cluster/test_kueue.py sees them.
+NO_FLAVOR = "couldn't assign flavors to pod set main: "
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (
+            workload("Inadmissible", "LocalQueue nope doesn't exist"),
+            ("refused", "LocalQueue nope doesn't exist.", None),
+        ),
+        (
+            workload("Pending", NO_FLAVOR + "insufficient unused quota for cpu in flavor any-node, 200m more needed"),
+            ("queued", "Its queue is full: 200m more of cpu is needed than is free.", "cpu"),
+        ),
+        (
+            workload(
+                "Pending",
+                NO_FLAVOR + "insufficient unused quota for cpu in flavor any-node, 400m more needed. "
+                "Pending the preemption of 1 workload(s)",
+            ),
+            ("queued", "It takes the place of others (1), which are ending.", "cpu"),
+        ),
+        (
+            workload(
+                "Pending",
+                NO_FLAVOR + "insufficient quota for cpu in flavor any-node, previously considered podsets requests (0) "
+                "+ current podset request (1500m) > maximum capacity (1)",
+            ),
+            ("unschedulable", "It asks for 1500m of cpu, and its whole queue has 1: it cannot start.", "cpu"),
+        ),
+        (
+            workload("Pending", NO_FLAVOR + "resource example.com/gpu unavailable in ClusterQueue"),
+            ("unschedulable", "Its queue has no quota for example.com/gpu: it cannot start.", "example.com/gpu"),
+        ),
+        (workload("Pending", "something new"), ("queued", "Something new", None)),
+        (
+            workload("Pending", "", active=False),
+            (
+                "refused",
+                "Kueue has put it out of its queue (the workload is deactivated). "
+                "It does not start again unless an administrator lets it.",
+                None,
+            ),
+        ),
+    ],
+)
+def test_kueue_tells_why_something_waits_on_its_workload(seen: Objects, expected: tuple[str, str, str | None]) -> None:
+    for waiting in ({}, pod(scheduled("False", "SchedulingGated"))):
+        status = SCHEDULERS["kueue"].status(waiting, seen, ())
+        assert (status.phase, status.message, status.resource) == expected
+
+
+def test_kueue_has_not_seen_what_is_gated_and_has_no_workload() -> None:
+    gated = {
+        **pod(scheduled("False", "SchedulingGated")),
+        "spec": {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]},
+    }
+    assert SCHEDULERS["kueue"].status(gated, Objects(), ()).message == "Kueue has not put it into its queue yet."
+
+
+def test_kueue_takes_the_pod_of_a_job_without_a_mark_on_it() -> None:
+    evicted = {"type": "Evicted", "status": "True", "reason": "Preempted", "message": "Preempted to accommodate ..."}
+    objects = Objects({"Workload": [{"status": {"conditions": [evicted]}}]})
+    eviction = SCHEDULERS["kueue"].eviction
+    assert eviction(pod(metadata={"deletionTimestamp": "T"}), objects) == PREEMPTED
+    assert eviction(pod(), objects) is None, "its next pod, which nobody takes"
 
 
 def test_volcano_tells_reclaim_from_preemption_while_the_pod_still_does() -> None:

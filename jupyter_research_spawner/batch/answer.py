@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..jobs.job import KIND, MAIN, NAME
 from ..pod.ours import literal
-from ..schedulers import Objects
+from ..schedulers import NO_OBJECTS, Objects
 from ..shape import OUR_PREFIX, Json
 from ..watch import Phase, classify
 from .attempts import TAKEN, Attempt, attempt_of, merged, plan_of, recorded, scheduler_of
@@ -29,13 +29,16 @@ class Standing:
         return self.state in ("succeeded", "failed")
 
 
-def answer(job: Json, pods: Sequence[Json], events: Sequence[Json] = ()) -> Json:
-    """`pods` are those of this Job that still exist, `events` the Job's own, where somebody looked."""
+def answer(job: Json, pods: Sequence[Json], events: Sequence[Json] = (), objects: Objects = NO_OBJECTS) -> Json:
+    """`pods` are those of this Job that still exist, `events` the Job's own, where somebody looked.
+
+    `objects` are those that its scheduler keeps about it.
+    """
     metadata, plan = job["metadata"], plan_of(job)
     annotations = metadata.get("annotations") or {}
     main = _main(job)
-    standing = standing_of(job, pods, events)
-    attempts = attempts_of(job, pods)
+    standing = standing_of(job, pods, events, objects)
+    attempts = attempts_of(job, pods, objects)
     last = attempts[-1] if attempts else None
     # A job that waits again has not started: its time begins anew.
     current = last if standing.state != "queued" else None
@@ -61,33 +64,36 @@ def answer(job: Json, pods: Sequence[Json], events: Sequence[Json] = ()) -> Json
     }
 
 
-def attempts_of(job: Json, pods: Sequence[Json]) -> list[Attempt]:
+def attempts_of(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJECTS) -> list[Attempt]:
     scheduler = scheduler_of(job)
-    now = [attempt_of(pod, scheduler) for pod in in_order(pods)]
+    now = [attempt_of(pod, scheduler, objects) for pod in in_order(pods)]
     if job["metadata"].get("deletionTimestamp"):
         # It goes with its job, at the person's own wish or after its time.
         now = [replace(attempt, reason="") if attempt.reason == TAKEN else attempt for attempt in now]
     return merged(recorded(job), now)
 
 
-def standing_of(job: Json, pods: Sequence[Json], events: Sequence[Json] = ()) -> Standing:
+def standing_of(
+    job: Json, pods: Sequence[Json], events: Sequence[Json] = (), objects: Objects = NO_OBJECTS
+) -> Standing:
     """The Job's own verdict first; until it has one, its newest pod's."""
     newest = in_order(pods)[-1] if pods else None
     scheduler = scheduler_of(job)
-    phase = None
+    phase = eviction = None
     if newest is not None:
-        phase = classify(newest, scheduler.status(newest, Objects(), ()), MAIN, scheduler.eviction(newest))
+        eviction = scheduler.eviction(newest, objects)
+        phase = classify(newest, scheduler.status(newest, objects, ()), MAIN, eviction)
     if condition(job, "Complete") or condition(job, "SuccessCriteriaMet"):
         return Standing("succeeded", phase=phase)
     if verdict := condition(job, "Failed") or condition(job, "FailureTarget"):
-        return Standing("failed", _why_failed(verdict, phase, attempts_of(job, pods)), phase)
+        return Standing("failed", _why_failed(verdict, phase, attempts_of(job, pods, objects)), phase)
     if job["metadata"].get("deletionTimestamp"):
         return Standing("cancelling", "It is being cancelled.", phase)
     if newest is None or phase is None:
-        return Standing("queued", _why_no_pod(job, events))
-    if scheduler.eviction(newest) is not None or phase.name == "ending":
+        return Standing("queued", _why_no_pod(job, events, scheduler.status({}, objects, ()).message))
+    if eviction is not None or phase.name == "ending":
         # The Job makes another as soon as this one has ended.
-        lost = attempt_of(newest, scheduler).reason
+        lost = attempt_of(newest, scheduler, objects).reason
         return Standing("queued", f"{lost} It waits to run again from the start.".lstrip())
     return Standing(phase.name, phase.message, phase)
 
@@ -124,16 +130,17 @@ def _why_failed(verdict: Json, phase: Phase | None, attempts: Sequence[Attempt])
     return str(verdict.get("message") or verdict.get("reason") or "")
 
 
-def _why_no_pod(job: Json, events: Sequence[Json]) -> str:
+def _why_no_pod(job: Json, events: Sequence[Json], waits: str) -> str:
+    """`waits` is the scheduler's word, "" if it has none."""
     before = recorded(job)
     if before and before[-1].reason:
-        return f"{before[-1].reason} It waits to run again from the start."
+        return f"{before[-1].reason} It waits to run again from the start. {waits}".rstrip()
     refused = [event for event in events if event.get("reason") == "FailedCreate"]
     if refused:
         return f"The cluster does not make its pod: {refused[-1].get('message', '')}"
-    if condition(job, "Suspended"):
-        return "It waits for its queue to admit it."
-    return ""
+    if waits:
+        return waits
+    return "It waits for its queue to admit it." if condition(job, "Suspended") else ""
 
 
 def _finished(job: Json, last: Attempt | None) -> str | None:

@@ -19,8 +19,9 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from ..identity import Resolver
+from ..schedulers import SCHEDULERS
 from ..site import Site
-from ..watch import Needs
+from ..watch import Beside, Needs
 from ..watch.api_server import ApiServer, connect
 from .auth import cookie_secret, open_door
 from .handlers import BODY_LIMIT, Unknown, routes
@@ -93,13 +94,15 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
 
     At the end no new request is taken, those under way have STOP_SECONDS, and what is left is cut off.
     """
-    store = Store(ApiServer(client), site.namespaces.name)
+    api_server = ApiServer(client)
+    store = Store(api_server, site.namespaces.name)
     needs = Needs(client, believed=site.hub.needs_cache)
-    keeper = Keeper(store)
+    beside = Beside(api_server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
+    keeper = Keeper(store, beside)
     under_way: set[RequestHandler] = set()
     parts: dict[str, Any] = {
         "door": open_door(options.name, options.hub_api_url, options.hub_api_token, options.prefix),
-        "service": JobService(site, Resolver(site.identity, options.base), needs, store),
+        "service": JobService(site, Resolver(site.identity, options.base), needs, store, beside),
         "keeper": keeper,
         "under_way": under_way,
     }
@@ -115,14 +118,15 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
     server = HTTPServer(app, max_body_size=4 * BODY_LIMIT, idle_connection_timeout=600, xheaders=True)
     sockets = bind_sockets(options.port, options.host)
     server.add_sockets(sockets)
-    watching = asyncio.ensure_future(keeper.run())
-    watching.add_done_callback(_report)
+    watching = [asyncio.ensure_future(work) for work in (keeper.run(), beside.run())]
+    watching[0].add_done_callback(_report)
     try:
         yield sockets[0].getsockname()[1]
     finally:
         server.stop()
-        watching.cancel()
-        await asyncio.wait([watching])
+        for task in watching:
+            task.cancel()
+        await asyncio.wait(watching)
         await _under_way_end(under_way)
         await server.close_all_connections()
 

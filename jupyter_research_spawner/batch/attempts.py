@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from ..jobs.job import MAIN
-from ..schedulers import SCHEDULERS, Scheduler
+from ..schedulers import NO_OBJECTS, SCHEDULERS, Objects, Scheduler
 from ..shape import OUR_PREFIX, Json
 
 ATTEMPTS = OUR_PREFIX + "attempts"
@@ -49,11 +49,11 @@ def plan_of(job: Json) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-def attempt_of(pod: Json, scheduler: Scheduler, *, gone: bool = False) -> Attempt:
-    """What a pod tells.  `gone`: this is the last that was seen of it."""
+def attempt_of(pod: Json, scheduler: Scheduler, objects: Objects = NO_OBJECTS, *, gone: bool = False) -> Attempt:
+    """What a pod and its scheduler's objects tell.  `gone`: this is the last that was seen of it."""
     metadata = pod["metadata"]
     ended, running = _main_states(pod)
-    eviction = scheduler.eviction(pod)
+    eviction = scheduler.eviction(pod, objects)
     if eviction is not None:
         reason = eviction.message
     else:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ..refusal import Refusal
 from ..shape import Json
+from ..watch import Beside
 from ..watch.follow import follow
 from .attempts import Attempt, attempt_of, from_events, merged, scheduler_of
 from .store import ALL, JOB_NAME, Store, belongs
@@ -20,8 +21,9 @@ _REASONS = ("SuccessfulCreate", "Started", "Preempted")
 class Keeper:
     """`run` it once per service.  Two services may: both write the same."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, beside: Beside) -> None:
         self._store = store
+        self._beside = beside
         self.is_watching = False
 
     async def run(self) -> None:
@@ -44,7 +46,7 @@ class Keeper:
         def add(job: Json, before: list[Attempt]) -> list[Attempt]:
             if not belongs(pod, job):
                 return before
-            return merged(before, [attempt_of(pod, scheduler_of(job), gone=gone)])
+            return merged(before, [attempt_of(pod, scheduler_of(job), self._beside.of(job), gone=gone)])
 
         await self._store.record(job_id, add)
 

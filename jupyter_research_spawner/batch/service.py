@@ -20,7 +20,7 @@ from ..pod import check, compose
 from ..refusal import Refusal
 from ..shape import Json, label_value
 from ..site import Site
-from ..watch import Needs
+from ..watch import Beside, Needs
 from ..watch.api_server import ApiError
 from .answer import answer, in_order, standing_of
 from .store import Owner, Store, belongs
@@ -37,11 +37,12 @@ _LONGEST_PAUSE_SECONDS = 3.0
 class JobService:
     """Every method takes the hub's name for who asks, and raises Refusal."""
 
-    def __init__(self, site: Site, resolver: Resolver, needs: Needs, store: Store) -> None:
+    def __init__(self, site: Site, resolver: Resolver, needs: Needs, store: Store, beside: Beside) -> None:
         self._site = site
         self._resolver = resolver
         self._needs = needs
         self._store = store
+        self._beside = beside
         self._submitting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reading: Counter[str] = Counter()
 
@@ -78,7 +79,7 @@ class JobService:
         for pod in pods:
             for reference in pod["metadata"].get("ownerReferences") or []:
                 by_job.setdefault(reference["uid"], []).append(pod)
-        return [answer(job, by_job.get(job["metadata"]["uid"], [])) for job in jobs]
+        return [answer(job, by_job.get(job["metadata"]["uid"], []), (), self._beside.of(job)) for job in jobs]
 
     async def show(self, hub_user: str, job_id: str) -> Json:
         job = await self._store.job(self._owner(hub_user), job_id)
@@ -166,10 +167,11 @@ class JobService:
 
     async def _answer(self, job: Json) -> Json:
         pods = await self._store.pods_of_job(job)
-        # A Job without a pod cannot say why; only an event can.
+        objects = self._beside.of(job)
+        # A Job without a pod cannot say why; only an event can, or its scheduler.
         waits = not pods and standing_of(job, pods).state == "queued"
         events = await self._store.events(involvedObject_uid=job["metadata"]["uid"]) if waits else []
-        return answer(job, pods, events)
+        return answer(job, pods, events, objects)
 
     def _owner(self, hub_user: str) -> Owner:
         """By the settings alone: people see and cancel their jobs while the identity sources are down."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..schedulers import Need
+from ..schedulers import SCHEDULERS, Kind, Need
 from ..shape import Json
 from ..site import Site
 from . import needs
@@ -33,7 +33,9 @@ def objects(site: Site, release: Release) -> list[Json]:
             # Only the Deployment's own pod asks for its token.
             "automountServiceAccountToken": False,
         },
-        _role("Role", LOOK, pods, _may_get(need for need in found if need.namespace is not None)),
+        _role(
+            "Role", LOOK, pods, [*_may_get(need for need in found if need.namespace is not None), *_may_follow(site)]
+        ),
         _binding("Role", LOOK, pods, [hub, batch]),
         *([_role("ClusterRole", everywhere, None, in_cluster)] if in_cluster else []),
         *([_binding("ClusterRole", everywhere, None, [hub, batch])] if in_cluster else []),
@@ -62,6 +64,14 @@ def _may_get(found: Iterable[Need]) -> list[Json]:
     return [
         {"apiGroups": [group], "resources": sorted(resources), "verbs": ["get"]}
         for group, resources in sorted(by_group.items())
+    ]
+
+
+def _may_follow(site: Site) -> list[Json]:
+    """What a scheduler keeps about pods tells why they wait."""
+    watched: tuple[Kind, ...] = SCHEDULERS[site.scheduler.kind].watched
+    return [
+        {"apiGroups": [kind.group], "resources": [kind.resource], "verbs": ["get", "list", "watch"]} for kind in watched
     ]
 
 

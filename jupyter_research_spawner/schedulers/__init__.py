@@ -6,7 +6,7 @@ from typing import cast
 
 from ..resources import Gpu
 from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
-from .base import Marks, Metadata, Need, Objects, Placement, QueueStatus, Reason, Scheduler
+from .base import NO_OBJECTS, Kind, Marks, Metadata, Need, Objects, Placement, QueueStatus, Reason, Scheduler
 
 SCHEDULERS: dict[str, Scheduler] = {
     module.KIND: cast(Scheduler, module)
@@ -35,7 +35,9 @@ def why_no_gpu(gpu: Gpu, kind: str, scheduler_name: str | None) -> str | None:
 
 
 __all__ = [
+    "NO_OBJECTS",
     "SCHEDULERS",
+    "Kind",
     "Marks",
     "Metadata",
     "Need",

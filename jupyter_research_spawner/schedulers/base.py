@@ -119,17 +119,43 @@ class QueueStatus:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """A kind of objects that a scheduler makes beside pods and jobs, in their namespace, and that they own."""
+
+    api_version: str
+    kind: str
+
+    @property
+    def resource(self) -> str:
+        """The kind as URLs and roles spell it."""
+        return Need(self.api_version, self.kind, "").resource
+
+    @property
+    def group(self) -> str:
+        return Need(self.api_version, self.kind, "").group
+
+
+@dataclass(frozen=True)
 class Objects:
-    """The cluster objects beside a pod that a scheduler watches, by kind."""
+    """The objects of a scheduler's `watched` kinds that a pod, or its job, owns: each with its metadata, the plain
+    values of its spec, and its status."""
 
     by_kind: Mapping[str, Sequence[Json]] = field(default_factory=dict)
+
+    def one(self, kind: str) -> Json:
+        """The newest of that kind, {} when there is none."""
+        found = self.by_kind.get(kind) or ({},)
+        return max(found, key=lambda obj: str((obj.get("metadata") or {}).get("creationTimestamp", "")))
+
+
+NO_OBJECTS = Objects()
 
 
 class Scheduler(Protocol):
     """One module per scheduler.  Nobody else branches on its name.
 
-    Whatever else depends on the scheduler (gang objects, queue objects and policy rules of a site, rights, what to
-    watch, patches of irregular job kinds) becomes a function here, when the first room asks for it.
+    Whatever else depends on the scheduler (gang objects, queue objects and policy rules of a site, patches of
+    irregular job kinds) becomes a function here, when the first room asks for it.
     """
 
     @property
@@ -163,16 +189,21 @@ class Scheduler(Protocol):
     def needs(self) -> Callable[[Placement], tuple[Need, ...]]: ...
 
     @property
-    def status(self) -> Callable[[Json, Objects, tuple[Need, ...]], QueueStatus]: ...
+    def watched(self) -> tuple[Kind, ...]:
+        """The kinds that `status` and `eviction` look at besides the pod."""
 
     @property
-    def eviction(self) -> Callable[[Json], Reason | None]:
-        """Why this pod was taken away, read off the pod; None if it was not."""
+    def status(self) -> Callable[[Json, Objects, tuple[Need, ...]], QueueStatus]:
+        """Where a pod stands; {} for that of a job which has none yet."""
+
+    @property
+    def eviction(self) -> Callable[[Json, Objects], Reason | None]:
+        """Why this pod was taken away, None if it was not."""
 
 
-def condition(pod: Mapping[str, Any], kind: str) -> Json:
-    """The pod's condition of that type, {} when it has none."""
-    for found in (pod.get("status") or {}).get("conditions") or []:
+def condition(obj: Mapping[str, Any], kind: str) -> Json:
+    """The condition of that type of a pod or another object, {} when it has none."""
+    for found in (obj.get("status") or {}).get("conditions") or []:
         if found.get("type") == kind:
             return dict(found)
     return {}
@@ -193,7 +224,7 @@ def status_of_pod(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> Que
     return QueueStatus("scheduling", message, source="pod", since=since)
 
 
-def disruption(pod: Json) -> Reason | None:
+def disruption(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
     """Kubernetes' own word for it (pod condition DisruptionTarget, KEP-3329)."""
     found = condition(pod, "DisruptionTarget")
     if found.get("status") != "True":

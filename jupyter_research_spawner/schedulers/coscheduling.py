@@ -60,5 +60,6 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 
 
 refuses_gpu = only_gpus(*COUNTED_GPUS, "dra")
+watched = ()
 status = status_of_pod
 eviction = disruption

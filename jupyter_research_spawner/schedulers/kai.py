@@ -114,6 +114,7 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 
 refuses = nothing_refused
 refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
+watched = ()
 status = status_of_pod
 # Without the scheduler's --update-pod-eviction-condition a preemption leaves nothing on the pod.
 eviction = disruption

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from pydantic import Field
@@ -9,11 +10,15 @@ from pydantic import Field
 from ..settings import Settings
 from ..shape import Json
 from .base import (
+    NO_OBJECTS,
+    Kind,
     Marks,
     Metadata,
     Need,
+    Objects,
     Placement,
     QueueName,
+    QueueStatus,
     Reason,
     condition,
     disruption,
@@ -72,19 +77,91 @@ def needs(placement: Placement) -> tuple[Need, ...]:
     )
 
 
-def eviction(pod: Json) -> Reason | None:
-    """Kueue marks what it takes away with TerminationTarget, never with DisruptionTarget."""
+refuses = nothing_refused
+refuses_gpu = refuse_gpu_beside_hami
+watched = (Kind(API, "Workload"),)
+
+
+def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+    """Only the Workload knows why something waits: the pod shows nothing but its gate, a Job that it is suspended."""
+    workload = objects.one("Workload")
+    reserved = condition(workload, "QuotaReserved")
+    if missing or condition(workload, "Admitted").get("status") == "True":
+        return status_of_pod(pod, objects, missing)
+    since = reserved.get("lastTransitionTime")
+    if not reserved and _is_gated(pod):
+        return QueueStatus("gated", "Kueue has not put it into its queue yet.", source="pod")
+    if not reserved:
+        return status_of_pod(pod, objects, missing)
+    if (workload.get("spec") or {}).get("active") is False:
+        return QueueStatus("refused", _put_out(workload), source="Workload", since=since)
+    if reserved.get("status") == "True":
+        return QueueStatus(
+            "queued", "Its quota is kept for it; Kueue has other checks to make.", None, source="Workload"
+        )
+    if reserved.get("reason") == "Inadmissible":
+        return QueueStatus("refused", f"{reserved['message']}.", source="Workload", since=since)
+    return _waiting(str(reserved.get("message", "")), since)
+
+
+def _is_gated(pod: Json) -> bool:
+    gates = (pod.get("spec") or {}).get("schedulingGates") or []
+    return any(str(gate.get("name")).startswith(RESERVED) for gate in gates)
+
+
+_SHORT = re.compile(r"insufficient unused quota for (\S+) in flavor \S+, (\S+) more needed")
+_VICTIMS = re.compile(r"Pending the preemption of (\d+) workload")
+_TOO_MUCH = re.compile(
+    r"insufficient quota for (\S+) in flavor \S+, .*current podset request \((\S+)\) > maximum capacity \((\S+)\)"
+)
+_NO_QUOTA = re.compile(r"resource (\S+) unavailable in ClusterQueue")
+
+
+def _waiting(message: str, since: str | None) -> QueueStatus:
+    """Kueue's own sentences about quota, for people (seen with 0.19.2)."""
+    if never := _TOO_MUCH.search(message):
+        resource, asked, whole = never.groups()
+        told = f"It asks for {asked} of {resource}, and its whole queue has {whole}: it cannot start."
+        return QueueStatus("unschedulable", told, resource, source="Workload", since=since)
+    if never := _NO_QUOTA.search(message):
+        told = f"Its queue has no quota for {never[1]}: it cannot start."
+        return QueueStatus("unschedulable", told, never[1], source="Workload", since=since)
+    short = _SHORT.search(message)
+    if victims := _VICTIMS.search(message):
+        told = f"It takes the place of others ({victims[1]}), which are ending."
+    elif short:
+        told = f"Its queue is full: {short[2]} more of {short[1]} is needed than is free."
+    else:
+        told = f"{message[:1].upper()}{message[1:]}"
+    return QueueStatus("queued", told, short[1] if short else None, source="Workload", since=since)
+
+
+def _put_out(workload: Json) -> str:
+    """An administrator did it, or a limit of Kueue's own: how long it may run, how often it may fail to get ready."""
+    why = str(condition(workload, "Evicted").get("message") or "the workload is deactivated").rstrip(".")
+    return f"Kueue has put it out of its queue ({why}). It does not start again unless an administrator lets it."
+
+
+def eviction(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
+    """Kueue marks a notebook that it takes away with TerminationTarget, never with DisruptionTarget.
+
+    The pod of a Job goes without any mark: only its Workload tells, until it is admitted again.
+    """
     found = condition(pod, "TerminationTarget")
-    reason = str(found.get("reason", ""))
-    if found.get("status") != "True":
-        return disruption(pod)
-    if reason == "WorkloadEvictedDueToPreempted":
+    if found.get("status") == "True":
+        return _evicted(str(found.get("reason", "")).removeprefix(_BY_KUEUE), str(found.get("message", "")))
+    found = condition(objects.one("Workload"), "Evicted")
+    if found.get("status") == "True" and (pod.get("metadata") or {}).get("deletionTimestamp"):
+        return _evicted(str(found.get("reason", "")), str(found.get("message", "")))
+    return disruption(pod)
+
+
+_BY_KUEUE = "WorkloadEvictedDueTo"
+
+
+def _evicted(reason: str, message: str) -> Reason:
+    if reason == "Preempted":
         return Reason("Preempted: work of a higher priority needed its place.", preempted=True)
     if "MaximumExecutionTimeExceeded" in reason:
         return Reason("Ended by its hard wall time.")
-    return Reason(f"Taken away by Kueue ({reason}): {found.get('message', '')}")
-
-
-refuses = nothing_refused
-refuses_gpu = refuse_gpu_beside_hami
-status = status_of_pod
+    return Reason(f"Taken away by Kueue ({reason}): {message}")

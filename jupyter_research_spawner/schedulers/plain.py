@@ -42,5 +42,6 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 
 
 refuses_gpu = refuse_gpu_beside_hami
+watched = ()
 status = status_of_pod
 eviction = disruption

@@ -119,6 +119,9 @@ def needs(placement: Placement) -> tuple[Need, ...]:
     return (priority_class_need(placement),)
 
 
+watched = ()
+
+
 def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
     """The bridge labels a pod with its Slurm job at once, and names the node only when the job has one."""
     metadata = pod.get("metadata") or {}

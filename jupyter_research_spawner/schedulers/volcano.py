@@ -11,9 +11,11 @@ from ..settings import Settings
 from ..shape import Json
 from .base import (
     COUNTED_GPUS,
+    NO_OBJECTS,
     Marks,
     Metadata,
     Need,
+    Objects,
     Placement,
     QueueName,
     Reason,
@@ -75,7 +77,7 @@ def needs(placement: Placement) -> tuple[Need, ...]:
     return (Need("scheduling.volcano.sh/v1beta1", "Queue", _queue(placement)), priority_class_need(placement))
 
 
-def eviction(pod: Json) -> Reason | None:
+def eviction(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
     """Reclaim and preemption share one DisruptionTarget; only Ready tells them apart, until the kubelet resets it."""
     ready = condition(pod, "Ready")
     if ready.get("reason") == "Evict" and "reclaim" in str(ready.get("message", "")):
@@ -85,4 +87,5 @@ def eviction(pod: Json) -> Reason | None:
 
 refuses = nothing_refused
 refuses_gpu = only_gpus(*COUNTED_GPUS, "volcano-vgpu", "dra")
+watched = ()
 status = status_of_pod

@@ -120,6 +120,9 @@ def needs(placement: Placement) -> tuple[Need, ...]:
     return (priority_class_need(placement),)
 
 
+watched = ()
+
+
 def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
     """YuniKorn lets the pod of a rejected application fail, and has a reason of its own for a full queue."""
     found = pod.get("status") or {}

@@ -14,8 +14,11 @@ from pathlib import Path
 from kubernetes_asyncio.client import ApiClient
 
 from ..identity import Resolver
+from ..schedulers import SCHEDULERS
 from ..site import Site
-from ..watch import Needs
+from ..watch import Beside, Needs
+from ..watch.api_server import ApiServer
+from . import resume
 from .pacing import Pacing
 
 # Pods of a former hub process that start again at once after a restart; each is a spawn for the hub.
@@ -32,10 +35,19 @@ class Installation:
         self.resuming = asyncio.Semaphore(RESUMED_AT_ONCE)
         self.has_warned = False
         self._needs: dict[int, Needs] = {}
+        self._beside: dict[int, Beside] = {}
 
     def needs(self, api: ApiClient) -> Needs:
         """The cache of what exists, one per client (there is one client per event loop)."""
         return self._needs.setdefault(id(api), Needs(api, self.site.hub.needs_cache))
+
+    def beside(self, api: ApiClient) -> Beside:
+        """What the scheduler keeps about pods, followed from the first call on, one per client."""
+        if id(api) not in self._beside:
+            watched = SCHEDULERS[self.site.scheduler.kind].watched
+            beside = self._beside[id(api)] = Beside(ApiServer(api), self.site.namespaces.name, watched)
+            resume.in_background(beside.run())
+        return self._beside[id(api)]
 
 
 _INSTALLATIONS: dict[str, Installation] = {}

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ..plan import Plan
 from ..refusal import Refusal
-from ..schedulers import SCHEDULERS, Objects, QueueStatus
+from ..schedulers import NO_OBJECTS, SCHEDULERS, Objects, QueueStatus
 from ..settings import format_duration
 from ..shape import Json
 from ..site import Hub
@@ -61,6 +61,7 @@ class Wait:
     limits: Hub
     main: str
     clock: Callable[[], float] = time.monotonic
+    beside: Callable[[Json], Objects] = lambda pod: NO_OBJECTS
     status: QueueStatus = _UNKNOWN
     message: str = ""
     _begun: float = field(init=False)
@@ -104,8 +105,9 @@ class Wait:
             return
         self._seen, self._gone = True, None
         scheduler = SCHEDULERS[self.plan.scheduler]
-        self.status = scheduler.status(pod, Objects(), ())
-        phase = classify(pod, self.status, self.main, scheduler.eviction(pod))
+        objects = self.beside(pod)
+        self.status = scheduler.status(pod, objects, ())
+        phase = classify(pod, self.status, self.main, scheduler.eviction(pod, objects))
         self.message = phase.message
         if phase.name in ("failed", "ending"):
             raise _ended("pod-failed", phase.message or "Its pod was deleted.")
