@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .defaults import set_defaults
+from .defaults import begin, set_defaults
 from .errors import forbidden, invalid
 from .job_validation import job_faults
 from .kinds import JOB, POD, PRIORITY_CLASS, SERVICE_ACCOUNT, Kind
@@ -22,8 +22,9 @@ Stored = Mapping[tuple[str, str], Objects]  # by Kind.key
 
 def admit(kind: Kind, new: Json, old: Json | None, stored: Stored) -> None:
     """Complete `new` in place (the caller's own copy).  Raises ApiError 403 or 422 when it may not be stored."""
+    set_defaults(kind, new)
     if old is None:
-        set_defaults(kind, new)
+        begin(kind, new)
     if kind == POD and old is None:
         set_service_account(new, stored[SERVICE_ACCOUNT.key])
         set_priority(new, stored[PRIORITY_CLASS.key])

@@ -226,7 +226,7 @@ def _any_text(value: str) -> None:
 
 def _check_time(value: str) -> None:
     if not _TIME.fullmatch(value):
-        raise Mismatch(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}"')
+        raise Mismatch(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"')
 
 
 def _check_base64(value: str) -> None:

@@ -6,6 +6,7 @@ Of built-in kinds that no client here reads the defaults of, such as Service, no
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 from .errors import ApiError
@@ -14,22 +15,17 @@ from .objects import Json, with_condition
 
 
 def set_defaults(kind: Kind, obj: Json) -> None:
+    """What is filled in each time that an object is read, so also what an update leaves out."""
+    if kind in BUILT_IN and kind.kind in _DEFAULTS:
+        _DEFAULTS[kind.kind](obj)
+
+
+def begin(kind: Kind, obj: Json) -> None:
+    """What is made once, when an object is created, and replaces what was sent; after its defaults."""
     if "status" in kind.subresources:
         obj["status"] = {}
-    defaults = {
-        "Pod": default_pod,
-        "Job": default_job,
-        "Secret": default_secret,
-        "Service": default_service,
-        "Namespace": default_namespace,
-        "PersistentVolumeClaim": default_claim,
-        "Deployment": default_deployment,
-        "Event": default_event,
-        "NetworkPolicy": default_network_policy,
-        "PriorityClass": default_priority_class,
-    }
-    if kind in BUILT_IN and kind.kind in defaults:
-        defaults[kind.kind](obj)
+    if kind in BUILT_IN and kind.kind in _BEGINNINGS:
+        _BEGINNINGS[kind.kind](obj)
 
 
 def default_pod(pod: Json) -> None:
@@ -40,6 +36,18 @@ def default_pod(pod: Json) -> None:
         resources = container["resources"]
         if limits := resources.get("limits"):
             resources["requests"] = {**limits, **(resources.get("requests") or {})}
+    status = pod.get("status") or {}
+    if status.get("podIP"):
+        _default(status, "podIPs", [{"ip": status["podIP"]}])
+    for part in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(part) or []:
+            for name, value in (("ready", False), ("restartCount", 0), ("image", ""), ("imageID", "")):
+                container.setdefault(name, value)
+            container.setdefault("lastState", {})
+
+
+def begin_pod(pod: Json) -> None:
+    spec = pod["spec"]
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
     if spec.get("schedulingGates"):
         why = ("SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates")
@@ -134,16 +142,18 @@ def default_job(job: Json) -> None:
     _default(spec, "manualSelector", False)
     template = _part(spec, "template")
     default_pod_spec(_part(template, "spec"))
-    uid = job["metadata"]["uid"]
-    labels = _part(_part(template, "metadata"), "labels")
-    if not spec.get("manualSelector"):
-        name = job["metadata"].get("name") or ""
+
+
+def begin_job(job: Json) -> None:
+    spec, metadata = job["spec"], job["metadata"]
+    labels = _part(_part(spec["template"], "metadata"), "labels")
+    if not spec["manualSelector"]:
         for prefix in ("", "batch.kubernetes.io/"):
-            labels.update({f"{prefix}controller-uid": uid, f"{prefix}job-name": name})
-        spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
-    metadata_labels = _part(job["metadata"], "labels")
-    for key, value in labels.items():
-        metadata_labels.setdefault(key, value)
+            labels.setdefault(f"{prefix}controller-uid", metadata["uid"])
+            labels.setdefault(f"{prefix}job-name", metadata.get("name") or "")
+        spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": metadata["uid"]}}
+    if not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
 
 
 def default_deployment(deployment: Json) -> None:
@@ -190,15 +200,37 @@ def default_service(service: Json) -> None:
         port.setdefault("targetPort", port.get("port"))
 
 
-def default_namespace(namespace: Json) -> None:
+def begin_namespace(namespace: Json) -> None:
     _part(namespace["metadata"], "labels")["kubernetes.io/metadata.name"] = namespace["metadata"].get("name") or ""
     namespace["status"] = {"phase": "Active"}
     _default(_part(namespace, "spec"), "finalizers", ["kubernetes"])
 
 
 def default_claim(claim: Json) -> None:
-    claim["status"] = {"phase": "Pending"}
     _default(_part(claim, "spec"), "volumeMode", "Filesystem")
+
+
+def begin_claim(claim: Json) -> None:
+    claim["status"] = {"phase": "Pending"}
+
+
+_DEFAULTS: dict[str, Callable[[Json], None]] = {
+    "Pod": default_pod,
+    "Job": default_job,
+    "Secret": default_secret,
+    "Service": default_service,
+    "PersistentVolumeClaim": default_claim,
+    "Deployment": default_deployment,
+    "Event": default_event,
+    "NetworkPolicy": default_network_policy,
+    "PriorityClass": default_priority_class,
+}
+_BEGINNINGS: dict[str, Callable[[Json], None]] = {
+    "Pod": begin_pod,
+    "Job": begin_job,
+    "Namespace": begin_namespace,
+    "PersistentVolumeClaim": begin_claim,
+}
 
 
 def _part(obj: Json, key: str) -> Json:

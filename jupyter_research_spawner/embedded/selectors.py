@@ -112,9 +112,11 @@ def _not_selectable(name: str, kind: Kind) -> ApiError:
 
 
 def _field(obj: Any, path: list[str]) -> str:
+    if path == ["status", "successful"]:  # of a Job, whose field is called otherwise
+        return str(obj["status"].get("succeeded", 0))
     for step in path:
         obj = obj.get(step) if isinstance(obj, dict) else None
-    return "" if obj is None else str(obj)
+    return "" if obj is None else str(obj).lower() if isinstance(obj, bool) else str(obj)
 
 
 def by_label_selector(selector: Json | None) -> LabelTest:

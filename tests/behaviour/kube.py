@@ -1,7 +1,8 @@
 """What any Kubernetes API server does, judged over HTTP.
 
 By default the embedded one is judged.  To judge another: BEHAVIOUR_URL, BEHAVIOUR_TOKEN and BEHAVIOUR_CA (a file) in
-the environment.  It needs kube-controller-manager for owners and namespaces; each test has a namespace of its own.
+the environment.  It needs kube-controller-manager for owners, namespaces and Jobs, and no node: the tests are the node
+of their pods.  Each test has a namespace of its own.  DIFFERENCES.md has what is not judged, and why.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ssl
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,8 @@ class Kube:
     async def call(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str
     ):
+        if method in ("POST", "PUT", "PATCH"):
+            query.setdefault("fieldValidation", "Strict")
         headers = {"Content-Type": content_type}
         data = None if body is None else json.dumps(body)
         async with self.session.request(method, path, data=data, headers=headers, params=query) as response:
@@ -135,9 +139,36 @@ async def kube(server: Server) -> AsyncIterator[Kube]:
     namespace = f"behaviour-{uuid.uuid4().hex[:8]}"
     async with client.ApiClient(configuration) as api_client, session:
         kube = Kube(server, session, api_client, namespace)
-        await kube.core.create_namespace({"metadata": {"name": namespace}})
+        await kube.core.create_namespace({"metadata": {"name": namespace}}, field_validation="Strict")
+        # Its controller makes it a little later, and no pod is taken before.
+        await eventually(lambda: exists(kube, "serviceaccounts/default"), True)
         yield kube
         await kube.call("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+@asynccontextmanager
+async def defined(kube: Kube, plural: str) -> AsyncIterator[str]:
+    """A custom kind of this test's own, served while in the context; its path in the namespace comes back."""
+    group, kind = f"{kube.namespace}.example.com", plural.removesuffix("s").capitalize()
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
+    names = {"plural": plural, "kind": kind, "singular": kind.lower()}
+    spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}
+    await kube.extensions.create_custom_resource_definition({"metadata": {"name": f"{plural}.{group}"}, "spec": spec})
+    path = f"/apis/{group}/v1/namespaces/{kube.namespace}/{plural}"
+
+    async def is_served() -> int:
+        return (await kube.call("GET", path)).status
+
+    try:
+        await eventually(is_served, 200)
+        yield path
+    finally:
+        await kube.extensions.delete_custom_resource_definition(f"{plural}.{group}")
+
+
+async def exists(kube: Kube, what: str) -> bool:
+    return (await kube.get(what)).status == 200
 
 
 async def eventually(look: Callable[[], Awaitable[Any]], wanted: Any) -> None:
@@ -148,12 +179,14 @@ async def eventually(look: Callable[[], Awaitable[Any]], wanted: Any) -> None:
         await asyncio.sleep(0.05)
 
 
+# No scheduler is called so: on a cluster that has a node these pods stay as they are made.
+NOBODY = "nobody"
+
+
 def pod(name: str = "p", labels: dict[str, str] | None = None, **spec: Any) -> Json:
     container = {"name": "notebook", "image": "example/image:1", "env": [{"name": "A", "value": "1"}]}
-    return {
-        "metadata": {"name": name, "labels": labels or {}},
-        "spec": {"automountServiceAccountToken": False, "containers": [container], **spec},
-    }
+    common = {"automountServiceAccountToken": False, "schedulerName": NOBODY, "containers": [container]}
+    return {"metadata": {"name": name, "labels": labels or {}}, "spec": {**common, **spec}}
 
 
 def config_map(name: str, **metadata: Any) -> Json:
@@ -161,5 +194,6 @@ def config_map(name: str, **metadata: Any) -> Json:
 
 
 def job(name: str = "j", **spec: Any) -> Json:
-    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "example/image:1"}]}}
+    container = {"name": "main", "image": "example/image:1"}
+    template = {"spec": {"restartPolicy": "Never", "schedulerName": NOBODY, "containers": [container]}}
     return {"metadata": {"name": name}, "spec": {"template": template, **spec}}

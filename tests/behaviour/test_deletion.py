@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from kube import MERGE, Kube, config_map, eventually, job, pod
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from kube import MERGE, Json, Kube, config_map, eventually, job, pod
 
 
 async def test_a_bound_pod_is_given_its_grace(kube: Kube) -> None:
@@ -16,7 +19,7 @@ async def test_a_bound_pod_is_given_its_grace(kube: Kube) -> None:
 
 
 async def test_an_unbound_pod_goes_at_once(kube: Kube) -> None:
-    await kube.made("pods", pod("p", schedulerName="nobody"))
+    await kube.made("pods", pod("p"))
     await kube.delete("pods/p")
     assert (await kube.get("pods/p")).status == 404
 
@@ -27,10 +30,79 @@ async def test_grace_may_be_in_the_body(kube: Kube) -> None:
     assert (await kube.get("pods/p")).status == 404
 
 
+async def test_a_deletion_tells_until_when_there_is_time(kube: Kube) -> None:
+    """deletionTimestamp is when the grace ends, not when it was asked for."""
+    await kube.made("pods", pod("p", nodeName="no-such-node"))
+    asked = datetime.now(timezone.utc)
+    going = (await kube.delete("pods/p", gracePeriodSeconds="600")).body["metadata"]
+    assert 590 < (at(going) - asked).total_seconds() < 610
+    longer = (await kube.delete("pods/p", gracePeriodSeconds="900")).body["metadata"]
+    assert (longer["deletionGracePeriodSeconds"], at(longer)) == (600, at(going))
+    sooner = (await kube.delete("pods/p", gracePeriodSeconds="60")).body["metadata"]
+    assert (sooner["deletionGracePeriodSeconds"], at(going) - at(sooner)) == (60, timedelta(seconds=540))
+    assert [found["generation"] for found in (going, longer, sooner)] == [2, 2, 2]
+    gone = (await kube.delete("pods/p", gracePeriodSeconds="0")).body["metadata"]
+    assert gone["deletionGracePeriodSeconds"] == 0
+
+
+def at(metadata: Json) -> datetime:
+    return datetime.fromisoformat(metadata["deletionTimestamp"].replace("Z", "+00:00"))
+
+
+async def test_a_pod_that_has_ended_goes_at_once(kube: Kube) -> None:
+    await kube.made("pods", pod("p", nodeName="no-such-node"))
+    await kube.patch("pods/p/status", {"status": {"phase": "Succeeded"}}, MERGE)
+    await kube.delete("pods/p")
+    assert (await kube.get("pods/p")).status == 404
+
+
+async def test_what_goes_at_once_is_answered_with_a_status(kube: Kube) -> None:
+    made = await kube.made("configmaps", config_map("c"))
+    answer = (await kube.delete("configmaps/c")).body
+    details = {"name": "c", "kind": "configmaps", "uid": made["metadata"]["uid"]}
+    assert (answer["kind"], answer["status"], answer["details"]) == ("Status", "Success", details)
+    await kube.made("pods", pod("p"))
+    assert (await kube.delete("pods/p")).body["kind"] == "Pod"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"propagationPolicy": "Sideways"},
+            'propagationPolicy: Unsupported value: "Sideways": '
+            'supported values: "Foreground", "Background", "Orphan", "nil"',
+        ),
+        (
+            {"propagationPolicy": "Orphan", "orphanDependents": True},
+            'Invalid value: "Orphan": orphanDependents and deletionPropagation cannot be both set',
+        ),
+    ],
+)
+async def test_a_deletion_is_refused(kube: Kube, options: Json, sentence: str) -> None:
+    await kube.made("configmaps", config_map("c"))
+    answer = await kube.delete("configmaps/c", options)
+    assert answer.said == (422, "Invalid")
+    assert sentence in answer.body["message"]
+
+
+async def test_nothing_new_holds_back_what_already_goes(kube: Kube) -> None:
+    await kube.made("configmaps", config_map("c", finalizers=["example.com/hold"]))
+    await kube.delete("configmaps/c")
+    more = {"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}}
+    answer = await kube.patch("configmaps/c", more, MERGE)
+    assert answer.said == (422, "Invalid")
+    assert "no new finalizers can be added if the object is being deleted" in answer.body["message"]
+    await kube.patch("configmaps/c", {"metadata": {"finalizers": None}}, MERGE)
+
+
 async def test_a_failed_precondition_is_409(kube: Kube) -> None:
     await kube.made("configmaps", config_map("c"))
     answer = await kube.delete("configmaps/c", {"preconditions": {"uid": "another"}})
     assert answer.said == (409, "Conflict")
+    assert "the UID in the precondition (another) does not match the UID in record" in answer.body["message"]
+    stale = await kube.delete("configmaps/c", {"preconditions": {"resourceVersion": "1"}})
+    assert stale.said == (409, "Conflict")
     assert (await kube.get("configmaps/c")).status == 200
 
 
@@ -127,14 +199,38 @@ async def test_nothing_is_made_in_a_namespace_that_goes(kube: Kube) -> None:
 
 
 async def test_eviction_deletes(kube: Kube) -> None:
-    await kube.made("pods", pod("p", schedulerName="nobody"))
+    await kube.made("pods", pod("p"))
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": kube.namespace}}
     assert (await kube.call("POST", f"{kube.here}/pods/p/eviction", body)).status == 201
     assert (await kube.get("pods/p")).status == 404
 
 
+async def test_an_evicted_pod_says_so(kube: Kube) -> None:
+    await kube.made("pods", pod("p", nodeName="no-such-node"))
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+    assert (await kube.call("POST", f"{kube.here}/pods/p/eviction", body)).status == 201
+    found = (await kube.get("pods/p")).body
+    assert found["metadata"]["deletionTimestamp"]
+    [told] = [one for one in found["status"]["conditions"] if one["type"] == "DisruptionTarget"]
+    assert (told["status"], told["reason"], told["message"]) == (
+        "True",
+        "EvictionByEvictionAPI",
+        "Eviction API: evicting",
+    )
+
+
+async def test_a_gated_pod_is_not_bound(kube: Kube) -> None:
+    made = await kube.made("pods", pod("p", schedulingGates=[{"name": "example.com/quota"}]))
+    [told] = made["status"]["conditions"]
+    assert (told["type"], told["status"], told["reason"]) == ("PodScheduled", "False", "SchedulingGated")
+    body = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
+    answer = await kube.call("POST", f"{kube.here}/pods/p/binding", body)
+    assert answer.said == (409, "Conflict")
+    assert "pod p has non-empty .spec.schedulingGates" in answer.body["message"]
+
+
 async def test_binding_gives_a_pod_its_node_once(kube: Kube) -> None:
-    await kube.made("pods", pod("p", schedulerName="nobody"))
+    await kube.made("pods", pod("p"))
     target = {"apiVersion": "v1", "kind": "Node", "name": "n1"}
     body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": target}
     assert (await kube.call("POST", f"{kube.here}/pods/p/binding", body)).status == 201

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import aiohttp
-from kube import Kube, Server, config_map, pod
-from kubernetes_asyncio.client import ApiException
+import pytest
+from kube import MERGE, Kube, Server, config_map, defined, job, pod
 
 
 async def test_create_answers_201_with_what_the_server_adds(kube: Kube) -> None:
@@ -91,6 +91,47 @@ async def test_lists_select_by_fields(kube: Kube) -> None:
     assert [item.metadata.name for item in found.items] == ["p1"]
 
 
+NOT_SELECTABLE = {
+    "pods": ("spec.nodename=n1", "field label not supported: spec.nodename"),
+    "events": ("message=m", "field label not supported: message"),
+    "configmaps": (
+        "data.a=b",
+        '"data.a" is not a known field selector: only "metadata.name", "metadata.namespace"',
+    ),
+}
+
+
+@pytest.mark.parametrize("plural", NOT_SELECTABLE)
+async def test_not_every_field_selects(kube: Kube, plural: str) -> None:
+    selector, sentence = NOT_SELECTABLE[plural]
+    answer = await kube.get(plural, fieldSelector=selector)
+    assert answer.said == (400, "BadRequest")
+    assert answer.body["message"] == sentence
+
+
+async def test_pods_select_by_node_phase_and_scheduler(kube: Kube) -> None:
+    await kube.made("pods", pod("p1", nodeName="n1"))
+    await kube.made("pods", pod("p2", schedulerName="other"))
+
+    async def selected(selector: str) -> list[str]:
+        found = (await kube.get("pods", fieldSelector=selector)).body["items"]
+        return [item["metadata"]["name"] for item in found]
+
+    assert await selected("spec.nodeName=n1") == ["p1"]
+    assert await selected("spec.nodeName=") == ["p2"]
+    assert await selected("spec.schedulerName=other,status.phase=Pending") == ["p2"]
+    assert await selected("status.phase!=Pending") == []
+
+
+async def test_jobs_select_by_their_successes_only(kube: Kube) -> None:
+    await kube.call("POST", kube.jobs, job("j", suspend=True))
+    answer = await kube.call("GET", kube.jobs, fieldSelector="spec.suspend=true")
+    assert answer.said == (400, "BadRequest")
+    assert answer.body["message"] == 'field label "spec.suspend" not supported for Job'
+    found = await kube.call("GET", kube.jobs, fieldSelector="status.successful=0")
+    assert [item["metadata"]["name"] for item in found.body["items"]] == ["j"]
+
+
 async def test_events_select_by_what_they_are_about(kube: Kube) -> None:
     for kind in ("Pod", "Node"):
         involved = {"kind": kind, "name": "p1", "namespace": kube.namespace}
@@ -123,6 +164,37 @@ async def test_long_lists_come_in_pages(kube: Kube) -> None:
     assert "continue" not in second["metadata"] or not second["metadata"]["continue"]
 
 
+@pytest.mark.parametrize(
+    ("query", "code", "sentence"),
+    [
+        ({"limit": "two"}, 400, 'strconv.ParseInt: parsing "two": invalid syntax'),
+        ({"continue": "%"}, 400, "invalid continue token: continue key is not valid: "),
+        ({"resourceVersion": "new"}, 400, "invalid resource version: resourceVersion: "),
+        (
+            {"resourceVersionMatch": "Exact"},
+            422,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ),
+        ({"resourceVersion": "99999999999999"}, 504, "Too large resource version: 99999999999999, current: "),
+        ({"timeoutSeconds": "long"}, 400, 'strconv.ParseInt: parsing "long": invalid syntax'),
+    ],
+)
+async def test_a_list_is_refused(kube: Kube, query: dict[str, str], code: int, sentence: str) -> None:
+    answer = await kube.get("pods", **query)
+    assert answer.status == code
+    assert sentence in answer.body["message"]
+
+
+async def test_what_is_created_has_no_revision_yet(kube: Kube) -> None:
+    made = await kube.made("configmaps", config_map("c"))
+    again = {**made, "metadata": {**made["metadata"], "name": "d"}}
+    answer = await kube.create("configmaps", again)
+    assert (answer.status, answer.body["message"]) == (
+        500,
+        "resourceVersion should not be set on objects to be created",
+    )
+
+
 async def test_put_replaces(kube: Kube) -> None:
     made = await kube.made("configmaps", {**config_map("c"), "data": {"a": "1"}})
     answer = await kube.call("PUT", f"{kube.here}/configmaps/c", {**made, "data": {"b": "2"}})
@@ -142,6 +214,38 @@ async def test_a_write_that_changes_nothing_makes_no_revision(kube: Kube) -> Non
     made = await kube.made("configmaps", {**config_map("c"), "data": {"a": "1"}})
     answer = await kube.call("PUT", f"{kube.here}/configmaps/c", made)
     assert answer.body["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+
+
+async def test_put_and_patch_do_not_rename(kube: Kube) -> None:
+    await kube.made("configmaps", config_map("c"))
+    for method, body, content_type in (
+        ("PUT", config_map("d"), "application/json"),
+        ("PATCH", {"metadata": {"name": "d"}}, MERGE),
+    ):
+        answer = await kube.call(method, f"{kube.here}/configmaps/c", body, content_type)
+        assert answer.said == (400, "BadRequest")
+        assert answer.body["message"] == "the name of the object (d) does not match the name on the URL (c)"
+    moved = await kube.patch("configmaps/c", {"metadata": {"namespace": "default"}}, MERGE)
+    assert moved.said == (400, "BadRequest")
+    other = await kube.patch("configmaps/c", {"metadata": {"uid": "other"}}, MERGE)
+    assert other.said == (422, "Invalid")
+    assert 'metadata.uid: Invalid value: "other": field is immutable' in other.body["message"]
+
+
+async def test_generations_count_changes_of_what_was_asked_for(kube: Kube) -> None:
+    made = await kube.made("pods", pod("p", activeDeadlineSeconds=100))
+    labelled = await kube.patch("pods/p", {"metadata": {"labels": {"a": "b"}}}, MERGE)
+    changed = await kube.patch("pods/p", {"spec": {"activeDeadlineSeconds": 50}}, MERGE)
+    told = await kube.patch("pods/p/status", {"status": {"phase": "Running"}}, MERGE)
+    found = [body["metadata"]["generation"] for body in (made, labelled.body, changed.body, told.body)]
+    assert found == [1, 1, 2, 2]
+    assert "generation" not in (await kube.made("configmaps", config_map("c")))["metadata"]
+
+
+async def test_dry_run_is_all_or_nothing(kube: Kube) -> None:
+    answer = await kube.create("configmaps", config_map("dry"), dryRun="Some")
+    assert answer.said == (422, "Invalid")
+    assert 'dryRun: Unsupported value: ["Some"]: supported values: "All"' in answer.body["message"]
 
 
 async def test_dry_run_stores_nothing(kube: Kube) -> None:
@@ -174,33 +278,44 @@ async def test_a_body_that_is_no_object_is_400(kube: Kube) -> None:
 
 
 async def test_custom_resources_are_served_once_defined(kube: Kube) -> None:
-    group = f"{kube.namespace}.example.com"
-    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    version = {"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
-    names = {"plural": "foos", "kind": "Foo", "singular": "foo"}
-    spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}
-    await kube.extensions.create_custom_resource_definition({"metadata": {"name": f"foos.{group}"}, "spec": spec})
-    foo = {"apiVersion": f"{group}/v1", "kind": "Foo", "metadata": {"name": "f"}, "spec": {"a": 1}}
-    try:
-        for _ in range(100):
-            try:
-                await kube.custom.create_namespaced_custom_object(group, "v1", kube.namespace, "foos", foo)
-                break
-            except ApiException as not_served_yet:
-                assert not_served_yet.status == 404
-        path = f"/apis/{group}/v1/namespaces/{kube.namespace}/foos"
+    async with defined(kube, "foos") as path:
+        group = path.split("/")[2]
+        foo = {"apiVersion": f"{group}/v1", "kind": "Foo", "metadata": {"name": "f"}, "spec": {"a": 1}}
+        await kube.custom.create_namespaced_custom_object(group, "v1", kube.namespace, "foos", foo)
         found = (await kube.call("GET", path)).body
         assert (found["kind"], len(found["items"])) == ("FooList", 1)
+        # Items of custom kinds say what they are, those of built-in ones do not.
+        assert found["items"][0]["kind"] == "Foo"
         patch = {"spec": {"a": 2}, "status": {"b": 3}}
-        answer = await kube.call("PATCH", f"{path}/f/status", patch, "application/merge-patch+json")
+        answer = await kube.call("PATCH", f"{path}/f/status", patch, MERGE)
         assert (answer.body["spec"], answer.body["status"]) == ({"a": 1}, {"b": 3})
-    finally:
-        await kube.extensions.delete_custom_resource_definition(f"foos.{group}")
+
+
+async def test_items_of_a_list_do_not_say_what_they_are(kube: Kube) -> None:
+    await kube.made("configmaps", config_map("c", labels={"a": "b"}))
+    [item] = (await kube.get("configmaps", labelSelector="a=b")).body["items"]
+    assert item.keys() & {"apiVersion", "kind"} == set()
 
 
 async def test_what_is_not_served_is_404(kube: Kube) -> None:
     answer = await kube.call("GET", f"/apis/kueue.x-k8s.io/v1beta1/namespaces/{kube.namespace}/localqueues")
     assert answer.status == 404
+
+
+async def test_a_path_that_is_no_api_is_404_in_plain_text(kube: Kube) -> None:
+    for path in ("/apis/example.com/v1/foos", "/nothing"):
+        answer = await kube.call("GET", path)
+        assert (answer.status, answer.body) == (404, "404 page not found\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "pods"), ("PATCH", "pods"), ("POST", "pods/p"), ("POST", "../../pods")],
+)
+async def test_a_method_out_of_place_is_405(kube: Kube, method: str, path: str) -> None:
+    path = "/api/v1/pods" if path.startswith("..") else f"{kube.here}/{path}"
+    answer = await kube.call(method, path, pod(), MERGE if method == "PATCH" else "application/json")
+    assert answer.said == (405, "MethodNotAllowed")
 
 
 async def test_discovery(kube: Kube) -> None:
@@ -209,6 +324,7 @@ async def test_discovery(kube: Kube) -> None:
     assert "pods/status" in core
     assert "batch" in {group["name"] for group in (await kube.call("GET", "/apis")).body["groups"]}
     assert (await kube.call("GET", "/apis/batch/v1")).status == 200
+    assert (await kube.call("GET", "/apis/batch")).body["preferredVersion"]["groupVersion"] == "batch/v1"
     assert (await kube.call("GET", "/version")).body["gitVersion"].startswith("v1.")
 
 

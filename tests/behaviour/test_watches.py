@@ -7,7 +7,8 @@ import json
 import time
 
 import pytest
-from kube import MERGE, Kube, pod
+from kube import MERGE, Json, Kube, defined, eventually, pod
+from kubernetes_asyncio import watch
 from kubernetes_asyncio.client import ApiException
 
 
@@ -105,11 +106,71 @@ async def test_a_streaming_list_ends_with_its_bookmark(kube: Kube) -> None:
 
 
 async def test_a_revision_that_is_forgotten_is_410(kube: Kube) -> None:
-    if not kube.server.embedded:
-        pytest.skip("a real API server forgets revisions every five minutes only")
-    with pytest.raises(ApiException) as expired:
-        await kube.watched(resource_version="1")
-    assert expired.value.status == 410
+    """A new kind has no history, so no API server can replay what was before it."""
+    async with defined(kube, "foos") as path:
+
+        async def events() -> list[Json]:
+            query = {"watch": "true", "resourceVersion": "1", "timeoutSeconds": "1"}
+            async with kube.session.get(path, params=query) as response:
+                return [json.loads(line) async for line in response.content]
+
+        async def expired() -> bool:
+            return [event["type"] for event in await events()] == ["ERROR"]
+
+        # Until its cache has begun, a real server reads from a store that has forgotten nothing yet.
+        await eventually(expired, True)
+        [event] = await events()
+        status = event["object"]
+        assert (status["kind"], status["code"], status["reason"]) == ("Status", 410, "Expired")
+        assert status["message"].startswith("too old resource version: 1 (")
+        with pytest.raises(ApiException) as raised:
+            group = path.split("/")[2]
+            stream = watch.Watch().stream(
+                kube.custom.list_namespaced_custom_object,
+                *(group, "v1", kube.namespace, "foos"),
+                resource_version="1",
+                timeout_seconds=1,
+            )
+            async with stream:
+                async for _ in stream:
+                    pass
+        assert raised.value.status == 410
+
+
+async def test_a_watch_of_what_is_not_served_is_404(kube: Kube) -> None:
+    answer = await kube.call("GET", f"/apis/example.com/v1/namespaces/{kube.namespace}/foos", watch="true")
+    assert answer.status == 404
+
+
+async def test_what_is_listed_has_the_revision_to_watch_from(kube: Kube) -> None:
+    await kube.made("pods", pod("p1"))
+    listed = (await kube.get("pods", resourceVersion="0")).body
+    await kube.made("pods", pod("p2"))
+    assert await kube.watched(resource_version=listed["metadata"]["resourceVersion"]) == [("ADDED", "p2")]
+
+
+async def test_events_of_a_watch_are_whole_objects(kube: Kube) -> None:
+    await kube.made("pods", pod("p1"))
+    query = {"watch": "true", "timeoutSeconds": "1"}
+    async with kube.session.get(f"{kube.here}/pods", params=query) as response:
+        [event] = [json.loads(line) async for line in response.content]
+    found = (await kube.get("pods/p1")).body
+    assert event["object"]["metadata"]["uid"] == found["metadata"]["uid"]
+    assert (event["object"]["apiVersion"], event["object"]["kind"]) == ("v1", "Pod")
+
+
+async def test_a_pod_that_goes_is_seen_going_and_gone(kube: Kube) -> None:
+    await kube.made("pods", pod("p1", nodeName="n1"))
+    revision = await kube.revision()
+    await kube.delete("pods/p1")
+    await kube.delete("pods/p1", gracePeriodSeconds="0")
+    query = {"watch": "true", "timeoutSeconds": "1", "resourceVersion": revision}
+    async with kube.session.get(f"{kube.here}/pods", params=query) as response:
+        going, *_, gone = [json.loads(line) async for line in response.content]
+    assert (going["type"], gone["type"]) == ("MODIFIED", "DELETED")
+    assert going["object"]["metadata"]["deletionGracePeriodSeconds"] == 30
+    assert gone["object"]["metadata"]["deletionGracePeriodSeconds"] == 0
+    assert int(gone["object"]["metadata"]["resourceVersion"]) > int(going["object"]["metadata"]["resourceVersion"])
 
 
 async def test_many_watchers_miss_nothing(kube: Kube) -> None:
