@@ -1,4 +1,4 @@
-"""python -m jupyter_research_spawner.demo [--tour only]: `make demo` runs this."""
+"""python -m jupyter_research_spawner.demo [--tour only] [--kubeconfig FILE [--image IMAGE]]: `make demo` runs this."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import textwrap
 import time
 from pathlib import Path
 
+from .given import Given
+from .ground import CannotStart, Ground
 from .person import NotAsExpected
-from .stage import CannotStart, Stage, set_up
+from .stage import Stage, set_up
+from .stand_in import StandIn
 from .tour import tour
 
 
@@ -19,9 +22,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument("--tour", choices=("only",), help="exit after the tour, with 0 if all was as it must be")
     parser.add_argument("--state", type=Path, default=Path(".demo"), help="where its files are kept (default: .demo)")
+    parser.add_argument(
+        "--kubeconfig", metavar="FILE", help="play on the cluster of its current context, not on an embedded one"
+    )
+    parser.add_argument("--image", help="for notebooks and jobs on that cluster; it has jupyterhub-singleuser")
     options = parser.parse_args()
+    if options.image is not None and options.kubeconfig is None:
+        parser.error("the embedded cluster has no images; --image is for --kubeconfig")
+    ground = StandIn() if options.kubeconfig is None else Given(options.kubeconfig, options.image)
     try:
-        return asyncio.run(_main(options.state.absolute(), stay=options.tour is None))
+        return asyncio.run(_main(ground, options.state.absolute(), stay=options.tour is None))
     except CannotStart as error:
         print(error, file=sys.stderr)
         return 1
@@ -33,8 +43,8 @@ def _say(text: str) -> None:
         print(line if line.startswith(" ") or len(line) <= 80 else textwrap.fill(line, 80), flush=True)
 
 
-async def _main(state: Path, *, stay: bool) -> int:
-    playing = asyncio.create_task(_play(state, stay=stay))
+async def _main(ground: Ground, state: Path, *, stay: bool) -> int:
+    playing = asyncio.create_task(_play(ground, state, stay=stay))
     stopped = False
 
     def stop() -> None:
@@ -54,31 +64,31 @@ async def _main(state: Path, *, stay: bool) -> int:
         return 130
 
 
-async def _play(state: Path, *, stay: bool) -> int:
+async def _play(ground: Ground, state: Path, *, stay: bool) -> int:
     began = time.monotonic()
-    _say("Starting an embedded cluster, a JupyterHub and the batch service ...")
-    async with set_up(state) as stage:
-        _say(f"They are up after {time.monotonic() - began:.1f} s: {stage.url}")
+    _say(ground.announced)
+    async with set_up(ground, state, _say) as stage:
+        _say(f"All is up after {time.monotonic() - began:.1f} s: {stage.hub.url}")
         _say(_who_is_who(stage))
         try:
             is_good = await tour(stage, _say)
         except NotAsExpected as error:
-            _say(f"\nThe tour ended early: {error}\nThe hub's log is {stage.hub_log}")
+            _say(f"\nThe tour ended early: {error}\nThe hub's log is {stage.hub.log}")
             is_good = False
         _say(f"\n{'All as it must be' if is_good else 'NOT as it must be'}, after {time.monotonic() - began:.0f} s.")
         if stay:
-            _say(f"\nLook around: {stage.url}\nLog in as alice or bob; the password is {stage.password}")
+            _say(f"\nLook around: {stage.hub.url}\nLog in as alice or bob; the password is {stage.hub.password}")
             _say("Ctrl-C stops it.")
             await asyncio.Event().wait()
     return 0 if is_good else 1
 
 
 def _who_is_who(stage: Stage) -> str:
-    if stage.abilities.namespaces:
-        uids = ", ".join(f"{name} is uid {identity.uid}" for name, identity in stage.people.items())
-        return f"Pods run in mount namespaces of their own, as the people they belong to: {uids}."
-    reason = stage.abilities.reason
-    return f"{reason[:1].upper()}{reason[1:]}. What that leaves out is named below."
+    shortcoming = stage.cluster.shortcoming
+    if shortcoming:
+        return f"{shortcoming[:1].upper()}{shortcoming[1:]}. What that leaves out is named below."
+    uids = ", ".join(f"{name} is uid {identity.uid}" for name, identity in stage.people.items())
+    return f"{stage.cluster.where}, as the people they belong to: {uids}."
 
 
 if __name__ == "__main__":

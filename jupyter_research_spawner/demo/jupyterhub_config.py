@@ -7,9 +7,10 @@ import jupyter_research_spawner
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
-port, password = os.environ["DEMO_PORT"], os.environ["DEMO_PASSWORD"]
-c.JupyterHub.bind_url = f"http://127.0.0.1:{port}"
-c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ['DEMO_HUB_PORT']}"
+address, password = os.environ["DEMO_ADDRESS"], os.environ["DEMO_PASSWORD"]
+c.JupyterHub.bind_url = f"http://{address}:{os.environ['DEMO_PORT']}"
+# Pods reach the hub there, too.
+c.JupyterHub.hub_bind_url = f"http://{address}:{os.environ['DEMO_HUB_PORT']}"
 c.JupyterHub.authenticator_class = "dummy"
 c.DummyAuthenticator.password = password
 c.Authenticator.allowed_users = {"alice", "bob"}

@@ -12,20 +12,19 @@ from typing import Any
 
 from ..shape import OUR_PREFIX, Json
 from . import table
+from .ground import Say
 from .person import NotAsExpected, Person
 from .stage import Stage
 
 PROBE = (Path(__file__).parent / "probe.py").read_text()
 WHO = ("user", "uid", "gid", "groups", "mounts")
 
-Say = Callable[[str], None]
-
 
 async def tour(stage: Stage, say: Say) -> bool:
     """Both acts.  False if anything is not as it must be; what, was said."""
     async with (
-        Person(stage.url, "alice", stage.password) as alice,
-        Person(stage.url, "bob", stage.password) as bob,
+        Person(stage.hub.url, "alice", stage.hub.password) as alice,
+        Person(stage.hub.url, "bob", stage.hub.password) as bob,
     ):
         say("\nFirst act: a notebook, and a job from it, both as alice\n")
         is_same = await first_act(stage, alice, say)
@@ -43,7 +42,7 @@ async def first_act(stage: Stage, alice: Person, say: Say) -> bool:
     in_notebook = json.loads((await alice.run(PROBE)).splitlines()[-1])
     say(f"A kernel in it runs `id`:\n    {in_notebook['id']}")
     say(f"Her mounts there: {in_notebook['mounts'] or 'none'}")
-    if stage.abilities.namespaces:
+    if not stage.cluster.shortcoming:
         await alice.run(
             "import os, pathlib\np = pathlib.Path.home() / 'notes.txt'\np.write_text('hers')\np.chmod(0o600)"
         )
@@ -70,7 +69,7 @@ def _verdict(stage: Stage, rows: list[table.Row], in_notebook: dict[str, str], s
     is_good = all(row.equal is not False for row in rows)
     if not is_good:
         say("\nThe notebook and the job differ. This must not be.")
-    if stage.abilities.namespaces:
+    if not stage.cluster.shortcoming:
         identity = stage.people["alice"]
         wanted = {"user": "alice", "uid": str(identity.uid), "gid": str(identity.gid), "home": identity.home}
         wanted["groups"] = ", ".join(sorted(identity.group_names))
@@ -86,18 +85,19 @@ async def second_act(stage: Stage, alice: Person, bob: Person, say: Say) -> bool
     await bob.start_server("stats-101")
     say("bob, a student, logs in and starts a notebook of his class stats-101.")
     is_private = await _cannot_read(stage, bob, say)
-    work = 'echo "begins at $(date +%T)"; sleep 8; echo "done at $(date +%T)"'
-    submit = ("submit", "--profile", "two-cpu", "--queue")
+    node = stage.cluster.batch
+    work = f'echo "begins at $(date +%T)"; sleep {node.seconds}; echo "done at $(date +%T)"'
+    submit = ("submit", "--profile", "half-node", "--queue")
     filling = [
         (await jobs(bob, *submit, "backfill", "--name", f"sweep-{number}", "--", "sh", "-c", work)).split()[-1]
         for number in (1, 2)
     ]
     await _until(bob, filling, lambda job: job["state"] == "running", "both running")
-    say(f"The node for batch has 4 CPUs. Two 2-CPU jobs of his in queue backfill fill it: {', '.join(filling)}.")
+    say(f"{node.told} Two {node.job_cpu}-CPU jobs of his in queue backfill fill it: {', '.join(filling)}.")
     research = (
         await jobs(alice, *submit, "climate", "--name", "research", "--", "sh", "-c", "echo research; sleep 3")
     ).split()[-1]
-    say(f"alice submits {research}, 2 CPUs in queue climate, priority normal over low.")
+    say(f"alice submits {research}, {node.job_cpu} CPUs in queue climate, priority normal over low.")
     await _until(alice, [research], lambda job: job["state"] in ("running", "succeeded"), "running")
     say("It runs: one of bob's was preempted for it.")
     ended = await _until(bob, filling, lambda job: job["state"] == "succeeded", "succeeded")
@@ -114,7 +114,7 @@ async def second_act(stage: Stage, alice: Person, bob: Person, say: Say) -> bool
 
 
 async def _cannot_read(stage: Stage, bob: Person, say: Say) -> bool:
-    if not stage.abilities.namespaces:
+    if stage.cluster.shortcoming:
         say("Whether he can read alice's files cannot be shown: here both are the user who runs the demo.")
         return True
     attempt = "try:\n    print(open('/home/alice/notes.txt').read())\nexcept OSError as error:\n    print(error)"
@@ -185,9 +185,9 @@ def _decided(pod: Json) -> dict[str, str]:
 
 
 def _not_compared(stage: Stage) -> dict[str, str]:
-    if stage.abilities.namespaces:
+    if not stage.cluster.shortcoming:
         return {}
-    return dict.fromkeys((*WHO, "home"), stage.abilities.reason)
+    return dict.fromkeys((*WHO, "home"), stage.cluster.shortcoming)
 
 
 def _clock(moment: str | None) -> str:

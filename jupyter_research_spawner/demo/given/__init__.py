@@ -1,0 +1,185 @@
+"""A cluster that a kubeconfig gives, as the tour's ground: kind, k3s, `make cluster`, any with one node for the tour.
+
+Everything that is made there carries this demo's mark, is validated strictly, and goes again at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupyterhub
+
+from ...manifests import Release, everything
+from ...settings.units import format_bytes, format_cores
+from ...shape import Json
+from ...site import Site, load
+from .. import storage
+from ..api import Api, Conflict, connected
+from ..ground import BatchNode, CannotStart, People, Prepared, Say, settings
+from . import cleaning, node, objects, pods, reach
+
+# What `make cluster` brings along; other clusters fetch one of the same JupyterHub.
+OWN_IMAGE = "localhost/rig/notebook:1"
+PUBLIC_IMAGE = f"quay.io/jupyter/base-notebook:hub-{jupyterhub.__version__}"
+# A kernel with a quarter of a CPU takes some seconds to submit a job, and the jobs that wait for it must not be over.
+JOB_SECONDS = 30
+
+
+class LeftBehind(CannotStart):
+    """Something stays on the cluster; the sentence says what, and how it is removed."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Ground by `kubeconfig`, a path or several as in $KUBECONFIG; `image` has jupyterhub-singleuser and python3."""
+
+    kubeconfig: str
+    image: str | None = None
+
+    @property
+    def announced(self) -> str:
+        return f"Preparing the cluster of {self.kubeconfig} ..."
+
+    @contextlib.asynccontextmanager
+    async def prepared(self, state: Path, people: People, say: Say) -> AsyncIterator[Prepared]:
+        kubeconfig = _absolute(self.kubeconfig)
+        owner = _owner(state)
+        async with connected(kubeconfig) as api:
+            say(f"It is Kubernetes {await api.version()} at {api.url}.")
+            chosen = node.choose(await api.list("v1", "Node"), await api.list("v1", "Pod"))
+            found = node.sizes(chosen)
+            say(node.derived(chosen, found))
+            image = self.image or (OWN_IMAGE if OWN_IMAGE in chosen.images else PUBLIC_IMAGE)
+            say(f"Notebooks and jobs run the image {image}.")
+            address = reach.address_towards(chosen.address)
+            written = settings(_settings(chosen, found, image))
+            site = load(written)
+            await _sweep(api, owner, image, say)
+            wanted = await _wanted(api, site, owner)
+            async with _removed_at_the_end(api, owner, image, say):
+                await api.create(objects.namespace(owner, chosen))
+                with contextlib.suppress(Conflict):  # a controller was faster
+                    await api.create(objects.account(owner))
+                for obj in (*objects.volumes(owner, chosen), *wanted):
+                    await api.create(obj)
+                await _prepare(api, owner, chosen, image, people, address, say)
+                yield Prepared(
+                    kubeconfig=kubeconfig,
+                    settings=written,
+                    site=site,
+                    address=address,
+                    batch=_batch(chosen, found),
+                    where=f"Pods run as containers on node {chosen.name}",
+                )
+
+
+def _absolute(kubeconfig: str) -> str:
+    paths = [os.path.abspath(Path(path).expanduser()) for path in kubeconfig.split(os.pathsep) if path]  # noqa: PTH100
+    if not any(Path(path).is_file() for path in paths):
+        raise CannotStart(f"There is no kubeconfig at {kubeconfig or 'an empty path'}.")
+    return os.pathsep.join(paths)
+
+
+def _owner(state: Path) -> str:
+    """Who we are on any cluster: the same after a run that was killed, so that the next one can sweep."""
+    file = state / "owner"
+    if not file.exists():
+        file.write_text(secrets.token_hex(4))
+    return file.read_text()
+
+
+def _settings(chosen: node.Node, found: node.Sizes, image: str) -> Json:
+    """Over the demo's site: this node alone, with pods as large as fit there."""
+    here = {"images": {"default": image}, "pod": {"nodeSelector": {"pool": None, node.HOSTNAME: chosen.hostname}}}
+    return {
+        "namespaces": {"name": objects.NAMESPACE},
+        "profiles": {
+            "small": {**here, "cpu": format_cores(found.notebook_cpu), "memory": format_bytes(node.NOTEBOOK_MEMORY)},
+            "half-node": {**here, "cpu": format_cores(found.job_cpu), "memory": format_bytes(node.JOB_MEMORY)},
+        },
+    }
+
+
+def _batch(chosen: node.Node, found: node.Sizes) -> BatchNode:
+    rest = chosen.free_cpu - node.NOTEBOOKS * found.notebook_cpu
+    told = f"The notebooks leave {node.plain(rest)} CPUs of node {chosen.name} free."
+    return BatchNode(told, node.plain(found.job_cpu), JOB_SECONDS)
+
+
+async def _sweep(api: Api, owner: str, image: str, say: Say) -> None:
+    """What a killed run of this demo left.  Raises CannotStart where the namespace is somebody else's."""
+    there = await api.find("v1", "Namespace", objects.NAMESPACE)
+    if there is not None and not cleaning.is_owned(there, owner):
+        whose = "another demo" if objects.OWNER in there["metadata"].get("labels", {}) else "somebody else"
+        raise CannotStart(
+            f"The cluster has a namespace {objects.NAMESPACE} that {whose} made. If nobody needs it, remove it: "
+            f"kubectl delete namespace {objects.NAMESPACE}"
+        )
+    if there is not None:
+        say("A demo that did not end in order left its namespace; it is removed first ...")
+    if left := await cleaning.clean(api, owner, image):
+        raise LeftBehind(f"What an earlier demo left cannot be removed: {'; '.join(left)}.")
+
+
+async def _wanted(api: Api, site: Site, owner: str) -> list[Json]:
+    """The site's own objects that are not there yet.  Raises CannotStart where one says something else."""
+    missing = []
+    for obj in everything(site, Release(), only=("priorities", "client")):
+        metadata = obj["metadata"]
+        there = await api.find(obj["apiVersion"], obj["kind"], metadata["name"], metadata.get("namespace"))
+        if there is None:
+            labels = {**metadata["labels"], **objects.labels(owner)}
+            missing.append({**obj, "metadata": {**metadata, "labels": labels}})
+        elif there.get("value") != obj.get("value"):
+            raise CannotStart(
+                f"The cluster has a {obj['kind']} {metadata['name']} of value {there.get('value')}, but the demo needs "
+                f"{obj.get('value')}. It belongs to somebody else: take another cluster."
+            )
+    return missing
+
+
+@contextlib.asynccontextmanager
+async def _removed_at_the_end(api: Api, owner: str, image: str, say: Say) -> AsyncIterator[None]:
+    """Whatever happens in between.  Raises LeftBehind only where no other error is under way."""
+    try:
+        yield
+    except BaseException:
+        if sentence := await _remove(api, owner, image, say):
+            say(sentence)
+        raise
+    if sentence := await _remove(api, owner, image, say):
+        raise LeftBehind(sentence)
+
+
+async def _remove(api: Api, owner: str, image: str, say: Say) -> str:
+    """What is left, as a sentence; empty when nothing is."""
+    say("\nRemoving the demo from the cluster ...")
+    try:
+        left = await cleaning.clean(api, owner, image)
+    except CannotStart as error:
+        kinds = ",".join(kind.lower() for _, kind in cleaning.CLUSTER_SCOPED)
+        return (
+            f"The cluster could not be cleaned: {error} When it answers, start the demo once more, or: "
+            f"kubectl delete namespace {objects.NAMESPACE}; kubectl delete {kinds} -l {objects.OWNER}={owner}"
+        )
+    if left:
+        return f"Left on the cluster: {'; '.join(left)}."
+    say("Nothing of it is left there: no namespace, no volume, no priority, no file on the node.")
+    return ""
+
+
+async def _prepare(api: Api, owner: str, chosen: node.Node, image: str, people: People, address: str, say: Say) -> None:
+    """People's homes on the storage, and the proof that pods and this machine reach each other."""
+    word = secrets.token_hex(8)
+    async with reach.listening(address, word) as ear:
+        entries = storage.entries(people, owned=True)
+        await api.create(objects.prepare(owner, chosen, image, entries, ear.address, word))
+        pod = await pods.address_of(api, objects.PREPARE, say)
+        await reach.both_ways(ear, chosen, pod, objects.PROBE_PORT, word)
+    await pods.ended(api, objects.PREPARE, cleaning.SECONDS)
+    say(f"Pods reach this machine at {address}, and it reaches them (tried with {pod}).")

@@ -1,0 +1,41 @@
+"""Runs in a pod before the tour: can pods reach the hub, and the hub the pods?  Python 3.8 and nothing else.
+
+Says WORD to HUB (HOST:PORT), and WORD to the first who connects to PORT, within half a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+
+SECONDS = 30.0
+
+
+def call(hub: str, word: bytes) -> None:
+    host, _, port = hub.rpartition(":")
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=5) as connection:
+            connection.sendall(word)
+            return
+        time.sleep(0.5)
+
+
+def be_called(address: str, port: int, word: bytes) -> None:
+    with socket.create_server((address, port)) as server:
+        server.settimeout(SECONDS)
+        with contextlib.suppress(OSError):
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(word)
+
+
+if __name__ == "__main__":
+    secret = os.environ["WORD"].encode()
+    calling = threading.Thread(target=call, args=(os.environ["HUB"], secret), daemon=True)
+    calling.start()
+    be_called(os.environ["ADDRESS"], int(os.environ["PORT"]), secret)
+    calling.join(SECONDS)

@@ -1,0 +1,154 @@
+"""A real hub with its proxy and its batch service, as processes of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import aiohttp
+import yaml
+
+from ..embedded.container import marked_processes
+from ..settings import merge
+from .ground import HERE, CannotStart, Prepared
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where it answers, the password of everybody, and its log."""
+
+    url: str
+    password: str
+    log: Path
+
+
+def needs_proxy() -> None:
+    """Raises CannotStart."""
+    if shutil.which("configurable-http-proxy") is None:
+        raise CannotStart("The hub's proxy is not installed. Install it: npm install -g configurable-http-proxy")
+
+
+@contextlib.asynccontextmanager
+async def running(state: Path, cluster: Prepared) -> AsyncIterator[Hub]:
+    """A JupyterHub in a process group of its own: Ctrl-C reaches us alone, and we stop it in order."""
+    port = free_port(cluster.address, 8000)
+    hub = Hub(f"http://{cluster.address}:{port}", secrets.token_urlsafe(6), state / "hub.log")
+    site = state / "site.yaml"
+    site.write_text(yaml.safe_dump(merge(cluster.settings, {"batch": {"url": f"{hub.url}/services/batch"}})))
+    secret = state / "cookie_secret"
+    secret.unlink(missing_ok=True)
+    secret.touch(mode=0o600)
+    secret.write_text(secrets.token_hex(32))
+    with _temporary(state) as temporary, hub.log.open("wb") as output:
+        environment = {
+            **_inherited(cluster.address),
+            "KUBECONFIG": cluster.kubeconfig,
+            # Where a client certificate is in a kubeconfig itself, its reader writes it into a file.
+            "TMPDIR": str(temporary),
+            "DEMO_ADDRESS": cluster.address,
+            "DEMO_PORT": str(port),
+            "DEMO_HUB_PORT": str(free_port(cluster.address)),
+            "DEMO_PROXY_API_PORT": str(free_port("127.0.0.1")),
+            "DEMO_BATCH_PORT": str(free_port("127.0.0.1")),
+            "DEMO_PROXY_PID": str(state / "proxy.pid"),
+            "DEMO_PASSWORD": hub.password,
+            "DEMO_COOKIE_SECRET": str(secret),
+            "DEMO_SITE": str(site),
+            "DEMO_PODS_ARE_ROOT": "yes" if cluster.pods_are_root else "no",
+        }
+        process = await _start(environment, state, output)
+        try:
+            await _answers(f"{hub.url}/hub/login", process, hub.log)
+            await _answers(f"{hub.url}/services/batch/health", process, hub.log)
+            yield hub
+        finally:
+            await _end(process, site)
+
+
+def _inherited(address: str) -> dict[str, str]:
+    """Ours, but for what would be taken for settings of the hub; and no proxy leads to this machine itself."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "KUBE"))}
+    direct = mine.get("no_proxy") or mine.get("NO_PROXY")
+    return {**mine, "no_proxy": ",".join(filter(None, ("127.0.0.1,localhost", address, direct)))}
+
+
+@contextlib.contextmanager
+def _temporary(state: Path) -> Iterator[Path]:
+    directory = state / "tmp"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _start(environment: dict[str, str], state: Path, output: IO[bytes]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "jupyterhub",
+        "--config",
+        str(HERE / "jupyterhub_config.py"),
+        cwd=state,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
+async def _end(process: asyncio.subprocess.Process, site: Path) -> None:
+    if process.returncode is None:
+        process.terminate()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(process.wait(), 20)
+    # What a hub leaves that did not end in order: its proxy in its process group, its service in a session of its own.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for pid in marked_processes("DEMO_SITE", str(site)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    await process.wait()
+
+
+async def _answers(url: str, process: asyncio.subprocess.Process, log: Path, limit: float = 60) -> None:
+    deadline = asyncio.get_running_loop().time() + limit
+    async with aiohttp.ClientSession() as session:
+        while asyncio.get_running_loop().time() < deadline:
+            if process.returncode is not None:
+                break
+            with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):
+                async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.2)
+    raise CannotStart(f"The hub did not come up ({url}). The end of its log, {log}:\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-25:])
+
+
+def free_port(address: str, wanted: int = 0) -> int:
+    """A port of `address` that nobody uses, `wanted` if it is free.  Raises CannotStart."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise CannotStart(f"No port of {address} is free.")
