@@ -237,7 +237,8 @@ async def test_an_api_server_that_restarts_is_asked_again(monkeypatch: pytest.Mo
     spawner = starting(monkeypatch)
     answers: list[Exception | None] = [aiohttp.ClientConnectionError("connection refused"), None]
 
-    async def create(*_: Any) -> None:
+    async def create(*_: Any, **options: Any) -> None:
+        assert options == {"field_validation": "Strict"}
         if (answer := answers.pop(0)) is not None:
             raise answer
 
@@ -328,7 +329,7 @@ def taken(monkeypatch: pytest.MonkeyPatch, spawner: ResearchSpawner, found: Any)
     """The pod's name is taken; `found` is what is there.  Returns what was deleted."""
     deleted = []
 
-    async def conflict(*_: Any) -> None:
+    async def conflict(*_: Any, **__: Any) -> None:
         raise ApiException(409)
 
     async def read(*_: Any, **limits: Any) -> Any:

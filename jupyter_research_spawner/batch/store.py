@@ -61,7 +61,9 @@ class Store:
     async def create(self, manifest: Json) -> Json | None:
         """The Job as the cluster took it; None when its name is taken."""
         try:
-            return await self.server.ask("POST", self.jobs_path, body=manifest)
+            # What the server does not know it would drop in silence, and supplementalGroupsPolicy may be such a field.
+            strict = {"fieldValidation": "Strict"}
+            return await self.server.ask("POST", self.jobs_path, query=strict, body=manifest)
         except ApiError as error:
             if error.status == 409:
                 return None

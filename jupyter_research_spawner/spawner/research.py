@@ -218,7 +218,9 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             self._manifest = self.finished(pod)
         await self.research.needs(self.api.api_client).require(self._plan.needs)
         await self._turn.take()
-        create = asyncio.ensure_future(self.api.create_namespaced_pod(self._plan.namespace, self._manifest))
+        # A field that the server does not know would be dropped in silence, and supplementalGroupsPolicy may be one.
+        request = self.api.create_namespaced_pod(self._plan.namespace, self._manifest, field_validation="Strict")
+        create = asyncio.ensure_future(request)
         try:
             await asyncio.wait_for(asyncio.shield(create), request_timeout)
         except (asyncio.TimeoutError, aiohttp.ClientError) as error:

@@ -13,6 +13,7 @@ from stand_in import NAMESPACE, eventually
 from stub_hub import user
 
 from jupyter_research_spawner.batch import handlers, service
+from jupyter_research_spawner.embedded import decoding
 from jupyter_research_spawner.embedded.kinds import CLAIM, JOB, POD, PRIORITY_CLASS
 
 pytestmark = pytest.mark.embedded
@@ -131,6 +132,16 @@ async def test_a_missing_claim_is_named(batch, cluster):
     cluster.store.delete(CLAIM, cluster.store.find(CLAIM, NAMESPACE, "home"))
     status, answer = await batch.ask("alices", "POST", "/jobs", {"command": ["true"]})
     assert (status, answer["error"]["field"]) == (503, "mounts")
+    assert jobs_in(cluster) == []
+
+
+async def test_a_cluster_that_would_drop_a_field_takes_no_job(batch, cluster, monkeypatch, caplog):
+    """Servers before Kubernetes 1.31 do not know the policy that keeps an image from adding groups."""
+    monkeypatch.delitem(decoding.types()["PodSecurityContext"], "supplementalGroupsPolicy")
+    status, answer = await batch.ask("alices", "POST", "/jobs", {"command": ["true"]})
+    assert (status, answer["error"]["code"]) == (503, "cluster-refused")
+    unknown = 'unknown field "spec.template.spec.securityContext.supplementalGroupsPolicy"'
+    assert f"strict decoding error: {unknown}" in caplog.text
     assert jobs_in(cluster) == []
 
 

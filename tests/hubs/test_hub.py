@@ -14,7 +14,7 @@ import pytest
 from hub import SITE, Browser, Hub
 from stand_in import NAMESPACE, eventually
 
-from jupyter_research_spawner.embedded import NodeSpec
+from jupyter_research_spawner.embedded import NodeSpec, decoding
 from jupyter_research_spawner.embedded.kinds import POD
 
 pytestmark = pytest.mark.embedded
@@ -239,6 +239,17 @@ async def test_what_the_cluster_does_not_have_is_named_before_anything_is_create
     assert answer.status == 503
     assert ("'elsewhere'" if missing == "claim" else "PriorityClass 'nobodys'") in answer.message
     assert not hub.cluster.api.calls[CREATE]
+
+
+@once
+async def test_a_cluster_that_would_drop_a_field_takes_no_notebook(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers before Kubernetes 1.31 do not know the policy that keeps an image from adding groups."""
+    monkeypatch.delitem(decoding.types()["PodSecurityContext"], "supplementalGroupsPolicy")
+    await started(hub)
+    answer = await hub.start_server("alice", {"profile": "small"})
+    assert answer.status == 503
+    assert 'unknown field "spec.securityContext.supplementalGroupsPolicy"' in answer.message
+    assert hub.pods() == []
 
 
 async def test_a_restart_keeps_a_queued_server_and_its_place(hub: Hub) -> None:
