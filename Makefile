@@ -1,4 +1,5 @@
 # make demo    sets everything up and runs the main job; TOUR=only exits after the tour
+#              KUBECONFIG=... on a cluster of yours, with IMAGE=... for its notebooks and jobs
 # make test    sets everything up and runs the tests
 # make test-cluster  builds a real Kubernetes (as root, with Go; half an hour at first) and runs the tests with it
 # make cluster       leaves one up for kubectl and make demo; make cluster-down ends it
@@ -10,6 +11,8 @@ VENV := .venv/$(PY_TAG)
 HUB5 := .venv/$(PY_TAG)-hub5
 BIN := $(VENV)/bin
 TOUR ?=
+# Only where make is told so: what a shell has exported may lead to a cluster that is no playground.
+GIVEN := $(filter command,$(origin KUBECONFIG))
 TESTS ?= tests
 CLUSTER_TESTS ?= tests/cluster
 # Minutes after which no more programs are built: tests that need them are then left out, by name.
@@ -23,7 +26,8 @@ export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 .PHONY: demo test test-cluster cluster cluster-down check bench lock clean prerequisites
 
 demo: $(VENV)/demo.stamp node_modules/proxy.stamp
-	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR))
+	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR)) \
+		$(if $(GIVEN),--kubeconfig "$$KUBECONFIG") $(if $(filter command,$(origin IMAGE)),--image "$$IMAGE")
 
 test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
