@@ -1,152 +1,108 @@
-"""Kueue 0.19.2: notebooks and jobs of ours through one LocalQueue, by the real controllers."""
+"""Kueue 0.19.2: notebooks and jobs of ours through one LocalQueue, by the real controllers, in real containers."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
-import samples
-from rig.api import Json, namespace, until
+from ground import ground
+from kueue_work import MAIN, SCHEDULER, Work
+from rig.api import Json
 from rig.cluster import Cluster
-from rig.controllers.kueue import API, Kueue
+from rig.controllers.kueue import Kueue
+from rig.node import Node
 
-from jupyter_research_spawner.jobs import notebook
-from jupyter_research_spawner.manifests import Release, priorities
-from jupyter_research_spawner.plan import Plan
-from jupyter_research_spawner.pod import check, compose
-from jupyter_research_spawner.site import Site
+from jupyter_research_spawner.watch import classify
 
-NAMESPACE = "kueue-work"
-SITE: Json = {
-    "identity": {"sources": {"people": {"passwd": str(samples.DATA / "people.passwd")}, "local": None}},
-    "namespaces": {"name": NAMESPACE},
-    "storage": {"mounts": None},
-    "pods": None,
-    "queues": {"urgent": {"groups": {"climate": True}, "priority": "high", "order": 50}},
-    "profiles": {
-        "small": {
-            "cpu": "400m",
-            "memory": "64Mi",
-            "wall_time": "1h",
-            "images": {"default": "localhost/rig/job:1"},
-            "pod": {"terminationGracePeriodSeconds": 2},
-        },
-        "a100": None,
-    },
-}
-GROUPS: Json = {"identity": {"sources": {"people": {"group": str(samples.DATA / "people.group")}}}}
+pytestmark = pytest.mark.programs("kueue")
 
-
-def queues(cpu: str, *local: str) -> list[Json]:
-    """One ClusterQueue with that much CPU, and LocalQueues of these names in front of it."""
-    quota = [{"name": "cpu", "nominalQuota": cpu}, {"name": "memory", "nominalQuota": "4Gi"}]
-    flavors = [{"name": "any-node", "resources": quota}]
-    return [
-        {"apiVersion": API, "kind": "ResourceFlavor", "metadata": {"name": "any-node"}},
-        {
-            "apiVersion": API,
-            "kind": "ClusterQueue",
-            "metadata": {"name": "research"},
-            "spec": {
-                "namespaceSelector": {},
-                "preemption": {"withinClusterQueue": "LowerPriority"},
-                "resourceGroups": [{"coveredResources": ["cpu", "memory"], "flavors": flavors}],
-            },
-        },
-        *(
-            {
-                "apiVersion": API,
-                "kind": "LocalQueue",
-                "metadata": {"name": name, "namespace": NAMESPACE},
-                "spec": {"clusterQueue": "research"},
-            }
-            for name in local
-        ),
-    ]
+FULL = "Its queue is full: 500m more of cpu is needed than is free."
+PREEMPTED = "Preempted: work of a higher priority needed its place."
 
 
 @pytest.fixture(scope="module")
-def site() -> Site:
-    return samples.site_with(SITE, GROUPS)
-
-
-@pytest.fixture(scope="module")
-def kueue(cluster: Cluster, site: Site) -> Iterator[Kueue]:
-    """With all queues of the site on 1 CPU, so that two notebooks of 400m run and a third waits."""
-    started = Kueue.start(cluster)
-    api = cluster.api
-    api.apply(namespace(NAMESPACE), *priorities.objects(site, Release()), *queues("1", *site.queues))
-    try:
-        yield started
-    finally:
-        for kind in (("batch/v1", "Job"), ("v1", "Pod")):
-            api.delete_all(*kind, NAMESPACE)
-        started.stop()
-        api.delete(namespace(NAMESPACE))
+def all_work(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
+    with ground(cluster, "kueue-work", tmp_path_factory.mktemp("kueue") / "storage") as here:
+        kueue = Kueue.start(cluster)
+        found = Work(kueue, here)
+        found.lay_out()
+        try:
+            yield found
+        finally:
+            found.clean()
+            kueue.stop()
 
 
 @pytest.fixture
-def work(kueue: Kueue, site: Site) -> Iterator[Work]:
-    found = Work(kueue, site)
+def work(all_work: Work) -> Iterator[Work]:
     try:
-        yield found
+        yield all_work
     finally:
-        found.clean()
+        all_work.clean()
 
 
-@dataclass
-class Work:
-    """What alice has in the cluster."""
-
-    kueue: Kueue
-    site: Site
-
-    @property
-    def api(self) -> Any:
-        return self.kueue.cluster.api
-
-    def decide(self, name: str, **wishes: Any) -> Plan:
-        return samples.decide(self.site, samples.person("alice"), name=name, **wishes)
-
-    def notebook(self, name: str, *command: str, **wishes: Any) -> Json:
-        """alice's notebook, as the hub sends it, with another program in it."""
-        base = samples.notebook_pod()
-        base["metadata"]["name"] = name
-        base["spec"]["containers"][0] |= {"image": "localhost/rig/job:1", "command": [*command] or ["sleep", "600"]}
-        decided = self.decide(name, **wishes)
-        manifest = compose(decided, base, notebook.SLOTS)
-        check(decided, manifest, notebook.SLOTS)
-        created: Json = self.api.create(manifest)
-        return created
-
-    def pod(self, name: str) -> Json:
-        found: Json = self.api.get("v1", "Pod", name, NAMESPACE)
-        return found
-
-    def workload_of(self, owner: Json) -> Json | None:
-        uid = owner["metadata"]["uid"]
-        found = self.api.all_of(API, "Workload", NAMESPACE, labelSelector=f"kueue.x-k8s.io/job-uid={uid}")
-        return found[0] if found else None
-
-    def clean(self) -> None:
-        for pod in self.api.all_of("v1", "Pod", NAMESPACE):
-            self.api.delete(pod, gracePeriodSeconds=0)
-        for kind in (("batch/v1", "Job"), ("v1", "Pod"), (API, "Workload")):
-            self.api.delete_all(*kind, NAMESPACE)
+def gates(pod: Json) -> set[str]:
+    return {gate["name"] for gate in pod["spec"].get("schedulingGates", [])}
 
 
-def gates(pod: Json) -> list[str]:
-    return [gate["name"] for gate in pod["spec"].get("schedulingGates", [])]
-
-
-def test_a_notebook_is_gated_and_admitted(work: Work) -> None:
+def test_a_notebook_is_gated_admitted_and_runs(work: Work) -> None:
     created = work.notebook("jupyter-alice")
     assert "kueue.x-k8s.io/admission" in gates(created)
-    until(lambda: not gates(work.pod("jupyter-alice")), 10, "Kueue admits it")
-    workload = work.workload_of(created)
-    assert workload is not None
-    assert workload["spec"]["queueName"] == "climate"
-    assert workload["spec"]["maximumExecutionTimeSeconds"] == 3600 + 300
+    running = work.runs("jupyter-alice")
+    assert not gates(running)
+    assert work.ground.cluster.inside(running, "id", "-u") == "20001"
+    assert work.status("jupyter-alice").phase == "running"
+    spec = work.workload(created)["spec"]
+    assert (spec["queueName"], spec["priorityClassRef"]["name"]) == ("climate", "research-normal")
+    assert spec["maximumExecutionTimeSeconds"] == 8 * 3600 + 300
+
+
+async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(work: Work) -> None:
+    notebook = work.notebook("jupyter-alice")
+    work.runs("jupyter-alice")
+    async with work.batch() as jobs:
+        job = await jobs.submit("id", "-u")
+        waiting = await jobs.until(job, "full", lambda job: job["message"] == FULL)
+        assert (waiting["state"], waiting["attempts"]) == ("queued", [])
+        work.api.delete(notebook)
+        ended = await jobs.in_state(job, "succeeded")
+    assert [attempt["reason"] for attempt in ended["attempts"]] == [""]
+
+
+def test_a_notebook_waits_until_there_is_quota(work: Work) -> None:
+    first = work.notebook("first")
+    work.runs("first")
+    work.notebook("second")
+    waiting = work.waits("second", FULL)
+    assert (waiting.phase, waiting.resource) == ("queued", "cpu")
+    assert classify(work.pod("second"), waiting, MAIN).name == "queued"
+    work.api.delete(first)
+    work.runs("second")
+
+
+def test_a_notebook_makes_room_for_a_more_important_one(work: Work) -> None:
+    work.notebook("first", "sh", "-c", "trap 'sleep 1; exit 0' TERM; sleep 600 & wait")
+    work.runs("first")
+    work.notebook("second", queue="urgent")
+    last, reason = work.last_of("first")
+    assert reason is not None
+    assert (reason.message, reason.preempted) == (PREEMPTED, True)
+    over = classify(last, SCHEDULER.status(last, work.objects(last), ()), MAIN, reason)
+    assert (over.name, over.preempted) in {("failed", True), ("ending", True)}
+    work.runs("second")
+
+
+async def test_a_preempted_job_comes_back_and_ends(work: Work) -> None:
+    async with work.batch() as jobs:
+        job = await jobs.submit("sh", "-c", "sleep 8; echo done")
+        await jobs.in_state(job, "running")
+        urgent = work.notebook("urgent", queue="urgent")
+        waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
+        assert waiting["message"].startswith(f"{PREEMPTED} It waits to run again from the start.")
+        await asyncio.to_thread(work.runs, "urgent")
+        work.api.delete(urgent)
+        await jobs.in_state(job, "running")
+        ended = await jobs.in_state(job, "succeeded")
+    assert [attempt["reason"] for attempt in ended["attempts"]] == [PREEMPTED, ""]
+    assert ended["exit_code"] == 0
