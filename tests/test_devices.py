@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import Json, decide, notebook_pod, person, site_with
+from samples import NOW, Json, decide, notebook_pod, person, site_with
 
+from jupyter_research_spawner.cli.why import explained
+from jupyter_research_spawner.form.offered import form
 from jupyter_research_spawner.jobs import job, notebook
 from jupyter_research_spawner.jobs.request import parse
 from jupyter_research_spawner.manifests import Release, everything
@@ -276,3 +278,14 @@ def test_without_claims_there_is_nothing_to_make() -> None:
 def test_the_plan_tells_the_part_in_a_person_s_words(kind: str, words: str) -> None:
     decided: Plan = PLANS[kind]
     assert words in decided.summary()["resources"]
+
+
+def test_why_and_the_form_tell_the_part_too() -> None:
+    site = site_of("kai-fraction")
+    decided = PLANS["kai-fraction"]
+    told = " ".join(" ".join(explained(site, decided, compose(decided, with_company(), SLOTS))).split())
+    assert "2 CPU, 4Gi, half a GPU" in told
+    assert "annotation gpu-fraction: 0.5 (on the pod)" in told
+    assert "annotation gpu-fraction-container-name: the main container's name (on the pod)" in told
+    offered = form(site, person("alice"), NOW).offers
+    assert "2 CPU, 4Gi, half a GPU" in {offer.resources for offer in offered}

@@ -227,6 +227,7 @@ def test_what_is_wrong_is_told_with_its_field(body, field, told):
         "JUPYTERHUB_API_TOKEN",
         "RESEARCH_QUEUE",
         "NVIDIA_VISIBLE_DEVICES",
+        "AMD_VISIBLE_DEVICES",
         "KUBERNETES_SERVICE_HOST",
         "LD_PRELOAD",
         "LD_AUDIT",
