@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from rig import images
 from rig.cluster import Cluster
+from rig.node import Node
 from rig.programs import Programs, is_built, table
 
 # Set where minutes are counted: tests whose programs there was no time to build are then left out, and named.
@@ -47,3 +49,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield started
     finally:
         started.stop()
+
+
+@pytest.fixture(scope="session")
+def node(cluster: Cluster) -> Node:
+    """The one on which most tests' containers run, with all images; it ends with its cluster."""
+    added = cluster.add_node(labels={"pool": "interactive"})
+    added.import_images(images.write)
+    return added

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,7 +10,9 @@ import pytest
 import pytest_asyncio
 from ground import CLIMATE, Ground, ground
 from hub import Hub
+from rig.api import Json
 from rig.cluster import Cluster
+from rig.node import Node
 
 FOREIGN = 30666  # the image's /etc/group says that alice is in it
 CLAIMS_GROUP = "localhost/rig/claims-group:1"
@@ -25,7 +26,7 @@ class RealHub(Hub):
         super().__init__(version, state, ground.cluster, ground.cluster.network.address)
         self.ground = ground
 
-    def pods(self):
+    def pods(self) -> list[Json]:
         return self.ground.pods()
 
     def inside(self, *command: str, container: str = "notebook") -> str:
@@ -35,7 +36,7 @@ class RealHub(Hub):
 
 
 @pytest.fixture
-def here(cluster: Cluster, tmp_path: Path) -> Iterator[Ground]:
+def here(cluster: Cluster, node: Node, tmp_path: Path) -> Iterator[Ground]:
     with ground(cluster, "jhub", tmp_path / "storage") as found:
         yield found
 
