@@ -1,0 +1,283 @@
+"""Objects of kinds that the product does not make yet, with its marks and identity in all of their pods."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import samples
+from ground import JOB, Ground
+from rig.api import Api, Json, until
+
+from jupyter_research_spawner.plan import Plan
+from jupyter_research_spawner.pod import check, compose, problems
+from jupyter_research_spawner.shape import Slots, Template
+from jupyter_research_spawner.site import Site
+
+# Says who it is, and ends with a status of our choosing when a file of its host's name appears at home.
+PROGRAM = """
+id
+order="$HOME/$(hostname).end"
+until [ -s "$order" ]; do sleep 0.2; done
+status=$(cat "$order")
+rm "$order"
+exit "$status"
+"""
+ALICE = "uid=20001(alice) gid=20001(alice) groups=20001(alice),20500(climate),20602(stats101-staff)"
+# Written by the API server's own admission and by the scheduler, whatever was sent.
+SERVERS_OWN = ("nodeName", "preemptionPolicy", "priority", "serviceAccount", "serviceAccountName")
+URGENT = {
+    "apiVersion": "scheduling.k8s.io/v1",
+    "kind": "PriorityClass",
+    "metadata": {"name": "kinds-urgent"},
+    "value": 1000,
+}
+SECONDS = 60
+
+Keys = tuple[str | int, ...]
+
+
+def container(name: str, *command: str) -> Json:
+    """Of the small job image."""
+    return {"name": name, "image": JOB, "command": [*command] or ["sh", "-c", PROGRAM]}
+
+
+def template(main: str, *command: str, **spec: Any) -> Json:
+    """A pod template as somebody writes it by hand: a container and nothing of ours."""
+    return {
+        "metadata": {},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [container(main, *command)], **spec},
+    }
+
+
+def at(manifest: Any, path: Keys) -> Any:
+    for key in path:
+        manifest = manifest[key]
+    return manifest
+
+
+@dataclass(frozen=True)
+class Composed:
+    """An object as it is sent, and the plan that is in it."""
+
+    plan: Plan
+    manifest: Json
+
+    @property
+    def name(self) -> str:
+        return self.plan.shape.name
+
+    def findings(self, pod: Json, main: str) -> dict[str, str]:
+        """What check says of a pod that a controller made of it, by path; nothing of what every pod gets."""
+        spec = {key: value for key, value in pod["spec"].items() if key not in SERVERS_OWN}
+        if self.plan.marks.scheduler_name is None and spec["schedulerName"] == "default-scheduler":
+            del spec["schedulerName"]
+        sent = {"metadata": self.manifest["metadata"], "pod": {"metadata": pod["metadata"], "spec": spec}}
+        return dict(problems(self.plan, sent, Slots((Template(("pod",), main),))))
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """alice's objects in a namespace."""
+
+    ground: Ground
+
+    def plan(self, kind: str, name: str, replicas: int = 1, **settings: Any) -> Plan:
+        settings = self.ground.site(**settings)
+        settings["profiles"]["small"] |= {"cpu": "20m", "memory": "32Mi", "images": {"default": JOB}}
+        site = Site.model_validate(settings)
+        return samples.decide(site, samples.person("alice"), kind, name=name, profile="small")
+
+    def compose(self, kind: str, manifest: Json, templates: Mapping[Keys, str], **settings: Any) -> Composed:
+        """`templates`: where they are (also in lists, through which Slots do not lead), and their main containers."""
+        plan = self.plan(kind, manifest["metadata"]["name"], **settings)
+        slots = Slots(tuple(Template((str(index),), main) for index, main in enumerate(templates.values())))
+        flat = {str(index): at(manifest, path) for index, path in enumerate(templates)}
+        filled = compose(plan, {"metadata": manifest["metadata"], **flat}, slots)
+        check(plan, filled, slots)
+        found = copy.deepcopy(manifest)
+        found["metadata"] = filled["metadata"]
+        for index, path in enumerate(templates):
+            at(found, path[:-1])[path[-1]] = filled[str(index)]
+        return Composed(plan, found)
+
+    @contextmanager
+    def running(self, composed: Composed, *names: str) -> Iterator[dict[str, Json]]:
+        """Its pods by what their names begin with after the object's, all of them running; in the end nothing is left."""
+        self.api.create(composed.manifest)
+        prefixes = [f"{composed.name}-{name}" for name in names]
+
+        def look() -> dict[str, Json]:
+            pods = self.pods()
+            found = {
+                name: pod
+                for name, prefix in zip(names, prefixes, strict=True)
+                for pod in pods
+                if pod["metadata"]["name"].startswith(prefix) and is_running(pod)
+            }
+            return found if len(pods) == len(found) == len(names) else {}
+
+        try:
+            yield until(look, SECONDS, f"{', '.join(prefixes)} and no other pod to run")
+        finally:
+            self.api.delete(composed.manifest)
+            until(lambda: not self.pods(), SECONDS, f"the pods of {composed.name} to be gone")
+
+    def pods(self) -> list[Json]:
+        return self.ground.pods()
+
+    def pod(self, name: str) -> Json | None:
+        return self.api.find("v1", "Pod", name, self.ground.namespace)
+
+    def another(self, pod: Json, seconds: float = SECONDS) -> Json:
+        """The next one of its name, as soon as there is one."""
+
+        def look() -> Json | None:
+            found = self.pod(pod["metadata"]["name"])
+            return found if found and uid(found) != uid(pod) else None
+
+        found = until(look, seconds, f"another pod {pod['metadata']['name']}")
+        assert found
+        return found
+
+    def same(self, pod: Json) -> bool:
+        """It is still there, and runs."""
+        found = self.pod(pod["metadata"]["name"])
+        return found is not None and uid(found) == uid(pod) and is_running(found)
+
+    def now(self, composed: Composed) -> Json:
+        """The object as it is now."""
+        metadata = composed.manifest["metadata"]
+        return self.api.get(
+            composed.manifest["apiVersion"], composed.manifest["kind"], metadata["name"], metadata["namespace"]
+        )
+
+    def becomes(self, composed: Composed, **reasons: str) -> Json:
+        """Wait for these conditions of the object and no other to be true, with reasons that begin so."""
+
+        def look() -> bool:
+            found = conditions(self.now(composed))
+            return found.keys() == reasons.keys() and all(found[kind].startswith(reasons[kind]) for kind in found)
+
+        try:
+            until(look, SECONDS, f"{composed.name} to have the conditions {reasons}")
+        except TimeoutError as error:
+            raise AssertionError(f"{error} It has {conditions(self.now(composed))}") from error
+        return self.now(composed)
+
+    @property
+    def api(self) -> Api:
+        return self.ground.cluster.api
+
+    def said(self, pod: Json) -> str:
+        """The first line of its log."""
+
+        def look() -> str:
+            return self.api.logs(self.ground.namespace, pod["metadata"]["name"]).partition("\n")[0]
+
+        return until(look, SECONDS, f"{pod['metadata']['name']} to say who it is")
+
+    def end(self, pod: Json, status: int) -> None:
+        """Let the program in it exit."""
+        hostname = pod["spec"].get("hostname") or pod["metadata"]["name"]
+        (self.ground.home / "alice" / f"{hostname}.end").write_text(f"{status}\n")
+
+    def kill(self, pod: Json) -> None:
+        self.api.delete(pod)
+
+    @contextmanager
+    def preempting(self, *weighty: Json) -> Iterator[Json]:
+        """A pod of a higher priority that needs the CPU of one of these, running; that one as it was last seen."""
+        api, here = self.api, self.ground.namespace
+        api.apply(URGENT)
+        wanted = {"cpu": f"{self._free(weighty[0]) + _cpu(weighty[0]) - 10}m"}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"urgent-{uid(weighty[0])}", "namespace": here},
+            "spec": {
+                "priorityClassName": "kinds-urgent",
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{**container("urgent", "sleep", "600"), "resources": {"requests": wanted}}],
+            },
+        }
+        last: list[Json] = []
+
+        def is_disrupted() -> bool:
+            for one in weighty:
+                found = self.pod(one["metadata"]["name"])
+                if found and condition(found, "DisruptionTarget"):
+                    last.append(found)
+            return bool(last)
+
+        api.create(pod)
+        try:
+            until(is_disrupted, SECONDS, "one of them is preempted", every=0.02)
+            until(lambda: is_running(self.pod(pod["metadata"]["name"]) or {}), SECONDS, "the preemptor runs")
+            yield last[-1]
+        finally:
+            api.delete(pod)
+
+    def _free(self, pod: Json) -> int:
+        """Of the CPU of its node, in thousandths."""
+        node, api = pod["spec"]["nodeName"], self.api
+        whole = _milli(api.get("v1", "Node", node)["status"]["allocatable"]["cpu"])
+        there = api.all_of("v1", "Pod", fieldSelector=f"spec.nodeName={node}")
+        return whole - sum(_cpu(other) for other in there if other["status"].get("phase") in ("Pending", "Running"))
+
+
+def condition(obj: Json, kind: str) -> Json | None:
+    """Its condition of that type when that is true."""
+    for found in obj.get("status", {}).get("conditions", []):
+        if found["type"] == kind and found["status"] == "True":
+            return dict(found)
+    return None
+
+
+def conditions(obj: Json) -> dict[str, str]:
+    """The reasons of those of its conditions that are true."""
+    found = obj.get("status", {}).get("conditions", [])
+    return {one["type"]: one.get("reason", "") for one in found if one["status"] == "True"}
+
+
+def uid(obj: Json) -> str:
+    return str(obj["metadata"]["uid"])
+
+
+def weigh(composed: Composed, path: Keys, cpu: str = "300m") -> Composed:
+    """Let the pods of that template be the ones that a preemptor needs the CPU of."""
+    manifest = copy.deepcopy(composed.manifest)
+    at(manifest, path)["spec"]["containers"][0]["resources"] = {"requests": {"cpu": cpu}}
+    return Composed(composed.plan, manifest)
+
+
+def is_running(pod: Json) -> bool:
+    return pod.get("status", {}).get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+
+
+def exit_status(pod: Json, name: str) -> int | None:
+    """Of its container of that name, when that has ended."""
+    for status in pod["status"].get("containerStatuses", []):
+        if status["name"] == name and "terminated" in status["state"]:
+            return int(status["state"]["terminated"]["exitCode"])
+    return None
+
+
+def who(pod: Json) -> Json:
+    """The identity in a pod's own and its containers' security contexts, as the API server has it."""
+    context = pod["spec"]["securityContext"]
+    keys = ("runAsUser", "runAsGroup", "runAsNonRoot", "supplementalGroups", "supplementalGroupsPolicy")
+    return {key: context.get(key) for key in keys}
+
+
+def _cpu(pod: Json) -> int:
+    asked = [part.get("resources", {}).get("requests", {}).get("cpu", "0") for part in pod["spec"]["containers"]]
+    return sum(_milli(text) for text in asked)
+
+
+def _milli(text: str) -> int:
+    return int(text[:-1]) if text.endswith("m") else int(Decimal(text) * 1000)

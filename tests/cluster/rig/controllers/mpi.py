@@ -1,0 +1,59 @@
+"""The MPI operator out of cluster: MPIJobs become one launcher Job and worker pods.
+
+Contract: mpi-operator 0.8.0, manifests/base of its module.  It has no webhooks; it elects itself by a lease.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..api import namespace, until
+from ..cluster import Cluster
+from ..extensions import apply_crds, read
+
+NAMESPACE = "mpi-operator"
+NAME = "mpi-operator"
+API = "kubeflow.org/v2beta1"
+
+
+@dataclass(frozen=True)
+class MpiOperator:
+    """`start` it on a cluster, and `stop` it."""
+
+    cluster: Cluster
+
+    @classmethod
+    def start(cls, cluster: Cluster) -> MpiOperator:
+        """Leading when this returns.  Raises DidNotStart."""
+        operator = cls(cluster)
+        apply_crds(cluster.api, read(operator._crds))
+        cluster.api.apply(namespace(NAMESPACE))
+        cluster.run(
+            NAME,
+            f"-kubeConfig={cluster.kubeconfig}",
+            f"-lock-namespace={NAMESPACE}",
+            "-monitoring-port=0",
+            "-kube-api-qps=100",
+            "-kube-api-burst=200",
+            "-alsologtostderr",
+            is_ready=operator._is_leading,
+        )
+        return operator
+
+    def stop(self) -> None:
+        api = self.cluster.api
+        api.delete_all(API, "MPIJob")
+        self.cluster.end(NAME)
+        for crd in read(self._crds):
+            api.delete(crd)
+        api.delete(namespace(NAMESPACE))
+        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, 60, f"namespace {NAMESPACE} is gone")
+
+    @property
+    def _crds(self) -> Path:
+        return self.cluster.source(NAME) / "manifests" / "base" / "kubeflow.org_mpijobs.yaml"
+
+    def _is_leading(self) -> bool:
+        lease = self.cluster.api.find("coordination.k8s.io/v1", "Lease", NAME, NAMESPACE)
+        return lease is not None and bool(lease["spec"].get("holderIdentity"))
