@@ -100,7 +100,7 @@ async def connected(kubeconfig: str) -> AsyncIterator[Api]:
 def _without_secrets(error: Exception) -> str:
     """PyYAML shows the line, and kubernetes_asyncio 36.1 names a place by all that is in it, tokens included."""
     if not isinstance(error, config.ConfigException):
-        return "it is not there, or not a kubeconfig"
+        return "it is no kubeconfig with a current context"
     return str(error).split(" in ")[0].split("\n")[0]
 
 

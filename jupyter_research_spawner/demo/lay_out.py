@@ -1,7 +1,7 @@
 """Fills the shared storage with people's homes and the group's directories.
 
-Imported where this process sees the storage; elsewhere its text runs as root in a pod that mounts the claims, so it
-needs nothing but Python 3.8.
+Imported where this process sees the storage; elsewhere its text runs as root in a pod on the node that has it, so it
+needs nothing but Python 3.8.  What is there already is an error: it would be somebody else's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def lay_out(root: str | Path, entries: list[dict[str, Any]]) -> None:
         if "text" in entry:
             path.write_text(entry["text"])
         else:
-            path.mkdir(exist_ok=True)
+            path.mkdir()
         if "uid" in entry:
             os.chown(path, entry["uid"], entry["gid"])
         # After chown(2), which clears the set-group-ID bit.

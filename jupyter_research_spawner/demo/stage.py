@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ async def set_up(ground: Ground, state: Path, say: Say) -> AsyncIterator[Stage]:
     resolver = Resolver(load(settings()).identity)
     people = {name: await resolver.resolve(name) for name in NAMES}
     with _alone(state):
+        # What libraries have to say is for those who look for it.
+        logging.basicConfig(filename=state / "demo.log", filemode="w")
         async with (
             ground.prepared(state, people, say) as cluster,
             connected(cluster.kubeconfig) as api,

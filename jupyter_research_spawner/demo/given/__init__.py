@@ -60,14 +60,15 @@ class Given:
             written = settings(_settings(chosen, found, image))
             site = load(written)
             await _sweep(api, owner, image, say)
-            wanted = await _wanted(api, site, owner)
+            wanted = await _wanted(api, site)
+            run = objects.Run(owner, secrets.token_hex(4), chosen.hostname)
             async with _removed_at_the_end(api, owner, image, say):
-                await api.create(objects.namespace(owner, chosen))
+                await api.create(objects.namespace(run))
                 with contextlib.suppress(Conflict):  # a controller was faster
-                    await api.create(objects.account(owner))
-                for obj in (*objects.volumes(owner, chosen), *wanted):
+                    await api.create(objects.account(run))
+                for obj in (*objects.volumes(run), *(_marked(obj, run) for obj in wanted)):
                     await api.create(obj)
-                await _prepare(api, owner, chosen, image, people, address, say)
+                await _prepare(api, run, chosen, image, people, address, say)
                 yield Prepared(
                     kubeconfig=kubeconfig,
                     settings=written,
@@ -126,21 +127,25 @@ async def _sweep(api: Api, owner: str, image: str, say: Say) -> None:
         raise LeftBehind(f"What an earlier demo left cannot be removed: {'; '.join(left)}.")
 
 
-async def _wanted(api: Api, site: Site, owner: str) -> list[Json]:
+async def _wanted(api: Api, site: Site) -> list[Json]:
     """The site's own objects that are not there yet.  Raises CannotStart where one says something else."""
     missing = []
     for obj in everything(site, Release(), only=("priorities", "client")):
         metadata = obj["metadata"]
         there = await api.find(obj["apiVersion"], obj["kind"], metadata["name"], metadata.get("namespace"))
         if there is None:
-            labels = {**metadata["labels"], **objects.labels(owner)}
-            missing.append({**obj, "metadata": {**metadata, "labels": labels}})
+            missing.append(obj)
         elif there.get("value") != obj.get("value"):
             raise CannotStart(
                 f"The cluster has a {obj['kind']} {metadata['name']} of value {there.get('value')}, but the demo needs "
                 f"{obj.get('value')}. It belongs to somebody else: take another cluster."
             )
     return missing
+
+
+def _marked(obj: Json, run: objects.Run) -> Json:
+    metadata = obj["metadata"]
+    return {**obj, "metadata": {**metadata, "labels": {**metadata["labels"], **run.labels}}}
 
 
 @contextlib.asynccontextmanager
@@ -173,12 +178,14 @@ async def _remove(api: Api, owner: str, image: str, say: Say) -> str:
     return ""
 
 
-async def _prepare(api: Api, owner: str, chosen: node.Node, image: str, people: People, address: str, say: Say) -> None:
+async def _prepare(
+    api: Api, run: objects.Run, chosen: node.Node, image: str, people: People, address: str, say: Say
+) -> None:
     """People's homes on the storage, and the proof that pods and this machine reach each other."""
     word = secrets.token_hex(8)
     async with reach.listening(address, word) as ear:
         entries = storage.entries(people, owned=True)
-        await api.create(objects.prepare(owner, chosen, image, entries, ear.address, word))
+        await api.create(objects.prepare(run, image, entries, ear.address, word))
         pod = await pods.address_of(api, objects.PREPARE, say)
         await reach.both_ways(ear, chosen, pod, objects.PROBE_PORT, word)
     await pods.ended(api, objects.PREPARE, cleaning.SECONDS)

@@ -7,7 +7,7 @@ from ..api import Api
 from ..ground import CannotStart
 from . import objects, pods
 
-SECONDS = 90.0
+SECONDS = 30.0
 # Volumes after the claims that hold them, which go with the namespace.
 CLUSTER_SCOPED = (("v1", "PersistentVolume"), ("scheduling.k8s.io/v1", "PriorityClass"))
 
@@ -15,15 +15,16 @@ CLUSTER_SCOPED = (("v1", "PersistentVolume"), ("scheduling.k8s.io/v1", "Priority
 async def clean(api: Api, owner: str, image: str) -> list[str]:
     """By what the cluster itself says is `owner`'s, so that also goes what was made when nobody heard of it.
 
-    What is left, with the command that removes it.  Raises CannotStart when the cluster does not answer.
+    Returns what is left.  Raises CannotStart when the cluster does not answer.
     """
     left: list[str] = []
     namespace = await api.find("v1", "Namespace", objects.NAMESPACE)
     if namespace is not None and is_owned(namespace, owner):
         # One that is going is past this: no pod can be made in it any more.
         if not namespace["metadata"].get("deletionTimestamp"):
+            on_node = await _is_on_node(api)
             await _end_pods(api)
-            left += await _clean_node(api, owner, namespace["metadata"]["annotations"][objects.NODE], image)
+            left += await _clean_node(api, objects.run_of(namespace), image) if on_node else []
         left += await _remove(api, namespace)
     for api_version, kind in CLUSTER_SCOPED:
         for found in await api.list(api_version, kind, labelSelector=f"{objects.OWNER}={owner}"):
@@ -35,28 +36,40 @@ def is_owned(obj: Json, owner: str) -> bool:
     return bool(obj["metadata"].get("labels", {}).get(objects.OWNER) == owner)
 
 
+async def _is_on_node(api: Api) -> bool:
+    """Whether there may be files on the node.  Where an image cannot be fetched, no pod can look either."""
+    prepare = await api.find("v1", "Pod", objects.PREPARE, objects.NAMESPACE)
+    if prepare is None:  # a demo that was killed may have come further
+        return True
+    begun = prepare.get("status", {}).get("initContainerStatuses", [])
+    return any({"running", "terminated"} & status.get("state", {}).keys() for status in begun)
+
+
 async def _end_pods(api: Api) -> None:
-    """Nobody writes to the storage any more.  Pods that stay are told by the namespace that stays with them."""
+    """Nobody writes to the storage any more.  Pods of a node that is dead are taken from the API by force."""
     for job in await api.list("batch/v1", "Job", objects.NAMESPACE):
         await api.delete(job)
+    for grace_seconds in (1, 0):
 
-    async def none_left() -> bool | None:
-        found = await api.list("v1", "Pod", objects.NAMESPACE)
-        for pod in found:
-            if not pod["metadata"].get("deletionTimestamp"):
-                await api.delete(pod, grace_seconds=1)
-        return None if found else True
+        async def none_left(grace_seconds: int = grace_seconds) -> bool | None:
+            found = await api.list("v1", "Pod", objects.NAMESPACE)
+            for pod in found:
+                if pod["metadata"].get("deletionGracePeriodSeconds") != grace_seconds:
+                    await api.delete(pod, grace_seconds)
+            return None if found else True
 
-    await pods.until(none_left, SECONDS)
+        if await pods.until(none_left, SECONDS):
+            return
 
 
-async def _clean_node(api: Api, owner: str, hostname: str, image: str) -> list[str]:
+async def _clean_node(api: Api, run: objects.Run, image: str) -> list[str]:
     try:
-        await api.create(objects.clean(owner, hostname, image))
+        await api.create(objects.clean(run, image))
         await pods.ended(api, objects.CLEAN, SECONDS)
     except CannotStart as error:
-        directory = objects.directory(owner)
-        return [f"the directory {directory} on node {hostname} ({error}). Remove it there: rm -r {directory}"]
+        await _end_pods(api)
+        directory = f"{objects.NODE_TMP}/{run.directory}"
+        return [f"the directory {directory} on node {run.hostname}, which rm -r removes there ({error})"]
     return []
 
 
@@ -65,4 +78,4 @@ async def _remove(api: Api, obj: Json) -> list[str]:
     if await pods.gone(api, obj, SECONDS):
         return []
     kind, name = obj["kind"], obj["metadata"]["name"]
-    return [f"the {kind} {name}, which is still going after {SECONDS:.0f} s: kubectl get {kind.lower()} {name} -o yaml"]
+    return [f"the {kind} {name}, which is still going after {SECONDS:.0f} s"]

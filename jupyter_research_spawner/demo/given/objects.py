@@ -6,70 +6,100 @@ Pure.  Everything carries the label OWNER, so that what a demo made is found aga
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...shape import Json
 from .. import lay_out, storage
+from ..ground import CannotStart
 from . import probe
-from .node import HOSTNAME, Node
+from .node import HOSTNAME
 
 NAMESPACE = "research-demo"
 OWNER = f"{NAMESPACE}/owner"
-NODE = f"{NAMESPACE}/node"
+NODE, RUN = f"{NAMESPACE}/node", f"{NAMESPACE}/run"
 # Of the node.  Whatever else befalls it, this is emptied one day.
 NODE_TMP = "/tmp"  # noqa: S108 - on the node, and the name below it is this demo's own
 PROBE_PORT = 8888  # as notebooks' own
 PREPARE, CLEAN = "prepare-storage", "clean-node"
 
 
-def directory(owner: str) -> str:
-    """Where the storage lies on the node."""
-    return f"{NODE_TMP}/{NAMESPACE}-{owner}"
+@dataclass(frozen=True)
+class Run:
+    """One tour on one node, by the value of its kubernetes.io/hostname.
+
+    `owner` is whose demo it is, also after it was killed; `number` is in hexadecimal, and nobody can guess it before.
+    """
+
+    owner: str
+    number: str
+    hostname: str
+
+    @property
+    def directory(self) -> str:
+        """Where the storage lies, below NODE_TMP of the node."""
+        return f"{NAMESPACE}-{self.number}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"app.kubernetes.io/part-of": NAMESPACE, OWNER: self.owner}
+
+    def metadata(self, name: str) -> Json:
+        return {"name": name, "namespace": NAMESPACE, "labels": self.labels}
 
 
-def labels(owner: str) -> dict[str, str]:
-    return {"app.kubernetes.io/part-of": NAMESPACE, OWNER: owner}
+def run_of(found: Json) -> Run:
+    """Which run made this namespace.  Raises CannotStart when it does not say so any more."""
+    metadata = found["metadata"]
+    owner, number = metadata.get("labels", {}).get(OWNER), metadata.get("annotations", {}).get(RUN, "")
+    if owner is None or not re.fullmatch("[0-9a-f]{8}", number):
+        raise CannotStart(
+            f"The annotations of the namespace {NAMESPACE} were changed, so where its files lie on the node is unknown. "
+            f"Remove it: kubectl delete namespace {NAMESPACE}"
+        )
+    return Run(owner, number, metadata["annotations"][NODE])
 
 
-def namespace(owner: str, node: Node) -> Json:
+def namespace(run: Run) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
             "name": NAMESPACE,
-            # A clean-up pod reaches the node's directory itself; people's pods are checked by the hub.
-            "labels": {**labels(owner), "pod-security.kubernetes.io/enforce": "privileged"},
-            "annotations": {NODE: node.hostname},
+            # Two pods of the demo reach a directory of the node itself; people's pods are checked by the hub.
+            "labels": {**run.labels, "pod-security.kubernetes.io/enforce": "privileged"},
+            "annotations": {NODE: run.hostname, RUN: run.number},
         },
     }
 
 
-def account(owner: str) -> Json:
+def account(run: Run) -> Json:
     """The namespace's default ServiceAccount, which a controller makes a moment too late for the first pod."""
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata("default", owner)}
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": run.metadata("default")}
 
 
-def volumes(owner: str, node: Node) -> list[Json]:
+def volumes(run: Run) -> list[Json]:
     """Each claim with the directory of the node that it is."""
-    return [found for claim in storage.CLAIMS for found in (_volume(claim, owner, node), _claim(claim, owner))]
+    return [found for claim in storage.CLAIMS for found in (_volume(claim, run), _claim(claim, run))]
 
 
 SPACE = {"storage": "1Gi"}  # asked of nobody: a hostPath has no limit
 
 
-def _volume(claim: str, owner: str, node: Node) -> Json:
-    on_node = {"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [node.hostname]}]}
+def _volume(claim: str, run: Run) -> Json:
+    on_node = {"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [run.hostname]}]}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": f"{NAMESPACE}-{claim}", "labels": labels(owner)},
+        "metadata": {"name": f"{NAMESPACE}-{claim}", "labels": run.labels},
         "spec": {
             "capacity": SPACE,
             "accessModes": ["ReadWriteMany"],
             "storageClassName": "",
             "persistentVolumeReclaimPolicy": "Retain",
-            "hostPath": {"path": f"{directory(owner)}/{claim}", "type": "DirectoryOrCreate"},
+            "hostPath": {"path": f"{NODE_TMP}/{run.directory}/{claim}", "type": "Directory"},
             "claimRef": {
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
@@ -81,11 +111,11 @@ def _volume(claim: str, owner: str, node: Node) -> Json:
     }
 
 
-def _claim(claim: str, owner: str) -> Json:
+def _claim(claim: str, run: Run) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": _metadata(claim, owner),
+        "metadata": run.metadata(claim),
         "spec": {
             "accessModes": ["ReadWriteMany"],
             "storageClassName": "",
@@ -95,10 +125,10 @@ def _claim(claim: str, owner: str) -> Json:
     }
 
 
-def prepare(owner: str, node: Node, image: str, entries: Sequence[Json], hub: str, word: str) -> Json:
+def prepare(run: Run, image: str, entries: Sequence[Json], hub: str, word: str) -> Json:
     """Lays out the storage as root; then, as nobody, says `word` to `hub` (HOST:PORT) and to whoever calls it."""
-    mounts = [{"name": claim, "mountPath": f"/claims/{claim}"} for claim in storage.CLAIMS]
-    makes = _root("lay-out", image, lay_out.__file__, {"ROOT": "/claims", "ENTRIES": json.dumps(entries)}, mounts)
+    own: Json = {"path": ".", "mode": 0o755, "uid": 0, "gid": 0}
+    told = {"ROOT": f"/node/{run.directory}", "ENTRIES": json.dumps([own, *entries])}
     reaches = {
         **_python("probe", image, probe.__file__, {"HUB": hub, "WORD": word, "PORT": str(PROBE_PORT)}),
         "securityContext": {
@@ -109,29 +139,27 @@ def prepare(owner: str, node: Node, image: str, entries: Sequence[Json], hub: st
         },
     }
     reaches["env"].append({"name": "ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
-    claims = [{"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in storage.CLAIMS]
-    return _pod(PREPARE, owner, node.hostname, {"initContainers": [makes], "containers": [reaches], "volumes": claims})
+    makes = _root("lay-out", image, lay_out.__file__, told)
+    return _pod(PREPARE, run, initContainers=[makes], containers=[reaches])
 
 
 REMOVE = "import os, shutil; path = os.environ['REMOVED']; os.path.lexists(path) and shutil.rmtree(path)"
 
 
-def clean(owner: str, hostname: str, image: str) -> Json:
-    """Removes the directory from the node."""
-    removed = f"/node/{NAMESPACE}-{owner}"
-    removes = _root("remove", image, None, {"REMOVED": removed}, [{"name": "tmp", "mountPath": "/node"}])
-    on_node = {"name": "tmp", "hostPath": {"path": NODE_TMP, "type": "Directory"}}
-    return _pod(CLEAN, owner, hostname, {"containers": [removes], "volumes": [on_node]})
+def clean(run: Run, image: str) -> Json:
+    """Removes the storage from the node."""
+    return _pod(CLEAN, run, containers=[_root("remove", image, None, {"REMOVED": f"/node/{run.directory}"})])
 
 
-def _pod(name: str, owner: str, hostname: str, spec: Json) -> Json:
+def _pod(name: str, run: Run, **containers: list[Json]) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": _metadata(name, owner),
+        "metadata": run.metadata(name),
         "spec": {
-            **spec,
-            "nodeSelector": {HOSTNAME: hostname},
+            **containers,
+            "volumes": [{"name": "node", "hostPath": {"path": NODE_TMP, "type": "Directory"}}],
+            "nodeSelector": {HOSTNAME: run.hostname},
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -140,11 +168,11 @@ def _pod(name: str, owner: str, hostname: str, spec: Json) -> Json:
     }
 
 
-def _root(name: str, image: str, script: str | None, env: dict[str, str], mounts: list[Json]) -> Json:
+def _root(name: str, image: str, script: str | None, env: dict[str, str]) -> Json:
     """Root over files alone."""
     return {
         **_python(name, image, script, env),
-        "volumeMounts": mounts,
+        "volumeMounts": [{"name": "node", "mountPath": "/node"}],
         "securityContext": {
             "runAsUser": 0,
             "runAsGroup": 0,
@@ -164,7 +192,3 @@ def _python(name: str, image: str, script: str | None, env: dict[str, str]) -> J
         "env": [{"name": key, "value": value} for key, value in env.items()],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-
-
-def _metadata(name: str, owner: str) -> Json:
-    return {"name": name, "namespace": NAMESPACE, "labels": labels(owner)}

@@ -52,7 +52,7 @@ async def address_of(api: Api, name: str, say: Say) -> str:
         pod = await _pod(api, name)
         if not told and time.monotonic() - began > SLOW_SECONDS:
             told = True
-            say("The node is still fetching the image; the first time that can take minutes ...")
+            say("The first pod does not run yet. To fetch its image for the first time may take minutes ...")
         statuses = pod.get("status", {}).get("containerStatuses", [])
         is_running = any("running" in status.get("state", {}) for status in statuses)
         return str(pod["status"]["podIP"]) if is_running and pod["status"].get("podIP") else None
