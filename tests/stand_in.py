@@ -81,5 +81,5 @@ def log_of(cluster: Cluster, name: str, container: str = "main", *, previous: bo
 def events(cluster: Cluster, about: str) -> dict[str, str]:
     """Messages of the events about an object, by reason: of several, the first that was recorded."""
     found = cluster.store.list(EVENT, NAMESPACE, lambda event: event["involvedObject"]["name"] == about)
-    latest_first = sorted(found, key=lambda event: event["eventTime"], reverse=True)
+    latest_first = sorted(found, key=lambda event: int(event["metadata"]["resourceVersion"]), reverse=True)
     return {event["reason"]: event["message"] for event in latest_first}

@@ -25,23 +25,40 @@ PREEMPTION = "default-scheduler: preempting to accommodate a higher priority pod
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 NOT_ELIGIBLE = "not eligible due to preemptionPolicy=Never."
 TERMINATING = "not eligible due to a terminating pod on the nominated node."
+# Of the plugin for dynamic resources, whatever a pod claims.
+NO_CLAIMS = "no new claims to deallocate"
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NO_HELP = "Preemption is not helpful for scheduling"
-_UNRESOLVABLE_BY_PREEMPTION = ("node(s) didn't match", "node(s) had untolerated", "node(s) were unschedulable")
 
 Amounts = Mapping[str, Decimal]
 
 
 def requests_of(pod: Json) -> dict[str, Decimal]:
-    """What a pod takes of a node: the sum of its containers, or an init container where that is more; one of `pods`."""
-    amounts: dict[str, Decimal] = {}
-    for container in pod["spec"]["containers"]:
-        for name, text in ((container.get("resources") or {}).get("requests") or {}).items():
-            amounts[name] = amounts.get(name, Decimal(0)) + quantity(text)
+    """What a pod takes of a node at its biggest moment; one of `pods`.
+
+    Sidecars (init containers that stay, KEP-753) count beside the containers and the init containers after them.
+    """
+    staying: dict[str, Decimal] = {}
+    most: dict[str, Decimal] = {}
     for container in pod["spec"].get("initContainers") or []:
-        for name, text in ((container.get("resources") or {}).get("requests") or {}).items():
-            amounts[name] = max(amounts.get(name, Decimal(0)), quantity(text))
-    return {**amounts, "pods": Decimal(1)}
+        now = _sum(staying, _requests(container))
+        most = {name: max(most.get(name, Decimal(0)), amount) for name, amount in {**most, **now}.items()}
+        if container.get("restartPolicy") == "Always":
+            staying = now
+    running = staying
+    for container in pod["spec"]["containers"]:
+        running = _sum(running, _requests(container))
+    whole = {name: max(most.get(name, Decimal(0)), running.get(name, Decimal(0))) for name in {**most, **running}}
+    return {**whole, "pods": Decimal(1)}
+
+
+def _requests(container: Json) -> dict[str, Decimal]:
+    found = (container.get("resources") or {}).get("requests") or {}
+    return {name: quantity(text) for name, text in found.items()}
+
+
+def _sum(one: Amounts, other: Amounts) -> dict[str, Decimal]:
+    return {name: one.get(name, Decimal(0)) + other.get(name, Decimal(0)) for name in {**one, **other}}
 
 
 def priority_of(pod: Json) -> int:
@@ -151,9 +168,7 @@ class Scheduler:
             if pod["spec"].get("schedulingGates"):
                 self._unscheduled(pod, "SchedulingGated", GATED)
             elif missing := self._missing_claim(pod):
-                count = len(self.store.list(NODE))
-                none = f"0/{count} nodes are available: "
-                said = f"{none}{missing}. preemption: {none}{count} {NO_HELP}."
+                said = f"0/{len(self.store.list(NODE))} nodes are available: {missing}. not found"
                 self._unscheduled(pod, "Unschedulable", said)
             else:
                 self._place(pod)
@@ -187,7 +202,7 @@ class Scheduler:
             return
         why = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
         outcome = self._preempt(pod, nodes)
-        preemption = f" preemption: {outcome}" if outcome else ""
+        preemption = f" {NO_CLAIMS}, preemption: {outcome}" if outcome else ""
         self._unscheduled(pod, "Unschedulable", f"0/{len(nodes)} nodes are available: {why}.{preemption}")
 
     def _on(self, node: str) -> list[Json]:
@@ -212,7 +227,7 @@ class Scheduler:
         metadata = pod["metadata"]
         bound = self.store.get(POD, metadata["namespace"], metadata["name"])
         message = f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {node}"
-        self.store.record(bound, "Scheduled", message, source=NAME)
+        self._record(bound, "Scheduled", message)
 
     def _preempt(self, pod: Json, nodes: list[Json]) -> str:
         """Make room by ending pods of lower priority; why not, when that cannot be done, else an empty string."""
@@ -224,14 +239,14 @@ class Scheduler:
         reasons: Counter[str] = Counter()
         candidates = []
         for node in nodes:
-            if static_obstacle(pod, node):
+            # What an empty node has not enough of, nobody's end makes room for.
+            if static_obstacle(pod, node) or shortages(pod, node, []):
                 reasons[NO_HELP] += 1
                 continue
-            victims = self._victims(pod, node)
+            victims, short = self._victims(pod, node)
             if victims:
                 candidates.append(Candidate(node["metadata"]["name"], victims))
-            else:
-                reasons[NO_VICTIMS] += 1
+            reasons.update(short)
         if not candidates:
             why = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
             return f"0/{len(nodes)} nodes are available: {why}."
@@ -244,20 +259,22 @@ class Scheduler:
     def _is_ending_for(self, pod: Json, other: Json) -> bool:
         return bool(other["metadata"].get("deletionTimestamp")) and priority_of(other) < priority_of(pod)
 
-    def _victims(self, pod: Json, node: Json) -> list[Json]:
-        """The fewest, lowest pods whose end makes room; empty when no end of lower ones would."""
+    def _victims(self, pod: Json, node: Json) -> tuple[list[Json], list[str]]:
+        """The fewest, lowest pods whose end makes room, or why there are none."""
         beside = self._beside(pod, node)
         lower = [other for other in beside if priority_of(other) < priority_of(pod) and other["spec"].get("nodeName")]
         kept = [other for other in beside if other not in lower]
-        if shortages(pod, node, kept):
-            return []
+        if not lower:
+            return [], [NO_VICTIMS]
+        if short := shortages(pod, node, kept):
+            return [], short
         victims = []
         for other in sorted(lower, key=_order):  # the most important are spared first
             if shortages(pod, node, [*kept, other]):
                 victims.append(other)
             else:
                 kept.append(other)
-        return victims
+        return victims, []
 
     def _evict(self, victim: Json, pod: Json, node: str) -> None:
         def change(new: Json) -> None:
@@ -269,7 +286,7 @@ class Scheduler:
         if victim["metadata"].get("deletionTimestamp"):
             return
         marked = self.store.modify(POD, victim, change)
-        self.store.record(marked, "Preempted", f"Preempted by pod {pod['metadata']['uid']} on node {node}", source=NAME)
+        self._record(marked, "Preempted", f"Preempted by pod {pod['metadata']['uid']} on node {node}")
         self.store.delete(POD, self.store.get(POD, marked["metadata"]["namespace"], marked["metadata"]["name"]), {})
 
     def _unscheduled(self, pod: Json, reason: str, message: str) -> None:
@@ -286,7 +303,10 @@ class Scheduler:
 
         changed = self.store.modify(POD, pod, change)
         if reason == "Unschedulable":
-            self.store.record(changed, "FailedScheduling", message, source=NAME, warning=True)
+            self._record(changed, "FailedScheduling", message, warning=True)
+
+    def _record(self, pod: Json, reason: str, message: str, *, warning: bool = False) -> None:
+        self.store.record(pod, reason, message, source=NAME, warning=warning, newer=True)
 
 
 def _is_mine(pod: Json) -> bool:

@@ -221,8 +221,13 @@ class Store:
         finally:
             self.listeners.remove(queue.put_nowait)
 
-    def record(self, obj: Json, reason: str, message: str, *, source: str, warning: bool = False) -> None:
-        """Write an event about `obj`; the same event again only counts up, as client-go's recorder does."""
+    def record(
+        self, obj: Json, reason: str, message: str, *, source: str, warning: bool = False, newer: bool = False
+    ) -> None:
+        """Write an event about `obj`; the same event again only counts up, as client-go's recorders do.
+
+        newer: as those of events.k8s.io write it, with eventTime and without the other times.
+        """
         namespace = obj["metadata"].get("namespace") or "default"
         about = {key: obj[key] for key in ("apiVersion", "kind")}
         about |= {
@@ -233,28 +238,34 @@ class Store:
 
         known = self._events.get((about["uid"], reason, message))
         if known and (event := self.find(EVENT, *known)):
-            self.modify(EVENT, event, lambda e: e.update(count=e.get("count", 1) + 1, lastTimestamp=now()))
+            self.modify(EVENT, event, _again)
             return
         place = self.find(NAMESPACE, None, namespace)
         if not place or place["metadata"].get("deletionTimestamp"):
             return
         name = f"{about['name'][:236]}.{uuid.uuid4().hex[:16]}"
         self._events[about["uid"], reason, message] = (namespace, name)
+        older = {"firstTimestamp": now(), "lastTimestamp": now(), "count": 1, "source": {"component": source}}
+        times = {"eventTime": micro_now(), "action": reason} if newer else older
         event = {
             "metadata": {"name": name, "namespace": namespace},
             "involvedObject": about,
             "reason": reason,
             "message": message[:1024],
             "type": "Warning" if warning else "Normal",
-            "firstTimestamp": now(),
-            "lastTimestamp": now(),
-            "eventTime": micro_now(),
-            "count": 1,
-            "source": {"component": source},
             "reportingComponent": source,
-            "reportingInstance": "",
+            "reportingInstance": f"{source}-embedded" if newer else "",
+            **times,
         }
         self.create(EVENT, namespace, event)
+
+
+def _again(event: Json) -> None:
+    if event["eventTime"] is None:
+        event.update(count=event.get("count", 1) + 1, lastTimestamp=now())
+        return
+    count = (event.get("series") or {}).get("count", 1) + 1
+    event["series"] = {"count": count, "lastObservedTime": micro_now()}
 
 
 def _check_place(metadata: Json, before: Json) -> None:

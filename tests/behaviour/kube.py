@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,8 @@ APPLY = "application/apply-patch+yaml"
 @dataclass(frozen=True)
 class Server:
     url: str
-    token: str
+    token: str = field(repr=False)
     ca: Path
-    embedded: bool
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,11 @@ class Kube:
 @pytest_asyncio.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     if url := os.environ.get("BEHAVIOUR_URL"):
-        yield Server(url, os.environ["BEHAVIOUR_TOKEN"], Path(os.environ["BEHAVIOUR_CA"]), embedded=False)
+        yield Server(url, os.environ["BEHAVIOUR_TOKEN"], Path(os.environ["BEHAVIOUR_CA"]))
         return
     cluster = await Cluster.start(tmp_path / "cluster", nodes=[])
     try:
-        yield Server(cluster.url, cluster.token, cluster.ca, embedded=True)
+        yield Server(cluster.url, cluster.token, cluster.ca)
     finally:
         await cluster.stop()
 
