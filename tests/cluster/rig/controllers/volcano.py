@@ -1,0 +1,167 @@
+"""Volcano out of cluster: its webhooks, its controllers and its scheduler as three processes of this machine.
+
+Contract: Volcano 1.14.1, installer/volcano-development.yaml of its module (what `kubectl apply` installs).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from .. import processes
+from ..api import Json, namespace, until
+from ..cluster import Cluster
+from ..extensions import CRD, HostService, apply_crds, read, webhooks
+
+NAMESPACE = "volcano-system"
+API = "scheduling.volcano.sh/v1beta1"
+WEBHOOKS = "vc-webhook-manager"
+CONTROLLERS = "vc-controller-manager"
+SCHEDULER = "vc-scheduler"
+# Of the chart's values.yaml: neither /pods nor /podgroups/mutate is among them.
+ADMISSIONS = (
+    *("/jobs/mutate", "/jobs/validate", "/podgroups/validate", "/queues/mutate", "/queues/validate"),
+    *("/hypernodes/validate", "/cronjobs/validate"),
+)
+# As installed; `preempt` and `reclaim` are in none of Volcano's own installations.
+ACTIONS = "enqueue, allocate, backfill"
+TIERS = (
+    ("priority", "gang", "conformance"),
+    ("overcommit", "drf", "predicates", "proportion", "nodeorder", "binpack"),
+)
+
+
+@dataclass
+class Volcano:
+    """`start` it on a cluster, and `stop` it; `schedule` starts the scheduler anew with other actions."""
+
+    cluster: Cluster
+    port: int
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, cluster: Cluster, actions: str = ACTIONS) -> Volcano:
+        """Ready to take queues and to schedule when this returns.  Raises DidNotStart."""
+        volcano = cls(cluster, processes.free_port(cluster.network.address))
+        apply_crds(cluster.api, volcano._installed)
+        cluster.api.apply(namespace(NAMESPACE), *volcano._service.objects())
+        # First: the webhooks' server does not listen before it has found every one of them.
+        cluster.api.apply(*volcano._webhooks())
+        volcano._start_webhooks()
+        cluster.run(
+            CONTROLLERS,
+            f"--kubeconfig={cluster.kubeconfig}",
+            "--leader-elect=false",
+            "-v=3",
+            is_ready=lambda: True,
+            environment=volcano._environment,
+        )
+        volcano.schedule(actions)
+        return volcano
+
+    def schedule(self, actions: str = ACTIONS, arguments: Mapping[str, Json] | None = None) -> None:
+        """Start the scheduler (anew) with these actions, and these arguments of its plugins."""
+        self.cluster.end(SCHEDULER)
+        self._configuration.write_text(yaml.safe_dump(_configuration(actions, arguments or {})))
+        self.cluster.run(
+            SCHEDULER,
+            f"--kubeconfig={self.cluster.kubeconfig}",
+            f"--scheduler-conf={self._configuration}",
+            "--disable-default-scheduler-config",  # an error in it must not go unseen
+            "--leader-elect=false",
+            "--cache-dumper=false",
+            "-v=3",
+            is_ready=self._is_open,
+            environment=self._environment,
+        )
+
+    def end_webhooks(self) -> None:
+        """What an operator sees of a crash: the configurations stay."""
+        self.cluster.end(WEBHOOKS)
+
+    def stop(self) -> None:
+        """Leave the cluster as it was."""
+        api = self.cluster.api
+        for obj in self._webhooks():
+            api.delete(obj)
+        self.cluster.end(WEBHOOKS, CONTROLLERS, SCHEDULER)
+        crds = [obj for obj in self._installed if obj["kind"] == CRD[1]]
+        for obj in (*crds, *self._service.objects(), namespace(NAMESPACE)):
+            api.delete(obj)
+        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, 60, f"namespace {NAMESPACE} is gone")
+        for crd in crds:
+            name = crd["metadata"]["name"]
+            until(lambda name=name: api.find(*CRD, name) is None, 60, f"{name} is gone")  # type: ignore[misc]
+
+    @cached_property
+    def _installed(self) -> list[Json]:
+        """All objects of Volcano's own installation, JobFlow's kinds too: its controllers wait for them for ever."""
+        return read(self.cluster.source("volcano") / "installer" / "volcano-development.yaml")
+
+    @property
+    def _service(self) -> HostService:
+        return HostService(NAMESPACE, "volcano-admission-service", self.cluster.network.address, self.port)
+
+    @property
+    def _configuration(self) -> Path:
+        return self.cluster.state / "volcano-scheduler.yaml"
+
+    @property
+    def _environment(self) -> Mapping[str, str]:
+        """Each listens on a socket that sets its log level."""
+        return {"DEBUG_SOCKET_DIR": str(self.cluster.state / "volcano")}
+
+    def _webhooks(self) -> list[Json]:
+        return webhooks(self._installed, self._service, self.cluster.authority)
+
+    def _start_webhooks(self) -> None:
+        pair = self._service.certificate(self.cluster.authority)
+        self.cluster.run(
+            WEBHOOKS,
+            f"--kubeconfig={self.cluster.kubeconfig}",
+            f"--enabled-admission={','.join(ADMISSIONS)}",
+            f"--tls-cert-file={pair.certificate}",
+            f"--tls-private-key-file={pair.key}",
+            f"--ca-cert-file={self.cluster.authority.certificate}",
+            f"--webhook-namespace={NAMESPACE}",
+            f"--webhook-service-name={self._service.name}",
+            f"--listen-address={self.cluster.network.address}",
+            f"--port={self.port}",
+            "-v=3",
+            is_ready=self._listens,
+            environment=self._environment,
+        )
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection((self.cluster.network.address, self.port), timeout=2).close()
+            return True
+        return False
+
+    def _is_open(self) -> bool:
+        """The scheduler makes the queue `default`, and the controllers say of it that it is open."""
+        found = self.cluster.api.find(API, "Queue", "default") or {}
+        return bool(found.get("status", {}).get("state") == "Open")
+
+
+def _configuration(actions: str, arguments: Mapping[str, Json]) -> Json:
+    """The installed volcano-scheduler.conf with other actions.  gang and drf are not asked for victims there."""
+    quiet = {"gang", "drf"}
+    tiers = [
+        [
+            {
+                "name": name,
+                **({"enablePreemptable": False} if name in quiet else {}),
+                **({"arguments": arguments[name]} if name in arguments else {}),
+            }
+            for name in tier
+        ]
+        for tier in TIERS
+    ]
+    return {"actions": actions, "tiers": [{"plugins": plugins} for plugins in tiers]}

@@ -1,0 +1,82 @@
+"""Jobs of people through the batch service as it is, but for its HTTP, on a real cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kubernetes_asyncio import config
+from kubernetes_asyncio.client import ApiClient, Configuration
+from rig.api import Json
+from rig.cluster import Cluster
+
+from jupyter_research_spawner.batch.keeper import Keeper
+from jupyter_research_spawner.batch.service import JobService
+from jupyter_research_spawner.batch.store import Store
+from jupyter_research_spawner.identity import Resolver
+from jupyter_research_spawner.schedulers import SCHEDULERS
+from jupyter_research_spawner.site import Site
+from jupyter_research_spawner.watch import Beside, Needs
+from jupyter_research_spawner.watch.api_server import ApiServer
+
+PATIENCE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """One person's, as the batch service shows them."""
+
+    service: JobService
+    person: str = "alice"
+
+    def of(self, person: str) -> Jobs:
+        return replace(self, person=person)
+
+    async def submit(self, *command: str, **wishes: Any) -> str:
+        """Its id."""
+        body = {"command": [*command], "profile": "small", **wishes}
+        return str((await self.service.submit(self.person, body))["id"])
+
+    async def cancel(self, job_id: str) -> None:
+        await self.service.cancel(self.person, job_id)
+
+    async def until(self, job_id: str, what: str, is_so: Callable[[Json], bool]) -> Json:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not is_so(job := await self.service.show(self.person, job_id)):
+            assert time.monotonic() < end, f"{job_id}: not {what}, but {job}"
+            await asyncio.sleep(0.1)
+        return job
+
+    async def in_state(self, job_id: str, state: str) -> Json:
+        return await self.until(job_id, state, lambda job: job["state"] == state)
+
+
+@asynccontextmanager
+async def api_server(cluster: Cluster) -> AsyncIterator[ApiServer]:
+    configuration = Configuration()
+    await config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)
+    async with ApiClient(configuration) as client:
+        yield ApiServer(client)
+
+
+@asynccontextmanager
+async def batch(cluster: Cluster, site: Site) -> AsyncIterator[Jobs]:
+    """The batch service of that site with its watches."""
+    configuration = Configuration()
+    await config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)
+    async with ApiClient(configuration) as client:
+        server = ApiServer(client)
+        store = Store(server, site.namespaces.name)
+        beside = Beside(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
+        needs = Needs(client, believed=site.hub.needs_cache)
+        running = [asyncio.ensure_future(work) for work in (Keeper(store, beside).run(), beside.run())]
+        try:
+            yield Jobs(JobService(site, Resolver(site.identity), needs, store, beside))
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running)
