@@ -1,0 +1,102 @@
+"""The images of the cluster's containers, made here of Debian's packages, wheels and this project: no registry."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+from . import debian, layers, oci, python_layers
+from .containerd import SANDBOX_IMAGE
+from .layers import Recipe, Say
+from .oci import Layer
+from .programs import go_environment
+
+JOB = "localhost/rig/job:1"
+NOTEBOOK = "localhost/rig/notebook:1"
+# The notebook's, with an /etc/group that puts alice into a group of others.
+CLAIMS_GROUP = "localhost/rig/claims-group:1"
+NAMES = (SANDBOX_IMAGE, JOB, NOTEBOOK, CLAIMS_GROUP)
+
+_PROJECT = Path(__file__).parents[3]
+_LOCK = _PROJECT / "requirements.lock"
+_SOURCES = Path(__file__).parents[1] / "images"
+_NOTEBOOK_PACKAGES = ("jupyterlab", "jupyterhub", "ipykernel")
+_NOTEBOOK_START = "import jupyterhub.singleuser.app, jupyterhub.singleuser.extension, jupyterlab.labapp, ipykernel"
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+}
+
+
+def build(say: Say = print) -> Mapping[str, oci.Image]:
+    """All images by name; what is not in the cache is built.  Raises CannotBuildImage."""
+    base = layers.build(_base(), say)
+    environment = layers.build(_environment(base), say)
+    project = layers.build(_project(), say)
+    notebook = [base, environment, project]
+    pause = layers.build(_pause(), say)
+    claim = layers.build(_claim(), say)
+    made = [
+        oci.Image(SANDBOX_IMAGE, [pause], entrypoint=["/pause"]),
+        oci.Image(JOB, [base], command=["python3"], environment=_ENVIRONMENT),
+        oci.Image(NOTEBOOK, notebook, command=["jupyterhub-singleuser"], environment=_ENVIRONMENT),
+        oci.Image(CLAIMS_GROUP, [*notebook, claim], command=["jupyterhub-singleuser"], environment=_ENVIRONMENT),
+    ]
+    return {image.name: image for image in made}
+
+
+def write(stream: IO[bytes], names: Sequence[str] = NAMES, say: Say = print) -> None:
+    """Write an archive with these images, for Node.import_images.  Raises CannotBuildImage."""
+    built = build(say)
+    oci.write_archive(stream, [built[name] for name in names])
+
+
+def _base() -> Recipe:
+    made_of = [debian.suite().encode(), *_texts(debian)]
+    return Recipe("debian", made_of, debian.make, debian.keep)
+
+
+def _environment(base: Layer) -> Recipe:
+    def make(tree: Path, work: Path) -> None:
+        below = work / "debian"
+        below.mkdir()
+        layers.unpack(base, below)
+        python_layers.install(below, tree, work, packages=_NOTEBOOK_PACKAGES, constraints=_LOCK, start=_NOTEBOOK_START)
+
+    chosen = " ".join([base.sha256, *_NOTEBOOK_PACKAGES, _NOTEBOOK_START]).encode()
+    return Recipe("notebook", [chosen, _LOCK.read_bytes(), *_texts(python_layers)], make, python_layers.keep)
+
+
+def _project() -> Recipe:
+    sources = python_layers.texts_of(python_layers.files_of(_PROJECT), _PROJECT)
+    make = functools.partial(python_layers.install_project, _PROJECT)
+    return Recipe("project", [*_texts(python_layers), *sources], make)
+
+
+def _pause() -> Recipe:
+    source = _SOURCES / "pause/main.go"
+
+    def make(tree: Path, work: Path) -> None:
+        build: list[str | Path] = ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", tree / "pause", source]
+        layers.run(build, environment=go_environment(), directory=work)
+
+    return Recipe("pause", [source.read_bytes()], make)
+
+
+def _claim() -> Recipe:
+    source = _SOURCES / "claims-group"
+
+    def make(tree: Path, work: Path) -> None:
+        shutil.copytree(source, tree, dirs_exist_ok=True)
+
+    return Recipe("claims-group", python_layers.texts_of(sorted(source.glob("etc/*")), source), make)
+
+
+def _texts(module: ModuleType) -> list[bytes]:
+    """How it is made is part of what it is made of."""
+    assert module.__file__
+    return [Path(module.__file__).read_bytes()]
