@@ -98,6 +98,8 @@ def _main(plan: Plan, container: Json, slots: Slots) -> None:
     if plan.image is not None:
         _fill(container, "image", plan.image, f"container {container['name']!r}")
     container.setdefault("workingDir", plan.workdir)
+    # What it said last becomes the reason that the person reads.
+    container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     env = ours.environment(plan, slots)
     # In front: what the base pod says may refer to HOME and the like.
     container["env"] = [{"name": name, "value": ours.literal(value)} for name, value in env.items()] + [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..schedulers import QueueStatus, Reason
+from ..schedulers import SCHEDULERS, QueueStatus, Reason
 from ..shape import Json
 
 PhaseName = Literal["queued", "starting", "running", "ending", "succeeded", "failed"]
@@ -70,6 +70,24 @@ def why_not_started(pod: Json) -> str:
     return ""
 
 
+def why_not_gone(pod: Json) -> str:
+    """Who keeps a deleted pod from vanishing although nothing of it runs, as a sentence; "" when nobody does."""
+    metadata = pod["metadata"]
+    finalizers = [str(finalizer) for finalizer in metadata.get("finalizers") or []]
+    runs = any("running" in (container.get("state") or {}) for container in _statuses(pod))
+    if not finalizers or runs or "deletionTimestamp" not in metadata:
+        return ""
+    return (
+        f"Nothing of its pod runs any more, but {_keeper_of(finalizers[0])} has not let go of it "
+        f"(finalizer {finalizers[0]}). It goes when that runs again."
+    )
+
+
+def _keeper_of(finalizer: str) -> str:
+    kinds = [kind for kind, scheduler in SCHEDULERS.items() if finalizer.startswith(scheduler.RESERVED)]
+    return kinds[0].capitalize() if kinds else "another program"
+
+
 def why_failed(pod: Json, main: str) -> str:
     """Why a Failed pod failed: the pod's own reason first, then that of the container that ended badly."""
     status = pod.get("status") or {}
@@ -94,9 +112,15 @@ def why_ended(pod: Json, main: str) -> str:
             if ended.get("reason") == "OOMKilled":
                 return f"Container {container.get('name')} used more memory than its profile has (OOMKilled)."
             if ended.get("exitCode"):
-                told = f": {ended['message']}" if ended.get("message") else ""
+                told = f": {last}" if (last := _last_line(ended.get("message", ""))) else ""
                 return f"Container {container.get('name')} ended with exit code {ended['exitCode']}{told}."
     return ""
+
+
+def _last_line(text: str) -> str:
+    """Of a traceback, what went wrong."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300].rstrip(".") if lines else ""
 
 
 def _statuses(pod: Json) -> list[Json]:

@@ -98,7 +98,9 @@ def _remove(api: Api, ground: Ground) -> None:
     for pod in ground.pods():
         api.delete(pod, gracePeriodSeconds=1)
     until(lambda: not ground.pods(), 60, f"no pod is left in {ground.namespace}")
+    volumes = [f"{ground.namespace}-{claim}" for claim in ("home", "project-climate")]
     api.delete(namespace(ground.namespace))
-    for claim in ("home", "project-climate"):
-        name = f"{ground.namespace}-{claim}"
+    until(lambda: api.find("v1", "Namespace", ground.namespace) is None, 60, f"{ground.namespace} is gone")
+    for name in volumes:
         api.delete({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}})
+    until(lambda: not any(api.find("v1", "PersistentVolume", name) for name in volumes), 30, "its volumes are gone")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from ground import CLIMATE, Ground, ground
+from ground import CLIMATE, NOTEBOOK, Ground, ground
 from hub import Hub
+from rig import images
 from rig.api import Json
 from rig.cluster import Cluster
+from rig.containerd import SANDBOX_IMAGE, Runtime
 from rig.node import Node
 
 FOREIGN = 30666  # the image's /etc/group says that alice is in it
@@ -85,7 +88,7 @@ async def test_files_of_others_are_closed_to_her(hub: RealHub) -> None:
     os.chown(foreign, 0, FOREIGN)
     foreign.chmod(0o770)
     await started(hub)
-    told = hub.inside("sh", "-c", "cat /home/bob/grades.txt; ls /home/secret; true")
+    told = hub.inside("sh", "-c", "(cat /home/bob/grades.txt; ls /home/secret) 2>&1; true")
     assert told.count("Permission denied") == 2
 
 
@@ -97,7 +100,8 @@ async def test_an_image_cannot_add_her_to_a_group(hub: RealHub) -> None:
     site = hub.ground.site()
     site["profiles"]["small"]["images"] = {"default": CLAIMS_GROUP}
     await started(hub, profiles=site["profiles"])
-    assert hub.inside("sh", "-c", "id -G; ls /home/secret; true").startswith("20001 20500\n")
+    assert hub.inside("id", "-G") == "20001 20500"
+    assert "Permission denied" in hub.inside("sh", "-c", "ls /home/secret 2>&1; true")
     (pod,) = hub.pods()
     user = pod["status"]["containerStatuses"][0]["user"]["linux"]
     assert user == {"uid": 20001, "gid": 20001, "supplementalGroups": [20001, CLIMATE]}
@@ -116,3 +120,44 @@ c.KubeSpawner.extra_containers = [
     api = hub.ground.cluster.api
     for container in ("first", "beside"):
         assert api.logs("jhub", pod["metadata"]["name"], container) == "20001\n20001 20500\n"
+
+
+async def test_a_home_that_does_not_exist_is_a_sentence(hub: RealHub) -> None:
+    (hub.ground.home / "alice").rmdir()
+    assert await why_not(hub) == (
+        "Your notebook did not start. Container notebook ended with exit code 1: "
+        "PermissionError: [Errno 13] Permission denied: '/home/alice/.local'. You can start it again."
+    )
+
+
+async def test_a_node_that_cannot_keep_groups_out_is_a_sentence(hub: RealHub, old_node: Node) -> None:
+    assert "supplementalGroupsPolicy" not in old_node.status().get("features", {})
+    site = hub.ground.site()
+    site["profiles"]["small"]["pod"] = {"nodeSelector": {"pool": "old"}}
+    assert await why_not(hub, profiles=site["profiles"]) == (
+        "Your notebook did not start. Its node cannot keep an image from adding groups (supplementalGroupsPolicy "
+        "Strict), so it was not started. The node needs containerd 2 or CRI-O 1.31. You can start it again."
+    )
+
+
+@pytest.fixture
+def old_node(cluster: Cluster, tmp_path: Path) -> Iterator[Node]:
+    """With Debian's containerd 1.6 or 1.7, which knows no supplementalGroupsPolicy (KEP-3619)."""
+    runtime = Runtime.of_debian(tmp_path / "containerd", cluster.binary("ctr"))
+    added = cluster.add_node("old", labels={"pool": "old"}, runtime=runtime)
+    added.import_images(functools.partial(images.write, names=[SANDBOX_IMAGE, NOTEBOOK]))
+    try:
+        yield added
+    finally:
+        added.stop()
+
+
+async def why_not(hub: RealHub, **changes: object) -> str:
+    """What alice reads when her notebook does not start."""
+    hub.write(hub.ground.site(**changes), extra=REAL)
+    await hub.start()
+    await hub.person("alice")
+    await hub.start_server("alice", {"profile": "small"})
+    last = [event async for event in hub.progress("alice")][-1]
+    assert last["failed"], last
+    return str(last["message"]).removeprefix("Spawn failed: ")
