@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import TextIO
 
 from .given import Given
 from .ground import CannotStart, Ground
@@ -33,14 +34,16 @@ def main() -> int:
     try:
         return asyncio.run(_main(ground, options.state.absolute(), stay=options.tour is None))
     except CannotStart as error:
-        print(error, file=sys.stderr)
+        _say(str(error), file=sys.stderr)
         return 1
 
 
-def _say(text: str) -> None:
-    """Sentences are wrapped for a terminal of 80 columns; what is indented or drawn stays as it is."""
+def _say(text: str, file: TextIO | None = None) -> None:
+    """Sentences are wrapped for a terminal of 80 columns, and what is indented goes on further in."""
     for line in text.split("\n"):
-        print(line if line.startswith(" ") or len(line) <= 80 else textwrap.fill(line, 80), flush=True)
+        indent = " " * (len(line) - len(line.lstrip()))
+        wrapped = textwrap.wrap(line, 80, subsequent_indent=indent and f"{indent}    ", break_long_words=False)
+        print("\n".join(wrapped) if len(line) > 80 else line, file=file, flush=True)
 
 
 async def _main(ground: Ground, state: Path, *, stay: bool) -> int:

@@ -28,6 +28,7 @@ OWN_IMAGE = "localhost/rig/notebook:1"
 PUBLIC_IMAGE = f"quay.io/jupyter/base-notebook:hub-{jupyterhub.__version__}"
 # A kernel with a quarter of a CPU takes some seconds to submit a job, and the jobs that wait for it must not be over.
 JOB_SECONDS = 30
+_IMAGES_SECONDS = 60.0
 
 
 class LeftBehind(CannotStart):
@@ -54,7 +55,7 @@ class Given:
             chosen = node.choose(await api.list("v1", "Node"), await api.list("v1", "Pod"))
             found = node.sizes(chosen)
             say(node.derived(chosen, found))
-            image = self.image or (OWN_IMAGE if OWN_IMAGE in chosen.images else PUBLIC_IMAGE)
+            image = self.image or await _image(api, chosen, say)
             say(f"Notebooks and jobs run the image {image}.")
             address = reach.address_towards(chosen.address)
             written = settings(_settings(chosen, found, image))
@@ -84,6 +85,19 @@ def _absolute(kubeconfig: str) -> str:
     if not any(Path(path).is_file() for path in paths):
         raise CannotStart(f"There is no kubeconfig at {kubeconfig or 'an empty path'}.")
     return os.pathsep.join(paths)
+
+
+async def _image(api: Api, chosen: node.Node, say: Say) -> str:
+    """A kubelet (1.36) looks which images there are twice a minute, so one that has just begun knows none."""
+    if not chosen.images:
+        say("The node does not say yet which images it has; waiting for it ...")
+
+    async def told() -> Json | None:
+        there = await api.find("v1", "Node", chosen.name)
+        return there if there and there["status"].get("images") else None
+
+    there = await pods.until(told, _IMAGES_SECONDS)
+    return OWN_IMAGE if there and OWN_IMAGE in node.images(there) else PUBLIC_IMAGE
 
 
 def _owner(state: Path) -> str:

@@ -7,7 +7,7 @@ from ..api import Api
 from ..ground import CannotStart
 from . import objects, pods
 
-SECONDS = 30.0
+SECONDS = 60.0
 # Volumes after the claims that hold them, which go with the namespace.
 CLUSTER_SCOPED = (("v1", "PersistentVolume"), ("scheduling.k8s.io/v1", "PriorityClass"))
 

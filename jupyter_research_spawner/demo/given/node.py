@@ -105,8 +105,13 @@ def _read(node: Json, pods: Sequence[Json]) -> Node:
         free_cpu=cpu - sum(requested(pod, "cpu") for pod in there),
         free_memory=int(memory - sum(requested(pod, "memory") for pod in there)),
         pods=next((cidr for cidr in node["spec"].get("podCIDRs", []) if ":" not in cidr), None),
-        images=frozenset(image for found in status.get("images", []) for image in found.get("names") or []),
+        images=images(node),
     )
+
+
+def images(node: Json) -> frozenset[str]:
+    """The names of those that it says it has: up to 50, the largest first."""
+    return frozenset(name for found in node["status"].get("images") or [] for name in found.get("names") or [])
 
 
 def _counts(pod: Json) -> bool:

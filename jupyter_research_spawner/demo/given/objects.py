@@ -56,7 +56,7 @@ def run_of(found: Json) -> Run:
     owner, number = metadata.get("labels", {}).get(OWNER), metadata.get("annotations", {}).get(RUN, "")
     if owner is None or not re.fullmatch("[0-9a-f]{8}", number):
         raise CannotStart(
-            f"The annotations of the namespace {NAMESPACE} were changed, so where its files lie on the node is unknown. "
+            f"The annotations of the namespace {NAMESPACE} were changed, so where its files lie is unknown. "
             f"Remove it: kubectl delete namespace {NAMESPACE}"
         )
     return Run(owner, number, metadata["annotations"][NODE])
