@@ -107,7 +107,7 @@ class Kinds:
 
     @contextmanager
     def running(self, composed: Composed, *names: str) -> Iterator[dict[str, Json]]:
-        """Its pods by what their names begin with after the object's, all of them running; in the end nothing is left."""
+        """Its pods by what their names begin with after its own, all running; in the end nothing of it is left."""
         self.api.create(composed.manifest)
         prefixes = [f"{composed.name}-{name}" for name in names]
 
@@ -133,14 +133,27 @@ class Kinds:
     def pod(self, name: str) -> Json | None:
         return self.api.find("v1", "Pod", name, self.ground.namespace)
 
-    def another(self, pod: Json, seconds: float = SECONDS) -> Json:
-        """The next one of its name, as soon as there is one."""
+    def another(self, pod: Json) -> Json:
+        """The next one of its name, but for a suffix that the API server gave, as soon as it is there."""
+        generated = pod["metadata"].get("generateName")
+
+        def is_meant(found: Json) -> bool:
+            name = found["metadata"]["name"]
+            return name.startswith(generated) if generated else name == pod["metadata"]["name"]
+
+        def look() -> list[Json]:
+            return [found for found in self.pods() if is_meant(found) and uid(found) != uid(pod)]
+
+        return until(look, SECONDS, f"another pod in place of {pod['metadata']['name']}")[0]
+
+    def runs_again(self, pod: Json) -> Json:
+        """Another in its place, running."""
 
         def look() -> Json | None:
-            found = self.pod(pod["metadata"]["name"])
-            return found if found and uid(found) != uid(pod) else None
+            found = self.another(pod)
+            return found if is_running(found) else None
 
-        found = until(look, seconds, f"another pod {pod['metadata']['name']}")
+        found = until(look, SECONDS, f"another pod in place of {pod['metadata']['name']} to run")
         assert found
         return found
 
@@ -230,12 +243,12 @@ class Kinds:
         return whole - sum(_cpu(other) for other in there if other["status"].get("phase") in ("Pending", "Running"))
 
 
-def condition(obj: Json, kind: str) -> Json | None:
-    """Its condition of that type when that is true."""
+def condition(obj: Json, kind: str) -> Json:
+    """Its condition of that type when that is true, else {}."""
     for found in obj.get("status", {}).get("conditions", []):
         if found["type"] == kind and found["status"] == "True":
             return dict(found)
-    return None
+    return {}
 
 
 def conditions(obj: Json) -> dict[str, str]:

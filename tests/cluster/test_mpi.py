@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ground import ground
-from kinds import ALICE, Composed, Kinds, condition, conditions, exit_status, is_running, template, uid, weigh, who
+from kinds import ALICE, Composed, Kinds, condition, conditions, exit_status, template, uid, weigh, who
 from rig.api import until
 from rig.cluster import Cluster
 from rig.controllers.mpi import API, MpiOperator
@@ -102,7 +102,7 @@ def test_a_failed_worker_may_be_restarted_in_its_pod(kinds: Kinds) -> None:
 def test_a_preempted_worker_waits_for_its_place_and_the_job_says_that_it_runs(kinds: Kinds) -> None:
     job = weigh(mpi_job(kinds, "worker-preempted"), WORKER)
     with kinds.running(job, *NAMES) as pods, kinds.preempting(pods["worker-0"], pods["worker-1"]) as victim:
-        assert (condition(victim, "DisruptionTarget") or {})["reason"] == "PreemptionByScheduler"
+        assert condition(victim, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
         again = kinds.another(victim)
         assert again["status"]["phase"] == "Pending"
         assert kinds.same(pods["launcher"])
@@ -114,7 +114,7 @@ def test_a_deleted_launcher_is_one_failed_attempt(kinds: Kinds) -> None:
     with kinds.running(job, *NAMES) as pods:
         kinds.kill(pods["launcher"])
         until(lambda: _launchers(kinds, job).get("failed") == 1, 20, "the operator to count it")
-        until(lambda: _other_launcher_runs(kinds, pods["launcher"]), 60, "another launcher runs")
+        kinds.runs_again(pods["launcher"])
         assert kinds.same(pods["worker-0"])
         assert kinds.same(pods["worker-1"])
         kinds.becomes(job, **RUNNING)
@@ -133,7 +133,7 @@ def test_a_preempted_launcher_ends_a_job_that_may_not_fail(kinds: Kinds) -> None
     """An MPIJob has no place for a podFailurePolicy: losing the place counts as failing."""
     job = weigh(mpi_job(kinds, "launcher-preempted", backoffLimit=0), LAUNCHER)
     with kinds.running(job, *NAMES) as pods, kinds.preempting(pods["launcher"]) as victim:
-        assert (condition(victim, "DisruptionTarget") or {})["reason"] == "PreemptionByScheduler"
+        assert condition(victim, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
         kinds.becomes(job, Created="MPIJobCreated", Failed="BackoffLimitExceeded")
 
 
@@ -157,9 +157,3 @@ def _restarts(kinds: Kinds, name: str) -> int:
     pod = kinds.pod(name)
     assert pod
     return int(pod["status"]["containerStatuses"][0]["restartCount"])
-
-
-def _other_launcher_runs(kinds: Kinds, first: Any) -> bool:
-    prefix = first["metadata"]["generateName"]
-    pods = [pod for pod in kinds.pods() if pod["metadata"]["name"].startswith(prefix) and uid(pod) != uid(first)]
-    return any(is_running(pod) for pod in pods)

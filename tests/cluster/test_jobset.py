@@ -1,0 +1,149 @@
+"""JobSets of JobSet 0.12.0: what is alice's in their pods, and what happens when one of them dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ground import ground
+from kinds import ALICE, Composed, Kinds, condition, conditions, exit_status, template, uid, weigh, who
+from rig.api import Json, until
+from rig.cluster import Cluster
+from rig.controllers import jobset
+from rig.node import Node
+
+pytestmark = pytest.mark.programs("jobset")
+
+LEADER, WORKER = (("spec", "replicatedJobs", index, "template", "spec", "template") for index in range(2))
+NAMES = ("leader-0-0", "worker-0-0", "worker-0-1")
+# As the product gives a Job: a pod that lost its place is no failure.
+IGNORE_DISRUPTION = {
+    "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+}
+
+
+@pytest.fixture(scope="module")
+def kinds(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kinds]:
+    operator = jobset.start(cluster)
+    try:
+        with ground(cluster, "jobset", tmp_path_factory.mktemp("jobset") / "storage") as here:
+            yield Kinds(here)
+    finally:
+        operator.stop()
+
+
+def job_set(kinds: Kinds, name: str, *, of_job: Json | None = None, **policies: Any) -> Composed:
+    """A leader and two workers, each a Job with what `of_job` says and no second attempt; `policies` of the JobSet."""
+
+    def replicated(role: str, pods: int) -> Json:
+        spec = {
+            "completionMode": "Indexed",
+            "parallelism": pods,
+            "completions": pods,
+            "backoffLimit": 0,
+            "template": template(role, restartPolicy="Never"),
+            **(of_job or {}),
+        }
+        return {"name": role, "replicas": 1, "template": {"spec": spec}}
+
+    manifest = {
+        "apiVersion": jobset.API,
+        "kind": "JobSet",
+        "metadata": {"name": name},
+        "spec": {"replicatedJobs": [replicated("leader", 1), replicated("worker", 2)], **policies},
+    }
+    return kinds.compose("jobset", manifest, {LEADER: "leader", WORKER: "worker"})
+
+
+def test_its_pods_are_hers_and_nothing_is_added(kinds: Kinds) -> None:
+    job = job_set(kinds, "hers")
+    with kinds.running(job, *NAMES) as pods:
+        for name, pod in pods.items():
+            assert who(pod)["runAsUser"] == 20001
+            assert kinds.said(pod) == ALICE
+            assert job.findings(pod, name.split("-")[0]) == {}
+
+
+def test_a_deleted_worker_is_made_again_where_its_job_may_fail_once(kinds: Kinds) -> None:
+    job = job_set(kinds, "worker-deleted", of_job={"backoffLimit": 1})
+    with kinds.running(job, *NAMES) as pods:
+        kinds.kill(pods["worker-0-0"])
+        kinds.runs_again(pods["worker-0-0"])
+        assert kinds.same(pods["leader-0-0"])
+        assert kinds.same(pods["worker-0-1"])
+        assert conditions(kinds.now(job)) == {}
+
+
+def test_a_failed_worker_ends_all_of_it(kinds: Kinds) -> None:
+    job = job_set(kinds, "worker-failed")
+    with kinds.running(job, *NAMES) as pods:
+        kinds.end(pods["worker-0-0"], 3)
+        status = kinds.becomes(job, Failed="FailedJobs")["status"]
+        assert status["terminalState"] == "Failed"
+        assert condition({"status": status}, "Failed")["message"].endswith("(first failed job: worker-failed-worker-0)")
+        until(lambda: len(kinds.pods()) == 1, 20, "the others are gone")
+        assert [exit_status(pod, "worker") for pod in kinds.pods()] == [3]
+
+
+def test_with_a_failure_policy_a_failed_worker_restarts_everybody_and_its_log_is_lost(kinds: Kinds) -> None:
+    job = job_set(kinds, "all-restarted", failurePolicy={"maxRestarts": 1})
+    with kinds.running(job, *NAMES) as pods:
+        kinds.end(pods["worker-0-0"], 3)
+        for name in NAMES:
+            kinds.runs_again(pods[name])
+        assert not {uid(pod) for pod in kinds.pods()} & {uid(pod) for pod in pods.values()}
+        assert kinds.now(job)["status"]["restarts"] == 1
+
+
+def test_a_failed_leader_is_a_failed_worker(kinds: Kinds) -> None:
+    job = job_set(kinds, "leader-failed")
+    with kinds.running(job, *NAMES) as pods:
+        kinds.end(pods["leader-0-0"], 7)
+        kinds.becomes(job, Failed="FailedJobs")
+        until(lambda: len(kinds.pods()) == 1, 20, "the workers are gone")
+
+
+def test_a_deleted_leader_that_may_not_fail_ends_all_of_it(kinds: Kinds) -> None:
+    job = job_set(kinds, "leader-deleted")
+    with kinds.running(job, *NAMES) as pods:
+        kinds.kill(pods["leader-0-0"])
+        kinds.becomes(job, Failed="FailedJobs")
+        until(lambda: not kinds.pods(), 20, "all are gone")
+
+
+def test_a_leader_that_succeeds_ends_it_only_where_the_success_policy_says_so(kinds: Kinds) -> None:
+    policy = {"operator": "All", "targetReplicatedJobs": ["leader"]}
+    job = job_set(kinds, "done", successPolicy=policy)
+    with kinds.running(job, *NAMES) as pods:
+        kinds.end(pods["leader-0-0"], 0)
+        kinds.becomes(job, Completed="AllJobsCompleted")
+        until(lambda: len(kinds.pods()) == 1, 20, "the workers are gone")
+
+    job = job_set(kinds, "not-done")
+    with kinds.running(job, *NAMES) as pods:
+        kinds.end(pods["leader-0-0"], 0)
+        until(lambda: _succeeded(kinds, job) == {"leader": 1, "worker": 0}, 20, "the leader's success is counted")
+        assert kinds.same(pods["worker-0-0"])
+        assert conditions(kinds.now(job)) == {}
+
+
+def test_a_preempted_worker_ends_all_of_it(kinds: Kinds) -> None:
+    job = weigh(job_set(kinds, "worker-preempted"), WORKER)
+    with kinds.running(job, *NAMES) as pods, kinds.preempting(pods["worker-0-0"], pods["worker-0-1"]) as victim:
+        assert condition(victim, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
+        kinds.becomes(job, Failed="FailedJobs")
+
+
+def test_a_preempted_worker_alone_waits_for_its_place_where_disruptions_are_ignored(kinds: Kinds) -> None:
+    job = weigh(job_set(kinds, "worker-waits", of_job={"podFailurePolicy": IGNORE_DISRUPTION}), WORKER)
+    with kinds.running(job, *NAMES) as pods:
+        with kinds.preempting(pods["worker-0-0"], pods["worker-0-1"]) as victim:
+            assert kinds.another(victim)["status"]["phase"] == "Pending"
+            assert kinds.same(pods["leader-0-0"])
+            assert conditions(kinds.now(job)) == {}
+        kinds.runs_again(victim)
+
+
+def _succeeded(kinds: Kinds, job: Composed) -> dict[str, int]:
+    return {one["name"]: one["succeeded"] for one in kinds.now(job)["status"]["replicatedJobsStatus"]}
