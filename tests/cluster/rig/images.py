@@ -25,7 +25,20 @@ _PROJECT = Path(__file__).parents[3]
 _LOCK = _PROJECT / "requirements.lock"
 _SOURCES = Path(__file__).parents[1] / "images"
 _NOTEBOOK_PACKAGES = ("jupyterlab", "jupyterhub", "ipykernel")
-_NOTEBOOK_START = "import jupyterhub.singleuser.app, jupyterhub.singleuser.extension, jupyterlab.labapp, ipykernel"
+# What a notebook server and a kernel import when they start.
+_NOTEBOOK_START = (
+    "ipykernel.ipkernel",
+    "ipykernel.kernelapp",
+    "jupyter_lsp",
+    "jupyter_server.services.api.handlers",
+    "jupyter_server.services.contents.handlers",
+    "jupyter_server.services.kernels.websocket",
+    "jupyter_server.services.sessions.handlers",
+    "jupyter_server_terminals.app",
+    "jupyterhub.singleuser.app",
+    "jupyterhub.singleuser.extension",
+    "jupyterlab.labapp",
+)
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -65,9 +78,11 @@ def _environment(base: Layer) -> Recipe:
         below = work / "debian"
         below.mkdir()
         layers.unpack(base, below)
-        python_layers.install(below, tree, work, packages=_NOTEBOOK_PACKAGES, constraints=_LOCK, start=_NOTEBOOK_START)
+        python_layers.install(
+            below, tree, work, packages=_NOTEBOOK_PACKAGES, constraints=_LOCK, started=_NOTEBOOK_START
+        )
 
-    chosen = " ".join([base.sha256, *_NOTEBOOK_PACKAGES, _NOTEBOOK_START]).encode()
+    chosen = " ".join([base.sha256, *_NOTEBOOK_PACKAGES, *_NOTEBOOK_START]).encode()
     return Recipe("notebook", [chosen, _LOCK.read_bytes(), *_texts(python_layers)], make, python_layers.keep)
 
 

@@ -43,10 +43,12 @@ def keep(path: str) -> bool:
     return not _LEFT_OUT.search(path)
 
 
-def install(debian: Path, tree: Path, work: Path, *, packages: Sequence[str], constraints: Path, start: str) -> None:
+def install(
+    debian: Path, tree: Path, work: Path, *, packages: Sequence[str], constraints: Path, started: Sequence[str]
+) -> None:
     """A virtual environment with `packages` in `tree`.
 
-    start: Python code that imports what a start needs: just that is compiled, as users cannot write there.
+    started: modules that a start imports: just these are compiled, as users cannot do it there.
     """
     environment = tree / ENVIRONMENT
     environment.mkdir(parents=True)
@@ -61,7 +63,10 @@ def install(debian: Path, tree: Path, work: Path, *, packages: Sequence[str], co
         environment={**os.environ, "PYTHONPATH": str(pip), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         directory=work,
     )
-    run([*inside, python, "-c", start], environment={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(work)})
+    run(
+        [*inside, python, "-c", f"import {', '.join(started)}"],
+        environment={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(work)},
+    )
     (site_packages,) = environment.glob("lib/python3.*/site-packages")
     (site_packages / "project.pth").write_text(f"/{PROJECT}\n")
 
