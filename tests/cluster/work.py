@@ -56,19 +56,18 @@ class Jobs:
 
 
 @asynccontextmanager
-async def api_server(cluster: Cluster) -> AsyncIterator[ApiServer]:
+async def connected(cluster: Cluster) -> AsyncIterator[ApiClient]:
+    """As the administrator."""
     configuration = Configuration()
     await config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)
     async with ApiClient(configuration) as client:
-        yield ApiServer(client)
+        yield client
 
 
 @asynccontextmanager
 async def batch(cluster: Cluster, site: Site) -> AsyncIterator[Jobs]:
     """The batch service of that site with its watches."""
-    configuration = Configuration()
-    await config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)
-    async with ApiClient(configuration) as client:
+    async with connected(cluster) as client:
         server = ApiServer(client)
         store = Store(server, site.namespaces.name)
         beside = Beside(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
