@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rig.programs import Program, go_environment, table
+from .programs import Program, go_environment, table
 
 # The version that a module's go.mod gives to what it replaces by a directory.
 NEVER_PUBLISHED = "v0.0.0"
@@ -30,7 +30,7 @@ def pin(program: Program) -> None:
         (Path(directory) / "go.mod").write_text("\n".join(_lines(program, theirs)) + "\n")
         shutil.copyfile(Path(downloaded["Dir"]) / "go.sum", Path(directory) / "go.sum")
         # With the version, or go takes the newest.
-        tools = [f"{package}@{program.version}" for package in program.packages]
+        tools = [f"{package}@{program.version}" for package in program.packages.values()]
         _go("get", "-tool", *tools, cwd=Path(directory))
         program.directory.mkdir(exist_ok=True)
         for name in ("go.mod", "go.sum"):

@@ -1,0 +1,128 @@
+"""What a machine must have for a real cluster, and what to do where it has not."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import cgroups, programs
+
+OLDEST_GO = (1, 26)
+FREE_GIB = 10
+# Without these a kubelet does not start, or a container does not.
+CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
+DEBIAN = {
+    "runc": "runc",
+    "ip": "iproute2",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "debootstrap": "debootstrap",
+}
+PLUGINS = ("bridge", "host-local", "loopback")
+PLACES_OF_PLUGINS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+# In a mount namespace of its own: nothing of it can stay.
+MOUNT_OVERLAY = """
+cd "$1"
+mkdir lower upper work merged
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
+"""
+
+
+class CannotRun(RuntimeError):
+    """This machine cannot run a cluster; a line for each reason, with what would change that."""
+
+
+def examine(directory: Path | None = None) -> None:
+    """Raise CannotRun unless this machine can run a cluster with its state below `directory` (default: TMPDIR)."""
+    reasons = list(_reasons(directory or Path(tempfile.gettempdir())))
+    if reasons:
+        raise CannotRun("\n".join(reasons))
+
+
+def _reasons(directory: Path) -> Iterator[str]:
+    if platform.system() != "Linux":
+        yield f"A real cluster runs on Linux, and this is {platform.system()}: use a Linux machine or a virtual one."
+        return
+    if os.geteuid() != 0:
+        yield "A real cluster runs containers, and only root can start them here: run the same command with sudo."
+        return
+    yield from _go()
+    yield from _debian_packages()
+    yield from _containers(directory)
+    yield from _disk(directory)
+
+
+def _go() -> Iterator[str]:
+    wanted = ".".join(map(str, OLDEST_GO))
+    try:
+        version = programs.go_version()
+    except programs.CannotBuild as error:
+        yield str(error)
+        return
+    found = re.search(r"go(\d+)\.(\d+)", version)
+    if not found or (int(found[1]), int(found[2])) < OLDEST_GO:
+        yield (
+            f"Go is {version}, and the programs of the cluster need {wanted} or newer: "
+            "put one from go.dev/dl first on PATH."
+        )
+
+
+def _debian_packages() -> Iterator[str]:
+    missing = {program: package for program, package in DEBIAN.items() if shutil.which(program) is None}
+    for plugin in PLUGINS:
+        if not any((place / plugin).is_file() for place in PLACES_OF_PLUGINS):
+            missing[f"the CNI plugin {plugin}"] = "containernetworking-plugins"
+    if missing:
+        packages = " ".join(sorted(set(missing.values())))
+        yield f"{', '.join(missing)} cannot be found: apt-get install {packages}"
+
+
+def _containers(directory: Path) -> Iterator[str]:
+    if missing := [controller for controller in CONTROLLERS if controller not in _controllers()]:
+        yield (
+            f"There is no cgroup controller {', '.join(missing)} below {cgroups.HIERARCHIES}: "
+            "mount it, or start the container that this runs in with --privileged --cgroupns=host."
+        )
+        return
+    name = f"rig-examination-{os.getpid()}"
+    try:
+        cgroups.make(name)
+        cgroups.remove(name)
+    except cgroups.NoCgroups as error:
+        yield str(error)
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        command = ["unshare", "--mount", "sh", "-euc", MOUNT_OVERLAY, "sh", place]
+        try:
+            mounted = subprocess.run(command, check=False, capture_output=True, text=True)
+        except FileNotFoundError:  # said before, with its package
+            return
+    if mounted.returncode:
+        yield (
+            f"overlayfs cannot be mounted in {directory} ({mounted.stderr.strip()}): modprobe overlay, "
+            "or set TMPDIR to a directory on a local disk."
+        )
+
+
+def _controllers() -> set[str]:
+    """Those that this machine offers, of either version (cgroups(7))."""
+    if cgroups.is_unified():
+        return set((cgroups.HIERARCHIES / "cgroup.controllers").read_text().split())
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return {option for _, _, kind, options, *_ in mounts if kind == "cgroup" for option in options.split(",")}
+
+
+def _disk(directory: Path) -> Iterator[str]:
+    for place, variable in ((directory, "TMPDIR"), (programs.cache(), "XDG_CACHE_HOME")):
+        existing = next(parent for parent in (place, *place.parents) if parent.exists())
+        free = shutil.disk_usage(existing).free / 2**30
+        if free < FREE_GIB:
+            yield (
+                f"{existing} has {free:.1f} GiB free, and a cluster with its images and programs needs {FREE_GIB}: "
+                f"make room, or set {variable} to where there is more."
+            )
