@@ -571,8 +571,12 @@ def test_kubernetes_own_words_are_understood_everywhere(kind: str) -> None:
             Reason("Ended by its hard wall time."),
         ),
         (
+            "WorkloadEvictedDueToPodsReadyTimeout",
+            Reason("It was not ready within the time that Kueue gives (waitForPodsReady), as when an image is slow."),
+        ),
+        (
             "WorkloadEvictedDueToLocalQueueStopped",
-            Reason("Taken away by Kueue (LocalQueueStopped): The LocalQueue is stopped"),
+            Reason("Taken away by Kueue (LocalQueueStopped): The LocalQueue is stopped."),
         ),
     ],
 )
@@ -638,6 +642,16 @@ def test_kueue_tells_why_something_waits_on_its_workload(seen: Objects, expected
     for waiting in ({}, pod(scheduled("False", "SchedulingGated"))):
         status = SCHEDULERS["kueue"].status(waiting, seen, ())
         assert (status.phase, status.message, status.resource) == expected
+
+
+def test_kueue_tells_when_it_puts_back_what_was_not_ready_in_time() -> None:
+    conditions = [
+        {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "Exceeded the PodsReady timeout"},
+        {"type": "Requeued", "status": "False", "reason": "PodsReadyTimeout"},
+    ]
+    waits = {"conditions": conditions, "requeueState": {"count": 1, "requeueAt": "2026-11-23T23:33:49Z"}}
+    status = SCHEDULERS["kueue"].status({}, Objects({"Workload": [{"spec": {"active": True}, "status": waits}]}), ())
+    assert (status.phase, status.message) == ("queued", "Kueue puts it back into its queue at 2026-11-23T23:33:49Z.")
 
 
 def test_kueue_has_not_seen_what_is_gated_and_has_no_workload() -> None:

@@ -77,6 +77,8 @@ class Store:
                 ) from error
             raise _not_taken(error) from error
         except Refusal as down:
+            if down.code == "webhook-down":
+                raise
             # Sent, and nobody knows whether it arrived.
             hint = f"The job may have been submitted all the same: look at your jobs first. {down.hint}"
             raise Refusal(**{**down.as_dict(), "hint": hint}) from down

@@ -101,6 +101,10 @@ def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatu
         )
     if reserved.get("reason") == "Inadmissible":
         return QueueStatus("refused", f"{reserved['message']}.", source="Workload", since=since)
+    if condition(workload, "Requeued").get("status") == "False":
+        again = (workload["status"].get("requeueState") or {}).get("requeueAt")
+        told = f"at {again}" if again else "later"
+        return QueueStatus("queued", f"Kueue puts it back into its queue {told}.", source="Workload", since=since)
     return _waiting(str(reserved.get("message", "")), since)
 
 
@@ -164,4 +168,6 @@ def _evicted(reason: str, message: str) -> Reason:
         return Reason("Preempted: work of a higher priority needed its place.", preempted=True)
     if "MaximumExecutionTimeExceeded" in reason:
         return Reason("Ended by its hard wall time.")
-    return Reason(f"Taken away by Kueue ({reason}): {message}")
+    if reason == "PodsReadyTimeout":
+        return Reason("It was not ready within the time that Kueue gives (waitForPodsReady), as when an image is slow.")
+    return Reason(f"Taken away by Kueue ({reason}): {message.rstrip('.')}.")

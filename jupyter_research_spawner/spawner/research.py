@@ -31,8 +31,9 @@ from ..plan import Plan, plan
 from ..pod import check, compose
 from ..refusal import Refusal
 from ..shape import Json
-from ..watch.needs import cluster_down
-from . import adoption, options, progress, resume
+from ..watch.needs import cluster_down, webhook_down
+from ..watch.phase import why_not_gone
+from . import adoption, options, progress, resume, stopping
 from .events import IndexedEvents
 from .installation import Installation, adoption_secret, registered
 from .offering import Shown, options_page
@@ -61,6 +62,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
     _starting = False
     _was_starting = False
     _kept = False
+    _stop_waits_for = ""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -307,9 +309,12 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         """KubeSpawner waits start_timeout for the pod to vanish, and ours is a day long."""
         start_timeout = self.start_timeout
         self.start_timeout = int(self.research.site.hub.stop_limit.total_seconds())
+        telling = asyncio.ensure_future(stopping.tell(self))
         try:
             await super().stop(now)
         finally:
+            telling.cancel()
+            self._stop_waits_for = ""
             self.start_timeout = start_timeout
 
     # What survives the hub.
@@ -325,6 +330,9 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             self._was_starting = False
             self._kept = True
             return 0
+        if pod is not None and why_not_gone(pod):
+            # It was asked to end and has: KubeSpawner would delete it again, wait for it, and end a start with a 500.
+            return 0
         return await super().poll()  # type: ignore[no-any-return]
 
     @property
@@ -335,6 +343,8 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
     def get_state(self) -> Json:
         state: Json = super().get_state()
         state[STATE] = {"starting": self._starting, "options": self._accepted_options}
+        if self._stop_waits_for:
+            state[STATE]["stop_waits_for"] = self._stop_waits_for
         return state
 
     def load_state(self, state: Json) -> None:
@@ -381,7 +391,7 @@ def _goes_on(pod: Json | None) -> bool:
 def _by_cluster(error: ApiException) -> Refusal:
     """An admission policy, a quota or the API server itself said no."""
     told = progress.message_of(error)
-    return Refusal(
+    return webhook_down(told) or Refusal(
         "cluster-refused",
         f"The cluster did not take the pod: {told}",
         status=503,

@@ -19,7 +19,7 @@ from kubernetes_asyncio.client import ApiClient, ApiException, Configuration
 
 from ..refusal import Refusal
 from ..shape import Json
-from .needs import cluster_down
+from .needs import cluster_down, webhook_down
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +138,9 @@ async def _refused(what: str, response: aiohttp.ClientResponse) -> Exception:
         text = await response.text(errors="replace")
     except _UNREACHABLE as error:
         return _down(what, error)
+    if (refusal := webhook_down(_message(text))) is not None:
+        log.error("The API server was asked to %s: %s", what, text[:500])
+        return refusal
     if response.status >= 500 or response.status == 429:
         return _down(what, ApiError(response.status, text[:500]))
     return ApiError(response.status, _message(text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -118,6 +119,20 @@ def cluster_down() -> Refusal:
         status=503,
         hint="Try again in a minute.",
         retry_after=30,
+    )
+
+
+def webhook_down(message: str) -> Refusal | None:
+    """What the API server's `message` means if it took nothing because an admission webhook did not answer."""
+    found = re.search(r'failed calling webhook "([^"]{1,200})"', message)
+    if found is None:
+        return None
+    return Refusal(
+        "webhook-down",
+        f"The cluster takes nothing new at the moment: it has to ask {found[1]} first, which does not answer.",
+        status=503,
+        hint="Try again in a few minutes; the people who run this hub know which program that is.",
+        retry_after=60,
     )
 
 

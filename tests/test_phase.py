@@ -1,0 +1,48 @@
+"""What keeps things from beginning and from ending, as sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jupyter_research_spawner.watch.needs import webhook_down
+from jupyter_research_spawner.watch.phase import why_not_gone
+
+KUEUE = "kueue.x-k8s.io/managed"
+
+
+def pod(state: str, *finalizers: str, deleted: bool = True) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"finalizers": list(finalizers)}
+    if deleted:
+        metadata["deletionTimestamp"] = "2026-11-23T12:00:00Z"
+    return {"metadata": metadata, "status": {"containerStatuses": [{"name": "notebook", "state": {state: {}}}]}}
+
+
+def test_who_keeps_a_pod_that_has_ended_is_named() -> None:
+    kept = "Nothing of its pod runs any more, but {} has not let go of it (finalizer {}). It goes when that runs again."
+    assert why_not_gone(pod("terminated", KUEUE)) == kept.format("Kueue", KUEUE)
+    assert why_not_gone(pod("terminated", "example.org/x")) == kept.format("another program", "example.org/x")
+    gated = {"metadata": {"deletionTimestamp": "T", "finalizers": [KUEUE]}, "status": {"phase": "Pending"}}
+    assert why_not_gone(gated) == kept.format("Kueue", KUEUE)
+
+
+@pytest.mark.parametrize(
+    "on_its_way",
+    [pod("running", KUEUE), pod("terminated"), pod("terminated", KUEUE, deleted=False)],
+    ids=["its program ends", "nobody keeps it", "nobody deleted it"],
+)
+def test_nobody_keeps_a_pod_that_is_on_its_way(on_its_way: dict[str, Any]) -> None:
+    assert why_not_gone(on_its_way) == ""
+
+
+def test_a_webhook_that_does_not_answer_is_named() -> None:
+    told = (
+        'Internal error occurred: failed calling webhook "mpod.kb.io": failed to call webhook: Post '
+        '"https://kueue-webhook-service.kueue-system.svc:443/mutate--v1-pod?timeout=10s": connection refused'
+    )
+    refusal = webhook_down(told)
+    assert refusal is not None
+    assert (refusal.code, refusal.status, refusal.retry_after) == ("webhook-down", 503, 60)
+    assert "it has to ask mpod.kb.io first, which does not answer" in refusal.message
+    assert webhook_down('admission webhook "vpod.kb.io" denied the request: no') is None
