@@ -7,7 +7,7 @@ import copy
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,7 +21,7 @@ from rig.controllers.kueue import API, Kueue
 from jupyter_research_spawner.batch.keeper import Keeper
 from jupyter_research_spawner.batch.service import JobService
 from jupyter_research_spawner.batch.store import Store
-from jupyter_research_spawner.identity import Resolver
+from jupyter_research_spawner.identity import PosixIdentity, Resolver
 from jupyter_research_spawner.jobs import notebook
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.plan import Plan, Request, plan
@@ -84,13 +84,19 @@ class Work:
 
     kueue: Kueue
     ground: Ground
+    alice: PosixIdentity
+    changes: Json = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.api = self.ground.cluster.api
         self.namespace = self.ground.namespace
-        self.written = site_on(self.ground)
+        self.written = site_on(self.ground, **self.changes)
         self.site = Site.model_validate(self.written)
-        self.alice = asyncio.run(Resolver(self.site.identity).resolve("alice"))
+
+    @classmethod
+    def of(cls, kueue: Kueue, ground: Ground) -> Work:
+        site = Site.model_validate(site_on(ground))
+        return cls(kueue, ground, asyncio.run(Resolver(site.identity).resolve("alice")))
 
     def lay_out(self) -> None:
         """What the site needs in the cluster."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from ground import ground
-from kueue_work import MAIN, SCHEDULER, Work
-from rig.api import Json
+from hub import Hub
+from kueue_work import MAIN, SCHEDULER, Work, local_queue
+from rig.api import Json, until
 from rig.cluster import Cluster
 from rig.controllers.kueue import Kueue
 from rig.node import Node
+from rig.registry import registry
 
+from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.watch import classify
 
 pytestmark = pytest.mark.programs("kueue")
@@ -21,11 +27,14 @@ FULL = "Its queue is full: 500m more of cpu is needed than is free."
 PREEMPTED = "Preempted: work of a higher priority needed its place."
 
 
+NOT_READY = "It was not ready within the time that Kueue gives (waitForPodsReady), as when an image is slow."
+
+
 @pytest.fixture(scope="module")
 def all_work(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
     with ground(cluster, "kueue-work", tmp_path_factory.mktemp("kueue") / "storage") as here:
         kueue = Kueue.start(cluster)
-        found = Work(kueue, here)
+        found = Work.of(kueue, here)
         found.lay_out()
         try:
             yield found
@@ -106,3 +115,186 @@ async def test_a_preempted_job_comes_back_and_ends(work: Work) -> None:
         ended = await jobs.in_state(job, "succeeded")
     assert [attempt["reason"] for attempt in ended["attempts"]] == [PREEMPTED, ""]
     assert ended["exit_code"] == 0
+
+
+async def test_a_job_of_more_than_the_whole_queue_is_told_that_it_cannot_start(work: Work) -> None:
+    async with work.batch() as jobs:
+        job = await jobs.submit("true", profile="large")
+        told = "It asks for 3 of cpu, and its whole queue has 500m: it cannot start."
+        await jobs.until(job, "told", lambda job: job["state"] == "queued" and job["message"] == told)
+
+
+async def test_a_job_that_was_put_out_of_its_queue_says_so(work: Work) -> None:
+    async with work.batch() as jobs:
+        job = await jobs.submit("sleep", "600")
+        await jobs.in_state(job, "running")
+        work.api.patch(work.workload(work.api.get("batch/v1", "Job", job, work.namespace)), {"spec": {"active": False}})
+        put_out = "Kueue has put it out of its queue (The workload is deactivated)."
+        out = await jobs.until(job, "put out", lambda job: put_out in job["message"])
+    assert [attempt["reason"] for attempt in out["attempts"]] == [
+        "Taken away by Kueue (Deactivated): The workload is deactivated."
+    ]
+
+
+async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(work: Work) -> None:
+    """Kueue's own limit would leave it suspended for ever, so the pod has it, and a job's marks have none."""
+    async with work.batch() as jobs:
+        job = await jobs.submit("sleep", "600", wall_time="3s")
+        ended = await jobs.in_state(job, "failed")
+    assert ended["message"] == "It reached its hard wall time."
+    verdict = work.api.get("batch/v1", "Job", job, work.namespace)
+    assert verdict["spec"]["suspend"] is False
+    assert "kueue.x-k8s.io/max-exec-time-seconds" not in verdict["metadata"]["labels"]
+
+
+def test_a_notebook_reaches_its_hard_wall_time_before_kueue_takes_it_away(work: Work) -> None:
+    def soon(pod: Json) -> None:
+        pod["spec"]["activeDeadlineSeconds"] = 3
+
+    work.notebook("first", edit=soon)
+    until(lambda: work.pod("first")["status"]["phase"] == "Failed", 60, "first has failed")
+    pod = work.pod("first")
+    phase = classify(pod, work.status("first"), MAIN, SCHEDULER.eviction(pod, work.objects(pod)))
+    assert (phase.name, phase.message) == ("failed", "It reached its hard wall time.")
+
+
+def test_kueue_takes_a_notebook_away_whose_own_deadline_did_not_come(work: Work) -> None:
+    def only_kueues(pod: Json) -> None:
+        pod["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "3"
+
+    work.notebook("first", edit=only_kueues)
+    work.runs("first")
+    _, reason = work.last_of("first")
+    assert reason is not None
+    assert (reason.message, reason.preempted) == ("Ended by its hard wall time.", False)
+
+
+@pytest.mark.parametrize(
+    ("absent", "field"),
+    [("LocalQueue/climate", "queue"), ("WorkloadPriorityClass/research-normal", "priority")],
+)
+async def test_what_kueue_would_never_tell_of_is_refused_before(work: Work, absent: str, field: str) -> None:
+    kind, name = absent.split("/")
+    obj = work.api.get("kueue.x-k8s.io/v1beta2", kind, name, work.namespace)
+    work.api.delete(obj)
+    until(lambda: not work.api.find(obj["apiVersion"], kind, name, work.namespace), 20, f"{absent} is gone")
+    async with work.batch() as jobs:
+        with pytest.raises(Refusal, match=f"The cluster has no {kind} '{name}'") as refused:
+            await jobs.submit("true")
+    assert (refused.value.field, refused.value.status) == (field, 503)
+    assert not work.api.all_of("batch/v1", "Job", work.namespace)
+
+
+def test_who_waits_in_a_queue_that_went_or_was_stopped_is_told(work: Work) -> None:
+    queue = local_queue("climate", work.namespace)
+    work.api.apply(local_queue("climate", work.namespace, stopPolicy="Hold"))
+    work.notebook("first")
+    assert work.waits("first", "LocalQueue climate is inactive.").phase == "refused"
+    work.api.delete(queue)
+    assert work.waits("first", "LocalQueue climate doesn't exist.").phase == "refused"
+    work.api.apply(queue)
+    work.runs("first")
+
+
+def test_a_priority_class_that_went_leaves_a_notebook_without_a_workload(work: Work) -> None:
+    work.api.delete(work.api.get("kueue.x-k8s.io/v1beta2", "WorkloadPriorityClass", "research-normal"))
+    created = work.notebook("first")
+    work.waits("first", "Kueue has not put it into its queue yet.")
+    assert work.workload(created) == {}
+
+
+async def test_nothing_is_submitted_while_kueue_is_down(work: Work) -> None:
+    with work.kueue.away():
+        async with work.batch() as jobs:
+            with pytest.raises(Refusal, match=r"has to ask mjob\.kb\.io first, which does not answer") as refused:
+                await jobs.submit("true")
+        assert refused.value.status == 503
+        assert not work.api.all_of("batch/v1", "Job", work.namespace)
+
+
+# As docs/reference/schedulers.md has it: no limit for what starts slowly, and none for what is not ready any more.
+PATIENT = {"waitForPodsReady": {"timeout": "48h", "recoveryTimeout": "0s"}}
+IMPATIENT = {"waitForPodsReady": {"timeout": "5s"}}
+
+
+async def test_an_image_that_comes_slowly_costs_nobody_the_place_in_the_queue(work: Work) -> None:
+    program = work.kueue.cluster.binary("ctr")
+    with registry(program, seconds=15) as image:
+        work.kueue.configure(PATIENT)
+        async with replace(work, changes={"batch": {"images": {"slow": image}}}).batch() as jobs:
+            job = await jobs.submit("/program", "--version", image="slow")
+            ended = await jobs.in_state(job, "succeeded")
+    assert [attempt["reason"] for attempt in ended["attempts"]] == [""]
+
+
+async def test_kueue_as_it_is_set_up_by_default_takes_slow_images_for_ill(work: Work) -> None:
+    """Its limit is 30 minutes then; here it is 5 s."""
+    program = work.kueue.cluster.binary("ctr")
+    with registry(program, seconds=60) as image:
+        work.kueue.configure(IMPATIENT)
+        try:
+            async with replace(work, changes={"batch": {"images": {"slow": image}}}).batch() as jobs:
+                job = await jobs.submit("/program", "--version", image="slow")
+                seen = await jobs.until(job, "evicted", lambda job: NOT_READY in job["message"])
+        finally:
+            work.kueue.configure({})
+    assert (seen["state"], [attempt["reason"] for attempt in seen["attempts"]]) == ("queued", [NOT_READY])
+
+
+@pytest_asyncio.fixture
+async def hub(work: Work, tmp_path: Path) -> AsyncIterator[Hub]:
+    """A hub of this machine whose notebooks run in the cluster."""
+    cluster = work.ground.cluster
+    found = Hub(6, tmp_path / "hub", cluster, cluster.network.address)
+    site = {**work.written, "hub": {**work.written["hub"], "stop_limit": "6s"}}
+    program = f'c.KubeSpawner.cmd = ["python3", "-c", Path("{found.state}/notebook.py").read_text()]'
+    found.write(site, extra=program)
+    await found.start()
+    await found.person("alice")
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+async def test_a_person_reads_why_the_notebook_waits_until_it_starts(work: Work, hub: Hub) -> None:
+    first = work.notebook("first")
+    await asyncio.to_thread(work.runs, "first")
+    await hub.start_server("alice", {"profile": "small"})
+    async for told in hub.progress("alice"):
+        if told["message"] == f"Waiting in queue climate. {FULL}":
+            work.api.delete(first)
+        if told.get("ready"):
+            break
+        assert not told.get("failed"), told
+    assert (await hub.ready("alice"))["ready"]
+
+
+async def test_a_stop_says_that_it_waits_for_kueue_and_a_start_that_it_cannot_do_without(work: Work, hub: Hub) -> None:
+    await hub.start_server("alice", {"profile": "small"})
+    await hub.ready("alice", seconds=60)
+    with work.kueue.away():
+        stopping = asyncio.ensure_future(hub.api("DELETE", "users/alice/server"))
+        said = (
+            "Nothing of its pod runs any more, but Kueue has not let go of it "
+            "(finalizer kueue.x-k8s.io/managed). It goes when that runs again."
+        )
+        while await stop_waits_for(hub) != said:
+            assert not stopping.done(), f"nobody said what it waits for:\n{hub.log[-3000:]}"
+            await asyncio.sleep(0.2)
+        assert said in hub.log
+        await stopping
+        await hub.stopped("alice")
+
+        answer = await hub.start_server("alice", {"profile": "small"})
+        assert answer.status == 503
+        assert "The cluster takes nothing new at the moment: it has to ask mpod.kb.io first" in answer.message
+    await hub.start_server("alice", {"profile": "small"})
+    await hub.ready("alice", seconds=60)
+
+
+async def stop_waits_for(hub: Hub) -> str | None:
+    """What admins read in alice's server's state."""
+    server = await hub.server("alice") or {}
+    state = server.get("state") or {}
+    return state.get("research_spawner", {}).get("stop_waits_for")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,6 +94,15 @@ class Kueue:
     def down(self) -> None:
         """End the process; its webhooks stay, so the API server takes no pod and no job."""
         self.cluster.end(NAME)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Down meanwhile."""
+        self.down()
+        try:
+            yield
+        finally:
+            self.up()
 
     def configure(self, settings: Mapping[str, object]) -> None:
         """Start it anew with other settings."""
