@@ -1,0 +1,66 @@
+"""python -m rig build|up|down: what `make cluster` and `make test-cluster` run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from . import images, machine, programs
+from .cluster import Cluster, sweep
+from .containerd import DidNotImport
+from .network import NoNetwork
+from .processes import DidNotStart
+
+CORE = ("kubernetes", "etcd", "containerd")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="rig", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    build = verbs.add_parser("build", help="build programs and images that are not there yet")
+    build.add_argument("names", nargs="*", help="programs of programs.yaml (default: all)")
+    build.add_argument("--minutes", type=float, help="begin no program that would not end within so many minutes")
+    for verb, help_ in (("up", "start a cluster and leave it up"), ("down", "end it; nothing of it stays but logs")):
+        verbs.add_parser(verb, help=help_).add_argument("--state", type=Path, default=Path(".cluster"))
+    options = parser.parse_args()
+    try:
+        return _run(options)
+    except (machine.CannotRun, programs.CannotBuild, DidNotStart, DidNotImport, NoNetwork) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.verb == "down":
+        sweep(options.state.absolute())
+        print("Nothing of the cluster runs any more.")
+        return 0
+    machine.examine()
+    if options.verb == "build":
+        programs.build(options.names or None, budget_minutes=options.minutes)
+        images.build()
+        return 0
+    programs.build(CORE)
+    _up(options.state.absolute())
+    return 0
+
+
+def _up(state: Path) -> None:
+    began = time.monotonic()
+    cluster = start(state)
+    cluster.add_node().import_images(images.write)
+    print(f"A cluster of one node is up after {time.monotonic() - began:.0f} s.  For kubectl and `make demo`:\n")
+    print(f"    export KUBECONFIG={cluster.kubeconfig}\n")
+    print(f"`make cluster-down` ends it; its logs are in {state / 'logs'}")
+
+
+def start(state: Path) -> Cluster:
+    """A cluster without nodes, of the programs that were built."""
+    built = programs.Programs()
+    return Cluster.start(state, built.binary, built.source)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
