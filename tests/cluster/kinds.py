@@ -280,6 +280,11 @@ def exit_status(pod: Json, name: str) -> int | None:
     return None
 
 
+def restarts(pod: Json | None) -> int:
+    """How often the kubelet has restarted its first container."""
+    return int(pod["status"]["containerStatuses"][0]["restartCount"]) if pod else 0
+
+
 def who(pod: Json) -> Json:
     """The identity in a pod's own and its containers' security contexts, as the API server has it."""
     context = pod["spec"]["securityContext"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ground import ground
-from kinds import ALICE, Composed, Kinds, condition, conditions, exit_status, template, uid, weigh, who
+from kinds import ALICE, Composed, Kinds, condition, conditions, exit_status, restarts, template, uid, weigh, who
 from rig.api import until
 from rig.cluster import Cluster
 from rig.controllers.mpi import API, MpiOperator
@@ -94,7 +94,7 @@ def test_a_failed_worker_may_be_restarted_in_its_pod(kinds: Kinds) -> None:
     job = mpi_job(kinds, "worker-restarted", worker="OnFailure")
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["worker-0"], 3)
-        until(lambda: _restarts(kinds, "worker-restarted-worker-0") == 1, 20, "the kubelet to restart it")
+        until(lambda: restarts(kinds.pod("worker-restarted-worker-0")) == 1, 20, "the kubelet to restart it")
         assert kinds.same(pods["worker-0"])
         assert conditions(kinds.now(job)) == RUNNING
 
@@ -151,9 +151,3 @@ def _workers(kinds: Kinds, job: Composed) -> Any:
 
 def _launchers(kinds: Kinds, job: Composed) -> Any:
     return kinds.now(job)["status"]["replicaStatuses"]["Launcher"]
-
-
-def _restarts(kinds: Kinds, name: str) -> int:
-    pod = kinds.pod(name)
-    assert pod
-    return int(pod["status"]["containerStatuses"][0]["restartCount"])
