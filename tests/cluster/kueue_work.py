@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 import samples
 from ground import JOB, Ground
-from kubernetes_asyncio import config
-from kubernetes_asyncio.client import ApiClient, Configuration
 from rig.api import Json, until
 from rig.controllers.kueue import API, Kueue
+from work import Jobs, batch
 
-from jupyter_research_spawner.batch.keeper import Keeper
-from jupyter_research_spawner.batch.service import JobService
-from jupyter_research_spawner.batch.store import Store
 from jupyter_research_spawner.identity import PosixIdentity, Resolver
 from jupyter_research_spawner.jobs import notebook
 from jupyter_research_spawner.manifests import Release, everything
@@ -29,8 +24,6 @@ from jupyter_research_spawner.pod import check, compose
 from jupyter_research_spawner.schedulers import SCHEDULERS, Objects, QueueStatus, Reason
 from jupyter_research_spawner.shape import NOTEBOOK_KIND, Shape
 from jupyter_research_spawner.site import Site
-from jupyter_research_spawner.watch import Beside, Needs
-from jupyter_research_spawner.watch.api_server import ApiServer
 
 MAIN = notebook.SLOTS.templates[0].main
 SCHEDULER = SCHEDULERS["kueue"]
@@ -184,42 +177,6 @@ class Work:
             self.api.delete_all(*kind, self.namespace)
         self.lay_out()
 
-    @asynccontextmanager
-    async def batch(self) -> AsyncIterator[Jobs]:
-        """The batch service without its HTTP."""
-        configuration = Configuration()
-        await config.load_kube_config(str(self.ground.cluster.kubeconfig), client_configuration=configuration)
-        async with ApiClient(configuration) as client:
-            server = ApiServer(client)
-            store = Store(server, self.namespace)
-            beside = Beside(server, self.namespace, SCHEDULER.watched)
-            needs = Needs(client, believed=self.site.hub.needs_cache)
-            running = [asyncio.ensure_future(work) for work in (Keeper(store, beside).run(), beside.run())]
-            try:
-                yield Jobs(JobService(self.site, Resolver(self.site.identity), needs, store, beside))
-            finally:
-                for task in running:
-                    task.cancel()
-                await asyncio.wait(running)
-
-
-@dataclass
-class Jobs:
-    """alice's jobs as the batch service shows them."""
-
-    service: JobService
-
-    async def submit(self, *command: str, **wishes: Any) -> str:
-        """Its id."""
-        body = {"command": [*command], "profile": "small", **wishes}
-        return str((await self.service.submit("alice", body))["id"])
-
-    async def until(self, job_id: str, what: str, is_so: Callable[[Json], bool]) -> Json:
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not is_so(job := await self.service.show("alice", job_id)):
-            assert time.monotonic() < end, f"{job_id}: not {what}, but {job}"
-            await asyncio.sleep(0.1)
-        return job
-
-    async def in_state(self, job_id: str, state: str) -> Json:
-        return await self.until(job_id, state, lambda job: job["state"] == state)
+    def batch(self) -> AbstractAsyncContextManager[Jobs]:
+        """The batch service of this site."""
+        return batch(self.kueue.cluster, self.site)
