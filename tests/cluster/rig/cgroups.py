@@ -51,12 +51,10 @@ def remove(name: str, *, seconds: float = 20) -> None:
 
 
 def _hierarchies() -> Iterator[Path]:
-    if is_unified():
-        yield HIERARCHIES
-        return
+    """All that are mounted; beside version 1 also a version 2 without controllers, where runc makes cgroups too."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, place, kind, *_ = line.split()
-        if kind == "cgroup":
+        if kind in ("cgroup", "cgroup2") and Path(place).is_relative_to(HIERARCHIES):
             yield Path(place)
 
 

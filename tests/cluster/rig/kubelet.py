@@ -20,6 +20,17 @@ from .namespaces import Namespaces
 ROOT = Path("/var/lib/kubelet")  # fixed for device plugins, whatever --root-dir says
 
 
+# It sets these for the whole machine, and nothing would set them back: it may find them as it wants them.
+_TUNABLES = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1_000_000,
+    "kernel/keys/root_maxbytes": 25_000_000,
+}
+
+
 @dataclass(frozen=True)
 class Account:
     """How the kubelet and the API server know each other."""
@@ -61,6 +72,17 @@ def start(
     )
     processes.ready(namespaces.state, name, process, lambda: _is_healthy(health))
     return process
+
+
+def own_places(directory: Path) -> dict[Path, Path]:
+    """What it must not share with other kubelets, nor change, for Namespaces.make."""
+    own = {ROOT: directory / "kubelet", Path("/var/log/containers"): directory / "container-links"}
+    for tunable, number in _TUNABLES.items():
+        file = directory / "sys" / tunable
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{number}\n")
+        own[Path("/proc/sys") / tunable] = file
+    return own
 
 
 def _configuration(directory: Path, address: str, account: Account) -> dict[str, object]:

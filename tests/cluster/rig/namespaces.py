@@ -40,11 +40,12 @@ class Namespaces:
 
     @classmethod
     def make(cls, state: Path, name: str, own: Mapping[Path, Path]) -> Namespaces:
-        """`own`: what the node sees in a place of the machine instead: {Path("/var/lib/kubelet"): directory}."""
-        for place, directory in own.items():
-            place.mkdir(parents=True, exist_ok=True)
-            directory.mkdir(parents=True, exist_ok=True)
-        pairs = [str(path) for place, directory in own.items() for path in (directory, place)]
+        """`own`: which directory or file the node sees in a place of this machine instead of what is there."""
+        for place, path in own.items():
+            if not path.is_file():
+                place.mkdir(parents=True, exist_ok=True)
+                path.mkdir(parents=True, exist_ok=True)
+        pairs = [str(path) for place, source in own.items() for path in (source, place)]
         ready = state / f"{name}.ready"
         ready.unlink(missing_ok=True)
         program = f"{name}-namespaces"

@@ -61,11 +61,7 @@ class Node:
         namespaces = Namespaces.make(
             plane.state,
             name,
-            own={
-                kubelet.ROOT: directory / "kubelet",
-                Path("/var/lib/cni"): directory / "cni-cache",
-                Path("/var/log/containers"): directory / "container-links",
-            },
+            own=kubelet.own_places(directory) | {Path("/var/lib/cni"): directory / "cni-cache"},
         )
         node = cls(plane.api, namespaces, runtime or Runtime.of(binary), directory)
         node._start_containerd(network)
