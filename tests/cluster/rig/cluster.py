@@ -61,7 +61,7 @@ class Cluster:
 
     def kubectl(self, *words: str) -> str:
         """What kubectl prints, as the administrator.  Raises CalledProcessError with what it said."""
-        command = [self.binary("kubectl"), f"--kubeconfig={self.kubeconfig}", *words]
+        command: list[str | Path] = [self.binary("kubectl"), f"--kubeconfig={self.kubeconfig}", *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def inside(self, pod: Json, *command: str, container: str | None = None) -> str:
