@@ -24,7 +24,7 @@ from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.identity import Group, PosixIdentity
 
 TREE = Path(__file__).parent.parent
-RUN = objects.Run("0a0a0a0a", "1b1b1b1b", "node")
+IMAGE = "localhost/notebook:1"
 PEOPLE = {
     "alice": PosixIdentity("alice", 20001, 20001, (Group(20500, "climate"),), "/home/alice", "/bin/bash", "people"),
     "bob": PosixIdentity("bob", 20002, 20002, (), "/home/bob", "/bin/bash", "people"),
@@ -138,8 +138,9 @@ def test_two_notebooks_and_two_jobs_fit_and_a_third_job_never_does(free):
 def test_what_is_derived_is_said():
     here = replace(READ, free_cpu=Decimal("1.05"))
     assert node.derived(here, node.sizes(here)) == (
-        "Node node has 2 CPUs for pods; those that run there ask for 0.95, so 1.05 are free, and 4.0 GiB of memory. "
-        "From that follow 0.25 CPUs for a notebook and 0.26 for a batch job: two of each fit, and a third job does not."
+        "Node node has 2 CPUs for pods, and those that run there ask for 0.95 CPUs. Free: 1.05 CPUs and 4.0 GiB of "
+        "memory. From that follow 0.25 CPUs for a notebook and 0.26 CPUs for a batch job: two of each fit, and a third "
+        "job does not."
     )
 
 
@@ -321,7 +322,7 @@ def node_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_a_failure_leaves_nothing_behind(cluster, tmp_path, node_tmp):
     before, said = await names(cluster), []
     with pytest.raises(CannotStart, match="prepare-storage cannot run on node: Error, exit code 1"):
-        async with Given(str(cluster.kubeconfig)).prepared(tmp_path, PEOPLE, said.append):
+        async with Given(str(cluster.kubeconfig), IMAGE).prepared(tmp_path, PEOPLE, said.append):
             pytest.fail("nothing was laid out")
     assert said[-1] == "Nothing of it is left there: no namespace, no volume, no priority, no file on the node."
     assert await names(cluster) == before
@@ -332,7 +333,7 @@ async def test_a_failure_leaves_nothing_behind(cluster, tmp_path, node_tmp):
 @pytest.mark.embedded
 async def test_what_a_killed_demo_left_is_swept_and_what_others_made_stays(cluster, tmp_path, node_tmp, monkeypatch):
     before = await names(cluster)
-    given = Given(str(cluster.kubeconfig))
+    given = Given(str(cluster.kubeconfig), IMAGE)
     theirs = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "research-low"}}
     await cluster.apply({**theirs, "value": -100})
 
@@ -385,7 +386,7 @@ async def test_what_is_somebody_else_s_is_not_touched(cluster, tmp_path, theirs,
     await cluster.apply(theirs)
     before = await names(cluster)
     with pytest.raises(CannotStart, match=sentence):
-        async with Given(str(cluster.kubeconfig)).prepared(tmp_path, PEOPLE, print):
+        async with Given(str(cluster.kubeconfig), IMAGE).prepared(tmp_path, PEOPLE, print):
             pass
     assert await names(cluster) == before
 
@@ -401,7 +402,7 @@ async def test_ctrl_c_while_all_is_being_prepared_leaves_nothing_behind(cluster,
             is_there.set()
 
     async def play() -> None:
-        async with Given(str(cluster.kubeconfig)).prepared(tmp_path, PEOPLE, say):
+        async with Given(str(cluster.kubeconfig), IMAGE).prepared(tmp_path, PEOPLE, say):
             pass
 
     playing = asyncio.create_task(play())

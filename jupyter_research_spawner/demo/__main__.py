@@ -42,7 +42,8 @@ def _say(text: str, file: TextIO | None = None) -> None:
     """Sentences are wrapped for a terminal of 80 columns, and what is indented goes on further in."""
     for line in text.split("\n"):
         indent = " " * (len(line) - len(line.lstrip()))
-        wrapped = textwrap.wrap(line, 80, subsequent_indent=indent and f"{indent}    ", break_long_words=False)
+        further = f"{indent}    " if indent else ""
+        wrapped = textwrap.wrap(line, 80, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
         print("\n".join(wrapped) if len(line) > 80 else line, file=file, flush=True)
 
 

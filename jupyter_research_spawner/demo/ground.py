@@ -27,7 +27,7 @@ class CannotStart(RuntimeError):
 class BatchNode:
     """What the second act fills.
 
-    `told` is the sentence that says how large it is, `job_cpu` the CPUs that each of two jobs takes of it, `seconds`
+    `told` is the sentence that says how large it is, `job_cpu` ("2 CPUs") what each of two jobs takes of it, `seconds`
     how long such a job works: so long that it is still there when somebody wants its place.
     """
 

@@ -22,6 +22,8 @@ from ..embedded.container import marked_processes
 from ..settings import merge
 from .ground import HERE, CannotStart, Prepared
 
+SITE = "site.yaml"
+
 
 @dataclass(frozen=True)
 class Hub:
@@ -43,7 +45,7 @@ async def running(state: Path, cluster: Prepared) -> AsyncIterator[Hub]:
     """A JupyterHub in a process group of its own: Ctrl-C reaches us alone, and we stop it in order."""
     port = free_port(cluster.address, 8000)
     hub = Hub(f"http://{cluster.address}:{port}", secrets.token_urlsafe(6), state / "hub.log")
-    site = state / "site.yaml"
+    site = state / SITE
     site.write_text(yaml.safe_dump(merge(cluster.settings, {"batch": {"url": f"{hub.url}/services/batch"}})))
     secret = state / "cookie_secret"
     secret.unlink(missing_ok=True)
@@ -117,10 +119,15 @@ async def _end(process: asyncio.subprocess.Process, site: Path) -> None:
     # What a hub leaves that did not end in order: its proxy in its process group, its service in a session of its own.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    for pid in marked_processes("DEMO_SITE", str(site)):
+    end_leftovers(site.parent)
+    await process.wait()
+
+
+def end_leftovers(state: Path) -> None:
+    """End what a demo of `state` left that was killed itself: its hub, proxy and batch service."""
+    for pid in marked_processes("DEMO_SITE", str(state / SITE)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    await process.wait()
 
 
 async def _answers(url: str, process: asyncio.subprocess.Process, log: Path, limit: float = 60) -> None:

@@ -24,6 +24,8 @@ c.KubeSpawner.default_url = "/lab"
 if os.environ["DEMO_PODS_ARE_ROOT"] == "yes":
     c.KubeSpawner.args = ["--allow-root"]
 
+# What the service needs to reach the cluster, plugins of a kubeconfig included, and by what it is found again.
+HANDED_ON = ("KUBECONFIG", "DEMO_SITE", "HOME", "TMPDIR", "https_proxy", "HTTPS_PROXY", "no_proxy")
 site = os.environ["DEMO_SITE"]
 jupyter_research_spawner.configure(
     c,
@@ -32,6 +34,6 @@ jupyter_research_spawner.configure(
     managed_batch={
         "url": f"http://127.0.0.1:{os.environ['DEMO_BATCH_PORT']}",
         "command": [sys.executable, "-m", "jupyter_research_spawner.batch", "--site", site],
-        "environment": {name: os.environ[name] for name in ("KUBECONFIG", "DEMO_SITE")},
+        "environment": {name: os.environ[name] for name in HANDED_ON if name in os.environ},
     },
 )

@@ -42,6 +42,7 @@ async def set_up(ground: Ground, state: Path, say: Say) -> AsyncIterator[Stage]:
     with _alone(state):
         # What libraries have to say is for those who look for it.
         logging.basicConfig(filename=state / "demo.log", filemode="w")
+        hub.end_leftovers(state)
         async with (
             ground.prepared(state, people, say) as cluster,
             connected(cluster.kubeconfig) as api,

@@ -47,7 +47,7 @@ class StandIn:
                 settings=written,
                 site=site,
                 address="127.0.0.1",
-                batch=BatchNode("The node for batch has 4 CPUs.", "2", seconds=8),
+                batch=BatchNode("The node for batch has 4 CPUs.", "2 CPUs", seconds=8),
                 where="Pods run in mount namespaces of their own",
                 shortcoming=able.reason,
                 pods_are_root=able.root and not able.namespaces,

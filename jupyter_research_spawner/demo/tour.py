@@ -93,11 +93,11 @@ async def second_act(stage: Stage, alice: Person, bob: Person, say: Say) -> bool
         for number in (1, 2)
     ]
     await _until(bob, filling, lambda job: job["state"] == "running", "both running")
-    say(f"{node.told} Two {node.job_cpu}-CPU jobs of his in queue backfill fill it: {', '.join(filling)}.")
+    say(f"{node.told} Two jobs of his in queue backfill, {node.job_cpu} each, fill it: {', '.join(filling)}.")
     research = (
         await jobs(alice, *submit, "climate", "--name", "research", "--", "sh", "-c", "echo research; sleep 3")
     ).split()[-1]
-    say(f"alice submits {research}, {node.job_cpu} CPUs in queue climate, priority normal over low.")
+    say(f"alice submits {research}, {node.job_cpu} in queue climate, priority normal over low.")
     await _until(alice, [research], lambda job: job["state"] in ("running", "succeeded"), "running")
     say("It runs: one of bob's was preempted for it.")
     ended = await _until(bob, filling, lambda job: job["state"] == "succeeded", "succeeded")

@@ -28,7 +28,7 @@ OWN_IMAGE = "localhost/rig/notebook:1"
 PUBLIC_IMAGE = f"quay.io/jupyter/base-notebook:hub-{jupyterhub.__version__}"
 # A kernel with a quarter of a CPU takes some seconds to submit a job, and the jobs that wait for it must not be over.
 JOB_SECONDS = 30
-_IMAGES_SECONDS = 60.0
+_IMAGES_SECONDS = 45.0
 
 
 class LeftBehind(CannotStart):
@@ -52,6 +52,7 @@ class Given:
         owner = _owner(state)
         async with connected(kubeconfig) as api:
             say(f"It is Kubernetes {await api.version()} at {api.url}.")
+            await _sweep(api, owner, say)
             chosen = node.choose(await api.list("v1", "Node"), await api.list("v1", "Pod"))
             found = node.sizes(chosen)
             say(node.derived(chosen, found))
@@ -60,16 +61,15 @@ class Given:
             address = reach.address_towards(chosen.address)
             written = settings(_settings(chosen, found, image))
             site = load(written)
-            await _sweep(api, owner, image, say)
             wanted = await _wanted(api, site)
-            run = objects.Run(owner, secrets.token_hex(4), chosen.hostname)
-            async with _removed_at_the_end(api, owner, image, say):
+            run = objects.Run(owner, secrets.token_hex(4), chosen.hostname, image)
+            async with _removed_at_the_end(api, owner, say):
                 await api.create(objects.namespace(run))
                 with contextlib.suppress(Conflict):  # a controller was faster
                     await api.create(objects.account(run))
                 for obj in (*objects.volumes(run), *(_marked(obj, run) for obj in wanted)):
                     await api.create(obj)
-                await _prepare(api, run, chosen, image, people, address, say)
+                await _prepare(api, run, chosen, people, address, say)
                 yield Prepared(
                     kubeconfig=kubeconfig,
                     settings=written,
@@ -122,11 +122,11 @@ def _settings(chosen: node.Node, found: node.Sizes, image: str) -> Json:
 
 def _batch(chosen: node.Node, found: node.Sizes) -> BatchNode:
     rest = chosen.free_cpu - node.NOTEBOOKS * found.notebook_cpu
-    told = f"The notebooks leave {node.plain(rest)} CPUs of node {chosen.name} free."
-    return BatchNode(told, node.plain(found.job_cpu), JOB_SECONDS)
+    told = f"The notebooks leave {node.cpus(rest)} of node {chosen.name} free."
+    return BatchNode(told, node.cpus(found.job_cpu), JOB_SECONDS)
 
 
-async def _sweep(api: Api, owner: str, image: str, say: Say) -> None:
+async def _sweep(api: Api, owner: str, say: Say) -> None:
     """What a killed run of this demo left.  Raises CannotStart where the namespace is somebody else's."""
     there = await api.find("v1", "Namespace", objects.NAMESPACE)
     if there is not None and not cleaning.is_owned(there, owner):
@@ -137,7 +137,7 @@ async def _sweep(api: Api, owner: str, image: str, say: Say) -> None:
         )
     if there is not None:
         say("A demo that did not end in order left its namespace; it is removed first ...")
-    if left := await cleaning.clean(api, owner, image):
+    if left := await cleaning.clean(api, owner):
         raise LeftBehind(f"What an earlier demo left cannot be removed: {'; '.join(left)}.")
 
 
@@ -163,23 +163,23 @@ def _marked(obj: Json, run: objects.Run) -> Json:
 
 
 @contextlib.asynccontextmanager
-async def _removed_at_the_end(api: Api, owner: str, image: str, say: Say) -> AsyncIterator[None]:
+async def _removed_at_the_end(api: Api, owner: str, say: Say) -> AsyncIterator[None]:
     """Whatever happens in between.  Raises LeftBehind only where no other error is under way."""
     try:
         yield
     except BaseException:
-        if sentence := await _remove(api, owner, image, say):
+        if sentence := await _remove(api, owner, say):
             say(sentence)
         raise
-    if sentence := await _remove(api, owner, image, say):
+    if sentence := await _remove(api, owner, say):
         raise LeftBehind(sentence)
 
 
-async def _remove(api: Api, owner: str, image: str, say: Say) -> str:
+async def _remove(api: Api, owner: str, say: Say) -> str:
     """What is left, as a sentence; empty when nothing is."""
     say("\nRemoving the demo from the cluster ...")
     try:
-        left = await cleaning.clean(api, owner, image)
+        left = await cleaning.clean(api, owner)
     except CannotStart as error:
         kinds = ",".join(kind.lower() for _, kind in cleaning.CLUSTER_SCOPED)
         return (
@@ -192,14 +192,12 @@ async def _remove(api: Api, owner: str, image: str, say: Say) -> str:
     return ""
 
 
-async def _prepare(
-    api: Api, run: objects.Run, chosen: node.Node, image: str, people: People, address: str, say: Say
-) -> None:
+async def _prepare(api: Api, run: objects.Run, chosen: node.Node, people: People, address: str, say: Say) -> None:
     """People's homes on the storage, and the proof that pods and this machine reach each other."""
     word = secrets.token_hex(8)
     async with reach.listening(address, word) as ear:
         entries = storage.entries(people, owned=True)
-        await api.create(objects.prepare(run, image, entries, ear.address, word))
+        await api.create(objects.prepare(run, entries, ear.address, word))
         pod = await pods.address_of(api, objects.PREPARE, say)
         await reach.both_ways(ear, chosen, pod, objects.PROBE_PORT, word)
     await pods.ended(api, objects.PREPARE, cleaning.SECONDS)

@@ -12,7 +12,7 @@ SECONDS = 60.0
 CLUSTER_SCOPED = (("v1", "PersistentVolume"), ("scheduling.k8s.io/v1", "PriorityClass"))
 
 
-async def clean(api: Api, owner: str, image: str) -> list[str]:
+async def clean(api: Api, owner: str) -> list[str]:
     """By what the cluster itself says is `owner`'s, so that also goes what was made when nobody heard of it.
 
     Returns what is left.  Raises CannotStart when the cluster does not answer.
@@ -24,7 +24,7 @@ async def clean(api: Api, owner: str, image: str) -> list[str]:
         if not namespace["metadata"].get("deletionTimestamp"):
             on_node = await _is_on_node(api)
             await _end_pods(api)
-            left += await _clean_node(api, objects.run_of(namespace), image) if on_node else []
+            left += await _clean_node(api, objects.run_of(namespace)) if on_node else []
         left += await _remove(api, namespace)
     for api_version, kind in CLUSTER_SCOPED:
         for found in await api.list(api_version, kind, labelSelector=f"{objects.OWNER}={owner}"):
@@ -62,9 +62,9 @@ async def _end_pods(api: Api) -> None:
             return
 
 
-async def _clean_node(api: Api, run: objects.Run, image: str) -> list[str]:
+async def _clean_node(api: Api, run: objects.Run) -> list[str]:
     try:
-        await api.create(objects.clean(run, image))
+        await api.create(objects.clean(run))
         await pods.ended(api, objects.CLEAN, SECONDS)
     except CannotStart as error:
         await _end_pods(api)

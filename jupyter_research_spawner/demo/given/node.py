@@ -151,19 +151,20 @@ def sizes(node: Node) -> Sizes:
 def derived(node: Node, found: Sizes) -> str:
     """What was made of the node, for people."""
     return (
-        f"{_told(node)} From that follow {plain(found.notebook_cpu)} CPUs for a notebook and {plain(found.job_cpu)} "
-        "for a batch job: two of each fit, and a third job does not."
+        f"{_told(node)} From that follow {cpus(found.notebook_cpu)} for a notebook and {cpus(found.job_cpu)} for a "
+        "batch job: two of each fit, and a third job does not."
     )
 
 
 def _told(node: Node) -> str:
-    taken, free = plain(node.cpu - node.free_cpu), plain(node.free_cpu)
+    memory = f"{node.free_memory / 2**30:.1f} GiB of memory"
     return (
-        f"Node {node.name} has {plain(node.cpu)} CPUs for pods; those that run there ask for {taken}, so {free} "
-        f"{'is' if node.free_cpu == 1 else 'are'} free, and {node.free_memory / 2**30:.1f} GiB of memory."
+        f"Node {node.name} has {cpus(node.cpu)} for pods, and those that run there ask for "
+        f"{cpus(node.cpu - node.free_cpu)}. Free: {cpus(node.free_cpu)} and {memory}."
     )
 
 
-def plain(cores: Decimal) -> str:
-    """`1.05`, not `1050m`."""
-    return f"{cores.quantize(Decimal('0.01'), ROUND_DOWN).normalize():f}"
+def cpus(cores: Decimal) -> str:
+    """`1 CPU`, `1.05 CPUs`."""
+    amount = f"{cores.quantize(Decimal('0.01'), ROUND_DOWN).normalize():f}"
+    return f"{amount} CPU" if cores == 1 else f"{amount} CPUs"

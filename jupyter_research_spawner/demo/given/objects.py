@@ -19,7 +19,7 @@ from .node import HOSTNAME
 
 NAMESPACE = "research-demo"
 OWNER = f"{NAMESPACE}/owner"
-NODE, RUN = f"{NAMESPACE}/node", f"{NAMESPACE}/run"
+NODE, RUN, IMAGE = f"{NAMESPACE}/node", f"{NAMESPACE}/run", f"{NAMESPACE}/image"
 # Of the node.  Whatever else befalls it, this is emptied one day.
 NODE_TMP = "/tmp"  # noqa: S108 - on the node, and the name below it is this demo's own
 PROBE_PORT = 8888  # as notebooks' own
@@ -31,11 +31,13 @@ class Run:
     """One tour on one node, by the value of its kubernetes.io/hostname.
 
     `owner` is whose demo it is, also after it was killed; `number` is in hexadecimal, and nobody can guess it before.
+    `image` is that of its pods, so that what ran before can also clean up.
     """
 
     owner: str
     number: str
     hostname: str
+    image: str
 
     @property
     def directory(self) -> str:
@@ -53,13 +55,13 @@ class Run:
 def run_of(found: Json) -> Run:
     """Which run made this namespace.  Raises CannotStart when it does not say so any more."""
     metadata = found["metadata"]
-    owner, number = metadata.get("labels", {}).get(OWNER), metadata.get("annotations", {}).get(RUN, "")
-    if owner is None or not re.fullmatch("[0-9a-f]{8}", number):
+    owner, written = metadata.get("labels", {}).get(OWNER), metadata.get("annotations", {})
+    if owner is None or not {NODE, RUN, IMAGE} <= written.keys() or not re.fullmatch("[0-9a-f]{8}", written[RUN]):
         raise CannotStart(
             f"The annotations of the namespace {NAMESPACE} were changed, so where its files lie is unknown. "
             f"Remove it: kubectl delete namespace {NAMESPACE}"
         )
-    return Run(owner, number, metadata["annotations"][NODE])
+    return Run(owner, written[RUN], written[NODE], written[IMAGE])
 
 
 def namespace(run: Run) -> Json:
@@ -70,7 +72,7 @@ def namespace(run: Run) -> Json:
             "name": NAMESPACE,
             # Two pods of the demo reach a directory of the node itself; people's pods are checked by the hub.
             "labels": {**run.labels, "pod-security.kubernetes.io/enforce": "privileged"},
-            "annotations": {NODE: run.hostname, RUN: run.number},
+            "annotations": {NODE: run.hostname, RUN: run.number, IMAGE: run.image},
         },
     }
 
@@ -125,12 +127,12 @@ def _claim(claim: str, run: Run) -> Json:
     }
 
 
-def prepare(run: Run, image: str, entries: Sequence[Json], hub: str, word: str) -> Json:
+def prepare(run: Run, entries: Sequence[Json], hub: str, word: str) -> Json:
     """Lays out the storage as root; then, as nobody, says `word` to `hub` (HOST:PORT) and to whoever calls it."""
     own: Json = {"path": ".", "mode": 0o755, "uid": 0, "gid": 0}
     told = {"ROOT": f"/node/{run.directory}", "ENTRIES": json.dumps([own, *entries])}
     reaches = {
-        **_python("probe", image, probe.__file__, {"HUB": hub, "WORD": word, "PORT": str(PROBE_PORT)}),
+        **_python("probe", run.image, probe.__file__, {"HUB": hub, "WORD": word, "PORT": str(PROBE_PORT)}),
         "securityContext": {
             "runAsUser": 65534,
             "runAsGroup": 65534,
@@ -139,16 +141,16 @@ def prepare(run: Run, image: str, entries: Sequence[Json], hub: str, word: str) 
         },
     }
     reaches["env"].append({"name": "ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
-    makes = _root("lay-out", image, lay_out.__file__, told)
+    makes = _root("lay-out", run.image, lay_out.__file__, told)
     return _pod(PREPARE, run, initContainers=[makes], containers=[reaches])
 
 
 REMOVE = "import os, shutil; path = os.environ['REMOVED']; os.path.lexists(path) and shutil.rmtree(path)"
 
 
-def clean(run: Run, image: str) -> Json:
+def clean(run: Run) -> Json:
     """Removes the storage from the node."""
-    return _pod(CLEAN, run, containers=[_root("remove", image, None, {"REMOVED": f"/node/{run.directory}"})])
+    return _pod(CLEAN, run, containers=[_root("remove", run.image, None, {"REMOVED": f"/node/{run.directory}"})])
 
 
 def _pod(name: str, run: Run, **containers: list[Json]) -> Json:
