@@ -32,7 +32,7 @@ demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
 
-test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp
+test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	@$(RIG) build $(if $(MINUTES),--minutes $(MINUTES))
 	RIG_MAY_LEAVE_OUT=$(MINUTES) HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest --durations=10 $(CLUSTER_TESTS)
 
