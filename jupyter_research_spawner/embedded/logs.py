@@ -78,7 +78,8 @@ def _why_no_log(pod: Json, container: str, *, previous: bool) -> str:
     for status in pod["status"].get("containerStatuses") or []:
         if status["name"] == container and "waiting" in status["state"]:
             reason = status["state"]["waiting"]["reason"]
-    phrase = "trying and failing to pull image" if reason in {"ErrImagePull", "ImagePullBackOff"} else reason
+    phrases = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+    phrase = phrases.get(reason, reason)
     return f'container "{container}" in pod "{name}" is waiting to start: {phrase}'
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .container import MARK, POD_MARK, Container, ContainerSpec, StartError
+from .container import MARK, POD_MARK, Container, ContainerSpec, Mount, StartError
 from .container_state import ContainerState, PodReason, pod_status
 from .environment import ConfigError, Surroundings, environment, expand
 from .kinds import POD
@@ -27,6 +27,7 @@ IMAGE_COMMAND = ["jupyterhub-singleuser"]
 IMAGE_HOME = "/home/jovyan"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_IP = "127.0.0.1"
+MESSAGE_BYTES = 4096  # of a termination message
 RETRY_SECONDS = 1.0  # for what is missing: an image, a Secret, a ConfigMap
 BACK_OFF_LIMIT = 300.0
 _ANY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\]|\*)?:")
@@ -53,7 +54,7 @@ class PodRun:
         self.pod = pod
         self.address = address
         spec = pod["spec"]
-        self.init = [ContainerState(container) for container in spec.get("initContainers") or []]
+        self.init = [ContainerState(container, is_init=True) for container in spec.get("initContainers") or []]
         self.containers = [ContainerState(container) for container in spec["containers"]]
         if self.init:
             for state in self.containers:
@@ -111,18 +112,22 @@ class PodRun:
             await asyncio.gather(*(state.running.kill() for state in self._all() if state.running))
 
     async def _end(self) -> None:
-        running = {state.name: state.running for state in self._all() if state.running}
-        for name in running:
-            self.record("Killing", f"Stopping container {name}")
-        exits = await asyncio.gather(*(container.stop(self._grace_over) for container in running.values()))
-        codes = dict(zip(running, exits, strict=True))
+        """Sidecars end after the containers that they are there for."""
+        await self._stop_all(self.containers)
+        await self._stop_all(self.init)
         for state in self._all():
-            if state.name in codes:
-                state.ended(codes[state.name])
-            elif "waiting" in state.state:  # never ran, or was about to be started again
+            if "waiting" in state.state:  # never ran, or was about to be started again
                 state.state = state.last_state or {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
             state.over = True
         self.publish()
+
+    async def _stop_all(self, states: list[ContainerState]) -> None:
+        running = [(state, state.running) for state in states if state.running]
+        for state, _ in running:
+            self.record("Killing", f"Stopping container {state.name}")
+        exits = await asyncio.gather(*(container.stop(self._grace_over) for _, container in running))
+        for (state, _), code in zip(running, exits, strict=True):
+            state.ended(code, self._message(state))
 
     def _all(self) -> list[ContainerState]:
         return [*self.init, *self.containers]
@@ -145,19 +150,35 @@ class PodRun:
 
     async def _live(self) -> None:
         await self._mount()
-        for state in self.init:
-            policy = self.pod["spec"]["restartPolicy"]
-            await self._keep_running(state, "OnFailure" if policy == "Always" else policy)
-            if state.exit_code:
-                return
         policy = self.pod["spec"]["restartPolicy"]
-        running = [asyncio.ensure_future(self._keep_running(state, policy)) for state in self.containers]
+        tasks: list[asyncio.Future[None]] = []
         try:
+            for state in self.init:
+                if state.is_sidecar:
+                    tasks.append(asyncio.ensure_future(self._keep_running(state, "Always")))
+                    await state.has_begun.wait()
+                    continue
+                await self._keep_running(state, "OnFailure" if policy == "Always" else policy)
+                if state.exit_code:
+                    return
+            running = [asyncio.ensure_future(self._keep_running(state, policy)) for state in self.containers]
+            tasks += running
             await asyncio.gather(*running)
         finally:
-            for task in running:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if all(state.over for state in self.containers) or any(state.exit_code for state in self.init):
+                await self._stop_sidecars()
+
+    async def _stop_sidecars(self) -> None:
+        """Nobody needs them any more; they have the pod's grace."""
+        if not any(state.running for state in self.init):
+            return
+        grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
+        asyncio.get_running_loop().call_later(grace, self._grace_over.set)
+        await self._stop_all(self.init)
+        self.publish()
 
     async def _mount(self) -> None:
         while True:
@@ -187,8 +208,11 @@ class PodRun:
         """Images are ignored, but one whose name has `missing` in it cannot be pulled."""
         image = state.spec["image"]
         if "missing" not in image:
-            self.record("Pulled", f'Container image "{image}" already present on machine')
+            here = f'Container image "{image}" already present on machine and can be accessed by the pod'
+            self.record("Pulled", here)
             return
+        if state.spec["imagePullPolicy"] == "Never":
+            await self._never_pulled(state)
         why = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: not found'
         self.record("Pulling", f'Pulling image "{image}"')
         self.record("Failed", f'Failed to pull image "{image}": {why}', warning=True)
@@ -202,10 +226,22 @@ class PodRun:
             state.waits("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {why}')
             self.publish()
 
+    async def _never_pulled(self, state: ContainerState) -> None:
+        why = f'Container image "{state.spec["image"]}" is not present with pull policy of Never'
+        state.waits("ErrImageNeverPull", why)
+        self.publish()
+        while True:
+            self.record("ErrImageNeverPull", why, warning=True)
+            self.record("Failed", "Error: ErrImageNeverPull", warning=True)
+            await asyncio.sleep(RETRY_SECONDS)
+
     async def _back_off(self, state: ContainerState, delay: float) -> None:
         metadata = self.pod["metadata"]
         which = f"{state.name} in pod {metadata['name']}_{metadata['namespace']}({self.uid})"
         self.record("BackOff", f"Back-off restarting failed container {which}", warning=True)
+        if state.exit_code == 0:  # who ends well does not crash: its end stays to be seen
+            await asyncio.sleep(delay)
+            return
         state.last_state = state.state
         which = f"container={state.name} pod={metadata['name']}_{metadata['namespace']}({self.uid})"
         state.waits("CrashLoopBackOff", f"back-off {delay:g}s restarting failed {which}")
@@ -214,7 +250,7 @@ class PodRun:
 
     async def _run_once(self, state: ContainerState) -> int:
         spec = await self._configured(state)
-        self.record("Created", f"Created container: {state.name}")
+        self.record("Created", "Container created")
         try:
             container = await Container.start(spec, self.log_path(state.name, state.restarts), self._marks())
         except StartError as reason:
@@ -222,10 +258,11 @@ class PodRun:
             state.could_not_start(str(reason))
             return 128
         state.runs(container)
-        self.record("Started", f"Started container {state.name}")
+        self.record("Started", "Container started")
         self.publish()
+        state.has_begun.set()
         code = await container.wait()
-        state.ended(code)
+        state.ended(code, self._message(state))
         return code
 
     async def _configured(self, state: ContainerState) -> ContainerSpec:
@@ -255,6 +292,9 @@ class PodRun:
         if "JUPYTERHUB_SERVICE_URL" in env:  # what listens on all addresses of a pod listens on the pod's own
             env["JUPYTERHUB_SERVICE_URL"] = _ANY_ADDRESS.sub(f"//{self.address}:", env["JUPYTERHUB_SERVICE_URL"])
         mounted = mounts(container, self._volumes, env, read_only_volumes(self.pod))
+        mounted.append(
+            Mount(self._message_file(state, anew=True), container["terminationMessagePath"], read_only=False)
+        )
         cwd = container.get("workingDir") or ""
         if not self.machine.isolate:
             env, cwd = adapt(env, cwd, mounted, self.directory / "containers" / state.name)
@@ -285,6 +325,20 @@ class PodRun:
             "LANG": "C.UTF-8",
             "SHELL": "/bin/bash",
         }
+
+    def _message_file(self, state: ContainerState, *, anew: bool = False) -> Path:
+        """Where a container of this pod leaves its last words."""
+        path = self.directory / "messages" / f"{state.name}-{state.restarts}"
+        if anew:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+            path.chmod(0o666)
+        return path
+
+    def _message(self, state: ContainerState) -> str:
+        with contextlib.suppress(OSError):
+            return self._message_file(state).read_bytes()[:MESSAGE_BYTES].decode(errors="replace")
+        return ""
 
     def _marks(self) -> dict[str, str]:
         return {MARK: str(self.machine.storage.state), POD_MARK: self.uid}

@@ -43,12 +43,17 @@ class Storage:
 
 
 def prepare(store: Store, storage: Storage, around: Surroundings) -> dict[str, Path]:
-    """Make all volumes of a pod; each one's directory by its name.  Raises VolumeError."""
+    """Make the volumes that a pod's containers mount; each one's directory by its name.  Raises VolumeError."""
     directories = {}
-    for volume in around.pod["spec"].get("volumes") or []:
+    spec = around.pod["spec"]
+    containers = [*(spec.get("initContainers") or []), *spec["containers"]]
+    mounted = {mount["name"] for container in containers for mount in container.get("volumeMounts") or []}
+    for volume in spec.get("volumes") or []:
+        if volume["name"] not in mounted:
+            continue
         try:
             directories[volume["name"]] = _prepare_one(store, storage, around, volume)
-        except (ConfigError, OSError) as reason:  # noqa: PERF203  (names the volume)
+        except (ConfigError, OSError) as reason:
             raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {reason}') from None
     return directories
 

@@ -1,8 +1,10 @@
 """What any Kubernetes API server does, judged over HTTP.
 
 By default the embedded one is judged.  To judge another: BEHAVIOUR_URL, BEHAVIOUR_TOKEN and BEHAVIOUR_CA (a file) in
-the environment.  It needs kube-controller-manager for owners, namespaces and Jobs, and no node: the tests are the node
-of their pods.  Each test has a namespace of its own.  DIFFERENCES.md has what is not judged, and why.
+the environment.  It needs kube-controller-manager for owners, namespaces and Jobs, and kube-scheduler.  It needs no
+node, but for tests that are marked so: with BEHAVIOUR_IMAGE, a name of an image that its node has and that has `sh`,
+they are run too, and else the tests are the node of their pods.  Each test has a namespace of its own.
+DIFFERENCES.md has what is not judged, and why.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import pytest_asyncio
 from kubernetes_asyncio import client, watch
 
-from jupyter_research_spawner.embedded import Cluster
+from jupyter_research_spawner.embedded import Cluster, NodeSpec
 
 Json = dict[str, Any]
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 30.0
+IMAGE = os.environ.get("BEHAVIOUR_IMAGE") or "example/image:1"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -112,11 +116,13 @@ class Kube:
 
 
 @pytest_asyncio.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
+async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     if url := os.environ.get("BEHAVIOUR_URL"):
         yield Server(url, os.environ["BEHAVIOUR_TOKEN"], Path(os.environ["BEHAVIOUR_CA"]))
         return
-    cluster = await Cluster.start(tmp_path / "cluster", nodes=[])
+    nodes = [NodeSpec("node-1")] if request.node.get_closest_marker("node") else []
+    # Ten seconds as a kubelet waits: they are in its sentences.
+    cluster = await Cluster.start(tmp_path / "cluster", nodes, back_off_seconds=10 if nodes else 1)
     try:
         yield Server(cluster.url, cluster.token, cluster.ca)
     finally:

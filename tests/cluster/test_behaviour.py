@@ -1,4 +1,4 @@
-"""tests/behaviour, where every check of the embedded API server is, run against the real one."""
+"""tests/behaviour, where every check of the embedded cluster is, run against the real one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from rig.api import Json
 from rig.cluster import Cluster
+from rig.images import JOB
+from rig.node import Node
 
 CHECKS = Path(__file__).parents[1] / "behaviour"
 NAME = "behaviour"
-# They take two minutes; each waits for the API server, hardly one for this machine.
-LIMIT_SECONDS = 600
+# They take three minutes where nothing else runs.
+LIMIT_SECONDS = 1200
 
 
 @pytest.fixture
@@ -39,12 +41,13 @@ def token(cluster: Cluster) -> Iterator[str]:
         cluster.api.delete(account)
 
 
-def test_the_real_api_server_passes_every_check_of_the_embedded_one(cluster: Cluster, token: str) -> None:
+def test_a_real_cluster_passes_every_check_of_the_embedded_one(cluster: Cluster, node: Node, token: str) -> None:
     environment = {
         **os.environ,
         "BEHAVIOUR_URL": cluster.plane.url,
         "BEHAVIOUR_TOKEN": token,
         "BEHAVIOUR_CA": str(cluster.authority.certificate),
+        "BEHAVIOUR_IMAGE": JOB,
     }
     words = [sys.executable, "-m", "pytest", "-q", "-n", "4", "-p", "no:cacheprovider", str(CHECKS)]
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)

@@ -101,15 +101,6 @@ async def test_the_tail_of_a_log(cluster: Cluster, http: aiohttp.ClientSession) 
         assert await answer.text() == "99\n100\n"
 
 
-async def test_the_log_of_a_container_that_waits(cluster: Cluster, http: aiohttp.ClientSession) -> None:
-    await create(cluster, pod("p", "true", container={"image": "example/missing:1"}))
-    await eventually(lambda: now(cluster, "p")["status"].get("containerStatuses"))
-    async with http.get(f"{PODS}/p/log") as answer:
-        body = await answer.json()
-    assert (answer.status, body["reason"]) == (400, "BadRequest")
-    assert body["message"] == 'container "main" in pod "p" is waiting to start: trying and failing to pull image'
-
-
 async def test_one_of_several_containers_must_be_named(cluster: Cluster, http: aiohttp.ClientSession) -> None:
     body = pod("p", "echo", "first")
     body["spec"]["containers"].append({"name": "second", "image": "x/y:1", "command": ["echo", "two"]})

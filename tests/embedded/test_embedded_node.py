@@ -202,7 +202,8 @@ async def test_a_missing_secret_holds_the_container_until_it_is_there(cluster: C
 
 
 async def test_a_missing_config_map_holds_the_pod_until_it_is_there(cluster: Cluster) -> None:
-    await create(cluster, pod("p", "true", volumes=[{"name": "v", "configMap": {"name": "c"}}]))
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    await create(cluster, pod("p", "true", container=mount, volumes=[{"name": "v", "configMap": {"name": "c"}}]))
     said = await eventually(lambda: events(cluster, "p").get("FailedMount"))
     assert said == 'MountVolume.SetUp failed for volume "v" : configmap "c" not found'
     await create(cluster, config_map("c"))

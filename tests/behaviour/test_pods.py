@@ -1,0 +1,449 @@
+"""What a node makes of pods, and tells of them: a kubelet with containers, and the embedded one with processes."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from kube import IMAGE, Json, Kube, config_map, eventually
+
+pytestmark = pytest.mark.node
+
+SLEEP = "trap 'exit 0' TERM; sleep 600 & wait"
+
+
+def container(script: str, name: str = "main", **more: Any) -> Json:
+    return {"name": name, "image": IMAGE, "imagePullPolicy": "Never", "command": ["sh", "-c", script], **more}
+
+
+async def start(kube: Kube, script: str = SLEEP, main: Json | None = None, **spec: Any) -> Json:
+    """A pod `p` whose container runs the script."""
+    common = {"automountServiceAccountToken": False, "restartPolicy": "Never", "terminationGracePeriodSeconds": 2}
+    spec = {**common, "containers": [container(script, **(main or {}))], **spec}
+    return await kube.made("pods", {"metadata": {"name": "p"}, "spec": spec})
+
+
+async def now(kube: Kube) -> Json:
+    return (await kube.get("pods/p")).body
+
+
+async def in_phase(kube: Kube, phase: str) -> Json:
+    async def found() -> str:
+        return (await now(kube))["status"]["phase"]
+
+    await eventually(found, phase)
+    return await now(kube)
+
+
+def state(pod: Json, index: int = 0, part: str = "containerStatuses") -> Json:
+    statuses = pod["status"].get(part) or []
+    return statuses[index]["state"] if statuses else {}
+
+
+async def waiting_for(kube: Kube, reason: str, part: str = "containerStatuses") -> Json:
+    """The pod once a container waits for that reason."""
+
+    async def found() -> str:
+        return state(await now(kube), 0, part).get("waiting", {}).get("reason", "")
+
+    await eventually(found, reason)
+    return await now(kube)
+
+
+def conditions(pod: Json) -> dict[str, tuple[str, str]]:
+    return {one["type"]: (one["status"], one.get("reason", "")) for one in pod["status"]["conditions"]}
+
+
+async def log(kube: Kube, **query: str) -> str:
+    answer = await kube.get("pods/p/log", **query)
+    assert answer.status == 200, answer.body
+    return answer.body
+
+
+async def says(kube: Kube, text: str, **query: str) -> None:
+    """The log has the text, soon."""
+
+    async def found() -> bool:
+        answer = await kube.get("pods/p/log", **query)
+        return answer.status == 200 and text in answer.body
+
+    await eventually(found, True)
+
+
+async def warned(kube: Kube, reason: str, part: str) -> None:
+    async def found() -> bool:
+        selector = f"involvedObject.name=p,reason={reason}"
+        items = (await kube.get("events", fieldSelector=selector)).body["items"]
+        return any(part in event["message"] for event in items)
+
+    await eventually(found, True)
+
+
+async def last_seen(kube: Kube, revision: str) -> Json:
+    """The pod as it was when it went."""
+    query = {"watch": "true", "resourceVersion": revision, "timeoutSeconds": "30"}
+    async with kube.session.get(f"{kube.here}/pods", params=query) as response:
+        async for line in response.content:
+            event = json.loads(line)
+            if event["type"] == "DELETED":
+                return event["object"]
+    raise AssertionError("it did not go")
+
+
+async def test_a_pod_that_ends_well(kube: Kube) -> None:
+    await start(kube, "echo out; echo err >&2")
+    found = await in_phase(kube, "Succeeded")
+    ended = state(found)["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (0, "Completed")
+    assert ended["startedAt"] <= ended["finishedAt"]
+    status = found["status"]["containerStatuses"][0]
+    assert (status["name"], status["ready"], status["started"], status["restartCount"]) == ("main", False, False, 0)
+    assert found["status"]["podIPs"] == [{"ip": found["status"]["podIP"]}]
+    assert found["status"]["startTime"]
+    expected = {"Initialized": "True", "Ready": "False", "ContainersReady": "False"}
+    assert {type_: conditions(found)[type_] for type_ in expected} == {
+        type_: (is_so, "PodCompleted") for type_, is_so in expected.items()
+    }
+    assert sorted((await log(kube)).splitlines()) == ["err", "out"]
+
+
+async def test_a_pod_that_ends_badly(kube: Kube) -> None:
+    await start(kube, "exit 3")
+    found = await in_phase(kube, "Failed")
+    assert (state(found)["terminated"]["exitCode"], state(found)["terminated"]["reason"]) == (3, "Error")
+    assert conditions(found)["Ready"] == ("False", "PodFailed")
+    assert "reason" not in found["status"]
+
+
+async def test_a_pod_that_runs(kube: Kube) -> None:
+    await start(kube)
+    found = await in_phase(kube, "Running")
+    assert state(found)["running"]["startedAt"]
+    status = found["status"]["containerStatuses"][0]
+    assert (status["ready"], status["started"]) == (True, True)
+    expected = ("Initialized", "Ready", "ContainersReady", "PodScheduled")
+    assert {conditions(found)[type_] for type_ in expected} == {("True", "")}
+    told = {
+        "Scheduled": f"Successfully assigned {kube.namespace}/p to ",
+        "Pulled": f'Container image "{IMAGE}" already present on machine and can be accessed by the pod',
+        "Created": "Container created",
+        "Started": "Container started",
+    }
+    for reason, message in told.items():
+        await warned(kube, reason, message)
+
+
+async def test_a_pod_is_over_when_its_last_container_is(kube: Kube) -> None:
+    await start(kube, containers=[container("exit 3"), container("sleep 2", "side")])
+
+    async def first() -> int | None:
+        return state(await now(kube)).get("terminated", {}).get("exitCode")
+
+    await eventually(first, 3)
+    assert (await now(kube))["status"]["phase"] == "Running"
+    await in_phase(kube, "Failed")
+
+
+async def test_what_fails_is_run_again_and_remembers(kube: Kube) -> None:
+    once = "echo run; [ -e /scratch/ran ] && exec sleep 600; touch /scratch/ran; exit 3"
+    mount = {"volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}
+    await start(kube, once, mount, restartPolicy="OnFailure", volumes=[{"name": "scratch", "emptyDir": {}}])
+
+    async def restarts() -> int:
+        statuses = (await now(kube))["status"].get("containerStatuses") or [{"restartCount": 0}]
+        return statuses[0]["restartCount"]
+
+    await eventually(restarts, 1)
+    await in_phase(kube, "Running")
+    await says(kube, "run")
+    found = (await now(kube))["status"]["containerStatuses"][0]
+    ended = found["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (3, "Error")
+    assert await log(kube, previous="true") == "run\n"
+
+
+async def test_what_fails_again_waits_longer_and_longer(kube: Kube) -> None:
+    made = await start(kube, "exit 1", restartPolicy="OnFailure")
+    found = await waiting_for(kube, "CrashLoopBackOff")
+    which = f"p_{kube.namespace}({made['metadata']['uid']})"
+    message = state(found)["waiting"]["message"]
+    assert message == f"back-off 10s restarting failed container=main pod={which}"
+    status = found["status"]["containerStatuses"][0]
+    assert status["lastState"]["terminated"]["exitCode"] == 1
+    assert found["status"]["phase"] == "Running"
+    assert conditions(found)["Ready"] == ("False", "ContainersNotReady")
+    await warned(kube, "BackOff", f"Back-off restarting failed container main in pod {which}")
+
+
+async def test_what_ends_well_is_run_again_where_it_is_to_stay(kube: Kube) -> None:
+    """It waits as long as what fails, and is not said to crash."""
+    await start(kube, "exit 0", restartPolicy="Always")
+
+    async def ended_twice() -> bool:
+        status = ((await now(kube))["status"].get("containerStatuses") or [{}])[0]
+        return "terminated" in status.get("lastState", {}) and "terminated" in status["state"]
+
+    await eventually(ended_twice, True)
+    found = (await now(kube))["status"]
+    status = found["containerStatuses"][0]
+    assert (found["phase"], status["restartCount"]) == ("Running", 1)
+    for ended in (status["lastState"]["terminated"], status["state"]["terminated"]):
+        assert (ended["exitCode"], ended["reason"]) == (0, "Completed")
+
+
+async def test_a_deadline_ends_a_pod(kube: Kube) -> None:
+    await start(kube, activeDeadlineSeconds=3)
+    found = await in_phase(kube, "Failed")
+    assert found["status"]["reason"] == "DeadlineExceeded"
+    assert found["status"]["message"] == "Pod was active on the node longer than the specified deadline"
+    await warned(kube, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+
+
+async def test_who_ends_in_time_has_ended_well(kube: Kube) -> None:
+    await start(kube, "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.1; done")
+    await says(kube, "ready")
+    revision = await kube.revision()
+    await kube.delete("pods/p", gracePeriodSeconds="20")
+    gone = await last_seen(kube, revision)
+    assert (gone["status"]["phase"], state(gone)["terminated"]["exitCode"]) == ("Succeeded", 0)
+
+
+async def test_who_does_not_is_killed(kube: Kube) -> None:
+    await start(kube, "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    await says(kube, "ready")
+    revision = await kube.revision()
+    await kube.delete("pods/p", gracePeriodSeconds="1")
+    gone = await last_seen(kube, revision)
+    assert (gone["status"]["phase"], state(gone)["terminated"]["exitCode"]) == ("Failed", 137)
+
+
+async def test_who_ends_by_the_signal_says_so(kube: Kube) -> None:
+    await start(kube, "echo ready; exec sleep 600")
+    await says(kube, "ready")
+    revision = await kube.revision()
+    await kube.delete("pods/p", gracePeriodSeconds="1")
+    gone = await last_seen(kube, revision)
+    assert gone["status"]["phase"] == "Failed"
+    assert state(gone)["terminated"]["reason"] == "Error"
+
+
+async def test_the_last_lines_of_a_log(kube: Kube) -> None:
+    await start(kube, "for n in 1 2 3; do echo $n; done")
+    await in_phase(kube, "Succeeded")
+    assert await log(kube, tailLines="2") == "2\n3\n"
+    assert await log(kube, container="main") == "1\n2\n3\n"
+    previous = await kube.get("pods/p/log", previous="true")
+    assert previous.said == (400, "BadRequest")
+    assert previous.body["message"] == 'previous terminated container "main" in pod "p" not found'
+
+
+async def test_a_log_is_followed_to_its_end(kube: Kube) -> None:
+    await start(kube, "echo 1; sleep 1; echo 2")
+    await says(kube, "1")
+    assert await log(kube, follow="true") == "1\n2\n"
+
+
+async def test_whose_log_must_be_said(kube: Kube) -> None:
+    await start(kube, containers=[container("exit 0"), container("exit 0", "side")])
+    answer = await kube.get("pods/p/log")
+    assert answer.said == (400, "BadRequest")
+    assert answer.body["message"] == "a container name must be specified for pod p, choose one of: [main side]"
+
+
+async def test_init_containers_come_first(kube: Kube) -> None:
+    mount = {"volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}
+    first = [
+        container("echo one >> /scratch/order", "one", **mount),
+        container("echo two >> /scratch/order", "two", **mount),
+    ]
+    scratch = [{"name": "scratch", "emptyDir": {}}]
+    await start(kube, "cat /scratch/order", mount, initContainers=first, volumes=scratch)
+    found = await in_phase(kube, "Succeeded")
+    assert await log(kube) == "one\ntwo\n"
+    statuses = found["status"]["initContainerStatuses"]
+    assert [(one["name"], one["ready"], one["state"]["terminated"]["exitCode"]) for one in statuses] == [
+        ("one", True, 0),
+        ("two", True, 0),
+    ]
+
+
+async def test_without_them_nothing_begins(kube: Kube) -> None:
+    await start(kube, "echo never", initContainers=[container("sleep 2; exit 4", "first")])
+
+    async def runs_first() -> bool:
+        return "running" in state(await now(kube), 0, "initContainerStatuses")
+
+    await eventually(runs_first, True)
+    found = await now(kube)
+    assert found["status"]["phase"] == "Pending"
+    assert state(found)["waiting"]["reason"] == "PodInitializing"
+    assert conditions(found)["Initialized"] == ("False", "ContainersNotInitialized")
+    found = await in_phase(kube, "Failed")
+    assert state(found, 0, "initContainerStatuses")["terminated"]["exitCode"] == 4
+    assert state(found)["waiting"]["reason"] == "PodInitializing"
+
+
+async def test_a_sidecar_begins_before_and_ends_after(kube: Kube) -> None:
+    """An init container that stays (KEP-753) holds nobody up, and does not keep a pod alive."""
+    side = container("trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done", "side", restartPolicy="Always")
+    await start(kube, "sleep 1", initContainers=[side])
+    found = await in_phase(kube, "Running")
+    assert state(found, 0, "initContainerStatuses")["running"]["startedAt"]
+    found = await in_phase(kube, "Succeeded")
+    assert "terminated" in state(found, 0, "initContainerStatuses")
+
+
+async def test_a_container_sees_its_surroundings(kube: Kube) -> None:
+    await kube.made("secrets", {**config_map("s"), "stringData": {"key": "secret"}})
+    await kube.made("configmaps", {**config_map("c"), "data": {"GIVEN": "given"}})
+    env = [
+        {"name": "A", "value": "1"},
+        {"name": "B", "value": "$(A)2 $$(A) $(NOBODYS)"},
+        {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "NOTE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['example.com/note']"}}},
+        {"name": "ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "CPUS", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "key"}}},
+        {"name": "NONE", "valueFrom": {"secretKeyRef": {"name": "s", "key": "other", "optional": True}}},
+    ]
+    words = [
+        "sh",
+        "-c",
+        'for n in B NAME NOTE ADDRESS CPUS KEY NONE GIVEN; do echo "$n=$(printenv $n)"; done; echo "$1"',
+    ]
+    main = {
+        **container(""),
+        "command": [*words, "sh", "$(A)-$(KEY)"],
+        "env": env,
+        "envFrom": [{"configMapRef": {"name": "c"}}],
+        "resources": {"limits": {"cpu": "500m"}},
+    }
+    common = {"automountServiceAccountToken": False, "restartPolicy": "Never"}
+    metadata = {"name": "p", "annotations": {"example.com/note": "noted"}}
+    await kube.made("pods", {"metadata": metadata, "spec": {**common, "containers": [main]}})
+    found = await in_phase(kube, "Succeeded")
+    assert (await log(kube)).splitlines() == [
+        "B=12 $(A) $(NOBODYS)",
+        "NAME=p",
+        "NOTE=noted",
+        f"ADDRESS={found['status']['podIP']}",
+        "CPUS=1",
+        "KEY=secret",
+        "NONE=",
+        "GIVEN=given",
+        "1-secret",
+    ]
+
+
+async def test_a_missing_secret_is_waited_for(kube: Kube) -> None:
+    env = [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "key"}}}]
+    await start(kube, "echo $KEY", {"env": env})
+    found = await waiting_for(kube, "CreateContainerConfigError")
+    assert state(found)["waiting"]["message"] == 'secret "s" not found'
+    assert found["status"]["phase"] == "Pending"
+    await kube.made("secrets", {**config_map("s"), "stringData": {"key": "secret"}})
+
+
+async def test_a_missing_file_is_told_in_an_event(kube: Kube) -> None:
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    await start(kube, main=mount, volumes=[{"name": "v", "configMap": {"name": "c"}}])
+    await warned(kube, "FailedMount", 'MountVolume.SetUp failed for volume "v" : configmap "c" not found')
+    found = await waiting_for(kube, "ContainerCreating")
+    assert found["status"]["phase"] == "Pending"
+    answer = await kube.get("pods/p/log")
+    assert answer.said == (400, "BadRequest")
+    assert answer.body["message"] == 'container "main" in pod "p" is waiting to start: ContainerCreating'
+
+
+async def test_a_volume_that_no_container_mounts_is_not_looked_at(kube: Kube) -> None:
+    await start(kube, "exit 0", volumes=[{"name": "v", "configMap": {"name": "c"}}])
+    await in_phase(kube, "Succeeded")
+
+
+async def test_files_come_from_annotations(kube: Kube) -> None:
+    """As /etc/passwd of every pod of ours does: one file of a volume, over one of the image."""
+    item = {"path": "passwd", "fieldRef": {"fieldPath": "metadata.annotations['example.com/passwd']"}}
+    mount = {"name": "names", "mountPath": "/etc/passwd", "subPath": "passwd"}
+    spec = {
+        "automountServiceAccountToken": False,
+        "restartPolicy": "Never",
+        "volumes": [{"name": "names", "downwardAPI": {"items": [item]}}],
+        "containers": [container("cat /etc/passwd; echo x >> /etc/passwd", volumeMounts=[mount])],
+        "securityContext": {"runAsUser": 20001, "runAsGroup": 20001},
+    }
+    metadata = {"name": "p", "annotations": {"example.com/passwd": "alice:x:20001:20001::/home/alice:/bin/sh\n"}}
+    await kube.made("pods", {"metadata": metadata, "spec": spec})
+    found = await in_phase(kube, "Failed")
+    assert (await log(kube)).splitlines()[0] == "alice:x:20001:20001::/home/alice:/bin/sh"
+    assert state(found)["terminated"]["exitCode"]
+
+
+async def test_a_person_is_who_the_pod_says(kube: Kube) -> None:
+    context = {"runAsUser": 20001, "runAsGroup": 20001, "supplementalGroups": [20500], "fsGroup": 20600}
+    await start(kube, "id -u; id -g; id -G; hostname; pwd", {"workingDir": "/tmp"}, securityContext=context)
+    await in_phase(kube, "Succeeded")
+    assert (await log(kube)).splitlines() == ["20001", "20001", "20001 20500 20600", "p", "/tmp"]
+
+
+async def test_who_may_not_be_root_is_not(kube: Kube) -> None:
+    made = await start(kube, securityContext={"runAsNonRoot": True, "runAsUser": 0})
+    found = await waiting_for(kube, "CreateContainerConfigError")
+    which = f'pod: "p_{kube.namespace}({made["metadata"]["uid"]})", container: main'
+    assert state(found)["waiting"]["message"] == f"container's runAsUser breaks non-root policy ({which})"
+
+
+async def test_a_program_that_is_not_there(kube: Kube) -> None:
+    await start(kube, main={"command": ["/no/such/program"]})
+    found = await in_phase(kube, "Failed")
+    ended = state(found)["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
+    assert "/no/such/program" in ended["message"]
+    assert "no such file or directory" in ended["message"]
+
+
+async def test_an_image_that_is_not_there_and_may_not_be_fetched(kube: Kube) -> None:
+    await start(kube, main={"image": "example/missing:1"})
+    found = await waiting_for(kube, "ErrImageNeverPull")
+    message = state(found)["waiting"]["message"]
+    assert message == 'Container image "example/missing:1" is not present with pull policy of Never'
+    answer = await kube.get("pods/p/log")
+    assert answer.said == (400, "BadRequest")
+    assert answer.body["message"] == 'container "main" in pod "p" is waiting to start: ErrImageNeverPull'
+
+
+async def test_an_image_that_cannot_be_fetched(kube: Kube) -> None:
+    image = "localhost:1/missing:1"
+    await start(kube, main={"image": image, "imagePullPolicy": "IfNotPresent"})
+    found = await waiting_for(kube, "ErrImagePull")
+    why = state(found)["waiting"]["message"]
+    assert why.startswith(f'failed to pull and unpack image "{image}": failed to resolve ')
+    answer = await kube.get("pods/p/log")
+    assert answer.said == (400, "BadRequest")
+    assert answer.body["message"] == 'container "main" in pod "p" is waiting to start: image can\'t be pulled'
+    await warned(kube, "Failed", f'Failed to pull image "{image}": {why}')
+    await warned(kube, "Failed", "Error: ErrImagePull")
+    found = await waiting_for(kube, "ImagePullBackOff")
+    assert state(found)["waiting"]["message"] == f'Back-off pulling image "{image}": ErrImagePull: {why}'
+    answer = await kube.get("pods/p/log")
+    assert answer.body["message"].endswith("is waiting to start: trying and failing to pull image")
+
+
+async def test_a_container_may_leave_a_message(kube: Kube) -> None:
+    await start(kube, "echo no licence > /dev/termination-log; exit 5")
+    found = await in_phase(kube, "Failed")
+    assert state(found)["terminated"]["message"].strip() == "no licence"
+
+
+async def test_a_job_ends_with_its_container(kube: Kube) -> None:
+    template = {"spec": {"restartPolicy": "Never", "containers": [container("exit 3")]}}
+    body = {"metadata": {"name": "j"}, "spec": {"backoffLimit": 0, "template": template}}
+    assert (await kube.call("POST", kube.jobs, body)).status == 201
+
+    async def verdict() -> list[str]:
+        found = (await kube.call("GET", f"{kube.jobs}/j")).body["status"].get("conditions", [])
+        return [one["type"] for one in found]
+
+    await eventually(verdict, ["FailureTarget", "Failed"])
+    assert re.fullmatch(r"j-.{5}", (await kube.get("pods")).body["items"][0]["metadata"]["name"])
