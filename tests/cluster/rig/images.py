@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import IO
@@ -45,27 +46,42 @@ _ENVIRONMENT = {
 }
 
 
-def build(say: Say = print) -> Mapping[str, oci.Image]:
-    """All images by name; what is not in the cache is built.  Raises CannotBuildImage."""
-    base = layers.build(_base(), say)
-    environment = layers.build(_environment(base), say)
-    project = layers.build(_project(), say)
-    notebook = [base, environment, project]
-    pause = layers.build(_pause(), say)
-    claim = layers.build(_claim(), say)
-    made = [
-        oci.Image(SANDBOX_IMAGE, [pause], entrypoint=["/pause"]),
-        oci.Image(JOB, [base], command=["python3"], environment=_ENVIRONMENT),
-        oci.Image(NOTEBOOK, notebook, command=["jupyterhub-singleuser"], environment=_ENVIRONMENT),
-        oci.Image(CLAIMS_GROUP, [*notebook, claim], command=["jupyterhub-singleuser"], environment=_ENVIRONMENT),
-    ]
-    return {image.name: image for image in made}
+def build(names: Sequence[str] = NAMES, say: Say = print) -> list[oci.Image]:
+    """These images; what is not in the cache is built.  Raises CannotBuildImage."""
+    return [_IMAGES[name](say) for name in names]
 
 
 def write(stream: IO[bytes], names: Sequence[str] = NAMES, say: Say = print) -> None:
     """Write an archive with these images, for Node.import_images.  Raises CannotBuildImage."""
-    built = build(say)
-    oci.write_archive(stream, [built[name] for name in names])
+    oci.write_archive(stream, build(names, say))
+
+
+def _pause_image(say: Say) -> oci.Image:
+    return oci.Image(SANDBOX_IMAGE, [layers.build(_pause(), say)], entrypoint=["/pause"])
+
+
+def _job_image(say: Say) -> oci.Image:
+    return oci.Image(JOB, [layers.build(_base(), say)], command=["python3"], environment=_ENVIRONMENT)
+
+
+def _notebook_image(say: Say) -> oci.Image:
+    base = layers.build(_base(), say)
+    made = [base, layers.build(_environment(base), say), layers.build(_project(), say)]
+    return oci.Image(NOTEBOOK, made, command=["jupyterhub-singleuser"], environment=_ENVIRONMENT)
+
+
+def _claims_group_image(say: Say) -> oci.Image:
+    notebook = _notebook_image(say)
+    made = [*notebook.layers, layers.build(_claim(), say)]
+    return dataclasses.replace(notebook, name=CLAIMS_GROUP, layers=made)
+
+
+_IMAGES: Mapping[str, Callable[[Say], oci.Image]] = {
+    SANDBOX_IMAGE: _pause_image,
+    JOB: _job_image,
+    NOTEBOOK: _notebook_image,
+    CLAIMS_GROUP: _claims_group_image,
+}
 
 
 def _base() -> Recipe:
