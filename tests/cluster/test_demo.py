@@ -1,0 +1,50 @@
+"""`make demo KUBECONFIG=...`: the tour on a real cluster, as somebody sees it on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rig.cluster import Cluster
+from rig.node import Node
+
+TREE = Path(__file__).parents[2]
+KINDS = (("v1", "Namespace"), ("v1", "PersistentVolume"), ("scheduling.k8s.io/v1", "PriorityClass"))
+TOUR_SECONDS = 600
+
+
+def test_the_tour_ends_as_it_must_and_leaves_nothing(cluster: Cluster, node: Node, tmp_path: Path) -> None:
+    before = names(cluster)
+    told = subprocess.run(
+        [
+            *(sys.executable, "-m", "jupyter_research_spawner.demo", "--tour", "only", "--state", tmp_path),
+            *("--kubeconfig", cluster.kubeconfig),
+        ],
+        env={**os.environ, "PATH": f"{TREE}/node_modules/.bin:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TOUR_SECONDS,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout
+    print(told.stdout)
+    said = " ".join(told.stdout.split())
+    assert f"Pods run as containers on node {node.name}, as the people they belong to" in said
+    assert "DIFFERS" not in said
+    assert "He tries to read alice's notes: [Errno 13] Permission denied" in said
+    assert "Preempted: work of a higher priority needed its place." in said
+    assert "All as it must be" in said
+    assert said.endswith("Nothing of it is left there: no namespace, no volume, no priority, no file on the node.")
+    assert max(map(len, told.stdout.splitlines())) <= 80
+    assert names(cluster) == before
+    assert list(Path("/tmp").glob("research-demo-*")) == []
+
+
+def names(cluster: Cluster) -> dict[str, list[str]]:
+    return {
+        kind: sorted(found["metadata"]["name"] for found in cluster.api.all_of(version, kind))
+        for version, kind in KINDS
+    }
