@@ -82,8 +82,9 @@ def _inherit_cpuset(hierarchy: Path, directory: Path) -> None:
 def _kill(directory: Path) -> None:
     for file in directory.rglob("cgroup.procs"):
         with contextlib.suppress(OSError):  # gone meanwhile
-            for pid in file.read_text().split():
-                os.kill(int(pid), signal.SIGKILL)
+            # 0 stands for a process that is just ending, but for kill(2) for all of one's own group.
+            for pid in {int(word) for word in file.read_text().split()} - {0}:
+                os.kill(pid, signal.SIGKILL)
 
 
 def _remove_tree(directory: Path) -> None:
