@@ -12,7 +12,7 @@ from typing import Any
 
 import samples
 from ground import JOB, Ground
-from rig.api import Json, until
+from rig.api import Api, Json, until
 from rig.controllers.kueue import API, Kueue
 from work import Jobs, batch
 
@@ -94,6 +94,12 @@ class Work:
     def lay_out(self) -> None:
         """What the site needs in the cluster."""
         self.api.apply(*everything(self.site, Release(), only=["priorities"]), *queue_objects(self.site))
+
+    def as_account(self, name: str) -> Api:
+        """The API server as a ServiceAccount of the namespace."""
+        plane = self.kueue.cluster.plane
+        pair = plane.authority.pair(f"account-{name}", common_name=f"system:serviceaccount:{self.namespace}:{name}")
+        return Api(plane.url, str(plane.authority.certificate), pair=pair)
 
     def decide(self, name: str, **wishes: Any) -> Plan:
         request = Request(shape=Shape(NOTEBOOK_KIND, name), hub_user="alice", profile="small", **wishes)

@@ -12,12 +12,13 @@ import pytest_asyncio
 from ground import ground
 from hub import Hub
 from kueue_work import MAIN, SCHEDULER, Work, local_queue
-from rig.api import Json, until
+from rig.api import Json, Refused, until
 from rig.cluster import Cluster
-from rig.controllers.kueue import Kueue
+from rig.controllers.kueue import API, Kueue
 from rig.node import Node
 from rig.registry import registry
 
+from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.watch import classify
 
@@ -136,6 +137,24 @@ async def test_a_job_that_was_put_out_of_its_queue_says_so(work: Work) -> None:
     ]
 
 
+async def test_kueues_own_limit_would_leave_a_job_suspended_for_ever(work: Work) -> None:
+    first = work.notebook("first")
+    await asyncio.to_thread(work.runs, "first")
+    async with work.batch() as jobs:
+        job = await jobs.submit("sleep", "600")
+        suspended = work.api.get("batch/v1", "Job", job, work.namespace)
+        work.api.patch(suspended, {"metadata": {"labels": {"kueue.x-k8s.io/max-exec-time-seconds": "3"}}})
+        work.api.delete(first)
+        out = await jobs.until(job, "put out", lambda job: "exceeding the maximum execution time" in job["message"])
+    assert (out["state"], [attempt["reason"] for attempt in out["attempts"]]) == (
+        "queued",
+        ["Ended by its hard wall time."],
+    )
+    left = work.api.get("batch/v1", "Job", job, work.namespace)
+    assert left["spec"]["suspend"] is True
+    assert [found["type"] for found in left["status"]["conditions"]] == ["Suspended"]
+
+
 async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(work: Work) -> None:
     """Kueue's own limit would leave it suspended for ever, so the pod has it, and a job's marks have none."""
     async with work.batch() as jobs:
@@ -175,7 +194,7 @@ def test_kueue_takes_a_notebook_away_whose_own_deadline_did_not_come(work: Work)
 )
 async def test_what_kueue_would_never_tell_of_is_refused_before(work: Work, absent: str, field: str) -> None:
     kind, name = absent.split("/")
-    obj = work.api.get("kueue.x-k8s.io/v1beta2", kind, name, work.namespace)
+    obj = work.api.get(API, kind, name, work.namespace)
     work.api.delete(obj)
     until(lambda: not work.api.find(obj["apiVersion"], kind, name, work.namespace), 20, f"{absent} is gone")
     async with work.batch() as jobs:
@@ -197,10 +216,22 @@ def test_who_waits_in_a_queue_that_went_or_was_stopped_is_told(work: Work) -> No
 
 
 def test_a_priority_class_that_went_leaves_a_notebook_without_a_workload(work: Work) -> None:
-    work.api.delete(work.api.get("kueue.x-k8s.io/v1beta2", "WorkloadPriorityClass", "research-normal"))
+    work.api.delete(work.api.get(API, "WorkloadPriorityClass", "research-normal"))
     created = work.notebook("first")
     work.waits("first", "Kueue has not put it into its queue yet.")
     assert work.workload(created) == {}
+
+
+def test_the_roles_of_a_site_let_hub_and_service_see_what_kueue_keeps(work: Work) -> None:
+    work.api.apply(*everything(work.site, Release(), only=["rbac"]))
+    for account in ("hub", "research-batch"):
+        api = work.as_account(account)
+        assert api.all_of(API, "Workload", work.namespace) == []
+        assert api.find(API, "LocalQueue", "climate", work.namespace)
+        assert api.find(API, "WorkloadPriorityClass", "research-normal")
+    with pytest.raises(Refused, match="cannot list resource") as refused:
+        work.as_account("default").all_of(API, "Workload", work.namespace)
+    assert refused.value.status == 403
 
 
 async def test_nothing_is_submitted_while_kueue_is_down(work: Work) -> None:
