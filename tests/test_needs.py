@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
 from collections import Counter
 from datetime import timedelta
@@ -19,9 +20,16 @@ HOME = Need("v1", "PersistentVolumeClaim", "home", "jhub")
 ERA5 = Need("v1", "PersistentVolumeClaim", "era5", "jhub")
 
 
+QUEUE = Need("scheduling.volcano.sh/v1beta1", "Queue", "climate", shut=("Closed", "Closing"))
+
+
 class _Answer:
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, body: bytes) -> None:
         self.status = status
+        self._body = body
+
+    async def read(self) -> bytes:
+        return self._body
 
     def release(self) -> None:
         pass
@@ -32,13 +40,14 @@ class _ApiClient:
 
     def __init__(self) -> None:
         self.statuses: dict[str, int] = {}
+        self.bodies: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()
 
     async def call_api(self, path: str, *_: Any, **__: Any) -> _Answer:
         name = path.rpartition("/")[2]
         self.asked[name] += 1
         await asyncio.sleep(0.01)
-        return _Answer(self.statuses.get(name, 200))
+        return _Answer(self.statuses.get(name, 200), self.bodies.get(name, b"{}"))
 
 
 @pytest.fixture
@@ -65,6 +74,26 @@ async def test_what_is_missing_is_told_to_all_and_asked_for_again(api: _ApiClien
     api.statuses["era5"] = 200
     await needs.require([HOME, ERA5])
     assert api.asked == {"home": 1, "era5": 2}
+
+
+async def test_what_is_shut_is_told_and_asked_for_again(api: _ApiClient) -> None:
+    needs = needs_of(api)
+    for state in ("Closing", "Closed"):
+        api.bodies["climate"] = json.dumps({"status": {"state": state}}).encode()
+        with pytest.raises(Refusal, match=f"Queue 'climate' is {state.lower()}: it takes nothing new") as caught:
+            await needs.require([HOME, QUEUE])
+        assert (caught.value.field, caught.value.status) == ("queue", 503)
+    for status in ({"status": {"state": "Open"}}, {}):
+        api.bodies["climate"] = json.dumps(status).encode()
+        await needs_of(api).require([QUEUE])
+        await needs.require([QUEUE])
+
+
+async def test_an_answer_that_nobody_understands_is_none(api: _ApiClient) -> None:
+    api.bodies["climate"] = b"<html>"
+    with pytest.raises(Refusal) as caught:
+        await needs_of(api).require([QUEUE])
+    assert caught.value.code == "cluster-down"
 
 
 async def test_who_gives_up_does_not_take_the_answer_from_the_others(api: _ApiClient) -> None:

@@ -73,12 +73,16 @@ class Marks:
 
 @dataclass(frozen=True, order=True)
 class Need:
-    """A cluster object that must exist, or the pod waits without a word.  `namespace` is None for cluster-scoped."""
+    """A cluster object that must exist, or the pod waits without a word.  `namespace` is None for cluster-scoped.
+
+    `shut`: the values of its `status.state` in which it takes nothing new, and says nothing either.
+    """
 
     api_version: str
     kind: str
     name: str
     namespace: str | None = None
+    shut: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:

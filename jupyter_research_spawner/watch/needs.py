@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import aiohttp
@@ -19,10 +21,19 @@ from ..schedulers import Need
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What the API server says of a need: the HTTP status, and the object's `status.state` where that matters."""
+
+    status: int
+    state: str = ""
+
+
 class Needs:
     """A cache in front of GETs of single objects.
 
-    What exists is believed for `believed`; what is missing is asked again at once, since somebody is mending it.
+    What exists is believed for `believed`; what is missing or shut is asked for again at once, since somebody is
+    mending it.
     Without the right to look (403) an object is taken to exist, and the log says once which right is missing:
     a hub that is not allowed to read PriorityClasses must still start notebooks.
     """
@@ -32,58 +43,55 @@ class Needs:
         self._believed = believed.total_seconds()
         self._limit = limit
         self._seen: dict[Need, float] = {}
-        self._flights: dict[Need, asyncio.Task[bool]] = {}
+        self._flights: dict[Need, asyncio.Task[_Found]] = {}
         self._unreadable: set[tuple[str, str]] = set()
 
     async def require(self, needs: Iterable[Need]) -> None:
-        """Raises Refusal (503) that names what is missing, or that the API server does not answer."""
-        missing = await self.missing(needs)
-        if not missing:
-            return
-        named = ", ".join(map(str, missing))
-        raise Refusal(
-            "missing-in-cluster",
-            f"The cluster has no {named}, so this would wait for ever.",
-            field=_FIELDS.get(missing[0].kind, "queue"),
-            hint="Ask the people who run this hub: `research-spawner manifests` prints what a site needs.",
-            status=503,
-        )
+        """Raises Refusal (503) that names what is missing or shut, or that the API server does not answer."""
+        found = await self._look(needs)
+        if missing := [need for need, is_there in found.items() if is_there.status == 404]:
+            raise _missing(missing)
+        for need, is_there in found.items():
+            if is_there.state in need.shut:
+                raise _shut(need, is_there.state)
 
-    async def missing(self, needs: Iterable[Need]) -> tuple[Need, ...]:
+    async def _look(self, needs: Iterable[Need]) -> dict[Need, _Found]:
+        """What is found of those that nobody believes in at the moment."""
         asked = [need for need in needs if time.monotonic() - self._seen.get(need, -1e9) > self._believed]
-        exist = await asyncio.gather(*(asyncio.shield(self._flight(need)) for need in asked))
-        for need, does in zip(asked, exist, strict=True):
-            if does:
-                self._seen[need] = time.monotonic()
-            else:
+        answers = await asyncio.gather(*(asyncio.shield(self._flight(need)) for need in asked))
+        found = dict(zip(asked, answers, strict=True))
+        for need, is_there in found.items():
+            if is_there.status == 404 or is_there.state in need.shut:
                 self._seen.pop(need, None)
-        return tuple(need for need, does in zip(asked, exist, strict=True) if not does)
+            else:
+                self._seen[need] = time.monotonic()
+        return found
 
-    def _flight(self, need: Need) -> asyncio.Task[bool]:
+    def _flight(self, need: Need) -> asyncio.Task[_Found]:
         """One question for all who ask it at the same time: a class that starts together."""
         flight = self._flights.get(need)
         if flight is None:
-            flight = self._flights[need] = asyncio.ensure_future(self._exists(need))
+            flight = self._flights[need] = asyncio.ensure_future(self._ask(need))
             flight.add_done_callback(lambda _: self._flights.pop(need))
         return flight
 
-    async def _exists(self, need: Need) -> bool:
+    async def _ask(self, need: Need) -> _Found:
         try:
-            status = await within(self._get(need), self._limit)
+            found = await within(self._get(need), self._limit)
         except ApiException as error:
-            status = int(error.status or 0)
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            found = _Found(int(error.status or 0))
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             log.error("The API server was asked for %s and did not answer: %r", need, error)
             raise cluster_down() from None
-        if status >= 500:
-            log.error("The API server was asked for %s and answered HTTP %s", need, status)
+        if found.status >= 500:
+            log.error("The API server was asked for %s and answered HTTP %s", need, found.status)
             raise cluster_down()
-        if status in (401, 403):
-            self._warn_unreadable(need, status)
-        return status != 404
+        if found.status in (401, 403):
+            self._warn_unreadable(need, found.status)
+        return found
 
-    async def _get(self, need: Need) -> int:
-        """The HTTP status alone: the object may be of a kind that no client library knows."""
+    async def _get(self, need: Need) -> _Found:
+        """Read as plain JSON, if at all: the object may be of a kind that no client library knows."""
         answer = await self._api.call_api(
             _path(need),
             "GET",
@@ -93,7 +101,9 @@ class Needs:
             _return_http_data_only=True,
         )
         try:
-            return int(answer.status)
+            is_asked = bool(need.shut) and answer.status == 200
+            state = (json.loads(await answer.read()).get("status") or {}).get("state") if is_asked else None
+            return _Found(int(answer.status), state or "")
         finally:
             answer.release()
 
@@ -109,6 +119,26 @@ class Needs:
             status,
             need.resource,
         )
+
+
+def _missing(needs: Sequence[Need]) -> Refusal:
+    return Refusal(
+        "missing-in-cluster",
+        f"The cluster has no {', '.join(map(str, needs))}, so this would wait for ever.",
+        field=_FIELDS.get(needs[0].kind, "queue"),
+        hint="Ask the people who run this hub: `research-spawner manifests` prints what a site needs.",
+        status=503,
+    )
+
+
+def _shut(need: Need, state: str) -> Refusal:
+    return Refusal(
+        "shut-in-cluster",
+        f"The cluster's {need} is {state.lower()}: it takes nothing new.",
+        field=_FIELDS.get(need.kind, "queue"),
+        hint="Try another queue, or again when the people who run this hub have opened it.",
+        status=503,
+    )
 
 
 def cluster_down() -> Refusal:
