@@ -389,7 +389,11 @@ PRIORITY_CLASS = Need("scheduling.k8s.io/v1", "PriorityClass", "research-normal"
                 Need("kueue.x-k8s.io/v1beta2", "WorkloadPriorityClass", "research-normal"),
             },
         ),
-        ("volcano", {"queue": "vq"}, {Need("scheduling.volcano.sh/v1beta1", "Queue", "vq")}),
+        (
+            "volcano",
+            {"queue": "vq"},
+            {Need("scheduling.volcano.sh/v1beta1", "Queue", "vq", shut=("Closed", "Closing"))},
+        ),
         ("kai", {}, {Need("scheduling.run.ai/v2", "Queue", "climate")}),
         (
             "kai",
@@ -537,6 +541,9 @@ def test_a_slurm_job_without_a_node_waits_in_slurm() -> None:
 
 
 PREEMPTED = Reason("Preempted: work of a higher priority needed its place.", preempted=True)
+BY_VOLCANO = Reason(
+    "Preempted: work of a higher priority, or of a queue below its share, needed its place.", preempted=True
+)
 BY_SCHEDULER = {
     "type": "DisruptionTarget",
     "status": "True",
@@ -554,7 +561,7 @@ def test_a_pod_that_nobody_took_away_says_nothing(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
 def test_kubernetes_own_words_are_understood_everywhere(kind: str) -> None:
-    assert SCHEDULERS[kind].eviction(pod(BY_SCHEDULER)) == PREEMPTED
+    assert SCHEDULERS[kind].eviction(pod(BY_SCHEDULER)) == (BY_VOLCANO if kind == "volcano" else PREEMPTED)
     drained = {**BY_SCHEDULER, "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
     assert SCHEDULERS[kind].eviction(pod(drained)) == Reason(
         "Taken away by the cluster (EvictionByEvictionAPI): Eviction API: evicting"
@@ -670,12 +677,79 @@ def test_kueue_takes_the_pod_of_a_job_without_a_mark_on_it() -> None:
     assert eviction(pod(), objects) is None, "its next pod, which nobody takes"
 
 
-def test_volcano_tells_reclaim_from_preemption_while_the_pod_still_does() -> None:
+IN_QUEUE = {"annotations": {"scheduling.volcano.sh/queue-name": "climate"}}
+IN_GROUP = {"annotations": {**IN_QUEUE["annotations"], "scheduling.k8s.io/group-name": "podgroup-0"}}
+
+
+# Volcano 1.14.1's own words, as tests/cluster/test_volcano.py sees them.
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (
+            pod(metadata=IN_QUEUE),
+            ("gated", "Volcano has not put it into its queue yet. It does not while that queue is closed."),
+        ),
+        (pod(metadata=IN_GROUP), ("scheduling", "")),
+        (
+            pod(
+                scheduled(
+                    "False",
+                    "Unschedulable",
+                    "pod group is not ready, 1 Pending, 1 minAvailable; Pending: 1 Unschedulable",
+                ),
+                metadata=IN_GROUP,
+            ),
+            ("queued", "It waits for room: its queue is full or closed, or the cluster is full."),
+        ),
+        (
+            pod(
+                scheduled(
+                    "False",
+                    "Unschedulable",
+                    "pod group is not ready, 1 Pending, 2 Pipelined, 3 minAvailable; Pending: 1 Unschedulable",
+                ),
+                metadata=IN_GROUP,
+            ),
+            (
+                "queued",
+                "It waits for room for 3 pods, which start together: "
+                "its queue is full or closed, or the cluster is full.",
+            ),
+        ),
+        (
+            pod(
+                scheduled(
+                    "False",
+                    "Schedulable",
+                    "Pod jhub/a-1 can possibly be assigned to node, once minAvailable is satisfied",
+                ),
+                metadata=IN_GROUP,
+            ),
+            ("queued", "There is a place for it when others have ended, or when all that start together have one."),
+        ),
+        (
+            pod(
+                scheduled(
+                    "False",
+                    "Unschedulable",
+                    "Pod jhub/a can possibly be assigned to node, "
+                    "once resource is released and minAvailable is satisfied",
+                ),
+                metadata=IN_GROUP,
+                nominatedNodeName="node",
+            ),
+            ("queued", "It takes the place of others, which are ending."),
+        ),
+    ],
+)
+def test_volcano_tells_on_the_pod_why_it_waits(seen: dict[str, Any], expected: tuple[str, str]) -> None:
+    status = SCHEDULERS["volcano"].status(seen, Objects(), ())
+    assert (status.phase, status.message) == expected
+
+
+def test_volcano_says_the_same_of_preemption_and_reclaim() -> None:
+    """The kubelet resets Ready, which alone tells them apart, at once."""
     reclaimed = {"type": "Ready", "status": "False", "reason": "Evict", "message": "Pod is evicted, because of reclaim"}
     eviction = SCHEDULERS["volcano"].eviction
-    back = Reason("Preempted: another queue took back its share.", preempted=True)
-    assert eviction(pod(reclaimed, BY_SCHEDULER)) == back
-    preempted = {**reclaimed, "message": "Pod is evicted, because of preempt"}
-    assert eviction(pod(preempted, BY_SCHEDULER)) == PREEMPTED
-    # The kubelet has reset Ready.
-    assert eviction(pod({"type": "Ready", "status": "True"}, BY_SCHEDULER)) == PREEMPTED
+    assert eviction(pod(reclaimed, BY_SCHEDULER)) == BY_VOLCANO
+    assert eviction(pod({"type": "Ready", "status": "True"}, BY_SCHEDULER)) == BY_VOLCANO

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -18,6 +20,7 @@ from .base import (
     Objects,
     Placement,
     QueueName,
+    QueueStatus,
     Reason,
     condition,
     disruption,
@@ -30,7 +33,8 @@ from .base import (
 KIND = "volcano"
 SCHEDULER_NAME = "volcano"
 # group-name makes a pod part of an existing PodGroup, and so of that one's queue.
-RESERVED = ("scheduling.volcano.sh/", "volcano.sh/", "scheduling.k8s.io/group-name")
+GROUP = "scheduling.k8s.io/group-name"
+RESERVED = ("scheduling.volcano.sh/", "volcano.sh/", GROUP)
 
 QUEUE = "scheduling.volcano.sh/queue-name"
 GANG = "scheduling.volcano.sh/group-min-member"
@@ -73,19 +77,55 @@ def marks(placement: Placement) -> Marks:
 
 
 def needs(placement: Placement) -> tuple[Need, ...]:
-    # Without the Queue no PodGroup is made: the pod stays Pending with no condition and no event.
-    return (Need("scheduling.volcano.sh/v1beta1", "Queue", _queue(placement)), priority_class_need(placement))
-
-
-def eviction(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
-    """Reclaim and preemption share one DisruptionTarget; only Ready tells them apart, until the kubelet resets it."""
-    ready = condition(pod, "Ready")
-    if ready.get("reason") == "Evict" and "reclaim" in str(ready.get("message", "")):
-        return Reason("Preempted: another queue took back its share.", preempted=True)
-    return disruption(pod)
+    # Without an open Queue no PodGroup is made: the pod stays Pending with no condition and no event.
+    queue = Need("scheduling.volcano.sh/v1beta1", "Queue", _queue(placement), shut=("Closed", "Closing"))
+    return (queue, priority_class_need(placement))
 
 
 refuses = nothing_refused
 refuses_gpu = only_gpus(*COUNTED_GPUS, "volcano-vgpu", "dra")
+# A PodGroup has the pod's own words for why it waits, and keeps them when it runs; only its events tell more.
 watched = ()
-status = status_of_pod
+
+_NO_ROOM = re.compile(r"pod group is (?:not )?ready, .*?(\d+) minAvailable")
+_PLACED = "can possibly be assigned to"
+
+
+def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+    """The pod's own condition, whose words are the same for a queue, a cluster and a node without room."""
+    found = status_of_pod(pod, objects, missing)
+    annotations = (pod.get("metadata") or {}).get("annotations") or {}
+    scheduled = condition(pod, "PodScheduled")
+    if found.phase == "scheduling" and not scheduled and QUEUE in annotations and GROUP not in annotations:
+        told = "Volcano has not put it into its queue yet. It does not while that queue is closed."
+        return replace(found, phase="gated", message=told)
+    # One of a gang that has a place is False too, for the reason Schedulable, until all of them have one.
+    if found.phase == "queued" or (found.phase == "scheduling" and scheduled):
+        return replace(found, phase="queued", message=_why(pod, found.message))
+    return found
+
+
+def _why(pod: Json, message: str) -> str:
+    """Volcano's own sentences, for people."""
+    if (pod.get("status") or {}).get("nominatedNodeName"):
+        return "It takes the place of others, which are ending."
+    if _PLACED in message:
+        return "There is a place for it when others have ended, or when all that start together have one."
+    if (group := _NO_ROOM.match(message)) is None:
+        return message
+    together = int(group[1])
+    whole = f" for {together} pods, which start together" if together > 1 else ""
+    return f"It waits for room{whole}: its queue is full or closed, or the cluster is full."
+
+
+def eviction(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
+    """Reclaim and preemption share one DisruptionTarget.
+
+    The condition Ready tells them apart, but the kubelet resets it at once.
+    """
+    found = disruption(pod)
+    if found is None or not found.preempted:
+        return found
+    return replace(
+        found, message="Preempted: work of a higher priority, or of a queue below its share, needed its place."
+    )
