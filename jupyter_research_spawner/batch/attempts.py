@@ -21,6 +21,11 @@ PLAN = OUR_PREFIX + "plan"
 KEPT = 50
 _REASON_LIMIT = 500
 TAKEN = "Taken away by the cluster before it ended."
+# The reason of an event on a pod that is taken away, and what it means: kube-scheduler's and Volcano's.
+EVICTIONS = {
+    "Preempted": "Preempted: work of a higher priority needed its place.",
+    "Evict": "Preempted: work of a higher priority, or of a queue below its share, needed its place.",
+}
 _CREATED = "Created pod: "
 
 
@@ -142,8 +147,7 @@ def from_events(job: Json, events: Iterable[Json]) -> list[Attempt]:
             continue
         if event.get("reason") == "Started":
             pods[known.pod] = replace(known, started=known.started or _when(event) or None)
-        elif event.get("reason") == "Preempted":
-            reason = "Preempted: work of a higher priority needed its place."
+        elif reason := EVICTIONS.get(str(event.get("reason"))):
             pods[known.pod] = replace(known, finished=_when(event) or None, reason=reason)
     return list(pods.values())
 

@@ -9,13 +9,13 @@ from ..refusal import Refusal
 from ..shape import Json
 from ..watch import Beside
 from ..watch.follow import follow
-from .attempts import Attempt, attempt_of, from_events, merged, scheduler_of
+from .attempts import EVICTIONS, Attempt, attempt_of, from_events, merged, scheduler_of
 from .store import ALL, JOB_NAME, Store, belongs
 
 log = logging.getLogger(__name__)
 
 # What `from_events` reads.
-_REASONS = ("SuccessfulCreate", "Started", "Preempted")
+_REASONS = ("SuccessfulCreate", "Started", *EVICTIONS)
 
 
 class Keeper:

@@ -250,6 +250,13 @@ def test_events_tell_of_pods_that_went_unseen():
     assert from_events(a_job(), EVENTS) == [Attempt("sweep-a", at(2), at(5), None, PREEMPTED), Attempt("sweep-b")]
 
 
+def test_volcano_says_so_in_another_event():
+    evict = event("Evict", "Pod", "sweep-a", "pod-a", 5, "Pod is evicted, because of preempt")
+    (lost, _) = from_events(a_job(), [evict, *EVENTS[1:]])
+    reason = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
+    assert lost == Attempt("sweep-a", at(2), at(5), None, reason)
+
+
 def test_events_of_the_newer_kind_have_their_time_elsewhere():
     events = copy.deepcopy(EVENTS)
     for found in events:
