@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from alice import Alice
 from ground import JOB, Ground, ground
-from rig.api import Json
+from rig.api import Json, until
 from rig.cluster import Cluster
-from rig.controllers.volcano import API, Volcano
+from rig.controllers.volcano import ACTIONS, API, Volcano
 from rig.node import Node
-from work import Work
+from work import batch
+
+from jupyter_research_spawner.refusal import Refusal
 
 pytestmark = pytest.mark.programs("volcano")
 
-# Room for one pod of profile small in each queue.
+# Room for one pod of profile small.
 ROOM = {"cpu": "150m"}
+FULL = "It waits for room: its queue is full or closed, or the cluster is full."
+NOT_YET = "Volcano has not put it into its queue yet. It does not while that queue is closed."
+PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
+# Without `enqueue`: with it, nothing is preempted in a queue that is at its capability.
+PREEMPTING = "allocate, preempt, reclaim, backfill"
+RECLAIMING = "enqueue, allocate, preempt, reclaim, backfill"
+SLOW_TO_END = ("sh", "-c", "trap 'sleep 1; exit 0' TERM; sleep 600 & wait")
+# The scheduler looks once a second.
+CYCLES_SECONDS = 5
 
 
 def settings(ground: Ground) -> Json:
@@ -24,9 +38,14 @@ def settings(ground: Ground) -> Json:
     site = ground.site(scheduler={"kind": "volcano"})
     site["priorities"] = {**site["priorities"], "high": {"value": 100}}
     site["queues"]["urgent"] = {"groups": {"climate": True}, "priority": "high", "order": 50}
-    for profile in site["profiles"].values():
-        profile |= {"images": {"default": JOB}, "pod": {"terminationGracePeriodSeconds": 2}}
-    site["profiles"]["small"] |= {"cpu": "100m", "memory": "64Mi"}
+    site["profiles"]["wide"] = {**site["profiles"]["small"], "title": "Wide", "order": 60}
+    for profile, cpu in (("small", "100m"), ("wide", "800m"), ("large", 3)):
+        site["profiles"][profile] |= {
+            "cpu": cpu,
+            "memory": "64Mi",
+            "images": {"default": JOB},
+            "pod": {"terminationGracePeriodSeconds": 2},
+        }
     return site
 
 
@@ -44,30 +63,300 @@ def volcano(cluster: Cluster, node: Node) -> Iterator[Volcano]:
 
 
 @pytest.fixture(scope="module")
-def all_work(volcano: Volcano, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
-    with ground(volcano.cluster, "volcano-work", tmp_path_factory.mktemp("volcano") / "storage") as here:
-        found = Work(here, settings(here))
-        found.api.apply(*found.priorities())
+def here(volcano: Volcano, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with ground(volcano.cluster, "volcano-work", tmp_path_factory.mktemp("volcano") / "storage") as found:
         yield found
 
 
 @pytest.fixture
-def work(all_work: Work) -> Iterator[Work]:
-    queues = [queue(name, capability=ROOM) for name in all_work.site.queues]
-    all_work.api.apply(*queues)
+def alice(here: Ground) -> Iterator[Alice]:
+    """In queues of Volcano's with the names of ours, each with room for one pod."""
+    found = Alice(here, settings(here))
+    found.api.apply(*found.priorities(), *(queue(name, capability=ROOM) for name in found.site.queues))
     try:
-        yield all_work
+        yield found
     finally:
-        all_work.clean()
+        found.clean()
 
 
-def test_a_notebook_gets_its_pod_group_and_runs(work: Work) -> None:
-    created = work.notebook("jupyter-alice")
-    running = work.runs("jupyter-alice")
-    (group,) = work.api.all_of(API, "PodGroup", work.namespace)
+@pytest.fixture
+def together(here: Ground) -> Iterator[Alice]:
+    """With all of our queues in one of Volcano's, which has room for one pod."""
+    site = settings(here)
+    for options in site["queues"].values():
+        options["volcano"] = {"queue": "research"}
+    found = Alice(here, site)
+    found.api.apply(*found.priorities(), queue("research", capability=ROOM))
+    try:
+        yield found
+    finally:
+        found.clean()
+
+
+@pytest.fixture
+def preempting(volcano: Volcano) -> Iterator[Volcano]:
+    volcano.schedule(PREEMPTING)
+    try:
+        yield volcano
+    finally:
+        volcano.schedule(ACTIONS)
+
+
+@pytest.fixture
+def reclaiming(volcano: Volcano) -> Iterator[Volcano]:
+    volcano.schedule(RECLAIMING)
+    try:
+        yield volcano
+    finally:
+        volcano.schedule(ACTIONS)
+
+
+def pod_groups(alice: Alice, owner: str = "Pod") -> list[Json]:
+    """Those of pods, or of objects of another kind."""
+    found = alice.api.all_of(API, "PodGroup", alice.namespace)
+    return [group for group in found if group["metadata"]["ownerReferences"][0]["kind"] == owner]
+
+
+def phases(pods: list[Json]) -> list[str]:
+    return [pod["status"]["phase"] for pod in pods]
+
+
+def test_a_notebook_gets_its_pod_group_and_runs(alice: Alice) -> None:
+    created = alice.notebook("jupyter-alice")
+    running = alice.runs("jupyter-alice")
+    (group,) = pod_groups(alice)
     assert [owner["uid"] for owner in group["metadata"]["ownerReferences"]] == [created["metadata"]["uid"]]
     spec = group["spec"]
     assert (spec["queue"], spec["minMember"], spec["priorityClassName"]) == ("climate", 1, "research-normal")
     assert running["spec"]["schedulerName"] == "volcano"
-    assert work.ground.cluster.inside(running, "id", "-u") == "20001"
-    assert work.phase("jupyter-alice").name == "running"
+    assert alice.ground.cluster.inside(running, "id", "-u") == "20001"
+    assert alice.phase("jupyter-alice").name == "running"
+
+
+def test_a_notebook_waits_until_its_queue_has_room(alice: Alice) -> None:
+    first = alice.notebook("first")
+    alice.runs("first")
+    alice.notebook("second")
+    assert alice.waits("second", FULL).phase == "queued"
+    assert (alice.phase("second").name, alice.phase("first").name) == ("queued", "running")
+    alice.api.delete(first)
+    alice.runs("second")
+
+
+async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: Alice) -> None:
+    notebook = alice.notebook("jupyter-alice")
+    alice.runs("jupyter-alice")
+    async with batch(alice.ground.cluster, alice.site) as jobs:
+        job = await jobs.submit("id", "-u")
+        waiting = await jobs.until(job, "full", lambda job: job["message"] == FULL)
+        assert waiting["state"] == "queued"
+        (group,) = pod_groups(alice, "Job")
+        assert (group["spec"]["queue"], group["spec"]["minMember"]) == ("climate", 1)
+        alice.api.delete(notebook)
+        ended = await jobs.in_state(job, "succeeded")
+    assert [attempt["reason"] for attempt in ended["attempts"]] == [""]
+
+
+async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) -> None:
+    async with batch(alice.ground.cluster, alice.site) as jobs:
+        job = await jobs.submit("sleep", "600", wall_time="3s")
+        ended = await jobs.in_state(job, "failed")
+    assert ended["message"] == "It reached its hard wall time."
+
+
+def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) -> None:
+    def soon(pod: Json) -> None:
+        pod["spec"]["activeDeadlineSeconds"] = 3
+
+    alice.notebook("first", edit=soon)
+    until(lambda: alice.phase("first").name == "failed", 60, "first has failed")
+    assert alice.phase("first").message == "It reached its hard wall time."
+
+
+async def test_a_queue_that_does_not_exist_or_is_closed_is_refused_before(alice: Alice, volcano: Volcano) -> None:
+    volcano.close("climate")
+    async with batch(alice.ground.cluster, alice.site) as jobs:
+        with pytest.raises(Refusal, match="The cluster's Queue 'climate' is closed: it takes nothing new") as shut:
+            await jobs.submit("true")
+        alice.api.delete(queue("climate"))
+        with pytest.raises(Refusal, match="The cluster has no Queue 'climate'") as missing:
+            await jobs.submit("true")
+        assert not alice.api.all_of("batch/v1", "Job", alice.namespace)
+        for refused in (shut, missing):
+            assert (refused.value.field, refused.value.status) == ("queue", 503)
+
+        alice.api.apply(queue("climate"))
+        await jobs.in_state(await jobs.submit("true"), "succeeded")
+
+
+def test_who_is_in_a_queue_that_does_not_exist_is_told_and_runs_when_it_does(alice: Alice) -> None:
+    alice.api.delete(queue("climate"))
+    alice.notebook("first")
+    time.sleep(CYCLES_SECONDS)
+    assert (alice.phase("first").name, alice.phase("first").message) == ("queued", NOT_YET)
+    assert (alice.pod("first")["status"].get("conditions"), pod_groups(alice)) == (None, [])
+    alice.api.apply(queue("climate"))
+    alice.runs("first")
+
+
+def test_a_queue_that_closes_starts_nobody_until_it_opens(alice: Alice, volcano: Volcano) -> None:
+    alice.notebook("running")
+    alice.runs("running")
+    alice.notebook("waiting")
+    alice.waits("waiting", FULL)
+    volcano.close("climate")
+    alice.notebook("late")
+    assert alice.phase("running").name == "running"
+    alice.api.delete(alice.pod("running"))
+    until(lambda: alice.api.find("v1", "Pod", "running", alice.namespace) is None, 20, "the first is gone")
+    time.sleep(CYCLES_SECONDS)
+    assert [alice.status(name).message for name in ("waiting", "late")] == [FULL, NOT_YET]
+    volcano.open("climate")
+    alice.runs("waiting")
+
+
+def test_nobody_is_put_into_a_queue_while_the_webhooks_are_down(alice: Alice, volcano: Volcano) -> None:
+    volcano.down()
+    try:
+        alice.notebook("first")
+        time.sleep(CYCLES_SECONDS)
+        assert alice.status("first").message == NOT_YET
+    finally:
+        volcano.up()
+    alice.runs("first")
+
+
+def starts_whole_or_not_at_all(alice: Alice, told: set[str]) -> None:
+    """There is room for two of three; `told` is what the three pods say meanwhile."""
+    alice.api.apply(queue("climate", capability={"cpu": "350m"}))
+    first = alice.notebook("first")
+    alice.runs("first")
+    created = alice.gang("array", 3, "sleep", "600")
+    assert created["metadata"]["annotations"]["scheduling.volcano.sh/group-min-member"] == "3"
+    until(lambda: len(alice.pods_of("array")) == 3, 20, "it has its pods")
+    time.sleep(CYCLES_SECONDS)
+    waiting = alice.pods_of("array")
+    assert phases(waiting) == ["Pending"] * 3
+    assert {alice.phase_of(pod).name for pod in waiting} == {"queued"}
+    assert {alice.phase_of(pod).message for pod in waiting} == told
+    alice.api.delete(first)
+    until(lambda: phases(alice.pods_of("array")) == ["Running"] * 3, 60, "all three run")
+    (group,) = pod_groups(alice, "Job")
+    assert group["spec"]["minMember"] == 3
+
+
+FULL_FOR_THREE = FULL.replace("room", "room for 3 pods, which start together", 1)
+
+
+def test_a_gang_starts_whole_or_not_at_all(alice: Alice) -> None:
+    starts_whole_or_not_at_all(alice, {FULL_FOR_THREE})
+
+
+def test_a_gang_starts_whole_or_not_at_all_where_others_are_preempted(alice: Alice, preempting: Volcano) -> None:
+    placed = "There is a place for it when others have ended, or when all that start together have one."
+    starts_whole_or_not_at_all(alice, {FULL_FOR_THREE, placed})
+
+
+def test_nobody_is_preempted_by_volcano_as_it_is_installed(together: Alice) -> None:
+    together.notebook("student", queue="backfill")
+    together.runs("student")
+    together.notebook("researcher")
+    time.sleep(CYCLES_SECONDS)
+    assert (together.phase("student").name, together.status("researcher").message) == ("running", FULL)
+
+
+def test_nobody_is_preempted_in_a_full_queue_by_the_actions_alone(together: Alice, reclaiming: Volcano) -> None:
+    together.notebook("student", queue="backfill")
+    together.runs("student")
+    together.notebook("researcher")
+    time.sleep(CYCLES_SECONDS)
+    assert (together.phase("student").name, together.status("researcher").message) == ("running", FULL)
+
+
+def test_a_students_notebook_makes_room_for_a_researchers(together: Alice, preempting: Volcano) -> None:
+    together.notebook("student", *SLOW_TO_END, queue="backfill")
+    together.runs("student")
+    together.notebook("researcher")
+    last, reason = together.last_of("student")
+    assert reason is not None
+    assert (reason.message, reason.preempted) == (PREEMPTED, True)
+    over = together.phase_of(last)
+    assert (over.name, over.message) in {("ending", PREEMPTED), ("failed", PREEMPTED)}
+    together.runs("researcher")
+
+
+def test_a_researchers_notebook_makes_room_for_nobody(together: Alice, preempting: Volcano) -> None:
+    together.notebook("first")
+    together.runs("first")
+    together.notebook("second", queue="urgent")
+    time.sleep(CYCLES_SECONDS)
+    assert (together.phase("first").name, together.status("second").message) == ("running", FULL)
+
+
+async def test_a_preempted_job_comes_back_and_ends(together: Alice, preempting: Volcano) -> None:
+    async with batch(together.ground.cluster, together.site) as jobs:
+        job = await jobs.submit("sh", "-c", "sleep 8; echo done", queue="backfill")
+        await jobs.in_state(job, "running")
+        researcher = together.notebook("researcher")
+        waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
+        assert waiting["message"] == f"{PREEMPTED} It waits to run again from the start."
+        await asyncio.to_thread(together.runs, "researcher")
+        together.api.delete(researcher)
+        await jobs.in_state(job, "running")
+        ended = await jobs.in_state(job, "succeeded")
+    assert [attempt["reason"] for attempt in ended["attempts"]] == [PREEMPTED, ""]
+    assert ended["exit_code"] == 0
+    assert together.api.get("batch/v1", "Job", job, together.namespace)["status"].get("failed", 0) == 0
+
+
+async def test_what_was_preempted_while_no_service_ran_is_told_by_events(together: Alice, preempting: Volcano) -> None:
+    cluster, site = together.ground.cluster, together.site
+    async with batch(cluster, site) as jobs:
+        job = await jobs.submit("sleep", "600", queue="backfill")
+        await jobs.in_state(job, "running")
+    (victim,) = together.pods_of(job)
+    researcher = together.notebook("researcher")
+    await asyncio.to_thread(together.last_of, victim["metadata"]["name"])
+    together.api.delete(researcher)
+    async with batch(cluster, site) as jobs:
+        again = await jobs.until(job, "running again", lambda job: job["state"] == "running" and job["attempts"][1:])
+    assert [attempt["reason"] for attempt in again["attempts"]] == [PREEMPTED, ""]
+    assert again["attempts"][0]["pod"] == victim["metadata"]["name"]
+
+
+def test_one_of_a_gang_is_preempted_alone_and_comes_back_alone(together: Alice, preempting: Volcano) -> None:
+    """`gang` is not asked for victims as Volcano is installed, so that the rest of its pods run on without it."""
+    together.api.apply(queue("research", capability={"cpu": "350m"}))
+    together.gang("array", 3, "sleep", "25", queue="backfill")
+    until(lambda: phases(together.pods_of("array")) == ["Running"] * 3, 60, "all three run")
+    before = {pod["metadata"]["name"] for pod in together.pods_of("array")}
+    researcher = together.notebook("researcher")
+    together.runs("researcher")
+    left = {pod["metadata"]["name"] for pod in together.pods_of("array") if pod["status"]["phase"] == "Running"}
+    assert left < before
+    assert len(left) == 2
+    together.api.delete(researcher)
+
+    def is_complete() -> bool:
+        status = together.api.get("batch/v1", "Job", "array", together.namespace)["status"]
+        return any(found["type"] == "Complete" for found in status.get("conditions", []))
+
+    until(is_complete, 90, "the whole array has ended well")
+    assert len({pod["metadata"]["name"] for pod in together.pods_of("array")} & before) == 2
+
+
+def test_a_queue_takes_back_its_share_from_another(alice: Alice, reclaiming: Volcano) -> None:
+    for name in ("climate", "backfill"):
+        alice.api.delete(queue(name))
+        alice.api.apply(queue(name))
+    for name in ("first", "second"):
+        alice.notebook(name, *SLOW_TO_END, queue="backfill", profile="wide")
+        alice.runs(name)
+    alice.notebook("researcher", profile="wide")
+    until(lambda: any(alice.scheduler.eviction(pod) for pod in alice.ground.pods()), 30, "one is taken", every=0.03)
+    (victim,) = (pod for pod in alice.ground.pods() if alice.scheduler.eviction(pod))
+    assert alice.phase_of(victim).message == PREEMPTED
+    alice.runs("researcher")
+    assert {pod["metadata"]["name"] for pod in alice.ground.pods()} == {"first", "second", "researcher"} - {
+        victim["metadata"]["name"]
+    }

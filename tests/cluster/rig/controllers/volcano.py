@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -31,10 +31,6 @@ ADMISSIONS = (
 )
 # As installed; `preempt` and `reclaim` are in none of Volcano's own installations.
 ACTIONS = "enqueue, allocate, backfill"
-TIERS = (
-    ("priority", "gang", "conformance"),
-    ("overcommit", "drf", "predicates", "proportion", "nodeorder", "binpack"),
-)
 
 
 @dataclass
@@ -43,7 +39,6 @@ class Volcano:
 
     cluster: Cluster
     port: int
-    arguments: Mapping[str, Json] = field(default_factory=dict)
 
     @classmethod
     def start(cls, cluster: Cluster, actions: str = ACTIONS) -> Volcano:
@@ -65,10 +60,10 @@ class Volcano:
         volcano.schedule(actions)
         return volcano
 
-    def schedule(self, actions: str = ACTIONS, arguments: Mapping[str, Json] | None = None) -> None:
-        """Start the scheduler (anew) with these actions, and these arguments of its plugins."""
+    def schedule(self, actions: str = ACTIONS) -> None:
+        """Start the scheduler (anew) with these actions, and for the rest as it is installed."""
         self.cluster.end(SCHEDULER)
-        self._configuration.write_text(yaml.safe_dump(_configuration(actions, arguments or {})))
+        self._configuration.write_text(yaml.safe_dump({**self._scheduler_settings(), "actions": actions}))
         self.cluster.run(
             SCHEDULER,
             f"--kubeconfig={self.cluster.kubeconfig}",
@@ -81,9 +76,20 @@ class Volcano:
             environment=self._environment,
         )
 
-    def end_webhooks(self) -> None:
-        """What an operator sees of a crash: the configurations stay."""
+    def close(self, queue: str) -> None:
+        """As `vcctl queue operate --action close`.  What is in the queue stays in it."""
+        self._command(queue, "CloseQueue", ("Closed", "Closing"))
+
+    def open(self, queue: str) -> None:
+        self._command(queue, "OpenQueue", ("Open",))
+
+    def down(self) -> None:
+        """End the webhooks' server; the configurations stay, so the API server takes no PodGroup and no Queue."""
         self.cluster.end(WEBHOOKS)
+
+    def up(self) -> None:
+        """Start it again, and wait until it listens."""
+        self._start_webhooks()
 
     def stop(self) -> None:
         """Leave the cluster as it was."""
@@ -98,6 +104,21 @@ class Volcano:
         for crd in crds:
             name = crd["metadata"]["name"]
             until(lambda name=name: api.find(*CRD, name) is None, 60, f"{name} is gone")  # type: ignore[misc]
+
+    def _command(self, name: str, action: str, states: tuple[str, ...]) -> None:
+        api = self.cluster.api
+        queue = api.get(API, "Queue", name)
+        reference = {"apiVersion": API, "kind": "Queue", "name": name, "uid": queue["metadata"]["uid"]}
+        api.create(
+            {
+                "apiVersion": "bus.volcano.sh/v1alpha1",
+                "kind": "Command",
+                "metadata": {"generateName": f"{name}-", "namespace": NAMESPACE},
+                "action": action,
+                "target": {**reference, "controller": True},
+            }
+        )
+        until(lambda: api.get(API, "Queue", name)["status"]["state"] in states, 20, f"{action} of {name}")
 
     @cached_property
     def _installed(self) -> list[Json]:
@@ -116,6 +137,11 @@ class Volcano:
     def _environment(self) -> Mapping[str, str]:
         """Each listens on a socket that sets its log level."""
         return {"DEBUG_SOCKET_DIR": str(self.cluster.state / "volcano")}
+
+    def _scheduler_settings(self) -> Json:
+        (found,) = (obj for obj in self._installed if obj["metadata"]["name"] == "volcano-scheduler-configmap")
+        settings: Json = yaml.safe_load(found["data"]["volcano-scheduler.conf"])
+        return settings
 
     def _webhooks(self) -> list[Json]:
         return webhooks(self._installed, self._service, self.cluster.authority)
@@ -148,20 +174,3 @@ class Volcano:
         """The scheduler makes the queue `default`, and the controllers say of it that it is open."""
         found = self.cluster.api.find(API, "Queue", "default") or {}
         return bool(found.get("status", {}).get("state") == "Open")
-
-
-def _configuration(actions: str, arguments: Mapping[str, Json]) -> Json:
-    """The installed volcano-scheduler.conf with other actions.  gang and drf are not asked for victims there."""
-    quiet = {"gang", "drf"}
-    tiers = [
-        [
-            {
-                "name": name,
-                **({"enablePreemptable": False} if name in quiet else {}),
-                **({"arguments": arguments[name]} if name in arguments else {}),
-            }
-            for name in tier
-        ]
-        for tier in TIERS
-    ]
-    return {"actions": actions, "tiers": [{"plugins": plugins} for plugins in tiers]}

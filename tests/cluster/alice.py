@@ -1,0 +1,152 @@
+"""alice's notebooks and jobs on a ground: made by our own rooms, and seen through them."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import samples
+from ground import JOB, Ground
+from rig.api import Json, until
+
+from jupyter_research_spawner.identity import Resolver
+from jupyter_research_spawner.jobs import job, notebook
+from jupyter_research_spawner.jobs.request import parse
+from jupyter_research_spawner.manifests import Release, everything
+from jupyter_research_spawner.plan import Plan, Request, plan
+from jupyter_research_spawner.pod import check, compose
+from jupyter_research_spawner.schedulers import SCHEDULERS, Objects, QueueStatus, Reason
+from jupyter_research_spawner.shape import NOTEBOOK_KIND, Shape, Slots
+from jupyter_research_spawner.site import Site
+from jupyter_research_spawner.watch import Phase, classify
+
+PATIENCE_SECONDS = 60
+
+
+class Alice:
+    """What she has in the cluster by a site's settings, and what our own rooms say about it."""
+
+    def __init__(self, ground: Ground, settings: Json) -> None:
+        self.ground = ground
+        self.api = ground.cluster.api
+        self.namespace = ground.namespace
+        self.site = Site.model_validate(settings)
+        self.scheduler = SCHEDULERS[self.site.scheduler.kind]
+        self.identity = asyncio.run(Resolver(self.site.identity).resolve("alice"))
+
+    def priorities(self) -> list[Json]:
+        return everything(self.site, Release(), only=["priorities"])
+
+    def decide(self, kind: str, name: str, *, gang: int = 1, **wishes: Any) -> Plan:
+        request = Request(shape=Shape(kind, name, gang, gang), hub_user="alice", **{"profile": "small", **wishes})
+        return plan(self.site, self.identity, request, run_id=samples.RUN_ID, now=datetime.now(timezone.utc))
+
+    def notebook(
+        self, name: str, *command: str, edit: Callable[[Json], None] = lambda pod: None, **wishes: Any
+    ) -> Json:
+        """A notebook as the hub sends it, with another program in it; `edit` is what nobody should do to it."""
+        base = samples.notebook_pod()
+        base["metadata"]["name"] = name
+        base["spec"]["securityContext"] = {}
+        base["spec"]["containers"][0] |= {"image": JOB, "command": [*command] or ["sleep", "600"]}
+        return self._send(self.decide(NOTEBOOK_KIND, name, **wishes), base, notebook.SLOTS, edit)
+
+    def gang(self, name: str, size: int, *command: str, **wishes: Any) -> Json:
+        """A job of so many pods that start together: an Indexed Job (KEP-2214), which no kind of ours is yet."""
+        decided = self.decide(job.KIND, name, gang=size, **wishes)
+        one = job.manifest(decided, parse({"command": [*command]}), self.site.batch.keep)
+        one["spec"] |= {"completionMode": "Indexed", "completions": size, "parallelism": size}
+        return self._send(decided, one, job.SLOTS)
+
+    def _send(
+        self, decided: Plan, base: Json, slots: Slots, edit: Callable[[Json], None] = lambda manifest: None
+    ) -> Json:
+        manifest = compose(decided, base, slots)
+        check(decided, manifest, slots)
+        manifest = copy.deepcopy(manifest)
+        edit(manifest)
+        created: Json = self.api.create(manifest)
+        return created
+
+    def pod(self, name: str) -> Json:
+        found: Json = self.api.get("v1", "Pod", name, self.namespace)
+        return found
+
+    def pods_of(self, name: str) -> list[Json]:
+        """Those of the job of that name."""
+        found: list[Json] = self.api.all_of("v1", "Pod", self.namespace, labelSelector=f"job-name={name}")
+        return found
+
+    def objects(self, obj: Json) -> Objects:
+        """What the scheduler keeps about a pod or a job, in objects of its own."""
+        owners = {obj["metadata"]["uid"], *(owner["uid"] for owner in obj["metadata"].get("ownerReferences", []))}
+        found = {
+            kind.kind: [
+                beside
+                for beside in self.api.all_of(kind.api_version, kind.kind, self.namespace)
+                if owners & {owner["uid"] for owner in beside["metadata"].get("ownerReferences", [])}
+            ]
+            for kind in self.scheduler.watched
+        }
+        return Objects({kind: objects for kind, objects in found.items() if objects})
+
+    def status(self, name: str) -> QueueStatus:
+        pod = self.pod(name)
+        return self.scheduler.status(pod, self.objects(pod), ())
+
+    def phase(self, name: str) -> Phase:
+        return self.phase_of(self.pod(name))
+
+    def phase_of(self, pod: Json) -> Phase:
+        """What pages and the hub say of that pod."""
+        objects = self.objects(pod)
+        status, eviction = self.scheduler.status(pod, objects, ()), self.scheduler.eviction(pod, objects)
+        return classify(pod, status, pod["spec"]["containers"][0]["name"], eviction)
+
+    def waits(self, name: str, said: str) -> QueueStatus:
+        """Its status as soon as it is that sentence."""
+
+        def look() -> QueueStatus | None:
+            status = self.status(name)
+            return status if status.message == said else None
+
+        try:
+            return until(look, PATIENCE_SECONDS, f"{name}: {said}")  # type: ignore[return-value]
+        except TimeoutError as error:
+            raise TimeoutError(f"{error} It says: {self.status(name)}") from None
+
+    def runs(self, name: str) -> Json:
+        """The pod as soon as its program runs."""
+
+        def look() -> Json | None:
+            pod = self.pod(name)
+            return pod if pod["status"].get("phase") == "Running" else None
+
+        found = until(look, PATIENCE_SECONDS, f"{name} runs")
+        assert found
+        return found
+
+    def last_of(self, name: str) -> tuple[Json, Reason | None]:
+        """The pod as it was last seen before it went, and why it went, as our rooms say."""
+        seen: list[Json] = []
+
+        def is_gone() -> bool:
+            pod = self.api.find("v1", "Pod", name, self.namespace)
+            if pod is not None:
+                seen.append(pod)
+            return pod is None
+
+        until(is_gone, PATIENCE_SECONDS, f"{name} is gone", every=0.03)
+        return seen[-1], self.scheduler.eviction(seen[-1], Objects())
+
+    def clean(self) -> None:
+        """Nothing of it is left."""
+        kinds = [("batch/v1", "Job"), ("v1", "Pod")]
+        for kind in kinds:
+            for obj in self.api.all_of(*kind, self.namespace):
+                self.api.delete(obj, gracePeriodSeconds=0)
+        for kind in (*kinds, *((kind.api_version, kind.kind) for kind in self.scheduler.watched)):
+            self.api.delete_all(*kind, self.namespace)
