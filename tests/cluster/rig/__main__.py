@@ -51,8 +51,9 @@ def _up(state: Path) -> None:
     began = time.monotonic()
     cluster = start(state)
     cluster.add_node().import_images(images.write)
-    print(f"A cluster of one node is up after {time.monotonic() - began:.0f} s.  For kubectl and `make demo`:\n")
-    print(f"    export KUBECONFIG={cluster.kubeconfig}\n")
+    print(f"A cluster of one node is up after {time.monotonic() - began:.0f} s.  To look around, or to see the tour:\n")
+    print(f"    export KUBECONFIG={cluster.kubeconfig}")
+    print(f"    make demo KUBECONFIG={cluster.kubeconfig}\n")
     print(f"`make cluster-down` ends it; its logs are in {state / 'logs'}")
 
 
