@@ -29,7 +29,8 @@ from kubernetes_asyncio import client, watch
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 
 Json = dict[str, Any]
-PATIENCE_SECONDS = 30.0
+# A real cluster on a machine with other work takes its time.
+PATIENCE_SECONDS = 90.0 if "BEHAVIOUR_URL" in os.environ else 30.0
 IMAGE = os.environ.get("BEHAVIOUR_IMAGE") or "example/image:1"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"

@@ -70,10 +70,41 @@ async def why(kube: Kube, name: str) -> str:
         return (await told(kube, name))[0]
 
     await eventually(reason, "Unschedulable")
-    message = (await told(kube, name))[1]
+    return of_one_node((await told(kube, name))[1])
+
+
+ELSEWHERE = re.compile(r"(\d+) node\(s\) didn't match Pod's node affinity/selector(?:, )?")
+HELPLESS = re.compile(r"(?:, )?(\d+) (Preemption is not helpful for scheduling)")
+
+
+def of_one_node(message: str) -> str:
+    """The scheduler's sentence without what it says of other nodes, of which there may be some and go some."""
+    others = sum(int(found) for found in ELSEWHERE.findall(message))
+
+    def helpless(found: re.Match[str]) -> str:
+        own = int(found[1]) - others
+        return f"{own} {found[2]}" if own else ""
+
     message = re.sub(r"0/\d+ nodes", "0/N nodes", message)
-    message = re.sub(r", \d+ node\(s\) didn't match Pod's node affinity/selector", "", message)
-    return re.sub(r", \d+ Preemption is not helpful for scheduling", "", message)
+    return HELPLESS.sub(helpless, ELSEWHERE.sub("", message)).replace(", .", ".").replace(", no new", " no new")
+
+
+def test_what_is_said_of_other_nodes_is_left_out() -> None:
+    said = (
+        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't match Pod's node affinity/selector. "
+        f"{NO_CLAIMS}, preemption: 0/3 nodes are available: "
+    )
+    one = f"0/N nodes are available: 1 Insufficient cpu. {NO_CLAIMS}, preemption: 0/N nodes are available: "
+    helpless = "3 Preemption is not helpful for scheduling."
+    assert of_one_node(said + helpless) == one + "1 Preemption is not helpful for scheduling."
+    victims = "1 No preemption victims found for incoming pod"
+    assert of_one_node(f"{said}{victims}, 2 Preemption is not helpful for scheduling.") == f"{one}{victims}."
+    elsewhere = "1 node(s) didn't match Pod's node affinity/selector"
+    tainted = "1 node(s) had untolerated taint(s)."
+    assert (
+        of_one_node(f"0/2 nodes are available: {elsewhere}, {tainted}")
+        == "0/N nodes are available: 1 node(s) had untolerated taint(s)."
+    )
 
 
 async def bound(kube: Kube, name: str) -> None:
