@@ -13,6 +13,7 @@ from stand_in import NAMESPACE, eventually
 from stub_hub import user
 
 from jupyter_research_spawner.batch import handlers, service
+from jupyter_research_spawner.batch.attempts import ATTEMPTS
 from jupyter_research_spawner.embedded import decoding
 from jupyter_research_spawner.embedded.kinds import CLAIM, JOB, POD, PRIORITY_CLASS
 
@@ -280,11 +281,17 @@ async def test_output_that_is_gone_is_said_to_be_gone(batch, cluster):
     await until(batch, "alices", job["id"], "succeeded")
     pod = cluster.store.list(POD, NAMESPACE)[0]
     cluster.store.delete(POD, pod, {"gracePeriodSeconds": 0})
-    await eventually(lambda: not cluster.store.list(POD, NAMESPACE))
+    await eventually(lambda: '"exit_code": 0' in _attempts(cluster))
     status, answer = await batch.ask("alices", "GET", f"/jobs/{job['id']}/logs")
     assert (status, answer["error"]["code"]) == (410, "output-gone")
     ended = (await batch.ask("alices", "GET", f"/jobs/{job['id']}"))[1]
     assert (ended["state"], ended["exit_code"]) == ("succeeded", 0)
+
+
+def _attempts(cluster) -> str:
+    """What the service has written down of the one job's attempts."""
+    (job,) = cluster.store.list(JOB, NAMESPACE)
+    return job["metadata"].get("annotations", {}).get(ATTEMPTS, "")
 
 
 async def test_a_reader_who_goes_leaves_no_connection_behind(batch):
