@@ -15,6 +15,7 @@ TOUR ?=
 GIVEN := $(filter command,$(origin KUBECONFIG))
 TESTS ?= tests
 CLUSTER_TESTS ?= tests/cluster
+PROGRAMS ?=
 # Minutes after which no more programs are built: tests that need them are then left out, by name.
 MINUTES ?=
 RIG := PYTHONPATH=tests/cluster $(BIN)/python -m rig
@@ -33,7 +34,7 @@ test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
 
 test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
-	@$(RIG) build $(if $(MINUTES),--minutes $(MINUTES))
+	@$(RIG) build $(PROGRAMS) $(if $(MINUTES),--minutes $(MINUTES))
 	RIG_MAY_LEAVE_OUT=$(MINUTES) HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest --durations=10 $(CLUSTER_TESTS)
 
 cluster: $(VENV)/test.stamp
