@@ -146,6 +146,7 @@ async def test_a_pod_is_over_when_its_last_container_is(kube: Kube) -> None:
     await in_phase(kube, "Failed")
 
 
+@pytest.mark.root  # embedded, it takes mount namespaces
 async def test_what_fails_is_run_again_and_remembers(kube: Kube) -> None:
     once = "echo run; [ -e /scratch/ran ] && exec sleep 600; touch /scratch/ran; exit 3"
     mount = {"volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}
@@ -252,6 +253,7 @@ async def test_whose_log_must_be_said(kube: Kube) -> None:
     assert answer.body["message"] == "a container name must be specified for pod p, choose one of: [main side]"
 
 
+@pytest.mark.root  # embedded, it takes mount namespaces
 async def test_init_containers_come_first(kube: Kube) -> None:
     mount = {"volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}
     first = [
@@ -362,6 +364,7 @@ async def test_a_volume_that_no_container_mounts_is_not_looked_at(kube: Kube) ->
     await in_phase(kube, "Succeeded")
 
 
+@pytest.mark.root  # embedded, it takes mount namespaces
 async def test_files_come_from_annotations(kube: Kube) -> None:
     """As /etc/passwd of every pod of ours does: one file of a volume, over one of the image."""
     item = {"path": "passwd", "fieldRef": {"fieldPath": "metadata.annotations['example.com/passwd']"}}
@@ -380,6 +383,7 @@ async def test_files_come_from_annotations(kube: Kube) -> None:
     assert state(found)["terminated"]["exitCode"]
 
 
+@pytest.mark.root  # embedded, it takes mount namespaces
 async def test_a_person_is_who_the_pod_says(kube: Kube) -> None:
     context = {"runAsUser": 20001, "runAsGroup": 20001, "supplementalGroups": [20500], "fsGroup": 20600}
     await start(kube, "id -u; id -g; id -G; hostname; pwd", {"workingDir": "/tmp"}, securityContext=context)
@@ -430,6 +434,7 @@ async def test_an_image_that_cannot_be_fetched(kube: Kube) -> None:
     assert answer.body["message"].endswith("is waiting to start: trying and failing to pull image")
 
 
+@pytest.mark.root  # embedded, it takes mount namespaces
 async def test_a_container_may_leave_a_message(kube: Kube) -> None:
     await start(kube, "echo no licence > /dev/termination-log; exit 5")
     found = await in_phase(kube, "Failed")
