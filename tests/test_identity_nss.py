@@ -16,7 +16,7 @@ from jupyter_research_spawner.identity import nss
 from jupyter_research_spawner.identity.base import Account, SourceDown
 
 LOOKUPS = """
-import asyncio, dataclasses, json, sys, threading, time
+import asyncio, dataclasses, grp, json, os, pwd, sys, threading, time
 from pathlib import Path
 from jupyter_research_spawner.identity import nss
 from jupyter_research_spawner.identity.base import SourceDown
@@ -44,6 +44,9 @@ async def main(options, rounds):
     lookups = sum(thread.name == "identity-lookup" for thread in threading.enumerate())
     print(json.dumps({"answers": answers, "ticks": ticks, "threads": lookups}))
 
+# While nss_wrapper reads its files for the first time, a second thread finds them empty.
+if os.path.isfile(os.environ["NSS_WRAPPER_PASSWD"]):
+    pwd.getpwall(), grp.getgrall()
 asyncio.run(main(*json.loads(sys.argv[1])))
 """
 
