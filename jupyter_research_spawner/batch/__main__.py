@@ -7,10 +7,9 @@ import logging
 import os
 import sys
 
-from kubernetes_asyncio.config import ConfigException
-
 from ..settings import SettingsError
 from ..site import load
+from ..watch.connection import CannotConnect
 from .app import options, serve
 
 
@@ -22,8 +21,8 @@ def main() -> int:
     except SettingsError as error:
         print(f"The settings cannot be used:\n{error}", file=sys.stderr)
         return 2
-    except ConfigException as error:
-        print(f"No cluster: {error}. Set KUBECONFIG, or run it in a pod with a ServiceAccount.", file=sys.stderr)
+    except CannotConnect as error:
+        print(error, file=sys.stderr)
         return 2
     except OSError as error:
         print(f"It cannot listen at {told.host}:{told.port}: {error.strerror or error}", file=sys.stderr)

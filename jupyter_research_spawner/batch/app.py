@@ -22,7 +22,8 @@ from ..identity import Resolver
 from ..schedulers import SCHEDULERS
 from ..site import Site
 from ..watch import Beside, Needs
-from ..watch.api_server import ApiServer, connect
+from ..watch.api_server import ApiServer
+from ..watch.connection import connect
 from .auth import cookie_secret, open_door
 from .handlers import BODY_LIMIT, Unknown, routes
 from .keeper import Keeper

@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-import yaml
-from kubernetes_asyncio import config
-from kubernetes_asyncio.client import ApiClient, Configuration
-
 from ..refusal import Refusal
 from ..schedulers import Need
 from ..shape import Json
 from ..watch.api_server import ApiError, ApiServer
+from ..watch.connection import CannotConnect, connect
 from .ground import CannotStart
 
 
@@ -81,27 +78,15 @@ class Conflict(CannotStart):
 
 @contextlib.asynccontextmanager
 async def connected(kubeconfig: str) -> AsyncIterator[Api]:
-    """By the current context of `kubeconfig`, a path or several as in $KUBECONFIG.  Raises CannotStart.
-
-    Client certificates, tokens and exec plugins are kubernetes_asyncio's affair.
-    """
-    configuration = Configuration()
+    """By the current context of `kubeconfig`, a path or several as in $KUBECONFIG.  Raises CannotStart."""
     try:
-        await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
-    except (config.ConfigException, yaml.YAMLError, OSError, KeyError, TypeError, AssertionError) as error:
-        raise CannotStart(f"The kubeconfig {kubeconfig} cannot be used: {_without_secrets(error)}.") from None
-    client = ApiClient(configuration)
+        client = await connect(kubeconfig)
+    except CannotConnect as error:
+        raise CannotStart(str(error)) from None
     try:
-        yield Api(ApiServer(client), configuration.host)
+        yield Api(ApiServer(client), client.configuration.host)
     finally:
         await client.close()
-
-
-def _without_secrets(error: Exception) -> str:
-    """PyYAML shows the line, and kubernetes_asyncio 36.1 names a place by all that is in it, tokens included."""
-    if not isinstance(error, config.ConfigException):
-        return "it is no kubeconfig with a current context"
-    return str(error).split(" in ")[0].split("\n")[0]
 
 
 def _path(api_version: str, kind: str, namespace: str | None) -> str:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-from kubernetes_asyncio import config
-from kubernetes_asyncio.client import ApiClient, ApiException, Configuration
+from kubernetes_asyncio.client import ApiClient, ApiException
 
 from ..refusal import Refusal
 from ..shape import Json
@@ -37,18 +35,6 @@ class ApiError(Exception):
         super().__init__(f"HTTP {status}: {message}")
         self.status = status
         self.message = message
-
-
-async def connect() -> ApiClient:
-    """By KUBECONFIG if that is set, else as the pod's ServiceAccount.  Raises config.ConfigException."""
-    configuration = Configuration()
-    # Each log that is followed holds a connection; the service itself limits how many.
-    configuration.connection_pool_maxsize = 0
-    if os.environ.get("KUBECONFIG"):
-        await config.load_kube_config(client_configuration=configuration)
-    else:
-        config.load_incluster_config(client_configuration=configuration)
-    return ApiClient(configuration)
 
 
 class ApiServer:

@@ -48,7 +48,8 @@ def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None =
     if phase == "Succeeded":
         return Phase("succeeded", exit_code=exit_code)
     if phase == "Failed":
-        return Phase("failed", why_failed(pod, main), exit_code)
+        told = queue.message if queue.phase == "refused" else why_failed(pod, main)
+        return Phase("failed", told, exit_code)
     if pod.get("metadata", {}).get("deletionTimestamp"):
         return Phase("ending", exit_code=exit_code)
     if queue.phase in ("gated", "queued", "unschedulable", "refused"):

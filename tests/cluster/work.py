@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kubernetes_asyncio import config
-from kubernetes_asyncio.client import ApiClient, Configuration
 from rig.api import Json
 from rig.cluster import Cluster
 
@@ -22,6 +20,7 @@ from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch import Beside, Needs
 from jupyter_research_spawner.watch.api_server import ApiServer
+from jupyter_research_spawner.watch.connection import connect
 
 PATIENCE_SECONDS = 60
 
@@ -56,18 +55,9 @@ class Jobs:
 
 
 @asynccontextmanager
-async def connected(cluster: Cluster) -> AsyncIterator[ApiClient]:
-    """As the administrator."""
-    configuration = Configuration()
-    await config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)
-    async with ApiClient(configuration) as client:
-        yield client
-
-
-@asynccontextmanager
 async def batch(cluster: Cluster, site: Site) -> AsyncIterator[Jobs]:
     """The batch service of that site with its watches."""
-    async with connected(cluster) as client:
+    async with await connect(str(cluster.kubeconfig)) as client:
         server = ApiServer(client)
         store = Store(server, site.namespaces.name)
         beside = Beside(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
