@@ -272,6 +272,8 @@ def test_a_machine_that_cannot_run_a_cluster_is_told_why(tmp_path: Path, monkeyp
     monkeypatch.setattr(machine, "CONTROLLERS", ("cpu", "of-no-kernel"))
     monkeypatch.setattr(machine, "_controllers", lambda: {"cpu"})
     monkeypatch.setattr(machine, "FREE_GIB", 10**6)
+    (tmp_path / "max_user_instances").write_text("8\n")
+    monkeypatch.setattr(machine, "INOTIFY_SETTING", tmp_path / "max_user_instances")
     monkeypatch.setenv("PATH", str(tmp_path))
     _forget()
     said = reasons(monkeypatch, tmp_path).splitlines()
@@ -281,9 +283,23 @@ def test_a_machine_that_cannot_run_a_cluster_is_told_why(tmp_path: Path, monkeyp
         "cannot be found: apt-get install containernetworking-plugins debootstrap iproute2 runc util-linux"
     )
     assert said[2].startswith(f"There is no cgroup controller of-no-kernel below {tmp_path}: mount it, or start ")
-    assert all("GiB free" in line and "make room, or set" in line for line in said[3:])
-    assert len(said) == 5
+    assert said[3].startswith("fs.inotify.max_user_instances is 8, and a cluster needs up to 64: sysctl ")
+    assert all("GiB free" in line and "make room, or let TMPDIR" in line for line in said[4:5])
+    assert len(said) in (5, 6)  # as TMPDIR and the cache are on one file system or on two
     _forget()
+
+
+def test_what_is_still_to_be_built_needs_room_too(
+    pinned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "FREE_GIB", 0)
+    monkeypatch.setattr(machine, "GIB_OF_ALL_BUILDS", 10**6)
+    whole, part = (list(machine._disk(tmp_path, names)) for names in (None, ["small"]))
+    assert f"needs {10**6}: " in whole[0]
+    assert "GOCACHE be where there is more" in whole[0]
+    assert f"needs {round(10**6 / 31)}: " in part[0]
+    programs.build(say=silent)
+    assert list(machine._disk(tmp_path, None)) == []
 
 
 def test_an_older_go_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace) -> int:
         sweep(options.state.absolute())
         print("Nothing of the cluster runs any more.")
         return 0
-    machine.examine()
+    machine.examine(to_build=CORE if options.verb == "up" else options.names or None)
     if options.verb == "build":
         programs.build(options.names or None, budget_minutes=options.minutes)
         images.build()

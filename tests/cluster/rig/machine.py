@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from . import cgroups, programs
 
 OLDEST_GO = (1, 26)
+# A cluster with its images: directories of containers, etcd's, logs.
 FREE_GIB = 10
+# What go build leaves in GOCACHE and GOMODCACHE when it builds all of them, with Go 1.26.
+GIB_OF_ALL_BUILDS = 25
+# containerd, the kubelet and what runs out of cluster hold one each and more (inotify(7)).
+INOTIFY_INSTANCES = 64
+INOTIFY_SETTING = Path("/proc/sys/fs/inotify/max_user_instances")
 # Without these a kubelet does not start, or a container does not.
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 DEBIAN = {
@@ -38,14 +46,15 @@ class CannotRun(RuntimeError):
     """This machine cannot run a cluster; a line for each reason, with what would change that."""
 
 
-def examine(directory: Path | None = None) -> None:
-    """Raise CannotRun unless this machine can run a cluster with its state below `directory` (default: TMPDIR)."""
-    reasons = list(_reasons(directory or Path(tempfile.gettempdir())))
+def examine(directory: Path | None = None, to_build: Collection[str] | None = None) -> None:
+    """Raise CannotRun unless this machine can build these programs (default: all) as far as they are not built, and run
+    a cluster with its state below `directory` (default: TMPDIR)."""
+    reasons = list(_reasons(directory or Path(tempfile.gettempdir()), to_build))
     if reasons:
         raise CannotRun("\n".join(reasons))
 
 
-def _reasons(directory: Path) -> Iterator[str]:
+def _reasons(directory: Path, to_build: Collection[str] | None) -> Iterator[str]:
     if platform.system() != "Linux":
         yield f"A real cluster runs on Linux, and this is {platform.system()}: use a Linux machine or a virtual one."
         return
@@ -55,7 +64,8 @@ def _reasons(directory: Path) -> Iterator[str]:
     yield from _go()
     yield from _debian_packages()
     yield from _containers(directory)
-    yield from _disk(directory)
+    yield from _inotify()
+    yield from _disk(directory, to_build)
 
 
 def _go() -> Iterator[str]:
@@ -117,12 +127,31 @@ def _controllers() -> set[str]:
     return {option for _, _, kind, options, *_ in mounts if kind == "cgroup" for option in options.split(",")}
 
 
-def _disk(directory: Path) -> Iterator[str]:
-    for place, variable in ((directory, "TMPDIR"), (programs.cache(), "XDG_CACHE_HOME")):
+def _inotify() -> Iterator[str]:
+    allowed = int(INOTIFY_SETTING.read_text())
+    if allowed < INOTIFY_INSTANCES:
+        yield (
+            f"fs.inotify.max_user_instances is {allowed}, and a cluster needs up to {INOTIFY_INSTANCES}: "
+            f"sysctl fs.inotify.max_user_instances={2 * INOTIFY_INSTANCES}"
+        )
+
+
+def _disk(directory: Path, to_build: Collection[str] | None) -> Iterator[str]:
+    """Places on one file system share what is free there."""
+    wanted = [(directory, "TMPDIR", FREE_GIB), (programs.cache(), "XDG_CACHE_HOME", 0)]
+    with contextlib.suppress(programs.CannotBuild):  # said before
+        share = programs.share_to_build(to_build)
+        wanted.append((programs.go_cache(), "GOCACHE", round(share * GIB_OF_ALL_BUILDS)))
+    needed: dict[int, list[tuple[Path, str, int]]] = defaultdict(list)
+    for place, variable, gib in wanted:
         existing = next(parent for parent in (place, *place.parents) if parent.exists())
-        free = shutil.disk_usage(existing).free / 2**30
-        if free < FREE_GIB:
+        needed[existing.stat().st_dev].append((existing, variable, gib))
+    for places in needed.values():
+        total = sum(gib for _, _, gib in places)
+        free = shutil.disk_usage(places[0][0]).free / 2**30
+        if free < total:
             yield (
-                f"{existing} has {free:.1f} GiB free, and a cluster with its images and programs needs {FREE_GIB}: "
-                f"make room, or set {variable} to where there is more."
+                f"{', '.join(str(place) for place, _, _ in places)} has {free:.1f} GiB free, and a cluster with its "
+                f"images and what is still to be built needs {total}: make room, or let "
+                f"{', '.join(variable for _, variable, _ in places)} be where there is more."
             )

@@ -117,6 +117,20 @@ def is_built(program: Program) -> bool:
     return all((_place(program) / name).is_file() for name in program.binaries)
 
 
+def share_to_build(names: Iterable[str] | None = None) -> float:
+    """How much of the work for the whole table these programs (default: all) still need, from 0 to 1."""
+    rows = table().values()
+    left = sum(
+        program.minutes for program in rows if (names is None or program.name in names) and not is_built(program)
+    )
+    return left / sum(program.minutes for program in rows)
+
+
+def go_cache() -> Path:
+    """Where Go keeps what it has compiled.  Raises CannotBuild."""
+    return Path(_output_of("env", "GOCACHE", cwd=Path("/")).strip())
+
+
 def build(names: Iterable[str] | None = None, say: Say = print, budget_minutes: float | None = None) -> Programs:
     """Build what is not built yet of these programs, in the table's order; of all without names.
 
