@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,20 +22,32 @@ def container(script: str, name: str = "main", **more: Any) -> Json:
 async def start(kube: Kube, script: str = SLEEP, main: Json | None = None, **spec: Any) -> Json:
     """A pod `p` whose container runs the script."""
     common = {"automountServiceAccountToken": False, "restartPolicy": "Never", "terminationGracePeriodSeconds": 2}
+    # Other tests have nodes of their own meanwhile, which no kubelet has put a label on.
+    common["nodeSelector"] = {"kubernetes.io/os": "linux"}
     spec = {**common, "containers": [container(script, **(main or {}))], **spec}
     return await kube.made("pods", {"metadata": {"name": "p"}, "spec": spec})
 
 
 async def now(kube: Kube) -> Json:
-    return (await kube.get("pods/p")).body
+    answer = await kube.get("pods/p")
+    assert answer.status == 200, answer.body
+    return answer.body
 
 
 async def in_phase(kube: Kube, phase: str) -> Json:
-    async def found() -> str:
-        return (await now(kube))["status"]["phase"]
+    return await seen(kube, lambda pod: pod["status"]["phase"], phase)
 
-    await eventually(found, phase)
-    return await now(kube)
+
+async def seen(kube: Kube, part: Callable[[Json], Any], wanted: Any) -> Json:
+    """The pod as it was when that part of it was what is wanted."""
+    pods: list[Json] = []
+
+    async def look() -> Any:
+        pods.append(await now(kube))
+        return part(pods[-1])
+
+    await eventually(look, wanted)
+    return pods[-1]
 
 
 def state(pod: Json, index: int = 0, part: str = "containerStatuses") -> Json:
@@ -44,12 +57,7 @@ def state(pod: Json, index: int = 0, part: str = "containerStatuses") -> Json:
 
 async def waiting_for(kube: Kube, reason: str, part: str = "containerStatuses") -> Json:
     """The pod once a container waits for that reason."""
-
-    async def found() -> str:
-        return state(await now(kube), 0, part).get("waiting", {}).get("reason", "")
-
-    await eventually(found, reason)
-    return await now(kube)
+    return await seen(kube, lambda pod: state(pod, 0, part).get("waiting", {}).get("reason", ""), reason)
 
 
 def conditions(pod: Json) -> dict[str, tuple[str, str]]:
