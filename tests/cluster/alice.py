@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any
 
 import samples
 from ground import JOB, Ground
 from rig.api import Json, until
+from work import Jobs, batch
 
-from jupyter_research_spawner.identity import Resolver
+from jupyter_research_spawner.identity import PosixIdentity, Resolver
 from jupyter_research_spawner.jobs import job, notebook
 from jupyter_research_spawner.jobs.request import parse
 from jupyter_research_spawner.manifests import Release, everything
@@ -23,6 +26,7 @@ from jupyter_research_spawner.shape import NOTEBOOK_KIND, Shape, Slots
 from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch import Phase, classify
 
+MAIN = notebook.SLOTS.templates[0].main
 PATIENCE_SECONDS = 60
 
 
@@ -35,7 +39,10 @@ class Alice:
         self.namespace = ground.namespace
         self.site = Site.model_validate(settings)
         self.scheduler = SCHEDULERS[self.site.scheduler.kind]
-        self.identity = asyncio.run(Resolver(self.site.identity).resolve("alice"))
+
+    @cached_property
+    def identity(self) -> PosixIdentity:
+        return asyncio.run(Resolver(self.site.identity).resolve("alice"))
 
     def priorities(self) -> list[Json]:
         return everything(self.site, Release(), only=["priorities"])
@@ -142,11 +149,12 @@ class Alice:
         until(is_gone, PATIENCE_SECONDS, f"{name} is gone", every=0.03)
         return seen[-1], self.scheduler.eviction(seen[-1], Objects())
 
+    def batch(self) -> AbstractAsyncContextManager[Jobs]:
+        """The batch service of this site."""
+        return batch(self.ground.cluster, self.site)
+
     def clean(self) -> None:
         """Nothing of it is left."""
-        kinds = [("batch/v1", "Job"), ("v1", "Pod")]
-        for kind in kinds:
-            for obj in self.api.all_of(*kind, self.namespace):
-                self.api.delete(obj, gracePeriodSeconds=0)
-        for kind in (*kinds, *((kind.api_version, kind.kind) for kind in self.scheduler.watched)):
-            self.api.delete_all(*kind, self.namespace)
+        self.ground.clean()
+        for kind in self.scheduler.watched:
+            self.api.delete_all(kind.api_version, kind.kind, self.namespace)

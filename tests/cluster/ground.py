@@ -37,6 +37,15 @@ class Ground:
     def pods(self) -> list[Json]:
         return self.cluster.api.all_of("v1", "Pod", self.namespace)
 
+    def clean(self) -> None:
+        """Nothing that ran here is left."""
+        kinds = [("batch/v1", "Job"), ("v1", "Pod")]
+        for kind in kinds:
+            for obj in self.cluster.api.all_of(*kind, self.namespace):
+                self.cluster.api.delete(obj, gracePeriodSeconds=0)
+        for kind in kinds:
+            self.cluster.api.delete_all(*kind, self.namespace)
+
     def site(self, **changes: Any) -> Json:
         """SITE in this namespace with an image that this cluster has, and the top-level settings in `changes`."""
         site = copy.deepcopy(SITE)

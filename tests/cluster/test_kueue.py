@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from alice import MAIN
 from ground import ground
 from hub import Hub
-from kueue_work import MAIN, SCHEDULER, Work, local_queue
+from kueue_work import Work, local_queue
 from rig.api import Json, Refused, until
 from rig.cluster import Cluster
 from rig.controllers.kueue import API, Kueue
@@ -35,7 +35,7 @@ NOT_READY = "It was not ready within the time that Kueue gives (waitForPodsReady
 def all_work(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
     with ground(cluster, "kueue-work", tmp_path_factory.mktemp("kueue") / "storage") as here:
         kueue = Kueue.start(cluster)
-        found = Work.of(kueue, here)
+        found = Work(kueue, here)
         found.lay_out()
         try:
             yield found
@@ -98,7 +98,7 @@ def test_a_notebook_makes_room_for_a_more_important_one(work: Work) -> None:
     last, reason = work.last_of("first")
     assert reason is not None
     assert (reason.message, reason.preempted) == (PREEMPTED, True)
-    over = classify(last, SCHEDULER.status(last, work.objects(last), ()), MAIN, reason)
+    over = classify(last, work.scheduler.status(last, work.objects(last), ()), MAIN, reason)
     assert (over.name, over.preempted) in {("failed", True), ("ending", True)}
     work.runs("second")
 
@@ -173,7 +173,7 @@ def test_a_notebook_reaches_its_hard_wall_time_before_kueue_takes_it_away(work: 
     work.notebook("first", edit=soon)
     until(lambda: work.pod("first")["status"]["phase"] == "Failed", 60, "first has failed")
     pod = work.pod("first")
-    phase = classify(pod, work.status("first"), MAIN, SCHEDULER.eviction(pod, work.objects(pod)))
+    phase = classify(pod, work.status("first"), MAIN, work.scheduler.eviction(pod, work.objects(pod)))
     assert (phase.name, phase.message) == ("failed", "It reached its hard wall time.")
 
 
@@ -252,7 +252,7 @@ async def test_an_image_that_comes_slowly_costs_nobody_the_place_in_the_queue(wo
     program = work.kueue.cluster.binary("ctr")
     with registry(program, seconds=15) as image:
         work.kueue.configure(PATIENT)
-        async with replace(work, changes={"batch": {"images": {"slow": image}}}).batch() as jobs:
+        async with Work(work.kueue, work.ground, batch={"images": {"slow": image}}).batch() as jobs:
             job = await jobs.submit("/program", "--version", image="slow")
             ended = await jobs.in_state(job, "succeeded")
     assert [attempt["reason"] for attempt in ended["attempts"]] == [""]
@@ -264,7 +264,7 @@ async def test_kueue_as_it_is_set_up_by_default_takes_slow_images_for_ill(work: 
     with registry(program, seconds=60) as image:
         work.kueue.configure(IMPATIENT)
         try:
-            async with replace(work, changes={"batch": {"images": {"slow": image}}}).batch() as jobs:
+            async with Work(work.kueue, work.ground, batch={"images": {"slow": image}}).batch() as jobs:
                 job = await jobs.submit("/program", "--version", image="slow")
                 seen = await jobs.until(job, "evicted", lambda job: NOT_READY in job["message"])
         finally:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from ground import JOB, Ground, ground
-from rig.api import Json, until
+from rig.api import Json
 from rig.cluster import Cluster
 from rig.node import Node
 from work import batch
@@ -45,13 +45,6 @@ class Work:
         """As the cluster has it."""
         return self.ground.cluster.api.get("batch/v1", "Job", name, self.ground.namespace)
 
-    def clean(self) -> None:
-        api, here = self.ground.cluster.api, self.ground.namespace
-        for kind in (("batch/v1", "Job"), ("v1", "Pod")):
-            for obj in api.all_of(*kind, here):
-                api.delete(obj, gracePeriodSeconds=0)
-        until(lambda: not self.ground.pods(), 60, "no pod is left")
-
 
 @pytest.fixture(scope="module")
 def all_work(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
@@ -64,7 +57,7 @@ def work(all_work: Work) -> Iterator[Work]:
     try:
         yield all_work
     finally:
-        all_work.clean()
+        all_work.ground.clean()
 
 
 async def test_a_students_job_makes_room_for_a_researchers_comes_back_and_ends(work: Work) -> None:

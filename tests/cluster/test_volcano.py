@@ -146,7 +146,7 @@ def test_a_notebook_waits_until_its_queue_has_room(alice: Alice) -> None:
 async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: Alice) -> None:
     notebook = alice.notebook("jupyter-alice")
     alice.runs("jupyter-alice")
-    async with batch(alice.ground.cluster, alice.site) as jobs:
+    async with alice.batch() as jobs:
         job = await jobs.submit("id", "-u")
         waiting = await jobs.until(job, "full", lambda job: job["message"] == FULL)
         assert waiting["state"] == "queued"
@@ -158,7 +158,7 @@ async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: A
 
 
 async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) -> None:
-    async with batch(alice.ground.cluster, alice.site) as jobs:
+    async with alice.batch() as jobs:
         job = await jobs.submit("sleep", "600", wall_time="3s")
         ended = await jobs.in_state(job, "failed")
     assert ended["message"] == "It reached its hard wall time."
@@ -175,7 +175,7 @@ def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) ->
 
 async def test_a_queue_that_does_not_exist_or_is_closed_is_refused_before(alice: Alice, volcano: Volcano) -> None:
     volcano.close("climate")
-    async with batch(alice.ground.cluster, alice.site) as jobs:
+    async with alice.batch() as jobs:
         with pytest.raises(Refusal, match="The cluster's Queue 'climate' is closed: it takes nothing new") as shut:
             await jobs.submit("true")
         alice.api.delete(queue("climate"))
@@ -294,7 +294,7 @@ def test_a_researchers_notebook_makes_room_for_nobody(together: Alice, preemptin
 
 
 async def test_a_preempted_job_comes_back_and_ends(together: Alice, preempting: Volcano) -> None:
-    async with batch(together.ground.cluster, together.site) as jobs:
+    async with together.batch() as jobs:
         job = await jobs.submit("sh", "-c", "sleep 8; echo done", queue="backfill")
         await jobs.in_state(job, "running")
         researcher = together.notebook("researcher")
