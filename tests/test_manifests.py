@@ -148,7 +148,18 @@ def test_no_role_has_a_wildcard_or_reads_secrets_or_makes_pods() -> None:
         for rule in rules(everything(site_with(SCHEDULER[kind]), HERE)):
             assert not {"*"} & {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
             assert "secrets" not in rule["resources"]
-            assert set(rule["verbs"]) <= {"get", "list", "watch"} or rule["resources"] == ["jobs"]
+            if rule["resources"] not in (["jobs"], ["pods/status"]):
+                assert set(rule["verbs"]) <= {"get", "list", "watch"}
+
+
+@pytest.mark.parametrize("kind", sorted(SCHEDULERS))
+def test_the_service_may_mark_pods_where_the_scheduler_deletes_them_without_a_mark(kind: str) -> None:
+    marks = [rule["verbs"] for rule in rules(everything(site_with(SCHEDULER[kind]), HERE)) if _of_status(rule)]
+    assert marks == ([["patch"]] if kind in ("kai", "yunikorn") else [])
+
+
+def _of_status(rule: Json) -> bool:
+    return "pods/status" in rule["resources"]
 
 
 def test_only_the_service_may_touch_jobs(site: Site) -> None:

@@ -27,6 +27,7 @@ from jupyter_research_spawner.resources import (
     WholeGpu,
 )
 from jupyter_research_spawner.schedulers import (
+    DELETED,
     SCHEDULERS,
     Need,
     Objects,
@@ -37,6 +38,7 @@ from jupyter_research_spawner.schedulers import (
     why_no_gpu,
 )
 from jupyter_research_spawner.shape import Shape
+from jupyter_research_spawner.watch import Phase, classify
 
 ALICE = PosixIdentity(
     name="alice",
@@ -527,8 +529,40 @@ def test_yunikorns_own_words() -> None:
     assert status(pod(scheduled("False", "SchedulingSkipped", full)), Objects(), ()) == QueueStatus(
         "queued", full, source="pod", since="T"
     )
-    failed = pod(phase="Failed", reason="ApplicationRejected", message="queue root.nope is unknown")
-    assert status(failed, Objects(), ()) == QueueStatus("refused", "queue root.nope is unknown", source="pod")
+
+
+# As tests/cluster/test_yunikorn.py sees them.
+IN_YUNIKORN = {"labels": {"yunikorn.apache.org/queue": "root.climate"}}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            " failed to place application r-1",
+            "YuniKorn has not taken it: "
+            "its queue root.climate does not exist, only holds queues, or is not open to you.",
+        ),
+        (" partition [x] is stopped", "YuniKorn has not taken it: partition [x] is stopped."),
+    ],
+)
+def test_what_yunikorn_rejects_is_told_as_a_sentence(said: str, told: str) -> None:
+    failed = pod(phase="Failed", reason="ApplicationRejected", message=said, metadata=IN_YUNIKORN)
+    found = SCHEDULERS["yunikorn"].status(failed, Objects(), ())
+    assert found == QueueStatus("refused", told, source="pod")
+    assert classify(failed, found, "notebook") == Phase("failed", told)
+
+
+def test_a_pod_of_which_yunikorn_says_nothing_waits_for_room() -> None:
+    found = SCHEDULERS["yunikorn"].status(pod(phase="Pending", metadata=IN_YUNIKORN), Objects(), ())
+    told = "It waits for room in YuniKorn's queue root.climate, or in the cluster."
+    assert found == QueueStatus("queued", told, source="pod")
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_the_services_own_mark_is_told_as_what_is_known(kind: str) -> None:
+    told = "Taken away by the cluster before it ended."
+    assert SCHEDULERS[kind].eviction(pod(dict(DELETED))) == Reason(told)
 
 
 def test_a_slurm_job_without_a_node_waits_in_slurm() -> None:

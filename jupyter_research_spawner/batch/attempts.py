@@ -13,19 +13,22 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from ..jobs.job import MAIN
-from ..schedulers import NO_OBJECTS, SCHEDULERS, Objects, Scheduler
+from ..schedulers import DELETED, NO_OBJECTS, SCHEDULERS, Objects, Scheduler
 from ..shape import OUR_PREFIX, Json
 
 ATTEMPTS = OUR_PREFIX + "attempts"
 PLAN = OUR_PREFIX + "plan"
 KEPT = 50
 _REASON_LIMIT = 500
-TAKEN = "Taken away by the cluster before it ended."
+TAKEN = DELETED["message"]
 # The reason of an event on a pod that is taken away, and what it means: kube-scheduler's and Volcano's.
 EVICTIONS = {
     "Preempted": "Preempted: work of a higher priority needed its place.",
     "Evict": "Preempted: work of a higher priority, or of a queue below its share, needed its place.",
 }
+# YuniKorn's reason for whatever it has to tell, and how it tells of a preemption (seen with 1.8).
+INFORMATIONAL = "Informational"
+_PREEMPTED_BY = "Preempted by "
 _CREATED = "Created pod: "
 
 
@@ -147,9 +150,16 @@ def from_events(job: Json, events: Iterable[Json]) -> list[Attempt]:
             continue
         if event.get("reason") == "Started":
             pods[known.pod] = replace(known, started=known.started or _when(event) or None)
-        elif reason := EVICTIONS.get(str(event.get("reason"))):
+        elif reason := _eviction(event):
             pods[known.pod] = replace(known, finished=_when(event) or None, reason=reason)
     return list(pods.values())
+
+
+def _eviction(event: Json) -> str | None:
+    reason = str(event.get("reason"))
+    if reason == INFORMATIONAL and str(event.get("message")).startswith(_PREEMPTED_BY):
+        return EVICTIONS["Evict"]
+    return EVICTIONS.get(reason)
 
 
 def _when(event: Json) -> str:

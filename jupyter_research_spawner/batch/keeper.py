@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from datetime import datetime, timezone
 
 from ..refusal import Refusal
+from ..schedulers import DELETED
 from ..shape import Json
 from ..watch import Beside
 from ..watch.follow import follow
-from .attempts import EVICTIONS, Attempt, attempt_of, from_events, merged, scheduler_of
+from .attempts import EVICTIONS, INFORMATIONAL, TAKEN, Attempt, attempt_of, from_events, merged, scheduler_of
 from .store import ALL, JOB_NAME, Store, belongs
 
 log = logging.getLogger(__name__)
 
 # What `from_events` reads.
-_REASONS = ("SuccessfulCreate", "Started", *EVICTIONS)
+_REASONS = ("SuccessfulCreate", "Started", INFORMATIONAL, *EVICTIONS)
 
 
 class Keeper:
@@ -43,12 +45,24 @@ class Keeper:
         if job_id is None or not (gone or _is_going(pod)):
             return
 
+        if not gone:
+            await self._mark(pod, job_id)
+
         def add(job: Json, before: list[Attempt]) -> list[Attempt]:
             if not belongs(pod, job):
                 return before
             return merged(before, [attempt_of(pod, scheduler_of(job), self._beside.of(job), gone=gone)])
 
         await self._store.record(job_id, add)
+
+    async def _mark(self, pod: Json, job_id: str) -> None:
+        """Say on a pod that lost its place that it did, before it ends: then its job comes back (KEP-3329)."""
+        job = await self._store.find(job_id)
+        if job is None or job["metadata"].get("deletionTimestamp") or not belongs(pod, job):
+            return
+        scheduler = scheduler_of(job)
+        if scheduler.deletes_unmarked and attempt_of(pod, scheduler).reason == TAKEN:
+            await self._store.mark(pod, {**DELETED, "lastTransitionTime": _now()})
 
     async def _catch_up(self, pods: Iterable[Json]) -> None:
         """What events tell of pods that went while nobody watched."""
@@ -67,6 +81,10 @@ def _beside(before: list[Attempt], lost: list[Attempt]) -> list[Attempt]:
     """What was written when it was seen is better than what events tell, and older."""
     known = {attempt.pod for attempt in before}
     return [*before, *(attempt for attempt in lost if attempt.pod not in known)]
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _is_going(pod: Json) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..jobs.job import KIND, MAIN
@@ -21,6 +21,7 @@ JOB_NAME = "batch.kubernetes.io/job-name"
 ALL = f"{ours.KIND}={KIND}"
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PATCHES = 5
+STRATEGIC = "application/strategic-merge-patch+json"
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,17 @@ class Store:
             if error.status != 404:
                 raise _not_allowed(error) from error
         return True
+
+    async def mark(self, pod: Json, condition: Mapping[str, str]) -> None:
+        """Write a condition on a pod, unless that very pod is gone."""
+        metadata = pod["metadata"]
+        body = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [dict(condition)]}}
+        path = f"{self.pods_path}/{metadata['name']}/status"
+        try:
+            await self.server.ask("PATCH", path, body=body, content_type=STRATEGIC)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise _not_allowed(error) from error
 
     async def log(self, pod: Json, *, follow: bool, tail: int | None, silence_seconds: float) -> AsyncIterator[bytes]:
         """What the pod's main container printed, as it arrives.  Raises ApiError (400: it has not started; 404)."""

@@ -39,7 +39,7 @@ def objects(site: Site, release: Release) -> list[Json]:
         _binding("Role", LOOK, pods, [hub, batch]),
         *([_role("ClusterRole", everywhere, None, in_cluster)] if in_cluster else []),
         *([_binding("ClusterRole", everywhere, None, [hub, batch])] if in_cluster else []),
-        _role("Role", BATCH, pods, _BATCH_RULES),
+        _role("Role", BATCH, pods, [*_BATCH_RULES, *_may_mark(site)]),
         _binding("Role", BATCH, pods, [batch]),
     ]
 
@@ -73,6 +73,12 @@ def _may_follow(site: Site) -> list[Json]:
     return [
         {"apiGroups": [kind.group], "resources": [kind.resource], "verbs": ["get", "list", "watch"]} for kind in watched
     ]
+
+
+def _may_mark(site: Site) -> list[Json]:
+    """What lost its place without a mark gets one, or its job would not come back."""
+    rule = {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]}
+    return [rule] if SCHEDULERS[site.scheduler.kind].deletes_unmarked else []
 
 
 def _role(kind: str, name: str, namespace: str | None, rules: list[Json]) -> Json:

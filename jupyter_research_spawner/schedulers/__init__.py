@@ -6,7 +6,7 @@ from typing import cast
 
 from ..resources import Gpu
 from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
-from .base import NO_OBJECTS, Kind, Marks, Metadata, Need, Objects, Placement, QueueStatus, Reason, Scheduler
+from .base import DELETED, NO_OBJECTS, Kind, Marks, Metadata, Need, Objects, Placement, QueueStatus, Reason, Scheduler
 
 SCHEDULERS: dict[str, Scheduler] = {
     module.KIND: cast(Scheduler, module)
@@ -35,6 +35,7 @@ def why_no_gpu(gpu: Gpu, kind: str, scheduler_name: str | None) -> str | None:
 
 
 __all__ = [
+    "DELETED",
     "NO_OBJECTS",
     "SCHEDULERS",
     "Kind",

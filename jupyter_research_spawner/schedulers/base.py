@@ -204,6 +204,13 @@ class Scheduler(Protocol):
     def eviction(self) -> Callable[[Json, Objects], Reason | None]:
         """Why this pod was taken away, None if it was not."""
 
+    @property
+    def deletes_unmarked(self) -> bool:
+        """It deletes what it preempts, with no DisruptionTarget on it, and what it deletes it has preempted.
+
+        A Job takes such a pod for its own failure; so the batch service writes the condition DELETED on it.
+        """
+
 
 def condition(obj: Mapping[str, Any], kind: str) -> Json:
     """The condition of that type of a pod or another object, {} when it has none."""
@@ -228,11 +235,22 @@ def status_of_pod(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> Que
     return QueueStatus("scheduling", message, source="pod", since=since)
 
 
+# On pods of jobs whose scheduler `deletes_unmarked`: whoever else deletes one leaves no more on it.
+DELETED: Mapping[str, str] = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "DeletedBeforeItsEnd",
+    "message": "Taken away by the cluster before it ended.",
+}
+
+
 def disruption(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
     """Kubernetes' own word for it (pod condition DisruptionTarget, KEP-3329)."""
     found = condition(pod, "DisruptionTarget")
     if found.get("status") != "True":
         return None
+    if found.get("reason") == DELETED["reason"]:
+        return Reason(DELETED["message"])
     if found.get("reason") == "PreemptionByScheduler":
         return Reason("Preempted: work of a higher priority needed its place.", preempted=True)
     return Reason(f"Taken away by the cluster ({found.get('reason')}): {found.get('message', '')}".rstrip(": "))

@@ -60,6 +60,7 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 
 
 refuses_gpu = only_gpus(*COUNTED_GPUS, "dra")
+deletes_unmarked = False
 watched = ()
 status = status_of_pod
 eviction = disruption

@@ -118,3 +118,4 @@ watched = ()
 status = status_of_pod
 # Without the scheduler's --update-pod-eviction-condition a preemption leaves nothing on the pod.
 eviction = disruption
+deletes_unmarked = True

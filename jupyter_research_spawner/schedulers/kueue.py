@@ -79,6 +79,7 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 
 refuses = nothing_refused
 refuses_gpu = refuse_gpu_beside_hami
+deletes_unmarked = False
 watched = (Kind(API, "Workload"),)
 
 

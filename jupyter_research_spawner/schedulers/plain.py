@@ -42,6 +42,7 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 
 
 refuses_gpu = refuse_gpu_beside_hami
+deletes_unmarked = False
 watched = ()
 status = status_of_pod
 eviction = disruption

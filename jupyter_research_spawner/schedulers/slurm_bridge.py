@@ -134,3 +134,5 @@ def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatu
 
 # Time limit, scancel and preemption all end in a plain delete of the pod: only Slurm's accounting knows which.
 eviction = disruption
+# A job that reached its time limit must not come back.
+deletes_unmarked = False

@@ -85,6 +85,7 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 refuses = nothing_refused
 refuses_gpu = only_gpus(*COUNTED_GPUS, "volcano-vgpu", "dra")
 # A PodGroup has the pod's own words for why it waits, and keeps them when it runs; only its events tell more.
+deletes_unmarked = False
 watched = ()
 
 _NO_ROOM = re.compile(r"pod group is (?:not )?ready, .*?(\d+) minAvailable")

@@ -1,4 +1,4 @@
-"""YuniKorn: a tree of queues, applications and their users.  Contract: yunikorn.apache.org, marks as in 1.9."""
+"""YuniKorn: a tree of queues, applications and their users.  Contract: yunikorn.apache.org, seen with 1.8."""
 
 from __future__ import annotations
 
@@ -124,16 +124,27 @@ watched = ()
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
-    """YuniKorn lets the pod of a rejected application fail, and has a reason of its own for a full queue."""
+    """YuniKorn lets the pod of a rejected application fail, and writes nothing on one that waits for quota."""
     found = pod.get("status") or {}
+    queue = ((pod.get("metadata") or {}).get("labels") or {}).get(QUEUE)
     if found.get("reason") == "ApplicationRejected":
-        return QueueStatus("refused", str(found.get("message", "")), source="pod")
+        return QueueStatus("refused", _why_rejected(str(found.get("message", "")).strip(), queue), source="pod")
     scheduled = condition(pod, "PodScheduled")
+    if queue and not scheduled and not missing:
+        return QueueStatus("queued", f"It waits for room in YuniKorn's queue {queue}, or in the cluster.", source="pod")
     if scheduled.get("reason") == "SchedulingSkipped" and not missing:
         message, since = str(scheduled.get("message", "")), scheduled.get("lastTransitionTime")
         return QueueStatus("queued", message, source="pod", since=since)
     return status_of_pod(pod, objects, missing)
 
 
+def _why_rejected(message: str, queue: str | None) -> str:
+    """YuniKorn 1.8 cuts its sentence off at the first colon, before it says why there was no place."""
+    if message.startswith("failed to place application"):
+        return f"YuniKorn has not taken it: its queue {queue} does not exist, only holds queues, or is not open to you."
+    return f"YuniKorn has not taken it: {message}."
+
+
 # A preemption is a plain delete: nothing on the pod tells of it, only an event does.
 eviction = disruption
+deletes_unmarked = True

@@ -16,6 +16,7 @@ from jupyter_research_spawner.batch import handlers, service
 from jupyter_research_spawner.batch.attempts import ATTEMPTS
 from jupyter_research_spawner.embedded import decoding
 from jupyter_research_spawner.embedded.kinds import CLAIM, JOB, POD, PRIORITY_CLASS
+from jupyter_research_spawner.embedded.pod_subresources import bind
 
 pytestmark = pytest.mark.embedded
 
@@ -352,3 +353,25 @@ async def eventually_twice(batch: Client, jobs: list[dict[str, Any]]) -> dict[st
                 return now
         await asyncio.sleep(0.05)
     raise AssertionError("no job ran twice")
+
+
+@pytest.mark.parametrize("batch_site", [small_site({"scheduler": {"kind": "yunikorn"}})])
+async def test_a_job_comes_back_whose_pod_the_scheduler_deletes_without_a_mark(batch, cluster):
+    """YuniKorn and KAI preempt so; here nobody schedules in their place, so the pods are bound by hand."""
+    job = await batch.submit("alices", "sh", "-c", "trap 'exit 143' TERM; sleep 60 & wait")
+    await bound(cluster)
+    await until(batch, "alices", job["id"], "running")
+    (first,) = cluster.store.list(POD, NAMESPACE)
+    cluster.store.delete(POD, first, {})
+    await eventually(lambda: [pod for pod in cluster.store.list(POD, NAMESPACE) if not pod["spec"].get("nodeName")])
+    await bound(cluster)
+    again = await until(batch, "alices", job["id"], "running")
+    assert [attempt["reason"] for attempt in again["attempts"]] == ["Taken away by the cluster before it ended.", ""]
+    assert "failed" not in jobs_in(cluster)[0]["status"]
+
+
+async def bound(cluster: Any) -> None:
+    """Give every pod that has none a node."""
+    for pod in await eventually(lambda: cluster.store.list(POD, NAMESPACE)):
+        if not pod["spec"].get("nodeName"):
+            bind(cluster.store, pod, "node-1")
