@@ -1,0 +1,296 @@
+"""YuniKorn 1.8: notebooks and jobs of ours in its queues, by the real scheduler, in real containers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from alice import Alice
+from ground import JOB, Ground, ground
+from rig.api import Json, until
+from rig.cluster import Cluster
+from rig.controllers.yunikorn import YuniKorn
+from rig.node import Node
+from work import batch
+
+from jupyter_research_spawner.plan import Plan, Request, plan
+from jupyter_research_spawner.shape import Shape
+from jupyter_research_spawner.site import Site
+
+pytestmark = pytest.mark.programs("yunikorn")
+
+# Room for one pod of profile small.
+ROOM = {"max": {"vcore": "150m"}}
+SHARED: Json = {
+    "name": "research",
+    "parent": True,
+    "submitacl": "*",
+    "resources": ROOM,
+    "queues": [
+        {"name": "climate", "resources": {"guaranteed": {"vcore": "100m"}}, "properties": {"preemption.delay": "1s"}},
+        {"name": "backfill"},
+    ],
+}
+QUEUES: list[Json] = [
+    *({"name": name, "resources": ROOM, "submitacl": "*"} for name in ("climate", "backfill")),
+    {"name": "climatologists", "submitacl": " climate"},
+    {"name": "students", "submitacl": " students"},
+    SHARED,
+]
+APPLICATION = "yunikorn.apache.org/app-id"
+TAKEN = "Taken away by the cluster before it ended."
+PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
+# The scheduler looks once a second.
+CYCLES_SECONDS = 5
+
+
+def settings(ground: Ground) -> Json:
+    """SITE with YuniKorn, and pods that end soon after they are asked to."""
+    site = ground.site(scheduler={"kind": "yunikorn"})
+    for profile, cpu in (("small", "100m"), ("large", 3)):
+        site["profiles"][profile] |= {
+            "cpu": cpu,
+            "memory": "64Mi",
+            "images": {"default": JOB},
+            "pod": {"terminationGracePeriodSeconds": 2},
+        }
+    return site
+
+
+class Person(Alice):
+    """Each of whose notebooks has a run of its own, as the hub gives them."""
+
+    def __init__(self, ground: Ground, settings: Json) -> None:
+        super().__init__(ground, settings)
+        # Now, while no event loop runs.
+        _ = self.identity
+
+    def decide(self, kind: str, name: str, *, gang: int = 1, **wishes: Any) -> Plan:
+        request = Request(shape=Shape(kind, name, gang, gang), hub_user="alice", **{"profile": "small", **wishes})
+        run = uuid.uuid4().hex
+        return plan(self.site, self.identity, request, run_id=run, now=datetime.now(timezone.utc))
+
+
+@pytest.fixture(scope="module")
+def yunikorn(cluster: Cluster, node: Node) -> Iterator[YuniKorn]:
+    started = YuniKorn.start(cluster, *QUEUES)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def here(yunikorn: YuniKorn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with ground(yunikorn.cluster, "yunikorn-work", tmp_path_factory.mktemp("yunikorn") / "storage") as found:
+        yield found
+
+
+@pytest.fixture
+def alice(here: Ground) -> Iterator[Person]:
+    """In queues of YuniKorn's with the names of ours, each with room for one pod."""
+    found = Person(here, settings(here))
+    found.api.apply(*found.priorities())
+    try:
+        yield found
+    finally:
+        found.clean()
+
+
+@pytest.fixture
+def together(here: Ground) -> Iterator[Person]:
+    """With our queues below one of YuniKorn's, which has room for one pod: researchers' by right."""
+    site = settings(here)
+    for name in ("climate", "backfill"):
+        site["queues"][name]["yunikorn"] = {"queue": f"root.research.{name}"}
+    found = Person(here, site)
+    found.api.apply(*found.priorities())
+    try:
+        yield found
+    finally:
+        found.clean()
+
+
+def application_of(yunikorn: YuniKorn, pod: Json) -> Json:
+    """As YuniKorn has it, as soon as it does."""
+    name = pod["metadata"]["labels"][APPLICATION]
+    found = until(lambda: yunikorn.application(name), 20, f"YuniKorn has the application {name}")
+    assert found
+    return found
+
+
+def waits_in(queue: str) -> str:
+    return f"It waits for room in YuniKorn's queue {queue}, or in the cluster."
+
+
+def not_taken(queue: str) -> str:
+    return f"YuniKorn has not taken it: its queue {queue} does not exist, only holds queues, or is not open to you."
+
+
+def test_a_notebook_runs_as_its_person_in_the_queue(alice: Person, yunikorn: YuniKorn) -> None:
+    alice.notebook("jupyter-alice")
+    running = alice.runs("jupyter-alice")
+    assert running["spec"]["schedulerName"] == "yunikorn"
+    assert alice.ground.cluster.inside(running, "id", "-u") == "20001"
+    assert alice.phase("jupyter-alice").name == "running"
+    found = application_of(yunikorn, running)
+    assert (found["queueName"], found["user"], found["groups"]) == ("root.climate", "alice", ["alice", "climate"])
+    (allocation,) = found["allocations"]
+    assert (allocation["allocationKey"], allocation["nodeId"]) == (running["metadata"]["uid"], "node")
+    assert yunikorn.queue("root.climate")["allocatedResource"]["vcore"] == 100
+
+
+async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: Person, yunikorn: YuniKorn) -> None:
+    notebook = alice.notebook("jupyter-alice")
+    alice.runs("jupyter-alice")
+    async with batch(alice.ground.cluster, alice.site) as jobs:
+        job = await jobs.submit("sh", "-c", "id -u; sleep 3")
+        waiting = await jobs.until(job, "queued", lambda job: job["message"] == waits_in("root.climate"))
+        assert waiting["state"] == "queued"
+        (pod,) = alice.pods_of(job)
+        found = application_of(yunikorn, pod)
+        assert (found["queueName"], found["user"], found["groups"]) == ("root.climate", "alice", ["alice", "climate"])
+        assert found["applicationID"] != application_of(yunikorn, alice.pod("jupyter-alice"))["applicationID"]
+        alice.api.delete(notebook)
+        await jobs.in_state(job, "running")
+        (pod,) = alice.pods_of(job)
+        assert until(lambda: alice.api.logs(alice.namespace, pod["metadata"]["name"]), 20, "it has said who it is")
+        assert alice.api.logs(alice.namespace, pod["metadata"]["name"]) == "20001\n"
+        ended = await jobs.in_state(job, "succeeded")
+    assert [attempt["reason"] for attempt in ended["attempts"]] == [""]
+
+
+def test_a_notebook_waits_until_its_queue_has_room(alice: Person) -> None:
+    first = alice.notebook("first")
+    alice.runs("first")
+    alice.notebook("second")
+    time.sleep(CYCLES_SECONDS)
+    assert alice.pod("second")["status"] == {"phase": "Pending", "qosClass": "Guaranteed"}
+    assert (alice.phase("second").name, alice.phase("second").message) == ("queued", waits_in("root.climate"))
+    alice.api.delete(first)
+    alice.runs("second")
+
+
+def test_a_notebook_that_no_node_can_take_waits_with_yunikorns_words(alice: Person) -> None:
+    def elsewhere(pod: Json) -> None:
+        pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": "nowhere"}
+
+    alice.notebook("first", edit=elsewhere)
+    assert alice.waits("first", "request is waiting for cluster resources become available").phase == "queued"
+
+
+def test_a_notebook_in_a_queue_that_does_not_exist_is_told_so(alice: Person, here: Ground) -> None:
+    site = settings(here)
+    site["queues"]["climate"]["yunikorn"] = {"queue": "root.nowhere"}
+    lost = Person(here, site)
+    lost.notebook("lost")
+    until(lambda: lost.phase("lost").name == "failed", 20, "it has failed")
+    assert lost.pod("lost")["status"]["reason"] == "ApplicationRejected"
+    assert (lost.status("lost").phase, lost.phase("lost").message) == ("refused", not_taken("root.nowhere"))
+
+
+async def test_a_job_in_a_queue_that_does_not_exist_fails_and_says_so(here: Ground, alice: Person) -> None:
+    site = settings(here)
+    site["queues"]["climate"]["yunikorn"] = {"queue": "root.research"}
+    async with batch(here.cluster, Site.model_validate(site)) as jobs:
+        ended = await jobs.in_state(await jobs.submit("true"), "failed")
+    assert ended["message"] == not_taken("root.research")
+
+
+def test_yunikorn_lets_people_in_by_the_groups_that_we_tell_it(alice: Person, here: Ground) -> None:
+    for queue, group in (("root.climatologists", "climate"), ("root.students", "students")):
+        site = settings(here)
+        site["queues"]["climate"]["yunikorn"] = {"queue": queue}
+        person = Person(here, site)
+        person.notebook(group)
+    alice.runs("climate")
+    until(lambda: alice.phase("students").name == "failed", 20, "it has failed")
+    assert alice.phase("students").message == not_taken("root.students")
+
+
+def runs_after(attempts: int) -> Callable[[Json], bool]:
+    return lambda job: job["state"] == "running" and len(job["attempts"]) == attempts + 1
+
+
+async def test_a_preempted_job_comes_back_and_ends(together: Person) -> None:
+    async with batch(together.ground.cluster, together.site) as jobs:
+        job = await jobs.submit("sh", "-c", "sleep 8; echo done", queue="backfill")
+        await jobs.in_state(job, "running")
+        researcher = together.notebook("researcher")
+        waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
+        assert waiting["message"] == f"{TAKEN} It waits to run again from the start."
+        await asyncio.to_thread(together.runs, "researcher")
+        together.api.delete(researcher)
+        await jobs.in_state(job, "running")
+        ended = await jobs.in_state(job, "succeeded")
+    assert [attempt["reason"] for attempt in ended["attempts"]] == [TAKEN, ""]
+    assert ended["exit_code"] == 0
+    assert together.api.get("batch/v1", "Job", job, together.namespace)["status"].get("failed", 0) == 0
+
+
+async def test_a_preempted_job_that_ends_at_once_comes_back_too(together: Person) -> None:
+    """The mark must be there before the kubelet has said that the pod failed."""
+    async with batch(together.ground.cluster, together.site) as jobs:
+        job = await jobs.submit("sh", "-c", "trap 'exit 143' TERM; sleep 600 & wait", queue="backfill")
+        await jobs.in_state(job, "running")
+        for times in (1, 2, 3):
+            researcher = together.notebook(f"researcher-{times}")
+            await asyncio.to_thread(together.runs, f"researcher-{times}")
+            together.api.delete(researcher)
+            again = await jobs.until(job, "again", runs_after(times))
+    assert [attempt["reason"] for attempt in again["attempts"]] == [TAKEN, TAKEN, TAKEN, ""]
+    assert [attempt["exit_code"] for attempt in again["attempts"]] == [143, 143, 143, None]
+
+
+async def test_a_job_that_is_preempted_while_no_service_runs_has_failed(together: Person) -> None:
+    """Nobody marks its pod then; YuniKorn's event tells why."""
+    cluster, site = together.ground.cluster, together.site
+    async with batch(cluster, site) as jobs:
+        job = await jobs.submit("sleep", "600", queue="backfill")
+        await jobs.in_state(job, "running")
+    together.notebook("researcher")
+    await asyncio.to_thread(together.runs, "researcher")
+    async with batch(cluster, site) as jobs:
+        ended = await jobs.until(job, "told", lambda job: job["message"] == PREEMPTED)
+    assert ended["state"] == "failed"
+
+
+async def test_a_job_that_is_cancelled_does_not_come_back(alice: Person) -> None:
+    async with batch(alice.ground.cluster, alice.site) as jobs:
+        job = await jobs.submit("sleep", "600")
+        await jobs.in_state(job, "running")
+        await jobs.cancel(job)
+        until(lambda: not alice.pods_of(job), 30, "its pod is gone")
+    assert alice.api.find("batch/v1", "Job", job, alice.namespace) is None
+
+
+def test_a_students_notebook_makes_room_for_a_researchers(together: Person) -> None:
+    together.notebook("student", queue="backfill")
+    together.runs("student")
+    together.notebook("researcher")
+    last, reason = together.last_of("student")
+    assert reason is None
+    assert together.phase_of(last).name in {"ending", "failed"}
+    together.runs("researcher")
+
+
+async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(alice: Person) -> None:
+    async with batch(alice.ground.cluster, alice.site) as jobs:
+        job = await jobs.submit("sleep", "600", wall_time="3s")
+        ended = await jobs.in_state(job, "failed")
+    assert ended["message"] == "It reached its hard wall time."
+    assert len(ended["attempts"]) == 1
+
+
+def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Person) -> None:
+    def soon(pod: Json) -> None:
+        pod["spec"]["activeDeadlineSeconds"] = 3
+
+    alice.notebook("first", edit=soon)
+    until(lambda: alice.phase("first").name == "failed", 60, "first has failed")
+    assert alice.phase("first").message == "It reached its hard wall time."
