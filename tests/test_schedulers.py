@@ -575,7 +575,7 @@ def test_a_slurm_job_without_a_node_waits_in_slurm() -> None:
 
 
 PREEMPTED = Reason("Preempted: work of a higher priority needed its place.", preempted=True)
-BY_VOLCANO = Reason(
+AMONG_QUEUES = Reason(
     "Preempted: work of a higher priority, or of a queue below its share, needed its place.", preempted=True
 )
 BY_SCHEDULER = {
@@ -595,7 +595,7 @@ def test_a_pod_that_nobody_took_away_says_nothing(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
 def test_kubernetes_own_words_are_understood_everywhere(kind: str) -> None:
-    assert SCHEDULERS[kind].eviction(pod(BY_SCHEDULER)) == (BY_VOLCANO if kind == "volcano" else PREEMPTED)
+    assert SCHEDULERS[kind].eviction(pod(BY_SCHEDULER)) == (AMONG_QUEUES if kind in ("volcano", "kai") else PREEMPTED)
     drained = {**BY_SCHEDULER, "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
     assert SCHEDULERS[kind].eviction(pod(drained)) == Reason(
         "Taken away by the cluster (EvictionByEvictionAPI): Eviction API: evicting"
@@ -781,9 +781,52 @@ def test_volcano_tells_on_the_pod_why_it_waits(seen: dict[str, Any], expected: t
     assert (status.phase, status.message) == expected
 
 
+IN_KAI = {"labels": {"kai.scheduler/queue": "climate"}}
+
+
+@pytest.mark.parametrize(
+    ("seen", "phase", "message"),
+    [
+        (
+            pod(phase="Pending", metadata=IN_KAI),
+            "gated",
+            "KAI has not found a place for it yet. "
+            "It looks for none while its queue, or the one above that, is missing.",
+        ),
+        (
+            pod(scheduled("False", "Unschedulable", "OverLimit: climate quota has reached the limit"), metadata=IN_KAI),
+            "queued",
+            "OverLimit: climate quota has reached the limit",
+        ),
+        (
+            pod(scheduled("False", "Unschedulable", "Unable to schedule pod"), metadata=IN_KAI),
+            "queued",
+            "KAI cannot place it and does not say why, as where its queue has no other above it.",
+        ),
+        (
+            pod(
+                scheduled(
+                    "False",
+                    "Unschedulable",
+                    "Scheduling conditions were not met for pod jhub/a:\nMaxNodePoolResources: No node has GPUs.\n",
+                ),
+                metadata=IN_KAI,
+            ),
+            "queued",
+            "MaxNodePoolResources: No node has GPUs.",
+        ),
+        (pod(scheduled("True"), metadata=IN_KAI), "running", ""),
+        ({}, "scheduling", ""),
+    ],
+)
+def test_kai_tells_on_the_pod_why_it_waits(seen: dict[str, Any], phase: str, message: str) -> None:
+    status = SCHEDULERS["kai"].status(seen, Objects(), ())
+    assert (status.phase, status.message) == (phase, message)
+
+
 def test_volcano_says_the_same_of_preemption_and_reclaim() -> None:
     """The kubelet resets Ready, which alone tells them apart, at once."""
     reclaimed = {"type": "Ready", "status": "False", "reason": "Evict", "message": "Pod is evicted, because of reclaim"}
     eviction = SCHEDULERS["volcano"].eviction
-    assert eviction(pod(reclaimed, BY_SCHEDULER)) == BY_VOLCANO
-    assert eviction(pod({"type": "Ready", "status": "True"}, BY_SCHEDULER)) == BY_VOLCANO
+    assert eviction(pod(reclaimed, BY_SCHEDULER)) == AMONG_QUEUES
+    assert eviction(pod({"type": "Ready", "status": "True"}, BY_SCHEDULER)) == AMONG_QUEUES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Protocol
 
@@ -254,6 +254,16 @@ def disruption(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
     if found.get("reason") == "PreemptionByScheduler":
         return Reason("Preempted: work of a higher priority needed its place.", preempted=True)
     return Reason(f"Taken away by the cluster ({found.get('reason')}): {found.get('message', '')}".rstrip(": "))
+
+
+def disruption_among_queues(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
+    """For schedulers whose DisruptionTarget is the same for a higher priority and for a queue below its share."""
+    found = disruption(pod)
+    if found is None or not found.preempted:
+        return found
+    return replace(
+        found, message="Preempted: work of a higher priority, or of a queue below its share, needed its place."
+    )
 
 
 def refuse_gang(placement: Placement, scheduler: str, way_out: str) -> Refusal | None:

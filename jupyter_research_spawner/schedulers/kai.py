@@ -1,25 +1,30 @@
 """KAI: GPU queues with quotas in two levels.
 
-Contract: github.com/kai-scheduler/KAI-Scheduler, marks as in 0.17, parts of GPUs as in 0.12.
+Contract: github.com/kai-scheduler/KAI-Scheduler, marks as in 0.17, seen with 0.12, which starts the pods of a Job one
+by one, whatever GANG says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import Field
 
 from ..resources import KaiFraction
 from ..settings import Settings
-from ..shape import label_value
+from ..shape import Json, label_value
 from .base import (
     COUNTED_GPUS,
     Marks,
     Metadata,
     Need,
+    Objects,
     Placement,
     QueueName,
-    disruption,
+    QueueStatus,
+    condition,
+    disruption_among_queues,
     nothing_refused,
     only_gpus,
     priority_class_need,
@@ -114,8 +119,33 @@ def needs(placement: Placement) -> tuple[Need, ...]:
 
 refuses = nothing_refused
 refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
+# A PodGroup has the pod's own words for why it waits; what they do not tell, it does not tell either.
 watched = ()
-status = status_of_pod
-# Without the scheduler's --update-pod-eviction-condition a preemption leaves nothing on the pod.
-eviction = disruption
+
+_NOT_YET = "KAI has not found a place for it yet. It looks for none while its queue, or the one above that, is missing."
+# What it says where it has no words, as of a queue that has no other above it.
+_NO_WORDS = "Unable to schedule pod"
+_NO_REASON = "KAI cannot place it and does not say why, as where its queue has no other above it."
+_PREAMBLE = "Scheduling conditions were not met for pod "
+
+
+def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+    """KAI writes nothing on a pod whose queue is missing, nor on one for which others are ending."""
+    found = status_of_pod(pod, objects, missing)
+    labels = (pod.get("metadata") or {}).get("labels") or {}
+    if found.phase == "scheduling" and QUEUE in labels and not condition(pod, "PodScheduled"):
+        return replace(found, phase="gated", message=_NOT_YET)
+    return replace(found, message=_why(found.message))
+
+
+def _why(message: str) -> str:
+    """KAI's own sentences on one line, without the name of the pod before them."""
+    if message == _NO_WORDS:
+        return _NO_REASON
+    lines = [line.strip() for line in message.splitlines() if not line.startswith(_PREAMBLE)]
+    return " ".join(line for line in lines if line)
+
+
+# A pod says more than that it is deleted only with the scheduler's --update-pod-eviction-condition.
+eviction = disruption_among_queues
 deletes_unmarked = True

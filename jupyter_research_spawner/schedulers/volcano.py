@@ -13,7 +13,6 @@ from ..settings import Settings
 from ..shape import Json
 from .base import (
     COUNTED_GPUS,
-    NO_OBJECTS,
     Marks,
     Metadata,
     Need,
@@ -21,9 +20,8 @@ from .base import (
     Placement,
     QueueName,
     QueueStatus,
-    Reason,
     condition,
-    disruption,
+    disruption_among_queues,
     nothing_refused,
     only_gpus,
     priority_class_need,
@@ -119,14 +117,5 @@ def _why(pod: Json, message: str) -> str:
     return f"It waits for room{whole}: its queue is full or closed, or the cluster is full."
 
 
-def eviction(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
-    """Reclaim and preemption share one DisruptionTarget.
-
-    The condition Ready tells them apart, but the kubelet resets it at once.
-    """
-    found = disruption(pod)
-    if found is None or not found.preempted:
-        return found
-    return replace(
-        found, message="Preempted: work of a higher priority, or of a queue below its share, needed its place."
-    )
+# The condition Ready tells preemption and reclaim apart, but the kubelet resets it at once.
+eviction = disruption_among_queues
