@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timezone
 from functools import cached_property
@@ -42,7 +43,9 @@ class Alice:
 
     @cached_property
     def identity(self) -> PosixIdentity:
-        return asyncio.run(Resolver(self.site.identity).resolve("alice"))
+        # In a thread of its own: a test that is a coroutine has a loop that runs already.
+        with ThreadPoolExecutor(1) as own:
+            return own.submit(asyncio.run, Resolver(self.site.identity).resolve("alice")).result()
 
     def priorities(self) -> list[Json]:
         return everything(self.site, Release(), only=["priorities"])
