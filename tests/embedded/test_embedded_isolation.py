@@ -165,11 +165,12 @@ async def test_the_state_and_the_hosts_homes_are_not_there(isolated: Cluster) ->
     assert said.count("No such file or directory") >= 2
 
 
-async def test_a_working_directory_on_a_volume_must_exist(isolated: Cluster) -> None:
-    await create(isolated, at_home("p", "true", ALICE, workingDir="/home/alice/nowhere"))
-    terminated = (await ended(isolated, "p"))["status"]["containerStatuses"][0]["state"]["terminated"]
-    assert terminated["reason"] == "StartError"
-    assert "mkdir /home/alice/nowhere: permission denied" in terminated["message"]
+async def test_a_working_directory_missing_on_a_volume_is_made_by_root(isolated: Cluster) -> None:
+    said = await output(isolated, at_home("p", "pwd; touch x", ALICE, workingDir="/home/alice/nowhere"))
+    assert said.startswith("/home/alice/nowhere\n")
+    assert "Permission denied" in said
+    made = isolated.storage.claims[NAMESPACE, "home"] / "alice" / "nowhere"
+    assert made.stat().st_uid == 0
 
 
 async def test_a_working_directory_of_somebody_else(isolated: Cluster) -> None:
