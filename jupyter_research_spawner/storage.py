@@ -119,6 +119,13 @@ class Storage(Settings):
 
     homes: ByName[Home] = Field(title="Claims that hold home directories", min_length=1)
     mounts: ByName[Mount] = Field(default_factory=dict, title="Claims that groups share")
+    home_check_image: Annotated[str, StringConstraints(strict=True, pattern=r"^\S+$")] | None = Field(
+        None,
+        title="Image with a shell that looks, before each start, whether the home directory is there",
+        description="By default each pod's own image, whose `sh` does it. Set it where an image has no `sh`: container "
+        "runtimes make a missing home as root, so nothing starts before somebody has looked.",
+        examples=["docker.io/library/busybox:1.37"],
+    )
     system_accounts: SystemAccounts = Field(default_factory=SystemAccounts, title="Names besides the person's own")
 
     @model_validator(mode="after")

@@ -47,7 +47,9 @@ Step = str | int
 SPEC = ("spec",)
 MAIN = ("spec", "containers", 0)
 SIDECAR = ("spec", "containers", 1)
-INIT = ("spec", "initContainers", 0)
+# Our own look for the home is the first.
+LOOK = ("spec", "initContainers", 0)
+INIT = ("spec", "initContainers", 1)
 POD_CONTEXT = ("spec", "securityContext")
 
 
@@ -114,7 +116,7 @@ MORE_MOUNT = len(GOOD["spec"]["containers"][0]["volumeMounts"])
 MORE_ENV = len(GOOD["spec"]["containers"][0]["env"])
 MAIN_MORE = f"spec.containers[0].volumeMounts[{MORE_MOUNT}]"
 MAIN_CONTEXT = "spec.containers[0].securityContext"
-INIT_CONTEXT = "spec.initContainers[0].securityContext"
+INIT_CONTEXT = "spec.initContainers[1].securityContext"
 OURS = "research-spawner/"
 
 MUST_NOT: dict[str, tuple[Edit, str]] = {
@@ -226,7 +228,7 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
         put(*MAIN, "volumeDevices", to=[{"name": "more", "devicePath": "/dev/sda"}]),
         "spec.containers[0].volumeDevices",
     ),
-    "a field of containers that nobody knows": (put(*INIT, "newField", to=1), "spec.initContainers[0].newField"),
+    "a field of containers that nobody knows": (put(*INIT, "newField", to=1), "spec.initContainers[1].newField"),
     "a port of the node": (
         put(*MAIN, "ports", 0, "hostPort", to=8888),
         "spec.containers[0].ports[0].hostPort",
@@ -339,7 +341,7 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
     ),
     "huge pages in an init container": (
         put(*INIT, "resources", "requests", "hugepages-2Mi", to="1Gi"),
-        "spec.initContainers[0].resources.hugepages-2Mi",
+        "spec.initContainers[1].resources.hugepages-2Mi",
     ),
     "a device in a sidecar": (
         put(*SIDECAR, "resources", "claims", to=[{"name": "gpu"}]),
@@ -376,8 +378,17 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
             "env",
             item={"name": "AMD_VISIBLE_DEVICES", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "a"}}},
         ),
-        "spec.initContainers[0].env[0]",
+        "spec.initContainers[1].env[0]",
     ),
+    # What keeps the runtime from making directories as root.
+    "no look for the home": (put("spec", "initContainers", to=None), "spec.initContainers[0]"),
+    "another look for the home": (put(*LOOK, "command", to=["true"]), "spec.initContainers[0]"),
+    "a look for the home from within it": (put(*LOOK, "workingDir", to="/home/alice"), "spec.initContainers[0]"),
+    "a look for the home that comes too late": (
+        lambda pod: pod["spec"]["initContainers"].reverse(),
+        "spec.initContainers[0]",
+    ),
+    "the image's own working directory": (drop(*MAIN, "workingDir"), "workingDir of container 'notebook'"),
     "another image": (put(*MAIN, "image", to="evil"), "image of container 'notebook'"),
     # What programs are told.
     "another HOME": (
@@ -408,7 +419,7 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
     ),
     "NSS_WRAPPER_PASSWD in an init container": (
         add(*INIT, "env", item={"name": "NSS_WRAPPER_PASSWD", "value": "/tmp/passwd"}),
-        "spec.initContainers[0].env[0]",
+        "spec.initContainers[1].env[0]",
     ),
     "a secret that is not named": (
         add(*MAIN, "env", item={"name": "A", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}),
@@ -544,7 +555,7 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
     "software to write on": (volume(claim("software")), f"{MAIN_MORE}.readOnly"),
     "software to write on in an init container": (
         volume(claim("software"), into=INIT),
-        "spec.initContainers[0].volumeMounts[0].readOnly",
+        "spec.initContainers[1].volumeMounts[0].readOnly",
     ),
     "cvmfs to write on": (volume({"hostPath": {"path": "/cvmfs"}}), f"{MAIN_MORE}.readOnly"),
     # Not even in form.
@@ -626,7 +637,7 @@ MAY: dict[str, Edit] = {
         put(*MAIN, "securityContext", "privileged", to=False),
     ),
     "null where absent is meant": both(
-        put("spec", "initContainers", to=None),
+        put(*INIT, "env", to=None),
         put("spec", "serviceAccountName", to=None),
         put("spec", "nodeName", to=None),
         put(*SIDECAR, "securityContext", "runAsUser", to=None),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from samples import IMAGE, Json, decide, notebook_pod, person, site_with
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.jobs.notebook import SLOTS
 from jupyter_research_spawner.pod import check, compose, ours
+from jupyter_research_spawner.pod.home import SCRIPT
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
 
@@ -177,7 +180,7 @@ def test_every_container_has_the_identity_and_only_main_the_data(site: Site) -> 
     }
     for _, container in ours.containers(found):
         assert container["securityContext"] == expected
-        assert ("volumeMounts" in container) == (container["name"] == "notebook")
+        assert ("volumeMounts" in container) == (container["name"] in ("notebook", "research-home"))
 
 
 BASE: Json = {
@@ -253,7 +256,7 @@ def test_what_differs_from_the_site_s_own_fields_is_refused(pod: Json, path: str
 def test_on_one_numa_node_limits_are_copied_to_requests_or_back(site: Site, given: Json) -> None:
     found = sent(site, pod_with({"initContainers": [{"name": "prepare", "resources": given}]}), profile="a100")
     amounts = {"cpu": "1", "memory": "1Gi"}
-    assert found["spec"]["initContainers"][0]["resources"] == {"limits": amounts, "requests": amounts}
+    assert found["spec"]["initContainers"][1]["resources"] == {"limits": amounts, "requests": amounts}
 
 
 @pytest.mark.parametrize("given", [{}, {"limits": {"cpu": "1"}}, {"requests": {"memory": "1Gi"}}], ids=str)
@@ -265,7 +268,52 @@ def test_on_one_numa_node_a_container_without_amounts_is_named(site: Site, given
 
 def test_without_numa_other_containers_are_as_they_came(site: Site) -> None:
     found = sent(site, pod_with({"initContainers": [{"name": "prepare"}]}))
-    assert "resources" not in found["spec"]["initContainers"][0]
+    assert "resources" not in found["spec"]["initContainers"][1]
+
+
+def look(pod: Json) -> Json:
+    found: Json = pod["spec"]["initContainers"][0]
+    return found
+
+
+def test_somebody_looks_for_the_home_from_where_nothing_is_made(site: Site) -> None:
+    main, found = notebook_pod()["spec"]["containers"][0], look(sent(site, notebook_pod()))
+    assert (found["name"], found["image"], found["workingDir"]) == ("research-home", main["image"], "/")
+    home = "Your home directory /home/alice does not exist on the shared file system."
+    assert found["command"][4:] == ["/home/alice", f"{home} Ask the people who run it to make it."]
+
+
+@pytest.mark.parametrize(
+    ("starts_in", "looked_for"),
+    [
+        ("/home/alice", ["/home/alice"]),
+        ("/home/alice/climate", ["/home/alice", "/home/alice/climate"]),
+        ("/srv/../home/alice/climate/", ["/home/alice", "/home/alice/climate"]),
+        ("//project/climate/2026", ["/home/alice", "/project/climate/2026"]),
+        ("/srv", ["/home/alice"]),
+        ("", ["/home/alice"]),
+    ],
+)
+def test_a_directory_to_start_in_is_looked_for_on_the_mounts(site: Site, starts_in: str, looked_for: list[str]) -> None:
+    found = sent(site, pod_with({}, {"workingDir": starts_in}))
+    assert look(found)["command"][4::2] == looked_for
+    assert found["spec"]["containers"][0]["workingDir"] == (starts_in or "/home/alice")
+
+
+def test_another_image_may_look_for_the_home() -> None:
+    storage = {"home_check_image": "busybox:1.37"}
+    assert look(sent(site_with({"storage": storage}), notebook_pod()))["image"] == "busybox:1.37"
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_look_is_a_program_of_any_shell(tmp_path: Path, exists: bool) -> None:
+    odd = tmp_path / "a $(touch made) `b` 'c'"
+    if exists:
+        odd.mkdir()
+    command = ["sh", "-c", SCRIPT, "look", tmp_path, "never", odd, "no $(x) \\n"]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == ((0, "") if exists else (1, "no $(x) \\n\n"))
+    assert not (tmp_path / "made").exists()
 
 
 def test_the_client_comes_with_the_batch_service_and_into_notebooks_only() -> None:

@@ -132,7 +132,7 @@ async def test_the_pod_of_a_student(bob: PosixIdentity) -> None:
     assert pod["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "teaching"
     assert pod["spec"]["securityContext"]["runAsUser"] == bob.uid
     assert "schedulerName" not in pod["spec"]
-    assert "initContainers" not in pod["spec"]
+    assert [container["name"] for container in pod["spec"]["initContainers"]] == ["research-home"]
     claims = {
         volume["persistentVolumeClaim"]["claimName"]
         for volume in pod["spec"]["volumes"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jupyter_research_spawner.watch.needs import webhook_down
-from jupyter_research_spawner.watch.phase import why_not_gone
+from jupyter_research_spawner.watch.phase import why_ended, why_no_home, why_not_gone
 
 KUEUE = "kueue.x-k8s.io/managed"
 
@@ -46,3 +46,27 @@ def test_a_webhook_that_does_not_answer_is_named() -> None:
     assert (refusal.code, refusal.status, refusal.retry_after) == ("webhook-down", 503, 60)
     assert "it has to ask mpod.kb.io first, which does not answer" in refusal.message
     assert webhook_down('admission webhook "vpod.kb.io" denied the request: no') is None
+
+
+NO_HOME = "Your home directory /home/alice does not exist on the shared file system. Ask its people to make it."
+
+
+def looked(place: str = "state", **ended: Any) -> dict[str, Any]:
+    return {"status": {"initContainerStatuses": [{"name": "research-home", place: {"terminated": ended}}]}}
+
+
+@pytest.mark.parametrize("place", ["state", "lastState"])
+def test_who_looked_for_the_home_has_the_word(place: str) -> None:
+    found = looked(place, exitCode=1, message=f"{NO_HOME}\n")
+    assert (why_no_home(found), why_ended(found, "notebook")) == (NO_HOME, NO_HOME)
+
+
+def test_an_image_without_a_shell_is_told_as_that() -> None:
+    found = looked(exitCode=128, reason="StartError", message='exec: "sh": executable file not found in $PATH')
+    assert "Its image has no `sh`" in why_no_home(found)
+    assert "storage.home_check_image" in why_no_home(found)
+
+
+@pytest.mark.parametrize("ended", [{"exitCode": 0}, {"exitCode": 137, "reason": "Error"}, {"exitCode": 1}], ids=str)
+def test_a_look_that_found_the_home_or_was_killed_says_nothing_of_it(ended: dict[str, Any]) -> None:
+    assert why_no_home(looked(**ended)) == ""

@@ -141,7 +141,7 @@ async def test_sidecars_and_init_containers_run_as_the_person_too() -> None:
         extra_containers=[{"name": "beside", "image": "x", "command": ["sleep", "1d"]}],
     )
     containers = [*manifest["spec"]["initContainers"], *manifest["spec"]["containers"]]
-    assert [container["name"] for container in containers] == ["first", "notebook", "beside"]
+    assert [container["name"] for container in containers] == ["research-home", "first", "notebook", "beside"]
     for container in containers:
         assert container["securityContext"]["runAsUser"] == 20001
         assert container["securityContext"]["runAsGroup"] == 20001

@@ -79,6 +79,7 @@ def plan(
         mounts=mounts,
         wall_time=wall_time,
         image=image_for(site, request, profile_name),
+        home_check_image=site.storage.home_check_image,
         passwd=passwd_text(site.storage.system_accounts, identity),
         group=group_text(site.storage.system_accounts, identity),
         env={**fields.env, **environment(identity), "RESEARCH_PROFILE": profile_name, "RESEARCH_QUEUE": queue_name},

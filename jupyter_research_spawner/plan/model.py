@@ -63,6 +63,7 @@ class Plan:
     mounts: tuple[MountPoint, ...]
     wall_time: WallTime
     image: str | None
+    home_check_image: str | None
     passwd: str
     group: str
     env: Mapping[str, str]

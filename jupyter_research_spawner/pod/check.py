@@ -12,7 +12,7 @@ from ..plan import ANNOTATION_LIMIT, Plan
 from ..refusal import Refusal
 from ..schedulers import reserved
 from ..shape import OUR_PREFIX, Json, Slots
-from . import containers, ours, volumes
+from . import containers, home, ours, volumes
 from .numa import why_not_pinned
 from .ours import broken
 from .plain import plain
@@ -217,6 +217,7 @@ RULES: tuple[Callable[[Subject], Found], ...] = (
     containers.fields,
     containers.handlers,
     containers.main,
+    home.first,
     containers.resources,
     containers.environment,
     volumes.sources,

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..plan import Plan
 from ..shape import Json, Slots
-from . import ours
+from . import home, ours
 from .numa import guarantee
 from .ours import broken
 from .plain import plain
@@ -31,6 +31,7 @@ def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
         _pod_spec(plan, pod["spec"], slots)
         _security(plan, pod)
         _main(plan, main, slots)
+        _home(plan, pod["spec"], main)
         if plan.resources.numa is not None:
             guarantee(pod)
     return found
@@ -97,7 +98,8 @@ def _main(plan: Plan, container: Json, slots: Slots) -> None:
     container["resources"] = plan.resources.as_requirements()
     if plan.image is not None:
         _fill(container, "image", plan.image, f"container {container['name']!r}")
-    container.setdefault("workingDir", plan.workdir)
+    # Without one it is the image's own, which the runtime would make as root if it lies on shared storage.
+    container["workingDir"] = container.get("workingDir") or plan.workdir
     # What it said last becomes the reason that the person reads.
     container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     env = ours.environment(plan, slots)
@@ -110,6 +112,11 @@ def _main(plan: Plan, container: Json, slots: Slots) -> None:
     container["volumeMounts"] = [
         mount for mount in container.get("volumeMounts", []) if mount["name"] not in names
     ] + mounts
+
+
+def _home(plan: Plan, spec: Json, main: Json) -> None:
+    others = [container for container in spec.get("initContainers", []) if container["name"] != home.NAME]
+    spec["initContainers"] = [home.look(plan, main), *others]
 
 
 def _fill(owner: Json, key: str, value: Any, path: str, way_out: str = "") -> None:

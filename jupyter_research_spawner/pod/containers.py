@@ -121,7 +121,10 @@ def main(subject: Subject) -> Found:
         yield f"resources {of_main}", f"are {container.get('resources')}, not the profile's"
     if plan.image is not None and container.get("image") != plan.image:
         yield f"image {of_main}", f"is {container.get('image')!r}, not {plan.image!r}"
-    if plan.request.workdir is not None and container.get("workingDir") != plan.request.workdir:
+    if not container.get("workingDir"):
+        why = "is missing: the image's own may lie on shared storage, where the container runtime would make it as root"
+        yield f"workingDir {of_main}", why
+    elif plan.request.workdir is not None and container.get("workingDir") != plan.request.workdir:
         yield f"workingDir {of_main}", f"is {container.get('workingDir')!r}, not {plan.request.workdir!r}"
 
 

@@ -112,14 +112,20 @@ def volumes(plan: Plan, slots: Slots) -> list[Json]:
     return found
 
 
-def volume_mounts(plan: Plan, slots: Slots) -> list[Json]:
-    """For the main container: admins' sidecars get the identity, not the data."""
+def claim_mounts(plan: Plan) -> list[Json]:
+    """The home and what the groups share."""
     found: list[Json] = []
     for mount in plan.mounts:
         entry: Json = {"name": volume_name(mount.claim), "mountPath": mount.path}
         if mount.read_only:
             entry["readOnly"] = True
         found.append(entry)
+    return found
+
+
+def volume_mounts(plan: Plan, slots: Slots) -> list[Json]:
+    """For the main container: admins' sidecars get the identity, not the data."""
+    found = claim_mounts(plan)
     found += [
         {"name": ACCOUNTS_VOLUME, "mountPath": f"/etc/{name}", "subPath": name, "readOnly": True}
         for name in ("passwd", "group")

@@ -28,6 +28,7 @@ _CONTAINER: Json = {
     "readinessProbe": _HANDLER,
     "startupProbe": _HANDLER,
     "terminationMessagePath": str,
+    "workingDir": str,
 }
 _VOLUME: Json = {
     "name": str,

@@ -19,7 +19,7 @@ from ..settings import format_duration
 from ..shape import Json
 from ..site import Hub
 from ..watch import classify
-from ..watch.phase import why_ended, why_not_started
+from ..watch.phase import why_ended, why_no_home, why_not_started
 
 # The watch may lose sight of a pod for a moment: it lists anew from the API server's cache after an error.
 GONE_SECONDS = 10
@@ -113,6 +113,8 @@ class Wait:
             raise _ended("pod-failed", phase.message or "Its pod was deleted.")
         if phase.name == "succeeded":
             raise _ended("pod-ended", "The notebook's program ended by itself before it could be reached.")
+        if why := why_no_home(pod):  # the kubelet would look again and again
+            raise _ended("no-home", why)
         if _crashes(pod, self.main) - self._crashes_before >= CRASHES:
             raise _ended("pod-crashes", why_ended(pod, self.main) or "Its container ends again and again.")
         if self.status.phase not in WAITING and self._admitted is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..pod.home import NAME as HOME_CHECK
 from ..schedulers import SCHEDULERS, QueueStatus, Reason
 from ..shape import Json
 
@@ -105,8 +106,28 @@ def why_failed(pod: Json, main: str) -> str:
     return why_ended(pod, main) or "The pod failed and the cluster does not say why."
 
 
+def why_no_home(pod: Json) -> str:
+    """What the look for the home directory said before anything else ran; "" if it said nothing."""
+    for container in _statuses(pod):
+        if container.get("name") != HOME_CHECK:
+            continue
+        for state in (container.get("state") or {}, container.get("lastState") or {}):
+            ended = state.get("terminated") or {}
+            message = str(ended.get("message") or "")
+            if ended.get("exitCode") == 1 and message.strip():
+                return message.strip().splitlines()[-1]
+            if ended.get("exitCode") and "executable file not found" in message:
+                return (
+                    "Its image has no `sh` to look whether your home directory is there. "
+                    "Ask the people who run this hub to set storage.home_check_image."
+                )
+    return ""
+
+
 def why_ended(pod: Json, main: str) -> str:
     """How a container that is not running any more ended badly, the main one first; "" if none did."""
+    if why := why_no_home(pod):
+        return why
     for container in sorted(_statuses(pod), key=lambda found: found.get("name") != main):
         for state in (container.get("state") or {}, container.get("lastState") or {}):
             ended = state.get("terminated") or {}

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from ground import CLIMATE, NOTEBOOK, Ground, ground
+from ground import CLIMATE, JOB, NOTEBOOK, Ground, ground
 from hub import Hub
 from rig import images
 from rig.api import Json
 from rig.cluster import Cluster
 from rig.containerd import SANDBOX_IMAGE, Runtime
 from rig.node import Node
+from work import batch
+
+from jupyter_research_spawner.site import Site
 
 FOREIGN = 30666  # the image's /etc/group says that alice is in it
 CLAIMS_GROUP = "localhost/rig/claims-group:1"
@@ -122,12 +125,51 @@ c.KubeSpawner.extra_containers = [
         assert api.logs("jhub", pod["metadata"]["name"], container) == "20001\n20001 20500\n"
 
 
-async def test_a_home_that_does_not_exist_is_a_sentence(hub: RealHub) -> None:
+NO_HOME = (
+    "Your home directory /home/alice does not exist on the shared file system. Ask the people who run it to make it."
+)
+
+
+def names_in(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
+async def test_a_home_that_does_not_exist_is_a_sentence_and_nobody_makes_it(hub: RealHub) -> None:
     (hub.ground.home / "alice").rmdir()
-    assert await why_not(hub) == (
-        "Your notebook did not start. Container notebook ended with exit code 1: "
-        "PermissionError: [Errno 13] Permission denied: '/home/alice/.local'. You can start it again."
+    assert await why_not(hub) == f"Your notebook did not start. {NO_HOME} You can start it again."
+    assert names_in(hub.ground.home) == ["bob"]
+
+
+async def test_a_job_without_a_home_says_so_and_nobody_makes_it(here: Ground) -> None:
+    (here.home / "alice").rmdir()
+    async with batch(here.cluster, Site.model_validate(here.site())) as jobs:
+        ended = await jobs.in_state(await jobs.submit("true"), "failed")
+    assert (ended["message"], ended["exit_code"], len(ended["attempts"])) == (NO_HOME, None, 1)
+    assert names_in(here.home) == ["bob"]
+
+
+async def test_a_working_directory_that_is_missing_is_made_by_nobody(here: Ground) -> None:
+    async with batch(here.cluster, Site.model_validate(here.site())) as jobs:
+        ended = await jobs.in_state(await jobs.submit("true", workdir="~/results"), "failed")
+    missing = "The working directory /home/alice/results does not exist. Make it first, or choose another."
+    assert ended["message"] == missing
+    assert names_in(here.home / "alice") == []
+
+
+async def test_an_image_without_a_shell_is_a_sentence(here: Ground) -> None:
+    site = here.site()
+    site["profiles"]["small"]["images"] = {"default": SANDBOX_IMAGE}
+    async with batch(here.cluster, Site.model_validate(site)) as jobs:
+        ended = await jobs.in_state(await jobs.submit("/pause"), "failed")
+        site["storage"]["home_check_image"] = JOB
+    assert ended["message"] == (
+        "Its image has no `sh` to look whether your home directory is there. "
+        "Ask the people who run this hub to set storage.home_check_image."
     )
+    async with batch(here.cluster, Site.model_validate(site)) as jobs:
+        running = await jobs.submit("/pause")
+        await jobs.in_state(running, "running")
+        await jobs.cancel(running)
 
 
 async def test_a_node_that_cannot_keep_groups_out_is_a_sentence(hub: RealHub, old_node: Node) -> None:
