@@ -790,8 +790,7 @@ IN_KAI = {"labels": {"kai.scheduler/queue": "climate"}}
         (
             pod(phase="Pending", metadata=IN_KAI),
             "gated",
-            "KAI has not found a place for it yet. "
-            "It looks for none while its queue, or the one above that, is missing.",
+            "KAI has not given it a place yet. It gives none while its queue, or the one above that, is missing.",
         ),
         (
             pod(scheduled("False", "Unschedulable", "OverLimit: climate quota has reached the limit"), metadata=IN_KAI),
@@ -814,6 +813,13 @@ IN_KAI = {"labels": {"kai.scheduler/queue": "climate"}}
             ),
             "queued",
             "MaxNodePoolResources: No node has GPUs.",
+        ),
+        (
+            pod(
+                {"type": "PodBound", "status": "False", "message": "Failed to bind pod jhub/a: no GPU"}, metadata=IN_KAI
+            ),
+            "queued",
+            "Failed to bind pod jhub/a: no GPU",
         ),
         (pod(scheduled("True"), metadata=IN_KAI), "running", ""),
         ({}, "scheduling", ""),

@@ -122,7 +122,7 @@ refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
 # A PodGroup has the pod's own words for why it waits; what they do not tell, it does not tell either.
 watched = ()
 
-_NOT_YET = "KAI has not found a place for it yet. It looks for none while its queue, or the one above that, is missing."
+_NOT_YET = "KAI has not given it a place yet. It gives none while its queue, or the one above that, is missing."
 # What it says where it has no words, as of a queue that has no other above it.
 _NO_WORDS = "Unable to schedule pod"
 _NO_REASON = "KAI cannot place it and does not say why, as where its queue has no other above it."
@@ -130,10 +130,14 @@ _PREAMBLE = "Scheduling conditions were not met for pod "
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
-    """KAI writes nothing on a pod whose queue is missing, nor on one for which others are ending."""
+    """KAI writes nothing on a pod whose queue is missing, nor on one that waits for others to end."""
     found = status_of_pod(pod, objects, missing)
     labels = (pod.get("metadata") or {}).get("labels") or {}
     if found.phase == "scheduling" and QUEUE in labels and not condition(pod, "PodScheduled"):
+        bound = condition(pod, "PodBound")
+        if bound.get("status") == "False":
+            message, since = str(bound.get("message", "")), bound.get("lastTransitionTime")
+            return replace(found, phase="queued", message=message, since=since)
         return replace(found, phase="gated", message=_NOT_YET)
     return replace(found, message=_why(found.message))
 

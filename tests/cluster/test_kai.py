@@ -31,7 +31,7 @@ OVER_QUOTA = (
     "quota is 0.15 cores, while 0.1 cores are already allocated for non-preemptible pods. "
     "Use a preemptible workload to go over quota.."
 )
-NOT_YET = "KAI has not found a place for it yet. It looks for none while its queue, or the one above that, is missing."
+NOT_YET = "KAI has not given it a place yet. It gives none while its queue, or the one above that, is missing."
 NO_REASON = "KAI cannot place it and does not say why, as where its queue has no other above it."
 TAKEN = "Taken away by the cluster before it ended."
 NO_GPU = "no nodes with enough resources were found: 1 node(s) didn't have enough resources: GPUs."
@@ -44,6 +44,8 @@ GPU = "nvidia.com/gpu"
 def settings(ground: Ground) -> Json:
     """SITE with KAI, its queues below `research`, and pods that end soon after they are asked to."""
     site = ground.site(scheduler={"kind": "kai"})
+    site["priorities"] = {**site["priorities"], "high": {"value": 100}}
+    site["queues"]["urgent"] = {"groups": {"climate": True}, "priority": "high", "order": 50}
     for name in site["queues"]:
         site["queues"][name]["kai"] = {"parent": "research"}
     for profile, cpu in (("small", "100m"), ("large", 3)):
@@ -114,10 +116,6 @@ def marking(kai: Kai) -> Iterator[Kai]:
         yield kai
     finally:
         kai.schedule()
-
-
-def pod_groups(alice: Alice) -> list[Json]:
-    return alice.api.all_of(GROUPS, "PodGroup", alice.namespace)
 
 
 def group_of(alice: Alice, pod: Json) -> Json:
@@ -215,8 +213,8 @@ def test_who_waits_for_a_queue_that_does_not_exist_is_told_and_runs_when_it_does
     time.sleep(CYCLES_SECONDS)
     assert (alice.phase("first").name, alice.phase("first").message) == ("queued", NOT_YET)
     assert alice.pod("first")["status"].get("conditions") is None
-    (group,) = pod_groups(alice)
-    assert "schedulingConditions" not in group["status"]
+    group = group_of(alice, alice.pod("first"))
+    assert "schedulingConditions" not in group.get("status", {})
     alice.api.apply({**queue(gone), "spec": before["spec"]})
     alice.runs("first")
 
@@ -283,10 +281,22 @@ async def test_a_job_that_is_preempted_while_no_service_runs_fails(together: Ali
     assert until(reasons, 30, "the job has failed") == ["BackoffLimitExceeded"]
 
 
+def test_a_students_notebook_makes_room_for_a_researchers_and_only_an_event_tells(together: Alice) -> None:
+    together.notebook("student", queue="backfill")
+    group = group_of(together, together.runs("student"))
+    together.notebook("researcher")
+    _, reason = together.last_of("student")
+    assert reason is None
+    events = together.api.events(together.namespace, group["metadata"]["name"])
+    told = [event["message"] for event in events if event["reason"] == "Evict"]
+    assert told[0].startswith("Pod kai-work/student was preempted by higher priority workload kai-work/pg-researcher-")
+    together.runs("researcher")
+
+
 def test_a_researchers_notebook_makes_room_for_nobody(together: Alice) -> None:
     together.notebook("first")
     together.runs("first")
-    together.notebook("second")
+    together.notebook("second", queue="urgent")
     time.sleep(CYCLES_SECONDS)
     assert (together.phase("first").name, together.phase("second").name) == ("running", "queued")
 
@@ -312,7 +322,8 @@ def test_a_gang_of_a_job_does_not_start_together(together: Alice) -> None:
     together.api.apply(queue("climate", quota=250, limit=250))
     together.gang("array", 3, "sleep", "600")
     until(lambda: phases(together.pods_of("array")) == ["Pending", "Running", "Running"], 30, "two of three run")
-    assert [group["spec"]["minMember"] for group in pod_groups(together)] == [1, 1, 1]
+    groups = [group_of(together, pod) for pod in together.pods_of("array")]
+    assert [group["spec"]["minMember"] for group in groups] == [1, 1, 1]
 
 
 def test_nothing_is_created_while_the_webhook_is_down(alice: Alice, kai: Kai) -> None:
@@ -389,6 +400,21 @@ def test_two_notebooks_are_each_given_half_of_one_gpu_and_a_third_waits(devices:
     assert len(devices.reservations()) == 1
     alice.api.delete(alice.pod("first"))
     alice.runs("third")
+
+
+def test_a_notebook_waits_for_a_gpu_whose_number_nobody_finds_out(devices: Devices) -> None:
+    alice = devices.alice
+    alice.notebook("first", profile="half")
+    until(devices.reservations, 30, "KAI reserves a GPU")
+
+    def told() -> str:
+        return alice.phase("first").message if alice.phase("first").message != NOT_YET else ""
+
+    said = until(told, 60, "KAI has given up for this time")
+    assert said.startswith("Failed to bind pod kai-work/first to node node: failed waiting for GPU reservation pod")
+    assert alice.phase("first").name == "queued"
+    devices.found()
+    alice.runs("first")
 
 
 def test_a_notebook_is_given_memory_of_a_gpu(devices: Devices) -> None:
