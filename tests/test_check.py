@@ -383,6 +383,7 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
     # What keeps the runtime from making directories as root.
     "no look for the home": (put("spec", "initContainers", to=None), "spec.initContainers[0]"),
     "another look for the home": (put(*LOOK, "command", to=["true"]), "spec.initContainers[0]"),
+    "a look for the home with more words": (put(*LOOK, "args", to=["/", ""]), "spec.initContainers[0]"),
     "a look for the home from within it": (put(*LOOK, "workingDir", to="/home/alice"), "spec.initContainers[0]"),
     "a look for the home that comes too late": (
         lambda pod: pod["spec"]["initContainers"].reverse(),
@@ -635,6 +636,10 @@ MAY: dict[str, Edit] = {
         put("spec", "hostNetwork", to=False),
         put("spec", "hostUsers", to=True),
         put(*MAIN, "securityContext", "privileged", to=False),
+    ),
+    "what the API server fills in": both(
+        put(*LOOK, "imagePullPolicy", to="IfNotPresent"),
+        put(*LOOK, "terminationMessagePath", to="/dev/termination-log"),
     ),
     "null where absent is meant": both(
         put(*INIT, "env", to=None),
