@@ -53,7 +53,8 @@ class QueueOptions(Settings):
     queue: QueuePath | None = Field(
         None,
         title="Full path of the leaf queue",
-        description="By default root. and the queue's own name. It becomes a label value, so at most 63 characters.",
+        description="By default root. and the queue's own name. It becomes a label value, so at most 63 characters. "
+        "A queue that is not preemptible here needs the property preemption.policy: disabled there.",
         examples=["root.research.climate"],
     )
 
@@ -72,6 +73,7 @@ def marks(placement: Placement) -> Marks:
     # Pods without an application of their own would all share the namespace's, with its first pod's user and queue.
     labels = {APPLICATION: label_value(placement.run_id), QUEUE: _queue(placement)}
     # Operators, not people, create the pods of jobs: only the template can say whose they are.
+    # The last is a wish to YuniKorn: only a queue whose preemption is disabled loses nobody.
     annotations = {USER: _user(placement), PREEMPTION: "true" if placement.preemptible else "false"}
     return Marks(
         pod=Metadata(labels, annotations),

@@ -34,6 +34,7 @@ SHARED: Json = {
     "queues": [
         {"name": "climate", "resources": {"guaranteed": {"vcore": "100m"}}, "properties": {"preemption.delay": "1s"}},
         {"name": "backfill"},
+        {"name": "teaching", "properties": {"preemption.policy": "disabled"}},
     ],
 }
 QUEUES: list[Json] = [
@@ -43,6 +44,7 @@ QUEUES: list[Json] = [
     SHARED,
 ]
 APPLICATION = "yunikorn.apache.org/app-id"
+PREEMPTION = "yunikorn.apache.org/allow-preemption"
 TAKEN = "Taken away by the cluster before it ended."
 PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
 # The scheduler looks once a second.
@@ -106,7 +108,7 @@ def alice(here: Ground) -> Iterator[Person]:
 def together(here: Ground) -> Iterator[Person]:
     """With our queues below one of YuniKorn's, which has room for one pod: researchers' by right."""
     site = settings(here)
-    for name in ("climate", "backfill"):
+    for name in ("climate", "backfill", "teaching"):
         site["queues"][name]["yunikorn"] = {"queue": f"root.research.{name}"}
     found = Person(here, site)
     found.api.apply(*found.priorities())
@@ -260,6 +262,17 @@ async def test_a_job_that_is_preempted_while_no_service_runs_has_failed(together
     assert ended["state"] == "failed"
 
 
+async def test_a_job_whose_pod_is_deleted_by_hand_comes_back(alice: Person) -> None:
+    """Nothing tells it from a preemption."""
+    async with batch(alice.ground.cluster, alice.site) as jobs:
+        job = await jobs.submit("sleep", "600")
+        await jobs.in_state(job, "running")
+        (pod,) = alice.pods_of(job)
+        alice.api.delete(pod)
+        again = await jobs.until(job, "again", runs_after(1))
+    assert [attempt["reason"] for attempt in again["attempts"]] == [TAKEN, ""]
+
+
 async def test_a_job_that_is_cancelled_does_not_come_back(alice: Person) -> None:
     async with batch(alice.ground.cluster, alice.site) as jobs:
         job = await jobs.submit("sleep", "600")
@@ -277,6 +290,42 @@ def test_a_students_notebook_makes_room_for_a_researchers(together: Person) -> N
     assert reason is None
     assert together.phase_of(last).name in {"ending", "failed"}
     together.runs("researcher")
+
+
+@pytest.fixture
+def unprotected(together: Person) -> Person:
+    """With our queue teaching, which is not preemptible, in one of YuniKorn's that may be preempted."""
+    site = together.site.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    site["queues"]["teaching"]["yunikorn"] = {"queue": "root.research.backfill"}
+    return Person(together.ground, site)
+
+
+def test_a_notebook_that_is_not_preemptible_makes_room_all_the_same(unprotected: Person) -> None:
+    """The annotation is a wish: such pods are only taken after the others."""
+    unprotected.notebook("teacher", queue="teaching")
+    teacher = unprotected.runs("teacher")
+    assert teacher["metadata"]["annotations"][PREEMPTION] == "false"
+    unprotected.notebook("researcher")
+    unprotected.runs("researcher")
+    assert unprotected.api.find("v1", "Pod", "teacher", unprotected.namespace) is None
+
+
+def test_nobody_makes_room_from_a_queue_whose_preemption_is_disabled(together: Person) -> None:
+    together.notebook("teacher", queue="teaching")
+    together.runs("teacher")
+    together.notebook("researcher")
+    time.sleep(CYCLES_SECONDS)
+    assert together.phase("teacher").name == "running"
+    assert together.phase("researcher").message == waits_in("root.research.climate")
+
+
+def test_nobody_makes_room_for_another_of_the_same_queue(unprotected: Person) -> None:
+    unprotected.notebook("first", queue="backfill")
+    unprotected.runs("first")
+    unprotected.notebook("second", queue="teaching")
+    time.sleep(CYCLES_SECONDS)
+    assert unprotected.phase("first").name == "running"
+    assert unprotected.phase("second").message == waits_in("root.research.backfill")
 
 
 async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(alice: Person) -> None:
