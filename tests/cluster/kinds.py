@@ -186,11 +186,11 @@ class Kinds:
     def api(self) -> Api:
         return self.ground.cluster.api
 
-    def said(self, pod: Json) -> str:
+    def said(self, pod: Json, container: str | None = None) -> str:
         """The first line of its log."""
 
         def look() -> str:
-            return self.api.logs(self.ground.namespace, pod["metadata"]["name"]).partition("\n")[0]
+            return self.api.logs(self.ground.namespace, pod["metadata"]["name"], container).partition("\n")[0]
 
         return until(look, SECONDS, f"{pod['metadata']['name']} to say who it is")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..api import namespace, until
 from ..cluster import Cluster
-from ..extensions import apply_crds, read
+from ..extensions import apply_crds, read, remove_crds
 
 NAMESPACE = "mpi-operator"
 NAME = "mpi-operator"
@@ -45,8 +45,7 @@ class MpiOperator:
         api = self.cluster.api
         api.delete_all(API, "MPIJob")
         self.cluster.end(NAME)
-        for crd in read(self._crds):
-            api.delete(crd)
+        remove_crds(api, read(self._crds))
         api.delete(namespace(NAMESPACE))
         until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, 60, f"namespace {NAMESPACE} is gone")
 

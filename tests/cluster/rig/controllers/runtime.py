@@ -15,7 +15,7 @@ import requests
 from .. import processes
 from ..api import Json, namespace, until
 from ..cluster import Cluster
-from ..extensions import HostService, apply_crds, read, webhooks
+from ..extensions import HostService, apply_crds, read, remove_crds, webhooks
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Operator:
         for obj in self._webhooks():
             api.delete(obj)
         self.cluster.end(self.binary)
-        for crd in read(self.crds):
-            api.delete(crd)
+        remove_crds(api, read(self.crds))
         api.delete(namespace(self.namespace))
         until(lambda: api.find("v1", "Namespace", self.namespace) is None, 60, f"namespace {self.namespace} is gone")
 

@@ -1,0 +1,200 @@
+"""Workflows of Argo 3.7.0: what is alice's in their pods, and what happens when one of them, or the controller, dies.
+
+A Workflow has no pod template: the plan goes into a pod, and that into the Workflow's own fields and a podSpecPatch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ground import Ground, ground
+from kinds import ALICE, Composed, Kinds, condition, template, uid, weigh, who
+from rig.api import Json, until
+from rig.cluster import Cluster
+from rig.controllers.argo import API, Argo
+from rig.node import Node
+
+pytestmark = pytest.mark.programs("argo")
+
+NAMES = ("first", "second")
+MAIN = ("pod",)
+# What a site has to say once, for whoever's pods: what Argo adds runs as the person, and may no more than they.
+EXECUTOR = {
+    "securityContext": {
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    },
+    "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+}
+TOKEN = "executor.service-account-token"
+
+
+@pytest.fixture(scope="module")
+def argo(cluster: Cluster, node: Node) -> Iterator[Argo]:
+    controller = Argo.start(cluster, node, EXECUTOR)
+    try:
+        yield controller
+    finally:
+        controller.stop()
+
+
+@pytest.fixture(scope="module")
+def kinds(argo: Argo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kinds]:
+    with ground(argo.cluster, "argo-work", tmp_path_factory.mktemp("argo") / "storage") as here:
+        argo.cluster.api.apply(*executors_account(here))
+        yield Kinds(here)
+
+
+def executors_account(ground: Ground) -> list[Json]:
+    """A token that only the executor's container sees, and may do no more than report results."""
+    here = {"name": "executor", "namespace": ground.namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "executor"}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": here},
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/service-account-token",
+            "metadata": {**here, "name": TOKEN, "annotations": {"kubernetes.io/service-account.name": "executor"}},
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": here,
+            "rules": [
+                {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": here,
+            "roleRef": role,
+            "subjects": [{"kind": "ServiceAccount", **here}],
+        },
+    ]
+
+
+def workflow(kinds: Kinds, name: str, *, is_heavy: bool = False, **of_step: Any) -> Composed:
+    """Two steps side by side, and a last one after both."""
+    manifest = {"apiVersion": API, "kind": "Workflow", "metadata": {"name": name}, "pod": template("main")}
+    composed = kinds.compose("workflow", manifest, {MAIN: "main"})
+    found = (weigh(composed, MAIN) if is_heavy else composed).manifest
+    pod = found.pop("pod")
+    (main,) = pod["spec"].pop("containers")
+    steps = [{"name": step, "template": step} for step in (*NAMES, "last")]
+    container = {key: value for key, value in main.items() if key != "name"}
+    found["spec"] = {
+        "entrypoint": "all",
+        # The person's containers get no account; the executor's gets its own.
+        "automountServiceAccountToken": False,
+        "executor": {"serviceAccountName": "executor"},
+        "podMetadata": pod["metadata"],
+        "volumes": pod["spec"].pop("volumes"),
+        "podSpecPatch": json.dumps(pod["spec"]),
+        "templates": [
+            {"name": "all", "steps": [steps[:2], steps[2:]]},
+            *({"name": step["name"], "container": container, **of_step} for step in steps),
+        ],
+    }
+    return Composed(composed.plan, found)
+
+
+def nodes(kinds: Kinds, job: Composed) -> dict[str, tuple[str, str]]:
+    """Phase and message of each pod's node, by the step's name."""
+    found = kinds.now(job).get("status", {}).get("nodes", {}).values()
+    return {node["displayName"]: (node["phase"], node.get("message", "")) for node in found if node["type"] == "Pod"}
+
+
+def seen_running(kinds: Kinds, job: Composed, *names: str) -> None:
+    """The controller knows that they run: a pod that is deleted before, it makes again by the same name."""
+    running = {(name, ("Running", "")) for name in names}
+    until(lambda: running <= nodes(kinds, job).items(), 60, f"Argo to see {names} run")
+
+
+def test_its_pods_are_hers_and_what_argo_adds_is_too(kinds: Kinds) -> None:
+    job = workflow(kinds, "hers")
+    with kinds.running(job, *NAMES) as pods:
+        for pod in pods.values():
+            assert who(pod)["runAsUser"] == 20001
+            assert kinds.said(pod, "main") == ALICE
+            # The executor's token, and the person's volumes mounted a second time, for artifacts.
+            assert set(job.findings(pod, "main")) == {
+                "spec.volumes[exec-sa-token].secret",
+                "spec.containers[0].volumeMounts[1]",
+                "spec.containers[0].volumeMounts[2]",
+            }
+            assert pod["spec"]["containers"][0]["name"] == "wait"
+            main = pod["spec"]["containers"][1]
+            assert "exec-sa-token" not in {mount["name"] for mount in main["volumeMounts"]}
+
+
+def test_a_failed_step_fails_the_workflow_when_those_beside_it_have_ended(kinds: Kinds) -> None:
+    job = workflow(kinds, "step-failed")
+    with kinds.running(job, *NAMES) as pods:
+        seen_running(kinds, job, *NAMES)
+        kinds.end(pods["first"], 3)
+        until(lambda: nodes(kinds, job)["first"][0] == "Failed", 60, "Argo to see it")
+        # With the end of its log, since our main containers have terminationMessagePolicy FallbackToLogsOnError.
+        assert nodes(kinds, job)["first"][1].startswith(f"main: Error (exit code 3): {ALICE}\n")
+        assert kinds.now(job)["status"]["phase"] == "Running"
+        assert kinds.same(pods["second"])
+
+        kinds.end(pods["second"], 0)
+        until(lambda: kinds.now(job)["status"]["phase"] == "Failed", 60, "the workflow to fail")
+        assert "last" not in nodes(kinds, job)
+
+
+def test_a_deleted_step_is_an_error_and_is_not_made_again(kinds: Kinds) -> None:
+    job = workflow(kinds, "step-deleted")
+    with kinds.running(job, *NAMES) as pods:
+        seen_running(kinds, job, *NAMES)
+        kinds.kill(pods["first"])
+        until(lambda: nodes(kinds, job)["first"] == ("Error", "pod deleted"), 60, "Argo to miss it")
+        assert kinds.same(pods["second"])
+        assert [uid(pod) for pod in kinds.pods()] == [uid(pods["second"])]
+
+
+@pytest.mark.parametrize(("policy", "is_made_again"), [("Always", True), ("OnFailure", False)])
+def test_a_deleted_step_is_tried_again_where_errors_are(kinds: Kinds, policy: str, is_made_again: bool) -> None:
+    retry = {"limit": 1, "retryPolicy": policy}
+    job = workflow(kinds, f"retry-{policy.lower()}", retryStrategy=retry)
+    with kinds.running(job, *NAMES) as pods:
+        seen_running(kinds, job, "first(0)", "second(0)")
+        kinds.kill(pods["first"])
+        until(lambda: nodes(kinds, job)["first(0)"] == ("Error", "pod deleted"), 60, "Argo to miss it")
+        if is_made_again:
+            until(lambda: nodes(kinds, job).get("first(1)", ("",))[0] == "Running", 60, "the second attempt to run")
+        else:
+            assert "first(1)" not in nodes(kinds, job)
+        assert kinds.same(pods["second"])
+
+
+def test_a_preempted_step_is_a_deleted_one(kinds: Kinds) -> None:
+    job = workflow(kinds, "step-preempted", is_heavy=True)
+    with kinds.running(job, *NAMES) as pods:
+        seen_running(kinds, job, *NAMES)
+        with kinds.preempting(*pods.values()) as victim:
+            assert condition(victim, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
+            (lost,) = (name for name in NAMES if uid(pods[name]) == uid(victim))
+            until(lambda: nodes(kinds, job)[lost] == ("Error", "pod deleted"), 60, "Argo to miss it")
+
+
+def test_the_controller_may_be_gone_for_a_while(kinds: Kinds, argo: Argo) -> None:
+    """It is what launches: steps run on without it, and what has ended meanwhile is counted."""
+    job = workflow(kinds, "no-controller")
+    with kinds.running(job, *NAMES) as pods:
+        seen_running(kinds, job, *NAMES)
+        argo.down()
+        kinds.end(pods["first"], 0)
+        kinds.end(pods["second"], 0)
+        until(lambda: {pod["status"]["phase"] for pod in kinds.pods()} == {"Succeeded"}, 60, "both to end")
+        assert len(kinds.pods()) == 2
+
+        argo.up()
+        until(lambda: len(kinds.pods()) == 3, 60, "the last step to begin")
+        assert nodes(kinds, job)["first"][0] == "Succeeded"
