@@ -7,7 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from kube import MERGE, Json, Kube, config_map, eventually, pod
+
+# On a cluster that all tests share, they would read of each other's nodes (pytest-xdist: --dist loadgroup).
+pytestmark = pytest.mark.xdist_group("nodes")
 
 POOL = "behaviour.example.com/pool"
 NO_CLAIMS = "no new claims to deallocate"
