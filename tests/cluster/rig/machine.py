@@ -18,8 +18,8 @@ from . import cgroups, programs
 OLDEST_GO = (1, 26)
 # A cluster with its images: directories of containers, etcd's, logs.
 FREE_GIB = 10
-# What go build leaves in GOCACHE and GOMODCACHE when it builds all of them, with Go 1.26.
-GIB_OF_ALL_BUILDS = 25
+# What go build leaves in GOCACHE when it builds all of them, with Go 1.26.
+GIB_OF_ALL_BUILDS = 20
 # containerd, the kubelet and what runs out of cluster hold one each and more (inotify(7)).
 INOTIFY_INSTANCES = 64
 INOTIFY_SETTING = Path("/proc/sys/fs/inotify/max_user_instances")
