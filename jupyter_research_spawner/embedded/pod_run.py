@@ -18,7 +18,7 @@ from .kinds import POD
 from .logs import ContainerLog
 from .objects import Json
 from .store import Store
-from .unisolated import adapt
+from .unisolated import adapt, words_on_host
 from .volumes import Storage, VolumeError, mounts, prepare, read_only_volumes
 
 DEADLINE = PodReason("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
@@ -297,6 +297,7 @@ class PodRun:
         )
         cwd = container.get("workingDir") or ""
         if not self.machine.isolate:
+            argv = words_on_host(argv, mounted)
             env, cwd = adapt(env, cwd, mounted, self.directory / "containers" / state.name)
         root = self.machine.storage.state / "root"
         root.mkdir(exist_ok=True)

@@ -1,7 +1,8 @@
 """Containers without namespaces: every process is the caller's, so paths of the container become paths of this machine.
 
-HOME and the working directory are translated through the mounts; a file that would be mounted into a directory of PATH
-is put into a directory of the pod's own, first on PATH.  What else the pod asked for is named, not faked.
+HOME, the working directory and every word of the command that is such a path are translated through the mounts; a file
+that would be mounted into a directory of PATH is put into a directory of the pod's own, first on PATH.  What else the pod
+asked for is named, not faked.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ def adapt(env: dict[str, str], cwd: str, mounts: list[Mount], directory: Path) -
     programs = _programs(env["PATH"], mounts, directory / "bin")
     path = f"{programs}:{env['PATH']}" if programs else env["PATH"]
     return {**env, "HOME": str(home), "PATH": path}, str(found)
+
+
+def words_on_host(argv: list[str], mounts: list[Mount]) -> list[str]:
+    return [str((word.startswith("/") and on_host(word, mounts)) or word) for word in argv]
 
 
 def _programs(path: str, mounts: list[Mount], directory: Path) -> Path | None:

@@ -251,6 +251,12 @@ async def test_without_namespaces_home_and_working_directory_are_found(plain: Cl
     assert (home / "file").read_text() == "hi\n"
 
 
+async def test_without_namespaces_words_that_are_paths_on_a_mount_are_found(plain: Cluster) -> None:
+    script = 'cd "$0" && pwd; echo "$1" "$2"'
+    said = await output(plain, at_home("p", script, {}, args=["/home/alice", "/usr/alice", "home/alice"]))
+    assert said == f"{plain.storage.claims[NAMESPACE, 'home'] / 'alice'}\n/usr/alice home/alice\n"
+
+
 async def test_without_namespaces_mounted_programs_are_on_path(plain: Cluster) -> None:
     data = {"research-tool": "#!/bin/sh\necho it runs\n"}
     await create(plain, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tools"}, "data": data})
