@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from alice import MAIN
-from ground import ground
+from ground import JOB, ground
 from hub import Hub
 from kueue_work import Work, local_queue
 from rig.api import Json, Refused, until
@@ -248,11 +248,17 @@ PATIENT = {"waitForPodsReady": {"timeout": "48h", "recoveryTimeout": "0s"}}
 IMPATIENT = {"waitForPodsReady": {"timeout": "5s"}}
 
 
+def with_image(work: Work, image: str) -> Work:
+    """The image has no `sh`, with which the home is looked for."""
+    storage = {**work.written["storage"], "home_check_image": JOB}
+    return Work(work.kueue, work.ground, batch={"images": {"slow": image}}, storage=storage)
+
+
 async def test_an_image_that_comes_slowly_costs_nobody_the_place_in_the_queue(work: Work) -> None:
     program = work.kueue.cluster.binary("ctr")
     with registry(program, seconds=15) as image:
         work.kueue.configure(PATIENT)
-        async with Work(work.kueue, work.ground, batch={"images": {"slow": image}}).batch() as jobs:
+        async with with_image(work, image).batch() as jobs:
             job = await jobs.submit("/program", "--version", image="slow")
             ended = await jobs.in_state(job, "succeeded")
     assert [attempt["reason"] for attempt in ended["attempts"]] == [""]
@@ -264,7 +270,7 @@ async def test_kueue_as_it_is_set_up_by_default_takes_slow_images_for_ill(work: 
     with registry(program, seconds=60) as image:
         work.kueue.configure(IMPATIENT)
         try:
-            async with Work(work.kueue, work.ground, batch={"images": {"slow": image}}).batch() as jobs:
+            async with with_image(work, image).batch() as jobs:
                 job = await jobs.submit("/program", "--version", image="slow")
                 seen = await jobs.until(job, "evicted", lambda job: NOT_READY in job["message"])
         finally:
