@@ -18,6 +18,8 @@ CLUSTER_TESTS ?= tests/cluster
 PROGRAMS ?=
 # Minutes after which no more programs are built: tests that need them are then left out, by name.
 MINUTES ?=
+# Clusters at once: most of a test's time is waiting.
+CLUSTERS ?= 2
 RIG := PYTHONPATH=tests/cluster $(BIN)/python -m rig
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -35,7 +37,8 @@ test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 
 test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	@$(RIG) build $(PROGRAMS) $(if $(MINUTES),--minutes $(MINUTES))
-	RIG_MAY_LEAVE_OUT=$(MINUTES) HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest --durations=10 $(CLUSTER_TESTS)
+	RIG_MAY_LEAVE_OUT=$(MINUTES) HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python \
+		$(BIN)/python -m pytest -n $(CLUSTERS) --dist loadfile --durations=10 $(CLUSTER_TESTS)
 
 cluster: $(VENV)/test.stamp
 	@$(RIG) up

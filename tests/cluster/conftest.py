@@ -1,4 +1,4 @@
-"""One cluster for all tests here, started when the first asks for it and gone when the last has ended."""
+"""One cluster for all tests of a process, started when the first asks for it and gone when the last has ended."""
 
 from __future__ import annotations
 
@@ -20,24 +20,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if MAY_LEAVE_OUT and _missing(item)]
+    left_out = [item for item in items if MAY_LEAVE_OUT and _needed(item) & _missing()]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
-    config.stash[_LEFT_OUT] = left_out
 
 
-_LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
+def _needed(item: pytest.Item) -> set[str]:
+    return {name for marker in item.iter_markers("programs") for name in marker.args}
 
 
-def _missing(item: pytest.Item) -> list[str]:
-    named = [name for marker in item.iter_markers("programs") for name in marker.args]
-    return [name for name in named if not is_built(table()[name])]
+def _missing() -> set[str]:
+    return {program.name for program in table().values() if not is_built(program)}
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for name in sorted({name for item in config.stash.get(_LEFT_OUT, []) for name in _missing(item)}):
-        count = sum(name in _missing(item) for item in config.stash[_LEFT_OUT])
-        terminalreporter.write_line(f"NOT RUN: {count} tests that need {name}: there was no time to build it here.")
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name in sorted(_missing()) if MAY_LEAVE_OUT else ():
+        terminalreporter.write_line(f"NOT RUN: the tests that need {name}: there was no time to build it here.")
 
 
 @pytest.fixture(scope="session")
