@@ -1,8 +1,8 @@
 """Containers without namespaces: every process is the caller's, so paths of the container become paths of this machine.
 
 HOME, the working directory and every word of the command that is such a path are translated through the mounts; a file
-that would be mounted into a directory of PATH is put into a directory of the pod's own, first on PATH.  What else the pod
-asked for is named, not faked.
+that would be mounted into a directory of PATH is put into a directory of the pod's own, first on PATH.  What else the
+pod asked for is named, not faked.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kubernetes_asyncio.client import ApiClient
 from rig.api import Json
 from rig.cluster import Cluster
 
@@ -40,6 +41,10 @@ class Jobs:
         body = {"command": [*command], "profile": "small", **wishes}
         return str((await self.service.submit(self.person, body))["id"])
 
+    async def all(self) -> list[Json]:
+        """Newest first."""
+        return await self.service.jobs(self.person)
+
     async def cancel(self, job_id: str) -> None:
         await self.service.cancel(self.person, job_id)
 
@@ -55,10 +60,12 @@ class Jobs:
 
 
 @asynccontextmanager
-async def batch(cluster: Cluster, site: Site) -> AsyncIterator[Jobs]:
+async def batch(
+    cluster: Cluster, site: Site, server_of: Callable[[ApiClient], ApiServer] = ApiServer
+) -> AsyncIterator[Jobs]:
     """The batch service of that site with its watches."""
     async with await connect(str(cluster.kubeconfig)) as client:
-        server = ApiServer(client)
+        server = server_of(client)
         store = Store(server, site.namespaces.name)
         beside = Beside(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
         needs = Needs(client, believed=site.hub.needs_cache)

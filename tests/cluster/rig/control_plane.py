@@ -183,6 +183,9 @@ class ControlPlane:
                 "service-account-private-key-file": certificates / "service-account.key",
                 "use-service-account-credentials": "true",
                 "leader-elect": "false",
+                # By default 20 a second for each controller: a thousand nodes would take minutes to be ready.
+                "kube-api-qps": "500",
+                "kube-api-burst": "1000",
                 **more,
             },
             # It makes this account in every namespace, and pods need it.
@@ -194,7 +197,7 @@ class ControlPlane:
         configuration = {
             "apiVersion": "kubescheduler.config.k8s.io/v1",
             "kind": "KubeSchedulerConfiguration",
-            "clientConnection": {"kubeconfig": str(kubeconfig_file)},
+            "clientConnection": {"kubeconfig": str(kubeconfig_file), "qps": 500, "burst": 1000},
             "leaderElection": {"leaderElect": False},
             **more,
         }
