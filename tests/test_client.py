@@ -833,6 +833,8 @@ def test_ctrl_c_ends_a_followed_log_without_a_traceback(packed, batch):
     release = threading.Event()
     batch.between_pieces = lambda: release.wait(20)
     words = [packed, "logs", "--follow", "train-x7k2p"]
+    # Whoever starts these tests in the background has them ignore SIGINT, which programs inherit (sh(1), `&`).
+    words = ["env", "--default-signal=INT", *words]
     with subprocess.Popen(words, env=environment(batch), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout and running.stderr
         assert running.stdout.readline() == b"one\n"
