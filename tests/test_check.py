@@ -382,9 +382,12 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
     ),
     # What keeps the runtime from making directories as root.
     "no look for the home": (put("spec", "initContainers", to=None), "spec.initContainers[0]"),
-    "another look for the home": (put(*LOOK, "command", to=["true"]), "spec.initContainers[0]"),
-    "a look for the home with more words": (put(*LOOK, "args", to=["/", ""]), "spec.initContainers[0]"),
-    "a look for the home from within it": (put(*LOOK, "workingDir", to="/home/alice"), "spec.initContainers[0]"),
+    "another look for the home": (put(*LOOK, "command", to=["true"]), "spec.initContainers[0].command"),
+    "a look for the home with more words": (put(*LOOK, "args", to=["/", ""]), "spec.initContainers[0].args"),
+    "a look for the home from within it": (
+        put(*LOOK, "workingDir", to="/home/alice"),
+        "spec.initContainers[0].workingDir",
+    ),
     "a look for the home that comes too late": (
         lambda pod: pod["spec"]["initContainers"].reverse(),
         "spec.initContainers[0]",

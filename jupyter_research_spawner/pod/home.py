@@ -51,11 +51,12 @@ def first(subject: Subject) -> Found:
     """check's rule: whatever ran before it could start in a directory that is missing."""
     wanted = look(subject.plan, subject.main)
     present = (subject.spec.get("initContainers") or [{}])[0]
-    if {key: value for key, value in present.items() if key in wanted or key not in _FILLED_IN} != wanted:
-        yield (
-            "spec.initContainers[0]",
-            f"must be {NAME}, as the plan makes it: it looks whether the home directory is there",
-        )
+    if present.get("name") != NAME:
+        yield "spec.initContainers[0]", f"must be {NAME}: it looks whether the home directory is there"
+        return
+    for key in sorted(wanted.keys() | present.keys()):
+        if present.get(key) != wanted.get(key) and (key in wanted or key not in _FILLED_IN):
+            yield f"spec.initContainers[0].{key}", f"must be as the plan makes it: it is part of {NAME}"
 
 
 def _image(plan: Plan, main: Json) -> Json:

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from kube import MERGE, Json, Kube, config_map, eventually, pod
 
-# On a cluster that all tests share, they would read of each other's nodes (pytest-xdist: --dist loadgroup).
-pytestmark = pytest.mark.xdist_group("nodes")
+# On a cluster that all tests share, they would read of each other's nodes: only one process may run this file.
 
 POOL = "behaviour.example.com/pool"
 NO_CLAIMS = "no new claims to deallocate"
+# Taints that the node controller gives, while other tests' nodes come and go.
+TROUBLES = [f"node.kubernetes.io/{state}" for state in ("not-ready", "unreachable")]
 PREEMPTED = "default-scheduler: preempting to accommodate a higher priority pod"
 
 
@@ -52,7 +52,11 @@ async def priority(kube: Kube, value: int, **more: Any) -> AsyncIterator[str]:
 
 
 def waiting(kube: Kube, name: str, cpu: str = "1", **spec: Any) -> Json:
-    body = pod(name, schedulerName="default-scheduler", nodeSelector={POOL: kube.namespace}, **spec)
+    """It bears what any node may have for a moment, so that its selector alone keeps it from others."""
+    bearing = [{"key": key, "operator": "Exists"} for key in TROUBLES] + spec.pop("tolerations", [])
+    body = pod(
+        name, schedulerName="default-scheduler", nodeSelector={POOL: kube.namespace}, tolerations=bearing, **spec
+    )
     body["spec"]["containers"][0]["resources"] = {"requests": {"cpu": cpu}}
     return body
 

@@ -76,6 +76,9 @@ class Composed:
         spec = {key: value for key, value in pod["spec"].items() if key not in SERVERS_OWN}
         if self.plan.marks.scheduler_name is None and spec["schedulerName"] == "default-scheduler":
             del spec["schedulerName"]
+        # Variables that the Job controller and KubeRay give to every container.
+        look, *others = spec["initContainers"]
+        spec["initContainers"] = [{key: value for key, value in look.items() if key != "env"}, *others]
         sent = {"metadata": self.manifest["metadata"], "pod": {"metadata": pod["metadata"], "spec": spec}}
         return dict(problems(self.plan, sent, Slots((Template(("pod",), main),))))
 

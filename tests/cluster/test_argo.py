@@ -197,4 +197,4 @@ def test_the_controller_may_be_gone_for_a_while(kinds: Kinds, argo: Argo) -> Non
 
         argo.up()
         until(lambda: len(kinds.pods()) == 3, 60, "the last step to begin")
-        assert nodes(kinds, job)["first"][0] == "Succeeded"
+        until(lambda: nodes(kinds, job)["first"][0] == "Succeeded", 60, "Argo to have counted the first")

@@ -49,21 +49,14 @@ def test_a_real_cluster_passes_every_check_of_the_embedded_one(cluster: Cluster,
         "BEHAVIOUR_CA": str(cluster.authority.certificate),
         "BEHAVIOUR_IMAGE": JOB,
     }
-    words = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "4",
-        "--dist",
-        "loadgroup",
-        "-p",
-        "no:cacheprovider",
-        str(CHECKS),
-    ]
+    options = ["-q", "-n", "4", "--dist", "loadfile", "-p", "no:cacheprovider"]
     ended = subprocess.run(
-        [*words, str(CHECKS)], env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+        [sys.executable, "-m", "pytest", *options, str(CHECKS)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
     )
     print(ended.stdout)
     assert ended.returncode == 0, f"{ended.stdout[-20_000:]}\n{ended.stderr[-2_000:]}"
