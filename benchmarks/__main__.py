@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import resource
 import sys
 from pathlib import Path
 
-from . import calls, crowd, decide, sides
+from . import calls, crowd, decide, nodes, sides
 from .hub import DidNotMeasure
 from .processes import DidNotStart
 from .report import Results
 
-MEASUREMENTS = ("decide", "calls", "crowd", "events", "paced")
+MEASUREMENTS = ("decide", "calls", "crowd", "events", "paced", "nodes")
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -22,6 +23,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--spawns", type=_positive, default=400, metavar="N", help="starts at once (400)")
     parser.add_argument(
         "--pairs", type=_positive, default=3, metavar="N", help="runs of each side, in turns (3; one less beside crowd)"
+    )
+    parser.add_argument(
+        "--nodes", type=_positive, default=5000, metavar="N", help="nodes of the measurement nodes (5000)"
     )
     parser.add_argument(
         "--ready-after", type=float, default=crowd.READY_AFTER, metavar="SECONDS", help="a pod's boot (%(default)s)"
@@ -57,6 +61,12 @@ async def measure(options: argparse.Namespace, results: Results) -> None:
                 for side in sides.SIDES:
                     _say(f"{case.name}, pair {pair} of {case.pairs}: {side}")
                     runs.append(await crowd.measure(case, side, options.spawns, options.ready_after))
+    if "nodes" in wanted and os.geteuid() and not options.only:
+        _say("nodes: left out, only root can start a control plane with a network of its own")
+    elif "nodes" in wanted:
+        _say(f"{options.spawns} pods on {options.nodes} nodes, {options.pairs} pairs")
+        results.nodes = options.nodes
+        results.on_nodes = await nodes.measure(options.nodes, options.spawns, options.pairs)
 
 
 def _say(what: str) -> None:

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -69,9 +69,28 @@ class Decision:
         now = datetime.now(timezone.utc)
         return plan(self.site, self.identity, request, run_id=uuid.uuid4().hex, now=now, secret=b"a secret")
 
-    def whole(self) -> None:
+    def whole(self) -> Json:
+        """The pod that is sent."""
         decided = self.plan()
-        check(decided, compose(decided, self.base, notebook.SLOTS), notebook.SLOTS)
+        manifest = compose(decided, self.base, notebook.SLOTS)
+        check(decided, manifest, notebook.SLOTS)
+        return manifest
+
+
+async def manifests(directory: Path, side: str, names: Sequence[str]) -> list[Json]:
+    """A notebook's pod for each of these people, for kube-scheduler alone.  KUBECONFIG has to be a file."""
+    sides.write_people(directory, names)
+    site = load(sides.site(directory, "plain"))
+    resolver = Resolver(site.identity, directory)
+    found = []
+    async with ApiClient() as client:
+        for name in names:
+            identity = await resolver.resolve(name)
+            traits = sides.kube_spawner() if side == sides.KUBE else _agreed(identity)
+            base: Json = client.sanitize_for_serialization(await _kube_spawner(name, traits).get_pod_manifest())
+            base["metadata"]["namespace"] = sides.NAMESPACE
+            found.append(base if side == sides.KUBE else Decision(site, identity, base).whole())
+    return found
 
 
 async def _rounds(directory: Path) -> Seconds:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import platform
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import TypeVar
 
 from . import decide, sides
 from .calls import BY_CLOCK, Phase
 from .crowd import Case, Run
 from .decide import Seconds
+from .nodes import Run as NodesRun
 from .sides import Json
 from .table import WIDTH, Section, number, ratios, render, spread
 
+AnyRun = TypeVar("AnyRun", Run, NodesRun)
 _PACKAGES = ("jupyterhub", "jupyterhub-kubespawner", "kubernetes_asyncio", "jupyter-research-spawner")
 _RUN_ROWS: tuple[tuple[str, Callable[[Run], float | None]], ...] = (
     ("hub CPU per start, ms", lambda run: run.cpu_ms_per_start),
@@ -23,6 +26,12 @@ _RUN_ROWS: tuple[tuple[str, Callable[[Run], float | None]], ...] = (
     ("95 % are ready after, s", lambda run: run.most_ready),
     ("API calls per start, all", lambda run: run.calls_per_start),
     ("did not start", lambda run: run.failed),
+)
+
+_NODE_ROWS: tuple[tuple[str, Callable[[NodesRun], float | None]], ...] = (
+    ("scheduler CPU per pod, ms", lambda run: run.scheduler_ms_per_pod),
+    ("API server CPU per pod, ms", lambda run: run.api_server_ms_per_pod),
+    ("all run after, s", lambda run: run.wall),
 )
 
 
@@ -33,10 +42,13 @@ class Results:
     seconds: Seconds = field(default_factory=dict)
     phases: dict[str, list[Phase]] = field(default_factory=dict)
     runs: list[tuple[Case, list[Run]]] = field(default_factory=list)
+    nodes: int = 0
+    on_nodes: list[NodesRun] = field(default_factory=list)
     load_before: tuple[float, float, float] = field(default_factory=os.getloadavg)
 
     def table(self) -> str:
-        sections = [*self._deciding(), *self._calls(), *(_crowd(case, runs) for case, runs in self.runs)]
+        crowds = (_crowd(case, runs) for case, runs in self.runs)
+        sections = [*self._deciding(), *self._calls(), *crowds, *self._nodes()]
         return f"{render(sections)}\n\n{self._machine()}"
 
     def as_json(self) -> Json:
@@ -59,6 +71,8 @@ class Results:
                 for side, phases in self.phases.items()
             },
             "runs": [{"case": case.name, "runs": [run.as_json() for run in runs]} for case, runs in self.runs],
+            "nodes": self.nodes,
+            "on_nodes": [run.as_json() for run in self.on_nodes],
         }
 
     def _deciding(self) -> list[Section]:
@@ -90,6 +104,12 @@ class Results:
         )
         return [Section("API CALLS", sides.SIDES, tuple(rows), notes)]
 
+    def _nodes(self) -> list[Section]:
+        if not self.on_nodes:
+            return []
+        title = f"KUBE-SCHEDULER, {self.on_nodes[0].pods} PODS AT ONCE ON {self.nodes:,} NODES"
+        return [Section(title, (*sides.SIDES, "ratio"), _beside(self.on_nodes, _NODE_ROWS))]
+
     def _machine(self) -> str:
         packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES[:2])
         load = " and ".join(f"{value:.1f}" for value in (self.load_before[0], os.getloadavg()[0]))
@@ -101,18 +121,20 @@ class Results:
 
 
 def _crowd(case: Case, runs: Sequence[Run]) -> Section:
-    kube = [run for run in runs if run.side == sides.KUBE]
-    research = [run for run in runs if run.side == sides.RESEARCH]
-    rows = []
-    for label, value in _RUN_ROWS:
-        theirs, ours = list(map(value, kube)), list(map(value, research))
-        rows.append((label, spread(theirs), spread(ours), ratios(ours, theirs)))
     notes = []
-    for run in next(filter(_first_failure, kube), None), next(filter(_first_failure, research), None):
+    for side in sides.SIDES:
+        run = next((run for run in runs if run.side == side and run.first_failure), None)
         if run is not None:
             notes += textwrap.wrap(f"{run.side}, the first that did not start: {run.first_failure}", WIDTH)
-    return Section(case.title, (*sides.SIDES, "ratio"), tuple(rows), tuple(notes))
+    return Section(case.title, (*sides.SIDES, "ratio"), _beside(runs, _RUN_ROWS), tuple(notes))
 
 
-def _first_failure(run: Run) -> str:
-    return run.first_failure
+def _beside(
+    runs: Sequence[AnyRun], rows: Iterable[tuple[str, Callable[[AnyRun], float | None]]]
+) -> tuple[tuple[str, ...], ...]:
+    """For each row its label, both sides and their ratio."""
+    found = []
+    for label, value in rows:
+        theirs, ours = ([value(run) for run in runs if run.side == side] for side in sides.SIDES)
+        found.append((label, spread(theirs), spread(ours), ratios(ours, theirs)))
+    return tuple(found)

@@ -7,11 +7,15 @@ what it asks of the API server does not grow with the cluster.  Nothing here is 
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
 import samples
@@ -32,6 +36,7 @@ from jupyter_research_spawner.watch.follow import WATCH_SECONDS, follow
 
 pytestmark = pytest.mark.programs("kwok")
 
+TREE = Path(__file__).parents[2]
 NODES = 1000
 NOTEBOOKS = 300
 JOBS = 200
@@ -174,3 +179,17 @@ async def test_what_fits_nowhere_says_so_in_a_sentence_of_any_size_of_cluster(wo
     assert f"{NODES} Insufficient cpu" in message
     assert len(message) < 500
     print(message)
+
+
+def test_the_benchmark_measures_both_sides(tmp_path: Path) -> None:
+    """`make bench` does it with 5,000 nodes; what it measures is asserted nowhere but in its own table."""
+    numbers = tmp_path / "numbers.json"
+    small = ("--nodes", "20", "--spawns", "4", "--pairs", "1")
+    words = [sys.executable, "-m", "benchmarks", "--only", "nodes", *small, "--json", str(numbers)]
+    ended = subprocess.run(words, cwd=TREE, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "4 PODS AT ONCE ON 20 NODES" in ended.stdout
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+    runs = json.loads(numbers.read_text())["on_nodes"]
+    assert [(run["side"], run["pods"]) for run in runs] == [("KubeSpawner", 4), ("ResearchSpawner", 4)]
+    assert all(run["scheduler_cpu"] > 0 for run in runs)
