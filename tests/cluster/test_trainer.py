@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ground import ground
 from kinds import ALICE, Composed, Kinds, condition, conditions, exit_status, template, uid, weigh, who
-from rig.api import Json, until
+from rig.api import Json, Refused, until
 from rig.cluster import Cluster
 from rig.controllers import jobset, trainer
 from rig.node import Node
@@ -76,7 +76,20 @@ def train_job(
         "metadata": {"name": name},
         "spec": {"runtimeRef": reference},
     }
-    return kinds.compose("trainjob", manifest, {})
+    job = kinds.compose("trainjob", manifest, {})
+    until(lambda: is_known(kinds, job), 20, "Trainer to know the new TrainingRuntime")
+    return job
+
+
+def is_known(kinds: Kinds, job: Composed) -> bool:
+    """Trainer's webhook looks for a TrainJob's runtime in a cache, which learns of it a moment after its creation."""
+    try:
+        kinds.api.create(job.manifest, dryRun="All")
+    except Refused as refused:
+        if "specified trainingRuntime must be created before" not in str(refused):
+            raise
+        return False
+    return True
 
 
 def test_its_pods_are_hers(kinds: Kinds) -> None:
