@@ -20,7 +20,8 @@ PROGRAMS ?=
 MINUTES ?=
 # Clusters at once: most of a test's time is waiting.
 CLUSTERS ?= 2
-RIG := PYTHONPATH=tests/cluster $(BIN)/python -m rig
+# -u: how far it is stands in a log, too, as it goes.
+RIG := PYTHONPATH=tests/cluster $(BIN)/python -u -m rig
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # The proxy of the npm registry is started by the hub from PATH.
