@@ -65,7 +65,7 @@ def _prepare(api: Api, site: Site) -> None:
         has_account = api.find("v1", "ServiceAccount", "default", sides.NAMESPACE) is not None
         return has_account and all(claim["status"].get("phase") == "Bound" for claim in found)
 
-    until(are_bound, SETTLE_SECONDS, "the claims are bound")
+    until(are_bound, "the claims are bound", seconds=SETTLE_SECONDS)
 
 
 def _run(cluster: Cluster, side: str, manifests: Sequence[Json]) -> Run:
@@ -78,10 +78,10 @@ def _run(cluster: Cluster, side: str, manifests: Sequence[Json]) -> Run:
     before, begun = _used(cluster), time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(partial(_create, cluster), (manifests[first::THREADS] for first in range(THREADS))))
-    until(all_run, SETTLE_SECONDS, f"{len(manifests)} pods of {side}'s run", every=0.5)
+    until(all_run, f"{len(manifests)} pods of {side}'s run", seconds=SETTLE_SECONDS, every=0.5)
     wall, after = time.monotonic() - begun, _used(cluster)
     api.call("DELETE", f"/api/v1/namespaces/{sides.NAMESPACE}/pods")
-    until(lambda: not api.all_of("v1", "Pod", sides.NAMESPACE), SETTLE_SECONDS, "no pod is left", every=1)
+    until(lambda: not api.all_of("v1", "Pod", sides.NAMESPACE), "no pod is left", seconds=SETTLE_SECONDS, every=1)
     scheduler, server = (after[name] - before[name] for name in (SCHEDULER, API_SERVER))
     return Run(side, len(manifests), scheduler, server, wall)
 

@@ -22,6 +22,7 @@ import pytest
 import pytest_asyncio
 import yaml
 from bs4 import BeautifulSoup
+from patience import eventually
 from stand_in import NAMESPACE
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
@@ -30,7 +31,6 @@ from jupyter_research_spawner.embedded.kinds import POD
 Json = dict[str, Any]
 
 HUB5 = Path(__file__).parent.parent / ".venv-hub5" / "bin" / "python"
-PATIENCE_SECONDS = 30.0
 
 # As much of jupyterhub-singleuser as the hub asks for, in a tenth of its time.
 NOTEBOOK = """
@@ -224,14 +224,14 @@ class Hub:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        for _ in range(int(PATIENCE_SECONDS / 0.1)):
+
+        async def is_up() -> bool:
+            assert self.is_alive, f"the hub ended:\n{self.log}"
             with contextlib.suppress(aiohttp.ClientError, OSError):
-                if (await self.api("GET", "")).status == 200:
-                    return
-            if self.process.poll() is not None:
-                break
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"the hub does not answer:\n{self.log}")
+                return (await self.api("GET", "")).status == 200
+            return False
+
+        await eventually(is_up, every=0.1, otherwise=lambda: self.log)
 
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)
@@ -280,21 +280,22 @@ class Hub:
         found: Json | None = json.loads(answer.text).get("servers", {}).get(server)
         return found
 
-    async def ready(self, name: str, server: str = "", seconds: float = PATIENCE_SECONDS) -> Json:
-        for _ in range(int(seconds / 0.1)):
-            found = await self.server(name, server)
-            if found and found["ready"]:
-                return found
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"{name}'s server {server!r} is not ready after {seconds} s:\n{self.log[-6000:]}")
+    async def ready(self, name: str, server: str = "") -> Json:
+        async def found() -> Json | None:
+            now = await self.server(name, server)
+            return now if now and now["ready"] else None
 
-    async def stopped(self, name: str, server: str = "", seconds: float = PATIENCE_SECONDS) -> None:
-        for _ in range(int(seconds / 0.1)):
-            found = await self.server(name, server)
-            if not found or (not found["ready"] and not found["pending"]):
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"{name}'s server {server!r} still starts or runs after {seconds} s:\n{self.log[-6000:]}")
+        told = f"{name}'s server {server!r} is not ready"
+        ready: Json = await eventually(found, every=0.1, otherwise=lambda: f"{told}:\n{self.log[-6000:]}")
+        return ready
+
+    async def stopped(self, name: str, server: str = "") -> None:
+        async def is_over() -> bool:
+            now = await self.server(name, server)
+            return not now or (not now["ready"] and not now["pending"])
+
+        told = f"{name}'s server {server!r} still starts or runs"
+        await eventually(is_over, every=0.1, otherwise=lambda: f"{told}:\n{self.log[-6000:]}")
 
     async def progress(self, name: str, server: str = "") -> AsyncIterator[Json]:
         path = f"users/{name}/servers/{server}/progress" if server else f"users/{name}/server/progress"

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
+from patience import eventually
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.kinds import EVENT, POD
 
 NAMESPACE = "jhub"
-PATIENCE_SECONDS = 20.0
 
-__all__ = ["NAMESPACE", "cluster", "create", "ended", "events", "eventually", "log_of", "now", "phase", "pod"]
+__all__ = ["NAMESPACE", "cluster", "create", "ended", "events", "log_of", "now", "phase", "pod"]
 
 
 @pytest_asyncio.fixture
@@ -28,17 +27,6 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
         yield started
     finally:
         await started.stop()
-
-
-async def eventually(look: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
-    """What `look` returns as soon as that is true; the last it returned fails the test."""
-    found = None
-    for _ in range(int(seconds / 0.02)):
-        found = look()
-        if found:
-            return found
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"still {found!r} after {seconds} s")
 
 
 def pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:

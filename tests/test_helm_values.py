@@ -19,6 +19,7 @@ import pytest
 import samples
 import yaml
 from hub import python_of
+from patience import PATIENCE_SECONDS
 from traitlets.config import Config
 
 from jupyter_research_spawner.identity import PosixIdentity
@@ -208,7 +209,7 @@ def test_a_real_hub_starts_with_them(version: int, tmp_path: Path) -> None:
 
 def _told(running: subprocess.Popen[bytes], url: str, log: Path) -> dict[str, Any]:
     request = urllib.request.Request(url, headers={"Authorization": "token a-token-for-this-test"})
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline and running.poll() is None:
         with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(request, timeout=5) as answer:
             return dict(json.load(answer))

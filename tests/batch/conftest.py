@@ -122,6 +122,12 @@ class Client:
         ) as response:
             return response.status, await response.json(content_type=None)
 
+    async def is_up(self) -> bool:
+        try:
+            return (await self.ask(None, "GET", "/health"))[0] == 200
+        except aiohttp.ClientError:
+            return False
+
     async def submit(self, who: str, *command: str, **wishes: Any) -> dict[str, Any]:
         status, job = await self.ask(who, "POST", "/jobs", {"command": list(command), **wishes})
         assert status == 201, job

@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 import yaml
 from conftest import PREFIX, Client
+from patience import eventually
 from stub_hub import ACCESS
 
 from jupyter_research_spawner.embedded.container import marked_processes
@@ -112,7 +113,8 @@ async def house(cluster: Any, batch_site: Any, tmp_path: Path) -> AsyncIterator[
             found = House(
                 f"http://127.0.0.1:{hub_port}", Client(session, f"http://127.0.0.1:{batch_port}{PREFIX.rstrip('/')}")
             )
-            assert await up(found), log.read_text()[-4000:]
+            # The hub starts the service once it listens itself.
+            await eventually(found.batch.is_up, otherwise=lambda: log.read_text()[-4000:])
             yield found
     finally:
         process.terminate()
@@ -123,18 +125,6 @@ async def house(cluster: Any, batch_site: Any, tmp_path: Path) -> AsyncIterator[
         # A managed service is in a session of its own, and a hub that ends early leaves it.
         for pid in marked_processes("TEST_SITE", str(site)):
             os.kill(pid, signal.SIGKILL)
-
-
-async def up(house: House) -> bool:
-    for _ in range(300):
-        try:
-            async with house.batch.session.get(f"{house.hub}/hub/api/") as response:
-                if response.status == 200 and (await house.batch.ask(None, "GET", "/health"))[0] == 200:
-                    return True
-        except aiohttp.ClientError:
-            pass
-        await asyncio.sleep(0.1)
-    return False
 
 
 async def test_only_a_persons_token_with_the_right_scope_opens_the_service(house):

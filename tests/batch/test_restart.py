@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 import yaml
 from conftest import PREFIX, Client, connected, told
-from stand_in import NAMESPACE, eventually
+from patience import PATIENCE_SECONDS, eventually
+from stand_in import NAMESPACE
 from stub_hub import stub_hub, user
 from test_service import PREEMPTED, eventually_twice, fill, until
 
@@ -111,7 +112,7 @@ async def test_the_program_begins_by_what_the_hub_tells_it_and_ends_on_sigterm(c
         try:
             async with aiohttp.ClientSession() as session:
                 batch = Client(session, f"http://127.0.0.1:{port}{PREFIX.rstrip('/')}")
-                await _up(batch)
+                await eventually(batch.is_up)
                 job = await batch.submit("alices", "sh", "-c", "echo begun; sleep 60")
                 await until(batch, "alices", job["id"], "running")
                 log = await session.get(
@@ -119,7 +120,7 @@ async def test_the_program_begins_by_what_the_hub_tells_it_and_ends_on_sigterm(c
                 )
                 assert await log.content.readline() == b"begun\n"
                 process.send_signal(signal.SIGTERM)
-                assert await asyncio.wait_for(process.wait(), 10) == 0
+                assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
                 # Broken off, and not ended as a whole log ends.
                 with pytest.raises(aiohttp.ClientPayloadError):
                     await log.read()
@@ -137,17 +138,6 @@ def _free_port() -> int:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
         return port
-
-
-async def _up(batch: Client) -> None:
-    for _ in range(200):
-        try:
-            if (await batch.ask(None, "GET", "/health"))[0] == 200:
-                return
-        except aiohttp.ClientError:
-            pass
-        await asyncio.sleep(0.1)
-    raise AssertionError("the service did not come up")
 
 
 async def test_settings_that_cannot_be_used_are_told_in_sentences(tmp_path):

@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 from conftest import Client, small_site
-from stand_in import NAMESPACE, eventually
+from patience import PATIENCE_SECONDS, eventually
+from stand_in import NAMESPACE
 from stub_hub import user
 
 from jupyter_research_spawner.batch import handlers, service
@@ -23,16 +24,18 @@ pytestmark = pytest.mark.embedded
 PREEMPTED = "Preempted: work of a higher priority needed its place."
 
 
-async def until(batch: Client, who: str, job_id: str, *states: str, seconds: float = 20) -> dict[str, Any]:
+async def until(batch: Client, who: str, job_id: str, *states: str) -> dict[str, Any]:
     """The job as soon as it is in one of `states`."""
     job: dict[str, Any] = {}
-    for _ in range(int(seconds / 0.05)):
+
+    async def is_there() -> bool:
+        nonlocal job
         status, job = await batch.ask(who, "GET", f"/jobs/{job_id}")
         assert status == 200, job
-        if job["state"] in states:
-            return job
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"still {job['state']} ({job['message']}) after {seconds} s")
+        return job["state"] in states
+
+    await eventually(is_there, otherwise=lambda: f"{job['state']} ({job['message']})")
+    return job
 
 
 def jobs_in(cluster: Any) -> list[dict[str, Any]]:
@@ -185,11 +188,10 @@ async def test_jobs_of_one_person_are_bounded_also_when_they_come_at_once(batch)
 
 
 async def eventually_none(batch: Client, job_id: str, who: str = "alices") -> None:
-    for _ in range(200):
-        if (await batch.ask(who, "GET", f"/jobs/{job_id}"))[0] == 404:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{job_id} is still there")
+    async def is_gone() -> bool:
+        return (await batch.ask(who, "GET", f"/jobs/{job_id}"))[0] == 404
+
+    await eventually(is_gone)
 
 
 async def test_a_job_ends_at_its_wall_time_and_says_so(batch):
@@ -238,13 +240,12 @@ async def test_a_job_that_has_ended_is_removed_too(batch):
 async def test_a_queued_job_has_printed_nothing_yet_and_says_why_it_waits(batch):
     await fill(batch)
     job = await batch.submit("carols", "echo", "done", profile="half", queue="backfill")
-    waiting = await until(batch, "carols", job["id"], "queued")
-    for _ in range(100):
-        waiting = (await batch.ask("carols", "GET", f"/jobs/{job['id']}"))[1]
-        if waiting["message"]:
-            break
-        await asyncio.sleep(0.05)
-    assert "Insufficient cpu" in waiting["message"]
+    await until(batch, "carols", job["id"], "queued")
+
+    async def message() -> str:
+        return str((await batch.ask("carols", "GET", f"/jobs/{job['id']}"))[1]["message"])
+
+    assert "Insufficient cpu" in await eventually(message)
     assert await batch.text("carols", f"/jobs/{job['id']}/logs") == ""
 
 
@@ -255,7 +256,7 @@ async def test_following_waits_for_the_start_and_ends_with_the_pod(batch):
     await asyncio.sleep(0.5)
     assert not reading.done()
     await batch.ask("carols", "DELETE", f"/jobs/{first['id']}")
-    assert await asyncio.wait_for(reading, 20) == "one\ntwo\n"
+    assert await asyncio.wait_for(reading, PATIENCE_SECONDS) == "one\ntwo\n"
 
 
 async def test_following_a_job_that_is_cancelled_before_it_starts_ends(batch):
@@ -264,7 +265,7 @@ async def test_following_a_job_that_is_cancelled_before_it_starts_ends(batch):
     reading = asyncio.ensure_future(batch.text("carols", f"/jobs/{job['id']}/logs?follow=true"))
     await asyncio.sleep(0.3)
     await batch.ask("carols", "DELETE", f"/jobs/{job['id']}")
-    assert await asyncio.wait_for(reading, 20) == ""
+    assert await asyncio.wait_for(reading, PATIENCE_SECONDS) == ""
 
 
 async def test_the_last_lines_of_a_log(batch):
@@ -346,13 +347,15 @@ async def test_a_preempted_job_runs_again_and_shows_both_attempts(batch):
 
 async def eventually_twice(batch: Client, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     """The one of carol's jobs that runs for the second time."""
-    for _ in range(400):
+
+    async def found() -> dict[str, Any] | None:
         for job in jobs:
             now = (await batch.ask("carols", "GET", f"/jobs/{job['id']}"))[1]
             if len(now["attempts"]) == 2 and now["state"] == "running":
                 return now
-        await asyncio.sleep(0.05)
-    raise AssertionError("no job ran twice")
+        return None
+
+    return dict(await eventually(found))
 
 
 @pytest.mark.parametrize("batch_site", [small_site({"scheduler": {"kind": "yunikorn"}})])

@@ -25,12 +25,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from kubernetes_asyncio import client, watch
+from patience import PATIENCE_SECONDS
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 
 Json = dict[str, Any]
-# A real cluster on a machine with other work takes its time.
-PATIENCE_SECONDS = 90.0 if "BEHAVIOUR_URL" in os.environ else 30.0
 IMAGE = os.environ.get("BEHAVIOUR_IMAGE") or "example/image:1"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"

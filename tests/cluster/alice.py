@@ -28,7 +28,6 @@ from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch import Phase, classify
 
 MAIN = notebook.SLOTS.templates[0].main
-PATIENCE_SECONDS = 60
 
 
 class Alice:
@@ -124,7 +123,7 @@ class Alice:
             return status if status.message == said else None
 
         try:
-            return until(look, PATIENCE_SECONDS, f"{name}: {said}")  # type: ignore[return-value]
+            return until(look, f"{name}: {said}")  # type: ignore[return-value]
         except TimeoutError as error:
             raise TimeoutError(f"{error} It says: {self.status(name)}") from None
 
@@ -135,7 +134,7 @@ class Alice:
             pod = self.pod(name)
             return pod if pod["status"].get("phase") == "Running" else None
 
-        found = until(look, PATIENCE_SECONDS, f"{name} runs")
+        found = until(look, f"{name} runs")
         assert found
         return found
 
@@ -149,7 +148,7 @@ class Alice:
                 seen.append(pod)
             return pod is None
 
-        until(is_gone, PATIENCE_SECONDS, f"{name} is gone", every=0.03)
+        until(is_gone, f"{name} is gone", every=0.03)
         return seen[-1], self.scheduler.eviction(seen[-1], Objects())
 
     def batch(self) -> AbstractAsyncContextManager[Jobs]:

@@ -71,7 +71,7 @@ def ground(cluster: Cluster, name: str, storage: Path) -> Iterator[Ground]:
     api = cluster.api
     api.apply(namespace(name), *_volume(name, "home", home), *_volume(name, "project-climate", climate))
     api.apply(*everything(Site.model_validate(found.site()), Release(), only=["priorities"]))
-    until(lambda: api.find("v1", "ServiceAccount", "default", name), 20, "the namespace has its ServiceAccount")
+    until(lambda: api.find("v1", "ServiceAccount", "default", name), "the namespace has its ServiceAccount")
     try:
         yield found
     finally:
@@ -106,10 +106,10 @@ def _volume(namespace_: str, claim: str, path: Path) -> list[Json]:
 def _remove(api: Api, ground: Ground) -> None:
     for pod in ground.pods():
         api.delete(pod, gracePeriodSeconds=1)
-    until(lambda: not ground.pods(), 60, f"no pod is left in {ground.namespace}")
+    until(lambda: not ground.pods(), f"no pod is left in {ground.namespace}")
     volumes = [f"{ground.namespace}-{claim}" for claim in ("home", "project-climate")]
     api.delete(namespace(ground.namespace))
-    until(lambda: api.find("v1", "Namespace", ground.namespace) is None, 60, f"{ground.namespace} is gone")
+    until(lambda: api.find("v1", "Namespace", ground.namespace) is None, f"{ground.namespace} is gone")
     for name in volumes:
         api.delete({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}})
-    until(lambda: not any(api.find("v1", "PersistentVolume", name) for name in volumes), 30, "its volumes are gone")
+    until(lambda: not any(api.find("v1", "PersistentVolume", name) for name in volumes), "its volumes are gone")

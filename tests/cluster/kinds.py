@@ -36,7 +36,6 @@ URGENT = {
     "metadata": {"name": "kinds-urgent"},
     "value": 1000,
 }
-SECONDS = 60
 
 Keys = tuple[str | int, ...]
 
@@ -125,10 +124,10 @@ class Kinds:
             return found if len(pods) == len(found) == len(names) else {}
 
         try:
-            yield until(look, SECONDS, f"{', '.join(prefixes)} and no other pod to run")
+            yield until(look, f"{', '.join(prefixes)} and no other pod")
         finally:
             self.api.delete(composed.manifest)
-            until(lambda: not self.pods(), SECONDS, f"the pods of {composed.name} to be gone")
+            until(lambda: not self.pods(), f"the pods of {composed.name} to be gone")
 
     def pods(self) -> list[Json]:
         return self.ground.pods()
@@ -147,7 +146,7 @@ class Kinds:
         def look() -> list[Json]:
             return [found for found in self.pods() if is_meant(found) and uid(found) != uid(pod)]
 
-        return until(look, SECONDS, f"another pod in place of {pod['metadata']['name']}")[0]
+        return until(look, f"another pod in place of {pod['metadata']['name']}")[0]
 
     def runs_again(self, pod: Json) -> Json:
         """Another in its place, running."""
@@ -156,7 +155,7 @@ class Kinds:
             found = self.another(pod)
             return found if is_running(found) else None
 
-        found = until(look, SECONDS, f"another pod in place of {pod['metadata']['name']} to run")
+        found = until(look, f"another pod in place of {pod['metadata']['name']} to run")
         assert found
         return found
 
@@ -180,7 +179,7 @@ class Kinds:
             return found.keys() == reasons.keys() and all(found[kind].startswith(reasons[kind]) for kind in found)
 
         try:
-            until(look, SECONDS, f"{composed.name} to have the conditions {reasons}")
+            until(look, f"{composed.name} to have the conditions {reasons}")
         except TimeoutError as error:
             raise AssertionError(f"{error} It has {conditions(self.now(composed))}") from error
         return self.now(composed)
@@ -195,7 +194,7 @@ class Kinds:
         def look() -> str:
             return self.api.logs(self.ground.namespace, pod["metadata"]["name"], container).partition("\n")[0]
 
-        return until(look, SECONDS, f"{pod['metadata']['name']} to say who it is")
+        return until(look, f"{pod['metadata']['name']} to say who it is")
 
     def end(self, pod: Json, status: int) -> None:
         """Let the program in it exit."""
@@ -232,8 +231,8 @@ class Kinds:
 
         api.create(pod)
         try:
-            until(is_disrupted, SECONDS, "one of them is preempted", every=0.02)
-            until(lambda: is_running(self.pod(pod["metadata"]["name"]) or {}), SECONDS, "the preemptor runs")
+            until(is_disrupted, "one of them is preempted", every=0.02)
+            until(lambda: is_running(self.pod(pod["metadata"]["name"]) or {}), "the preemptor runs")
             yield last[-1]
         finally:
             api.delete(pod)

@@ -113,7 +113,7 @@ def nodes(kinds: Kinds, job: Composed) -> dict[str, tuple[str, str]]:
 def seen_running(kinds: Kinds, job: Composed, *names: str) -> None:
     """The controller knows that they run: a pod that is deleted before, it makes again by the same name."""
     running = {(name, ("Running", "")) for name in names}
-    until(lambda: running <= nodes(kinds, job).items(), 60, f"Argo to see {names} run")
+    until(lambda: running <= nodes(kinds, job).items(), f"Argo to see {names} run")
 
 
 def test_its_pods_are_hers_and_what_argo_adds_is_too(kinds: Kinds) -> None:
@@ -138,14 +138,14 @@ def test_a_failed_step_fails_the_workflow_when_those_beside_it_have_ended(kinds:
     with kinds.running(job, *NAMES) as pods:
         seen_running(kinds, job, *NAMES)
         kinds.end(pods["first"], 3)
-        until(lambda: nodes(kinds, job)["first"][0] == "Failed", 60, "Argo to see it")
+        until(lambda: nodes(kinds, job)["first"][0] == "Failed", "Argo to see it")
         # With the end of its log, since our main containers have terminationMessagePolicy FallbackToLogsOnError.
         assert nodes(kinds, job)["first"][1].startswith(f"main: Error (exit code 3): {ALICE}\n")
         assert kinds.now(job)["status"]["phase"] == "Running"
         assert kinds.same(pods["second"])
 
         kinds.end(pods["second"], 0)
-        until(lambda: kinds.now(job)["status"]["phase"] == "Failed", 60, "the workflow to fail")
+        until(lambda: kinds.now(job)["status"]["phase"] == "Failed", "the workflow to fail")
         assert "last" not in nodes(kinds, job)
 
 
@@ -154,7 +154,7 @@ def test_a_deleted_step_is_an_error_and_is_not_made_again(kinds: Kinds) -> None:
     with kinds.running(job, *NAMES) as pods:
         seen_running(kinds, job, *NAMES)
         kinds.kill(pods["first"])
-        until(lambda: nodes(kinds, job)["first"] == ("Error", "pod deleted"), 60, "Argo to miss it")
+        until(lambda: nodes(kinds, job)["first"] == ("Error", "pod deleted"), "Argo to miss it")
         assert kinds.same(pods["second"])
         assert [uid(pod) for pod in kinds.pods()] == [uid(pods["second"])]
 
@@ -166,9 +166,9 @@ def test_a_deleted_step_is_tried_again_where_errors_are(kinds: Kinds, policy: st
     with kinds.running(job, *NAMES) as pods:
         seen_running(kinds, job, "first(0)", "second(0)")
         kinds.kill(pods["first"])
-        until(lambda: nodes(kinds, job)["first(0)"] == ("Error", "pod deleted"), 60, "Argo to miss it")
+        until(lambda: nodes(kinds, job)["first(0)"] == ("Error", "pod deleted"), "Argo to miss it")
         if is_made_again:
-            until(lambda: nodes(kinds, job).get("first(1)", ("",))[0] == "Running", 60, "the second attempt to run")
+            until(lambda: nodes(kinds, job).get("first(1)", ("",))[0] == "Running", "the second attempt to run")
         else:
             assert "first(1)" not in nodes(kinds, job)
         assert kinds.same(pods["second"])
@@ -181,7 +181,7 @@ def test_a_preempted_step_is_a_deleted_one(kinds: Kinds) -> None:
         with kinds.preempting(*pods.values()) as victim:
             assert condition(victim, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
             (lost,) = (name for name in NAMES if uid(pods[name]) == uid(victim))
-            until(lambda: nodes(kinds, job)[lost] == ("Error", "pod deleted"), 60, "Argo to miss it")
+            until(lambda: nodes(kinds, job)[lost] == ("Error", "pod deleted"), "Argo to miss it")
 
 
 def test_the_controller_may_be_gone_for_a_while(kinds: Kinds, argo: Argo) -> None:
@@ -192,9 +192,9 @@ def test_the_controller_may_be_gone_for_a_while(kinds: Kinds, argo: Argo) -> Non
         argo.down()
         kinds.end(pods["first"], 0)
         kinds.end(pods["second"], 0)
-        until(lambda: {pod["status"]["phase"] for pod in kinds.pods()} == {"Succeeded"}, 60, "both to end")
+        until(lambda: {pod["status"]["phase"] for pod in kinds.pods()} == {"Succeeded"}, "both to end")
         assert len(kinds.pods()) == 2
 
         argo.up()
-        until(lambda: len(kinds.pods()) == 3, 60, "the last step to begin")
-        until(lambda: nodes(kinds, job)["first"][0] == "Succeeded", 60, "Argo to have counted the first")
+        until(lambda: len(kinds.pods()) == 3, "the last step to begin")
+        until(lambda: nodes(kinds, job)["first"][0] == "Succeeded", "Argo to have counted the first")

@@ -129,7 +129,7 @@ def say_ready(api: Api) -> None:
     ready = {"type": "Ready", "status": "True", "reason": "Pretended", "lastHeartbeatTime": now}
     status = {"capacity": amounts, "allocatable": amounts, "conditions": [ready]}
     api.patch(NODE_OBJECT, {"status": status}, subresource="/status")
-    until(lambda: not api.get("v1", "Node", NODE)["spec"].get("taints"), 30, f"{NODE} takes pods")
+    until(lambda: not api.get("v1", "Node", NODE)["spec"].get("taints"), f"{NODE} takes pods")
 
 
 @dataclass
@@ -155,7 +155,7 @@ class Work:
 
     def placed(self, name: str) -> str:
         """Where, as soon as it is."""
-        return str(until(lambda: self._pod(name)["spec"].get("nodeName"), 30, f"{name} has a node"))
+        return str(until(lambda: self._pod(name)["spec"].get("nodeName"), f"{name} has a node"))
 
     def why_waiting(self, name: str) -> str:
         """The scheduler's own sentence."""
@@ -164,7 +164,7 @@ class Work:
             conditions = self._pod(name).get("status", {}).get("conditions", [])
             return "".join(found.get("message", "") for found in conditions if found["type"] == "PodScheduled")
 
-        return until(message, 30, f"{name} is told why it waits")
+        return until(message, f"{name} is told why it waits")
 
     def devices(self, name: str) -> list[str]:
         """What is allocated to the claims of a pod."""
@@ -178,7 +178,7 @@ class Work:
     def end(self, name: str) -> None:
         """Without a kubelet nobody else confirms that it ended."""
         self.api.delete(self._pod(name), gracePeriodSeconds=0)
-        until(lambda: not self.devices(name), 30, f"the devices of {name} are free")
+        until(lambda: not self.devices(name), f"the devices of {name} are free")
 
     def _pod(self, name: str) -> Json:
         return {"apiVersion": "v1", "kind": "Pod", **self.api.get("v1", "Pod", name, NAMESPACE)}
@@ -254,7 +254,7 @@ def test_without_its_template_or_its_class_a_pod_waits_as_the_plan_s_needs_say(w
     missing = work.api.get(template.api_version, template.kind, template.name, NAMESPACE)
     work.api.delete({"apiVersion": template.api_version, "kind": template.kind, **missing})
     work.start("two", "no-template")
-    events = until(lambda: _warnings(work, "no-template", "FailedResourceClaimCreation"), 30, "an event tells of it")
+    events = until(lambda: _warnings(work, "no-template", "FailedResourceClaimCreation"), "an event tells of it")
     assert f'"{template.name}" not found' in events[0]
 
     work.start("no-class", "no-class")

@@ -82,7 +82,7 @@ def test_a_failed_worker_ends_all_of_it(kinds: Kinds) -> None:
         status = kinds.becomes(job, Failed="FailedJobs")["status"]
         assert status["terminalState"] == "Failed"
         assert condition({"status": status}, "Failed")["message"].endswith("(first failed job: worker-failed-worker-0)")
-        until(lambda: len(kinds.pods()) == 1, 20, "the others are gone")
+        until(lambda: len(kinds.pods()) == 1, "the others are gone")
         assert [exit_status(pod, "worker") for pod in kinds.pods()] == [3]
 
 
@@ -101,7 +101,7 @@ def test_a_failed_leader_is_a_failed_worker(kinds: Kinds) -> None:
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["leader-0-0"], 7)
         kinds.becomes(job, Failed="FailedJobs")
-        until(lambda: len(kinds.pods()) == 1, 20, "the workers are gone")
+        until(lambda: len(kinds.pods()) == 1, "the workers are gone")
 
 
 def test_a_deleted_leader_that_may_not_fail_ends_all_of_it(kinds: Kinds) -> None:
@@ -109,7 +109,7 @@ def test_a_deleted_leader_that_may_not_fail_ends_all_of_it(kinds: Kinds) -> None
     with kinds.running(job, *NAMES) as pods:
         kinds.kill(pods["leader-0-0"])
         kinds.becomes(job, Failed="FailedJobs")
-        until(lambda: not kinds.pods(), 20, "all are gone")
+        until(lambda: not kinds.pods(), "all are gone")
 
 
 def test_a_leader_that_succeeds_ends_it_only_where_the_success_policy_says_so(kinds: Kinds) -> None:
@@ -118,12 +118,12 @@ def test_a_leader_that_succeeds_ends_it_only_where_the_success_policy_says_so(ki
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["leader-0-0"], 0)
         kinds.becomes(job, Completed="AllJobsCompleted")
-        until(lambda: len(kinds.pods()) == 1, 20, "the workers are gone")
+        until(lambda: len(kinds.pods()) == 1, "the workers are gone")
 
     job = job_set(kinds, "not-done")
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["leader-0-0"], 0)
-        until(lambda: _succeeded(kinds, job) == {"leader": 1, "worker": 0}, 20, "the leader's success is counted")
+        until(lambda: _succeeded(kinds, job) == {"leader": 1, "worker": 0}, "the leader's success is counted")
         assert kinds.same(pods["worker-0-0"])
         assert conditions(kinds.now(job)) == {}
 

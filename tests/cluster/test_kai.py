@@ -208,7 +208,7 @@ async def test_a_queue_or_its_parent_that_does_not_exist_is_refused_before(alice
 def test_who_waits_for_a_queue_that_does_not_exist_is_told_and_runs_when_it_does(alice: Alice, gone: str) -> None:
     before = alice.api.get(QUEUES, "Queue", gone)
     alice.api.delete(before)
-    until(lambda: alice.api.find(QUEUES, "Queue", gone) is None, 20, f"{gone} is gone")
+    until(lambda: alice.api.find(QUEUES, "Queue", gone) is None, f"{gone} is gone")
     alice.notebook("first")
     time.sleep(CYCLES_SECONDS)
     assert (alice.phase("first").name, alice.phase("first").message) == ("queued", NOT_YET)
@@ -235,7 +235,7 @@ async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) -
 
 async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
     async with together.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 8; echo done", queue="backfill")
+        job = await jobs.submit("sh", "-c", "sleep 15; echo done", queue="backfill")
         await jobs.in_state(job, "running")
         researcher = together.notebook("researcher")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
@@ -251,7 +251,7 @@ async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
 
 async def test_a_preempted_job_comes_back_by_itself_where_kai_marks_it(together: Alice, marking: Kai) -> None:
     async with together.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 8; echo done", queue="backfill")
+        job = await jobs.submit("sh", "-c", "sleep 15; echo done", queue="backfill")
         await jobs.in_state(job, "running")
     (victim,) = together.pods_of(job)
     researcher = together.notebook("researcher")
@@ -278,7 +278,7 @@ async def test_a_job_that_is_preempted_while_no_service_runs_fails(together: Ali
         status = together.api.get("batch/v1", "Job", job, together.namespace)["status"]
         return [found["reason"] for found in status.get("conditions", []) if found["type"] == "Failed"]
 
-    assert until(reasons, 30, "the job has failed") == ["BackoffLimitExceeded"]
+    assert until(reasons, "the job has failed") == ["BackoffLimitExceeded"]
 
 
 def test_a_students_notebook_makes_room_for_a_researchers_and_only_an_event_tells(together: Alice) -> None:
@@ -321,7 +321,7 @@ def test_a_gang_of_a_job_does_not_start_together(together: Alice) -> None:
     """KAI 0.12 makes a PodGroup of each pod of a Job, and knows nothing of batch-min-member."""
     together.api.apply(queue("climate", quota=250, limit=250))
     together.gang("array", 3, "sleep", "600")
-    until(lambda: phases(together.pods_of("array")) == ["Pending", "Running", "Running"], 30, "two of three run")
+    until(lambda: phases(together.pods_of("array")) == ["Pending", "Running", "Running"], "two of three run")
     groups = [group_of(together, pod) for pod in together.pods_of("array")]
     assert [group["spec"]["minMember"] for group in groups] == [1, 1, 1]
 
@@ -348,7 +348,7 @@ class Devices:
 
     def found(self) -> Json:
         """KAI's pod that holds a whole GPU has asked its driver which it is.  The pod."""
-        (pod,) = until(self.reservations, 30, "KAI reserves a GPU")
+        (pod,) = until(self.reservations, "KAI reserves a GPU")
         self.alice.api.patch(pod, {"metadata": {"annotations": {GPU_INDEX: "0"}}})
         return pod
 
@@ -375,7 +375,7 @@ def devices(here: Ground) -> Iterator[Devices]:
         for alice in person(here, site, *(queue(name) for name in site["queues"])):
             yield Devices(alice)
             alice.clean()
-            until(lambda: not api.all_of("v1", "Pod", RESERVATIONS), 60, "KAI has given the GPU back")
+            until(lambda: not api.all_of("v1", "Pod", RESERVATIONS), "KAI has given the GPU back")
     finally:
         api.patch(node, {"metadata": {"labels": {"nvidia.com/gpu.count": None, "nvidia.com/gpu.memory": None}}})
         api.patch(node, {"status": {"capacity": {GPU: None}, "allocatable": {GPU: None}}}, subresource="/status")
@@ -405,12 +405,12 @@ def test_two_notebooks_are_each_given_half_of_one_gpu_and_a_third_waits(devices:
 def test_a_notebook_waits_for_a_gpu_whose_number_nobody_finds_out(devices: Devices) -> None:
     alice = devices.alice
     alice.notebook("first", profile="half")
-    until(devices.reservations, 30, "KAI reserves a GPU")
+    until(devices.reservations, "KAI reserves a GPU")
 
     def told() -> str:
         return alice.phase("first").message if alice.phase("first").message != NOT_YET else ""
 
-    said = until(told, 60, "KAI has given up for this time")
+    said = until(told, "KAI has given up for this time")
     assert said.startswith("Failed to bind pod kai-work/first to node node: failed waiting for GPU reservation pod")
     assert alice.phase("first").name == "queued"
     devices.found()
@@ -434,7 +434,7 @@ async def test_a_job_is_given_half_of_a_gpu(devices: Devices) -> None:
         await asyncio.to_thread(devices.found)
         await jobs.in_state(job, "running")
     (pod,) = alice.pods_of(job)
-    until(lambda: alice.api.logs(alice.namespace, pod["metadata"]["name"]) == "0.50\n", 20, "it says so")
+    until(lambda: alice.api.logs(alice.namespace, pod["metadata"]["name"]) == "0.50\n", "it says so")
 
 
 def test_a_whole_gpu_is_counted_and_kai_takes_no_part_beside_it(devices: Devices) -> None:

@@ -105,7 +105,7 @@ def test_a_notebook_makes_room_for_a_more_important_one(work: Work) -> None:
 
 async def test_a_preempted_job_comes_back_and_ends(work: Work) -> None:
     async with work.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 8; echo done")
+        job = await jobs.submit("sh", "-c", "sleep 15; echo done")
         await jobs.in_state(job, "running")
         urgent = work.notebook("urgent", queue="urgent")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
@@ -171,7 +171,7 @@ def test_a_notebook_reaches_its_hard_wall_time_before_kueue_takes_it_away(work: 
         pod["spec"]["activeDeadlineSeconds"] = 3
 
     work.notebook("first", edit=soon)
-    until(lambda: work.pod("first")["status"]["phase"] == "Failed", 60, "first has failed")
+    until(lambda: work.pod("first")["status"]["phase"] == "Failed", "first has failed")
     pod = work.pod("first")
     phase = classify(pod, work.status("first"), MAIN, work.scheduler.eviction(pod, work.objects(pod)))
     assert (phase.name, phase.message) == ("failed", "It reached its hard wall time.")
@@ -196,7 +196,7 @@ async def test_what_kueue_would_never_tell_of_is_refused_before(work: Work, abse
     kind, name = absent.split("/")
     obj = work.api.get(API, kind, name, work.namespace)
     work.api.delete(obj)
-    until(lambda: not work.api.find(obj["apiVersion"], kind, name, work.namespace), 20, f"{absent} is gone")
+    until(lambda: not work.api.find(obj["apiVersion"], kind, name, work.namespace), f"{absent} is gone")
     async with work.batch() as jobs:
         with pytest.raises(Refusal, match=f"The cluster has no {kind} '{name}'") as refused:
             await jobs.submit("true")

@@ -78,7 +78,7 @@ def test_a_failed_worker_stays_failed_and_the_job_runs_on(kinds: Kinds) -> None:
     job = mpi_job(kinds, "worker-failed")
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["worker-0"], 3)
-        until(lambda: _workers(kinds, job) == {"active": 1, "failed": 1}, 20, "the operator to count it")
+        until(lambda: _workers(kinds, job) == {"active": 1, "failed": 1}, "the operator to count it")
         time.sleep(3)
         failed = kinds.pod("worker-failed-worker-0")
         assert failed
@@ -94,7 +94,7 @@ def test_a_failed_worker_may_be_restarted_in_its_pod(kinds: Kinds) -> None:
     job = mpi_job(kinds, "worker-restarted", worker="OnFailure")
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["worker-0"], 3)
-        until(lambda: restarts(kinds.pod("worker-restarted-worker-0")) == 1, 20, "the kubelet to restart it")
+        until(lambda: restarts(kinds.pod("worker-restarted-worker-0")) == 1, "the kubelet to restart it")
         assert kinds.same(pods["worker-0"])
         assert conditions(kinds.now(job)) == RUNNING
 
@@ -113,7 +113,7 @@ def test_a_deleted_launcher_is_one_failed_attempt(kinds: Kinds) -> None:
     job = mpi_job(kinds, "launcher-deleted", backoffLimit=1)
     with kinds.running(job, *NAMES) as pods:
         kinds.kill(pods["launcher"])
-        until(lambda: _launchers(kinds, job).get("failed") == 1, 20, "the operator to count it")
+        until(lambda: _launchers(kinds, job).get("failed") == 1, "the operator to count it")
         kinds.runs_again(pods["launcher"])
         assert kinds.same(pods["worker-0"])
         assert kinds.same(pods["worker-1"])
@@ -125,7 +125,7 @@ def test_a_failed_launcher_ends_the_job(kinds: Kinds) -> None:
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["launcher"], 7)
         kinds.becomes(job, Created="MPIJobCreated", Failed="BackoffLimitExceeded")
-        until(lambda: len(kinds.pods()) == 1, 20, "its workers are gone")
+        until(lambda: len(kinds.pods()) == 1, "its workers are gone")
         assert exit_status(kinds.pods()[0], "launcher") == 7
 
 
@@ -142,7 +142,7 @@ def test_a_launcher_that_succeeds_ends_the_job_and_its_workers(kinds: Kinds) -> 
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["launcher"], 0)
         kinds.becomes(job, Created="MPIJobCreated", Succeeded="MPIJobSucceeded")
-        until(lambda: len(kinds.pods()) == 1, 20, "its workers are gone")
+        until(lambda: len(kinds.pods()) == 1, "its workers are gone")
 
 
 def _workers(kinds: Kinds, job: Composed) -> Any:

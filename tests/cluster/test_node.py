@@ -38,7 +38,7 @@ def _namespace(cluster: Cluster) -> Iterator[None]:
 def _make_namespace(cluster: Cluster) -> None:
     cluster.api.apply(namespace(NAMESPACE))
     found = functools.partial(cluster.api.find, "v1", "ServiceAccount", "default", NAMESPACE)
-    until(found, 20, "the namespace has its ServiceAccount")
+    until(found, "the namespace has its ServiceAccount")
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def _comes_to(cluster: Cluster, pod: Json, *phases: str) -> Json:
         found = cluster.api.get("v1", "Pod", pod["metadata"]["name"], NAMESPACE)
         return found if found["status"]["phase"] in phases else None
 
-    return until(look, 60, f"{pod['metadata']['name']} is {' or '.join(phases)}")
+    return until(look, f"{pod['metadata']['name']} is {' or '.join(phases)}")
 
 
 def _prints(cluster: Cluster, name: str, command: list[str], **kwargs: Any) -> str:
@@ -107,7 +107,7 @@ def test_pods_and_this_machine_reach_each_other(cluster: Cluster, node: Node, tm
     with _pod(cluster, "server", ["sh", "-c", serve]) as pod, _served(tmp_path, cluster.network.address) as port:
         address = _comes_to(cluster, pod, "Running")["status"]["podIP"]
         url = f"http://{address}:8000/greeting"
-        assert until(functools.partial(_fetched, url), 20, "the pod's server answers") == "from a pod"
+        assert until(functools.partial(_fetched, url), "the pod's server answers") == "from a pod"
         fetch = (
             "import sys, urllib.request; print([urllib.request.urlopen(url).read().decode() for url in sys.argv[1:]])"
         )
@@ -203,7 +203,7 @@ def test_a_killed_cluster_leaves_nothing_after_a_sweep(state: Path) -> None:
     for process in processes.running(state):
         with suppress(ProcessLookupError):  # it ended with the first one of its namespaces
             os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not _pids_of(state), 10, "containers have ended with the first process of their node")
+    until(lambda: not _pids_of(state), "containers have ended with the first process of their node")
     sweep(state)
     _assert_nothing_is_left(state, seen)
 
@@ -257,7 +257,7 @@ def _pids_of(state: Path) -> set[str]:
 def _assert_nothing_is_left(state: Path, seen: dict[str, set[str]]) -> None:
     assert _belongings(state) == {kind: set() for kind in seen}
     # The kernel takes a network namespace down in its own time.
-    until(lambda: not _interfaces() & seen["links"], 10, f"none of {seen['links']} is left")
+    until(lambda: not _interfaces() & seen["links"], f"none of {seen['links']} is left")
     constant = [Path("/var/lib/cni"), Path("/run/containerd"), Path("/var/lib/kubelet"), Path("/var/log/containers")]
     assert [path for place in constant if place.exists() for path in place.rglob("*") if _is_of(path, state)] == []
 

@@ -36,11 +36,11 @@ def site(cluster: Cluster) -> Iterator[Cluster]:
     here = namespace(NAMESPACE)
     classes = [o for o in everything(site_with(), HERE, ["priorities"]) if o["kind"] == "PriorityClass"]
     cluster.api.apply(here, *classes)
-    until(lambda: cluster.api.find("v1", "ServiceAccount", "default", NAMESPACE), 30, "the namespace has its account")
+    until(lambda: cluster.api.find("v1", "ServiceAccount", "default", NAMESPACE), "the namespace has its account")
     yield cluster
     for obj in (*new, *classes, here):
         cluster.api.delete(obj)
-    until(lambda: cluster.api.find("v1", "Namespace", NAMESPACE) is None, 60, f"the namespace {NAMESPACE} is gone")
+    until(lambda: cluster.api.find("v1", "Namespace", NAMESPACE) is None, f"the namespace {NAMESPACE} is gone")
 
 
 def taken(cluster: Cluster, obj: Json) -> Json:

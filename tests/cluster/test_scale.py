@@ -82,7 +82,7 @@ class Work:
         api, here = self.ground.cluster.api, self.ground.namespace
         for path in (f"/apis/batch/v1/namespaces/{here}/jobs", f"/api/v1/namespaces/{here}/pods"):
             api.call("DELETE", path, {"propagationPolicy": "Background"})
-        until(lambda: not self.ground.pods(), SECONDS, "no pod is left", every=1)
+        until(lambda: not self.ground.pods(), "no pod is left", seconds=SECONDS, every=1)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ async def test_what_fits_nowhere_says_so_in_a_sentence_of_any_size_of_cluster(wo
     def told() -> str:
         return SCHEDULERS["plain"].status(api.get("v1", "Pod", "too-large", here), NO_OBJECTS, ()).message
 
-    message = until(told, SECONDS, "it is told why it waits")
+    message = until(told, "it is told why it waits", seconds=SECONDS)
     assert f"{NODES} Insufficient cpu" in message
     assert len(message) < 500
     print(message)

@@ -77,7 +77,7 @@ def train_job(
         "spec": {"runtimeRef": reference},
     }
     job = kinds.compose("trainjob", manifest, {})
-    until(lambda: is_known(kinds, job), 20, "Trainer to know the new TrainingRuntime")
+    until(lambda: is_known(kinds, job), "Trainer to know the new TrainingRuntime")
     return job
 
 
@@ -131,7 +131,7 @@ def test_a_failed_node_ends_the_job(kinds: Kinds) -> None:
         kinds.end(pods["node-0-0"], 3)
         failed = condition(kinds.becomes(job, Failed="FailedJobs"), "Failed")
         assert failed["message"].endswith("(first failed job: node-failed-node-0)")
-        until(lambda: len(kinds.pods()) == 1, 20, "the others are gone")
+        until(lambda: len(kinds.pods()) == 1, "the others are gone")
         assert [exit_status(pod, "node") for pod in kinds.pods()] == [3]
 
 
@@ -156,12 +156,12 @@ def test_a_failed_launcher_ends_the_job_and_a_deleted_one_too(kinds: Kinds) -> N
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["launcher-0-0"], 7)
         kinds.becomes(job, Failed="FailedJobs")
-        until(lambda: len(kinds.pods()) == 1, 20, "its nodes are gone")
+        until(lambda: len(kinds.pods()) == 1, "its nodes are gone")
     job = train_job(kinds, "launcher-deleted")
     with kinds.running(job, *NAMES) as pods:
         kinds.kill(pods["launcher-0-0"])
         kinds.becomes(job, Failed="FailedJobs")
-        until(lambda: not kinds.pods(), 20, "all are gone")
+        until(lambda: not kinds.pods(), "all are gone")
 
 
 def test_a_launcher_that_succeeds_ends_the_job_and_its_nodes(kinds: Kinds) -> None:
@@ -169,4 +169,4 @@ def test_a_launcher_that_succeeds_ends_the_job_and_its_nodes(kinds: Kinds) -> No
     with kinds.running(job, *NAMES) as pods:
         kinds.end(pods["launcher-0-0"], 0)
         kinds.becomes(job, Complete="AllJobsCompleted")
-        until(lambda: len(kinds.pods()) == 1, 20, "its nodes are gone")
+        until(lambda: len(kinds.pods()) == 1, "its nodes are gone")

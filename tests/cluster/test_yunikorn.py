@@ -121,7 +121,7 @@ def together(here: Ground) -> Iterator[Person]:
 def application_of(yunikorn: YuniKorn, pod: Json) -> Json:
     """As YuniKorn has it, as soon as it does."""
     name = pod["metadata"]["labels"][APPLICATION]
-    found = until(lambda: yunikorn.application(name), 20, f"YuniKorn has the application {name}")
+    found = until(lambda: yunikorn.application(name), f"YuniKorn has the application {name}")
     assert found
     return found
 
@@ -161,7 +161,7 @@ async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: P
         alice.api.delete(notebook)
         await jobs.in_state(job, "running")
         (pod,) = alice.pods_of(job)
-        assert until(lambda: alice.api.logs(alice.namespace, pod["metadata"]["name"]), 20, "it has said who it is")
+        assert until(lambda: alice.api.logs(alice.namespace, pod["metadata"]["name"]), "it has said who it is")
         assert alice.api.logs(alice.namespace, pod["metadata"]["name"]) == "20001\n"
         ended = await jobs.in_state(job, "succeeded")
     assert [attempt["reason"] for attempt in ended["attempts"]] == [""]
@@ -191,7 +191,7 @@ def test_a_notebook_in_a_queue_that_does_not_exist_is_told_so(alice: Person, her
     site["queues"]["climate"]["yunikorn"] = {"queue": "root.nowhere"}
     lost = Person(here, site)
     lost.notebook("lost")
-    until(lambda: lost.phase("lost").name == "failed", 20, "it has failed")
+    until(lambda: lost.phase("lost").name == "failed", "it has failed")
     assert lost.pod("lost")["status"]["reason"] == "ApplicationRejected"
     assert (lost.status("lost").phase, lost.phase("lost").message) == ("refused", not_taken("root.nowhere"))
 
@@ -211,7 +211,7 @@ def test_yunikorn_lets_people_in_by_the_groups_that_we_tell_it(alice: Person, he
         person = Person(here, site)
         person.notebook(group)
     alice.runs("climate")
-    until(lambda: alice.phase("students").name == "failed", 20, "it has failed")
+    until(lambda: alice.phase("students").name == "failed", "it has failed")
     assert alice.phase("students").message == not_taken("root.students")
 
 
@@ -221,7 +221,7 @@ def runs_after(attempts: int) -> Callable[[Json], bool]:
 
 async def test_a_preempted_job_comes_back_and_ends(together: Person) -> None:
     async with batch(together.ground.cluster, together.site) as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 8; echo done", queue="backfill")
+        job = await jobs.submit("sh", "-c", "sleep 15; echo done", queue="backfill")
         await jobs.in_state(job, "running")
         researcher = together.notebook("researcher")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
@@ -278,7 +278,7 @@ async def test_a_job_that_is_cancelled_does_not_come_back(alice: Person) -> None
         job = await jobs.submit("sleep", "600")
         await jobs.in_state(job, "running")
         await jobs.cancel(job)
-        until(lambda: not alice.pods_of(job), 30, "its pod is gone")
+        until(lambda: not alice.pods_of(job), "its pod is gone")
     assert alice.api.find("batch/v1", "Job", job, alice.namespace) is None
 
 
@@ -341,5 +341,5 @@ def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Person) -
         pod["spec"]["activeDeadlineSeconds"] = 3
 
     alice.notebook("first", edit=soon)
-    until(lambda: alice.phase("first").name == "failed", 60, "first has failed")
+    until(lambda: alice.phase("first").name == "failed", "first has failed")
     assert alice.phase("first").message == "It reached its hard wall time."

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kubernetes_asyncio.client import ApiClient
+from patience import eventually
 from rig.api import Json
 from rig.cluster import Cluster
 
@@ -22,8 +22,6 @@ from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch import Beside, Needs
 from jupyter_research_spawner.watch.api_server import ApiServer
 from jupyter_research_spawner.watch.connection import connect
-
-PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,14 @@ class Jobs:
         await self.service.cancel(self.person, job_id)
 
     async def until(self, job_id: str, what: str, is_so: Callable[[Json], bool]) -> Json:
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not is_so(job := await self.service.show(self.person, job_id)):
-            assert time.monotonic() < end, f"{job_id}: not {what}, but {job}"
-            await asyncio.sleep(0.1)
+        job: Json = {}
+
+        async def look() -> bool:
+            nonlocal job
+            job = await self.service.show(self.person, job_id)
+            return is_so(job)
+
+        await eventually(look, every=0.1, otherwise=lambda: f"{job_id} is not {what}, but {job}")
         return job
 
     async def in_state(self, job_id: str, state: str) -> Json:

@@ -15,7 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from stand_in import NAMESPACE, create, ended, eventually, log_of, now, phase, pod
+from patience import PATIENCE_SECONDS, eventually
+from stand_in import NAMESPACE, create, ended, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster
 from jupyter_research_spawner.embedded.__main__ import node_spec
@@ -152,7 +153,7 @@ async def test_the_command_runs_until_sigterm(tmp_path: Path) -> None:
     state = tmp_path / "state"
     process = await run("--state", str(state), "--node", "n=2,4Gi", "--namespace", "jhub")
     assert process.stdout is not None
-    line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+    line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)).decode()
     config = json.loads((state / "kubeconfig").read_text())
     assert line.startswith(config["clusters"][0]["cluster"]["server"])
     headers = {"Authorization": f"Bearer {config['users'][0]['user']['token']}"}
@@ -171,7 +172,7 @@ async def test_a_killed_cluster_takes_its_pods_with_it(tmp_path: Path) -> None:
     state = tmp_path / "state"
     process = await run("--state", str(state), "--namespace", "jhub")
     assert process.stdout is not None
-    url = (await asyncio.wait_for(process.stdout.readline(), 20)).decode().split()[0]
+    url = (await asyncio.wait_for(process.stdout.readline(), PATIENCE_SECONDS)).decode().split()[0]
     config = json.loads((state / "kubeconfig").read_text())
     headers = {"Authorization": f"Bearer {config['users'][0]['user']['token']}"}
     context = ssl.create_default_context(cafile=str(state / "ca.crt"))
@@ -180,7 +181,7 @@ async def test_a_killed_cluster_takes_its_pods_with_it(tmp_path: Path) -> None:
         await eventually(lambda: len(sleeping(state)) == 2)
     process.kill()
     await process.wait()
-    await eventually(lambda: not list(marked_processes(MARK, str(state))), seconds=10)
+    await eventually(lambda: not list(marked_processes(MARK, str(state))))
 
 
 def sleeping(state: Path) -> list[int]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from stand_in import NAMESPACE, create, ended, events, eventually, log_of, now, phase, pod
+from patience import eventually
+from stand_in import NAMESPACE, create, ended, events, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec, abilities
 from jupyter_research_spawner.embedded.kinds import CLAIM

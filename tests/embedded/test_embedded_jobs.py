@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stand_in import NAMESPACE, create, events, eventually, log_of, phase
+from patience import eventually
+from stand_in import NAMESPACE, create, events, log_of, phase
 
 from jupyter_research_spawner.embedded import Cluster
 from jupyter_research_spawner.embedded.kinds import JOB, POD

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_in import NAMESPACE, create, ended, events, eventually, log_of, now, phase, pod
+from patience import eventually
+from stand_in import NAMESPACE, create, ended, events, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.container import MARK, POD_MARK, marked_processes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stand_in import NAMESPACE, create, ended, events, eventually, log_of, now, phase, pod
+from patience import eventually
+from stand_in import NAMESPACE, create, ended, events, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.kinds import POD

@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 from hub import SITE, Browser, Hub
-from stand_in import NAMESPACE, eventually
+from patience import eventually
+from stand_in import NAMESPACE
 
 from jupyter_research_spawner.embedded import NodeSpec, decoding
 from jupyter_research_spawner.embedded.kinds import POD
@@ -281,12 +282,11 @@ async def test_a_restart_keeps_a_queued_server_and_its_place(hub: Hub) -> None:
 
 
 async def _pending(hub: Hub, name: str, server: str) -> None:
-    for _ in range(200):
+    async def waits() -> bool:
         found = await hub.server(name, server)
-        if found and found["pending"] == "spawn":
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"{name}'s server {server!r} does not wait again:\n{hub.log[-5000:]}")
+        return bool(found) and found["pending"] == "spawn"
+
+    await eventually(waits, otherwise=lambda: f"{name}'s server {server!r}\n{hub.log[-5000:]}")
 
 
 async def test_a_choice_that_is_gone_after_a_restart_ends_its_pod(hub: Hub) -> None:

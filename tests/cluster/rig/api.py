@@ -19,6 +19,8 @@ from .certificates import Pair
 Json = dict[str, Any]
 Found = TypeVar("Found")
 MANAGER = "rig"
+# Who sees what it waits for waits no longer: only a busy machine needs all of it.
+PATIENCE_SECONDS = 120.0
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -115,7 +117,7 @@ class Api:
         return [{"apiVersion": api_version, "kind": kind, **item} for item in items]
 
     def patch(self, obj: Json, change: Any, content_type: str = MERGE, subresource: str = "") -> Json:
-        found: Json = self.call("PATCH", self._path(obj) + subresource, change, content_type)
+        found: Json = self.call("PATCH", self._path(obj) + subresource, change, content_type, fieldValidation="Strict")
         return found
 
     def delete(self, obj: Json, **options: Any) -> None:
@@ -127,11 +129,11 @@ class Api:
             if refused.status != 404:
                 raise
 
-    def delete_all(self, api_version: str, kind: str, namespace: str | None = None, seconds: float = 60) -> None:
+    def delete_all(self, api_version: str, kind: str, namespace: str | None = None) -> None:
         """Delete each of them and wait until none is left."""
         for obj in self.all_of(api_version, kind, namespace):
             self.delete(obj)
-        until(lambda: not self.all_of(api_version, kind, namespace), seconds, f"no {kind} is left")
+        until(lambda: not self.all_of(api_version, kind, namespace), f"no {kind} is left")
 
     def logs(self, namespace: str, pod: str, container: str | None = None) -> str:
         query = {"container": container} if container else {}
@@ -168,7 +170,7 @@ def _object(api_version: str, kind: str, name: str, namespace: str | None) -> Js
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}}
 
 
-def until(look: Callable[[], Found], seconds: float, what: str, every: float = 0.1) -> Found:
+def until(look: Callable[[], Found], what: str, seconds: float = PATIENCE_SECONDS, every: float = 0.1) -> Found:
     """What `look` returns as soon as that is true.  Raises TimeoutError with what it returned last."""
     end = time.monotonic() + seconds
     while not (found := look()):

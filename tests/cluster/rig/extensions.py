@@ -71,7 +71,7 @@ def apply_crds(api: Api, crds: Iterable[Json]) -> list[Json]:
     """Apply them and wait until the API server serves their kinds."""
     applied = api.apply(*(obj for obj in crds if obj["kind"] == CRD[1]))
     names = [crd["metadata"]["name"] for crd in applied]
-    until(lambda: all(_is_established(api, name) for name in names), 60, f"{', '.join(names)} are served")
+    until(lambda: all(_is_established(api, name) for name in names), f"{', '.join(names)} are served")
     return applied
 
 
@@ -80,7 +80,7 @@ def remove_crds(api: Api, crds: Iterable[Json]) -> None:
     names = [crd["metadata"]["name"] for crd in crds if crd["kind"] == CRD[1]]
     for name in names:
         api.delete({"apiVersion": CRD[0], "kind": CRD[1], "metadata": {"name": name}})
-    until(lambda: not any(api.find(*CRD, name) for name in names), 60, f"{', '.join(names)} are gone")
+    until(lambda: not any(api.find(*CRD, name) for name in names), f"{', '.join(names)} are gone")
 
 
 def _is_established(api: Api, name: str) -> bool:

@@ -110,7 +110,7 @@ class Node:
             options=options,
             labels=labels,
         )
-        until(self._is_ready, 60, f"node {self.name} to be Ready (logs: {plane.state / 'logs'})")
+        until(self._is_ready, f"node {self.name} to be Ready (logs: {plane.state / 'logs'})")
 
     def _is_ready(self) -> bool:
         found = self._api.find("v1", "Node", self.name)

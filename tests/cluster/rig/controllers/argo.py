@@ -67,7 +67,7 @@ class Argo:
         self.down()
         remove_crds(api, self._crds())
         api.delete(namespace(NAMESPACE))
-        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, 60, f"namespace {NAMESPACE} is gone")
+        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, f"namespace {NAMESPACE} is gone")
 
     def _crds(self) -> list[Json]:
         """Workflows with their whole schema, so that the API server knows an unknown field; the others without."""

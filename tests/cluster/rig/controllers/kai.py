@@ -73,7 +73,7 @@ class Kai:
         for obj in self._installed():
             api.delete(obj)
         for name in (NAMESPACE, RESERVATIONS):
-            until(lambda name=name: api.find("v1", "Namespace", name) is None, 60, f"{name} is gone")  # type: ignore[misc]
+            until(lambda name=name: api.find("v1", "Namespace", name) is None, f"{name} is gone")  # type: ignore[misc]
 
     @property
     def _crds(self) -> list[Json]:

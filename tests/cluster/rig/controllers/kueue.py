@@ -123,7 +123,7 @@ class Kueue:
         for crd in read(self._components / "crd" / "bases"):
             api.delete(crd)
         api.delete(namespace(NAMESPACE))
-        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, 60, f"namespace {NAMESPACE} is gone")
+        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, f"namespace {NAMESPACE} is gone")
 
     @property
     def _components(self) -> Path:

@@ -60,7 +60,7 @@ class Kwok:
             found = self.cluster.api.all_of("v1", "Node", labelSelector=_selector(PRETENDED))
             return wanted <= {node["metadata"]["name"] for node in found if _is_ready(node)}
 
-        until(are_ready, seconds, f"{len(wanted)} nodes are ready", every=1)
+        until(are_ready, f"{len(wanted)} nodes are ready", seconds=seconds, every=1)
 
     def stop(self) -> None:
         """Their pods have to be gone before: nobody would say any more that they have ended."""

@@ -47,7 +47,7 @@ class MpiOperator:
         self.cluster.end(NAME)
         remove_crds(api, read(self._crds))
         api.delete(namespace(NAMESPACE))
-        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, 60, f"namespace {NAMESPACE} is gone")
+        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, f"namespace {NAMESPACE} is gone")
 
     @property
     def _crds(self) -> Path:

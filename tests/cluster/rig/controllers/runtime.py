@@ -68,7 +68,7 @@ class Operator:
         self.cluster.end(self.binary)
         remove_crds(api, read(self.crds))
         api.delete(namespace(self.namespace))
-        until(lambda: api.find("v1", "Namespace", self.namespace) is None, 60, f"namespace {self.namespace} is gone")
+        until(lambda: api.find("v1", "Namespace", self.namespace) is None, f"namespace {self.namespace} is gone")
 
     def _webhooks(self) -> list[Json]:
         if not self.service or not self.hooks:

@@ -100,10 +100,10 @@ class Volcano:
         crds = [obj for obj in self._installed if obj["kind"] == CRD[1]]
         for obj in (*crds, *self._service.objects(), namespace(NAMESPACE)):
             api.delete(obj)
-        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, 60, f"namespace {NAMESPACE} is gone")
+        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, f"namespace {NAMESPACE} is gone")
         for crd in crds:
             name = crd["metadata"]["name"]
-            until(lambda name=name: api.find(*CRD, name) is None, 60, f"{name} is gone")  # type: ignore[misc]
+            until(lambda name=name: api.find(*CRD, name) is None, f"{name} is gone")  # type: ignore[misc]
 
     def _command(self, name: str, action: str, states: tuple[str, ...]) -> None:
         api = self.cluster.api
@@ -118,7 +118,7 @@ class Volcano:
                 "target": {**reference, "controller": True},
             }
         )
-        until(lambda: api.get(API, "Queue", name)["status"]["state"] in states, 20, f"{action} of {name}")
+        until(lambda: api.get(API, "Queue", name)["status"]["state"] in states, f"{action} of {name}")
 
     @cached_property
     def _installed(self) -> list[Json]:

@@ -61,7 +61,7 @@ class YuniKorn:
         """Leave the cluster as it was."""
         self.cluster.end(SCHEDULER)
         self.cluster.api.delete(namespace(NAMESPACE))
-        until(lambda: self.cluster.api.find("v1", "Namespace", NAMESPACE) is None, 60, f"namespace {NAMESPACE} is gone")
+        until(lambda: self.cluster.api.find("v1", "Namespace", NAMESPACE) is None, f"namespace {NAMESPACE} is gone")
 
     def ask(self, path: str) -> Json | list[Json] | None:
         """What /ws/v1/... answers, None if there is no such thing."""
@@ -93,7 +93,7 @@ class YuniKorn:
         bridge = self.cluster.network.bridge
         here = f"{bridge}yk"
         inside = ["nsenter", f"--target={pid}", "--net", "--", "ip"]
-        until(lambda: _network_of(pid) != _network_of("self"), 10, "the scheduler has a network of its own")
+        until(lambda: _network_of(pid) != _network_of("self"), "the scheduler has a network of its own")
         for command in (
             [
                 "ip",
