@@ -1,18 +1,47 @@
-"""One cluster for all tests of a process, started when the first asks for it and gone when the last has ended."""
+"""One cluster for all tests of a process, started when the first asks for it and gone when the last has ended.
+
+Their state is in a directory that the next run of this checkout knows: it ends what a killed one left.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
+import belongings
 import pytest
 from rig import images
-from rig.cluster import Cluster
+from rig.cluster import Cluster, sweep
 from rig.node import Node
 from rig.programs import Programs, is_built, table
 
 # Set where minutes are counted: tests whose programs there was no time to build are then left out, and named.
 MAY_LEAVE_OUT = bool(os.environ.get("RIG_MAY_LEAVE_OUT"))
+
+STATES = Path(tempfile.gettempdir()) / f"rig-{hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:10]}"
+LOCK = pytest.StashKey[object]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before there are any workers: end what a killed run left, with its logs."""
+    if os.geteuid() != 0 or hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        return
+    STATES.mkdir(mode=0o700, exist_ok=True)
+    if STATES.is_symlink() or STATES.stat().st_uid != 0:
+        pytest.exit(f"{STATES} is somebody else's, and clusters of root's tests would be in it: remove it.", 1)
+    session.config.stash[LOCK] = lock = (STATES / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pytest.exit(f"Another run of these tests has its clusters in {STATES}: wait for it, or end it.", 1)
+    for left in STATES.glob("[!.]*"):
+        sweep(left)
+        shutil.rmtree(left)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,14 +68,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(worker_id: str) -> Iterator[Cluster]:
     """Without nodes: whoever needs one adds it, or takes the fixture `node`."""
     built = Programs()
-    started = Cluster.start(tmp_path_factory.mktemp("cluster"), built.binary, built.source)
+    started = Cluster.start(STATES / f"{worker_id}-shared", built.binary, built.source)
     try:
         yield started
     finally:
         started.stop()
+        # After all that the tests ran in it: controllers in namespaces of their own, several nodes.
+        left = belongings.of(started.state)
+        assert not any(left.values()), left
+
+
+@pytest.fixture
+def state(worker_id: str) -> Iterator[Path]:
+    """Of a cluster of the test's own; it need not stop it."""
+    path = STATES / f"{worker_id}-own"
+    yield path
+    sweep(path)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rig import processes
 from rig.api import Refused, namespace
-from rig.cluster import Cluster, sweep
+from rig.cluster import Cluster
 from rig.control_plane import ControlPlane, Ports
 from rig.network import Network
 from rig.processes import DidNotStart
@@ -31,8 +31,7 @@ def test_an_unknown_field_is_refused(cluster: Cluster) -> None:
     assert refused.value.status == 400
 
 
-def test_what_a_killed_run_left_is_swept_and_a_new_one_starts(cluster: Cluster, tmp_path: Path) -> None:
-    state = tmp_path / "killed"
+def test_what_a_killed_run_left_is_swept_and_a_new_one_starts(cluster: Cluster, state: Path) -> None:
     first = Cluster.start(state, cluster.binary, cluster.source)
     first.api.apply(namespace("before"))
     for process in processes.running(state):
@@ -47,27 +46,21 @@ def test_what_a_killed_run_left_is_swept_and_a_new_one_starts(cluster: Cluster, 
     assert [path.name for path in sorted(state.iterdir())] == ["logs"]
 
 
-def test_a_second_run_ends_the_first_of_the_same_directory(cluster: Cluster, tmp_path: Path) -> None:
-    state = tmp_path / "twice"
+def test_a_second_run_ends_the_first_of_the_same_directory(cluster: Cluster, state: Path) -> None:
     Cluster.start(state, cluster.binary, cluster.source)
     second = Cluster.start(state, cluster.binary, cluster.source)
-    try:
-        names = sorted(process.name for process in processes.running(state))
-        assert names == ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
-        assert second.api.is_healthy()
-    finally:
-        sweep(state)
+    names = sorted(process.name for process in processes.running(state))
+    assert names == ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
+    assert second.api.is_healthy()
 
 
-def test_a_busy_port_is_named(cluster: Cluster, tmp_path: Path) -> None:
-    network = Network.make(tmp_path)
-    try:
-        with socket.socket() as busy:
-            busy.bind((network.address, 0))
-            busy.listen()
-            port = busy.getsockname()[1]
-            ports = replace(Ports.free(network.address), etcd=port)
-            with pytest.raises(DidNotStart, match=f"(?s)etcd ended .*{network.address}:{port}: bind: address already"):
-                ControlPlane.start(tmp_path, network.address, cluster.binary, ports=ports)
-    finally:
-        sweep(tmp_path)
+def test_a_busy_port_is_named(cluster: Cluster, state: Path) -> None:
+    state.mkdir()
+    network = Network.make(state)
+    with socket.socket() as busy:
+        busy.bind((network.address, 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        ports = replace(Ports.free(network.address), etcd=port)
+        with pytest.raises(DidNotStart, match=f"(?s)etcd ended .*{network.address}:{port}: bind: address already"):
+            ControlPlane.start(state, network.address, cluster.binary, ports=ports)

@@ -6,7 +6,6 @@ import functools
 import http.server
 import os
 import signal
-import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -14,8 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import belongings
 import pytest
-from rig import cgroups, images, layers, processes
+from belongings import Belongings
+from rig import images, layers, processes
 from rig.api import Json, namespace, until
 from rig.cluster import Cluster, sweep
 from rig.containerd import Runtime
@@ -186,12 +187,6 @@ def test_a_node_gives_exclusive_cpus(cluster: Cluster, node: Node) -> None:
     assert _prints(cluster, "beside", ["id", "-u"]) == "20001"
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "state"
-    sweep(tmp_path / "state")
-
-
 def test_stopping_leaves_nothing(state: Path) -> None:
     seen = _seen_with_a_running_pod(state)
     sweep(state)
@@ -203,12 +198,12 @@ def test_a_killed_cluster_leaves_nothing_after_a_sweep(state: Path) -> None:
     for process in processes.running(state):
         with suppress(ProcessLookupError):  # it ended with the first one of its namespaces
             os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not _pids_of(state), "containers have ended with the first process of their node")
+    until(lambda: not belongings.containers(state), "containers have ended with the first process of their node")
     sweep(state)
     _assert_nothing_is_left(state, seen)
 
 
-def _seen_with_a_running_pod(state: Path) -> dict[str, set[str]]:
+def _seen_with_a_running_pod(state: Path) -> Belongings:
     """What belongs to the cluster in `state` on this machine while a container runs there."""
     before = _settings()
     built = Programs()
@@ -218,7 +213,7 @@ def _seen_with_a_running_pod(state: Path) -> dict[str, set[str]]:
     with _pod(own, "left", SLEEP, volumes=[{"name": "memory", "emptyDir": {"medium": "Memory"}}]) as pod:
         _comes_to(own, pod, "Running")
         assert _settings() == before
-        seen = _belongings(state)
+        seen = belongings.of(state)
         # Had it not all of these, not finding them later would say nothing.
         assert all(seen[kind] for kind in ("processes", "containers", "cgroups", "links"))
         return seen
@@ -230,32 +225,8 @@ def _settings() -> dict[str, str]:
     return {name: (Path("/proc/sys") / name).read_text() for name in names}
 
 
-def _belongings(state: Path) -> dict[str, set[str]]:
-    links = subprocess.run(
-        ["ip", "-br", "link", "show"], check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-    master = ["ip", "-br", "link", "show", "master", bridge_of(state)]
-    ports = subprocess.run(master, check=False, capture_output=True, text=True).stdout.splitlines()
-    bridge = [link for link in links if link.startswith(bridge_of(state))]
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return {
-        "processes": {f"{process.name} {process.pid}" for process in processes.running(state)},
-        "containers": _pids_of(state),
-        "cgroups": {str(path) for path in cgroups.HIERARCHIES.glob(f"**/{bridge_of(state)}/**")},
-        "links": {link.split("@")[0].split()[0] for link in [*bridge, *ports]},
-        "mounts": {mount for mount in mounts if str(state) in mount or bridge_of(state) in mount},
-        "files": {str(path) for path in state.glob("*") if path.name != "logs"},
-    }
-
-
-def _pids_of(state: Path) -> set[str]:
-    """Processes in the cgroups of that cluster: its containers."""
-    found = cgroups.HIERARCHIES.glob(f"**/{bridge_of(state)}/**/cgroup.procs")
-    return {pid for file in found for pid in file.read_text().split()}
-
-
-def _assert_nothing_is_left(state: Path, seen: dict[str, set[str]]) -> None:
-    assert _belongings(state) == {kind: set() for kind in seen}
+def _assert_nothing_is_left(state: Path, seen: Belongings) -> None:
+    assert belongings.of(state) == {kind: set() for kind in seen}
     # The kernel takes a network namespace down in its own time.
     until(lambda: not _interfaces() & seen["links"], f"none of {seen['links']} is left")
     constant = [Path("/var/lib/cni"), Path("/run/containerd"), Path("/var/lib/kubelet"), Path("/var/log/containers")]
