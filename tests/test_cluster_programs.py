@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rig import cgroups, machine, programs
+from rig import cgroups, debian, machine, programs
 
 RIG = Path(programs.__file__).parents[1]
 
@@ -267,6 +267,13 @@ def test_a_machine_that_cannot_run_a_cluster_is_told_why(tmp_path: Path, monkeyp
         "A real cluster runs containers, and only root can start them here: run the same command with sudo."
     )
     monkeypatch.setattr(machine.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(debian, "OS_RELEASE", tmp_path / "os-release")
+    debian.OS_RELEASE.write_text("ID=fedora\n")
+    assert reasons(monkeypatch, tmp_path).splitlines()[-1] == (
+        "Images are made of Debian's packages, on Debian only, and this is fedora "
+        f"({debian.OS_RELEASE}): use Debian, or a container or virtual machine of it."
+    )
+    debian.OS_RELEASE.write_text("ID=debian\nVERSION_CODENAME=bookworm\n")
     monkeypatch.setattr(machine, "PLACES_OF_PLUGINS", ())
     monkeypatch.setattr(cgroups, "HIERARCHIES", tmp_path)
     monkeypatch.setattr(machine, "CONTROLLERS", ("cpu", "of-no-kernel"))
@@ -278,7 +285,7 @@ def test_a_machine_that_cannot_run_a_cluster_is_told_why(tmp_path: Path, monkeyp
     _forget()
     said = reasons(monkeypatch, tmp_path).splitlines()
     assert said[0] == "Go is not installed. Install Go 1.26 or newer (go.dev/dl) and put it on PATH."
-    assert said[1].startswith("runc, ip, unshare, nsenter, debootstrap, the CNI plugin bridge, ")
+    assert said[1].startswith("runc, ip, unshare, setpriv, nsenter, debootstrap, the CNI plugin bridge, ")
     assert said[1].endswith(
         "cannot be found: apt-get install containernetworking-plugins debootstrap iproute2 runc util-linux"
     )

@@ -7,13 +7,24 @@ import sys
 import time
 from pathlib import Path
 
-from . import images, machine, programs
+from . import images, layers, machine, programs
+from .cgroups import NoCgroups
 from .cluster import Cluster, sweep
 from .containerd import DidNotImport
 from .network import NoNetwork
 from .processes import DidNotStart
 
 CORE = ("kubernetes", "etcd", "containerd")
+# Each says in a sentence what cannot be and why.
+CANNOT = (
+    machine.CannotRun,
+    programs.CannotBuild,
+    layers.CannotBuildImage,
+    DidNotStart,
+    DidNotImport,
+    NoCgroups,
+    NoNetwork,
+)
 
 
 def main() -> int:
@@ -27,7 +38,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         return _run(options)
-    except (machine.CannotRun, programs.CannotBuild, DidNotStart, DidNotImport, NoNetwork) as error:
+    except CANNOT as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from .layers import CannotBuildImage, run
 
 PACKAGES = ("python3",)
+OS_RELEASE = Path("/etc/os-release")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Not needed by anything that runs, or the machine's own: names of mirrors and its resolver are not for images.
 _LEFT_OUT = (
@@ -38,10 +39,13 @@ def keep(path: str) -> bool:
 
 def suite() -> str:
     """Of this machine: "bookworm".  Raises CannotBuildImage on others than Debian."""
-    lines = Path("/etc/os-release").read_text().splitlines()
+    lines = OS_RELEASE.read_text().splitlines()
     release = dict(line.partition("=")[::2] for line in lines)
     if release.get("ID") != "debian":
-        raise CannotBuildImage("Images are made of Debian's packages, on Debian only: /etc/os-release says otherwise.")
+        raise CannotBuildImage(
+            f"Images are made of Debian's packages, on Debian only, and this is {release.get('ID', 'nothing known')} "
+            f"({OS_RELEASE}): use Debian, or a container or virtual machine of it."
+        )
     return release["VERSION_CODENAME"]
 
 
@@ -56,8 +60,9 @@ def make(tree: Path, work: Path) -> None:
         tree,
         _mirror(suite()),
     ]
-    # In a mount namespace of its own, so that its /proc and /sys are gone with it, however it ends.
-    run(["unshare", "--mount", "--propagation=private", *debootstrap], environment=_environment(), directory=work)
+    # In namespaces of its own, so that its /proc and /sys and all that it started are gone with it, however it ends.
+    namespaces: list[str | Path] = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
+    run([*namespaces, *debootstrap], environment=_environment(), directory=work)
     for log in ("bootstrap.log", "apt", "dpkg.log", "alternatives.log"):
         run(["rm", "-rf", tree / "var/log" / log])
 

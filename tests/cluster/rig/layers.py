@@ -64,9 +64,9 @@ def unpack(layer: Layer, directory: Path) -> None:
 
 
 def run(command: list[str | Path], *, environment: dict[str, str] | None = None, directory: Path | None = None) -> None:
-    """Run it to its end.  Raises CannotBuildImage with what it said last."""
+    """Run it to its end; it does not outlive this process.  Raises CannotBuildImage with what it said last."""
     done = subprocess.run(
-        command,
+        ["setpriv", "--pdeathsig=KILL", *command],
         check=False,
         env=environment,
         cwd=directory,

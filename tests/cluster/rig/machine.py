@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from . import cgroups, programs
+from . import cgroups, debian, layers, programs
 
 OLDEST_GO = (1, 26)
 # A cluster with its images: directories of containers, etcd's, logs.
@@ -29,6 +29,7 @@ DEBIAN = {
     "runc": "runc",
     "ip": "iproute2",
     "unshare": "util-linux",
+    "setpriv": "util-linux",
     "nsenter": "util-linux",
     "debootstrap": "debootstrap",
 }
@@ -62,6 +63,11 @@ def _reasons(directory: Path, to_build: Collection[str] | None) -> Iterator[str]
         yield "A real cluster runs containers, and only root can start them here: run the same command with sudo."
         return
     yield from _go()
+    try:
+        debian.suite()
+    except layers.CannotBuildImage as error:
+        yield str(error)
+        return
     yield from _debian_packages()
     yield from _containers(directory)
     yield from _inotify()
