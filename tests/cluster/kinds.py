@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -87,16 +87,21 @@ class Kinds:
     """alice's objects in a namespace."""
 
     ground: Ground
+    scheduler: str = "plain"
 
-    def plan(self, kind: str, name: str, replicas: int = 1, **settings: Any) -> Plan:
-        settings = self.ground.site(**settings)
+    def under(self, scheduler: str) -> Kinds:
+        """The same with the marks of another scheduler, which does not run here: such pods wait."""
+        return replace(self, scheduler=scheduler)
+
+    def plan(self, kind: str, name: str) -> Plan:
+        settings = self.ground.site(scheduler={"kind": self.scheduler})
         settings["profiles"]["small"] |= {"cpu": "20m", "memory": "32Mi", "images": {"default": JOB}}
         site = Site.model_validate(settings)
         return samples.decide(site, samples.person("alice"), kind, name=name, profile="small")
 
-    def compose(self, kind: str, manifest: Json, templates: Mapping[Keys, str], **settings: Any) -> Composed:
+    def compose(self, kind: str, manifest: Json, templates: Mapping[Keys, str]) -> Composed:
         """`templates`: where they are (also in lists, through which Slots do not lead), and their main containers."""
-        plan = self.plan(kind, manifest["metadata"]["name"], **settings)
+        plan = self.plan(kind, manifest["metadata"]["name"])
         slots = Slots(tuple(Template((str(index),), main) for index, main in enumerate(templates.values())))
         flat = {str(index): at(manifest, path) for index, path in enumerate(templates)}
         filled = compose(plan, {"metadata": manifest["metadata"], **flat}, slots)
@@ -107,9 +112,18 @@ class Kinds:
             at(found, path[:-1])[path[-1]] = filled[str(index)]
         return Composed(plan, found)
 
-    @contextmanager
-    def running(self, composed: Composed, *names: str) -> Iterator[dict[str, Json]]:
+    def running(self, composed: Composed, *names: str) -> AbstractContextManager[dict[str, Json]]:
         """Its pods by what their names begin with after its own, all running; in the end nothing of it is left."""
+        return self._with(composed, names, is_running)
+
+    def made(self, composed: Composed, *names: str) -> AbstractContextManager[dict[str, Json]]:
+        """The same as soon as they are there, whether or not anybody schedules them."""
+        return self._with(composed, names, bool)
+
+    @contextmanager
+    def _with(
+        self, composed: Composed, names: tuple[str, ...], is_so: Callable[[Json], bool]
+    ) -> Iterator[dict[str, Json]]:
         self.api.create(composed.manifest)
         prefixes = [f"{composed.name}-{name}" for name in names]
 
@@ -119,7 +133,7 @@ class Kinds:
                 name: pod
                 for name, prefix in zip(names, prefixes, strict=True)
                 for pod in pods
-                if pod["metadata"]["name"].startswith(prefix) and is_running(pod)
+                if pod["metadata"]["name"].startswith(prefix) and is_so(pod)
             }
             return found if len(pods) == len(found) == len(names) else {}
 
@@ -243,6 +257,20 @@ class Kinds:
         whole = _milli(api.get("v1", "Node", node)["status"]["allocatable"]["cpu"])
         there = api.all_of("v1", "Pod", fieldSelector=f"spec.nodeName={node}")
         return whole - sum(_cpu(other) for other in there if other["status"].get("phase") in ("Pending", "Running"))
+
+
+# Of whose marks it is seen here that operators hand them on; all are on the pods but Kueue's, which are the object's.
+MARKING = ("kueue", "volcano", "yunikorn", "kai")
+
+
+def marks_of(obj: Json, plan: Plan) -> Json:
+    """The scheduler's marks on the object itself, as far as it still has them."""
+    metadata, marks = obj["metadata"], plan.marks.object
+    return {
+        key: metadata.get(kind, {}).get(key)
+        for kind, wanted in (("labels", marks.labels), ("annotations", marks.annotations))
+        for key in wanted
+    }
 
 
 def condition(obj: Json, kind: str) -> Json:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ground import Ground, ground
-from kinds import ALICE, Composed, Kinds, condition, template, uid, weigh, who
+from kinds import ALICE, MARKING, Composed, Kinds, condition, marks_of, template, uid, weigh, who
 from rig.api import Json, until
 from rig.cluster import Cluster
 from rig.controllers.argo import API, Argo
@@ -31,6 +31,12 @@ EXECUTOR = {
     "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
 }
 TOKEN = "executor.service-account-token"
+# What check says of each pod: the executor's token, and the person's volumes mounted a second time, for artifacts.
+ARGOS_OWN = {
+    "spec.volumes[exec-sa-token].secret",
+    "spec.containers[0].volumeMounts[1]",
+    "spec.containers[0].volumeMounts[2]",
+}
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +128,19 @@ def test_its_pods_are_hers_and_what_argo_adds_is_too(kinds: Kinds) -> None:
         for pod in pods.values():
             assert who(pod)["runAsUser"] == 20001
             assert kinds.said(pod, "main") == ALICE
-            # The executor's token, and the person's volumes mounted a second time, for artifacts.
-            assert set(job.findings(pod, "main")) == {
-                "spec.volumes[exec-sa-token].secret",
-                "spec.containers[0].volumeMounts[1]",
-                "spec.containers[0].volumeMounts[2]",
-            }
+            assert set(job.findings(pod, "main")) == ARGOS_OWN
             assert pod["spec"]["containers"][0]["name"] == "wait"
             main = pod["spec"]["containers"][1]
             assert "exec-sa-token" not in {mount["name"] for mount in main["volumeMounts"]}
+
+
+@pytest.mark.parametrize("scheduler", MARKING)
+def test_its_pods_carry_the_marks_of_a_scheduler(kinds: Kinds, scheduler: str) -> None:
+    job = workflow(kinds.under(scheduler), f"marked-by-{scheduler}")
+    with kinds.made(job, *NAMES) as pods:
+        for pod in pods.values():
+            assert set(job.findings(pod, "main")) == ARGOS_OWN
+        assert marks_of(kinds.now(job), job.plan) == marks_of(job.manifest, job.plan)
 
 
 def test_a_failed_step_fails_the_workflow_when_those_beside_it_have_ended(kinds: Kinds) -> None:

@@ -7,7 +7,20 @@ from typing import Any
 
 import pytest
 from ground import ground
-from kinds import ALICE, Composed, Kinds, condition, conditions, exit_status, template, uid, weigh, who
+from kinds import (
+    ALICE,
+    MARKING,
+    Composed,
+    Kinds,
+    condition,
+    conditions,
+    exit_status,
+    marks_of,
+    template,
+    uid,
+    weigh,
+    who,
+)
 from rig.api import Json, until
 from rig.cluster import Cluster
 from rig.controllers import jobset
@@ -63,6 +76,15 @@ def test_its_pods_are_hers_and_nothing_is_added(kinds: Kinds) -> None:
             assert who(pod)["runAsUser"] == 20001
             assert kinds.said(pod) == ALICE
             assert job.findings(pod, name.split("-")[0]) == {}
+
+
+@pytest.mark.parametrize("scheduler", MARKING)
+def test_its_pods_carry_the_marks_of_a_scheduler(kinds: Kinds, scheduler: str) -> None:
+    job = job_set(kinds.under(scheduler), f"marked-by-{scheduler}")
+    with kinds.made(job, *NAMES) as pods:
+        for name, pod in pods.items():
+            assert job.findings(pod, name.split("-")[0]) == {}
+        assert marks_of(kinds.now(job), job.plan) == marks_of(job.manifest, job.plan)
 
 
 def test_a_deleted_worker_is_made_again_where_its_job_may_fail_once(kinds: Kinds) -> None:

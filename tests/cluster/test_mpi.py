@@ -8,7 +8,21 @@ from typing import Any
 
 import pytest
 from ground import ground
-from kinds import ALICE, Composed, Kinds, condition, conditions, exit_status, restarts, template, uid, weigh, who
+from kinds import (
+    ALICE,
+    MARKING,
+    Composed,
+    Kinds,
+    condition,
+    conditions,
+    exit_status,
+    marks_of,
+    restarts,
+    template,
+    uid,
+    weigh,
+    who,
+)
 from rig.api import until
 from rig.cluster import Cluster
 from rig.controllers.mpi import API, MpiOperator
@@ -62,6 +76,15 @@ def test_its_pods_are_hers(kinds: Kinds) -> None:
             assert job.findings(pod, name.split("-")[0]) == {
                 "spec.volumes[ssh-auth].secret": "is the secret 'hers-ssh', which pods.allow.secrets does not name"
             }
+
+
+@pytest.mark.parametrize("scheduler", MARKING)
+def test_its_pods_carry_the_marks_of_a_scheduler(kinds: Kinds, scheduler: str) -> None:
+    job = mpi_job(kinds.under(scheduler), f"marked-by-{scheduler}")
+    with kinds.made(job, *NAMES) as pods:
+        for name, pod in pods.items():
+            assert list(job.findings(pod, name.split("-")[0])) == ["spec.volumes[ssh-auth].secret"]
+        assert marks_of(kinds.now(job), job.plan) == marks_of(job.manifest, job.plan)
 
 
 def test_a_deleted_worker_is_made_again_and_nobody_is_told(kinds: Kinds) -> None:

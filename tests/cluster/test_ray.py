@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from ground import ground
-from kinds import ALICE, Composed, Kinds, condition, conditions, restarts, template, weigh, who
+from kinds import ALICE, MARKING, Composed, Kinds, condition, conditions, marks_of, restarts, template, weigh, who
 from rig.api import Json, until
 from rig.cluster import Cluster
 from rig.controllers import ray
@@ -67,6 +67,15 @@ def test_its_pods_are_hers(kinds: Kinds) -> None:
             assert job.findings(pod, name.split("-")[-1]) == {}
             assert pod["spec"]["restartPolicy"] == "Always"
         kinds.becomes(job, **READY)
+
+
+@pytest.mark.parametrize("scheduler", MARKING)
+def test_its_pods_carry_the_marks_of_a_scheduler(kinds: Kinds, scheduler: str) -> None:
+    job = ray_cluster(kinds.under(scheduler), f"marked-by-{scheduler}")
+    with kinds.made(job, *NAMES) as pods:
+        for name, pod in pods.items():
+            assert job.findings(pod, name.split("-")[-1]) == {}
+        assert marks_of(kinds.now(job), job.plan) == marks_of(job.manifest, job.plan)
 
 
 def test_a_deleted_worker_is_made_again(kinds: Kinds) -> None:

@@ -11,7 +11,20 @@ from typing import Any
 
 import pytest
 from ground import ground
-from kinds import ALICE, Composed, Kinds, condition, conditions, exit_status, template, uid, weigh, who
+from kinds import (
+    ALICE,
+    MARKING,
+    Composed,
+    Kinds,
+    condition,
+    conditions,
+    exit_status,
+    marks_of,
+    template,
+    uid,
+    weigh,
+    who,
+)
 from rig.api import Json, Refused, until
 from rig.cluster import Cluster
 from rig.controllers import jobset, trainer
@@ -104,6 +117,15 @@ def test_its_pods_are_hers(kinds: Kinds) -> None:
                     "is the secret 'hers-mpi-ssh-auth', which pods.allow.secrets does not name"
                 )
             }
+
+
+@pytest.mark.parametrize("scheduler", MARKING)
+def test_its_pods_carry_the_marks_of_a_scheduler(kinds: Kinds, scheduler: str) -> None:
+    job = train_job(kinds.under(scheduler), f"marked-by-{scheduler}")
+    with kinds.made(job, *NAMES) as pods:
+        for name, pod in pods.items():
+            assert list(job.findings(pod, name.split("-")[0])) == ["spec.volumes[mpi-ssh-auth].secret"]
+        assert marks_of(kinds.now(job), job.plan) == marks_of(job.manifest, job.plan)
 
 
 def test_marks_of_the_train_job_do_not_reach_its_job_set(kinds: Kinds) -> None:
