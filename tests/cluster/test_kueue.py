@@ -179,7 +179,7 @@ def test_a_notebook_reaches_its_hard_wall_time_before_kueue_takes_it_away(work: 
 
 def test_kueue_takes_a_notebook_away_whose_own_deadline_did_not_come(work: Work) -> None:
     def only_kueues(pod: Json) -> None:
-        pod["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "3"
+        pod["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "8"
 
     work.notebook("first", edit=only_kueues)
     work.runs("first")
