@@ -86,6 +86,7 @@ def test_a_notebook_waits_until_there_is_quota(work: Work) -> None:
     work.notebook("second")
     waiting = work.waits("second", FULL)
     assert (waiting.phase, waiting.resource) == ("queued", "cpu")
+    assert "kueue.x-k8s.io/admission" in gates(work.pod("second"))
     assert classify(work.pod("second"), waiting, MAIN).name == "queued"
     work.api.delete(first)
     work.runs("second")
