@@ -310,7 +310,7 @@ async def test_a_person_reads_why_the_notebook_waits_until_it_starts(work: Work,
 
 async def test_a_stop_says_that_it_waits_for_kueue_and_a_start_that_it_cannot_do_without(work: Work, hub: Hub) -> None:
     await hub.start_server("alice", {"profile": "small"})
-    await hub.ready("alice", seconds=60)
+    await hub.ready("alice")
     with work.kueue.away():
         stopping = asyncio.ensure_future(hub.api("DELETE", "users/alice/server"))
         said = (
@@ -328,7 +328,7 @@ async def test_a_stop_says_that_it_waits_for_kueue_and_a_start_that_it_cannot_do
         assert answer.status == 503
         assert "The cluster takes nothing new at the moment: it has to ask mpod.kb.io first" in answer.message
     await hub.start_server("alice", {"profile": "small"})
-    await hub.ready("alice", seconds=60)
+    await hub.ready("alice")
 
 
 async def stop_waits_for(hub: Hub) -> str | None:
