@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from rig import processes
+from rig import processes, states
 from rig.api import Api, namespace, until
 from rig.cluster import Cluster
 from rig.controllers.kwok import TAINT, Kwok
@@ -35,15 +35,17 @@ async def _measured(directory: Path, nodes: int, pods: int, pairs: int) -> list[
     people = sides.people(pods)
     made = {side: await decide.manifests(directory, side, people) for side in sides.SIDES}
     built = Programs()
-    cluster = Cluster.start(directory / "cluster", built.binary, built.source)
-    try:
-        _prepare(cluster.api, load(sides.site(directory, "plain")))
-        kwok = Kwok.start(cluster)
-        names = [f"node-{number:05}" for number in range(nodes)]
-        kwok.add(names, {"cpu": "4", "memory": "16Gi", "pods": "110"}, {}, SETTLE_SECONDS)
-        return [_run(cluster, side, made[side]) for _ in range(pairs) for side in sides.SIDES]
-    finally:
-        cluster.stop()
+    # Not below `directory`, which nobody finds again when this is killed.
+    with states.claim("bench"):
+        cluster = Cluster.start(states.directory("bench") / "cluster", built.binary, built.source)
+        try:
+            _prepare(cluster.api, load(sides.site(directory, "plain")))
+            kwok = Kwok.start(cluster)
+            names = [f"node-{number:05}" for number in range(nodes)]
+            kwok.add(names, {"cpu": "4", "memory": "16Gi", "pods": "110"}, {}, SETTLE_SECONDS)
+            return [_run(cluster, side, made[side]) for _ in range(pairs) for side in sides.SIDES]
+        finally:
+            cluster.stop()
 
 
 def _prepare(api: Api, site: Site) -> None:

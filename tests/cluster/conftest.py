@@ -5,17 +5,14 @@ Their state is in a directory that the next run of this checkout knows: it ends 
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import belongings
 import pytest
-from rig import images
+from rig import images, states
 from rig.cluster import Cluster, sweep
 from rig.node import Node
 from rig.programs import Programs, is_built, table
@@ -23,7 +20,7 @@ from rig.programs import Programs, is_built, table
 # Set where minutes are counted: tests whose programs there was no time to build are then left out, and named.
 MAY_LEAVE_OUT = bool(os.environ.get("RIG_MAY_LEAVE_OUT"))
 
-STATES = Path(tempfile.gettempdir()) / f"rig-{hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:10]}"
+STATES = states.directory("tests")
 LOCK = pytest.StashKey[object]()
 
 
@@ -31,17 +28,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Before there are any workers: end what a killed run left, with its logs."""
     if os.geteuid() != 0 or hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return
-    STATES.mkdir(mode=0o700, exist_ok=True)
-    if STATES.is_symlink() or STATES.stat().st_uid != 0:
-        pytest.exit(f"{STATES} is somebody else's, and clusters of root's tests would be in it: remove it.", 1)
-    session.config.stash[LOCK] = lock = (STATES / ".lock").open("w")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pytest.exit(f"Another run of these tests has its clusters in {STATES}: wait for it, or end it.", 1)
-    for left in STATES.glob("[!.]*"):
-        sweep(left)
-        shutil.rmtree(left)
+        session.config.stash[LOCK] = states.claim("tests")
+    except states.InUse as error:
+        pytest.exit(str(error), 1)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -54,13 +54,15 @@ def test_a_second_run_ends_the_first_of_the_same_directory(cluster: Cluster, sta
     assert second.api.is_healthy()
 
 
-def test_a_busy_port_is_named(cluster: Cluster, state: Path) -> None:
+@pytest.mark.parametrize(("which", "program"), [("etcd", "etcd"), ("etcd_peers", "etcd"), ("api", "kube-apiserver")])
+def test_a_busy_port_is_named(cluster: Cluster, state: Path, which: str, program: str) -> None:
     state.mkdir()
     network = Network.make(state)
     with socket.socket() as busy:
         busy.bind((network.address, 0))
         busy.listen()
         port = busy.getsockname()[1]
-        ports = replace(Ports.free(network.address), etcd=port)
-        with pytest.raises(DidNotStart, match=f"(?s)etcd ended .*{network.address}:{port}: bind: address already"):
+        ports = replace(Ports.free(network.address), **{which: port})
+        said = f"(?s)^{program} ended .*{network.address}:{port}: bind: address already"
+        with pytest.raises(DidNotStart, match=said):
             ControlPlane.start(state, network.address, cluster.binary, ports=ports)
