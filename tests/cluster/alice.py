@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -51,7 +52,8 @@ class Alice:
 
     def decide(self, kind: str, name: str, *, gang: int = 1, **wishes: Any) -> Plan:
         request = Request(shape=Shape(kind, name, gang, gang), hub_user="alice", **{"profile": "small", **wishes})
-        return plan(self.site, self.identity, request, run_id=samples.RUN_ID, now=datetime.now(timezone.utc))
+        # A run of its own, as the hub gives each: YuniKorn puts what has the same into one application.
+        return plan(self.site, self.identity, request, run_id=uuid.uuid4().hex, now=datetime.now(timezone.utc))
 
     def notebook(
         self, name: str, *command: str, edit: Callable[[Json], None] = lambda pod: None, **wishes: Any

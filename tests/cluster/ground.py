@@ -108,8 +108,5 @@ def _remove(api: Api, ground: Ground) -> None:
         api.delete(pod, gracePeriodSeconds=1)
     until(lambda: not ground.pods(), f"no pod is left in {ground.namespace}")
     volumes = [f"{ground.namespace}-{claim}" for claim in ("home", "project-climate")]
-    api.delete(namespace(ground.namespace))
-    until(lambda: api.find("v1", "Namespace", ground.namespace) is None, f"{ground.namespace} is gone")
-    for name in volumes:
-        api.delete({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}})
-    until(lambda: not any(api.find("v1", "PersistentVolume", name) for name in volumes), "its volumes are gone")
+    api.remove(namespace(ground.namespace))
+    api.remove(*({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}} for name in volumes))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
-from typing import Any
 
 import pytest
 from alice import Alice
@@ -18,8 +15,6 @@ from rig.controllers.yunikorn import YuniKorn
 from rig.node import Node
 from work import batch
 
-from jupyter_research_spawner.plan import Plan, Request, plan
-from jupyter_research_spawner.shape import Shape
 from jupyter_research_spawner.site import Site
 
 pytestmark = pytest.mark.programs("yunikorn")
@@ -64,20 +59,6 @@ def settings(ground: Ground) -> Json:
     return site
 
 
-class Person(Alice):
-    """Each of whose notebooks has a run of its own, as the hub gives them."""
-
-    def __init__(self, ground: Ground, settings: Json) -> None:
-        super().__init__(ground, settings)
-        # Now, while no event loop runs.
-        _ = self.identity
-
-    def decide(self, kind: str, name: str, *, gang: int = 1, **wishes: Any) -> Plan:
-        request = Request(shape=Shape(kind, name, gang, gang), hub_user="alice", **{"profile": "small", **wishes})
-        run = uuid.uuid4().hex
-        return plan(self.site, self.identity, request, run_id=run, now=datetime.now(timezone.utc))
-
-
 @pytest.fixture(scope="module")
 def yunikorn(cluster: Cluster, node: Node) -> Iterator[YuniKorn]:
     started = YuniKorn.start(cluster, *QUEUES)
@@ -94,9 +75,9 @@ def here(yunikorn: YuniKorn, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture
-def alice(here: Ground) -> Iterator[Person]:
+def alice(here: Ground) -> Iterator[Alice]:
     """In queues of YuniKorn's with the names of ours, each with room for one pod."""
-    found = Person(here, settings(here))
+    found = Alice(here, settings(here))
     found.api.apply(*found.priorities())
     try:
         yield found
@@ -105,12 +86,12 @@ def alice(here: Ground) -> Iterator[Person]:
 
 
 @pytest.fixture
-def together(here: Ground) -> Iterator[Person]:
+def together(here: Ground) -> Iterator[Alice]:
     """With our queues below one of YuniKorn's, which has room for one pod: researchers' by right."""
     site = settings(here)
     for name in ("climate", "backfill", "teaching"):
         site["queues"][name]["yunikorn"] = {"queue": f"root.research.{name}"}
-    found = Person(here, site)
+    found = Alice(here, site)
     found.api.apply(*found.priorities())
     try:
         yield found
@@ -134,7 +115,7 @@ def not_taken(queue: str) -> str:
     return f"YuniKorn has not taken it: its queue {queue} does not exist, only holds queues, or is not open to you."
 
 
-def test_a_notebook_runs_as_its_person_in_the_queue(alice: Person, yunikorn: YuniKorn) -> None:
+def test_a_notebook_runs_as_its_person_in_the_queue(alice: Alice, yunikorn: YuniKorn) -> None:
     alice.notebook("jupyter-alice")
     running = alice.runs("jupyter-alice")
     assert running["spec"]["schedulerName"] == "yunikorn"
@@ -147,7 +128,7 @@ def test_a_notebook_runs_as_its_person_in_the_queue(alice: Person, yunikorn: Yun
     assert yunikorn.queue("root.climate")["allocatedResource"]["vcore"] == 100
 
 
-async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: Person, yunikorn: YuniKorn) -> None:
+async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: Alice, yunikorn: YuniKorn) -> None:
     notebook = alice.notebook("jupyter-alice")
     alice.runs("jupyter-alice")
     async with batch(alice.ground.cluster, alice.site) as jobs:
@@ -167,7 +148,7 @@ async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: P
     assert [attempt["reason"] for attempt in ended["attempts"]] == [""]
 
 
-def test_a_notebook_waits_until_its_queue_has_room(alice: Person) -> None:
+def test_a_notebook_waits_until_its_queue_has_room(alice: Alice) -> None:
     first = alice.notebook("first")
     alice.runs("first")
     alice.notebook("second")
@@ -178,7 +159,7 @@ def test_a_notebook_waits_until_its_queue_has_room(alice: Person) -> None:
     alice.runs("second")
 
 
-def test_a_notebook_that_no_node_can_take_waits_with_yunikorns_words(alice: Person) -> None:
+def test_a_notebook_that_no_node_can_take_waits_with_yunikorns_words(alice: Alice) -> None:
     def elsewhere(pod: Json) -> None:
         pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": "nowhere"}
 
@@ -186,17 +167,17 @@ def test_a_notebook_that_no_node_can_take_waits_with_yunikorns_words(alice: Pers
     assert alice.waits("first", "request is waiting for cluster resources become available").phase == "queued"
 
 
-def test_a_notebook_in_a_queue_that_does_not_exist_is_told_so(alice: Person, here: Ground) -> None:
+def test_a_notebook_in_a_queue_that_does_not_exist_is_told_so(alice: Alice, here: Ground) -> None:
     site = settings(here)
     site["queues"]["climate"]["yunikorn"] = {"queue": "root.nowhere"}
-    lost = Person(here, site)
+    lost = Alice(here, site)
     lost.notebook("lost")
     until(lambda: lost.phase("lost").name == "failed", "it has failed")
     assert lost.pod("lost")["status"]["reason"] == "ApplicationRejected"
     assert (lost.status("lost").phase, lost.phase("lost").message) == ("refused", not_taken("root.nowhere"))
 
 
-async def test_a_job_in_a_queue_that_does_not_exist_fails_and_says_so(here: Ground, alice: Person) -> None:
+async def test_a_job_in_a_queue_that_does_not_exist_fails_and_says_so(here: Ground, alice: Alice) -> None:
     site = settings(here)
     site["queues"]["climate"]["yunikorn"] = {"queue": "root.research"}
     async with batch(here.cluster, Site.model_validate(site)) as jobs:
@@ -204,11 +185,11 @@ async def test_a_job_in_a_queue_that_does_not_exist_fails_and_says_so(here: Grou
     assert ended["message"] == not_taken("root.research")
 
 
-def test_yunikorn_lets_people_in_by_the_groups_that_we_tell_it(alice: Person, here: Ground) -> None:
+def test_yunikorn_lets_people_in_by_the_groups_that_we_tell_it(alice: Alice, here: Ground) -> None:
     for queue, group in (("root.climatologists", "climate"), ("root.students", "students")):
         site = settings(here)
         site["queues"]["climate"]["yunikorn"] = {"queue": queue}
-        person = Person(here, site)
+        person = Alice(here, site)
         person.notebook(group)
     alice.runs("climate")
     until(lambda: alice.phase("students").name == "failed", "it has failed")
@@ -219,7 +200,7 @@ def runs_after(attempts: int) -> Callable[[Json], bool]:
     return lambda job: job["state"] == "running" and len(job["attempts"]) == attempts + 1
 
 
-async def test_a_preempted_job_comes_back_and_ends(together: Person) -> None:
+async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
     async with batch(together.ground.cluster, together.site) as jobs:
         job = await jobs.submit("sh", "-c", "sleep 15; echo done", queue="backfill")
         await jobs.in_state(job, "running")
@@ -235,7 +216,7 @@ async def test_a_preempted_job_comes_back_and_ends(together: Person) -> None:
     assert together.api.get("batch/v1", "Job", job, together.namespace)["status"].get("failed", 0) == 0
 
 
-async def test_a_preempted_job_that_ends_at_once_comes_back_too(together: Person) -> None:
+async def test_a_preempted_job_that_ends_at_once_comes_back_too(together: Alice) -> None:
     """The mark must be there before the kubelet has said that the pod failed."""
     async with batch(together.ground.cluster, together.site) as jobs:
         job = await jobs.submit("sh", "-c", "trap 'exit 143' TERM; sleep 600 & wait", queue="backfill")
@@ -249,7 +230,7 @@ async def test_a_preempted_job_that_ends_at_once_comes_back_too(together: Person
     assert [attempt["exit_code"] for attempt in again["attempts"]] == [143, 143, 143, None]
 
 
-async def test_a_job_that_is_preempted_while_no_service_runs_has_failed(together: Person) -> None:
+async def test_a_job_that_is_preempted_while_no_service_runs_has_failed(together: Alice) -> None:
     """Nobody marks its pod then; YuniKorn's event tells why."""
     cluster, site = together.ground.cluster, together.site
     async with batch(cluster, site) as jobs:
@@ -262,7 +243,7 @@ async def test_a_job_that_is_preempted_while_no_service_runs_has_failed(together
     assert ended["state"] == "failed"
 
 
-async def test_a_job_whose_pod_is_deleted_by_hand_comes_back(alice: Person) -> None:
+async def test_a_job_whose_pod_is_deleted_by_hand_comes_back(alice: Alice) -> None:
     """Nothing tells it from a preemption."""
     async with batch(alice.ground.cluster, alice.site) as jobs:
         job = await jobs.submit("sleep", "600")
@@ -273,7 +254,7 @@ async def test_a_job_whose_pod_is_deleted_by_hand_comes_back(alice: Person) -> N
     assert [attempt["reason"] for attempt in again["attempts"]] == [TAKEN, ""]
 
 
-async def test_a_job_that_is_cancelled_does_not_come_back(alice: Person) -> None:
+async def test_a_job_that_is_cancelled_does_not_come_back(alice: Alice) -> None:
     async with batch(alice.ground.cluster, alice.site) as jobs:
         job = await jobs.submit("sleep", "600")
         await jobs.in_state(job, "running")
@@ -282,7 +263,7 @@ async def test_a_job_that_is_cancelled_does_not_come_back(alice: Person) -> None
     assert alice.api.find("batch/v1", "Job", job, alice.namespace) is None
 
 
-def test_a_students_notebook_makes_room_for_a_researchers(together: Person) -> None:
+def test_a_students_notebook_makes_room_for_a_researchers(together: Alice) -> None:
     together.notebook("student", queue="backfill")
     together.runs("student")
     together.notebook("researcher")
@@ -293,14 +274,14 @@ def test_a_students_notebook_makes_room_for_a_researchers(together: Person) -> N
 
 
 @pytest.fixture
-def unprotected(together: Person) -> Person:
+def unprotected(together: Alice) -> Alice:
     """With our queue teaching, which is not preemptible, in one of YuniKorn's that may be preempted."""
     site = together.site.model_dump(mode="json", by_alias=True, exclude_unset=True)
     site["queues"]["teaching"]["yunikorn"] = {"queue": "root.research.backfill"}
-    return Person(together.ground, site)
+    return Alice(together.ground, site)
 
 
-def test_a_notebook_that_is_not_preemptible_makes_room_all_the_same(unprotected: Person) -> None:
+def test_a_notebook_that_is_not_preemptible_makes_room_all_the_same(unprotected: Alice) -> None:
     """The annotation is a wish: such pods are only taken after the others."""
     unprotected.notebook("teacher", queue="teaching")
     teacher = unprotected.runs("teacher")
@@ -310,7 +291,7 @@ def test_a_notebook_that_is_not_preemptible_makes_room_all_the_same(unprotected:
     assert unprotected.api.find("v1", "Pod", "teacher", unprotected.namespace) is None
 
 
-def test_nobody_makes_room_from_a_queue_whose_preemption_is_disabled(together: Person) -> None:
+def test_nobody_makes_room_from_a_queue_whose_preemption_is_disabled(together: Alice) -> None:
     together.notebook("teacher", queue="teaching")
     together.runs("teacher")
     together.notebook("researcher")
@@ -319,7 +300,7 @@ def test_nobody_makes_room_from_a_queue_whose_preemption_is_disabled(together: P
     assert together.phase("researcher").message == waits_in("root.research.climate")
 
 
-def test_nobody_makes_room_for_another_of_the_same_queue(unprotected: Person) -> None:
+def test_nobody_makes_room_for_another_of_the_same_queue(unprotected: Alice) -> None:
     unprotected.notebook("first", queue="backfill")
     unprotected.runs("first")
     unprotected.notebook("second", queue="teaching")
@@ -328,7 +309,7 @@ def test_nobody_makes_room_for_another_of_the_same_queue(unprotected: Person) ->
     assert unprotected.phase("second").message == waits_in("root.research.backfill")
 
 
-async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(alice: Person) -> None:
+async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) -> None:
     async with batch(alice.ground.cluster, alice.site) as jobs:
         job = await jobs.submit("sleep", "600", wall_time="3s")
         ended = await jobs.in_state(job, "failed")
@@ -336,7 +317,7 @@ async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(alice: Person) 
     assert len(ended["attempts"]) == 1
 
 
-def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Person) -> None:
+def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) -> None:
     def soon(pod: Json) -> None:
         pod["spec"]["activeDeadlineSeconds"] = 3
 

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import requests
@@ -128,6 +129,17 @@ class Api:
         except Refused as refused:
             if refused.status != 404:
                 raise
+
+    def remove(self, *objects: Json) -> None:
+        """Delete them, and wait until they are gone: what is applied while it goes would go as well."""
+        for obj in objects:
+            self.delete(obj)
+        for obj in objects:
+            until(partial(self._is_gone, obj), f"{obj['kind']} {obj['metadata']['name']} is gone")
+
+    def _is_gone(self, obj: Json) -> bool:
+        metadata = obj["metadata"]
+        return self.find(obj["apiVersion"], obj["kind"], metadata["name"], metadata.get("namespace")) is None
 
     def delete_all(self, api_version: str, kind: str, namespace: str | None = None) -> None:
         """Delete each of them and wait until none is left."""

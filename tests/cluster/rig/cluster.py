@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import node, processes
+from .account import Account
 from .api import Json
 from .containerd import Runtime
 from .control_plane import ControlPlane, Flags
@@ -71,10 +72,23 @@ class Cluster:
         return self.kubectl("exec", "-n", metadata["namespace"], metadata["name"], *named, "--", *command).rstrip("\n")
 
     def run(
-        self, name: str, *words: str | Path, is_ready: Callable[[], bool], environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *words: str | Path,
+        is_ready: Callable[[], bool],
+        environment: Mapping[str, str] | None = None,
+        account: Account | None = None,
     ) -> None:
-        """Start a controller on this machine, and wait until it is ready.  Raises DidNotStart."""
-        process = processes.start(self.state, name, [self.binary(name), *words], environment=environment)
+        """Start a controller on this machine, as a pod of that account would run, and wait until it is ready.
+
+        Without an account it has to be told the administrator's kubeconfig.  Raises DidNotStart.
+        """
+        command: Sequence[str | Path] = [self.binary(name), *words]
+        variables = dict(environment or {})
+        if account:
+            command = account.command(self.plane, *command)
+            variables |= account.environment(self.plane)
+        process = processes.start(self.state, name, command, environment=variables)
         processes.ready(self.state, name, process, is_ready)
 
     def end(self, *names: str) -> None:

@@ -76,11 +76,8 @@ def apply_crds(api: Api, crds: Iterable[Json]) -> list[Json]:
 
 
 def remove_crds(api: Api, crds: Iterable[Json]) -> None:
-    """Delete them, and wait until they are gone: one that is applied while it goes would go as well."""
-    names = [crd["metadata"]["name"] for crd in crds if crd["kind"] == CRD[1]]
-    for name in names:
-        api.delete({"apiVersion": CRD[0], "kind": CRD[1], "metadata": {"name": name}})
-    until(lambda: not any(api.find(*CRD, name) for name in names), f"{', '.join(names)} are gone")
+    """Those among these objects."""
+    api.remove(*(crd for crd in crds if crd["kind"] == CRD[1]))
 
 
 def _is_established(api: Api, name: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import yaml
 
 from .. import oci
-from ..api import Json, namespace, until
+from ..api import Json, namespace
 from ..cluster import Cluster
 from ..extensions import CRD, apply_crds, read, remove_crds
 from ..node import Node
@@ -66,8 +66,7 @@ class Argo:
         api.delete_all(API, "Workflow")
         self.down()
         remove_crds(api, self._crds())
-        api.delete(namespace(NAMESPACE))
-        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, f"namespace {NAMESPACE} is gone")
+        api.remove(namespace(NAMESPACE))
 
     def _crds(self) -> list[Json]:
         """Workflows with their whole schema, so that the API server knows an unknown field; the others without."""

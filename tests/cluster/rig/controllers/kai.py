@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import processes
-from ..api import Json, namespace, until
+from ..api import Json, namespace
 from ..cluster import Cluster
 from ..containerd import SANDBOX_IMAGE
 from ..extensions import CRD, HostService, apply_crds, read, remove_crds, webhooks
@@ -70,10 +70,7 @@ class Kai:
             api.delete(obj)
         self.cluster.end(SCHEDULER, ADMISSION, *CONTROLLERS)
         remove_crds(api, self._crds)
-        for obj in self._installed():
-            api.delete(obj)
-        for name in (NAMESPACE, RESERVATIONS):
-            until(lambda name=name: api.find("v1", "Namespace", name) is None, f"{name} is gone")  # type: ignore[misc]
+        api.remove(*self._installed())
 
     @property
     def _crds(self) -> list[Json]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,23 +16,22 @@ import requests
 import yaml
 
 from .. import processes
-from ..api import Json, namespace, until
+from ..api import Json, namespace
 from ..cluster import Cluster
 from ..extensions import HostService, apply_crds, bundle, read, webhooks
 
 NAMESPACE = "kueue-system"
 NAME = "kueue"
 API = "kueue.x-k8s.io/v1beta2"
-# The hooks of batch/job and pod, and of Kueue's own kinds.  A hook whose framework is off answers 404, and that fails
-# every create.
+# The hooks of Kueue's own kinds.
 HOOKS = tuple(
     f"{name}.kb.io"
     for name in (
-        *("mclusterqueue", "mjob", "mpod", "mresourceflavor", "mworkload"),
-        *("vclusterqueue", "vcohort", "vjob", "vpod", "vresourceflavor", "vworkload"),
+        *("mclusterqueue", "mresourceflavor", "mworkload"),
+        *("vclusterqueue", "vcohort", "vresourceflavor", "vworkload"),
     )
 )
-OF_WORK = ("mjob.kb.io", "mpod.kb.io", "vjob.kb.io", "vpod.kb.io")
+FRAMEWORKS = ("batch/job", "pod")
 # As in config/components/crd/kustomization.yaml: on the others the API server would look for a conversion in vain.
 CONVERTED = ("localqueues", "clusterqueues", "cohorts", "workloads", "multikueueclusters")
 # Kueue reads the metrics' certificate below /etc, whatever its configuration says: so it has an /etc of its own, which
@@ -63,12 +62,13 @@ class Kueue:
 
     cluster: Cluster
     ports: Ports
+    frameworks: Sequence[str] = FRAMEWORKS
     settings: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, cluster: Cluster, settings: Mapping[str, object] | None = None) -> Kueue:
-        """Ready to admit when this returns.  `settings` are merged over Kueue's Configuration.  Raises DidNotStart."""
-        kueue = cls(cluster, Ports.free(cluster.network.address), settings or {})
+    def start(cls, cluster: Cluster, frameworks: Sequence[str] = FRAMEWORKS) -> Kueue:
+        """Ready to admit objects of these frameworks when this returns.  Raises DidNotStart."""
+        kueue = cls(cluster, Ports.free(cluster.network.address), frameworks)
         kueue._write_certificates()
         apply_crds(cluster.api, (kueue._with_conversion(crd) for crd in read(kueue._components / "crd" / "bases")))
         cluster.api.apply(namespace(NAMESPACE), *kueue._webhook_service.objects(), *kueue._visibility_service.objects())
@@ -105,7 +105,7 @@ class Kueue:
             self.up()
 
     def configure(self, settings: Mapping[str, object]) -> None:
-        """Start it anew with other settings."""
+        """Start it anew with these settings merged over its Configuration."""
         self.settings = settings
         self.down()
         self.up()
@@ -122,8 +122,7 @@ class Kueue:
         self.down()
         for crd in read(self._components / "crd" / "bases"):
             api.delete(crd)
-        api.delete(namespace(NAMESPACE))
-        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, f"namespace {NAMESPACE} is gone")
+        api.remove(namespace(NAMESPACE))
 
     @property
     def _components(self) -> Path:
@@ -167,7 +166,7 @@ class Kueue:
             "leaderElection": {"leaderElect": False},
             "internalCertManagement": {"enable": False},
             "clientConnection": {"qps": 300, "burst": 500},
-            "integrations": {"frameworks": ["batch/job", "pod"]},
+            "integrations": {"frameworks": [*self.frameworks]},
             **self.settings,
         }
 
@@ -189,14 +188,17 @@ class Kueue:
         return {**crd, "spec": {**crd["spec"], "conversion": {"strategy": "Webhook", "webhook": webhook}}}
 
     def _webhooks(self) -> list[Json]:
-        """As config/components/webhook/kustomization.yaml patches them."""
-        found = webhooks(
-            read(self._components / "webhook" / "manifests.yaml"), self._webhook_service, self.cluster.authority, HOOKS
-        )
+        """As config/components/webhook/kustomization.yaml patches them.
+
+        One whose framework is off answers 404, and that fails every create.
+        """
+        of_work = {f"{when}{framework.split('/')[-1]}.kb.io" for framework in self.frameworks for when in "mv"}
+        installed = read(self._components / "webhook" / "manifests.yaml")
+        found = webhooks(installed, self._webhook_service, self.cluster.authority, (*HOOKS, *of_work))
         for obj in found:
             obj["metadata"] = {"name": f"kueue-{obj['metadata']['name']}"}
             for hook in obj["webhooks"]:
-                if hook["name"] in OF_WORK:
+                if hook["name"] in of_work:
                     hook["namespaceSelector"] = _outside("kube-system", NAMESPACE)
         return found
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..api import namespace, until
+from .. import apart
+from ..api import namespace
 from ..cluster import Cluster
 from ..extensions import apply_crds, read, remove_crds
 
 NAMESPACE = "mpi-operator"
 NAME = "mpi-operator"
 API = "kubeflow.org/v2beta1"
+# Its probe listens on port 8080 of every address it has, which cannot be changed.
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class MpiOperator:
         operator = cls(cluster)
         apply_crds(cluster.api, read(operator._crds))
         cluster.api.apply(namespace(NAMESPACE))
-        cluster.run(
+        apart.run(
+            cluster,
             NAME,
             f"-kubeConfig={cluster.kubeconfig}",
             f"-lock-namespace={NAMESPACE}",
@@ -46,8 +49,7 @@ class MpiOperator:
         api.delete_all(API, "MPIJob")
         self.cluster.end(NAME)
         remove_crds(api, read(self._crds))
-        api.delete(namespace(NAMESPACE))
-        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, f"namespace {NAMESPACE} is gone")
+        api.remove(namespace(NAMESPACE))
 
     @property
     def _crds(self) -> Path:

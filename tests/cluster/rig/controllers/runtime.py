@@ -13,7 +13,7 @@ from pathlib import Path
 import requests
 
 from .. import processes
-from ..api import Json, namespace, until
+from ..api import Json, namespace
 from ..cluster import Cluster
 from ..extensions import HostService, apply_crds, read, remove_crds, webhooks
 
@@ -67,8 +67,7 @@ class Operator:
             api.delete(obj)
         self.cluster.end(self.binary)
         remove_crds(api, read(self.crds))
-        api.delete(namespace(self.namespace))
-        until(lambda: api.find("v1", "Namespace", self.namespace) is None, f"namespace {self.namespace} is gone")
+        api.remove(namespace(self.namespace))
 
     def _webhooks(self) -> list[Json]:
         if not self.service or not self.hooks:

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from .. import processes
+from ..account import Account
 from ..api import Json, namespace, until
 from ..cluster import Cluster
 from ..extensions import CRD, HostService, apply_crds, read, webhooks
@@ -45,28 +46,29 @@ class Volcano:
         """Ready to take queues and to schedule when this returns.  Raises DidNotStart."""
         volcano = cls(cluster, processes.free_port(cluster.network.address))
         apply_crds(cluster.api, volcano._installed)
-        cluster.api.apply(namespace(NAMESPACE), *volcano._service.objects())
+        cluster.api.apply(namespace(NAMESPACE), *volcano._rights(), *volcano._service.objects())
         # First: the webhooks' server does not listen before it has found every one of them.
         cluster.api.apply(*volcano._webhooks())
         volcano._start_webhooks()
         cluster.run(
             CONTROLLERS,
-            f"--kubeconfig={cluster.kubeconfig}",
             "--leader-elect=false",
             "-v=3",
             is_ready=lambda: True,
             environment=volcano._environment,
+            account=Account(NAMESPACE, "volcano-controllers"),
         )
         volcano.schedule(actions)
         return volcano
 
-    def schedule(self, actions: str = ACTIONS) -> None:
-        """Start the scheduler (anew) with these actions, and for the rest as it is installed."""
+    def schedule(self, actions: str = ACTIONS, *plugins: Json) -> None:
+        """Start the scheduler (anew) with these actions and more plugins, and for the rest as it is installed."""
         self.cluster.end(SCHEDULER)
-        self._configuration.write_text(yaml.safe_dump({**self._scheduler_settings(), "actions": actions}))
+        settings = {**self._scheduler_settings(), "actions": actions}
+        settings["tiers"][-1]["plugins"].extend(plugins)
+        self._configuration.write_text(yaml.safe_dump(settings))
         self.cluster.run(
             SCHEDULER,
-            f"--kubeconfig={self.cluster.kubeconfig}",
             f"--scheduler-conf={self._configuration}",
             "--disable-default-scheduler-config",  # an error in it must not go unseen
             "--leader-elect=false",
@@ -74,6 +76,7 @@ class Volcano:
             "-v=3",
             is_ready=self._is_open,
             environment=self._environment,
+            account=Account(NAMESPACE, "volcano-scheduler"),
         )
 
     def close(self, queue: str) -> None:
@@ -98,12 +101,7 @@ class Volcano:
             api.delete(obj)
         self.cluster.end(WEBHOOKS, CONTROLLERS, SCHEDULER)
         crds = [obj for obj in self._installed if obj["kind"] == CRD[1]]
-        for obj in (*crds, *self._service.objects(), namespace(NAMESPACE)):
-            api.delete(obj)
-        until(lambda: api.find("v1", "Namespace", NAMESPACE) is None, f"namespace {NAMESPACE} is gone")
-        for crd in crds:
-            name = crd["metadata"]["name"]
-            until(lambda name=name: api.find(*CRD, name) is None, f"{name} is gone")  # type: ignore[misc]
+        api.remove(*crds, *self._rights(), *self._service.objects(), namespace(NAMESPACE))
 
     def _command(self, name: str, action: str, states: tuple[str, ...]) -> None:
         api = self.cluster.api
@@ -124,6 +122,11 @@ class Volcano:
     def _installed(self) -> list[Json]:
         """All objects of Volcano's own installation, JobFlow's kinds too: its controllers wait for them for ever."""
         return read(self.cluster.source("volcano") / "installer" / "volcano-development.yaml")
+
+    def _rights(self) -> list[Json]:
+        """The accounts of its three programs, and what they may do."""
+        kinds = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+        return [obj for obj in self._installed if obj["kind"] in kinds]
 
     @property
     def _service(self) -> HostService:
@@ -150,7 +153,6 @@ class Volcano:
         pair = self._service.certificate(self.cluster.authority)
         self.cluster.run(
             WEBHOOKS,
-            f"--kubeconfig={self.cluster.kubeconfig}",
             f"--enabled-admission={','.join(ADMISSIONS)}",
             f"--tls-cert-file={pair.certificate}",
             f"--tls-private-key-file={pair.key}",
@@ -162,6 +164,7 @@ class Volcano:
             "-v=3",
             is_ready=self._listens,
             environment=self._environment,
+            account=Account(NAMESPACE, "volcano-admission"),
         )
 
     def _listens(self) -> bool:
