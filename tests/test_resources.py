@@ -57,14 +57,6 @@ def both(**amounts: str) -> dict[str, dict[str, str]]:
             ),
         ),
         (
-            {"gpu": {"kind": "volcano-vgpu", "memory_percentage": 30}},
-            both(
-                cpu="2",
-                memory="4Gi",
-                **{"volcano.sh/vgpu-number": "1", "volcano.sh/vgpu-memory-percentage": "30"},
-            ),
-        ),
-        (
             {"gpu": {"kind": "hami", "memory": "8Gi", "cores": 30}},
             both(
                 cpu="2",
@@ -123,13 +115,13 @@ KINDS = "the kind of a GPU is one of whole, mig, shared, kai-fraction, volcano-v
         ({"kind": "kai-fraction", "fraction": 1e-7}, "is no part of a GPU"),
         ({"kind": "kai-fraction", "memory": "8G"}, "7812500Ki is no whole number of mebibytes. Write 8Gi or 500Mi"),
         ({"kind": "kai-fraction", "memory": 8}, "was the unit forgotten?"),
-        ({"kind": "volcano-vgpu", "memory": "1Gi", "memory_percentage": 50}, "say the same thing in two ways"),
+        ({"kind": "volcano-vgpu", "memory_percentage": 50}, "Extra inputs are not permitted"),
         ({"kind": "volcano-vgpu", "cores": 101}, "less than or equal to 100"),
         ({"kind": "volcano-vgpu", "cores": 0}, "greater than or equal to 1"),
-        ({"kind": "volcano-vgpu", "memory_percentage": "50"}, "valid integer"),
         ({"kind": "volcano-vgpu", "mode": "mps"}, "Input should be 'hami-core' or 'mig'"),
         ({"kind": "volcano-vgpu", "mode": "mig", "cores": 50}, "mode mig gives slices, whose cores are fixed"),
         ({"kind": "hami", "mode": "mig"}, "Extra inputs are not permitted"),
+        ({"kind": "hami", "memory_percentage": "50"}, "valid integer"),
         ({"kind": "hami", "memory": "1Gi", "memory_percentage": 50}, "say the same thing in two ways"),
         ({"kind": "dra"}, "Field required"),
         ({"kind": "dra", "device_class": "GPU"}, "should match pattern"),

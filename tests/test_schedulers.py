@@ -774,6 +774,13 @@ IN_GROUP = {"annotations": {**IN_QUEUE["annotations"], "scheduling.k8s.io/group-
             ),
             ("queued", "It takes the place of others, which are ending."),
         ),
+        (
+            pod(
+                scheduled("False", "Unschedulable", "0/1 nodes are unavailable: 1 hami-vgpuDeviceSharing error."),
+                metadata=IN_GROUP,
+            ),
+            ("queued", "No node has that much of a GPU free, or in the mode that is asked for."),
+        ),
     ],
 )
 def test_volcano_tells_on_the_pod_why_it_waits(seen: dict[str, Any], expected: tuple[str, str]) -> None:

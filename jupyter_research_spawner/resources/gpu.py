@@ -224,9 +224,6 @@ class _Virtual(_Gpu):
         description="By default all of it. The scheduler is told mebibytes: leave its own memory factor at 1.",
         examples=["8Gi"],
     )
-    memory_percentage: Percent | None = Field(
-        None, title="Memory of each, in percent", description="In place of memory.", examples=[50]
-    )
     cores: Percent | None = Field(
         None,
         title="Cores of each, in percent",
@@ -234,26 +231,20 @@ class _Virtual(_Gpu):
         examples=[30],
     )
 
-    @model_validator(mode="after")
-    def _one_memory(self) -> _Virtual:
-        if self.memory is not None and self.memory_percentage is not None:
-            raise ValueError("memory and memory_percentage say the same thing in two ways. Leave one of them out")
-        return self
-
-    def _amounts(self, count: str, memory: str, percentage: str, cores: str) -> dict[str, str]:
+    def _amounts(self, count: str, memory: str, cores: str) -> dict[str, str]:
         asked = {
             count: self.count,
             memory: None if self.memory is None else self.memory // _MEBIBYTE,
-            percentage: self.memory_percentage,
             cores: self.cores,
         }
         return {name: str(amount) for name, amount in asked.items() if amount is not None}
 
+    def _memory(self) -> str | None:
+        return None if self.memory is None else f"{format_bytes(self.memory)} of memory"
+
     def _parts(self) -> Iterator[str]:
-        if self.memory is not None:
-            yield f"{format_bytes(self.memory)} of memory"
-        if self.memory_percentage is not None:
-            yield f"{self.memory_percentage}% of the memory"
+        if (memory := self._memory()) is not None:
+            yield memory
         if self.cores is not None:
             yield f"{self.cores}% of the cores"
 
@@ -265,7 +256,11 @@ class _Virtual(_Gpu):
 
 
 class VolcanoVgpu(_Virtual):
-    """Virtual GPUs of Volcano's plugin deviceshare."""
+    """Virtual GPUs of Volcano's plugin deviceshare.
+
+    Without a percentage of memory: Volcano 1.14.1 looks for volcano.sh/vgpu-memory-percentage among the resources of
+    nodes, where its device plugin never puts it, and such a pod waits for ever.
+    """
 
     kind: Literal["volcano-vgpu"] = Field(title="Virtual GPUs, by Volcano")
     # Volcano 1.14.1 also has the word `mps`, but takes every node that is not `mig` for `hami-core`: such a pod waits.
@@ -282,9 +277,7 @@ class VolcanoVgpu(_Virtual):
         return self
 
     def amounts(self) -> dict[str, str]:
-        return self._amounts(
-            *(f"volcano.sh/vgpu-{name}" for name in ("number", "memory", "memory-percentage", "cores"))
-        )
+        return self._amounts(*(f"volcano.sh/vgpu-{name}" for name in ("number", "memory", "cores")))
 
     def annotations(self) -> dict[str, str]:
         """On the pod."""
@@ -298,9 +291,25 @@ class HamiGpu(_Virtual):
     """Virtual GPUs of HAMi's own scheduler."""
 
     kind: Literal["hami"] = Field(title="Virtual GPUs, by HAMi")
+    memory_percentage: Percent | None = Field(
+        None, title="Memory of each, in percent", description="In place of memory.", examples=[50]
+    )
+
+    @model_validator(mode="after")
+    def _one_memory(self) -> HamiGpu:
+        if self.memory is not None and self.memory_percentage is not None:
+            raise ValueError("memory and memory_percentage say the same thing in two ways. Leave one of them out")
+        return self
 
     def amounts(self) -> dict[str, str]:
-        return self._amounts(*(f"nvidia.com/{name}" for name in ("gpu", "gpumem", "gpumem-percentage", "gpucores")))
+        found = self._amounts(*(f"nvidia.com/{name}" for name in ("gpu", "gpumem", "gpucores")))
+        if self.memory_percentage is not None:
+            found["nvidia.com/gpumem-percentage"] = str(self.memory_percentage)
+        return found
+
+    def _memory(self) -> str | None:
+        percentage = self.memory_percentage
+        return super()._memory() if percentage is None else f"{percentage}% of the memory"
 
 
 # What the claim, and the one request in it, are called within the pod.

@@ -41,7 +41,8 @@ NUMA = "volcano.sh/numa-topology-policy"
 
 GPU_ADVICE: Mapping[str, str] = {
     "volcano-vgpu": "needs Volcano's plugin deviceshare with deviceshare.VGPUEnable: true, and "
-    "volcano-vgpu-device-plugin on the nodes",
+    "volcano-vgpu-device-plugin on the nodes. Where that stops answering, the scheduler of Volcano 1.14.1 crashes at the "
+    "next pod that asks for such a GPU",
     "dra": "needs Volcano's plugin predicates with predicate.DynamicResourceAllocationEnable: true",
 }
 
@@ -88,6 +89,7 @@ watched = ()
 
 _NO_ROOM = re.compile(r"pod group is (?:not )?ready, .*?(\d+) minAvailable")
 _PLACED = "can possibly be assigned to"
+_NO_VGPU = "hami-vgpuDeviceSharing error"
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
@@ -110,6 +112,8 @@ def _why(pod: Json, message: str) -> str:
         return "It takes the place of others, which are ending."
     if _PLACED in message:
         return "There is a place for it when others have ended, or when all that start together have one."
+    if _NO_VGPU in message:
+        return "No node has that much of a GPU free, or in the mode that is asked for."
     if (group := _NO_ROOM.match(message)) is None:
         return message
     together = int(group[1])
