@@ -41,8 +41,8 @@ NUMA = "volcano.sh/numa-topology-policy"
 
 GPU_ADVICE: Mapping[str, str] = {
     "volcano-vgpu": "needs Volcano's plugin deviceshare with deviceshare.VGPUEnable: true, and "
-    "volcano-vgpu-device-plugin on the nodes. Where that stops answering, the scheduler of Volcano 1.14.1 crashes at the "
-    "next pod that asks for such a GPU",
+    "volcano-vgpu-device-plugin on the nodes. Where that stops answering, the scheduler of Volcano 1.14.1 crashes at "
+    "the next pod that asks for such a GPU",
     "dra": "needs Volcano's plugin predicates with predicate.DynamicResourceAllocationEnable: true",
 }
 

@@ -5,32 +5,20 @@ A Workflow has no pod template: the plan goes into a pod, and that into the Work
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from ground import Ground, ground
-from kinds import ALICE, MARKING, Composed, Kinds, condition, marks_of, template, uid, weigh, who
-from rig.api import Json, until
+from ground import ground
+from kinds import ALICE, MARKING, Composed, Kinds, condition, marks_of, operators, uid, who
+from kinds.argo import KIND, NAMES, executors_account, sees_running, workflow
+from kinds.argo import nodes as nodes_of
+from rig.api import until
 from rig.cluster import Cluster
-from rig.controllers.argo import API, Argo
+from rig.controllers.argo import Argo
 from rig.node import Node
 
 pytestmark = pytest.mark.programs("argo")
 
-NAMES = ("first", "second")
-MAIN = ("pod",)
-# What a site has to say once, for whoever's pods: what Argo adds runs as the person, and may no more than they.
-EXECUTOR = {
-    "securityContext": {
-        "runAsNonRoot": True,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-    },
-    "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
-}
-TOKEN = "executor.service-account-token"
 # What check says of each pod: the executor's token, and the person's volumes mounted a second time, for artifacts.
 ARGOS_OWN = {
     "spec.volumes[exec-sa-token].secret",
@@ -41,11 +29,9 @@ ARGOS_OWN = {
 
 @pytest.fixture(scope="module")
 def argo(cluster: Cluster, node: Node) -> Iterator[Argo]:
-    controller = Argo.start(cluster, node, EXECUTOR)
-    try:
+    with operators(cluster, node, KIND) as (controller,):
+        assert isinstance(controller, Argo)
         yield controller
-    finally:
-        controller.stop()
 
 
 @pytest.fixture(scope="module")
@@ -55,71 +41,12 @@ def kinds(argo: Argo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kind
         yield Kinds(here)
 
 
-def executors_account(ground: Ground) -> list[Json]:
-    """A token that only the executor's container sees, and may do no more than report results."""
-    here = {"name": "executor", "namespace": ground.namespace}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "executor"}
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": here},
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "kubernetes.io/service-account-token",
-            "metadata": {**here, "name": TOKEN, "annotations": {"kubernetes.io/service-account.name": "executor"}},
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "Role",
-            "metadata": here,
-            "rules": [
-                {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}
-            ],
-        },
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": here,
-            "roleRef": role,
-            "subjects": [{"kind": "ServiceAccount", **here}],
-        },
-    ]
-
-
-def workflow(kinds: Kinds, name: str, *, is_heavy: bool = False, **of_step: Any) -> Composed:
-    """Two steps side by side, and a last one after both."""
-    manifest = {"apiVersion": API, "kind": "Workflow", "metadata": {"name": name}, "pod": template("main")}
-    composed = kinds.compose("workflow", manifest, {MAIN: "main"})
-    found = (weigh(composed, MAIN) if is_heavy else composed).manifest
-    pod = found.pop("pod")
-    (main,) = pod["spec"].pop("containers")
-    steps = [{"name": step, "template": step} for step in (*NAMES, "last")]
-    container = {key: value for key, value in main.items() if key != "name"}
-    found["spec"] = {
-        "entrypoint": "all",
-        # The person's containers get no account; the executor's gets its own.
-        "automountServiceAccountToken": False,
-        "executor": {"serviceAccountName": "executor"},
-        "podMetadata": pod["metadata"],
-        "volumes": pod["spec"].pop("volumes"),
-        "podSpecPatch": json.dumps(pod["spec"]),
-        "templates": [
-            {"name": "all", "steps": [steps[:2], steps[2:]]},
-            *({"name": step["name"], "container": container, **of_step} for step in steps),
-        ],
-    }
-    return Composed(composed.plan, found)
-
-
 def nodes(kinds: Kinds, job: Composed) -> dict[str, tuple[str, str]]:
-    """Phase and message of each pod's node, by the step's name."""
-    found = kinds.now(job).get("status", {}).get("nodes", {}).values()
-    return {node["displayName"]: (node["phase"], node.get("message", "")) for node in found if node["type"] == "Pod"}
+    return nodes_of(kinds.now(job))
 
 
 def seen_running(kinds: Kinds, job: Composed, *names: str) -> None:
-    """The controller knows that they run: a pod that is deleted before, it makes again by the same name."""
-    running = {(name, ("Running", "")) for name in names}
-    until(lambda: running <= nodes(kinds, job).items(), f"Argo to see {names} run")
+    until(lambda: sees_running(kinds.now(job), *names), f"Argo to see {names} run")
 
 
 def test_its_pods_are_hers_and_what_argo_adds_is_too(kinds: Kinds) -> None:
@@ -185,7 +112,7 @@ def test_a_deleted_step_is_tried_again_where_errors_are(kinds: Kinds, policy: st
 
 
 def test_a_preempted_step_is_a_deleted_one(kinds: Kinds) -> None:
-    job = workflow(kinds, "step-preempted", is_heavy=True)
+    job = workflow(kinds, "step-preempted", cpu="300m")
     with kinds.running(job, *NAMES) as pods:
         seen_running(kinds, job, *NAMES)
         with kinds.preempting(*pods.values()) as victim:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from ground import ground
@@ -16,57 +16,24 @@ from kinds import (
     conditions,
     exit_status,
     marks_of,
-    template,
+    operators,
     uid,
     weigh,
     who,
 )
-from rig.api import Json, until
+from kinds.jobset import IGNORE_DISRUPTION, KIND, NAMES, WORKER, job_set
+from rig.api import until
 from rig.cluster import Cluster
-from rig.controllers import jobset
 from rig.node import Node
 
 pytestmark = pytest.mark.programs("jobset")
 
-LEADER, WORKER = (("spec", "replicatedJobs", index, "template", "spec", "template") for index in range(2))
-NAMES = ("leader-0-0", "worker-0-0", "worker-0-1")
-# As the product gives a Job: a pod that lost its place is no failure.
-IGNORE_DISRUPTION = {
-    "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
-}
-
 
 @pytest.fixture(scope="module")
 def kinds(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kinds]:
-    operator = jobset.start(cluster)
-    try:
-        with ground(cluster, "jobset", tmp_path_factory.mktemp("jobset") / "storage") as here:
-            yield Kinds(here)
-    finally:
-        operator.stop()
-
-
-def job_set(kinds: Kinds, name: str, *, of_job: Json | None = None, **policies: Any) -> Composed:
-    """A leader and two workers, each a Job with what `of_job` says and no second attempt; `policies` of the JobSet."""
-
-    def replicated(role: str, pods: int) -> Json:
-        spec = {
-            "completionMode": "Indexed",
-            "parallelism": pods,
-            "completions": pods,
-            "backoffLimit": 0,
-            "template": template(role, restartPolicy="Never"),
-            **(of_job or {}),
-        }
-        return {"name": role, "replicas": 1, "template": {"spec": spec}}
-
-    manifest = {
-        "apiVersion": jobset.API,
-        "kind": "JobSet",
-        "metadata": {"name": name},
-        "spec": {"replicatedJobs": [replicated("leader", 1), replicated("worker", 2)], **policies},
-    }
-    return kinds.compose("jobset", manifest, {LEADER: "leader", WORKER: "worker"})
+    storage = tmp_path_factory.mktemp("jobset") / "storage"
+    with operators(cluster, node, KIND), ground(cluster, "jobset", storage) as here:
+        yield Kinds(here)
 
 
 def test_its_pods_are_hers_and_nothing_is_added(kinds: Kinds) -> None:
@@ -165,6 +132,21 @@ def test_a_preempted_worker_alone_waits_for_its_place_where_disruptions_are_igno
             assert kinds.same(pods["leader-0-0"])
             assert conditions(kinds.now(job)) == {}
         kinds.runs_again(victim)
+
+
+def test_a_priority_below_zero_leaves_it_without_pods_and_without_a_word(kinds: Kinds) -> None:
+    """JobSet writes the priority of a pod into a label, which may not begin with a dash."""
+    job = job_set(replace(kinds, queue="backfill"), "negative")
+    here = kinds.ground.namespace
+
+    def is_refused() -> bool:
+        told = [event for event in kinds.api.events(here, "negative-leader-0") if event["reason"] == "FailedCreate"]
+        return any('Invalid value: "-100": a valid label' in event["message"] for event in told)
+
+    with kinds.created(job):
+        until(is_refused, "its pods are refused")
+        assert kinds.of(job) == []
+        assert conditions(kinds.now(job)) == {}
 
 
 def _succeeded(kinds: Kinds, job: Composed) -> dict[str, int]:

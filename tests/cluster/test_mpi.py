@@ -17,53 +17,25 @@ from kinds import (
     conditions,
     exit_status,
     marks_of,
+    operators,
     restarts,
-    template,
     uid,
     weigh,
     who,
 )
+from kinds.mpi import KIND, LAUNCHER, NAMES, RUNNING, WORKER, mpi_job
 from rig.api import until
 from rig.cluster import Cluster
-from rig.controllers.mpi import API, MpiOperator
 from rig.node import Node
 
 pytestmark = pytest.mark.programs("mpi-operator")
 
-LAUNCHER = ("spec", "mpiReplicaSpecs", "Launcher", "template")
-WORKER = ("spec", "mpiReplicaSpecs", "Worker", "template")
-NAMES = ("launcher", "worker-0", "worker-1")
-RUNNING = {"Created": "MPIJobCreated", "Running": "MPIJobRunning"}
-
 
 @pytest.fixture(scope="module")
 def kinds(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kinds]:
-    operator = MpiOperator.start(cluster)
-    try:
-        with ground(cluster, "mpi", tmp_path_factory.mktemp("mpi") / "storage") as here:
-            yield Kinds(here)
-    finally:
-        operator.stop()
-
-
-def mpi_job(kinds: Kinds, name: str, *, launcher: str = "Never", worker: str = "Never", **policy: Any) -> Composed:
-    """A launcher and two workers, with these restart policies."""
-    replicas = {
-        "Launcher": {"replicas": 1, "restartPolicy": launcher, "template": template("launcher")},
-        "Worker": {"replicas": 2, "restartPolicy": worker, "template": template("worker")},
-    }
-    manifest = {
-        "apiVersion": API,
-        "kind": "MPIJob",
-        "metadata": {"name": name},
-        "spec": {
-            "slotsPerWorker": 1,
-            "sshAuthMountPath": "/tmp/ssh",
-            "runPolicy": {"cleanPodPolicy": "Running", **policy},
-            "mpiReplicaSpecs": replicas,
-        },
-    }
-    return kinds.compose("mpi", manifest, {LAUNCHER: "launcher", WORKER: "worker"})
+    storage = tmp_path_factory.mktemp("mpi") / "storage"
+    with operators(cluster, node, KIND), ground(cluster, "mpi", storage) as here:
+        yield Kinds(here)
 
 
 def test_its_pods_are_hers(kinds: Kinds) -> None:

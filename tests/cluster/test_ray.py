@@ -9,53 +9,31 @@ from collections.abc import Iterator
 
 import pytest
 from ground import ground
-from kinds import ALICE, MARKING, Composed, Kinds, condition, conditions, marks_of, restarts, template, weigh, who
-from rig.api import Json, until
+from kinds import (
+    ALICE,
+    MARKING,
+    Kinds,
+    condition,
+    conditions,
+    marks_of,
+    operators,
+    restarts,
+    weigh,
+    who,
+)
+from kinds.ray import HEAD, KIND, NAMES, READY, WORKERS, ray_cluster
+from rig.api import until
 from rig.cluster import Cluster
-from rig.controllers import ray
 from rig.node import Node
 
 pytestmark = pytest.mark.programs("kuberay")
 
-HEAD = ("spec", "headGroupSpec", "template")
-WORKERS = tuple(("spec", "workerGroupSpecs", index, "template") for index in range(2))
-NAMES = ("head", "a-worker", "b-worker")
-READY = {"HeadPodReady": "HeadPodRunningAndReady", "RayClusterProvisioned": "AllPodRunningAndReadyFirstTime"}
-
 
 @pytest.fixture(scope="module")
 def kinds(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kinds]:
-    operator = ray.start(cluster)
-    try:
-        with ground(cluster, "ray", tmp_path_factory.mktemp("ray") / "storage") as here:
-            yield Kinds(here)
-    finally:
-        operator.stop()
-
-
-def ray_cluster(kinds: Kinds, name: str, **spec: object) -> Composed:
-    """A head and two workers; `spec` is of each pod."""
-
-    def group(letter: str) -> Json:
-        return {
-            "groupName": letter,
-            "replicas": 1,
-            "minReplicas": 0,
-            "maxReplicas": 1,
-            "rayStartParams": {},
-            "template": template("worker", **spec),
-        }
-
-    manifest = {
-        "apiVersion": ray.API,
-        "kind": "RayCluster",
-        "metadata": {"name": name, "annotations": {"ray.io/overwrite-container-cmd": "true"}},
-        "spec": {
-            "headGroupSpec": {"rayStartParams": {}, "template": template("head", **spec)},
-            "workerGroupSpecs": [group("a"), group("b")],
-        },
-    }
-    return kinds.compose("ray", manifest, {HEAD: "head", **dict.fromkeys(WORKERS, "worker")})
+    storage = tmp_path_factory.mktemp("ray") / "storage"
+    with operators(cluster, node, KIND), ground(cluster, "ray", storage) as here:
+        yield Kinds(here)
 
 
 def test_its_pods_are_hers(kinds: Kinds) -> None:

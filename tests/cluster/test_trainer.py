@@ -7,102 +7,35 @@ schedulerName nor priorityClassName.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from ground import ground
 from kinds import (
     ALICE,
     MARKING,
-    Composed,
     Kinds,
     condition,
     conditions,
     exit_status,
     marks_of,
-    template,
+    operators,
     uid,
-    weigh,
     who,
 )
-from rig.api import Json, Refused, until
+from kinds.trainer import KIND, NAMES, NODE, train_job
+from rig.api import until
 from rig.cluster import Cluster
-from rig.controllers import jobset, trainer
+from rig.controllers import jobset
 from rig.node import Node
 
 pytestmark = pytest.mark.programs("jobset", "trainer")
 
-LAUNCHER, NODE = (
-    ("spec", "template", "spec", "replicatedJobs", index, "template", "spec", "template") for index in range(2)
-)
-NAMES = ("launcher-0-0", "node-0-0", "node-0-1")
-IS_TRAINER = {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
-LAUNCHER_DECIDES = {"operator": "All", "targetReplicatedJobs": ["launcher"]}
-
 
 @pytest.fixture(scope="module")
 def kinds(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kinds]:
-    below = jobset.start(cluster)
-    try:
-        operator = trainer.start(cluster)
-        try:
-            with ground(cluster, "trainer", tmp_path_factory.mktemp("trainer") / "storage") as here:
-                yield Kinds(here)
-        finally:
-            operator.stop()
-    finally:
-        below.stop()
-
-
-def train_job(
-    kinds: Kinds, name: str, *, of_job: Json | None = None, heavy: tuple[str | int, ...] | None = None, **policies: Any
-) -> Composed:
-    """A TrainJob on a TrainingRuntime of its name, of kind mpi: a launcher and two nodes, no second attempt.
-
-    `policies` are those of the JobSet that comes of it; `heavy`: the template whose pods a preemptor needs the CPU of.
-    """
-
-    def replicated(role: str, labels: Json) -> Json:
-        spec = {"backoffLimit": 0, "template": template(role, restartPolicy="Never"), **(of_job or {})}
-        return {"name": role, "template": {"metadata": {"labels": labels}, "spec": spec}}
-
-    mpi = {"numProcPerNode": 1, "mpiImplementation": "OpenMPI", "sshAuthMountPath": "/tmp/ssh"}
-    jobs = [replicated("launcher", {}), replicated("node", IS_TRAINER)]
-    runtime = kinds.compose(
-        "trainjob",
-        {
-            "apiVersion": trainer.API,
-            "kind": "TrainingRuntime",
-            "metadata": {"name": name},
-            "spec": {
-                "mlPolicy": {"numNodes": 2, "mpi": mpi},
-                "template": {"spec": {"successPolicy": LAUNCHER_DECIDES, "replicatedJobs": jobs, **policies}},
-            },
-        },
-        {LAUNCHER: "launcher", NODE: "node"},
-    )
-    kinds.api.create((weigh(runtime, heavy) if heavy else runtime).manifest)
-    reference = {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": name}
-    manifest = {
-        "apiVersion": trainer.API,
-        "kind": "TrainJob",
-        "metadata": {"name": name},
-        "spec": {"runtimeRef": reference},
-    }
-    job = kinds.compose("trainjob", manifest, {})
-    until(lambda: is_known(kinds, job), "Trainer to know the new TrainingRuntime")
-    return job
-
-
-def is_known(kinds: Kinds, job: Composed) -> bool:
-    """Trainer's webhook looks for a TrainJob's runtime in a cache, which learns of it a moment after its creation."""
-    try:
-        kinds.api.create(job.manifest, dryRun="All")
-    except Refused as refused:
-        if "specified trainingRuntime must be created before" not in str(refused):
-            raise
-        return False
-    return True
+    storage = tmp_path_factory.mktemp("trainer") / "storage"
+    with operators(cluster, node, KIND), ground(cluster, "trainer", storage) as here:
+        yield Kinds(here)
 
 
 def test_its_pods_are_hers(kinds: Kinds) -> None:
@@ -167,7 +100,7 @@ def test_with_a_failure_policy_a_failed_node_restarts_everybody(kinds: Kinds) ->
 
 
 def test_a_preempted_node_ends_the_job(kinds: Kinds) -> None:
-    job = train_job(kinds, "node-preempted", heavy=NODE)
+    job = train_job(kinds, "node-preempted", weights={NODE: "300m"})
     with kinds.running(job, *NAMES) as pods, kinds.preempting(pods["node-0-0"], pods["node-0-1"]) as victim:
         assert condition(victim, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
         kinds.becomes(job, Failed="FailedJobs")

@@ -1,21 +1,26 @@
-"""Objects of kinds that the product does not make yet, with its marks and identity in all of their pods."""
+"""Objects of kinds that the product does not make yet, with its marks and identity in all of their pods.
+
+One module per kind says how it is made.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import samples
 from ground import JOB, Ground
 from rig.api import Api, Json, until
+from rig.cluster import Cluster
+from rig.node import Node
 
-from jupyter_research_spawner.plan import Plan
+from jupyter_research_spawner.plan import Plan, Request, plan
 from jupyter_research_spawner.pod import check, compose, problems
-from jupyter_research_spawner.shape import Slots, Template
+from jupyter_research_spawner.shape import Shape, Slots, Template
 from jupyter_research_spawner.site import Site
 
 # Says who it is, and ends with a status of our choosing when a file of its host's name appears at home.
@@ -84,20 +89,24 @@ class Composed:
 
 @dataclass(frozen=True)
 class Kinds:
-    """alice's objects in a namespace."""
+    """alice's objects in a namespace, by these settings of the site (else the sample's), that many pods together."""
 
     ground: Ground
-    scheduler: str = "plain"
+    settings: Json | None = None
+    queue: str | None = None
+    gang: int = 1
 
     def under(self, scheduler: str) -> Kinds:
         """The same with the marks of another scheduler, which does not run here: such pods wait."""
-        return replace(self, scheduler=scheduler)
+        return replace(self, settings=self.ground.site(scheduler={"kind": scheduler}))
 
     def plan(self, kind: str, name: str) -> Plan:
-        settings = self.ground.site(scheduler={"kind": self.scheduler})
+        settings = copy.deepcopy(self.settings or self.ground.site(scheduler={"kind": "plain"}))
         settings["profiles"]["small"] |= {"cpu": "20m", "memory": "32Mi", "images": {"default": JOB}}
-        site = Site.model_validate(settings)
-        return samples.decide(site, samples.person("alice"), kind, name=name, profile="small")
+        asked = Request(Shape(kind, name, self.gang, self.gang), "alice", profile="small", queue=self.queue)
+        who = samples.person("alice")
+        # A run of its own for each: YuniKorn puts what has the same into one application.
+        return plan(Site.model_validate(settings), who, asked, run_id=f"r-{name}", now=samples.NOW)
 
     def compose(self, kind: str, manifest: Json, templates: Mapping[Keys, str]) -> Composed:
         """`templates`: where they are (also in lists, through which Slots do not lead), and their main containers."""
@@ -124,7 +133,6 @@ class Kinds:
     def _with(
         self, composed: Composed, names: tuple[str, ...], is_so: Callable[[Json], bool]
     ) -> Iterator[dict[str, Json]]:
-        self.api.create(composed.manifest)
         prefixes = [f"{composed.name}-{name}" for name in names]
 
         def look() -> dict[str, Json]:
@@ -137,11 +145,22 @@ class Kinds:
             }
             return found if len(pods) == len(found) == len(names) else {}
 
-        try:
+        with self.created(composed):
             yield until(look, f"{', '.join(prefixes)} and no other pod")
+
+    @contextmanager
+    def created(self, composed: Composed) -> Iterator[None]:
+        """In the end nothing of it is left."""
+        self.api.create(composed.manifest)
+        try:
+            yield
         finally:
             self.api.delete(composed.manifest)
-            until(lambda: not self.pods(), f"the pods of {composed.name} to be gone")
+            until(lambda: not self.of(composed), f"the pods of {composed.name} to be gone")
+
+    def of(self, composed: Composed) -> list[Json]:
+        """Its pods."""
+        return [pod for pod in self.pods() if pod["metadata"]["name"].startswith(f"{composed.name}-")]
 
     def pods(self) -> list[Json]:
         return self.ground.pods()
@@ -257,6 +276,38 @@ class Kinds:
         whole = _milli(api.get("v1", "Node", node)["status"]["allocatable"]["cpu"])
         there = api.all_of("v1", "Pod", fieldSelector=f"spec.nodeName={node}")
         return whole - sum(_cpu(other) for other in there if other["status"].get("phase") in ("Pending", "Running"))
+
+
+class Stoppable(Protocol):
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one with a leader and workers (or workers alone) of this much CPU is made, with the policies of our Jobs.
+
+    `pods`: what their names begin with after the object's; the leader and one worker among them.  `knows`: whether the
+    object says that all of them run, which its operator may learn later than anybody else.
+    """
+
+    name: str
+    operators: tuple[Callable[[Cluster, Node], Stoppable], ...]
+    weighed: Callable[[Kinds, str, str, str], Composed]
+    pods: tuple[str, ...]
+    leader: str | None
+    worker: str
+    knows: Callable[[Json], bool] = lambda obj: True
+
+
+@contextmanager
+def operators(cluster: Cluster, node: Node, *kinds: Kind) -> Iterator[list[Stoppable]]:
+    """Those that these kinds need run meanwhile."""
+    with ExitStack() as stack:
+        started: list[Stoppable] = []
+        for start in dict.fromkeys(start for kind in kinds for start in kind.operators):
+            started.append(start(cluster, node))
+            stack.callback(started[-1].stop)
+        yield started
 
 
 # Of whose marks it is seen here that operators hand them on; all are on the pods but Kueue's, which are the object's.
