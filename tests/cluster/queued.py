@@ -71,13 +71,19 @@ class Object:
 
     def becomes(self, *pictures: str) -> None:
         """Wait until it is one of these, and then see that it stays that."""
+
+        def look() -> str:
+            found = self.picture()
+            return found if found in pictures else ""
+
         try:
-            until(lambda: self.picture() in pictures, f"{self.composed.name} to be {' or '.join(pictures)}")
+            seen = until(look, f"{self.composed.name} to be {' or '.join(pictures)}")
         except TimeoutError as error:
             raise AssertionError(f"{error} It is {self.picture()}") from None
-        first, end = self.picture(), time.monotonic() + SECONDS
+        end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            assert self.picture() == first
+            now = self.picture()
+            assert now == seen, f"{self.composed.name} did not stay {seen}, but is {now}"
             time.sleep(0.2)
 
     def picture(self) -> str:
