@@ -1,4 +1,4 @@
-"""A program with the account of a pod: what client-go's rest.InClusterConfig looks for, two variables and two files.
+"""A program with the account of a pod: what client-go's rest.InClusterConfig looks for, two variables and three files.
 
 Where the files are cannot be chosen, so the program has a /run of its own, which goes when it ends.
 """
