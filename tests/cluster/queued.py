@@ -70,20 +70,20 @@ class Object:
         until(self.is_whole, f"all pods of {self.composed.name} run")
 
     def becomes(self, *pictures: str) -> None:
-        """Wait until it is one of these, and then see that it stays that."""
+        """Wait until it is one of these, and then see that it stays one of them."""
 
         def look() -> str:
             found = self.picture()
             return found if found in pictures else ""
 
         try:
-            seen = until(look, f"{self.composed.name} to be {' or '.join(pictures)}")
+            until(look, f"{self.composed.name} to be {' or '.join(pictures)}")
         except TimeoutError as error:
             raise AssertionError(f"{error} It is {self.picture()}") from None
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             now = self.picture()
-            assert now == seen, f"{self.composed.name} did not stay {seen}, but is {now}"
+            assert now in pictures, f"{self.composed.name} did not stay {' or '.join(pictures)}, but is {now}"
             time.sleep(0.2)
 
     def picture(self) -> str:
