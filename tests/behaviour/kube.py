@@ -62,6 +62,8 @@ class Kube:
         self.server = server
         self.session = session
         self.namespace = namespace
+        # Of its own: pod garbage collection takes all pods of a missing node at once, 40 s after it saw the first.
+        self.nowhere = f"no-node-of-{namespace}"
         self.core = client.CoreV1Api(api_client)
         self.batch = client.BatchV1Api(api_client)
         self.custom = client.CustomObjectsApi(api_client)
@@ -102,7 +104,7 @@ class Kube:
         return (await self.get("pods")).body["metadata"]["resourceVersion"]
 
     async def watched(
-        self, seconds: int = 2, last: tuple[str, str] | None = None, **options: Any
+        self, last: tuple[str, str] | None = None, seconds: int = 60, **options: Any
     ) -> list[tuple[str, str]]:
         """(type, name) of what a watch of this namespace's pods shows, until the server ends it or `last` was seen."""
         stream = watch.Watch().stream(self.core.list_namespaced_pod, self.namespace, timeout_seconds=seconds, **options)
@@ -184,6 +186,8 @@ async def eventually(look: Callable[[], Awaitable[Any]], wanted: Any) -> None:
         await asyncio.sleep(0.05)
 
 
+# Other tests have nodes of their own meanwhile, which no kubelet has put a label on.
+ON_A_KUBELET = {"nodeSelector": {"kubernetes.io/os": "linux"}}
 # No scheduler is called so: on a cluster that has a node these pods stay as they are made.
 NOBODY = "nobody"
 

@@ -9,7 +9,7 @@ from kube import MERGE, Json, Kube, config_map, eventually, job, pod
 
 
 async def test_a_bound_pod_is_given_its_grace(kube: Kube) -> None:
-    await kube.made("pods", pod("p", nodeName="no-such-node"))
+    await kube.made("pods", pod("p", nodeName=kube.nowhere))
     await kube.delete("pods/p", gracePeriodSeconds="5")
     metadata = (await kube.get("pods/p")).body["metadata"]
     assert metadata["deletionTimestamp"]
@@ -25,14 +25,14 @@ async def test_an_unbound_pod_goes_at_once(kube: Kube) -> None:
 
 
 async def test_grace_may_be_in_the_body(kube: Kube) -> None:
-    await kube.made("pods", pod("p", nodeName="no-such-node"))
+    await kube.made("pods", pod("p", nodeName=kube.nowhere))
     await kube.delete("pods/p", {"gracePeriodSeconds": 0})
     assert (await kube.get("pods/p")).status == 404
 
 
 async def test_a_deletion_tells_until_when_there_is_time(kube: Kube) -> None:
     """deletionTimestamp is when the grace ends, not when it was asked for."""
-    await kube.made("pods", pod("p", nodeName="no-such-node"))
+    await kube.made("pods", pod("p", nodeName=kube.nowhere))
     asked = datetime.now(timezone.utc)
     going = (await kube.delete("pods/p", gracePeriodSeconds="600")).body["metadata"]
     assert 590 < (at(going) - asked).total_seconds() < 610
@@ -50,7 +50,7 @@ def at(metadata: Json) -> datetime:
 
 
 async def test_a_pod_that_has_ended_goes_at_once(kube: Kube) -> None:
-    await kube.made("pods", pod("p", nodeName="no-such-node"))
+    await kube.made("pods", pod("p", nodeName=kube.nowhere))
     await kube.patch("pods/p/status", {"status": {"phase": "Succeeded"}}, MERGE)
     await kube.delete("pods/p")
     assert (await kube.get("pods/p")).status == 404
@@ -206,7 +206,7 @@ async def test_eviction_deletes(kube: Kube) -> None:
 
 
 async def test_an_evicted_pod_says_so(kube: Kube) -> None:
-    await kube.made("pods", pod("p", nodeName="no-such-node"))
+    await kube.made("pods", pod("p", nodeName=kube.nowhere))
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
     assert (await kube.call("POST", f"{kube.here}/pods/p/eviction", body)).status == 201
     found = (await kube.get("pods/p")).body
@@ -231,8 +231,8 @@ async def test_a_gated_pod_is_not_bound(kube: Kube) -> None:
 
 async def test_binding_gives_a_pod_its_node_once(kube: Kube) -> None:
     await kube.made("pods", pod("p"))
-    target = {"apiVersion": "v1", "kind": "Node", "name": "n1"}
+    target = {"apiVersion": "v1", "kind": "Node", "name": kube.nowhere}
     body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": target}
     assert (await kube.call("POST", f"{kube.here}/pods/p/binding", body)).status == 201
-    assert (await kube.get("pods/p")).body["spec"]["nodeName"] == "n1"
+    assert (await kube.get("pods/p")).body["spec"]["nodeName"] == kube.nowhere
     assert (await kube.call("POST", f"{kube.here}/pods/p/binding", body)).said == (409, "Conflict")

@@ -39,7 +39,7 @@ async def running_pod(kube: Kube) -> str:
 
     await eventually(lambda: _is_some(waiting), True)
     [name] = await waiting()
-    target = {"apiVersion": "v1", "kind": "Node", "name": "n1"}
+    target = {"apiVersion": "v1", "kind": "Node", "name": kube.nowhere}
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
     assert (await kube.call("POST", f"{kube.here}/pods/{name}/binding", binding)).status == 201
     await report(kube, name, phase="Running", podIP="10.0.0.1")
@@ -192,7 +192,7 @@ async def test_an_exit_code_may_end_a_job_at_once(kube: Kube) -> None:
 
 
 async def test_a_job_ends_at_its_deadline(kube: Kube) -> None:
-    await submitted(kube, activeDeadlineSeconds=1)
+    await submitted(kube, activeDeadlineSeconds=5)
     name = await running_pod(kube)
     reason = "DeadlineExceeded"
     await eventually(lambda: conditions(kube), [("FailureTarget", "True", reason)])

@@ -110,14 +110,14 @@ async def test_not_every_field_selects(kube: Kube, plural: str) -> None:
 
 
 async def test_pods_select_by_node_phase_and_scheduler(kube: Kube) -> None:
-    await kube.made("pods", pod("p1", nodeName="n1"))
+    await kube.made("pods", pod("p1", nodeName=kube.nowhere))
     await kube.made("pods", pod("p2", schedulerName="other"))
 
     async def selected(selector: str) -> list[str]:
         found = (await kube.get("pods", fieldSelector=selector)).body["items"]
         return [item["metadata"]["name"] for item in found]
 
-    assert await selected("spec.nodeName=n1") == ["p1"]
+    assert await selected(f"spec.nodeName={kube.nowhere}") == ["p1"]
     assert await selected("spec.nodeName=") == ["p2"]
     assert await selected("spec.schedulerName=other,status.phase=Pending") == ["p2"]
     assert await selected("status.phase!=Pending") == []

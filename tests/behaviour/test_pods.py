@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kube import IMAGE, Json, Kube, config_map, eventually
+from kube import IMAGE, ON_A_KUBELET, Json, Kube, config_map, eventually
 
 pytestmark = pytest.mark.node
 
@@ -22,9 +22,7 @@ def container(script: str, name: str = "main", **more: Any) -> Json:
 async def start(kube: Kube, script: str = SLEEP, main: Json | None = None, **spec: Any) -> Json:
     """A pod `p` whose container runs the script."""
     common = {"automountServiceAccountToken": False, "restartPolicy": "Never", "terminationGracePeriodSeconds": 2}
-    # Other tests have nodes of their own meanwhile, which no kubelet has put a label on.
-    common["nodeSelector"] = {"kubernetes.io/os": "linux"}
-    spec = {**common, "containers": [container(script, **(main or {}))], **spec}
+    spec = {**common, **ON_A_KUBELET, "containers": [container(script, **(main or {}))], **spec}
     return await kube.made("pods", {"metadata": {"name": "p"}, "spec": spec})
 
 
@@ -91,7 +89,7 @@ async def warned(kube: Kube, reason: str, part: str) -> None:
 
 async def last_seen(kube: Kube, revision: str) -> Json:
     """The pod as it was when it went."""
-    query = {"watch": "true", "resourceVersion": revision, "timeoutSeconds": "30"}
+    query = {"watch": "true", "resourceVersion": revision, "timeoutSeconds": "120"}
     async with kube.session.get(f"{kube.here}/pods", params=query) as response:
         async for line in response.content:
             event = json.loads(line)
@@ -144,13 +142,9 @@ async def test_a_pod_that_runs(kube: Kube) -> None:
 
 
 async def test_a_pod_is_over_when_its_last_container_is(kube: Kube) -> None:
-    await start(kube, containers=[container("exit 3"), container("sleep 2", "side")])
-
-    async def first() -> int | None:
-        return state(await now(kube)).get("terminated", {}).get("exitCode")
-
-    await eventually(first, 3)
-    assert (await now(kube))["status"]["phase"] == "Running"
+    await start(kube, containers=[container("exit 3"), container("sleep 10", "side")])
+    found = await seen(kube, lambda pod: state(pod).get("terminated", {}).get("exitCode"), 3)
+    assert found["status"]["phase"] == "Running"
     await in_phase(kube, "Failed")
 
 
@@ -190,12 +184,11 @@ async def test_what_ends_well_is_run_again_where_it_is_to_stay(kube: Kube) -> No
     """It waits as long as what fails, and is not said to crash."""
     await start(kube, "exit 0", restartPolicy="Always")
 
-    async def ended_twice() -> bool:
-        status = ((await now(kube))["status"].get("containerStatuses") or [{}])[0]
+    def has_ended_twice(pod: Json) -> bool:
+        status = (pod["status"].get("containerStatuses") or [{}])[0]
         return "terminated" in status.get("lastState", {}) and "terminated" in status["state"]
 
-    await eventually(ended_twice, True)
-    found = (await now(kube))["status"]
+    found = (await seen(kube, has_ended_twice, True))["status"]
     status = found["containerStatuses"][0]
     assert (found["phase"], status["restartCount"]) == ("Running", 1)
     for ended in (status["lastState"]["terminated"], status["state"]["terminated"]):
@@ -280,13 +273,8 @@ async def test_init_containers_come_first(kube: Kube) -> None:
 
 
 async def test_without_them_nothing_begins(kube: Kube) -> None:
-    await start(kube, "echo never", initContainers=[container("sleep 2; exit 4", "first")])
-
-    async def runs_first() -> bool:
-        return "running" in state(await now(kube), 0, "initContainerStatuses")
-
-    await eventually(runs_first, True)
-    found = await now(kube)
+    await start(kube, "echo never", initContainers=[container("sleep 10; exit 4", "first")])
+    found = await seen(kube, lambda pod: "running" in state(pod, 0, "initContainerStatuses"), True)
     assert found["status"]["phase"] == "Pending"
     assert state(found)["waiting"]["reason"] == "PodInitializing"
     assert conditions(found)["Initialized"] == ("False", "ContainersNotInitialized")
@@ -330,7 +318,7 @@ async def test_a_container_sees_its_surroundings(kube: Kube) -> None:
         "envFrom": [{"configMapRef": {"name": "c"}}],
         "resources": {"limits": {"cpu": "500m"}},
     }
-    common = {"automountServiceAccountToken": False, "restartPolicy": "Never"}
+    common = {"automountServiceAccountToken": False, "restartPolicy": "Never", **ON_A_KUBELET}
     metadata = {"name": "p", "annotations": {"example.com/note": "noted"}}
     await kube.made("pods", {"metadata": metadata, "spec": {**common, "containers": [main]}})
     found = await in_phase(kube, "Succeeded")
@@ -378,6 +366,7 @@ async def test_files_come_from_annotations(kube: Kube) -> None:
     item = {"path": "passwd", "fieldRef": {"fieldPath": "metadata.annotations['example.com/passwd']"}}
     mount = {"name": "names", "mountPath": "/etc/passwd", "subPath": "passwd"}
     spec = {
+        **ON_A_KUBELET,
         "automountServiceAccountToken": False,
         "restartPolicy": "Never",
         "volumes": [{"name": "names", "downwardAPI": {"items": [item]}}],
@@ -451,7 +440,7 @@ async def test_a_container_may_leave_a_message(kube: Kube) -> None:
 
 
 async def test_a_job_ends_with_its_container(kube: Kube) -> None:
-    template = {"spec": {"restartPolicy": "Never", "containers": [container("exit 3")]}}
+    template = {"spec": {**ON_A_KUBELET, "restartPolicy": "Never", "containers": [container("exit 3")]}}
     body = {"metadata": {"name": "j"}, "spec": {"backoffLimit": 0, "template": template}}
     assert (await kube.call("POST", kube.jobs, body)).status == 201
 

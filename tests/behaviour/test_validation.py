@@ -249,7 +249,7 @@ async def test_a_pod_keeps_its_spec(kube: Kube) -> None:
     ids=str,
 )
 async def test_nor_is_it_taken_elsewhere(kube: Kube, change: Json) -> None:
-    await kube.made("pods", pod("p", nodeName="n1"))
+    await kube.made("pods", pod("p", nodeName=kube.nowhere))
     answer = await kube.patch("pods/p", {"spec": change}, MERGE)
     assert answer.said == (422, "Invalid")
     assert "spec: Forbidden: pod updates may not change fields other than" in answer.body["message"]
