@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch import Phase, classify
 
 MAIN = notebook.SLOTS.templates[0].main
+# Every scheduler looks once a second.
+CYCLES_SECONDS = 5
 
 
 class Alice:
@@ -128,6 +131,12 @@ class Alice:
             return until(look, f"{name}: {said}")  # type: ignore[return-value]
         except TimeoutError as error:
             raise TimeoutError(f"{error} It says: {self.status(name)}") from None
+
+    def keeps_waiting(self, name: str, said: str) -> None:
+        """That is what is said of it, and still is after some turns of the scheduler."""
+        until(lambda: self.phase(name).message == said, f"{name}: {said}")
+        time.sleep(CYCLES_SECONDS)
+        assert (self.phase(name).name, self.phase(name).message) == ("queued", said)
 
     def runs(self, name: str) -> Json:
         """The pod as soon as its program runs."""

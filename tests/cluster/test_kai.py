@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from alice import Alice
+from alice import CYCLES_SECONDS, Alice
 from ground import JOB, Ground, ground
 from rig.api import Json, Refused, until
 from rig.cluster import Cluster
@@ -36,8 +36,6 @@ NO_REASON = "KAI cannot place it and does not say why, as where its queue has no
 TAKEN = "Taken away by the cluster before it ended."
 NO_GPU = "no nodes with enough resources were found: 1 node(s) didn't have enough resources: GPUs."
 PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
-# The scheduler looks once a second.
-CYCLES_SECONDS = 5
 GPU = "nvidia.com/gpu"
 
 
@@ -235,7 +233,7 @@ async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) -
 
 async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
     async with together.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 15; echo done", queue="backfill")
+        job = await jobs.submit("sh", "-c", "sleep 30; echo done", queue="backfill")
         await jobs.in_state(job, "running")
         researcher = together.notebook("researcher")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
@@ -251,7 +249,7 @@ async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
 
 async def test_a_preempted_job_comes_back_by_itself_where_kai_marks_it(together: Alice, marking: Kai) -> None:
     async with together.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 15; echo done", queue="backfill")
+        job = await jobs.submit("sh", "-c", "sleep 30; echo done", queue="backfill")
         await jobs.in_state(job, "running")
     (victim,) = together.pods_of(job)
     researcher = together.notebook("researcher")
@@ -287,9 +285,13 @@ def test_a_students_notebook_makes_room_for_a_researchers_and_only_an_event_tell
     together.notebook("researcher")
     _, reason = together.last_of("student")
     assert reason is None
-    events = together.api.events(together.namespace, group["metadata"]["name"])
-    told = [event["message"] for event in events if event["reason"] == "Evict"]
-    assert told[0].startswith("Pod kai-work/student was preempted by higher priority workload kai-work/pg-researcher-")
+
+    def told() -> list[str]:
+        events = together.api.events(together.namespace, group["metadata"]["name"])
+        return [event["message"] for event in events if event["reason"] == "Evict"]
+
+    said, *_ = until(told, "an event tells")
+    assert said.startswith("Pod kai-work/student was preempted by higher priority workload kai-work/pg-researcher-")
     together.runs("researcher")
 
 
@@ -307,7 +309,7 @@ async def test_a_queue_takes_back_its_share_from_another(alice: Alice, marking: 
     alice.api.apply(queue("research", None, limit=ROOM, quota=ROOM), queue("climate", quota=ROOM))
     alice.api.apply(queue("backfill", quota=0))
     async with alice.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 5", queue="backfill")
+        job = await jobs.submit("sh", "-c", "sleep 20", queue="backfill")
         await jobs.in_state(job, "running")
         researcher = alice.notebook("researcher")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")

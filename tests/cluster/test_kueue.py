@@ -180,7 +180,7 @@ def test_a_notebook_reaches_its_hard_wall_time_before_kueue_takes_it_away(work: 
 
 def test_kueue_takes_a_notebook_away_whose_own_deadline_did_not_come(work: Work) -> None:
     def only_kueues(pod: Json) -> None:
-        pod["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "8"
+        pod["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "20"
 
     work.notebook("first", edit=only_kueues)
     work.runs("first")
@@ -284,7 +284,7 @@ async def hub(work: Work, tmp_path: Path) -> AsyncIterator[Hub]:
     """A hub of this machine whose notebooks run in the cluster."""
     cluster = work.ground.cluster
     found = Hub(6, tmp_path / "hub", cluster, cluster.network.address)
-    site = {**work.written, "hub": {**work.written["hub"], "stop_limit": "6s"}}
+    site = {**work.written, "hub": {**work.written["hub"], "stop_limit": "10s"}}
     program = f'c.KubeSpawner.cmd = ["python3", "-c", Path("{found.state}/notebook.py").read_text()]'
     found.write(site, extra=program)
     await found.start()

@@ -72,6 +72,7 @@ def test_a_deleted_worker_is_made_again_and_nobody_is_told(kinds: Kinds) -> None
 def test_a_failed_worker_stays_failed_and_the_job_runs_on(kinds: Kinds) -> None:
     job = mpi_job(kinds, "worker-failed")
     with kinds.running(job, *NAMES) as pods:
+        kinds.becomes(job, **RUNNING)
         kinds.end(pods["worker-0"], 3)
         until(lambda: _workers(kinds, job) == {"active": 1, "failed": 1}, "the operator to count it")
         time.sleep(3)
@@ -88,6 +89,7 @@ def test_a_failed_worker_stays_failed_and_the_job_runs_on(kinds: Kinds) -> None:
 def test_a_failed_worker_may_be_restarted_in_its_pod(kinds: Kinds) -> None:
     job = mpi_job(kinds, "worker-restarted", worker="OnFailure")
     with kinds.running(job, *NAMES) as pods:
+        kinds.becomes(job, **RUNNING)
         kinds.end(pods["worker-0"], 3)
         until(lambda: restarts(kinds.pod("worker-restarted-worker-0")) == 1, "the kubelet to restart it")
         assert kinds.same(pods["worker-0"])
@@ -96,12 +98,14 @@ def test_a_failed_worker_may_be_restarted_in_its_pod(kinds: Kinds) -> None:
 
 def test_a_preempted_worker_waits_for_its_place_and_the_job_says_that_it_runs(kinds: Kinds) -> None:
     job = weigh(mpi_job(kinds, "worker-preempted"), WORKER)
-    with kinds.running(job, *NAMES) as pods, kinds.preempting(pods["worker-0"], pods["worker-1"]) as victim:
-        assert condition(victim, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
-        again = kinds.another(victim)
-        assert again["status"]["phase"] == "Pending"
-        assert kinds.same(pods["launcher"])
+    with kinds.running(job, *NAMES) as pods:
         kinds.becomes(job, **RUNNING)
+        with kinds.preempting(pods["worker-0"], pods["worker-1"]) as victim:
+            assert condition(victim, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
+            again = kinds.another(victim)
+            assert again["status"]["phase"] == "Pending"
+            assert kinds.same(pods["launcher"])
+            kinds.becomes(job, **RUNNING)
 
 
 def test_a_deleted_launcher_is_one_failed_attempt(kinds: Kinds) -> None:

@@ -116,7 +116,7 @@ async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(work: Work) -> 
 async def test_the_hard_wall_time_begins_anew_when_a_preempted_job_comes_back(work: Work) -> None:
     async with batch(work.ground.cluster, work.site) as jobs:
         bobs = jobs.of("bob")
-        backfill = await bobs.submit("sleep", "15", queue="backfill", wall_time="25s")
+        backfill = await bobs.submit("sleep", "10", queue="backfill", wall_time="25s")
         await bobs.in_state(backfill, "running")
         # Longer than what is left of the first attempt's time.
         research = await jobs.submit("sleep", "25", queue="climate")

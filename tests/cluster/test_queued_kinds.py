@@ -70,7 +70,8 @@ OF_UNMARKED = Seen("runs, runs waits: ", "-, - -: Failed", "-, - -: Failed", END
 # KAI takes pods of one group as they were created (of one second: in any order) and stops at the first without room.
 OF_ONE_BY_ONE = replace(OF_UNMARKED, short="runs, runs waits:  or waits, runs waits: ")
 LOST = "- runs: "
-STEP = Seen("runs waits: PodRunning", LOST, LOST, (LOST, "running"), None)
+# Argo takes PodRunning back as soon as it writes of the step that waits.
+STEP = Seen("runs waits: PodRunning or runs waits: ", LOST, LOST, (LOST, "running"), None)
 SEEN = {
     "kueue": {
         "MPIJob": Seen(

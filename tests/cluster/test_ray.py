@@ -88,6 +88,7 @@ def test_a_failed_worker_that_is_never_restarted_is_made_again_and_its_log_is_lo
 def test_a_preempted_worker_waits_for_its_place_and_the_cluster_says_that_it_is_ready(kinds: Kinds) -> None:
     job = weigh(ray_cluster(kinds, "worker-preempted"), WORKERS[0])
     with kinds.running(job, *NAMES) as pods:
+        kinds.becomes(job, **READY)
         with kinds.preempting(pods["a-worker"]) as victim:
             assert condition(victim, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
             assert kinds.another(victim)["status"]["phase"] == "Pending"
@@ -102,6 +103,7 @@ def test_a_preempted_worker_waits_for_its_place_and_the_cluster_says_that_it_is_
 def test_a_deleted_head_is_made_again_and_the_workers_stay(kinds: Kinds) -> None:
     job = ray_cluster(kinds, "head-deleted")
     with kinds.running(job, *NAMES) as pods:
+        kinds.becomes(job, **READY)
         kinds.kill(pods["head"])
         kinds.becomes(job, RayClusterProvisioned="AllPod")
         kinds.runs_again(pods["head"])
@@ -123,6 +125,7 @@ def test_a_failed_head_is_restarted_in_its_pod(kinds: Kinds) -> None:
 def test_a_preempted_head_waits_while_the_workers_hold_their_places(kinds: Kinds) -> None:
     job = weigh(ray_cluster(kinds, "head-preempted"), HEAD)
     with kinds.running(job, *NAMES) as pods:
+        kinds.becomes(job, **READY)
         with kinds.preempting(pods["head"]) as victim:
             assert kinds.another(victim)["status"]["phase"] == "Pending"
             assert kinds.same(pods["a-worker"])
@@ -136,6 +139,7 @@ def test_the_hard_wall_time_of_its_pods_does_not_end_it(kinds: Kinds) -> None:
     """Each pod ends when its time is over, and the operator makes the next with as much time again."""
     job = ray_cluster(kinds, "no-end", activeDeadlineSeconds=20)
     with kinds.running(job, *NAMES) as pods:
+        kinds.becomes(job, **READY)
         for pod in pods.values():
             kinds.runs_again(pod)
         assert kinds.now(job)["status"]["state"] == "ready"

@@ -5,9 +5,7 @@ What volcano-vgpu-device-plugin would do on a node with a GPU, and HAMi-core in 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from alice import Alice
@@ -17,7 +15,7 @@ from rig.api import Json, until
 from rig.cluster import Cluster
 from rig.controllers.volcano import ACTIONS, SCHEDULER, Volcano
 from rig.node import Node
-from test_volcano import CYCLES_SECONDS, FULL, queue, settings
+from test_volcano import FULL, queue, settings
 
 pytestmark = pytest.mark.programs("volcano")
 
@@ -97,19 +95,12 @@ def handshake(alice: Alice) -> str:
     return str(node["metadata"]["annotations"][HANDSHAKE])
 
 
-def waiting(alice: Alice, name: str, **wishes: Any) -> str:
-    """What it says after the scheduler has looked at it."""
-    alice.notebook(name, **wishes)
-    time.sleep(CYCLES_SECONDS)
-    assert alice.phase(name).name == "queued"
-    return alice.phase(name).message
-
-
 def test_two_share_one_gpu_and_a_third_waits_until_there_is_memory(alice: Alice) -> None:
     for name in ("first", "second"):
         alice.notebook(name, profile="three-gib")
         assert allocated(alice, name) == "GPU-0,NVIDIA,3072,0:"
-    assert waiting(alice, "third", profile="three-gib") == FULL
+    alice.notebook("third", profile="three-gib")
+    alice.keeps_waiting("third", FULL)
     alice.api.delete(alice.pod("first"))
     assert allocated(alice, "third") == "GPU-0,NVIDIA,3072,0:"
 
@@ -117,19 +108,22 @@ def test_two_share_one_gpu_and_a_third_waits_until_there_is_memory(alice: Alice)
 def test_who_asks_for_all_cores_waits_until_nobody_else_is_on_the_gpu(alice: Alice) -> None:
     alice.notebook("first", profile="third")
     assert allocated(alice, "first") == "GPU-0,NVIDIA,2048,30:"
-    assert waiting(alice, "second", profile="alone") == FULL
+    alice.notebook("second", profile="alone")
+    alice.keeps_waiting("second", FULL)
     alice.api.delete(alice.pod("first"))
     assert allocated(alice, "second") == "GPU-0,NVIDIA,8192,100:"
 
 
 def test_a_mode_is_that_of_the_node(alice: Alice) -> None:
-    assert waiting(alice, "first", profile="mig") == NO_PART
+    alice.notebook("first", profile="mig")
+    alice.keeps_waiting("first", NO_PART)
     alice.notebook("second", profile="hami-core")
     assert allocated(alice, "second") == "GPU-0,NVIDIA,2048,0:"
 
 
 def test_two_gpus_are_not_two_parts_of_one(alice: Alice) -> None:
-    assert waiting(alice, "first", profile="two") == NO_PART
+    alice.notebook("first", profile="two")
+    alice.keeps_waiting("first", NO_PART)
 
 
 def test_a_percentage_of_memory_is_not_what_a_person_would_get(alice: Alice, sharing: Volcano) -> None:
@@ -141,7 +135,8 @@ def test_a_percentage_of_memory_is_not_what_a_person_would_get(alice: Alice, sha
             del resources[kind]["volcano.sh/vgpu-memory"]
             resources[kind][PERCENTAGE] = "25"
 
-    assert waiting(alice, "first", profile="three-gib", edit=percentage) == FULL
+    alice.notebook("first", profile="three-gib", edit=percentage)
+    alice.keeps_waiting("first", FULL)
     say(sharing, {}, {PERCENTAGE: "100"})
     assert allocated(alice, "first") == "GPU-0,NVIDIA,8192,0:"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from alice import Alice
+from alice import CYCLES_SECONDS, Alice
 from ground import JOB, Ground, ground
 from rig.api import Json, until
 from rig.cluster import Cluster
@@ -29,8 +29,6 @@ PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share
 PREEMPTING = "allocate, preempt, reclaim, backfill"
 RECLAIMING = "enqueue, allocate, preempt, reclaim, backfill"
 SLOW_TO_END = ("sh", "-c", "trap 'sleep 1; exit 0' TERM; sleep 600 & wait")
-# The scheduler looks once a second.
-CYCLES_SECONDS = 5
 
 
 def settings(ground: Ground) -> Json:
@@ -176,7 +174,7 @@ def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) ->
 async def test_a_queue_that_does_not_exist_or_is_closed_is_refused_before(alice: Alice, volcano: Volcano) -> None:
     volcano.close("climate")
     async with alice.batch() as jobs:
-        with pytest.raises(Refusal, match="The cluster's Queue 'climate' is closed: it takes nothing new") as shut:
+        with pytest.raises(Refusal, match=r"The cluster's Queue 'climate' is clos(ed|ing): it takes nothing") as shut:
             await jobs.submit("true")
         alice.api.delete(queue("climate"))
         with pytest.raises(Refusal, match="The cluster has no Queue 'climate'") as missing:
@@ -233,7 +231,7 @@ def starts_whole_or_not_at_all(alice: Alice, told: set[str]) -> None:
     alice.runs("first")
     created = alice.gang("array", 3, "sleep", "600")
     assert created["metadata"]["annotations"]["scheduling.volcano.sh/group-min-member"] == "3"
-    until(lambda: len(alice.pods_of("array")) == 3, "it has its pods")
+    until(lambda: {alice.phase_of(pod).message for pod in alice.pods_of("array")} == told, f"they say {told}")
     time.sleep(CYCLES_SECONDS)
     waiting = alice.pods_of("array")
     assert phases(waiting) == ["Pending"] * 3
@@ -261,16 +259,16 @@ def test_nobody_is_preempted_by_volcano_as_it_is_installed(together: Alice) -> N
     together.notebook("student", queue="backfill")
     together.runs("student")
     together.notebook("researcher")
-    time.sleep(CYCLES_SECONDS)
-    assert (together.phase("student").name, together.status("researcher").message) == ("running", FULL)
+    together.keeps_waiting("researcher", FULL)
+    assert together.phase("student").name == "running"
 
 
 def test_nobody_is_preempted_in_a_full_queue_by_the_actions_alone(together: Alice, reclaiming: Volcano) -> None:
     together.notebook("student", queue="backfill")
     together.runs("student")
     together.notebook("researcher")
-    time.sleep(CYCLES_SECONDS)
-    assert (together.phase("student").name, together.status("researcher").message) == ("running", FULL)
+    together.keeps_waiting("researcher", FULL)
+    assert together.phase("student").name == "running"
 
 
 def test_a_students_notebook_makes_room_for_a_researchers(together: Alice, preempting: Volcano) -> None:
@@ -289,13 +287,13 @@ def test_a_researchers_notebook_makes_room_for_nobody(together: Alice, preemptin
     together.notebook("first")
     together.runs("first")
     together.notebook("second", queue="urgent")
-    time.sleep(CYCLES_SECONDS)
-    assert (together.phase("first").name, together.status("second").message) == ("running", FULL)
+    together.keeps_waiting("second", FULL)
+    assert together.phase("first").name == "running"
 
 
 async def test_a_preempted_job_comes_back_and_ends(together: Alice, preempting: Volcano) -> None:
     async with together.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 15; echo done", queue="backfill")
+        job = await jobs.submit("sh", "-c", "sleep 30; echo done", queue="backfill")
         await jobs.in_state(job, "running")
         researcher = together.notebook("researcher")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
@@ -327,7 +325,7 @@ async def test_what_was_preempted_while_no_service_ran_is_told_by_events(togethe
 def test_one_of_a_gang_is_preempted_alone_and_comes_back_alone(together: Alice, preempting: Volcano) -> None:
     """`gang` is not asked for victims as Volcano is installed, so that the rest of its pods run on without it."""
     together.api.apply(queue("research", capability={"cpu": "350m"}))
-    together.gang("array", 3, "sleep", "25", queue="backfill")
+    together.gang("array", 3, "sleep", "60", queue="backfill")
     until(lambda: phases(together.pods_of("array")) == ["Running"] * 3, "all three run")
     before = {pod["metadata"]["name"] for pod in together.pods_of("array")}
     researcher = together.notebook("researcher")
@@ -361,6 +359,5 @@ def test_a_queue_takes_back_its_share_from_another(alice: Alice, reclaiming: Vol
     (victim,) = (pod for pod in alice.ground.pods() if alice.scheduler.eviction(pod))
     assert alice.phase_of(victim).message == PREEMPTED
     alice.runs("researcher")
-    assert {pod["metadata"]["name"] for pod in alice.ground.pods()} == {"first", "second", "researcher"} - {
-        victim["metadata"]["name"]
-    }
+    left = {"first", "second", "researcher"} - {victim["metadata"]["name"]}
+    until(lambda: {pod["metadata"]["name"] for pod in alice.ground.pods()} == left, f"there are {left}")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from alice import Alice
+from alice import CYCLES_SECONDS, Alice
 from ground import JOB, Ground, ground
 from rig.api import Json, until
 from rig.cluster import Cluster
@@ -42,8 +42,6 @@ APPLICATION = "yunikorn.apache.org/app-id"
 PREEMPTION = "yunikorn.apache.org/allow-preemption"
 TAKEN = "Taken away by the cluster before it ended."
 PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
-# The scheduler looks once a second.
-CYCLES_SECONDS = 5
 
 
 def settings(ground: Ground) -> Json:
@@ -140,7 +138,7 @@ async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: A
         assert (found["queueName"], found["user"], found["groups"]) == ("root.climate", "alice", ["alice", "climate"])
         assert found["applicationID"] != application_of(yunikorn, alice.pod("jupyter-alice"))["applicationID"]
         alice.api.delete(notebook)
-        await jobs.in_state(job, "running")
+        await jobs.until(job, "started", lambda job: job["state"] in {"running", "succeeded"})
         (pod,) = alice.pods_of(job)
         assert until(lambda: alice.api.logs(alice.namespace, pod["metadata"]["name"]), "it has said who it is")
         assert alice.api.logs(alice.namespace, pod["metadata"]["name"]) == "20001\n"
@@ -202,7 +200,7 @@ def runs_after(attempts: int) -> Callable[[Json], bool]:
 
 async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
     async with batch(together.ground.cluster, together.site) as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 15; echo done", queue="backfill")
+        job = await jobs.submit("sh", "-c", "sleep 30; echo done", queue="backfill")
         await jobs.in_state(job, "running")
         researcher = together.notebook("researcher")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
@@ -238,6 +236,7 @@ async def test_a_job_that_is_preempted_while_no_service_runs_has_failed(together
         await jobs.in_state(job, "running")
     together.notebook("researcher")
     await asyncio.to_thread(together.runs, "researcher")
+    until(lambda: not together.pods_of(job), "its pod is gone")
     async with batch(cluster, site) as jobs:
         ended = await jobs.until(job, "told", lambda job: job["message"] == PREEMPTED)
     assert ended["state"] == "failed"
@@ -260,7 +259,8 @@ async def test_a_job_that_is_cancelled_does_not_come_back(alice: Alice) -> None:
         await jobs.in_state(job, "running")
         await jobs.cancel(job)
         until(lambda: not alice.pods_of(job), "its pod is gone")
-    assert alice.api.find("batch/v1", "Job", job, alice.namespace) is None
+    until(lambda: alice.api.find("batch/v1", "Job", job, alice.namespace) is None, "the job is gone after it")
+    assert not alice.pods_of(job)
 
 
 def test_a_students_notebook_makes_room_for_a_researchers(together: Alice) -> None:
@@ -288,7 +288,8 @@ def test_a_notebook_that_is_not_preemptible_makes_room_all_the_same(unprotected:
     assert teacher["metadata"]["annotations"][PREEMPTION] == "false"
     unprotected.notebook("researcher")
     unprotected.runs("researcher")
-    assert unprotected.api.find("v1", "Pod", "teacher", unprotected.namespace) is None
+    # Its place is free as soon as its program has ended.
+    until(lambda: unprotected.api.find("v1", "Pod", "teacher", unprotected.namespace) is None, "teacher is gone")
 
 
 def test_nobody_makes_room_from_a_queue_whose_preemption_is_disabled(together: Alice) -> None:

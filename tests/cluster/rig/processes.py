@@ -51,7 +51,7 @@ def start(
 
 
 def ready(
-    state: Path, name: str, process: subprocess.Popen[bytes], is_ready: Callable[[], bool], seconds: float = 60
+    state: Path, name: str, process: subprocess.Popen[bytes], is_ready: Callable[[], bool], seconds: float = 120
 ) -> None:
     """Wait until `is_ready` says so.  Raises DidNotStart when the program has ended before, or time is over."""
     end = time.monotonic() + seconds
