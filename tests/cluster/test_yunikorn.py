@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from alice import CYCLES_SECONDS, Alice
 from ground import JOB, Ground, ground
-from rig.api import Json, until
+from rig.api import Json, Refused, until
 from rig.cluster import Cluster
 from rig.controllers.yunikorn import YuniKorn
 from rig.node import Node
 from work import batch
 
+from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
 
 pytestmark = pytest.mark.programs("yunikorn")
@@ -325,3 +327,36 @@ def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) ->
     alice.notebook("first", edit=soon)
     until(lambda: alice.phase("first").name == "failed", "first has failed")
     assert alice.phase("first").message == "It reached its hard wall time."
+
+
+async def test_its_admission_controller_refuses_who_may_not_say_whose_it_is(
+    alice: Alice, yunikorn: YuniKorn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it is installed it trusts nobody but the controllers of Kubernetes."""
+    said = "user administrator with groups [system:masters,system:authenticated] is not allowed to set user annotation"
+    with yunikorn.admitting(""):
+        with pytest.raises(Refused, match=re.escape(said)):
+            alice.notebook("first")
+        async with alice.batch() as jobs:
+            with pytest.raises(Refusal, match="The cluster did not take the job"):
+                await jobs.submit("true")
+    assert said in caplog.text
+    assert not alice.ground.pods()
+    assert not alice.api.all_of("batch/v1", "Job", alice.namespace)
+
+
+async def test_its_admission_controller_leaves_what_those_say_whom_it_trusts(alice: Alice, yunikorn: YuniKorn) -> None:
+    with yunikorn.admitting("^administrator$"):
+        notebook = alice.notebook("jupyter-alice")
+        # So that older programs of YuniKorn's read the same.
+        assert notebook["metadata"]["labels"]["queue"] == "root.climate"
+        assert notebook["metadata"]["annotations"][PREEMPTION] == "false"
+        found = application_of(yunikorn, alice.runs("jupyter-alice"))
+        assert (found["queueName"], found["user"], found["groups"]) == ("root.climate", "alice", ["alice", "climate"])
+        alice.api.delete(notebook)
+        async with alice.batch() as jobs:
+            job = await jobs.submit("sh", "-c", "sleep 10")
+            await jobs.in_state(job, "running")
+            (pod,) = alice.pods_of(job)
+            assert application_of(yunikorn, pod)["user"] == "alice"
+            await jobs.in_state(job, "succeeded")

@@ -19,7 +19,7 @@ _WHEN_CONNECTED = 'until ip -4 route get "$1" > /dev/null 2>&1; do sleep 0.05; d
 
 
 # At the last addresses of the cluster's subnet: pods get theirs from its beginning on.
-APART = ("yunikorn-scheduler", "mpi-operator")
+APART = ("yunikorn-scheduler", "mpi-operator", "yunikorn-admission-controller")
 
 
 def address(cluster: Cluster, name: str) -> str:

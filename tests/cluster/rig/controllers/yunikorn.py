@@ -1,7 +1,8 @@
 """YuniKorn out of cluster: its scheduler beside kube-scheduler, for pods that name it.
 
-Contract: YuniKorn 1.8, standard mode (its plugin mode is deprecated), deployments/scheduler of its module, without the
-admission controller: pods bring their schedulerName, application, queue and user themselves.
+Contract: YuniKorn 1.8, standard mode (its plugin mode is deprecated), deployments/scheduler of its module.  Pods bring
+their schedulerName, application, queue and user themselves; its admission controller, which its chart installs too,
+sees to them where a test asks for it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -19,12 +20,26 @@ import yaml
 from .. import apart
 from ..api import Json, namespace
 from ..cluster import Cluster
+from ..extensions import CONFIGURATIONS, HostService
 
 NAMESPACE = "yunikorn"
 SCHEDULER = "yunikorn-scheduler"
 CONFIGURATION = "yunikorn-configs"
 # Its REST API listens on this port of every address it has, which cannot be changed.
 PORT = 9080
+ADMISSION = "yunikorn-admission-controller"
+ADMISSION_PORT = 9089
+# It writes the webhooks itself, and its own certificates into a Secret that must be there.
+WEBHOOKS: list[Json] = [
+    {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": f"{ADMISSION}-{name}"}}
+    for kind, name in zip(CONFIGURATIONS, ("mutations", "validations"), strict=True)
+]
+CERTIFICATES: Json = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "admission-controller-secrets", "namespace": NAMESPACE},
+    "type": "Opaque",
+}
 
 
 @dataclass
@@ -38,13 +53,31 @@ class YuniKorn:
         """Ready to schedule into `queues`, the children of root, when this returns.  Raises DidNotStart, NoNetwork."""
         yunikorn = cls(cluster)
         cluster.api.apply(namespace(NAMESPACE), yunikorn._configuration(queues))
-        apart.run(
-            cluster,
-            SCHEDULER,
-            is_ready=lambda: yunikorn._has(queues),
-            environment={"NAMESPACE": NAMESPACE, "KUBECONFIG": str(cluster.kubeconfig)},
-        )
+        apart.run(cluster, SCHEDULER, is_ready=lambda: yunikorn._has(queues), environment=yunikorn._environment)
         return yunikorn
+
+    @contextlib.contextmanager
+    def admitting(self, trusted: str) -> Iterator[None]:
+        """Meanwhile its admission controller sees to new pods.
+
+        trusted: externalUsers, a regular expression of the accounts that may say whose a pod is.
+        """
+        cluster, api = self.cluster, self.cluster.api
+        service = HostService(NAMESPACE, f"{ADMISSION}-service", apart.address(cluster, ADMISSION), ADMISSION_PORT)
+        configured = {
+            "admissionController.accessControl.externalUsers": trusted,
+            "admissionController.webHook.schedulerServiceAddress": f"{apart.address(cluster, SCHEDULER)}:{PORT}",
+        }
+        configuration = self._configuration([])
+        api.patch(configuration, {"data": configured})
+        api.apply(CERTIFICATES, *service.objects())
+        try:
+            apart.run(cluster, ADMISSION, is_ready=self._is_asked, environment=self._environment)
+            yield
+        finally:
+            cluster.end(ADMISSION)
+            api.remove(*WEBHOOKS, CERTIFICATES, *service.objects())
+            api.patch(configuration, {"data": dict.fromkeys(configured)})
 
     def stop(self) -> None:
         """Leave the cluster as it was."""
@@ -78,6 +111,22 @@ class YuniKorn:
             "metadata": {"name": CONFIGURATION, "namespace": NAMESPACE},
             "data": {"queues.yaml": yaml.safe_dump(_settings(queues))},
         }
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {"NAMESPACE": NAMESPACE, "KUBECONFIG": str(self.cluster.kubeconfig)}
+
+    def _is_asked(self) -> bool:
+        """The API server asks the admission controller; while that does not answer, pods are taken as they are."""
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "asks"},
+            "spec": {"containers": [{"name": "main", "image": "none"}]},
+        }
+        made = self.cluster.api.call("POST", "/api/v1/namespaces/default/pods", pod, dryRun="All")
+        scheduler: str = made["spec"]["schedulerName"]
+        return scheduler == "yunikorn"
 
     def _has(self, queues: Sequence[Json]) -> bool:
         with contextlib.suppress(OSError):
