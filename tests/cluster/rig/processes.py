@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .api import PATIENCE_SECONDS
+
 # In the environment of every process of a cluster (proc_pid_environ(5)): whose it is and which.  Their children
 # inherit both, so that nothing of a killed run can hide.
 STATE = "RIG_STATE"
@@ -51,7 +53,11 @@ def start(
 
 
 def ready(
-    state: Path, name: str, process: subprocess.Popen[bytes], is_ready: Callable[[], bool], seconds: float = 120
+    state: Path,
+    name: str,
+    process: subprocess.Popen[bytes],
+    is_ready: Callable[[], bool],
+    seconds: float = PATIENCE_SECONDS,
 ) -> None:
     """Wait until `is_ready` says so.  Raises DidNotStart when the program has ended before, or time is over."""
     end = time.monotonic() + seconds
