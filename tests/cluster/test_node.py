@@ -10,6 +10,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rig import images, layers, processes
 from rig.api import Json, namespace, until
 from rig.cluster import Cluster, sweep
 from rig.containerd import Runtime
-from rig.network import bridge_of
+from rig.network import APART, bridge_of
 from rig.node import Node
 from rig.programs import Programs
 
@@ -114,6 +115,18 @@ def test_pods_and_this_machine_reach_each_other(cluster: Cluster, node: Node, tm
         )
         urls = [f"http://{cluster.network.address}:{port}/greeting", url]
         assert _prints(cluster, "client", ["python3", "-c", fetch, *urls]) == "['from this machine', 'from a pod']"
+
+
+def test_no_pod_gets_the_address_of_a_program_apart(cluster: Cluster, node: Node) -> None:
+    """host-local goes on from the last that it gave: the pods of many tests come to the end of the subnet."""
+    network = cluster.network
+    last = cluster.state / "addresses" / network.bridge / "last_reserved_ip.0"
+    until(last.exists, "an address was given")
+    last.write_text(network.last_of_pods)
+    with _pod(cluster, "next", SLEEP) as pod:
+        given = _comes_to(cluster, pod, "Running")["status"]["podIP"]
+    assert given not in {network.apart(number) for number in range(APART)}
+    assert ip_network(network.subnet)[1] < ip_address(given) < ip_address(network.last_of_pods)
 
 
 @contextmanager

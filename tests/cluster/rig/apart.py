@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,13 +16,12 @@ from .network import NoNetwork
 # It begins when it can reach the address that follows.
 _WHEN_CONNECTED = 'until ip -4 route get "$1" > /dev/null 2>&1; do sleep 0.05; done; shift; exec "$@"'
 
-
-# At the last addresses of the cluster's subnet: pods get theirs from its beginning on.
+# Each has an address of its own.
 APART = ("yunikorn-scheduler", "mpi-operator", "yunikorn-admission-controller")
 
 
 def address(cluster: Cluster, name: str) -> str:
-    return str(ipaddress.ip_network(cluster.network.subnet)[-2 - APART.index(name)])
+    return cluster.network.apart(APART.index(name))
 
 
 def run(

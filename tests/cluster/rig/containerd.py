@@ -100,7 +100,7 @@ def _write_network(directory: Path, network: Network, addresses: Path) -> None:
     ipam = {
         "type": "host-local",
         "dataDir": str(addresses),
-        "ranges": [[{"subnet": network.subnet, "gateway": network.address}]],
+        "ranges": [[{"subnet": network.subnet, "rangeEnd": network.last_of_pods, "gateway": network.address}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
     # No isGateway: the bridge has its address, and the plugin would switch on this machine's forwarding.

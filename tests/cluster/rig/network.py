@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Of each /24 here the first address is the bridge's (and the API server's), the rest are the pods'.
+# Of each /24 here the first address is the bridge's (and the API server's), the last ones are for programs apart, and
+# the rest are the pods': the CNI plugin host-local goes round, so in time pods get every address that is theirs.
 POOL = ipaddress.ip_network("10.213.0.0/16")
+APART = 8
 
 
 class NoNetwork(RuntimeError):
@@ -49,6 +51,15 @@ class Network:
             _run("address", "add", f"{network.address}/24", "dev", network.bridge)
             _run("link", "set", network.bridge, "up")
         return network
+
+    def apart(self, number: int) -> str:
+        """An address that no pod ever gets.  number: from 0 on, less than APART."""
+        assert 0 <= number < APART
+        return str(ipaddress.ip_network(self.subnet)[-2 - number])
+
+    @property
+    def last_of_pods(self) -> str:
+        return str(ipaddress.ip_network(self.subnet)[-2 - APART])
 
     def remove(self) -> None:
         _run("link", "delete", self.bridge)
