@@ -21,7 +21,7 @@ from rig import images, layers, processes
 from rig.api import Json, namespace, until
 from rig.cluster import Cluster, sweep
 from rig.containerd import Runtime
-from rig.network import APART, bridge_of
+from rig.network import FOR_PROGRAMS, bridge_of
 from rig.node import Node
 from rig.programs import Programs
 
@@ -125,7 +125,7 @@ def test_no_pod_gets_the_address_of_a_program_apart(cluster: Cluster, node: Node
     last.write_text(network.last_of_pods)
     with _pod(cluster, "next", SLEEP) as pod:
         given = _comes_to(cluster, pod, "Running")["status"]["podIP"]
-    assert given not in {network.apart(number) for number in range(APART)}
+    assert given not in {network.apart(number) for number in range(FOR_PROGRAMS)}
     assert ip_network(network.subnet)[1] < ip_address(given) < ip_address(network.last_of_pods)
 
 

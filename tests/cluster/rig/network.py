@@ -16,7 +16,7 @@ from typing import Any
 # Of each /24 here the first address is the bridge's (and the API server's), the last ones are for programs apart, and
 # the rest are the pods': the CNI plugin host-local goes round, so in time pods get every address that is theirs.
 POOL = ipaddress.ip_network("10.213.0.0/16")
-APART = 8
+FOR_PROGRAMS = 8
 
 
 class NoNetwork(RuntimeError):
@@ -53,13 +53,13 @@ class Network:
         return network
 
     def apart(self, number: int) -> str:
-        """An address that no pod ever gets.  number: from 0 on, less than APART."""
-        assert 0 <= number < APART
+        """An address that no pod ever gets.  number: from 0 on, less than FOR_PROGRAMS."""
+        assert 0 <= number < FOR_PROGRAMS
         return str(ipaddress.ip_network(self.subnet)[-2 - number])
 
     @property
     def last_of_pods(self) -> str:
-        return str(ipaddress.ip_network(self.subnet)[-2 - APART])
+        return str(ipaddress.ip_network(self.subnet)[-2 - FOR_PROGRAMS])
 
     def remove(self) -> None:
         _run("link", "delete", self.bridge)
