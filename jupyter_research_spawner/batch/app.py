@@ -21,7 +21,7 @@ from tornado.web import Application, RequestHandler
 from ..identity import Resolver
 from ..schedulers import SCHEDULERS
 from ..site import Site
-from ..watch import Beside, Needs
+from ..watch import Needs, OwnedObjectCache
 from ..watch.api_server import ApiServer
 from ..watch.connection import connect
 from .auth import cookie_secret, open_door
@@ -98,12 +98,12 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
     api_server = ApiServer(client)
     store = Store(api_server, site.namespaces.name)
     needs = Needs(client, believed=site.hub.needs_cache)
-    beside = Beside(api_server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
-    keeper = Keeper(store, beside)
+    owned_objects = OwnedObjectCache(api_server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
+    keeper = Keeper(store, owned_objects)
     under_way: set[RequestHandler] = set()
     parts: dict[str, Any] = {
         "door": open_door(options.name, options.hub_api_url, options.hub_api_token, options.prefix),
-        "service": JobService(site, Resolver(site.identity, options.base), needs, store, beside),
+        "service": JobService(site, Resolver(site.identity, options.base), needs, store, owned_objects),
         "keeper": keeper,
         "under_way": under_way,
     }
@@ -119,7 +119,7 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
     server = HTTPServer(app, max_body_size=4 * BODY_LIMIT, idle_connection_timeout=600, xheaders=True)
     sockets = bind_sockets(options.port, options.host)
     server.add_sockets(sockets)
-    watching = [asyncio.ensure_future(work) for work in (keeper.run(), beside.run())]
+    watching = [asyncio.ensure_future(work) for work in (keeper.run(), owned_objects.run())]
     watching[0].add_done_callback(_report)
     try:
         yield sockets[0].getsockname()[1]

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from ..refusal import Refusal
 from ..schedulers import DELETED
 from ..shape import Json
-from ..watch import Beside
+from ..watch import OwnedObjectCache
 from ..watch.follow import follow
 from .attempts import EVICTIONS, INFORMATIONAL, TAKEN, Attempt, attempt_of, from_events, merged, scheduler_of
 from .store import ALL, JOB_NAME, Store, belongs
@@ -23,9 +23,9 @@ _REASONS = ("SuccessfulCreate", "Started", INFORMATIONAL, *EVICTIONS)
 class Keeper:
     """`run` it once per service.  Two services may: both write the same."""
 
-    def __init__(self, store: Store, beside: Beside) -> None:
+    def __init__(self, store: Store, owned_objects: OwnedObjectCache) -> None:
         self._store = store
-        self._beside = beside
+        self._owned_objects = owned_objects
         self.is_watching = False
 
     async def run(self) -> None:
@@ -51,7 +51,7 @@ class Keeper:
         def add(job: Json, before: list[Attempt]) -> list[Attempt]:
             if not belongs(pod, job):
                 return before
-            return merged(before, [attempt_of(pod, scheduler_of(job), self._beside.of(job), gone=gone)])
+            return merged(before, [attempt_of(pod, scheduler_of(job), self._owned_objects.of(job), gone=gone)])
 
         await self._store.record(job_id, add)
 
@@ -74,10 +74,10 @@ class Keeper:
         for job in jobs:
             lost = [attempt for attempt in from_events(job, events) if attempt.pod not in still_there]
             if lost:
-                await self._store.record(job["metadata"]["name"], lambda _, before, lost=lost: _beside(before, lost))  # type: ignore[misc]
+                await self._store.record(job["metadata"]["name"], lambda _, before, lost=lost: _with_lost(before, lost))  # type: ignore[misc]
 
 
-def _beside(before: list[Attempt], lost: list[Attempt]) -> list[Attempt]:
+def _with_lost(before: list[Attempt], lost: list[Attempt]) -> list[Attempt]:
     """What was written when it was seen is better than what events tell, and older."""
     known = {attempt.pod for attempt in before}
     return [*before, *(attempt for attempt in lost if attempt.pod not in known)]

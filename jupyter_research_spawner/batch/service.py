@@ -20,7 +20,7 @@ from ..pod import check, compose
 from ..refusal import Refusal
 from ..shape import Json, label_value
 from ..site import Site
-from ..watch import Beside, Needs
+from ..watch import Needs, OwnedObjectCache
 from ..watch.api_server import ApiError
 from .answer import answer, in_order, standing_of
 from .store import Owner, Store, belongs
@@ -37,12 +37,14 @@ _LONGEST_PAUSE_SECONDS = 3.0
 class JobService:
     """Every method takes the hub's name for who asks, and raises Refusal."""
 
-    def __init__(self, site: Site, resolver: Resolver, needs: Needs, store: Store, beside: Beside) -> None:
+    def __init__(
+        self, site: Site, resolver: Resolver, needs: Needs, store: Store, owned_objects: OwnedObjectCache
+    ) -> None:
         self._site = site
         self._resolver = resolver
         self._needs = needs
         self._store = store
-        self._beside = beside
+        self._owned_objects = owned_objects
         self._submitting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reading: Counter[str] = Counter()
 
@@ -79,7 +81,7 @@ class JobService:
         for pod in pods:
             for reference in pod["metadata"].get("ownerReferences") or []:
                 by_job.setdefault(reference["uid"], []).append(pod)
-        return [answer(job, by_job.get(job["metadata"]["uid"], []), (), self._beside.of(job)) for job in jobs]
+        return [answer(job, by_job.get(job["metadata"]["uid"], []), (), self._owned_objects.of(job)) for job in jobs]
 
     async def show(self, hub_user: str, job_id: str) -> Json:
         job = await self._store.job(self._owner(hub_user), job_id)
@@ -167,7 +169,7 @@ class JobService:
 
     async def _answer(self, job: Json) -> Json:
         pods = await self._store.pods_of_job(job)
-        objects = self._beside.of(job)
+        objects = self._owned_objects.of(job)
         # A Job without a pod cannot say why; only an event can, or its scheduler.
         waits = not pods and standing_of(job, pods).state == "queued"
         events = await self._store.events(involvedObject_uid=job["metadata"]["uid"]) if waits else []

@@ -16,7 +16,7 @@ from kubernetes_asyncio.client import ApiClient
 from ..identity import Resolver
 from ..schedulers import SCHEDULERS
 from ..site import Site
-from ..watch import Beside, Needs
+from ..watch import Needs, OwnedObjectCache
 from ..watch.api_server import ApiServer
 from . import resume
 from .pacing import Pacing
@@ -35,19 +35,21 @@ class Installation:
         self.resuming = asyncio.Semaphore(RESUMED_AT_ONCE)
         self.has_warned = False
         self._needs: dict[int, Needs] = {}
-        self._beside: dict[int, Beside] = {}
+        self._owned_objects: dict[int, OwnedObjectCache] = {}
 
     def needs(self, api: ApiClient) -> Needs:
         """The cache of what exists, one per client (there is one client per event loop)."""
         return self._needs.setdefault(id(api), Needs(api, self.site.hub.needs_cache))
 
-    def beside(self, api: ApiClient) -> Beside:
+    def owned_objects(self, api: ApiClient) -> OwnedObjectCache:
         """What the scheduler keeps about pods, followed from the first call on, one per client."""
-        if id(api) not in self._beside:
+        if id(api) not in self._owned_objects:
             watched = SCHEDULERS[self.site.scheduler.kind].watched
-            beside = self._beside[id(api)] = Beside(ApiServer(api), self.site.namespaces.name, watched)
-            resume.in_background(beside.run())
-        return self._beside[id(api)]
+            owned_objects = self._owned_objects[id(api)] = OwnedObjectCache(
+                ApiServer(api), self.site.namespaces.name, watched
+            )
+            resume.in_background(owned_objects.run())
+        return self._owned_objects[id(api)]
 
 
 _INSTALLATIONS: dict[str, Installation] = {}

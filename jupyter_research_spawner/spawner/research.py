@@ -168,8 +168,8 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
     async def _start(self) -> str:
         if self._plan is None:
             raise HubRefusal(Refusal("not-decided", "Nothing was decided for this start.", status=503))
-        beside = self.research.beside(self.api.api_client)
-        self._wait = Wait(self._plan, self.research.site.hub, MAIN, beside=beside.of)
+        owned_objects = self.research.owned_objects(self.api.api_client)
+        self._wait = Wait(self._plan, self.research.site.hub, MAIN, owned_objects=owned_objects.of)
         try:
             url: str = await super()._start()
             await self._until_it_listens(url, self._wait)

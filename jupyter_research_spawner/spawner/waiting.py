@@ -61,7 +61,7 @@ class Wait:
     limits: Hub
     main: str
     clock: Callable[[], float] = time.monotonic
-    beside: Callable[[Json], Objects] = lambda pod: NO_OBJECTS
+    owned_objects: Callable[[Json], Objects] = lambda pod: NO_OBJECTS
     status: QueueStatus = _UNKNOWN
     message: str = ""
     _begun: float = field(init=False)
@@ -105,7 +105,7 @@ class Wait:
             return
         self._seen, self._gone = True, None
         scheduler = SCHEDULERS[self.plan.scheduler]
-        objects = self.beside(pod)
+        objects = self.owned_objects(pod)
         self.status = scheduler.status(pod, objects, ())
         phase = classify(pod, self.status, self.main, scheduler.eviction(pod, objects))
         self.message = phase.message

@@ -19,7 +19,7 @@ from jupyter_research_spawner.batch.store import Store
 from jupyter_research_spawner.identity import Resolver
 from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.site import Site
-from jupyter_research_spawner.watch import Beside, Needs
+from jupyter_research_spawner.watch import Needs, OwnedObjectCache
 from jupyter_research_spawner.watch.api_server import ApiServer
 from jupyter_research_spawner.watch.connection import connect
 
@@ -69,11 +69,11 @@ async def batch(
     async with await connect(str(cluster.kubeconfig)) as client:
         server = server_of(client)
         store = Store(server, site.namespaces.name)
-        beside = Beside(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
+        owned_objects = OwnedObjectCache(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
         needs = Needs(client, believed=site.hub.needs_cache)
-        running = [asyncio.ensure_future(work) for work in (Keeper(store, beside).run(), beside.run())]
+        running = [asyncio.ensure_future(work) for work in (Keeper(store, owned_objects).run(), owned_objects.run())]
         try:
-            yield Jobs(JobService(site, Resolver(site.identity), needs, store, beside))
+            yield Jobs(JobService(site, Resolver(site.identity), needs, store, owned_objects))
         finally:
             for task in running:
                 task.cancel()

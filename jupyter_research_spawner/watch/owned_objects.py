@@ -1,4 +1,4 @@
-"""What a scheduler keeps about pods and jobs in objects of its own, followed in the cluster."""
+"""A cache of the objects in which a scheduler keeps what it knows about pods and jobs (Kueue: Workloads)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from .api_server import ApiServer
 from .follow import Change, follow
 
 
-class Beside:
-    """`run` it once; `of` a pod or a job answers from memory.
+class OwnedObjectCache:
+    """Watches the given kinds; answers which of their objects belong to a pod or a job.
 
-    Without the right to watch them nothing is known of these objects, and the log says so again and again.
+    `run` must be started once as a task. `of` reads from memory and sends no request. Without the right to list and
+    watch a kind the cache stays empty for it, and each failed attempt writes a warning to the log.
     """
 
     def __init__(self, server: ApiServer, namespace: str, kinds: Iterable[Kind]) -> None:
@@ -26,10 +27,11 @@ class Beside:
         self._by_owner: dict[str, dict[str, tuple[str, Json]]] = {}
 
     async def run(self) -> None:
+        """Watch all kinds until the task is cancelled."""
         await asyncio.gather(*(self._follow(kind) for kind in self._kinds))
 
     def of(self, obj: Json) -> Objects:
-        """Those that the pod or job owns, or a pod's own owner."""
+        """The cached objects that `obj` (a pod or a job) owns, and those that an owner of `obj` owns."""
         metadata = obj.get("metadata") or {}
         owners = [metadata.get("uid"), *(owner["uid"] for owner in metadata.get("ownerReferences") or [])]
         by_kind: dict[str, list[Json]] = {}
@@ -71,7 +73,7 @@ def _owners(found: Mapping[str, Any]) -> list[str]:
 
 
 def _without_pods(found: Json) -> Json:
-    """Kueue copies whole pod specs into its Workloads, and with them tokens: nobody here needs those."""
+    """Drop all lists and maps from the spec: Kueue copies pod specs with their tokens into its Workloads."""
     plain = {key: value for key, value in (found.get("spec") or {}).items() if not isinstance(value, (list, dict))}
     metadata = found["metadata"]
     kept = ("name", "namespace", "uid", "creationTimestamp", "ownerReferences")

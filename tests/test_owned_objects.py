@@ -1,4 +1,4 @@
-"""What a scheduler keeps about pods and jobs is found by whom it belongs to, and without what pods contain."""
+"""OwnedObjectCache finds a scheduler's objects by their owner and keeps no pod spec."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jupyter_research_spawner.schedulers import Kind, Objects
-from jupyter_research_spawner.watch import Beside, beside
+from jupyter_research_spawner.watch import OwnedObjectCache, owned_objects
 from jupyter_research_spawner.watch.follow import Change
 
 WORKLOAD = Kind("kueue.x-k8s.io/v1beta2", "Workload")
@@ -26,8 +26,8 @@ def owned(uid: str, *owners: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Change]:
-    """What the cluster tells, one after the other."""
+def events(monkeypatch: pytest.MonkeyPatch) -> list[Change]:
+    """The changes that the watch delivers, in order."""
     changes: list[Change] = []
 
     async def follow(server: Any, path: str, query: Any) -> Any:
@@ -35,14 +35,14 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Change]:
         for change in changes:
             yield change
 
-    monkeypatch.setattr(beside, "follow", follow)
+    monkeypatch.setattr(owned_objects, "follow", follow)
     return changes
 
 
-async def reasons(told: list[Change], *changes: Change) -> dict[str, list[str]]:
-    """Of pod-a, and of a pod of job-b, after these changes."""
-    told[:] = changes
-    found = Beside(None, "jhub", [WORKLOAD])  # type: ignore[arg-type]
+async def reasons(events: list[Change], *changes: Change) -> dict[str, list[str]]:
+    """Return the Workload reasons cached for pod-a and for a pod of job-b after `changes`."""
+    events[:] = changes
+    found = OwnedObjectCache(None, "jhub", [WORKLOAD])  # type: ignore[arg-type]
     await found.run()
 
     def of(obj: dict[str, Any]) -> list[str]:
@@ -52,26 +52,26 @@ async def reasons(told: list[Change], *changes: Change) -> dict[str, list[str]]:
     return {"pod-a": of(owned("pod-a")), "pod of job-b": of(owned("pod-b-1", "job-b"))}
 
 
-async def test_it_belongs_to_the_pod_or_to_the_pods_job(told):
+async def test_objects_of_the_pod_and_of_its_job_are_found(events):
     listed = Change("listed", (workload("w1", "pod-a"), workload("w2", "job-b", "Admitted")))
-    assert await reasons(told, listed) == {"pod-a": ["Pending"], "pod of job-b": ["Admitted"]}
+    assert await reasons(events, listed) == {"pod-a": ["Pending"], "pod of job-b": ["Admitted"]}
 
 
-async def test_it_is_as_it_was_last_told(told):
+async def test_modified_and_deleted_events_update_the_cache(events):
     listed = Change("listed", (workload("w1", "pod-a"), workload("w2", "job-b")))
     changed = Change("modified", (workload("w1", "pod-a", "Inadmissible"),))
     gone = Change("deleted", (workload("w2", "job-b"),))
-    assert await reasons(told, listed, changed, gone) == {"pod-a": ["Inadmissible"], "pod of job-b": []}
+    assert await reasons(events, listed, changed, gone) == {"pod-a": ["Inadmissible"], "pod of job-b": []}
 
 
-async def test_what_went_while_nobody_watched_is_gone(told):
+async def test_objects_missing_from_a_new_list_are_dropped(events):
     listed, later = Change("listed", (workload("w1", "pod-a"),)), Change("listed", (workload("w2", "job-b"),))
-    assert await reasons(told, listed, later) == {"pod-a": [], "pod of job-b": ["Pending"]}
+    assert await reasons(events, listed, later) == {"pod-a": [], "pod of job-b": ["Pending"]}
 
 
-async def test_nothing_of_a_pods_environment_is_kept(told):
-    told[:] = [Change("listed", (workload("w1", "pod-a"),))]
-    found = Beside(None, "jhub", [WORKLOAD])  # type: ignore[arg-type]
+async def test_no_pod_spec_is_kept(events):
+    events[:] = [Change("listed", (workload("w1", "pod-a"),))]
+    found = OwnedObjectCache(None, "jhub", [WORKLOAD])  # type: ignore[arg-type]
     await found.run()
     assert found.of(owned("pod-a")) == Objects(
         {
