@@ -100,7 +100,7 @@ class Results:
         notes = (
             f"Per start, without {' and '.join(BY_CLOCK)}: the reflectors' go by the clock, on both",
             "sides alike. ResearchSpawner's gets are made again once a minute at most, for",
-            "all people together (hub.needs_cache).",
+            "all people together (hub.prerequisites_cache).",
         )
         return [Section("API CALLS", sides.SIDES, tuple(rows), notes)]
 

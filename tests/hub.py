@@ -104,7 +104,7 @@ SITE: Json = {
             "images": {"default": "example/notebook:1"},
         },
     },
-    "hub": {"queue_limit": "10m", "boot_limit": "1m", "stop_limit": "30s", "needs_cache": "60s"},
+    "hub": {"queue_limit": "10m", "boot_limit": "1m", "stop_limit": "30s", "prerequisites_cache": "60s"},
 }
 
 CONFIG = """

@@ -18,9 +18,9 @@ from jupyter_research_spawner.jobs.request import parse
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.plan import Plan
 from jupyter_research_spawner.pod import check, compose, problems
+from jupyter_research_spawner.prerequisite import Prerequisite
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.resources import DraGpu
-from jupyter_research_spawner.schedulers import Need
 from jupyter_research_spawner.site import Site
 
 SLOTS = notebook.SLOTS
@@ -222,14 +222,14 @@ def test_claims_that_are_none_are_refused(claims: Any) -> None:
 
 
 def test_the_plan_looks_for_its_class_and_its_template() -> None:
-    needs = {
-        Need("resource.k8s.io/v1", "DeviceClass", "gpu.nvidia.com"),
-        Need("resource.k8s.io/v1", "ResourceClaimTemplate", TEMPLATE, "jhub"),
+    prerequisites = {
+        Prerequisite("resource.k8s.io/v1", "DeviceClass", "gpu.nvidia.com"),
+        Prerequisite("resource.k8s.io/v1", "ResourceClaimTemplate", TEMPLATE, "jhub"),
     }
-    assert needs <= set(PLANS["dra"].needs)
-    assert [need.resource for need in sorted(needs)] == ["deviceclasses", "resourceclaimtemplates"]
+    assert prerequisites <= set(PLANS["dra"].prerequisites)
+    assert [one.resource for one in sorted(prerequisites)] == ["deviceclasses", "resourceclaimtemplates"]
     for kind in set(KINDS) - {"dra"}:
-        assert "resource.k8s.io" not in {need.group for need in PLANS[kind].needs}
+        assert "resource.k8s.io" not in {one.group for one in PLANS[kind].prerequisites}
 
 
 HERE = Release(batch_image="hub:1")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from needs import need_library
 
 from jupyter_research_spawner.identity import nss
 from jupyter_research_spawner.identity.base import Account, SourceDown
+
+LIBRARY = "libnss_wrapper.so"
 
 LOOKUPS = """
 import asyncio, dataclasses, grp, json, os, pwd, sys, threading, time
@@ -63,7 +64,10 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def wrapper() -> Path:
-    return need_library("libnss_wrapper.so", "libnss-wrapper")
+    for directory in ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib"):
+        for found in (*Path(directory).glob(LIBRARY), *Path(directory).glob(f"*/{LIBRARY}")):
+            return found
+    pytest.skip(f"this test needs {LIBRARY}: apt-get install libnss-wrapper")
 
 
 def ask(directory: Path, wrapper: Path, *rounds: list[str], **options: object) -> dict[str, Any]:

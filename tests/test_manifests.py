@@ -109,9 +109,9 @@ def test_pods_find_their_priority_classes(kind: str, alice: PosixIdentity) -> No
     objects = everything(site, HERE, ["priorities"])
     made = {(found["kind"], found["metadata"]["name"]) for found in objects}
     for queue in ("climate", "backfill"):
-        for need in decide(site, alice, queue=queue).needs:
-            if need.kind.endswith("PriorityClass"):
-                assert (need.kind, need.name) in made
+        for prerequisite in decide(site, alice, queue=queue).prerequisites:
+            if prerequisite.kind.endswith("PriorityClass"):
+                assert (prerequisite.kind, prerequisite.name) in made
 
 
 def test_a_priority_class_that_the_site_names_is_its_own() -> None:
@@ -136,7 +136,7 @@ def test_the_client_is_what_notebooks_mount(alice: PosixIdentity) -> None:
 def test_hub_and_service_may_look_for_what_pods_need(kind: str, alice: PosixIdentity) -> None:
     site = site_with(SCHEDULER[kind])
     objects = everything(site, HERE)
-    needed = {(need.group, need.resource, "get") for need in decide(site, alice, queue="climate").needs}
+    needed = {(one.group, one.resource, "get") for one in decide(site, alice, queue="climate").prerequisites}
     for watched in SCHEDULERS[kind].watched:
         needed |= {(watched.group, watched.resource, verb) for verb in ("get", "list", "watch")}
     assert rights(objects, "hub") == needed, "exactly: the chart gives the hub the rest"

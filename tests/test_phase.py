@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from jupyter_research_spawner.watch.needs import webhook_down
 from jupyter_research_spawner.watch.phase import why_ended, why_no_home, why_not_gone
+from jupyter_research_spawner.watch.prerequisites import webhook_down
 
 KUEUE = "kueue.x-k8s.io/managed"
 

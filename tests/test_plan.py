@@ -15,8 +15,8 @@ from jupyter_research_spawner.identity import Group, PosixIdentity
 from jupyter_research_spawner.jobs.notebook import SLOTS
 from jupyter_research_spawner.plan import Plan, WallTime, offers, plan
 from jupyter_research_spawner.pod import compose
+from jupyter_research_spawner.prerequisite import Prerequisite
 from jupyter_research_spawner.refusal import Refusal
-from jupyter_research_spawner.schedulers import Need
 from jupyter_research_spawner.site import Site
 
 HOUR = timedelta(hours=1)
@@ -491,13 +491,13 @@ def test_a_working_directory_on_her_storage_is_hers(site: Site, alice: PosixIden
     assert decide(site, alice, "job", workdir=workdir).workdir == workdir
 
 
-def test_needs_are_the_scheduler_s_and_the_person_s_claims(site: Site, bob: PosixIdentity) -> None:
-    assert decide(site, bob).needs == (
-        Need("kueue.x-k8s.io/v1beta2", "LocalQueue", "teaching", "jhub"),
-        Need("kueue.x-k8s.io/v1beta2", "WorkloadPriorityClass", "research-normal"),
-        Need("scheduling.k8s.io/v1", "PriorityClass", "research-normal"),
-        Need("v1", "PersistentVolumeClaim", "era5", "jhub"),
-        Need("v1", "PersistentVolumeClaim", "home", "jhub"),
+def test_prerequisites_are_the_scheduler_s_and_the_person_s_claims(site: Site, bob: PosixIdentity) -> None:
+    assert decide(site, bob).prerequisites == (
+        Prerequisite("kueue.x-k8s.io/v1beta2", "LocalQueue", "teaching", "jhub"),
+        Prerequisite("kueue.x-k8s.io/v1beta2", "WorkloadPriorityClass", "research-normal"),
+        Prerequisite("scheduling.k8s.io/v1", "PriorityClass", "research-normal"),
+        Prerequisite("v1", "PersistentVolumeClaim", "era5", "jhub"),
+        Prerequisite("v1", "PersistentVolumeClaim", "home", "jhub"),
     )
 
 

@@ -229,7 +229,7 @@ def starting(monkeypatch: pytest.MonkeyPatch) -> ResearchSpawner:
 
     async def require(*_: Any) -> None: ...
 
-    monkeypatch.setattr(spawner.research.needs(spawner.api.api_client), "require", require)
+    monkeypatch.setattr(spawner.research.prerequisites(spawner.api.api_client), "require", require)
     return spawner
 
 

@@ -1,4 +1,4 @@
-"""What each scheduler's pods carry, what they need, what is refused, and what their pods say when they wait or go."""
+"""Each scheduler's marks, prerequisites, refusals, queue status and evictions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.identity.model import Group
+from jupyter_research_spawner.prerequisite import Prerequisite
 from jupyter_research_spawner.resources import (
     DraGpu,
     Gpu,
@@ -29,7 +30,6 @@ from jupyter_research_spawner.resources import (
 from jupyter_research_spawner.schedulers import (
     DELETED,
     SCHEDULERS,
-    Need,
     Objects,
     Placement,
     QueueStatus,
@@ -373,7 +373,7 @@ def test_yunikorn_is_told_every_group_or_none_of_it(count: int, code: str | None
     assert info.count("project-") == count
 
 
-PRIORITY_CLASS = Need("scheduling.k8s.io/v1", "PriorityClass", "research-normal")
+PRIORITY_CLASS = Prerequisite("scheduling.k8s.io/v1", "PriorityClass", "research-normal")
 
 
 @pytest.mark.parametrize(
@@ -387,25 +387,30 @@ PRIORITY_CLASS = Need("scheduling.k8s.io/v1", "PriorityClass", "research-normal"
             "kueue",
             {},
             {
-                Need("kueue.x-k8s.io/v1beta2", "LocalQueue", "climate", "jhub"),
-                Need("kueue.x-k8s.io/v1beta2", "WorkloadPriorityClass", "research-normal"),
+                Prerequisite("kueue.x-k8s.io/v1beta2", "LocalQueue", "climate", "jhub"),
+                Prerequisite("kueue.x-k8s.io/v1beta2", "WorkloadPriorityClass", "research-normal"),
             },
         ),
         (
             "volcano",
             {"queue": "vq"},
-            {Need("scheduling.volcano.sh/v1beta1", "Queue", "vq", shut=("Closed", "Closing"))},
+            {Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", "vq", shut=("Closed", "Closing"))},
         ),
-        ("kai", {}, {Need("scheduling.run.ai/v2", "Queue", "climate")}),
+        ("kai", {}, {Prerequisite("scheduling.run.ai/v2", "Queue", "climate")}),
         (
             "kai",
             {"queue": "leaf", "parent": "top"},
-            {Need("scheduling.run.ai/v2", "Queue", "leaf"), Need("scheduling.run.ai/v2", "Queue", "top")},
+            {
+                Prerequisite("scheduling.run.ai/v2", "Queue", "leaf"),
+                Prerequisite("scheduling.run.ai/v2", "Queue", "top"),
+            },
         ),
     ],
 )
-def test_what_must_exist_or_the_pod_waits_without_a_word(kind: str, options: dict[str, Any], needed: set[Need]) -> None:
-    assert set(SCHEDULERS[kind].needs(placement(kind, NOTEBOOK, options))) == {PRIORITY_CLASS, *needed}
+def test_prerequisites_are_the_priority_class_and_the_scheduler_s_queues(
+    kind: str, options: dict[str, Any], needed: set[Prerequisite]
+) -> None:
+    assert set(SCHEDULERS[kind].prerequisites(placement(kind, NOTEBOOK, options))) == {PRIORITY_CLASS, *needed}
 
 
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
@@ -492,7 +497,7 @@ def scheduled(status: str, reason: str = "", message: str = "") -> dict[str, str
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
 def test_a_missing_queue_is_said_first(kind: str) -> None:
-    absent = (Need("scheduling.volcano.sh/v1beta1", "Queue", "nope"),)
+    absent = (Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", "nope"),)
     in_slurm = {"labels": {"scheduler.slinky.slurm.net/slurm-jobid": "7"}}
     waiting = pod(scheduled("False", "SchedulingSkipped"), metadata=in_slurm)
     assert SCHEDULERS[kind].status(waiting, Objects(), absent) == QueueStatus(

@@ -21,7 +21,7 @@ from tornado.web import Application, RequestHandler
 from ..identity import Resolver
 from ..schedulers import SCHEDULERS
 from ..site import Site
-from ..watch import Needs, OwnedObjectCache
+from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiServer
 from ..watch.connection import connect
 from .auth import cookie_secret, open_door
@@ -97,13 +97,13 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
     """
     api_server = ApiServer(client)
     store = Store(api_server, site.namespaces.name)
-    needs = Needs(client, believed=site.hub.needs_cache)
+    prerequisites = Prerequisites(client, believed=site.hub.prerequisites_cache)
     owned_objects = OwnedObjectCache(api_server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
     keeper = Keeper(store, owned_objects)
     under_way: set[RequestHandler] = set()
     parts: dict[str, Any] = {
         "door": open_door(options.name, options.hub_api_url, options.hub_api_token, options.prefix),
-        "service": JobService(site, Resolver(site.identity, options.base), needs, store, owned_objects),
+        "service": JobService(site, Resolver(site.identity, options.base), prerequisites, store, owned_objects),
         "keeper": keeper,
         "under_way": under_way,
     }

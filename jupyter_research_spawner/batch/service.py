@@ -20,7 +20,7 @@ from ..pod import check, compose
 from ..refusal import Refusal
 from ..shape import Json, label_value
 from ..site import Site
-from ..watch import Needs, OwnedObjectCache
+from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiError
 from .answer import answer, in_order, standing_of
 from .store import Owner, Store, belongs
@@ -38,11 +38,16 @@ class JobService:
     """Every method takes the hub's name for who asks, and raises Refusal."""
 
     def __init__(
-        self, site: Site, resolver: Resolver, needs: Needs, store: Store, owned_objects: OwnedObjectCache
+        self,
+        site: Site,
+        resolver: Resolver,
+        prerequisites: Prerequisites,
+        store: Store,
+        owned_objects: OwnedObjectCache,
     ) -> None:
         self._site = site
         self._resolver = resolver
-        self._needs = needs
+        self._prerequisites = prerequisites
         self._store = store
         self._owned_objects = owned_objects
         self._submitting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -65,7 +70,7 @@ class JobService:
                     now=datetime.now(timezone.utc),
                 )
                 composed = self._composed(decided, job)
-                await self._needs.require(decided.needs)
+                await self._prerequisites.require(decided.prerequisites)
                 created = await self._store.create(composed)
                 if created is not None:
                     log.info("%s submitted %s as uid %d", hub_user, decided.shape.name, identity.uid)

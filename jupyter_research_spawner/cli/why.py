@@ -25,7 +25,7 @@ def explained(site: Site, decided: Plan, manifest: Json) -> list[str]:
         ("wall time", _wall_time(decided)),
         ("mounts", list(_mounts(site, decided))),
         ("marks", _marks(site, decided)),
-        ("needs", ["in the cluster, which was not asked:", *map(str, decided.needs)]),
+        ("requires", ["in the cluster, which was not asked:", *map(str, decided.prerequisites)]),
         ("warnings", decided.warnings or ["none"]),
     ]
     title = f"{decided.request.hub_user}'s {decided.shape.kind} in namespace {decided.namespace}, as it would be sent."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+from ..prerequisite import Prerequisite
 from ..refusal import Refusal
-from ..schedulers import Need
 from ..shape import Json
 from ..watch.api_server import ApiError, ApiServer
 from ..watch.connection import CannotConnect, connect
@@ -92,4 +92,4 @@ async def connected(kubeconfig: str) -> AsyncIterator[Api]:
 def _path(api_version: str, kind: str, namespace: str | None) -> str:
     root = "/api" if "/" not in api_version else "/apis"
     within = f"/namespaces/{namespace}" if namespace else ""
-    return f"{root}/{api_version}{within}/{Need(api_version, kind, '').resource}"
+    return f"{root}/{api_version}{within}/{Prerequisite(api_version, kind, '').resource}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ..plan.needs import DRA
-from ..resources import DraGpu
+from ..resources import DRA_API, DraGpu
 from ..shape import Json
 from ..site import Site
 from .release import Release, metadata
@@ -14,7 +13,7 @@ def objects(site: Site, release: Release) -> list[Json]:
     gpus = {gpu.template: gpu for profile in site.profiles.values() if isinstance(gpu := profile.gpu, DraGpu)}
     return [
         {
-            "apiVersion": DRA,
+            "apiVersion": DRA_API,
             "kind": "ResourceClaimTemplate",
             "metadata": metadata(name, "devices", site.namespaces.name),
             "spec": {"spec": gpu.claim_spec()},

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..schedulers import SCHEDULERS, Kind, Need
+from ..prerequisite import Prerequisite
+from ..schedulers import SCHEDULERS, Kind
 from ..shape import Json
 from ..site import Site
-from . import needs
 from .release import BATCH, Release, metadata
+from .site_prerequisites import site_prerequisites
 
 API = "rbac.authorization.k8s.io"
-LOOK = "research-needs"
+LOOK = "research-prerequisites"
 
 
 def objects(site: Site, release: Release) -> list[Json]:
     pods, hub_namespace = site.namespaces.name, release.namespace_of(site)
     batch: Json = {"kind": "ServiceAccount", "name": BATCH, "namespace": hub_namespace}
     hub: Json = {"kind": "ServiceAccount", "name": release.hub_service_account, "namespace": hub_namespace}
-    found = needs.of_site(site)
+    found = site_prerequisites(site)
     # ClusterRoles of two releases would meet under one name.
     everywhere = f"{LOOK}-{pods}"
-    in_cluster = _may_get(need for need in found if need.namespace is None)
+    in_cluster = _may_get(one for one in found if one.namespace is None)
     return [
         {
             "apiVersion": "v1",
@@ -33,9 +34,7 @@ def objects(site: Site, release: Release) -> list[Json]:
             # Only the Deployment's own pod asks for its token.
             "automountServiceAccountToken": False,
         },
-        _role(
-            "Role", LOOK, pods, [*_may_get(need for need in found if need.namespace is not None), *_may_follow(site)]
-        ),
+        _role("Role", LOOK, pods, [*_may_get(one for one in found if one.namespace is not None), *_may_follow(site)]),
         _binding("Role", LOOK, pods, [hub, batch]),
         *([_role("ClusterRole", everywhere, None, in_cluster)] if in_cluster else []),
         *([_binding("ClusterRole", everywhere, None, [hub, batch])] if in_cluster else []),
@@ -56,11 +55,11 @@ _BATCH_RULES: list[Json] = [
 ]
 
 
-def _may_get(found: Iterable[Need]) -> list[Json]:
+def _may_get(found: Iterable[Prerequisite]) -> list[Json]:
     """One rule per API group.  By kind and not by name: a new queue in the settings needs no new role."""
     by_group: dict[str, set[str]] = {}
-    for need in found:
-        by_group.setdefault(need.group, set()).add(need.resource)
+    for prerequisite in found:
+        by_group.setdefault(prerequisite.group, set()).add(prerequisite.resource)
     return [
         {"apiGroups": [group], "resources": sorted(resources), "verbs": ["get"]}
         for group, resources in sorted(by_group.items())

@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from ..identity import PosixIdentity, warnings
+from ..prerequisite import claim_prerequisites
 from ..refusal import Refusal
+from ..resources import gpu_prerequisites
 from ..schedulers import SCHEDULERS, Placement
 from ..site import Site
 from ..storage import environment, group_text, mounts_for, passwd_text
-from . import needs
 from .limits import image_for, wall_time_for, workdir_for
 from .model import Plan, Request
 from .offered import as_course, profile_for, queue_for
@@ -85,10 +86,10 @@ def plan(
         env={**fields.env, **environment(identity), "RESEARCH_PROFILE": profile_name, "RESEARCH_QUEUE": queue_name},
         pod_fields=fields,
         allowed=site.pods.allow,
-        needs=(
-            *scheduler.needs(placement),
-            *needs.of_claims((mount.claim for mount in mounts), placement.namespace),
-            *needs.of_gpu(profile.gpu, placement.namespace),
+        prerequisites=(
+            *scheduler.prerequisites(placement),
+            *claim_prerequisites((mount.claim for mount in mounts), placement.namespace),
+            *gpu_prerequisites(profile.gpu, placement.namespace),
         ),
         warnings=warnings(identity),
         batch_url=site.batch.url,

@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from ..identity import PosixIdentity
+from ..prerequisite import Prerequisite
 from ..resources import Resources
-from ..schedulers import Marks, Need
+from ..schedulers import Marks
 from ..settings import format_duration
 from ..shape import Shape
 from ..site import Allowed, PodFields
@@ -69,7 +70,7 @@ class Plan:
     env: Mapping[str, str]
     pod_fields: PodFields
     allowed: Allowed
-    needs: tuple[Need, ...]
+    prerequisites: tuple[Prerequisite, ...]
     warnings: tuple[str, ...]
     batch_url: str | None
     site_digest: str

@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from ..prerequisite import Prerequisite
 from ..settings import Bytes, Settings
 from ..settings.units import format_bytes
 from ..shape import Json
@@ -362,6 +363,9 @@ class DraGpu(_Gpu):
         return f"{self.count} GPU (device class {self.device_class}{chosen})"
 
 
+# The API of DeviceClass, ResourceClaim and ResourceClaimTemplate.
+DRA_API = "resource.k8s.io/v1"
+
 KINDS = (WholeGpu, MigGpu, SharedGpu, KaiFraction, VolcanoVgpu, HamiGpu, DraGpu)
 
 
@@ -385,3 +389,13 @@ else:
             custom_error_message=f"the kind of a GPU is one of {', '.join(_tag(model) for model in KINDS)}",
         ),
     ]
+
+
+def gpu_prerequisites(gpu: Gpu | None, namespace: str) -> tuple[Prerequisite, ...]:
+    """The objects that must exist for pods with this GPU: for `dra` its DeviceClass and ResourceClaimTemplate."""
+    if not isinstance(gpu, DraGpu):
+        return ()
+    return (
+        Prerequisite(DRA_API, "DeviceClass", gpu.device_class),
+        Prerequisite(DRA_API, "ResourceClaimTemplate", gpu.template, namespace),
+    )

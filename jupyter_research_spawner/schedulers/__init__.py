@@ -6,7 +6,7 @@ from typing import cast
 
 from ..resources import Gpu
 from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
-from .base import DELETED, NO_OBJECTS, Kind, Marks, Metadata, Need, Objects, Placement, QueueStatus, Reason, Scheduler
+from .base import DELETED, NO_OBJECTS, Kind, Marks, Metadata, Objects, Placement, QueueStatus, Reason, Scheduler
 
 SCHEDULERS: dict[str, Scheduler] = {
     module.KIND: cast(Scheduler, module)
@@ -41,7 +41,6 @@ __all__ = [
     "Kind",
     "Marks",
     "Metadata",
-    "Need",
     "Objects",
     "Placement",
     "QueueStatus",

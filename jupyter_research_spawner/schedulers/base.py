@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import StringConstraints
 
 from ..identity import PosixIdentity
+from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..resources import Gpu, Resources
 from ..settings import Settings
@@ -71,33 +72,6 @@ class Marks:
     priority_class: str | None = None
 
 
-@dataclass(frozen=True, order=True)
-class Need:
-    """A cluster object that must exist, or the pod waits without a word.  `namespace` is None for cluster-scoped.
-
-    `shut`: the values of its `status.state` in which it takes nothing new, and says nothing either.
-    """
-
-    api_version: str
-    kind: str
-    name: str
-    namespace: str | None = None
-    shut: tuple[str, ...] = ()
-
-    @property
-    def group(self) -> str:
-        """The API group; empty for Kubernetes' own core."""
-        return self.api_version.rpartition("/")[0]
-
-    @property
-    def resource(self) -> str:
-        """The kind as URLs and roles spell it."""
-        return self.kind.lower() + ("es" if self.kind.endswith("s") else "s")
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name!r}" + (f" in namespace {self.namespace!r}" if self.namespace else "")
-
-
 @dataclass(frozen=True)
 class Reason:
     """Why a pod was taken away: a sentence, and whether somebody else took its place."""
@@ -132,11 +106,11 @@ class Kind:
     @property
     def resource(self) -> str:
         """The kind as URLs and roles spell it."""
-        return Need(self.api_version, self.kind, "").resource
+        return Prerequisite(self.api_version, self.kind, "").resource
 
     @property
     def group(self) -> str:
-        return Need(self.api_version, self.kind, "").group
+        return Prerequisite(self.api_version, self.kind, "").group
 
 
 @dataclass(frozen=True)
@@ -190,14 +164,14 @@ class Scheduler(Protocol):
         """Why this scheduler cannot take it, or None."""
 
     @property
-    def needs(self) -> Callable[[Placement], tuple[Need, ...]]: ...
+    def prerequisites(self) -> Callable[[Placement], tuple[Prerequisite, ...]]: ...
 
     @property
     def watched(self) -> tuple[Kind, ...]:
         """The kinds that `status` and `eviction` look at besides the pod."""
 
     @property
-    def status(self) -> Callable[[Json, Objects, tuple[Need, ...]], QueueStatus]:
+    def status(self) -> Callable[[Json, Objects, tuple[Prerequisite, ...]], QueueStatus]:
         """Where a pod stands; {} for that of a job which has none yet."""
 
     @property
@@ -220,7 +194,7 @@ def condition(obj: Mapping[str, Any], kind: str) -> Json:
     return {}
 
 
-def status_of_pod(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+def status_of_pod(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """What the pod itself tells: kube-scheduler's PodScheduled condition, and what does not exist."""
     if missing:
         return QueueStatus("refused", f"{', '.join(map(str, missing))} does not exist in the cluster.")
@@ -302,5 +276,5 @@ def nothing_refused(placement: Placement) -> Refusal | None:
     return None
 
 
-def priority_class_need(placement: Placement) -> Need:
-    return Need("scheduling.k8s.io/v1", "PriorityClass", placement.priority_class)
+def priority_class_prerequisite(placement: Placement) -> Prerequisite:
+    return Prerequisite("scheduling.k8s.io/v1", "PriorityClass", placement.priority_class)

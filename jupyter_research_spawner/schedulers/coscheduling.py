@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..settings import Settings
 from ..shape import label_value
@@ -11,11 +12,10 @@ from .base import (
     COUNTED_GPUS,
     Marks,
     Metadata,
-    Need,
     Placement,
     disruption,
     only_gpus,
-    priority_class_need,
+    priority_class_prerequisite,
     status_of_pod,
 )
 
@@ -55,8 +55,8 @@ def refuses(placement: Placement) -> Refusal | None:
     )
 
 
-def needs(placement: Placement) -> tuple[Need, ...]:
-    return (priority_class_need(placement),)
+def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
+    return (priority_class_prerequisite(placement),)
 
 
 refuses_gpu = only_gpus(*COUNTED_GPUS, "dra")

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
+from ..prerequisite import Prerequisite
 from ..resources import KaiFraction
 from ..settings import Settings
 from ..shape import Json, label_value
@@ -18,7 +19,6 @@ from .base import (
     COUNTED_GPUS,
     Marks,
     Metadata,
-    Need,
     Objects,
     Placement,
     QueueName,
@@ -27,7 +27,7 @@ from .base import (
     disruption_among_queues,
     nothing_refused,
     only_gpus,
-    priority_class_need,
+    priority_class_prerequisite,
     status_of_pod,
 )
 
@@ -111,10 +111,10 @@ def marks(placement: Placement) -> Marks:
     )
 
 
-def needs(placement: Placement) -> tuple[Need, ...]:
+def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
     parent = _options(placement).parent
     queues = [_queue(placement), parent] if parent else [_queue(placement)]
-    return (*(Need(API, "Queue", name) for name in queues), priority_class_need(placement))
+    return (*(Prerequisite(API, "Queue", name) for name in queues), priority_class_prerequisite(placement))
 
 
 refuses = nothing_refused
@@ -129,7 +129,7 @@ _NO_REASON = "KAI cannot place it and does not say why, as where its queue has n
 _PREAMBLE = "Scheduling conditions were not met for pod "
 
 
-def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """KAI writes nothing on a pod whose queue is missing, nor on one that waits for others to end."""
     found = status_of_pod(pod, objects, missing)
     labels = (pod.get("metadata") or {}).get("labels") or {}

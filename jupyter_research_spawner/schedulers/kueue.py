@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from ..prerequisite import Prerequisite
 from ..settings import Settings
 from ..shape import Json
 from .base import (
@@ -14,7 +15,6 @@ from .base import (
     Kind,
     Marks,
     Metadata,
-    Need,
     Objects,
     Placement,
     QueueName,
@@ -23,7 +23,7 @@ from .base import (
     condition,
     disruption,
     nothing_refused,
-    priority_class_need,
+    priority_class_prerequisite,
     refuse_gpu_beside_hami,
     status_of_pod,
 )
@@ -68,12 +68,12 @@ def marks(placement: Placement) -> Marks:
     )
 
 
-def needs(placement: Placement) -> tuple[Need, ...]:
+def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
     # A missing WorkloadPriorityClass leaves a pod gated for ever, without an event or a condition.
     return (
-        Need(API, "LocalQueue", _local_queue(placement), placement.namespace),
-        Need(API, "WorkloadPriorityClass", placement.priority_class),
-        priority_class_need(placement),
+        Prerequisite(API, "LocalQueue", _local_queue(placement), placement.namespace),
+        Prerequisite(API, "WorkloadPriorityClass", placement.priority_class),
+        priority_class_prerequisite(placement),
     )
 
 
@@ -83,7 +83,7 @@ deletes_unmarked = False
 watched = (Kind(API, "Workload"),)
 
 
-def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """Only the Workload knows why something waits: the pod shows nothing but its gate, a Job that it is suspended."""
     workload = objects.one("Workload")
     reserved = condition(workload, "QuotaReserved")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..settings import Settings
 from .base import (
     Marks,
-    Need,
     Placement,
     disruption,
-    priority_class_need,
+    priority_class_prerequisite,
     refuse_gang,
     refuse_gpu_beside_hami,
     status_of_pod,
@@ -36,9 +36,9 @@ def refuses(placement: Placement) -> Refusal | None:
     return refuse_gang(placement, "kube-scheduler alone", "Ask for one pod.")
 
 
-def needs(placement: Placement) -> tuple[Need, ...]:
+def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
     # The API server refuses a pod of a missing class in words that name no setting of ours.
-    return (priority_class_need(placement),)
+    return (priority_class_prerequisite(placement),)
 
 
 refuses_gpu = refuse_gpu_beside_hami

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..resources import Gpu
 from ..settings import Settings
@@ -15,13 +16,12 @@ from .base import (
     COUNTED_GPUS,
     Marks,
     Metadata,
-    Need,
     Objects,
     Placement,
     QueueStatus,
     disruption,
     only_gpus,
-    priority_class_need,
+    priority_class_prerequisite,
     refuse_gang,
     status_of_pod,
 )
@@ -114,15 +114,15 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
     return only_gpus(*COUNTED_GPUS)(gpu, scheduler_name)
 
 
-def needs(placement: Placement) -> tuple[Need, ...]:
+def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
     # Partitions, accounts and QOS are Slurm's: the cluster has no object for them.
-    return (priority_class_need(placement),)
+    return (priority_class_prerequisite(placement),)
 
 
 watched = ()
 
 
-def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """The bridge labels a pod with its Slurm job at once, and names the node only when the job has one."""
     metadata = pod.get("metadata") or {}
     job_id = (metadata.get("labels") or {}).get(JOB_ID)

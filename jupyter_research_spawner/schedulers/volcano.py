@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
+from ..prerequisite import Prerequisite
 from ..resources import VolcanoVgpu
 from ..settings import Settings
 from ..shape import Json
@@ -15,7 +16,6 @@ from .base import (
     COUNTED_GPUS,
     Marks,
     Metadata,
-    Need,
     Objects,
     Placement,
     QueueName,
@@ -24,7 +24,7 @@ from .base import (
     disruption_among_queues,
     nothing_refused,
     only_gpus,
-    priority_class_need,
+    priority_class_prerequisite,
     status_of_pod,
 )
 
@@ -75,10 +75,10 @@ def marks(placement: Placement) -> Marks:
     )
 
 
-def needs(placement: Placement) -> tuple[Need, ...]:
+def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
     # Without an open Queue no PodGroup is made: the pod stays Pending with no condition and no event.
-    queue = Need("scheduling.volcano.sh/v1beta1", "Queue", _queue(placement), shut=("Closed", "Closing"))
-    return (queue, priority_class_need(placement))
+    queue = Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", _queue(placement), shut=("Closed", "Closing"))
+    return (queue, priority_class_prerequisite(placement))
 
 
 refuses = nothing_refused
@@ -92,7 +92,7 @@ _PLACED = "can possibly be assigned to"
 _NO_VGPU = "hami-vgpuDeviceSharing error"
 
 
-def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """The pod's own condition, whose words are the same for a queue, a cluster and a node without room."""
     found = status_of_pod(pod, objects, missing)
     annotations = (pod.get("metadata") or {}).get("annotations") or {}

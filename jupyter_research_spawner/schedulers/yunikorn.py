@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..resources import Gpu
 from ..settings import Settings
@@ -16,14 +17,13 @@ from .base import (
     COUNTED_GPUS,
     Marks,
     Metadata,
-    Need,
     Objects,
     Placement,
     QueueStatus,
     condition,
     disruption,
     only_gpus,
-    priority_class_need,
+    priority_class_prerequisite,
     refuse_gang,
     status_of_pod,
 )
@@ -117,15 +117,15 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
     return only_gpus(*COUNTED_GPUS)(gpu, scheduler_name)
 
 
-def needs(placement: Placement) -> tuple[Need, ...]:
+def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
     # Queues are lines of YuniKorn's own configuration, not objects: an unknown one shows as ApplicationRejected.
-    return (priority_class_need(placement),)
+    return (priority_class_prerequisite(placement),)
 
 
 watched = ()
 
 
-def status(pod: Json, objects: Objects, missing: tuple[Need, ...]) -> QueueStatus:
+def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """YuniKorn lets the pod of a rejected application fail, and writes nothing on one that waits for quota."""
     found = pod.get("status") or {}
     queue = ((pod.get("metadata") or {}).get("labels") or {}).get(QUEUE)

@@ -188,7 +188,11 @@ class Hub(Settings):
     queue_limit: Duration = Field(timedelta(days=1), title="How long a notebook may wait in its queue")
     boot_limit: Duration = Field(timedelta(minutes=10), title="From admission to a notebook that answers")
     stop_limit: Duration = Field(timedelta(minutes=2), title="How long stopping may take")
-    needs_cache: Duration = Field(timedelta(minutes=1), title="How long it is believed that a claim or queue exists")
+    prerequisites_cache: Duration = Field(
+        timedelta(minutes=1),
+        title="How long a found prerequisite is not looked up again",
+        description="A prerequisite is a cluster object that must exist: a claim, a queue, a priority class.",
+    )
 
 
 class Site(Settings):

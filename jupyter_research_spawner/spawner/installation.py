@@ -16,7 +16,7 @@ from kubernetes_asyncio.client import ApiClient
 from ..identity import Resolver
 from ..schedulers import SCHEDULERS
 from ..site import Site
-from ..watch import Needs, OwnedObjectCache
+from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiServer
 from . import resume
 from .pacing import Pacing
@@ -34,12 +34,12 @@ class Installation:
         self.pacing = Pacing(site.hub.concurrent_starts)
         self.resuming = asyncio.Semaphore(RESUMED_AT_ONCE)
         self.has_warned = False
-        self._needs: dict[int, Needs] = {}
+        self._prerequisites: dict[int, Prerequisites] = {}
         self._owned_objects: dict[int, OwnedObjectCache] = {}
 
-    def needs(self, api: ApiClient) -> Needs:
+    def prerequisites(self, api: ApiClient) -> Prerequisites:
         """The cache of what exists, one per client (there is one client per event loop)."""
-        return self._needs.setdefault(id(api), Needs(api, self.site.hub.needs_cache))
+        return self._prerequisites.setdefault(id(api), Prerequisites(api, self.site.hub.prerequisites_cache))
 
     def owned_objects(self, api: ApiClient) -> OwnedObjectCache:
         """What the scheduler keeps about pods, followed from the first call on, one per client."""

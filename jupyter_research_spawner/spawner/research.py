@@ -31,8 +31,8 @@ from ..plan import Plan, plan
 from ..pod import check, compose
 from ..refusal import Refusal
 from ..shape import Json
-from ..watch.needs import cluster_down, webhook_down
 from ..watch.phase import why_not_gone
+from ..watch.prerequisites import cluster_down, webhook_down
 from . import adoption, options, progress, resume, stopping
 from .events import IndexedEvents
 from .installation import Installation, adoption_secret, registered
@@ -101,7 +101,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             now=datetime.now(timezone.utc),
             secret=self._secret(),
         )
-        await installation.needs(self.api.api_client).require(decided.needs)
+        await installation.prerequisites(self.api.api_client).require(decided.prerequisites)
         return decided
 
     def _secret(self) -> bytes:
@@ -218,7 +218,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             raise Refusal("not-decided", "Nothing was decided for this start.", status=503)
         if self._manifest is None:
             self._manifest = self.finished(pod)
-        await self.research.needs(self.api.api_client).require(self._plan.needs)
+        await self.research.prerequisites(self.api.api_client).require(self._plan.prerequisites)
         await self._turn.take()
         # A field that the server does not know would be dropped in silence, and supplementalGroupsPolicy may be one.
         request = self.api.create_namespaced_pod(self._plan.namespace, self._manifest, field_validation="Strict")

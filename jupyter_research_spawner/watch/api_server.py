@@ -17,7 +17,7 @@ from kubernetes_asyncio.client import ApiClient, ApiException
 
 from ..refusal import Refusal
 from ..shape import Json
-from .needs import cluster_down, webhook_down
+from .prerequisites import cluster_down, webhook_down
 
 log = logging.getLogger(__name__)
 

@@ -249,8 +249,8 @@ def test_a_class_s_own_extended_resource_needs_no_template(work: Work) -> None:
     assert len(work.devices("first")) == 1
 
 
-def test_without_its_template_or_its_class_a_pod_waits_as_the_plan_s_needs_say(work: Work) -> None:
-    (template,) = (need for need in work.decide("two", "x").needs if need.kind == "ResourceClaimTemplate")
+def test_without_its_template_or_its_class_a_pod_waits_as_the_plan_s_prerequisites_say(work: Work) -> None:
+    (template,) = (one for one in work.decide("two", "x").prerequisites if one.kind == "ResourceClaimTemplate")
     missing = work.api.get(template.api_version, template.kind, template.name, NAMESPACE)
     work.api.delete({"apiVersion": template.api_version, "kind": template.kind, **missing})
     work.start("two", "no-template")
@@ -259,7 +259,7 @@ def test_without_its_template_or_its_class_a_pod_waits_as_the_plan_s_needs_say(w
 
     work.start("no-class", "no-class")
     assert "device class gpu.example.org does not exist" in work.why_waiting("no-class")
-    assert "gpu.example.org" in {need.name for need in work.decide("no-class", "x").needs}
+    assert "gpu.example.org" in {one.name for one in work.decide("no-class", "x").prerequisites}
 
 
 def _warnings(work: Work, name: str, reason: str) -> list[str]:

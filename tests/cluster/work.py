@@ -19,7 +19,7 @@ from jupyter_research_spawner.batch.store import Store
 from jupyter_research_spawner.identity import Resolver
 from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.site import Site
-from jupyter_research_spawner.watch import Needs, OwnedObjectCache
+from jupyter_research_spawner.watch import OwnedObjectCache, Prerequisites
 from jupyter_research_spawner.watch.api_server import ApiServer
 from jupyter_research_spawner.watch.connection import connect
 
@@ -70,10 +70,10 @@ async def batch(
         server = server_of(client)
         store = Store(server, site.namespaces.name)
         owned_objects = OwnedObjectCache(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
-        needs = Needs(client, believed=site.hub.needs_cache)
+        prerequisites = Prerequisites(client, believed=site.hub.prerequisites_cache)
         running = [asyncio.ensure_future(work) for work in (Keeper(store, owned_objects).run(), owned_objects.run())]
         try:
-            yield Jobs(JobService(site, Resolver(site.identity), needs, store, owned_objects))
+            yield Jobs(JobService(site, Resolver(site.identity), prerequisites, store, owned_objects))
         finally:
             for task in running:
                 task.cancel()

@@ -6,36 +6,36 @@ from datetime import timedelta
 from decimal import Decimal
 
 from ..identity import PosixIdentity
-from ..plan.needs import of_claims, of_gpu
-from ..resources import Resources
-from ..schedulers import SCHEDULERS, Need, Placement
+from ..prerequisite import Prerequisite, claim_prerequisites
+from ..resources import Resources, gpu_prerequisites
+from ..schedulers import SCHEDULERS, Placement
 from ..shape import NOTEBOOK_KIND, Shape
 from ..site import Site
 
-# No scheduler's need depends on who asks or for how much.
+# No scheduler's prerequisite depends on who asks or for how much.
 _SOMEBODY = PosixIdentity("somebody", 65533, 65533, (), "/home/somebody", "/bin/sh", "nobody")
 _LITTLE = Resources(Decimal(1), 2**30)
 
 
-def of_priority(site: Site, priority: str) -> tuple[Need, ...]:
+def priority_prerequisites(site: Site, priority: str) -> tuple[Prerequisite, ...]:
     """What the scheduler looks for in a pod of this priority: the same in each queue, but for the queue itself."""
-    return _needs(site, min(site.queues), priority)
+    return _prerequisites(site, min(site.queues), priority)
 
 
-def of_site(site: Site) -> tuple[Need, ...]:
+def site_prerequisites(site: Site) -> tuple[Prerequisite, ...]:
     """Every queue's, every claim's and every profile's, sorted."""
-    found: set[Need] = set()
+    found: set[Prerequisite] = set()
     for name, queue in site.queues.items():
-        found |= set(_needs(site, name, queue.priority or site.default_priority))
+        found |= set(_prerequisites(site, name, queue.priority or site.default_priority))
     claims = {home.claim for home in site.storage.homes.values()}
     claims |= {mount.claim for mount in site.storage.mounts.values()}
-    found |= set(of_claims(claims, site.namespaces.name))
+    found |= set(claim_prerequisites(claims, site.namespaces.name))
     for profile in site.profiles.values():
-        found |= set(of_gpu(profile.gpu, site.namespaces.name))
-    return tuple(sorted(found, key=lambda need: (need.api_version, need.kind, need.name, need.namespace or "")))
+        found |= set(gpu_prerequisites(profile.gpu, site.namespaces.name))
+    return tuple(sorted(found, key=lambda one: (one.api_version, one.kind, one.name, one.namespace or "")))
 
 
-def _needs(site: Site, queue: str, priority: str) -> tuple[Need, ...]:
+def _prerequisites(site: Site, queue: str, priority: str) -> tuple[Prerequisite, ...]:
     placement = Placement(
         identity=_SOMEBODY,
         queue=queue,
@@ -50,4 +50,4 @@ def _needs(site: Site, queue: str, priority: str) -> tuple[Need, ...]:
         run_id="none",
         namespace=site.namespaces.name,
     )
-    return SCHEDULERS[site.scheduler.kind].needs(placement)
+    return SCHEDULERS[site.scheduler.kind].prerequisites(placement)

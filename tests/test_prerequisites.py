@@ -12,15 +12,15 @@ from typing import Any, cast
 import pytest
 from kubernetes_asyncio.client import ApiClient
 
+from jupyter_research_spawner.prerequisite import Prerequisite
 from jupyter_research_spawner.refusal import Refusal
-from jupyter_research_spawner.schedulers import Need
-from jupyter_research_spawner.watch import Needs
+from jupyter_research_spawner.watch import Prerequisites
 
-HOME = Need("v1", "PersistentVolumeClaim", "home", "jhub")
-ERA5 = Need("v1", "PersistentVolumeClaim", "era5", "jhub")
+HOME = Prerequisite("v1", "PersistentVolumeClaim", "home", "jhub")
+ERA5 = Prerequisite("v1", "PersistentVolumeClaim", "era5", "jhub")
 
 
-QUEUE = Need("scheduling.volcano.sh/v1beta1", "Queue", "climate", shut=("Closed", "Closing"))
+QUEUE = Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", "climate", shut=("Closed", "Closing"))
 
 
 class _Answer:
@@ -55,51 +55,51 @@ def api() -> _ApiClient:
     return _ApiClient()
 
 
-def needs_of(api: _ApiClient) -> Needs:
-    return Needs(cast(ApiClient, api), timedelta(minutes=1))
+def prerequisites_of(api: _ApiClient) -> Prerequisites:
+    return Prerequisites(cast(ApiClient, api), timedelta(minutes=1))
 
 
 async def test_a_class_that_starts_together_asks_once_and_is_believed_for_a_while(api: _ApiClient) -> None:
-    needs = needs_of(api)
-    await asyncio.gather(*(needs.require([HOME, ERA5]) for _ in range(300)))
-    await needs.require([HOME, ERA5])
+    prerequisites = prerequisites_of(api)
+    await asyncio.gather(*(prerequisites.require([HOME, ERA5]) for _ in range(300)))
+    await prerequisites.require([HOME, ERA5])
     assert api.asked == {"home": 1, "era5": 1}
 
 
 async def test_what_is_missing_is_told_to_all_and_asked_for_again(api: _ApiClient) -> None:
-    needs = needs_of(api)
+    prerequisites = prerequisites_of(api)
     api.statuses["era5"] = 404
-    told = await asyncio.gather(*(needs.require([HOME, ERA5]) for _ in range(3)), return_exceptions=True)
+    told = await asyncio.gather(*(prerequisites.require([HOME, ERA5]) for _ in range(3)), return_exceptions=True)
     assert [cast(Refusal, refusal).code for refusal in told] == 3 * ["missing-in-cluster"]
     api.statuses["era5"] = 200
-    await needs.require([HOME, ERA5])
+    await prerequisites.require([HOME, ERA5])
     assert api.asked == {"home": 1, "era5": 2}
 
 
 async def test_what_is_shut_is_told_and_asked_for_again(api: _ApiClient) -> None:
-    needs = needs_of(api)
+    prerequisites = prerequisites_of(api)
     for state in ("Closing", "Closed"):
         api.bodies["climate"] = json.dumps({"status": {"state": state}}).encode()
         with pytest.raises(Refusal, match=f"Queue 'climate' is {state.lower()}: it takes nothing new") as caught:
-            await needs.require([HOME, QUEUE])
+            await prerequisites.require([HOME, QUEUE])
         assert (caught.value.field, caught.value.status) == ("queue", 503)
     for status in ({"status": {"state": "Open"}}, {}):
         api.bodies["climate"] = json.dumps(status).encode()
-        await needs_of(api).require([QUEUE])
-        await needs.require([QUEUE])
+        await prerequisites_of(api).require([QUEUE])
+        await prerequisites.require([QUEUE])
 
 
 async def test_an_answer_that_nobody_understands_is_none(api: _ApiClient) -> None:
     api.bodies["climate"] = b"<html>"
     with pytest.raises(Refusal) as caught:
-        await needs_of(api).require([QUEUE])
+        await prerequisites_of(api).require([QUEUE])
     assert caught.value.code == "cluster-down"
 
 
 async def test_who_gives_up_does_not_take_the_answer_from_the_others(api: _ApiClient) -> None:
-    needs = needs_of(api)
-    first = asyncio.ensure_future(needs.require([HOME]))
-    second = asyncio.ensure_future(needs.require([HOME]))
+    prerequisites = prerequisites_of(api)
+    first = asyncio.ensure_future(prerequisites.require([HOME]))
+    second = asyncio.ensure_future(prerequisites.require([HOME]))
     await asyncio.sleep(0)
     first.cancel()
     await second
@@ -109,12 +109,12 @@ async def test_who_gives_up_does_not_take_the_answer_from_the_others(api: _ApiCl
 
 async def test_a_cluster_that_is_down_for_long_leaves_nothing_behind(api: _ApiClient) -> None:
     """An exception that is raised once more keeps the frames of every time before."""
-    needs = needs_of(api)
+    prerequisites = prerequisites_of(api)
     api.statuses["home"] = 500
     depths = []
     for _ in range(3):
         with pytest.raises(Refusal) as caught:
-            await needs.require([HOME])
+            await prerequisites.require([HOME])
         assert caught.value.code == "cluster-down"
         depths.append(sum(1 for _ in traceback.walk_tb(caught.value.__traceback__)))
     assert depths[0] == depths[2]

@@ -15,21 +15,21 @@ import aiohttp
 from kubernetes_asyncio.client import ApiClient, ApiException
 
 from ..identity.patience import within
+from ..prerequisite import Prerequisite
 from ..refusal import Refusal
-from ..schedulers import Need
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What the API server says of a need: the HTTP status, and the object's `status.state` where that matters."""
+    """The API server's answer about a prerequisite: the HTTP status, and `status.state` if it has `shut` states."""
 
     status: int
     state: str = ""
 
 
-class Needs:
+class Prerequisites:
     """A cache in front of GETs of single objects.
 
     What exists is believed for `believed`; what is missing or shut is asked for again at once, since somebody is
@@ -42,58 +42,58 @@ class Needs:
         self._api = api
         self._believed = believed.total_seconds()
         self._limit = limit
-        self._seen: dict[Need, float] = {}
-        self._flights: dict[Need, asyncio.Task[_Found]] = {}
+        self._seen: dict[Prerequisite, float] = {}
+        self._flights: dict[Prerequisite, asyncio.Task[_Found]] = {}
         self._unreadable: set[tuple[str, str]] = set()
 
-    async def require(self, needs: Iterable[Need]) -> None:
+    async def require(self, prerequisites: Iterable[Prerequisite]) -> None:
         """Raises Refusal (503) that names what is missing or shut, or that the API server does not answer."""
-        found = await self._look(needs)
-        if missing := [need for need, is_there in found.items() if is_there.status == 404]:
+        found = await self._look(prerequisites)
+        if missing := [one for one, is_there in found.items() if is_there.status == 404]:
             raise _missing(missing)
-        for need, is_there in found.items():
-            if is_there.state in need.shut:
-                raise _shut(need, is_there.state)
+        for prerequisite, is_there in found.items():
+            if is_there.state in prerequisite.shut:
+                raise _shut(prerequisite, is_there.state)
 
-    async def _look(self, needs: Iterable[Need]) -> dict[Need, _Found]:
+    async def _look(self, prerequisites: Iterable[Prerequisite]) -> dict[Prerequisite, _Found]:
         """What is found of those that nobody believes in at the moment."""
-        asked = [need for need in needs if time.monotonic() - self._seen.get(need, -1e9) > self._believed]
-        answers = await asyncio.gather(*(asyncio.shield(self._flight(need)) for need in asked))
+        asked = [one for one in prerequisites if time.monotonic() - self._seen.get(one, -1e9) > self._believed]
+        answers = await asyncio.gather(*(asyncio.shield(self._flight(one)) for one in asked))
         found = dict(zip(asked, answers, strict=True))
-        for need, is_there in found.items():
-            if is_there.status == 404 or is_there.state in need.shut:
-                self._seen.pop(need, None)
+        for prerequisite, is_there in found.items():
+            if is_there.status == 404 or is_there.state in prerequisite.shut:
+                self._seen.pop(prerequisite, None)
             else:
-                self._seen[need] = time.monotonic()
+                self._seen[prerequisite] = time.monotonic()
         return found
 
-    def _flight(self, need: Need) -> asyncio.Task[_Found]:
+    def _flight(self, prerequisite: Prerequisite) -> asyncio.Task[_Found]:
         """One question for all who ask it at the same time: a class that starts together."""
-        flight = self._flights.get(need)
+        flight = self._flights.get(prerequisite)
         if flight is None:
-            flight = self._flights[need] = asyncio.ensure_future(self._ask(need))
-            flight.add_done_callback(lambda _: self._flights.pop(need))
+            flight = self._flights[prerequisite] = asyncio.ensure_future(self._ask(prerequisite))
+            flight.add_done_callback(lambda _: self._flights.pop(prerequisite))
         return flight
 
-    async def _ask(self, need: Need) -> _Found:
+    async def _ask(self, prerequisite: Prerequisite) -> _Found:
         try:
-            found = await within(self._get(need), self._limit)
+            found = await within(self._get(prerequisite), self._limit)
         except ApiException as error:
             found = _Found(int(error.status or 0))
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-            log.error("The API server was asked for %s and did not answer: %r", need, error)
+            log.error("The API server was asked for %s and did not answer: %r", prerequisite, error)
             raise cluster_down() from None
         if found.status >= 500:
-            log.error("The API server was asked for %s and answered HTTP %s", need, found.status)
+            log.error("The API server was asked for %s and answered HTTP %s", prerequisite, found.status)
             raise cluster_down()
         if found.status in (401, 403):
-            self._warn_unreadable(need, found.status)
+            self._warn_unreadable(prerequisite, found.status)
         return found
 
-    async def _get(self, need: Need) -> _Found:
+    async def _get(self, prerequisite: Prerequisite) -> _Found:
         """Read as plain JSON, if at all: the object may be of a kind that no client library knows."""
         answer = await self._api.call_api(
-            _path(need),
+            _path(prerequisite),
             "GET",
             header_params={"Accept": "application/json"},
             auth_settings=["BearerToken"],
@@ -101,41 +101,41 @@ class Needs:
             _return_http_data_only=True,
         )
         try:
-            is_asked = bool(need.shut) and answer.status == 200
+            is_asked = bool(prerequisite.shut) and answer.status == 200
             state = (json.loads(await answer.read()).get("status") or {}).get("state") if is_asked else None
             return _Found(int(answer.status), state or "")
         finally:
             answer.release()
 
-    def _warn_unreadable(self, need: Need, status: int) -> None:
-        kind = (need.api_version, need.kind)
+    def _warn_unreadable(self, prerequisite: Prerequisite, status: int) -> None:
+        kind = (prerequisite.api_version, prerequisite.kind)
         if kind in self._unreadable:
             return
         self._unreadable.add(kind)
         log.warning(
             "Whether %s exists cannot be seen (HTTP %s); it is taken to exist. The right to get %s is missing: "
             "`research-spawner manifests` prints the roles.",
-            need,
+            prerequisite,
             status,
-            need.resource,
+            prerequisite.resource,
         )
 
 
-def _missing(needs: Sequence[Need]) -> Refusal:
+def _missing(prerequisites: Sequence[Prerequisite]) -> Refusal:
     return Refusal(
         "missing-in-cluster",
-        f"The cluster has no {', '.join(map(str, needs))}, so this would wait for ever.",
-        field=_FIELDS.get(needs[0].kind, "queue"),
+        f"The cluster has no {', '.join(map(str, prerequisites))}, so this would wait for ever.",
+        field=_FIELDS.get(prerequisites[0].kind, "queue"),
         hint="Ask the people who run this hub: `research-spawner manifests` prints what a site needs.",
         status=503,
     )
 
 
-def _shut(need: Need, state: str) -> Refusal:
+def _shut(prerequisite: Prerequisite, state: str) -> Refusal:
     return Refusal(
         "shut-in-cluster",
-        f"The cluster's {need} is {state.lower()}: it takes nothing new.",
-        field=_FIELDS.get(need.kind, "queue"),
+        f"The cluster's {prerequisite} is {state.lower()}: it takes nothing new.",
+        field=_FIELDS.get(prerequisite.kind, "queue"),
         hint="Try another queue, or again when the people who run this hub have opened it.",
         status=503,
     )
@@ -175,7 +175,7 @@ _FIELDS = {
 }
 
 
-def _path(need: Need) -> str:
-    root = "/api" if "/" not in need.api_version else "/apis"
-    where = f"/namespaces/{need.namespace}" if need.namespace else ""
-    return f"{root}/{need.api_version}{where}/{need.resource}/{need.name}"
+def _path(prerequisite: Prerequisite) -> str:
+    root = "/api" if "/" not in prerequisite.api_version else "/apis"
+    where = f"/namespaces/{prerequisite.namespace}" if prerequisite.namespace else ""
+    return f"{root}/{prerequisite.api_version}{where}/{prerequisite.resource}/{prerequisite.name}"

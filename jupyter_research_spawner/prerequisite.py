@@ -1,0 +1,39 @@
+"""Cluster objects that must exist before a pod is created."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Prerequisite:
+    """A cluster object that must exist; without it a pod waits and no event says why.
+
+    `namespace` is None for a cluster-scoped object.  `shut` lists the values of its `status.state` in which it accepts
+    no new pods, also without an event.
+    """
+
+    api_version: str
+    kind: str
+    name: str
+    namespace: str | None = None
+    shut: tuple[str, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """The API group; empty for Kubernetes' own core."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def resource(self) -> str:
+        """The kind as URLs and roles spell it."""
+        return self.kind.lower() + ("es" if self.kind.endswith("s") else "s")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r}" + (f" in namespace {self.namespace!r}" if self.namespace else "")
+
+
+def claim_prerequisites(claims: Iterable[str], namespace: str) -> tuple[Prerequisite, ...]:
+    """The PersistentVolumeClaims of these names, each once, sorted by name."""
+    return tuple(Prerequisite("v1", "PersistentVolumeClaim", claim, namespace) for claim in sorted(set(claims)))
