@@ -29,7 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_research_spawner.client import archive, research_jobs
-from jupyter_research_spawner.client.research_jobs import cli, report, service, terminal, waiting
+from jupyter_research_spawner.client.research_jobs import batch_client, command, job_following, report, terminal
 
 TOKEN = "0123456789abcdef-the-token"
 PREFIX = "/services/batch"
@@ -198,8 +198,8 @@ def notebook(batch: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch) -> Sta
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(home / "project")
-    monkeypatch.setattr(cli, "_now", lambda: NOW)
-    monkeypatch.setattr(waiting, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(command, "_now", lambda: NOW)
+    monkeypatch.setattr(job_following, "FIRST_PAUSE_SECONDS", 0.01)
     return batch
 
 
@@ -214,7 +214,7 @@ class Ran:
 def jobs(notebook: StandIn, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     def run(*words: str) -> Ran:
         try:
-            code = cli.main(words)
+            code = command.main(words)
         except SystemExit as end:
             code = int(end.code or 0)
         out, err = capsys.readouterr()
@@ -313,7 +313,7 @@ def test_wrong_usage_is_one_sentence_and_asks_nobody(jobs, batch, words, sentenc
 
 
 def test_help_and_version_fit_a_terminal(jobs):
-    for words in (["--help"], *([command, "--help"] for command in ("submit", "list", "show", "logs", "cancel"))):
+    for words in (["--help"], *([name, "--help"] for name in ("submit", "list", "show", "logs", "cancel"))):
         ran = jobs(*words)
         assert (ran.code, ran.err) == (0, "")
         assert max(len(line) for line in ran.out.splitlines()) <= 80
@@ -376,7 +376,7 @@ def test_wait_with_json_keeps_stdout_for_the_job_at_its_end(jobs, batch):
 
 def test_wait_survives_a_restart_of_the_service_and_a_broken_log(jobs, batch, monkeypatch):
     pauses: list[float] = []
-    monkeypatch.setattr(waiting.time, "sleep", pauses.append)
+    monkeypatch.setattr(job_following.time, "sleep", pauses.append)
     batch.says("POST", "/jobs", Answer(201, RUNNING))
     batch.says("GET", "/jobs/train-x7k2p/logs?follow=true", Answer(200, [b"begun\n", None]))
     away = Answer(503, "<html>proxy</html>", {"Retry-After": "7"})
@@ -389,8 +389,8 @@ def test_wait_survives_a_restart_of_the_service_and_a_broken_log(jobs, batch, mo
 
 
 def test_wait_does_not_wait_for_ever_for_a_service_that_is_gone(jobs, batch, monkeypatch):
-    monkeypatch.setattr(waiting.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", -1)
+    monkeypatch.setattr(job_following.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(job_following, "PATIENCE_SECONDS", -1)
     batch.says("POST", "/jobs", Answer(201, a_job()))
     batch.says("GET", "/jobs/train-x7k2p", an_error(503, message="The cluster does not answer.", retry_after=9))
     ran = jobs("submit", "--wait", "--", "true")
@@ -402,7 +402,7 @@ def test_ctrl_c_while_waiting_leaves_the_job_and_says_so(jobs, batch, monkeypatc
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(waiting.time, "sleep", interrupted)
+    monkeypatch.setattr(job_following.time, "sleep", interrupted)
     batch.says("POST", "/jobs", Answer(201, a_job()))
     with pytest.raises(KeyboardInterrupt):
         jobs("submit", "--wait", "--", "true")
@@ -518,7 +518,7 @@ def test_logs_are_bytes_as_the_job_wrote_them(notebook, capfdbinary):
     notebook.says(
         "GET", "/jobs/train-x7k2p/logs?follow=false&tail=5", Answer(200, [b"caf\xc3", b"\xa9 \xff\x1b[1m\r\n"])
     )
-    assert cli.main(["logs", "train-x7k2p", "--tail", "5"]) == 0
+    assert command.main(["logs", "train-x7k2p", "--tail", "5"]) == 0
     assert capfdbinary.readouterr().out == b"caf\xc3\xa9 \xff\x1b[1m\r\n"
 
 
@@ -536,7 +536,7 @@ def test_follow_says_why_there_is_nothing_yet_and_prints_what_comes_when_it_come
 
         return write
 
-    monkeypatch.setattr(cli, "_printer", printer)
+    monkeypatch.setattr(command, "_printer", printer)
     ran = jobs("logs", "-f", "train-x7k2p")
     assert (ran.code, ran.err) == (0, "job: train-x7k2p is queued: Waits for its turn.\n")
     assert seen == ["one\n", "two\n"]  # with a buffer in between, the second would wait for ever for the first
@@ -633,7 +633,7 @@ def test_nobody_at_the_address(jobs, batch, monkeypatch):
 
 
 def test_an_answer_that_does_not_come_has_a_limit_and_a_submit_is_not_sent_twice(jobs, batch, monkeypatch):
-    monkeypatch.setattr(service, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(batch_client, "ANSWER_SECONDS", 0.1)
     release = threading.Event()
     monkeypatch.setattr(batch, "send", lambda *_: release.wait(10))
     ran = jobs("submit", "--", "a")
@@ -706,7 +706,7 @@ def test_functions_return_what_the_service_said_with_types(notebook):
     assert research_jobs.show("train-x7k2p") == expected
     assert research_jobs.cancel("train-x7k2p") == expected
     assert [*research_jobs.logs("train-x7k2p", tail=2)] == ["café\n", "last"]
-    assert TOKEN not in repr(service.Service(notebook.url, TOKEN))
+    assert TOKEN not in repr(batch_client.BatchClient(notebook.url, TOKEN))
 
 
 @pytest.mark.parametrize(("command", "words"), [("python train.py", "is one string"), ([], "is empty")])
@@ -752,12 +752,12 @@ def test_the_same_source_gives_the_same_bytes(tmp_path, monkeypatch):
     first = archive.build()
     elsewhere = tmp_path / "research_jobs"
     shutil.copytree(Path(research_jobs.__file__).parent, elsewhere)
-    os.utime(elsewhere / "cli.py", (0, 0))
-    (elsewhere / "api.py").chmod(0o600)
+    os.utime(elsewhere / "command.py", (0, 0))
+    (elsewhere / "functions.py").chmod(0o600)
     monkeypatch.setattr(research_jobs, "__file__", str(elsewhere / "__init__.py"))
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert archive.build() == first
-    (elsewhere / "api.py").write_text("changed = 1\n")
+    (elsewhere / "functions.py").write_text("changed = 1\n")
     assert archive.build() != first
 
 

@@ -24,11 +24,11 @@ from ..site import Site
 from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiServer
 from ..watch.connection import connect
-from .auth import cookie_secret, open_door
+from .attempt_recorder import AttemptRecorder
+from .auth import cookie_secret, open_hub_auth
 from .handlers import BODY_LIMIT, Unknown, routes
-from .keeper import Keeper
-from .service import JobService
-from .store import Store
+from .job_service import JobService
+from .job_store import JobStore
 
 log = logging.getLogger(__name__)
 
@@ -96,15 +96,15 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
     At the end no new request is taken, those under way have STOP_SECONDS, and what is left is cut off.
     """
     api_server = ApiServer(client)
-    store = Store(api_server, site.namespaces.name)
+    store = JobStore(api_server, site.namespaces.name)
     prerequisites = Prerequisites(client, believed=site.hub.prerequisites_cache)
     owned_objects = OwnedObjectCache(api_server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
-    keeper = Keeper(store, owned_objects)
+    recorder = AttemptRecorder(store, owned_objects)
     under_way: set[RequestHandler] = set()
     parts: dict[str, Any] = {
-        "door": open_door(options.name, options.hub_api_url, options.hub_api_token, options.prefix),
+        "hub_login": open_hub_auth(options.name, options.hub_api_url, options.hub_api_token, options.prefix),
         "service": JobService(site, Resolver(site.identity, options.base), prerequisites, store, owned_objects),
-        "keeper": keeper,
+        "recorder": recorder,
         "under_way": under_way,
     }
     app = Application(
@@ -119,7 +119,7 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
     server = HTTPServer(app, max_body_size=4 * BODY_LIMIT, idle_connection_timeout=600, xheaders=True)
     sockets = bind_sockets(options.port, options.host)
     server.add_sockets(sockets)
-    watching = [asyncio.ensure_future(work) for work in (keeper.run(), owned_objects.run())]
+    watching = [asyncio.ensure_future(work) for work in (recorder.run(), owned_objects.run())]
     watching[0].add_done_callback(_report)
     try:
         yield sockets[0].getsockname()[1]

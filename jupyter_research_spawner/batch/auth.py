@@ -21,7 +21,7 @@ HUB_SECONDS = 10.0
 CACHE_SECONDS = 30
 
 
-class Door:
+class HubAuth:
     """Lets in people whose token has one of `scopes`: no service, and no token that only says whose it is."""
 
     def __init__(self, hub_auth: HubOAuth, scopes: Iterable[str]) -> None:
@@ -58,7 +58,7 @@ class Door:
         return str(model["name"])
 
 
-def open_door(service: str, api_url: str, api_token: str, prefix: str) -> Door:
+def open_hub_auth(service: str, api_url: str, api_token: str, prefix: str) -> HubAuth:
     """`service` is the hub's name for this service; people need the right to it: access:services!service=NAME."""
     hub_auth = HubOAuth(
         api_url=api_url,
@@ -69,7 +69,7 @@ def open_door(service: str, api_url: str, api_token: str, prefix: str) -> Door:
         # Addresses are logged.
         allow_token_in_url=False,
     )
-    return Door(hub_auth, {f"access:services!service={service}"} if service else ())
+    return HubAuth(hub_auth, {f"access:services!service={service}"} if service else ())
 
 
 def cookie_secret(api_token: str) -> bytes:

@@ -19,9 +19,9 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from ..refusal import Refusal
-from .auth import Door
-from .keeper import Keeper
-from .service import LOG_LIMIT, JobService
+from .attempt_recorder import AttemptRecorder
+from .auth import HubAuth
+from .job_service import LOG_LIMIT, JobService
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,16 @@ TAIL_LIMIT = 1_000_000
 ISOLATED = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 
-class Answering(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
+class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
     """Every answer is JSON, every error one sentence in the contract's shape."""
 
-    def initialize(self, door: Door, service: JobService, keeper: Keeper, under_way: set[RequestHandler]) -> None:
-        self.hub_auth = door.hub_auth
-        self.door = door
+    def initialize(
+        self, hub_login: HubAuth, service: JobService, recorder: AttemptRecorder, under_way: set[RequestHandler]
+    ) -> None:
+        self.hub_auth = hub_login.hub_auth
+        self.hub_login = hub_login
         self.service = service
-        self.keeper = keeper
+        self.recorder = recorder
         self.under_way = under_way
         under_way.add(self)
 
@@ -70,14 +72,14 @@ class Answering(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
             )
 
 
-class OfPerson(Answering):
+class UserHandler(JsonHandler):
     """Somebody's own: nothing is done before the hub has said whose."""
 
     async def prepare(self) -> None:
-        self.hub_user = await self.door.hub_user(self)
+        self.hub_user = await self.hub_login.hub_user(self)
 
 
-class Jobs(OfPerson):
+class Jobs(UserHandler):
     async def get(self) -> None:
         self.finish({"jobs": await self.service.jobs(self.hub_user)})
 
@@ -88,7 +90,7 @@ class Jobs(OfPerson):
         self.finish(made)
 
 
-class Job(OfPerson):
+class Job(UserHandler):
     async def get(self, job_id: str) -> None:
         self.finish(await self.service.show(self.hub_user, job_id))
 
@@ -96,7 +98,7 @@ class Job(OfPerson):
         self.finish(await self.service.cancel(self.hub_user, job_id))
 
 
-class Logs(OfPerson):
+class Logs(UserHandler):
     """A stream of text that may be silent for hours, until the pod ends, the client goes, or LOG_LIMIT is over."""
 
     _sending: asyncio.Task[None] | None = None
@@ -136,19 +138,19 @@ class Logs(OfPerson):
             self._sending.cancel()
 
 
-class Health(Answering):
+class Health(JsonHandler):
     """For probes and for whoever starts the service.  Says nothing that not everybody may know."""
 
     def get(self) -> None:
-        self.finish({"status": "ok", "cluster": "watched" if self.keeper.is_watching else "not yet"})
+        self.finish({"status": "ok", "cluster": "watched" if self.recorder.is_watching else "not yet"})
 
 
-class Home(Answering):
+class Home(JsonHandler):
     """Where a browser signs in: by way of the hub, and then on to the list."""
 
     async def get(self) -> None:
         try:
-            await self.door.hub_user(self)
+            await self.hub_login.hub_user(self)
         except Refusal as refusal:
             if refusal.status != 401:
                 raise
@@ -157,17 +159,17 @@ class Home(Answering):
         self.redirect(f"{self.request.path.rstrip('/')}/jobs")
 
 
-class Callback(HubOAuthCallbackHandler, Answering):  # type: ignore[misc]
+class Callback(HubOAuthCallbackHandler, JsonHandler):  # type: ignore[misc]
     """Where the hub sends a browser back to."""
 
 
-class Unknown(Answering):
+class Unknown(JsonHandler):
     async def prepare(self) -> None:
         raise HTTPError(404)
 
 
 def routes(prefix: str, **parts: Any) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
-    """`prefix` begins and ends with a slash; `parts` are what `Answering.initialize` takes."""
+    """`prefix` begins and ends with a slash; `parts` are what `JsonHandler.initialize` takes."""
     base = re.escape(prefix.rstrip("/"))
     return [
         (rf"{base}/?", Home, parts),

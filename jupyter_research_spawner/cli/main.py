@@ -97,7 +97,7 @@ def _render(commands: Commands) -> None:
 
 def _rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
     # KubeSpawner and the hub take two seconds to import, which the other commands need not wait for.
-    from .render import rendered  # noqa: PLC0415
+    from .render_command import rendered  # noqa: PLC0415
 
     return rendered(parser, options)
 
@@ -122,9 +122,9 @@ def _linted(options: argparse.Namespace) -> str:
     site, now = read_site(options.site), datetime.now(timezone.utc)
     text = report(site, now, read_added_containers(options.site))
     if options.config is not None:
-        from .lint_config import tried  # noqa: PLC0415 - as for `render`
+        from .render_command import try_profiles  # noqa: PLC0415 - as for `render`
 
-        tried(site, options.config, base_directory(options.site))
+        try_profiles(site, options.config, base_directory(options.site))
     return text
 
 

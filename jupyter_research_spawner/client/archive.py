@@ -14,7 +14,7 @@ import sys
 if sys.version_info < (3, 8):
     sys.exit("job: this image's python3 is %d.%d, and job needs 3.8 or newer." % sys.version_info[:2])
 try:
-    from research_jobs.cli import main
+    from research_jobs.command import main
 
     sys.exit(main())
 except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from conftest import Client
 from test_service import until
 
 from jupyter_research_spawner import client
-from jupyter_research_spawner.client.research_jobs.job import job_from
+from jupyter_research_spawner.client.research_jobs.job_model import job_from
 
 pytestmark = pytest.mark.embedded
 
@@ -29,7 +29,7 @@ async def jobs(batch: Client, *arguments: str) -> tuple[int, str, str]:
         "RESEARCH_PROFILE": "small",
         "JUPYTER_IMAGE_SPEC": "quay.io/jupyter/scipy-notebook:2026-10-01",
     }
-    code = "from research_jobs.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+    code = "from research_jobs.command import main; import sys; sys.exit(main(sys.argv[1:]))"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

@@ -13,9 +13,9 @@ from patience import eventually
 from rig.api import Json
 from rig.cluster import Cluster
 
-from jupyter_research_spawner.batch.keeper import Keeper
-from jupyter_research_spawner.batch.service import JobService
-from jupyter_research_spawner.batch.store import Store
+from jupyter_research_spawner.batch.attempt_recorder import AttemptRecorder
+from jupyter_research_spawner.batch.job_service import JobService
+from jupyter_research_spawner.batch.job_store import JobStore
 from jupyter_research_spawner.identity import Resolver
 from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.site import Site
@@ -68,10 +68,12 @@ async def batch(
     """The batch service of that site with its watches."""
     async with await connect(str(cluster.kubeconfig)) as client:
         server = server_of(client)
-        store = Store(server, site.namespaces.name)
+        store = JobStore(server, site.namespaces.name)
         owned_objects = OwnedObjectCache(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
         prerequisites = Prerequisites(client, believed=site.hub.prerequisites_cache)
-        running = [asyncio.ensure_future(work) for work in (Keeper(store, owned_objects).run(), owned_objects.run())]
+        running = [
+            asyncio.ensure_future(work) for work in (AttemptRecorder(store, owned_objects).run(), owned_objects.run())
+        ]
         try:
             yield Jobs(JobService(site, Resolver(site.identity), prerequisites, store, owned_objects))
         finally:

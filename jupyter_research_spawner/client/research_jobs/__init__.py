@@ -13,9 +13,9 @@ In a notebook of the hub the command `job` is this package in one file, and the 
 Where the whole product is installed, the same is `from jupyter_research_spawner.client import research_jobs`.
 """
 
-from .api import cancel, list_jobs, logs, show, submit
-from .errors import JobsError, NotReady, Refused
-from .job import Attempt, Job
+from .functions import cancel, list_jobs, logs, show, submit
+from .job_errors import JobsError, NotReady, Refused
+from .job_model import Attempt, Job
 from .version import VERSION as __version__
 
 list = list_jobs  # not in __all__: a star import must not hide the builtin

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
-from .job import QUEUED, RUNNING, STARTING, Attempt, Job
+from .job_model import QUEUED, RUNNING, STARTING, Attempt, Job
 from .terminal import table, visible
 
 LIST_HEADS = ("ID", "NAME", "STATE", "QUEUE", "TIME", "REASON")

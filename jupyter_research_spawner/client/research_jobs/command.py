@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import NoReturn, TextIO
 
-from . import api
-from .errors import JobsError, NotReady, Refused
-from .job import FAILED, QUEUED, STARTING, Job
+from . import functions
+from .job_errors import JobsError, NotReady, Refused
+from .job_following import follow_to_end
+from .job_model import FAILED, QUEUED, STARTING, Job
 from .report import job_details, job_table
 from .terminal import visible
 from .version import VERSION
-from .waiting import follow_to_end
 
 BROKEN_PIPE = 141  # as a shell says it: 128 + SIGPIPE
 
@@ -100,7 +100,7 @@ def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
 
 
 def _submit(args: argparse.Namespace) -> int:
-    job = api.submit(
+    job = functions.submit(
         args.command,
         name=args.name,
         profile=args.profile,
@@ -142,7 +142,7 @@ def _wait(job: Job, *, as_json: bool) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    jobs = api.list_jobs()
+    jobs = functions.list_jobs()
     if args.json:
         _print_json({"jobs": [job.answer for job in jobs]})
     elif jobs:
@@ -153,7 +153,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    job = api.show(args.id)
+    job = functions.show(args.id)
     if args.json:
         _print_json(job.answer)
     else:
@@ -163,11 +163,11 @@ def _show(args: argparse.Namespace) -> int:
 
 def _logs(args: argparse.Namespace) -> int:
     if args.follow:
-        job = api.show(args.id)
+        job = functions.show(args.id)
         if job.state in (QUEUED, STARTING):
             _say(f"{job.id} is {job.state}" + (f": {job.message}" if job.message else "; its output follows"))
     write = _printer(sys.stdout)
-    for piece in api.log_bytes(args.id, follow=args.follow, tail=args.tail):
+    for piece in functions.log_bytes(args.id, follow=args.follow, tail=args.tail):
         write(piece)
     return 0
 
@@ -177,7 +177,7 @@ def _cancel(args: argparse.Namespace) -> int:
     code = 0
     for job_id in args.ids:
         try:
-            job = api.cancel(job_id)
+            job = functions.cancel(job_id)
         except Refused as error:  # noqa: PERF203 - the others are still to be cancelled
             if error.exit_code == NotReady.exit_code:
                 raise

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from . import api
-from .errors import JobsError, NotReady, Refused
-from .job import Job
+from . import functions
+from .job_errors import JobsError, NotReady, Refused
+from .job_model import Job
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 15.0
@@ -44,7 +44,7 @@ def follow_to_end(job: Job, *, write: Callable[[bytes], None], say: Callable[[st
 
 def _copy_log(job: Job, write: Callable[[bytes], None], say: Callable[[str], None]) -> None:
     try:
-        for piece in api.log_bytes(job.id, follow=not job.ended, tail=None):
+        for piece in functions.log_bytes(job.id, follow=not job.ended, tail=None):
             write(piece)
     except Refused:
         return  # a job that never ran has no output; how it ended is said by whoever called us
@@ -57,7 +57,7 @@ def _show_patiently(job_id: str, say: Callable[[str], None]) -> Job:
     said = False
     while True:
         try:
-            return api.show(job_id)
+            return functions.show(job_id)
         except JobsError as error:  # noqa: PERF203 - each try may fail
             if error.exit_code != NotReady.exit_code or time.monotonic() > deadline:
                 raise

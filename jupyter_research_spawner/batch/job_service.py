@@ -23,7 +23,7 @@ from ..site import Site
 from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiError
 from .answer import answer, in_order, standing_of
-from .store import Owner, Store, belongs
+from .job_store import JobStore, Owner, belongs
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class JobService:
         site: Site,
         resolver: Resolver,
         prerequisites: Prerequisites,
-        store: Store,
+        store: JobStore,
         owned_objects: OwnedObjectCache,
     ) -> None:
         self._site = site

@@ -12,7 +12,7 @@ from ..shape import Json
 from ..watch import OwnedObjectCache
 from ..watch.follow import follow
 from .attempts import EVICTIONS, INFORMATIONAL, TAKEN, Attempt, attempt_of, from_events, merged, scheduler_of
-from .store import ALL, JOB_NAME, Store, belongs
+from .job_store import ALL, JOB_NAME, JobStore, belongs
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 _REASONS = ("SuccessfulCreate", "Started", INFORMATIONAL, *EVICTIONS)
 
 
-class Keeper:
+class AttemptRecorder:
     """`run` it once per service.  Two services may: both write the same."""
 
-    def __init__(self, store: Store, owned_objects: OwnedObjectCache) -> None:
+    def __init__(self, store: JobStore, owned_objects: OwnedObjectCache) -> None:
         self._store = store
         self._owned_objects = owned_objects
         self.is_watching = False

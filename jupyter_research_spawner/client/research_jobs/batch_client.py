@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import JobsError, NotReady, Refused
+from .job_errors import JobsError, NotReady, Refused
 from .version import VERSION
 
 CONNECT_SECONDS = 10.0
@@ -27,7 +27,7 @@ GATEWAY_ERRORS = (502, 503, 504)
 
 
 @dataclass(frozen=True)
-class Service:
+class BatchClient:
     """The batch service at `url`, asked as the owner of `token`.
 
     http.client and not urllib.request, for what it does not do.  It takes no proxy from the environment: the hub is

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlencode
 
-from .errors import JobsError, Refused
-from .job import Job, job_from
-from .notebook import Notebook, directory_below, this_notebook
+from .job_errors import JobsError, Refused
+from .job_model import Job, job_from
+from .notebook_environment import Notebook, directory_below, this_notebook
 
 ID = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 
@@ -45,12 +45,12 @@ def submit(
     }
     body = {field: wish for field, wish in wishes.items() if wish is not None}
     _check_text(body)
-    return job_from(notebook.service.ask("POST", "/jobs", body))
+    return job_from(notebook.batch.ask("POST", "/jobs", body))
 
 
 def list_jobs() -> tuple[Job, ...]:
     """My jobs, newest first.  Raises NotReady, JobsError."""
-    answer = this_notebook(os.environ).service.ask("GET", "/jobs")
+    answer = this_notebook(os.environ).batch.ask("GET", "/jobs")
     jobs = answer.get("jobs")
     if not isinstance(jobs, list):
         raise JobsError("The batch service's answer is not a list of jobs. Is RESEARCH_BATCH_URL right?")
@@ -59,7 +59,7 @@ def list_jobs() -> tuple[Job, ...]:
 
 def show(job_id: str) -> Job:
     """One job of mine.  Raises Refused (404) for any other."""
-    return job_from(this_notebook(os.environ).service.ask("GET", _path(job_id)))
+    return job_from(this_notebook(os.environ).batch.ask("GET", _path(job_id)))
 
 
 def logs(job_id: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
@@ -76,12 +76,12 @@ def log_bytes(job_id: str, *, follow: bool, tail: int | None) -> Iterator[bytes]
     if tail is not None:
         query["tail"] = str(tail)
     path = f"{_path(job_id)}/logs?{urlencode(query)}"
-    return this_notebook(os.environ).service.stream(path, silence_allowed=follow)
+    return this_notebook(os.environ).batch.stream(path, silence_allowed=follow)
 
 
 def cancel(job_id: str) -> Job:
     """Cancel a job of mine; one that has ended is removed.  Raises Refused (404) for any other."""
-    return job_from(this_notebook(os.environ).service.ask("DELETE", _path(job_id)))
+    return job_from(this_notebook(os.environ).batch.ask("DELETE", _path(job_id)))
 
 
 def _given(wish: str | None, notebooks_own: str) -> str | None:

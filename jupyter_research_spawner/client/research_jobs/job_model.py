@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from .errors import JobsError
+from .job_errors import JobsError
 
 QUEUED = "queued"
 STARTING = "starting"

@@ -16,10 +16,14 @@ from ..jobs import job
 from ..jobs.request import parse
 from ..plan import Plan, plan
 from ..pod import check, compose
+from ..refusal import Refusal
+from ..settings import SettingsError, ordered
+from ..settings.errors import Problem
 from ..shape import Json
 from ..site import Site
 from ..spawner import render
 from .files import base_directory, read_config, read_site
+from .lint import queues_of, somebody
 from .output import as_text
 from .why import explained
 
@@ -69,3 +73,21 @@ async def _job(site: Site, base: Path, options: argparse.Namespace) -> tuple[Pla
 
 def _written(manifest: Json, output: str) -> str:
     return json.dumps(manifest, indent=2) if output == "json" else as_text(manifest)
+
+
+def try_profiles(site: Site, config: Path, base: Path) -> None:
+    """Compose a notebook of every profile with KubeSpawner's settings and hooks from `config`, as a start does.
+
+    Raises SettingsError that lists every profile whose notebooks cannot start.
+    """
+    problems = []
+    for name, _ in ordered(site.profiles):
+        for queue in queues_of(site, site.profiles[name])[:1]:
+            who, wishes = somebody(site, name, queue), {"profile": name, "queue": queue}
+            try:
+                # Read anew each time: KubeSpawner's hooks may change what they are given.
+                asyncio.run(render(site, who.name, wishes, read_config(config), base=base, identity=who))
+            except Refusal as refusal:
+                problems.append(Problem(f"profiles.{name}", f"cannot start with {config}: {refusal}"))
+    if problems:
+        raise SettingsError(problems)

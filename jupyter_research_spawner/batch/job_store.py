@@ -46,7 +46,7 @@ class Owner:
         )
 
 
-class Store:
+class JobStore:
     """The Jobs of one namespace, their pods and their events.
 
     Every method raises Refusal: 404 for what is not there or not theirs, 503 when the cluster does not answer or does

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from .errors import JobsError, NotReady
-from .service import Service
+from .batch_client import BatchClient
+from .job_errors import JobsError, NotReady
 
 URL = "RESEARCH_BATCH_URL"
 TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 - the variable's name
@@ -19,7 +19,7 @@ IMAGES = ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE")
 class Notebook:
     """The service, and what a job gets when its owner says nothing else.  "" is unknown: the service then decides."""
 
-    service: Service
+    batch: BatchClient
     queue: str
     profile: str
     image: str
@@ -37,7 +37,7 @@ def this_notebook(environment: Mapping[str, str]) -> Notebook:
         )
     image = next((environment[name] for name in IMAGES if environment.get(name)), "")
     return Notebook(
-        service=Service(_service_url(environment[URL]), _token(environment[TOKEN])),
+        batch=BatchClient(_service_url(environment[URL]), _token(environment[TOKEN])),
         queue=environment.get("RESEARCH_QUEUE", ""),
         profile=environment.get("RESEARCH_PROFILE", ""),
         image=image,

@@ -15,7 +15,7 @@ from tornado.web import create_signed_value
 
 from jupyter_research_spawner.batch import auth, handlers
 from jupyter_research_spawner.batch.app import options
-from jupyter_research_spawner.batch.auth import Door, cookie_secret, open_door
+from jupyter_research_spawner.batch.auth import HubAuth, cookie_secret, open_hub_auth
 from jupyter_research_spawner.embedded.kinds import JOB
 
 pytestmark = pytest.mark.embedded
@@ -131,16 +131,16 @@ async def test_a_browser_is_sent_to_the_hub(batch):
 
 def test_without_scopes_the_service_does_not_start():
     with pytest.raises(ValueError, match="no access scopes"):
-        Door(HubOAuth(api_url="http://127.0.0.1:1/hub/api", api_token="x", base_url=PREFIX), ())
+        HubAuth(HubOAuth(api_url="http://127.0.0.1:1/hub/api", api_token="x", base_url=PREFIX), ())
     with pytest.raises(ValueError, match="no access scopes"):
-        open_door("", "http://127.0.0.1:1/hub/api", "x", PREFIX)
+        open_hub_auth("", "http://127.0.0.1:1/hub/api", "x", PREFIX)
 
 
 def test_the_environment_cannot_take_the_scopes_away(monkeypatch):
     monkeypatch.setenv("JUPYTERHUB_OAUTH_ACCESS_SCOPES", "[]")
     monkeypatch.delenv("JUPYTERHUB_SERVICE_NAME", raising=False)
-    door = open_door("batch", "http://127.0.0.1:1/hub/api", "x", PREFIX)
-    assert door.hub_auth.access_scopes == {ACCESS}
+    auth_of_batch = open_hub_auth("batch", "http://127.0.0.1:1/hub/api", "x", PREFIX)
+    assert auth_of_batch.hub_auth.access_scopes == {ACCESS}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ async def test_what_breaks_inside_is_told_by_an_id_and_nothing_else(batch, monke
     async def broken(*_args, **_kwargs):
         raise RuntimeError("a secret of the house")
 
-    monkeypatch.setattr("jupyter_research_spawner.batch.store.Store.jobs_of", broken)
+    monkeypatch.setattr("jupyter_research_spawner.batch.job_store.JobStore.jobs_of", broken)
     error = await refused(batch, "alices", "GET", "/jobs")
     assert error["status"] == 500
     assert "secret" not in json.dumps(error)
