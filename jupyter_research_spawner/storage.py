@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, StrictBool, StringConstraints, model
 from .identity import PosixIdentity
 from .refusal import Refusal
 from .settings import ByName, Groups, Settings
-from .settings.base import open_to
+from .settings.strict import open_to
 
 # Directories of the image: a mount there would hide what makes programs run, or our passwd and group.
 IMAGE_DIRECTORIES = (

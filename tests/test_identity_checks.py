@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jupyter_research_spawner.identity import Group, PosixIdentity, posix_name, warnings
-from jupyter_research_spawner.identity.base import Account
 from jupyter_research_spawner.identity.checks import Checks, check
+from jupyter_research_spawner.identity.source_interface import Account
 from jupyter_research_spawner.identity.username import Username
 from jupyter_research_spawner.refusal import Refusal
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jupyter_research_spawner.identity import nss
-from jupyter_research_spawner.identity.base import Account, SourceDown
+from jupyter_research_spawner.identity.source_interface import Account, SourceDown
 
 LIBRARY = "libnss_wrapper.so"
 
@@ -20,7 +20,7 @@ LOOKUPS = """
 import asyncio, dataclasses, grp, json, os, pwd, sys, threading, time
 from pathlib import Path
 from jupyter_research_spawner.identity import nss
-from jupyter_research_spawner.identity.base import SourceDown
+from jupyter_research_spawner.identity.source_interface import SourceDown
 
 async def lookup(source, name):
     began = time.monotonic()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jupyter_research_spawner.identity import Group, IdentitySettings, PosixIdentity, Resolver
-from jupyter_research_spawner.identity.base import Account, SourceDown
+from jupyter_research_spawner.identity.source_interface import Account, SourceDown
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.settings import Settings, SettingsError
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jupyter_research_spawner.identity import static
-from jupyter_research_spawner.identity.base import Account, Source, SourceDown
 from jupyter_research_spawner.identity.passwd import parse
+from jupyter_research_spawner.identity.source_interface import Account, Source, SourceDown
 
 PASSWD = "alice:x:20001:20001:Alice A.,,,:/home/alice:/bin/bash\nbob:x:20002:20002::/home/bob:\n"
 GROUP = "alice:x:20001:\nbob:x:20002:\nclimate:x:20500:alice,bob\nstudents:x:20600:bob\n"

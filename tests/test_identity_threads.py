@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from jupyter_research_spawner.identity.base import SourceDown
+from jupyter_research_spawner.identity.source_interface import SourceDown
 from jupyter_research_spawner.identity.threads import Threads
 
 LONG = timedelta(seconds=30)

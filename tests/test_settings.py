@@ -28,8 +28,8 @@ from jupyter_research_spawner.settings import (
     parse_duration,
     read,
 )
-from jupyter_research_spawner.settings.base import open_to
 from jupyter_research_spawner.settings.merge import resolve_like
+from jupyter_research_spawner.settings.strict import open_to
 from jupyter_research_spawner.settings.units import (
     format_bytes,
     format_cores,

@@ -18,7 +18,7 @@ from samples import SITE_FILE, raw_site, site_with
 
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.settings import Settings, SettingsError, merge
-from jupyter_research_spawner.settings.errors import Problem
+from jupyter_research_spawner.settings.problems import Problem
 from jupyter_research_spawner.site import Site, json_schema, load, validate
 from jupyter_research_spawner.storage import IDENTITY_ENV, environment
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jupyter_research_spawner.identity import PosixIdentity
-from jupyter_research_spawner.identity.model import Group
+from jupyter_research_spawner.identity.posix import Group
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.storage import (
     IMAGE_DIRECTORIES,

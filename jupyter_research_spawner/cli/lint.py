@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from ..identity import PosixIdentity
-from ..identity.model import Group
+from ..identity.posix import Group
 from ..jobs import notebook
 from ..plan import Request, plan
 from ..pod import guarantee, why_not_pinned
@@ -14,8 +14,8 @@ from ..pod.plain import plain
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
 from ..settings import SettingsError, format_duration, ordered
-from ..settings.base import Groups, open_to
-from ..settings.errors import Problem
+from ..settings.problems import Problem
+from ..settings.strict import Groups, open_to
 from ..shape import NOTEBOOK_KIND, Json, Shape
 from ..site import Profile, Site
 from .output import listed, table

@@ -18,7 +18,7 @@ from ..plan import Plan, plan
 from ..pod import check, compose
 from ..refusal import Refusal
 from ..settings import SettingsError, ordered
-from ..settings.errors import Problem
+from ..settings.problems import Problem
 from ..shape import Json
 from ..site import Site
 from ..spawner import render

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..plan import Plan
 from ..settings import format_duration
-from ..settings.base import open_to
+from ..settings.strict import open_to
 from ..shape import NOTEBOOK_KIND, Json
 from ..site import Site
 from ..storage import Mount

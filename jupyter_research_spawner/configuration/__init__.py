@@ -14,7 +14,7 @@ from .. import web
 from ..settings import SettingsError
 from ..site import Site, load
 from ..spawner.installation import register
-from . import batch, conflicts
+from . import batch_service, conflicts
 from .traits import items, value_of
 
 SPAWNER_CLASS = "jupyter_research_spawner.spawner.ResearchSpawner"
@@ -65,7 +65,9 @@ def configure(
     # A whole list: what is appended to a list that nobody set comes after the hub's own directory, and is never found.
     templates = [path for path in items(c.JupyterHub, "template_paths") if path != str(web.HUB_TEMPLATES)]
     c.JupyterHub.template_paths = [*templates, str(web.HUB_TEMPLATES)]
-    batch.configure(c, settings, batch.managed(parts, _base(base, parts), managed_batch) if managed_batch else None)
+    batch_service.configure(
+        c, settings, batch_service.managed(parts, _base(base, parts), managed_batch) if managed_batch else None
+    )
     return settings
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from traitlets.config import Config
 
-from ..settings.errors import Problem
+from ..settings.problems import Problem
 from ..site import Site
 from .traits import SECTIONS, is_bound, plain, section_of, value_of
 

@@ -12,8 +12,8 @@ from pydantic import Field, StrictBool, StrictInt, field_validator, model_valida
 
 from ..refusal import Refusal
 from ..settings import ByName, Settings
-from .base import Account
-from .model import Group, PosixIdentity
+from .posix import Group, PosixIdentity
+from .source_interface import Account
 from .username import is_posix_name, shown
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, StrictInt
 
 from ..settings import Duration
-from .base import Account, Source, SourceDown, SourceOptions, login_shell
+from .source_interface import Account, Source, SourceDown, SourceOptions, login_shell
 from .threads import Threads
 
 KIND = "nss"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .base import Account, login_shell, parse_id
+from .source_interface import Account, login_shell, parse_id
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from weakref import WeakSet
 
 from ..refusal import Refusal
 from ..settings import format_duration, ordered
-from .base import Account, Source, SourceDown
+from .aio import within
 from .checks import check
-from .model import PosixIdentity
-from .patience import within
-from .settings import IdentitySettings
+from .identity_settings import IdentitySettings
+from .posix import PosixIdentity
+from .source_interface import Account, Source, SourceDown
 from .sources import SOURCES
 from .username import posix_name, shown
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Union, cast
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Discriminator, Tag
 
 from . import nss, static
-from .base import SourceKind, SourceOptions
+from .source_interface import SourceKind, SourceOptions
 
-SOURCES: dict[str, SourceKind] = {module.KIND: cast(SourceKind, module) for module in (static, nss)}
+# Typed, so that mypy names the module that lacks a member of SourceKind.
+_MODULES: list[SourceKind] = [static, nss]
+
+SOURCES: dict[str, SourceKind] = {module.KIND: module for module in _MODULES}
 
 
 def _kind(options: Any) -> str:

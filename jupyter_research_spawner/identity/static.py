@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from ..settings import Duration, Settings
-from .base import Account, Source, SourceDown, SourceOptions
 from .passwd import Directory, Entry, parse
+from .source_interface import Account, Source, SourceDown, SourceOptions
 from .threads import Threads
 from .username import is_posix_name
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from ..settings import format_duration
-from .base import SourceDown
-from .patience import within
+from .aio import within
+from .source_interface import SourceDown
 
 T = TypeVar("T")
 

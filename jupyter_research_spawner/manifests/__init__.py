@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable
 
 from ..shape import Json
 from ..site import Site
-from . import batch, client, devices, network, priorities, rbac
+from . import batch_deployment, network, rbac
 from .release import Release
+from .site_prerequisites import claim_templates, client_config_map, priority_classes
 
 # In the order in which they can be applied: the batch service comes last, when its rights and limits are there.
 PARTS: dict[str, Callable[[Site, Release], list[Json]]] = {
-    "priorities": priorities.objects,
-    "devices": devices.objects,
-    "client": client.objects,
+    "priorities": priority_classes,
+    "devices": claim_templates,
+    "client": client_config_map,
     "rbac": rbac.objects,
     "network": network.objects,
-    "batch": batch.objects,
+    "batch": batch_deployment.objects,
 }
 
 

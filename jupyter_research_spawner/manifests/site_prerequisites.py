@@ -1,53 +1,101 @@
-"""What all pods of a site look for in the cluster: the same declarations that the hub checks before it starts one."""
+"""The prerequisites of all pods of a site, and the manifests of those that this project creates.
+
+Contracts: scheduling.k8s.io/v1 and Kueue's WorkloadPriorityClass; resource.k8s.io/v1 (Kubernetes 1.34 and later).
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from decimal import Decimal
+import base64
+from collections.abc import Iterator
 
-from ..identity import PosixIdentity
+from ..client.archive import build
+from ..pod.client import COMMANDS, client_config_map_name
 from ..prerequisite import Prerequisite, claim_prerequisites
-from ..resources import Resources, gpu_prerequisites
-from ..schedulers import SCHEDULERS, Placement
-from ..shape import NOTEBOOK_KIND, Shape
+from ..resources import DRA_API, DraGpu, gpu_prerequisites
+from ..schedulers import SCHEDULERS, QueuePlacement
+from ..shape import Json
 from ..site import Site
+from .release import Release, metadata
 
-# No scheduler's prerequisite depends on who asks or for how much.
-_SOMEBODY = PosixIdentity("somebody", 65533, 65533, (), "/home/somebody", "/bin/sh", "nobody")
-_LITTLE = Resources(Decimal(1), 2**30)
-
-
-def priority_prerequisites(site: Site, priority: str) -> tuple[Prerequisite, ...]:
-    """What the scheduler looks for in a pod of this priority: the same in each queue, but for the queue itself."""
-    return _prerequisites(site, min(site.queues), priority)
+# Both have a name, a value and a description as top-level fields.
+PRIORITY_CLASS_KINDS = ("PriorityClass", "WorkloadPriorityClass")
 
 
 def site_prerequisites(site: Site) -> tuple[Prerequisite, ...]:
-    """Every queue's, every claim's and every profile's, sorted."""
-    found: set[Prerequisite] = set()
-    for name, queue in site.queues.items():
-        found |= set(_prerequisites(site, name, queue.priority or site.default_priority))
+    """The prerequisites of every queue, claim and profile of the site, sorted."""
     claims = {home.claim for home in site.storage.homes.values()}
     claims |= {mount.claim for mount in site.storage.mounts.values()}
-    found |= set(claim_prerequisites(claims, site.namespaces.name))
+    found = set(claim_prerequisites(claims, site.namespaces.name))
+    for name, queue in site.queues.items():
+        found.update(_queue_prerequisites(site, name, queue.priority or site.default_priority))
     for profile in site.profiles.values():
-        found |= set(gpu_prerequisites(profile.gpu, site.namespaces.name))
+        found.update(gpu_prerequisites(profile.gpu, site.namespaces.name))
     return tuple(sorted(found, key=lambda one: (one.api_version, one.kind, one.name, one.namespace or "")))
 
 
-def _prerequisites(site: Site, queue: str, priority: str) -> tuple[Prerequisite, ...]:
-    placement = Placement(
-        identity=_SOMEBODY,
+def priority_classes(site: Site, release: Release) -> list[Json]:
+    """One manifest for each priority and kind of priority class that the scheduler requires.
+
+    A priority with a `class` of its own is left out: that class exists already.
+    """
+    return [
+        {
+            "apiVersion": prerequisite.api_version,
+            "kind": prerequisite.kind,
+            "metadata": metadata(prerequisite.name, "priorities"),
+            "value": priority.value,
+            "description": f"Priority {name} of the research spawner.",
+        }
+        for name, priority in sorted(site.priorities.items(), key=lambda item: (item[1].value, item[0]))
+        if priority.class_ is None
+        for prerequisite in _priority_prerequisites(site, name)
+    ]
+
+
+def claim_templates(site: Site, release: Release) -> list[Json]:
+    """One ResourceClaimTemplate for each distinct claim; profiles with the same GPU settings share it."""
+    gpus = {gpu.template: gpu for profile in site.profiles.values() if isinstance(gpu := profile.gpu, DraGpu)}
+    return [
+        {
+            "apiVersion": DRA_API,
+            "kind": "ResourceClaimTemplate",
+            "metadata": metadata(name, "devices", site.namespaces.name),
+            "spec": {"spec": gpu.claim_spec()},
+        }
+        for name, gpu in sorted(gpus.items())
+    ]
+
+
+def client_config_map(site: Site, release: Release) -> list[Json]:
+    """The ConfigMap with the client's commands, which notebooks mount.
+
+    Its name has a hash of its content.  ConfigMaps of earlier versions stay while notebooks that mount them run.
+    """
+    content = base64.b64encode(build()).decode()
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata(client_config_map_name(), "client", site.namespaces.name),
+            # Each content has its own name, so the kubelets need not watch for changes.
+            "immutable": True,
+            "binaryData": dict.fromkeys(COMMANDS, content),
+        }
+    ]
+
+
+def _queue_prerequisites(site: Site, queue: str, priority: str) -> tuple[Prerequisite, ...]:
+    placement = QueuePlacement(
         queue=queue,
         options=site.queues[queue].options(site.scheduler.kind),
-        scheduler_name=site.scheduler.name,
         priority_class=site.priority_class(priority),
-        priority_value=site.priorities[priority].value,
-        preemptible=site.queues[queue].preemptible,
-        wall_time_hard=timedelta(hours=1),
-        resources=_LITTLE,
-        shape=Shape(NOTEBOOK_KIND, "somebody"),
-        run_id="none",
         namespace=site.namespaces.name,
     )
     return SCHEDULERS[site.scheduler.kind].prerequisites(placement)
+
+
+def _priority_prerequisites(site: Site, priority: str) -> Iterator[Prerequisite]:
+    """The priority classes that the scheduler requires for this priority: the same in each queue."""
+    for prerequisite in sorted(_queue_prerequisites(site, min(site.queues), priority)):
+        if prerequisite.kind in PRIORITY_CLASS_KINDS:
+            yield prerequisite

@@ -11,7 +11,7 @@ from ..identity import PosixIdentity
 from ..identity.username import shown
 from ..refusal import Refusal
 from ..settings import ordered
-from ..settings.base import open_to
+from ..settings.strict import open_to
 from ..site import CourseClass, Profile, Site
 from .model import Offer, Request
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from ..resources import Gpu
 from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
-from .base import DELETED, NO_OBJECTS, Kind, Marks, Metadata, Objects, Placement, QueueStatus, Reason, Scheduler
+from .scheduler_interface import (
+    DELETED,
+    NO_OBJECTS,
+    Kind,
+    Marks,
+    Metadata,
+    Objects,
+    Placement,
+    QueuePlacement,
+    QueueStatus,
+    Reason,
+    Scheduler,
+)
 
-SCHEDULERS: dict[str, Scheduler] = {
-    module.KIND: cast(Scheduler, module)
-    for module in (plain, kueue, volcano, yunikorn, kai, slurm_bridge, coscheduling)
-}
+# Typed, so that mypy names the module that lacks a member of Scheduler.
+_MODULES: list[Scheduler] = [plain, kueue, volcano, yunikorn, kai, slurm_bridge, coscheduling]
+
+SCHEDULERS: dict[str, Scheduler] = {module.KIND: module for module in _MODULES}
 
 
 _RESERVED = [mark for scheduler in SCHEDULERS.values() for mark in scheduler.RESERVED]
@@ -43,6 +53,7 @@ __all__ = [
     "Metadata",
     "Objects",
     "Placement",
+    "QueuePlacement",
     "QueueStatus",
     "Reason",
     "Scheduler",

@@ -8,11 +8,12 @@ from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..settings import Settings
 from ..shape import label_value
-from .base import (
+from .scheduler_interface import (
     COUNTED_GPUS,
     Marks,
     Metadata,
     Placement,
+    QueuePlacement,
     disruption,
     only_gpus,
     priority_class_prerequisite,
@@ -55,7 +56,7 @@ def refuses(placement: Placement) -> Refusal | None:
     )
 
 
-def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
+def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     return (priority_class_prerequisite(placement),)
 
 

@@ -15,13 +15,14 @@ from ..prerequisite import Prerequisite
 from ..resources import KaiFraction
 from ..settings import Settings
 from ..shape import Json, label_value
-from .base import (
+from .scheduler_interface import (
     COUNTED_GPUS,
     Marks,
     Metadata,
     Objects,
     Placement,
     QueueName,
+    QueuePlacement,
     QueueStatus,
     condition,
     disruption_among_queues,
@@ -79,12 +80,12 @@ class QueueOptions(Settings):
     )
 
 
-def _options(placement: Placement) -> QueueOptions:
+def _options(placement: QueuePlacement) -> QueueOptions:
     assert isinstance(placement.options, QueueOptions)
     return placement.options
 
 
-def _queue(placement: Placement) -> str:
+def _queue(placement: QueuePlacement) -> str:
     return _options(placement).queue or placement.queue
 
 
@@ -111,7 +112,7 @@ def marks(placement: Placement) -> Marks:
     )
 
 
-def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
+def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     parent = _options(placement).parent
     queues = [_queue(placement), parent] if parent else [_queue(placement)]
     return (*(Prerequisite(API, "Queue", name) for name in queues), priority_class_prerequisite(placement))

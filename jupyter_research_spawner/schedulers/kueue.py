@@ -10,7 +10,7 @@ from pydantic import Field
 from ..prerequisite import Prerequisite
 from ..settings import Settings
 from ..shape import Json
-from .base import (
+from .scheduler_interface import (
     NO_OBJECTS,
     Kind,
     Marks,
@@ -18,6 +18,7 @@ from .base import (
     Objects,
     Placement,
     QueueName,
+    QueuePlacement,
     QueueStatus,
     Reason,
     condition,
@@ -50,7 +51,7 @@ class QueueOptions(Settings):
     local_queue: QueueName | None = Field(None, title="LocalQueue", description="By default the queue's own name.")
 
 
-def _local_queue(placement: Placement) -> str:
+def _local_queue(placement: QueuePlacement) -> str:
     assert isinstance(placement.options, QueueOptions)
     return placement.options.local_queue or placement.queue
 
@@ -68,7 +69,7 @@ def marks(placement: Placement) -> Marks:
     )
 
 
-def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
+def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     # A missing WorkloadPriorityClass leaves a pod gated for ever, without an event or a condition.
     return (
         Prerequisite(API, "LocalQueue", _local_queue(placement), placement.namespace),

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..settings import Settings
-from .base import (
+from .scheduler_interface import (
     Marks,
     Placement,
+    QueuePlacement,
     disruption,
     priority_class_prerequisite,
     refuse_gang,
@@ -36,7 +37,7 @@ def refuses(placement: Placement) -> Refusal | None:
     return refuse_gang(placement, "kube-scheduler alone", "Ask for one pod.")
 
 
-def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
+def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     # The API server refuses a pod of a missing class in words that name no setting of ours.
     return (priority_class_prerequisite(placement),)
 

@@ -12,12 +12,13 @@ from ..refusal import Refusal
 from ..resources import Gpu
 from ..settings import Settings
 from ..shape import Json
-from .base import (
+from .scheduler_interface import (
     COUNTED_GPUS,
     Marks,
     Metadata,
     Objects,
     Placement,
+    QueuePlacement,
     QueueStatus,
     disruption,
     only_gpus,
@@ -61,7 +62,7 @@ class QueueOptions(Settings):
     )
 
 
-def _options(placement: Placement) -> QueueOptions:
+def _options(placement: QueuePlacement) -> QueueOptions:
     assert isinstance(placement.options, QueueOptions)
     return placement.options
 
@@ -114,7 +115,7 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
     return only_gpus(*COUNTED_GPUS)(gpu, scheduler_name)
 
 
-def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
+def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     # Partitions, accounts and QOS are Slurm's: the cluster has no object for them.
     return (priority_class_prerequisite(placement),)
 

@@ -12,13 +12,14 @@ from ..prerequisite import Prerequisite
 from ..resources import VolcanoVgpu
 from ..settings import Settings
 from ..shape import Json
-from .base import (
+from .scheduler_interface import (
     COUNTED_GPUS,
     Marks,
     Metadata,
     Objects,
     Placement,
     QueueName,
+    QueuePlacement,
     QueueStatus,
     condition,
     disruption_among_queues,
@@ -53,7 +54,7 @@ class QueueOptions(Settings):
     queue: QueueName | None = Field(None, title="Queue", description="By default the queue's own name.")
 
 
-def _queue(placement: Placement) -> str:
+def _queue(placement: QueuePlacement) -> str:
     assert isinstance(placement.options, QueueOptions)
     return placement.options.queue or placement.queue
 
@@ -75,7 +76,7 @@ def marks(placement: Placement) -> Marks:
     )
 
 
-def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
+def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     # Without an open Queue no PodGroup is made: the pod stays Pending with no condition and no event.
     queue = Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", _queue(placement), shut=("Closed", "Closing"))
     return (queue, priority_class_prerequisite(placement))

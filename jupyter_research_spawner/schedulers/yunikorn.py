@@ -13,12 +13,13 @@ from ..refusal import Refusal
 from ..resources import Gpu
 from ..settings import Settings
 from ..shape import Json, label_value
-from .base import (
+from .scheduler_interface import (
     COUNTED_GPUS,
     Marks,
     Metadata,
     Objects,
     Placement,
+    QueuePlacement,
     QueueStatus,
     condition,
     disruption,
@@ -59,7 +60,7 @@ class QueueOptions(Settings):
     )
 
 
-def _queue(placement: Placement) -> str:
+def _queue(placement: QueuePlacement) -> str:
     assert isinstance(placement.options, QueueOptions)
     return placement.options.queue or f"root.{placement.queue}"
 
@@ -117,7 +118,7 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
     return only_gpus(*COUNTED_GPUS)(gpu, scheduler_name)
 
 
-def prerequisites(placement: Placement) -> tuple[Prerequisite, ...]:
+def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     # Queues are lines of YuniKorn's own configuration, not objects: an unknown one shows as ApplicationRejected.
     return (priority_class_prerequisite(placement),)
 

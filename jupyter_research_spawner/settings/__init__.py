@@ -1,9 +1,9 @@
 """What a site writes: strict models, units, secrets, merged files.  Knows no Kubernetes and no JupyterHub."""
 
-from .base import ByName, Groups, Name, Settings, ordered
-from .errors import SettingsError
 from .merge import merge, read
+from .problems import SettingsError
 from .secret import Secret
+from .strict import ByName, Groups, Name, Settings, ordered
 from .units import Bytes, Cores, Duration, format_duration, parse_duration
 
 __all__ = [

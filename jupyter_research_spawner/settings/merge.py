@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from .errors import SettingsError
+from .problems import SettingsError
 
 Raw = dict[str, Any]
 

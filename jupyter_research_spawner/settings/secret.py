@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from .base import Settings
+from .strict import Settings
 
 
 class Secret(Settings):

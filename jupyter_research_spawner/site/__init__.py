@@ -1,9 +1,9 @@
 """One installation's settings: what it may say, and how files become it."""
 
 from .loading import load, validate
-from .model import Batch, CourseClass, Hub, Priority, Profile, Queue, Site
-from .pods import Allowed, PodFields
+from .pod_fields import Allowed, PodFields
 from .schema import json_schema
+from .site_settings import Batch, CourseClass, Hub, Priority, Profile, Queue, Site
 
 __all__ = [
     "Allowed",

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from ..schedulers import why_no_gpu
 from ..settings import SettingsError, merge, read
-from ..settings.errors import Problem
 from ..settings.merge import Raw, resolve_like
-from .model import CourseClass, Site
+from ..settings.problems import Problem
+from .site_settings import CourseClass, Site
 
 
 def load(*parts: Mapping[str, Any] | Path | str) -> Site:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .model import Site
+from .site_settings import Site
 
 
 def json_schema() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from datetime import timedelta
 import aiohttp
 from kubernetes_asyncio.client import ApiClient, ApiException
 
-from ..identity.patience import within
+from ..identity.aio import within
 from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 

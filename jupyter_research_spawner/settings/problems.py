@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from .base import NAME
+from .strict import NAME
 
 
 @dataclass(frozen=True)

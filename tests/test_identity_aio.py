@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from jupyter_research_spawner.identity.patience import within
+from jupyter_research_spawner.identity.aio import within
 
 LIMIT = timedelta(seconds=0.2)
 

@@ -16,7 +16,7 @@ from ..resources import Sized
 from ..schedulers import SCHEDULERS
 from ..settings import ByName, Duration, Groups, Name, Settings
 from ..storage import ClaimName, Storage
-from .pods import PodFields, Pods
+from .pod_fields import PodFields, Pods
 
 # Longest by far in practice; a newline or a space in it would be somebody's trick.
 ImageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$", strict=True)]

@@ -21,25 +21,34 @@ QueueName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61
 
 
 @dataclass(frozen=True)
-class Placement:
-    """All that a scheduler may know of a plan.
+class QueuePlacement:
+    """A queue of the site, and the priority of the pods that wait in it: what a scheduler's prerequisites depend on.
 
-    `queue` is our name; `options` are this scheduler's own for that queue.  `priority_class` is the name of both the
-    PriorityClass and Kueue's WorkloadPriorityClass; `priority_value` their value.
+    `queue` is the site's name of the queue; `options` are this scheduler's settings for it.  `priority_class` is the
+    name of both the PriorityClass and Kueue's WorkloadPriorityClass.
+    """
+
+    queue: str
+    options: Settings
+    priority_class: str
+    namespace: str
+
+
+@dataclass(frozen=True)
+class Placement(QueuePlacement):
+    """Everything that a scheduler module may know of one notebook or job.
+
+    `scheduler_name` is `scheduler.name` of the settings; `priority_value` is the value of the priority class.
     """
 
     identity: PosixIdentity
-    queue: str
-    options: Settings
     scheduler_name: str | None
-    priority_class: str
     priority_value: int
     preemptible: bool
     wall_time_hard: timedelta
     resources: Resources
     shape: Shape
     run_id: str
-    namespace: str
 
     @property
     def is_notebook(self) -> bool:
@@ -47,6 +56,7 @@ class Placement:
 
     @property
     def hard_seconds(self) -> int:
+        """The hard wall time in seconds."""
         return int(self.wall_time_hard.total_seconds())
 
 
@@ -164,7 +174,8 @@ class Scheduler(Protocol):
         """Why this scheduler cannot take it, or None."""
 
     @property
-    def prerequisites(self) -> Callable[[Placement], tuple[Prerequisite, ...]]: ...
+    def prerequisites(self) -> Callable[[QueuePlacement], tuple[Prerequisite, ...]]:
+        """The cluster objects that must exist, or a pod in this queue waits and no event says why."""
 
     @property
     def watched(self) -> tuple[Kind, ...]:
@@ -276,5 +287,5 @@ def nothing_refused(placement: Placement) -> Refusal | None:
     return None
 
 
-def priority_class_prerequisite(placement: Placement) -> Prerequisite:
+def priority_class_prerequisite(placement: QueuePlacement) -> Prerequisite:
     return Prerequisite("scheduling.k8s.io/v1", "PriorityClass", placement.priority_class)
