@@ -1,6 +1,7 @@
 # make demo    sets everything up and runs the main job; TOUR=only exits after the tour
 #              KUBECONFIG=... on a cluster of yours, with IMAGE=... for its notebooks and jobs
 # make test    sets everything up and runs the tests
+# make test-wheel    builds the wheel, and tries it with the oldest (OLDEST_PYTHON=...) and newest dependencies
 # make test-cluster  builds a real Kubernetes (as root, with Go; half an hour at first) and runs the tests with it
 # make cluster       leaves one up for kubectl and make demo; make cluster-down ends it
 # PYTHON=...   another Python; it gets a virtual environment of its own
@@ -10,6 +11,9 @@ PY_TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]
 VENV := .venv/$(PY_TAG)
 HUB5 := .venv/$(PY_TAG)-hub5
 BIN := $(VENV)/bin
+# Creates the environments, with the lock files.
+UV := .venv/uv/bin/uv
+OLDEST_PYTHON ?= $(PYTHON)
 TOUR ?=
 # Only where make is told so: what a shell has exported may lead to a cluster that is no playground.
 GIVEN := $(filter command,$(origin KUBECONFIG))
@@ -27,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # The proxy of the npm registry is started by the hub from PATH.
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: demo test test-cluster cluster cluster-down check bench lock clean prerequisites
+.PHONY: demo test test-wheel test-cluster cluster cluster-down check bench lock clean prerequisites
 
 demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR)) \
@@ -35,6 +39,9 @@ demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 
 test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
+
+test-wheel: $(UV) node_modules/proxy.stamp
+	@sh tools/check_wheel.sh $(CURDIR)/$(UV) $(OLDEST_PYTHON) $(PYTHON)
 
 test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	@$(RIG) build $(PROGRAMS) $(if $(MINUTES),--minutes $(MINUTES))
@@ -60,11 +67,10 @@ bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks
 
 # One lock for every Python from 3.10 on; the second has the hub that released charts ship.
-lock: $(VENV)/test.stamp
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
+lock: $(UV)
+	$(UV) pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
 		--extra demo --extra test --extra check setup.cfg -o requirements.lock
-	echo 'jupyterhub ==5.5.*' | $(BIN)/uv pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
+	echo 'jupyterhub ==5.5.*' | $(UV) pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
 		--extra demo --extra test setup.cfg - -o requirements-hub5.lock
 
 clean:
@@ -72,6 +78,10 @@ clean:
 
 prerequisites:
 	@PYTHON=$(PYTHON) sh tools/prerequisites.sh $(MAKECMDGOALS)
+
+$(UV): | prerequisites
+	@$(PYTHON) -m venv --clear .venv/uv
+	@.venv/uv/bin/python -m pip install --quiet uv
 
 $(VENV)/demo.stamp: setup.cfg requirements.lock | prerequisites
 	@echo "Setting up Python packages in $(VENV) (once) ..."

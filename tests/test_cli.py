@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -321,6 +322,11 @@ def test_the_console_script_ends_quietly_when_its_reader_does() -> None:
         running.stdout.close()
         assert running.stderr.read() == b""
         assert running.wait(20) == 0
+
+
+def test_version_prints_the_installed_version(cli: Cli) -> None:
+    version = importlib.metadata.version("jupyter-research-spawner")
+    assert cli("--version") == (0, f"research-spawner {version}\n", "")
 
 
 def test_the_console_script_is_installed() -> None:

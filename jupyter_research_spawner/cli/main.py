@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="research-spawner", description="What a site's settings mean, without a hub or a cluster.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('jupyter-research-spawner')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _render(commands)
     _lint(commands)
