@@ -135,7 +135,7 @@ def default_job(job: Json) -> None:
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = 1
     _default(spec, "parallelism", 1)
-    _default(spec, "backoffLimit", 6)
+    _default(spec, "backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else 2**31 - 1)
     _default(spec, "completionMode", "NonIndexed")
     _default(spec, "suspend", False)
     _default(spec, "podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")

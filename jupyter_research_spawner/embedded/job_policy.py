@@ -1,4 +1,4 @@
-"""What a Job makes of a pod that failed: count it, ignore it, or fail (batch/v1 podFailurePolicy, KEP-3329)."""
+"""What a failed pod means for its Job: batch/v1 podFailurePolicy (KEP-3329) and podReplacementPolicy (KEP-3939)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,27 @@ from .objects import Json, condition
 
 @dataclass(frozen=True)
 class Verdict:
-    """`action` is Count, Ignore or FailJob; `message` says why a Job fails."""
+    """`action` is Count, Ignore, FailIndex or FailJob; `message` says why a Job fails."""
 
     action: str
     message: str = ""
 
 
+def replaces_only_ended_pods(job: Json) -> bool:
+    """Return whether a pod that is being deleted is replaced, and counted as failed, only after it has ended."""
+    return job["spec"].get("podReplacementPolicy") == "Failed" or bool(job["spec"].get("podFailurePolicy"))
+
+
+def has_failed(job: Json, pod: Json) -> bool:
+    """Return whether the Job takes the pod for failed."""
+    phase = pod["status"].get("phase")
+    if phase == "Failed" or replaces_only_ended_pods(job):
+        return bool(phase == "Failed")
+    return bool(pod["metadata"].get("deletionTimestamp")) and phase != "Succeeded"
+
+
 def verdict(job: Json, pod: Json) -> Verdict:
-    """The first rule that matches decides; without one the failure counts."""
+    """Return what the first rule that matches the pod demands; without one the failure counts."""
     for index, rule in enumerate((job["spec"].get("podFailurePolicy") or {}).get("rules") or []):
         matched = _exit_code_match(rule, pod) or _condition_match(rule, pod)
         if matched:

@@ -1,6 +1,6 @@
-"""The Job controller: batch/v1 Jobs of completion mode NonIndexed, as kube-controller-manager 1.36 runs them.
+"""The Job controller: batch/v1 Jobs as kube-controller-manager 1.36 runs them (pkg/controller/job).
 
-A finished pod is kept by the finalizer batch.kubernetes.io/job-tracking until it is counted: none is lost.
+A pod that ended keeps the finalizer batch.kubernetes.io/job-tracking until it is counted, so none is lost.
 """
 
 from __future__ import annotations
@@ -11,16 +11,26 @@ import logging
 from dataclasses import dataclass, field
 
 from .errors import ApiError
-from .job_policy import verdict
+from .job_counts import TRACKING, Counts, count, counts_as_failure, seconds_until_replaced
+from .job_indexes import (
+    completion_index,
+    format_indexes,
+    is_indexed,
+    limits_each_index,
+    pending_indexes,
+    pods_to_remove,
+    set_index,
+)
+from .job_policy import replaces_only_ended_pods
 from .kinds import JOB, POD
 from .objects import Json, condition, controller_of, controller_reference, is_true, now, seconds_since, with_condition
 from .store import Change, Store
 
 log = logging.getLogger(__name__)
 
-TRACKING = "batch.kubernetes.io/job-tracking"
 SOURCE = "job-controller"
 BACK_OFF_LIMIT_SECONDS = 600.0
+_ALWAYS_IN_STATUS = {"ready", "terminating", "uncountedTerminatedPods", "failedIndexes"}
 _REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
 
 Key = tuple[str, str]
@@ -108,20 +118,22 @@ class JobController:
             self._expire(job)
             return
         status = copy.deepcopy(job["status"])
-        end = self._count(job, status)
+        self._fail_unbound_pods(job)
         pods = self._current(job)
-        end = end or _pending_end(job) or self._end_of(job, status, pods)
+        counts = count(job, self._pods(job), pods.active)
+        end = _pending_end(job) or self._end_of(job, status, pods, counts)
+        self._count(job, status, counts, end)
         if end:
             self._finish(job, status, pods, end)
         elif job["spec"].get("suspend"):
             self._suspend(job, status, pods)
         else:
             self._resume(job, status)
-            self._fill(job, status, pods)
+            self._fill(job, pods, counts)
         after = self._current(job)
         status |= {"active": len(after.active), "ready": after.ready, "terminating": len(after.terminating)}
         status["uncountedTerminatedPods"] = {}
-        shown = {key: value for key, value in status.items() if value != 0 or key in {"ready", "terminating"}}
+        shown = {key: value for key, value in status.items() if value or key in _ALWAYS_IN_STATUS}
         self.store.modify(JOB, job, lambda new: new.update(status=shown))
         if end and not after.active and not after.terminating and not finished(self.store.get(JOB, namespace, name)):
             self._mark((namespace, name))
@@ -139,26 +151,28 @@ class JobController:
             (pods.terminating if pod["metadata"].get("deletionTimestamp") else pods.active).append(pod)
         return pods
 
-    def _count(self, job: Json, status: Json) -> End | None:
-        """Count the pods that have ended since; the Job's end, when its policy wants one."""
-        end = None
+    def _fail_unbound_pods(self, job: Json) -> None:
+        """Fail pods that are deleted before a node has them, as pod garbage collection does."""
         for pod in self._pods(job):
             if pod["metadata"].get("deletionTimestamp") and not pod["spec"].get("nodeName"):
-                pod = self.store.modify(POD, pod, lambda new: new["status"].update(phase="Failed"))  # noqa: PLW2901
-            phase = pod["status"].get("phase")
-            if phase not in ("Succeeded", "Failed") or TRACKING not in (pod["metadata"].get("finalizers") or []):
-                continue
-            if phase == "Succeeded":
-                status["succeeded"] = status.get("succeeded", 0) + 1
-            else:
-                found = verdict(job, pod)
-                if found.action != "Ignore":
-                    status["failed"] = status.get("failed", 0) + 1
-                    self._failed_at[job["metadata"]["uid"]] = asyncio.get_running_loop().time()
-                if found.action == "FailJob":
-                    end = End(failed=True, reason="PodFailurePolicy", message=found.message)
+                self.store.modify(POD, pod, lambda new: new["status"].update(phase="Failed"))
+
+    def _count(self, job: Json, status: Json, counts: Counts, end: End | None) -> None:
+        """Write pods that ended into the status and remove their finalizer; when the Job ends, all of its pods do."""
+        awaiting = {pod["metadata"]["uid"] for pod in counts.awaiting_replacement.values()}
+        failed = [pod for pod in counts.failed_pods if end or pod["metadata"]["uid"] not in awaiting]
+        if end and end.failed:
+            failed += counts.other_pods
+        for pod in [*counts.succeeded_pods, *failed, *(counts.other_pods if end and not end.failed else ())]:
             self._release(pod)
-        return end
+        counted = sum(counts_as_failure(job, pod) for pod in failed)
+        if counted:
+            self._failed_at[job["metadata"]["uid"]] = asyncio.get_running_loop().time()
+        status |= {"succeeded": counts.succeeded, "failed": status.get("failed", 0) + counted}
+        if is_indexed(job):
+            status["completedIndexes"] = format_indexes(counts.completed_indexes)
+        if limits_each_index(job):
+            status["failedIndexes"] = format_indexes(counts.failed_indexes)
 
     def _release(self, pod: Json) -> None:
         def change(new: Json) -> None:
@@ -178,8 +192,15 @@ class JobController:
             ):
                 self._release(pod)
 
-    def _end_of(self, job: Json, status: Json, pods: Pods) -> End | None:
+    def _end_of(self, job: Json, status: Json, pods: Pods, counts: Counts) -> End | None:
+        """Return how the Job ends now; None if it goes on."""
         spec = job["spec"]
+        if counts.policy_message:
+            return End(failed=True, reason="PodFailurePolicy", message=counts.policy_message)
+        if counts.failed > spec["backoffLimit"]:
+            return End(
+                failed=True, reason="BackoffLimitExceeded", message="Job has reached the specified backoff limit"
+            )
         deadline, started = spec.get("activeDeadlineSeconds"), status.get("startTime")
         if deadline is not None and started and not spec.get("suspend"):
             left = deadline - seconds_since(started)
@@ -188,14 +209,12 @@ class JobController:
                     failed=True, reason="DeadlineExceeded", message="Job was active longer than specified deadline"
                 )
             self._later(job, left)
-        if status.get("failed", 0) > spec["backoffLimit"]:
-            return End(
-                failed=True, reason="BackoffLimitExceeded", message="Job has reached the specified backoff limit"
-            )
-        succeeded, completions = status.get("succeeded", 0), spec.get("completions")
-        if completions is None and succeeded and not pods.active:
-            return End(False, *_REACHED)
-        if completions is not None and succeeded >= completions:
+        completions = spec.get("completions")
+        if completions is None:
+            return End(False, *_REACHED) if counts.succeeded and not pods.active else None
+        if ended := _end_by_failed_indexes(spec, counts):
+            return ended
+        if counts.succeeded >= completions and not (is_indexed(job) and pods.active):
             return End(False, *_REACHED)
         return None
 
@@ -218,9 +237,7 @@ class JobController:
 
     def _suspend(self, job: Json, status: Json, pods: Pods) -> None:
         for pod in pods.active:
-            self._delete_pod(pod)
-        for pod in self._pods(job):  # what a suspension ended is not a failure
-            self._release(pod)
+            self._remove_pod(pod)
         if not any(c["type"] == "Suspended" and c["status"] == "True" for c in status.get("conditions") or []):
             status["conditions"] = with_condition(
                 status.get("conditions"), "Suspended", "True", "JobSuspended", "Job suspended"
@@ -239,25 +256,43 @@ class JobController:
             if deadline := job["spec"].get("activeDeadlineSeconds"):
                 self._later(job, deadline)
 
-    def _fill(self, job: Json, status: Json, pods: Pods) -> None:
-        """Make the pods that are missing, after the back-off that failures call for."""
+    def _fill(self, job: Json, pods: Pods, counts: Counts) -> None:
+        """Create the pods that are missing, after the back-off that failures call for, or remove those in excess."""
         spec = job["spec"]
-        running = len(pods.active)
-        if spec.get("podReplacementPolicy") == "Failed":  # wait for the end of those that are ending
-            running += len(pods.terminating)
         wanted = spec["parallelism"]
         if spec.get("completions") is not None:
-            wanted = min(wanted, spec["completions"] - status.get("succeeded", 0))
-        elif status.get("succeeded"):
-            wanted = 0
-        for pod in pods.active[wanted:]:
-            self._delete_pod(pod)
-        wait = self._back_off(job, status.get("failed", 0))
-        if wait > 0 and running < wanted:
-            self._later(job, wait)
+            wanted = min(wanted, spec["completions"] - counts.succeeded)
+        elif counts.succeeded:
+            wanted = len(pods.active)
+        excess = pods_to_remove(job, pods.active, len(pods.active) - wanted)
+        for pod in excess:
+            self._remove_pod(pod)
+        occupying = [*pods.active, *(pods.terminating if replaces_only_ended_pods(job) else ())]
+        missing = wanted - len(occupying)
+        if excess or missing <= 0:
             return
-        for _ in range(wanted - running):
-            self._create_pod(job)
+        wait = 0.0 if limits_each_index(job) else self._back_off(job, counts.failed)
+        if wait > 0:
+            self._later(job, wait)
+        elif is_indexed(job):
+            self._create_indexed_pods(job, occupying, counts, missing)
+        else:
+            for _ in range(missing):
+                self._create_pod(job)
+
+    def _create_indexed_pods(self, job: Json, occupying: list[Json], counts: Counts, missing: int) -> None:
+        """Create pods of the first indexes that need one, leaving out those that still wait after a failure."""
+        taken = counts.completed_indexes | counts.failed_indexes | {completion_index(job, pod) for pod in occupying}
+        waits: list[float] = []
+        for index in pending_indexes(job["spec"]["completions"], taken, missing):
+            replaced = counts.awaiting_replacement.get(index)
+            wait = seconds_until_replaced(replaced, self.back_off_seconds, BACK_OFF_LIMIT_SECONDS) if replaced else 0
+            if wait > 0:
+                waits.append(wait)
+            else:
+                self._create_pod(job, index, replaced)
+        if waits:
+            self._later(job, min(waits))
 
     def _back_off(self, job: Json, failed: int) -> float:
         since = self._failed_at.get(job["metadata"]["uid"])
@@ -266,7 +301,7 @@ class JobController:
         delay: float = min(self.back_off_seconds * 2 ** (failed - 1), BACK_OFF_LIMIT_SECONDS)
         return since + delay - asyncio.get_running_loop().time()
 
-    def _create_pod(self, job: Json) -> None:
+    def _create_pod(self, job: Json, index: int | None = None, replaced: Json | None = None) -> None:
         template = copy.deepcopy(job["spec"]["template"])
         metadata = template.get("metadata") or {}
         pod = {
@@ -278,6 +313,8 @@ class JobController:
             },
             "spec": template["spec"],
         }
+        if index is not None:
+            set_index(job, pod, index, replaced)
         try:
             made = self.store.create(POD, job["metadata"]["namespace"], pod)
         except ApiError as refused:
@@ -285,6 +322,11 @@ class JobController:
             self._later(job, self.back_off_seconds)
             return
         self.store.record(job, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}", source=SOURCE)
+
+    def _remove_pod(self, pod: Json) -> None:
+        """Delete a pod without counting it."""
+        self._release(pod)
+        self._delete_pod(pod)
 
     def _delete_pod(self, pod: Json) -> None:
         metadata = pod["metadata"]
@@ -313,6 +355,16 @@ class JobController:
 
 def finished(job: Json) -> bool:
     return is_true(job, "Complete") or is_true(job, "Failed")
+
+
+def _end_by_failed_indexes(spec: Json, counts: Counts) -> End | None:
+    failed, most = len(counts.failed_indexes), spec.get("maxFailedIndexes")
+    if most is not None and failed > most:
+        message = "Job has exceeded the specified maximal number of failed indexes"
+        return End(failed=True, reason="MaxFailedIndexesExceeded", message=message)
+    if failed and failed + len(counts.completed_indexes) >= spec["completions"]:
+        return End(failed=True, reason="FailedIndexes", message="Job has failed indexes")
+    return None
 
 
 def _pending_end(job: Json) -> End | None:
