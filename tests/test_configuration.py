@@ -20,7 +20,7 @@ from jupyter_research_spawner.configuration import conflicts
 from jupyter_research_spawner.configuration.traits import items, plain
 from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.spawner import ResearchSpawner
-from jupyter_research_spawner.spawner.installation import registered
+from jupyter_research_spawner.spawner.process_state import registered_state
 
 ACCESS = "access:services!service=batch"
 BATCH = {"name": "batch", "url": "http://batch:8080", "api_token": "secret"}
@@ -45,7 +45,7 @@ def test_what_is_set_for_a_bare_hub(version: str) -> None:
     site = configure(c, SITE_FILE)
     assert site == site_with()
     spawner = dict(c.ResearchSpawner)
-    assert registered(spawner.pop("installation")).site == site
+    assert registered_state(spawner.pop("installation")).site == site
     assert spawner == {
         "namespace": "jhub",
         "k8s_api_request_timeout": 10,

@@ -26,7 +26,7 @@ from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.plan import offers
 from jupyter_research_spawner.settings import merge, read
 from jupyter_research_spawner.site import load
-from jupyter_research_spawner.spawner import render
+from jupyter_research_spawner.spawner import render_notebook
 
 TREE = Path(__file__).parent.parent
 BASE, CLASS = TREE / "helm-values" / "base.yaml", TREE / "helm-values" / "classes" / "stats-101.yaml"
@@ -128,7 +128,7 @@ def test_what_a_site_changes_wrongly_is_said_at_start(more: dict[str, Any], word
 async def test_the_pod_of_a_student(bob: PosixIdentity) -> None:
     held = {"custom": {"research": {"classes": {"stats-101": {"until": "2099-12-20"}}}}}
     research = merge(values(BASE, CLASS), held)["custom"]["research"]
-    _, pod = await render(load(research), "bob", {"class": "stats-101"}, loaded(held), identity=bob)
+    _, pod = await render_notebook(load(research), "bob", {"class": "stats-101"}, loaded(held), identity=bob)
     assert pod["metadata"]["labels"]["hub.jupyter.org/network-access-hub"] == "true", "else it never reaches the hub"
     assert pod["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "teaching"
     assert pod["spec"]["securityContext"]["runAsUser"] == bob.uid

@@ -18,11 +18,9 @@ from traitlets.config import Config
 
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
-from jupyter_research_spawner.spawner import ResearchSpawner, base_manifest, render, resume
-from jupyter_research_spawner.spawner.refused import HubRefusal
-from jupyter_research_spawner.spawner.render import _no_cluster, _spawner
-from jupyter_research_spawner.spawner.research import MAIN
-from jupyter_research_spawner.spawner.waiting import Wait
+from jupyter_research_spawner.spawner import ResearchSpawner, render_base_pod, render_notebook, research
+from jupyter_research_spawner.spawner.hub_errors import HubRefusal
+from jupyter_research_spawner.spawner.offline_render import _spawner, _without_kubeconfig
 
 Json = dict[str, Any]
 PLAIN = {"scheduler": {"kind": "plain"}}
@@ -32,7 +30,7 @@ async def rendered(site: Site | None = None, options: Any = None, server: str = 
     config = Config({"KubeSpawner": kubespawner})
     options = options or {"profile": "small"}
     site = site or site_with(PLAIN)
-    _, manifest = await render(site, "alice", options, config, server, identity=person("alice"))
+    _, manifest = await render_notebook(site, "alice", options, config, server, identity=person("alice"))
     return manifest
 
 
@@ -45,7 +43,7 @@ async def refused(**kubespawner: Any) -> Refusal:
 
 async def test_render_asks_the_sources_and_names_the_server() -> None:
     site = site_with(PLAIN, {"identity": {"sources": {"local": None}}})
-    decided, manifest = await render(site, "Alice@example.edu", {"profile": "small"}, server="exp", base=DATA)
+    decided, manifest = await render_notebook(site, "Alice@example.edu", {"profile": "small"}, server="exp", base=DATA)
     assert decided.identity == person("alice")
     assert decided.request.server == "exp"
     assert manifest["metadata"]["labels"]["hub.jupyter.org/servername"] == "exp"
@@ -56,7 +54,7 @@ async def test_render_asks_the_sources_and_names_the_server() -> None:
 async def test_the_base_is_kubespawners_own_and_agrees_with_the_plan() -> None:
     site = site_with(PLAIN)
     decided = decide(site, person("alice"), profile="small")
-    base = await base_manifest(site, decided, Config({"KubeSpawner": {"extra_labels": {"team": "x"}}}))
+    base = await render_base_pod(site, decided, Config({"KubeSpawner": {"extra_labels": {"team": "x"}}}))
     (container,) = base["spec"]["containers"]
     assert container["securityContext"]["runAsUser"] == 20001
     assert base["spec"]["securityContext"] == {"supplementalGroups": list(person("alice").supplementary_gids)}
@@ -74,11 +72,11 @@ async def test_what_programs_in_the_notebook_are_told() -> None:
 
 async def test_all_servers_of_a_process_share_one_resolver() -> None:
     site = site_with(PLAIN)
-    with _no_cluster():
+    with _without_kubeconfig():
         first, second = (_spawner(site, name, Config(), "", DATA) for name in ("alice", "bob"))
         other = _spawner(site_with(PLAIN, {"hub": {"concurrent_starts": 3}}), "alice", Config(), "", DATA)
-    assert first.research.resolver is second.research.resolver
-    assert first.research is not other.research
+    assert first.shared.resolver is second.shared.resolver
+    assert first.shared is not other.shared
 
 
 async def test_json_in_an_annotation_is_not_formatted() -> None:
@@ -155,12 +153,13 @@ async def test_our_labels_are_the_last_word() -> None:
 
 async def test_nothing_of_a_profile_stays_on_the_instance_for_the_next_start() -> None:
     site = site_with(PLAIN, {"profiles": {"small": {"images": None}, "a100": {"images": {"default": "example/gpu:1"}}}})
-    with _no_cluster():
+    with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config({"KubeSpawner": {"image": "example/own:1"}}), "", Path())
         pods = []
         for profile in ("small", "a100", "small"):
-            spawner._use(decide(site, person("alice"), profile=profile))
-            pods.append(spawner.finished(await spawner.get_pod_manifest()))
+            decided = decide(site, person("alice"), profile=profile)
+            spawner.apply_plan(decided)
+            pods.append(spawner.finished_manifest(decided, await spawner.get_pod_manifest()))
     assert pods[1]["spec"]["containers"][0]["image"] == "example/gpu:1"
     assert pods[2] == pods[0]
 
@@ -168,20 +167,22 @@ async def test_nothing_of_a_profile_stays_on_the_instance_for_the_next_start() -
 async def test_what_group_overrides_set_is_overruled() -> None:
     """JupyterHub applies them before the options, so the plan has the last word."""
     site = site_with(PLAIN)
-    with _no_cluster():
+    with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config(), "", Path())
         spawner.mem_limit, spawner.uid, spawner.namespace = "64G", 0, "kube-system"
-        spawner._use(decide(site, person("alice"), profile="small"))
-        manifest = spawner.finished(await spawner.get_pod_manifest())
+        decided = decide(site, person("alice"), profile="small")
+        spawner.apply_plan(decided)
+        manifest = spawner.finished_manifest(decided, await spawner.get_pod_manifest())
     assert manifest == await _like(manifest, site)
 
 
 async def _like(manifest: Json, site: Site) -> Json:
     """The pod without any overrides, of the same run."""
-    with _no_cluster():
+    with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config(), "", Path())
-        spawner._use(decide(site, person("alice"), profile="small"))
-        found: Json = spawner.finished(await spawner.get_pod_manifest())
+        decided = decide(site, person("alice"), profile="small")
+        spawner.apply_plan(decided)
+        found: Json = spawner.finished_manifest(decided, await spawner.get_pod_manifest())
     return found
 
 
@@ -192,7 +193,7 @@ async def test_a_second_start_on_one_instance_shows_no_events_of_the_first() -> 
         def of(self, pod: str) -> list[Json]:
             return [{"metadata": {"uid": uid}} for uid in ("first", "second")]
 
-    with _no_cluster():
+    with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config(), "", Path())
         spawner.namespace = "jhub"
         type(spawner).reflectors[("events", "jhub")] = Reflector()
@@ -208,28 +209,29 @@ async def test_a_second_start_on_one_instance_shows_no_events_of_the_first() -> 
 async def test_the_hub_is_told_the_whole_wait_and_nobody_else() -> None:
     """A profile's time limit comes too late in KubeSpawner; here the hub reads queue and boot limit together."""
     site = site_with(PLAIN, {"hub": {"queue_limit": "2h", "boot_limit": "5m", "stop_limit": "90s"}})
-    with _no_cluster():
+    with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config(), "exp", Path())
         future = spawner.start()
         assert spawner.start_timeout == 2 * 3600 + 5 * 60 + 60
         assert spawner.orm_spawner.state["research_spawner"] == {"starting": True, "options": None}
         assert spawner.orm_spawner.state["pod_name"] == spawner.pod_name
         # Whoever calls start without having decided anything gets nothing.
-        with pytest.raises(Exception, match="Nothing was decided"):
+        with pytest.raises(Exception, match="This start has no plan"):
             await future
 
 
 def starting(monkeypatch: pytest.MonkeyPatch) -> ResearchSpawner:
     """A spawner that has decided, with a cluster that has all that the plan needs."""
     site = site_with(PLAIN)
-    with _no_cluster():
+    with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config({"KubeSpawner": {"k8s_api_request_retry_timeout": 1}}), "", Path())
-    spawner._use(decide(site, person("alice"), profile="small"))
-    spawner._wait = Wait(spawner._plan, site.hub, MAIN)
+    decided = decide(site, person("alice"), profile="small")
+    spawner.apply_plan(decided)
+    spawner.prepare_start(decided)
 
     async def require(*_: Any) -> None: ...
 
-    monkeypatch.setattr(spawner.research.prerequisites(spawner.api.api_client), "require", require)
+    monkeypatch.setattr(spawner.shared.prerequisites(spawner.api.api_client), "require", require)
     return spawner
 
 
@@ -269,7 +271,7 @@ async def test_why_a_start_ended_is_told_also_when_its_pod_cannot_be_deleted(
 
     async def fail(*_: Any) -> None:
         failed = {"metadata": {}, "status": {"phase": "Failed", "reason": "Evicted", "message": "Low on memory."}}
-        spawner._wait.look(failed)
+        spawner.current_start.wait.observe(failed)
 
     async def stop(*_: Any) -> None:
         raise broken
@@ -286,10 +288,10 @@ async def test_a_pod_that_never_came_into_sight_is_deleted_and_looked_for_anew(m
 
     async def never_seen(*_: Any) -> None:
         now = [0.0]
-        spawner._wait.clock = lambda: now[0]
-        spawner._wait.look(None)
+        spawner.current_start.wait.clock = lambda: now[0]
+        spawner.current_start.wait.observe(None)
         now[0] = 1000.0
-        spawner._wait.look(None)
+        spawner.current_start.wait.observe(None)
 
     async def watch(*_: Any, replace: bool = False) -> None:
         done.append(("watch", replace))
@@ -371,7 +373,7 @@ async def test_a_blocked_persons_waiting_server_is_not_let_go_at_a_restart(
     """Its pod must be stopped, not adopted by a start that the hub asks itself for."""
     spawner = starting(monkeypatch)
     resumed = []
-    monkeypatch.setattr(resume, "soon", resumed.append)
+    monkeypatch.setattr(research, "schedule_resume", lambda spawner, shared: resumed.append(spawner))
     spawner.authenticator = SimpleNamespace(blocked_users=blocked)
     spawner.load_state({"research_spawner": {"starting": True}})
     with watched(spawner, monkeypatch, {"metadata": {}, "status": {"phase": "Pending"}}):
@@ -384,7 +386,7 @@ async def test_a_pod_of_somebody_else_is_neither_adopted_nor_deleted(monkeypatch
     spawner = starting(monkeypatch)
     found = _Found({"metadata": {"annotations": {"research-spawner/user-name": "bob"}}, "spec": {}})
     deleted = taken(monkeypatch, spawner, found)
-    with pytest.raises(Refusal, match="Somebody else's server"):
+    with pytest.raises(Refusal, match="another user's server has that name"):
         await spawner._make_create_pod_request(await spawner.get_pod_manifest(), 1)
     # The hub cleans up after a failed start, and stops what poll says runs.
     with watched(spawner, monkeypatch, {"metadata": {}, "status": {"phase": "Running"}}):

@@ -16,10 +16,11 @@ from jupyter_research_spawner.form import chosen_by_form, chosen_by_link
 from jupyter_research_spawner.plan import Request, plan
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.shape import Shape
-from jupyter_research_spawner.spawner import adoption, options
-from jupyter_research_spawner.spawner.events import EventsByPod
+from jupyter_research_spawner.spawner import options
 from jupyter_research_spawner.spawner.pacing import Pacing
-from jupyter_research_spawner.spawner.waiting import Wait, is_ready
+from jupyter_research_spawner.spawner.pod_creation import can_adopt
+from jupyter_research_spawner.spawner.pod_events import EventsByPod
+from jupyter_research_spawner.spawner.pod_wait import PodWait, is_pod_ready
 
 Json = dict[str, Any]
 MAIN = "notebook"
@@ -107,15 +108,15 @@ def test_a_wrong_wish_is_refused_with_its_field(wishes: Any, field: str | None, 
 
 async def test_starts_take_their_turn_in_order_and_a_queued_one_gives_its_place_away() -> None:
     pacing = Pacing(1)
-    first, second, third = pacing.turn(), pacing.turn(), pacing.turn()
-    await first.take()
-    waiting = [asyncio.ensure_future(turn.take()) for turn in (second, third)]
+    first, second, third = pacing.new_slot(), pacing.new_slot(), pacing.new_slot()
+    await first.acquire()
+    waiting = [asyncio.ensure_future(slot.acquire()) for slot in (second, third)]
     await asyncio.sleep(0)
-    assert (first.ahead, second.ahead, third.ahead) == (0, 1, 2)
+    assert (first.starts_ahead, second.starts_ahead, third.starts_ahead) == (0, 1, 2)
     first.release()  # it waits in a queue
     await waiting[0]
-    assert third.ahead == 1
-    first.count()  # admitted: it boots whatever the hub thinks of it
+    assert third.starts_ahead == 1
+    first.acquire_now()  # admitted: it boots whatever the hub thinks of it
     second.release()
     await asyncio.sleep(0)
     assert not waiting[1].done()
@@ -126,9 +127,9 @@ async def test_starts_take_their_turn_in_order_and_a_queued_one_gives_its_place_
 @pytest.mark.parametrize("cancelled", ["before it is granted", "after it is granted"])
 async def test_a_cancelled_start_leaves_no_hole_in_the_line(cancelled: str) -> None:
     pacing = Pacing(1)
-    first, second, third = pacing.turn(), pacing.turn(), pacing.turn()
-    await first.take()
-    waiting = [asyncio.ensure_future(turn.take()) for turn in (second, third)]
+    first, second, third = pacing.new_slot(), pacing.new_slot(), pacing.new_slot()
+    await first.acquire()
+    waiting = [asyncio.ensure_future(slot.acquire()) for slot in (second, third)]
     await asyncio.sleep(0)
     if cancelled == "before it is granted":
         waiting[0].cancel()
@@ -139,7 +140,7 @@ async def test_a_cancelled_start_leaves_no_hole_in_the_line(cancelled: str) -> N
     await asyncio.wait_for(waiting[1], 1)
     third.release()
     third.release()
-    await asyncio.wait_for(first.take(), 1)
+    await asyncio.wait_for(first.acquire(), 1)
 
 
 class Clock:
@@ -166,26 +167,26 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def wait(clock: Clock) -> Wait:
+def wait(clock: Clock) -> PodWait:
     limits = site_with({"hub": {"queue_limit": "1h", "boot_limit": "5m"}, "scheduler": {"kind": "plain"}}).hub
     decided = decide(site_with({"scheduler": {"kind": "plain"}}), person("alice"), profile="small")
-    return Wait(decided, limits, MAIN, clock)
+    return PodWait(decided, limits, MAIN, clock)
 
 
-def ended(wait: Wait, found: Json | None) -> Refusal:
+def ended(wait: PodWait, found: Json | None) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        wait.look(found)
+        wait.observe(found)
     return caught.value
 
 
-def test_the_queue_has_one_clock_and_the_boot_another(wait: Wait, clock: Clock) -> None:
-    wait.look(pod(scheduled="0/3 nodes are available: 3 Insufficient cpu."))
+def test_the_queue_has_one_clock_and_the_boot_another(wait: PodWait, clock: Clock) -> None:
+    wait.observe(pod(scheduled="0/3 nodes are available: 3 Insufficient cpu."))
     assert wait.is_queued
     clock.now = 3599
-    wait.look(pod(scheduled=""))
+    wait.observe(pod(scheduled=""))
     assert wait.is_admitted
     clock.now = 3599 + 299
-    wait.look(pod("Running", "", ready=False, state={"running": {}}))
+    wait.observe(pod("Running", "", ready=False, state={"running": {}}))
     clock.now = 3599 + 301
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
     refusal = ended(wait, pod(scheduled="", state=waiting))
@@ -193,7 +194,7 @@ def test_the_queue_has_one_clock_and_the_boot_another(wait: Wait, clock: Clock) 
     assert "did not answer within 5m. Container notebook: its image cannot be pulled" in refusal.message
 
 
-def test_a_queue_that_never_moves_ends_with_its_reason(wait: Wait, clock: Clock) -> None:
+def test_a_queue_that_never_moves_ends_with_its_reason(wait: PodWait, clock: Clock) -> None:
     clock.now = 3601
     refusal = ended(wait, pod(scheduled="0/3 nodes are available."))
     assert refusal.code == "queue-limit"
@@ -201,44 +202,44 @@ def test_a_queue_that_never_moves_ends_with_its_reason(wait: Wait, clock: Clock)
     assert "0/3 nodes are available." in refusal.message
 
 
-def test_an_adopted_pod_keeps_the_time_it_has_waited(wait: Wait, clock: Clock) -> None:
-    wait.adopt(pod(), datetime(2026, 11, 23, 12, 59, tzinfo=timezone.utc))
-    wait.look(pod(scheduled="0/3 nodes are available."))
+def test_an_adopted_pod_keeps_the_time_it_has_waited(wait: PodWait, clock: Clock) -> None:
+    wait.continue_with(pod(), datetime(2026, 11, 23, 12, 59, tzinfo=timezone.utc))
+    wait.observe(pod(scheduled="0/3 nodes are available."))
     clock.now = 61
     assert ended(wait, pod(scheduled="0/3 nodes are available.")).code == "queue-limit"
 
 
-def test_one_crash_is_borne_and_the_second_is_not(wait: Wait) -> None:
+def test_one_crash_is_borne_and_the_second_is_not(wait: PodWait) -> None:
     oom = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
-    wait.look(pod("Running", "", ready=False, restartCount=1, state={"running": {}}, lastState=oom))
+    wait.observe(pod("Running", "", ready=False, restartCount=1, state={"running": {}}, lastState=oom))
     backing_off = {"waiting": {"reason": "CrashLoopBackOff"}}
     refusal = ended(wait, pod("Running", "", ready=False, restartCount=1, state=backing_off, lastState=oom))
     assert "used more memory than its profile has" in refusal.message
 
 
-def test_a_pod_that_is_gone_ends_the_wait_but_not_at_the_first_glance(wait: Wait, clock: Clock) -> None:
-    wait.look(None)  # not seen yet: the watch is behind
-    wait.look(pod())
-    wait.look(None)
+def test_a_pod_that_is_gone_ends_the_wait_but_not_at_the_first_glance(wait: PodWait, clock: Clock) -> None:
+    wait.observe(None)  # not seen yet: the watch is behind
+    wait.observe(pod())
+    wait.observe(None)
     clock.now = 11
     assert ended(wait, None).code == "pod-gone"
 
 
-def test_a_pod_that_never_comes_into_sight_ends_the_wait(wait: Wait, clock: Clock) -> None:
+def test_a_pod_that_never_comes_into_sight_ends_the_wait(wait: PodWait, clock: Clock) -> None:
     """Made and deleted at once, or the watch is broken: else it holds its turn for the whole queue limit."""
     clock.now = 1000  # it waited for its turn
-    wait.look(None)
+    wait.observe(None)
     clock.now = 1119
-    wait.look(None)
+    wait.observe(None)
     clock.now = 1121
     assert ended(wait, None).code == "pod-unseen"
 
 
-def test_failed_succeeded_and_preempted_pods_end_the_wait(wait: Wait) -> None:
+def test_failed_succeeded_and_preempted_pods_end_the_wait(wait: PodWait) -> None:
     failed = pod("Failed")
     failed["status"] |= {"reason": "Evicted", "message": "The node was low on memory."}
     assert "The node was low on memory (Evicted)." in ended(wait, failed).message
-    assert "ended by itself" in ended(wait, pod("Succeeded")).message
+    assert "exited without an error" in ended(wait, pod("Succeeded")).message
     preempted = pod(scheduled="")
     preempted["status"]["conditions"].append(
         {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
@@ -257,8 +258,8 @@ def test_failed_succeeded_and_preempted_pods_end_the_wait(wait: Wait) -> None:
     ],
 )
 def test_what_is_not_ready(found: Json | None) -> None:
-    assert not is_ready(found, MAIN)
-    assert is_ready(pod("Running", "", ready=True), MAIN)
+    assert not is_pod_ready(found, MAIN)
+    assert is_pod_ready(pod("Running", "", ready=True), MAIN)
 
 
 def event(name: str, of: str, **fields: Any) -> Json:
@@ -288,11 +289,11 @@ def test_only_a_pod_made_for_the_same_wishes_by_this_hub_is_adopted() -> None:
 
     own = wished()
     found = {"metadata": {"annotations": {"research-spawner/request": own.adoption_key}}, "status": {}, "spec": {}}
-    assert adoption.is_own(wished(run_id="2"), found)
-    assert not adoption.is_own(wished(secret=b"another hub's"), found)
-    assert not adoption.is_own(wished(secret=b""), {"metadata": {"annotations": {"research-spawner/request": ""}}})
-    assert not adoption.is_own(wished(queue="backfill"), found)
-    assert not adoption.is_own(wished(server="exp"), found)
-    assert not adoption.is_own(own, {**found, "status": {"phase": "Failed"}})
-    assert not adoption.is_own(own, {"metadata": {**found["metadata"], "deletionTimestamp": "now"}})
-    assert not adoption.is_own(own, {"metadata": {}})
+    assert can_adopt(wished(run_id="2"), found)
+    assert not can_adopt(wished(secret=b"another hub's"), found)
+    assert not can_adopt(wished(secret=b""), {"metadata": {"annotations": {"research-spawner/request": ""}}})
+    assert not can_adopt(wished(queue="backfill"), found)
+    assert not can_adopt(wished(server="exp"), found)
+    assert not can_adopt(own, {**found, "status": {"phase": "Failed"}})
+    assert not can_adopt(own, {"metadata": {**found["metadata"], "deletionTimestamp": "now"}})
+    assert not can_adopt(own, {"metadata": {}})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,21 +15,21 @@ from traitlets.config import Config
 from jupyter_research_spawner.identity import Group
 from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.site import Site, load
-from jupyter_research_spawner.spawner import ResearchSpawner, render
-from jupyter_research_spawner.spawner.render import _no_cluster, _spawner
+from jupyter_research_spawner.spawner import ResearchSpawner, render_notebook
+from jupyter_research_spawner.spawner.offline_render import _spawner, _without_kubeconfig
 
 Json = dict[str, Any]
 PLAIN = {"scheduler": {"kind": "plain"}}
 
 
 async def rendered(site: Site, hub_user: str = "alice", server: str = "") -> Json:
-    _, pod = await render(site, hub_user, {"profile": "small"}, Config(), server, identity=person("alice"))
+    _, pod = await render_notebook(site, hub_user, {"profile": "small"}, Config(), server, identity=person("alice"))
     return pod
 
 
 @contextlib.contextmanager
 def spawner_of_alice(site: Site, server: str = "") -> Iterator[ResearchSpawner]:
-    with _no_cluster():
+    with _without_kubeconfig():
         yield _spawner(site, "alice", Config(), server, Path())
 
 
@@ -68,8 +67,9 @@ async def test_devices_and_nodes_of_one_profile_are_not_left_to_the_next() -> No
     pods = []
     with spawner_of_alice(site) as spawner:
         for profile in ("small", "a100", "small"):
-            spawner._use(decide(site, person("alice"), profile=profile))
-            pods.append(spawner.finished(await spawner.get_pod_manifest()))
+            decided = decide(site, person("alice"), profile=profile)
+            spawner.apply_plan(decided)
+            pods.append(spawner.finished_manifest(decided, await spawner.get_pod_manifest()))
     small, large, again = pods
     assert large["spec"]["nodeSelector"] == {"gpu": "a100"}
     assert large["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
@@ -97,7 +97,7 @@ async def test_a_second_start_does_not_look_for_the_last_event_of_the_first() ->
         spawner._last_event = "of the first start"
         future = spawner.start()
         assert spawner._last_event is None
-        with pytest.raises(Exception, match="Nothing was decided"):
+        with pytest.raises(Exception, match="This start has no plan"):
             await future
 
 
@@ -106,13 +106,13 @@ async def test_options_are_handled_so_that_no_start_warns_of_them(caplog: pytest
     site = site_with(PLAIN)
 
     class Decided(ResearchSpawner):
-        async def decide(self, user_options: Any) -> Any:
+        async def decide_plan(self, user_options: Any) -> Any:
             return decide(site, person("alice"), **user_options)
 
     with spawner_of_alice(site) as spawner:
         spawner.__class__ = Decided
         await spawner._run_apply_user_options({"profile": "small"})
-    assert spawner._plan is not None and spawner._plan.profile == "small"
+    assert spawner.current_start is not None and spawner.current_start.plan.profile == "small"
     assert caplog.records == []
 
 
@@ -124,9 +124,9 @@ async def test_what_the_plan_warns_of_is_told_while_one_waits_even_without_event
     with spawner_of_alice(site) as spawner:
         spawner.events_enabled = False
         decided = decide(site, alice, profile="small")
-        spawner._use(decided)
-        spawner._start_future = asyncio.get_running_loop().create_future()
-        spawner._start_future.set_result("")
+        spawner.apply_plan(decided)
+        spawner.prepare_start(decided)
+        spawner.current_start.is_over = True
         told = [event["message"] async for event in spawner.progress()]
     assert told == list(decided.warnings)
     assert "NFS (AUTH_SYS) carries only 16" in told[0]

@@ -21,7 +21,7 @@ from ..settings import SettingsError, ordered
 from ..settings.problems import Problem
 from ..shape import Json
 from ..site import Site
-from ..spawner import render
+from ..spawner import render_notebook
 from .files import base_directory, read_config, read_site
 from .lint import queues_of, somebody
 from .output import as_text
@@ -39,7 +39,7 @@ def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> st
     else:
         config = read_config(options.config) if options.config else None
         decided, manifest = asyncio.run(
-            render(site, options.user, _wishes(options), config, options.server or "", base=base)
+            render_notebook(site, options.user, _wishes(options), config, options.server or "", base=base)
         )
     if not options.why:
         return _written(manifest, options.output)
@@ -86,7 +86,7 @@ def try_profiles(site: Site, config: Path, base: Path) -> None:
             who, wishes = somebody(site, name, queue), {"profile": name, "queue": queue}
             try:
                 # Read anew each time: KubeSpawner's hooks may change what they are given.
-                asyncio.run(render(site, who.name, wishes, read_config(config), base=base, identity=who))
+                asyncio.run(render_notebook(site, who.name, wishes, read_config(config), base=base, identity=who))
             except Refusal as refusal:
                 problems.append(Problem(f"profiles.{name}", f"cannot start with {config}: {refusal}"))
     if problems:

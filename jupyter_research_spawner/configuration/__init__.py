@@ -13,7 +13,7 @@ from traitlets.log import get_logger
 from .. import web
 from ..settings import SettingsError
 from ..site import Site, load
-from ..spawner.installation import register
+from ..spawner.process_state import register_site
 from . import batch_service, conflicts
 from .traits import items, value_of
 
@@ -58,7 +58,7 @@ def configure(
     for warning in conflicts.warnings(c, settings):
         log.warning("%s", warning)
     c.JupyterHub.spawner_class = c.JupyterHub.get("spawner_class") if _is_ours(c) else SPAWNER_CLASS
-    c.ResearchSpawner.installation = register(settings, _base(base, parts))
+    c.ResearchSpawner.installation = register_site(settings, _base(base, parts))
     c.ResearchSpawner.namespace = settings.namespaces.name
     c.ResearchSpawner.k8s_api_request_timeout = max(REQUEST_SECONDS, value_of(c, "k8s_api_request_timeout") or 0)
     _set_limits(c, log)

@@ -1,6 +1,6 @@
-"""ResearchSpawner, and the same pod without a hub."""
+"""ResearchSpawner, and the pod of a notebook without a hub."""
 
-from .render import base_manifest, render
+from .offline_render import render_base_pod, render_notebook
 from .research import ResearchSpawner
 
-__all__ = ["ResearchSpawner", "base_manifest", "render"]
+__all__ = ["ResearchSpawner", "render_base_pod", "render_notebook"]

@@ -1,4 +1,4 @@
-"""How many starts the hub works on at once.  The others wait a moment; who waits in a queue costs nobody anything."""
+"""A limit on how many starts the hub works on at the same time. A pod that waits in a queue does not count."""
 
 from __future__ import annotations
 
@@ -6,68 +6,73 @@ import asyncio
 
 
 class Pacing:
-    """At most `limit` turns are taken at once, first come, first served.  One per process, used in one event loop."""
+    """Gives out at most `limit` slots, first come, first served. One per process, used in one event loop."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._taken: set[Turn] = set()
-        self._waiting: dict[Turn, asyncio.Future[None]] = {}
+        self._holders: set[PacingSlot] = set()
+        self._waiting: dict[PacingSlot, asyncio.Future[None]] = {}
 
-    def turn(self) -> Turn:
-        return Turn(self)
+    def new_slot(self) -> PacingSlot:
+        """Return a slot that is not acquired yet."""
+        return PacingSlot(self)
 
-    async def take(self, turn: Turn) -> None:
-        if turn in self._taken:
+    async def acquire(self, slot: PacingSlot) -> None:
+        if slot in self._holders:
             return
-        if not self._waiting and len(self._taken) < self._limit:
-            self._taken.add(turn)
+        if not self._waiting and len(self._holders) < self._limit:
+            self._holders.add(slot)
             return
-        future = self._waiting[turn] = asyncio.get_running_loop().create_future()
+        future = self._waiting[slot] = asyncio.get_running_loop().create_future()
         try:
             await future
         except asyncio.CancelledError:
-            self.release(turn)
+            self.release(slot)
             raise
 
-    def count(self, turn: Turn) -> None:
-        self._waiting.pop(turn, None)
-        self._taken.add(turn)
+    def acquire_now(self, slot: PacingSlot) -> None:
+        self._waiting.pop(slot, None)
+        self._holders.add(slot)
 
-    def release(self, turn: Turn) -> None:
-        self._waiting.pop(turn, None)
-        self._taken.discard(turn)
-        while self._waiting and len(self._taken) < self._limit:
+    def release(self, slot: PacingSlot) -> None:
+        self._waiting.pop(slot, None)
+        self._holders.discard(slot)
+        while self._waiting and len(self._holders) < self._limit:
             first = next(iter(self._waiting))
             future = self._waiting.pop(first)
-            if not future.done():  # else its waiter was cancelled and has not run since
-                self._taken.add(first)
+            if not future.done():  # A cancelled waiter has not left the line yet.
+                self._holders.add(first)
                 future.set_result(None)
 
-    def ahead_of(self, turn: Turn) -> int:
-        if turn not in self._waiting:
+    def starts_ahead_of(self, slot: PacingSlot) -> int:
+        if slot not in self._waiting:
             return 0
-        return list(self._waiting).index(turn) + 1
+        return list(self._waiting).index(slot) + 1
 
 
-class Turn:
-    """One start's place.  Held from the create request to admission, and from admission until the notebook answers."""
+class PacingSlot:
+    """The slot of one start.
+
+    A start holds it from the create request until the pod waits in a queue, and from the pod's admission until the
+    notebook answers.
+    """
 
     def __init__(self, pacing: Pacing) -> None:
         self._pacing = pacing
 
-    async def take(self) -> None:
-        """Wait for a place."""
-        await self._pacing.take(self)
+    async def acquire(self) -> None:
+        """Wait until a slot is free and take it."""
+        await self._pacing.acquire(self)
 
-    def count(self) -> None:
-        """Take a place without waiting, above the limit if need be: the cluster has admitted the pod already."""
-        self._pacing.count(self)
+    def acquire_now(self) -> None:
+        """Take a slot without waiting, above the limit if necessary: the scheduler has admitted the pod already."""
+        self._pacing.acquire_now(self)
 
     def release(self) -> None:
-        """Give the place, or the place in the line, to the next.  May be called twice."""
+        """Give up the slot, or the position in the line, to the next start. Can be called twice."""
         self._pacing.release(self)
 
     @property
-    def ahead(self) -> int:
-        """How many starts come before this one, the one that is due next included; 0 when it waits for none."""
-        return self._pacing.ahead_of(self)
+    def starts_ahead(self) -> int:
+        """How many starts must release a slot before this one gets its own; 0 if it waits for none."""
+        return self._pacing.starts_ahead_of(self)

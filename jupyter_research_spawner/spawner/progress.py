@@ -1,67 +1,76 @@
-"""What the page of a pending server says, one line after another.  Text only: the page escapes it."""
+"""The messages that a user and the log get while a server starts or stops."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
-
-from kubernetes_asyncio.client import ApiException
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 from ..shape import Json
+from ..watch.phase import why_not_gone
+from .start import Start
 
-if TYPE_CHECKING:
-    from .research import ResearchSpawner
-
-SECONDS_BETWEEN = 1.0
-# The rest of the bar is for what comes after the pod: the hub's own check and the proxy.
-MOST_PERCENT = 90
+SECONDS_BETWEEN_UPDATES = 1.0
+# JupyterHub needs the rest of the progress bar for its own check and for the proxy.
+MAX_PERCENT = 90
 
 
-async def of(spawner: ResearchSpawner) -> AsyncIterator[Json]:
-    """Ends with the start.  Looks once a second at what is in memory already: no page costs an API call."""
-    if spawner.events_enabled:
-        await spawner._start_watching_events()
-    for warning in spawner._plan.warnings if spawner._plan is not None else ():
-        yield {"message": warning}
-    told, percent, shown = "", 0.0, 0
+class StartingServer(Protocol):
+    """What `stream_progress` reads from a spawner, once per update."""
+
+    @property
+    def current_start(self) -> Start | None: ...
+
+    @property
+    def events(self) -> list[Json]: ...
+
+
+async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
+    """Yield JupyterHub progress messages until the start is over.
+
+    The messages are plain text, which the page escapes. Updates read only from memory and send no API request.
+    """
+    reported, percent, events_sent, warned = "", 0.0, 0, False
     while True:
-        over = spawner._start_future is not None and spawner._start_future.done()
-        now = _standing(spawner)
-        if now and now != told:
-            told = now
-            yield {"message": now}
-        events = spawner.events
-        for event in events[shown:]:
-            percent += (MOST_PERCENT - percent) / 3
-            yield {"progress": int(percent), "message": _line(event), "raw_event": event}
-        shown = len(events)
-        if over:
+        start = server.current_start
+        is_over = start is not None and start.is_over
+        if start is not None:
+            for warning in start.plan.warnings if not warned else ():
+                yield {"message": warning}
+            warned = True
+            message = _describe(start)
+            if message and message != reported:
+                reported = message
+                yield {"message": message}
+        events = server.events
+        for event in events[events_sent:]:
+            percent += (MAX_PERCENT - percent) / 3
+            yield {"progress": int(percent), "message": _format_event(event), "raw_event": event}
+        events_sent = len(events)
+        if is_over:
             return
-        await asyncio.sleep(SECONDS_BETWEEN)
+        await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
 
 
-def _standing(spawner: ResearchSpawner) -> str:
-    """Where the start stands, in a sentence."""
-    if ahead := spawner._turn.ahead:
+def _describe(start: Start) -> str:
+    """Return what the start waits for, as a sentence; "" if there is nothing to say."""
+    if ahead := start.slot.starts_ahead:
         return f"Waiting for the hub: {ahead} {'start comes' if ahead == 1 else 'starts come'} before yours."
-    wait = spawner._wait
-    if wait is None:
-        return ""
-    if wait.is_queued:
-        return f"Waiting in queue {wait.plan.queue}. {wait.status.message}".strip()
-    return wait.message
+    if start.wait.is_queued:
+        return f"Waiting in queue {start.plan.queue}. {start.wait.status.message}".strip()
+    return start.wait.message
 
 
-def _line(event: Json) -> str:
+def _format_event(event: Json) -> str:
     return f"{event['lastTimestamp'] or event['eventTime']} [{event['type']}] {event['message']}"
 
 
-def message_of(error: ApiException) -> str:
-    """The API server's own sentence, from its Status object."""
-    try:
-        message = str(json.loads(error.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        message = f"HTTP {error.status} {error.reason}"
-    return message if len(message) <= 500 else f"{message[:497]}..."
+async def announce_stop(find_pod: Callable[[], Json | None], report: Callable[[str], None]) -> None:
+    """Call `report` once a second with the reason why the deleted pod still exists; "" if there is none.
+
+    Runs until the task is cancelled. JupyterHub has no page that shows what a stop waits for.
+    """
+    while True:
+        await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
+        pod = find_pod()
+        report(why_not_gone(pod) if pod else "")

@@ -1,13 +1,14 @@
-"""KubeSpawner whose notebooks run as the person.  Traits and seams only: deciding, composing, checking are elsewhere.
+"""ResearchSpawner, a KubeSpawner whose notebooks run with the user's POSIX identity: its traits and its seams.
 
-Contract: jupyterhub 5.3 to 6.1 and kubespawner 7.1.  Notes for admins who come from KubeSpawner:
+Contract: JupyterHub 5.3 to 6.1 and kubespawner 7.1. Notes for administrators who know KubeSpawner:
 
-* `profile_list`, `apply_user_options`, `start_timeout`, `uid`, `gid`, `fs_gid`, `supplemental_gids`, `cpu_*`, `mem_*`
-  and `scheduler_name` are decided by the Site; `configure` names those that say something else.
-* Dicts in `c.ResearchSpawner` replace those in `c.KubeSpawner` (traitlets): write only this class's own traits there.
-* KubeSpawner formats `{...}` in volumes, labels and annotations.  What the Site says is never formatted.
-* `modify_pod_hook` and `pre_spawn_hook` run before the pod is composed and checked: what they change about who runs,
-  or where, ends the start with a sentence that names the path.
+* The Site decides `profile_list`, `apply_user_options`, `start_timeout`, `uid`, `gid`, `fs_gid`, `supplemental_gids`,
+  `cpu_*`, `mem_*` and `scheduler_name`. `configure` reports each of them that is set to something else.
+* traitlets does not merge a dict in `c.ResearchSpawner` with the same dict in `c.KubeSpawner`, it replaces it. Set only
+  the traits of this class on `c.ResearchSpawner`.
+* KubeSpawner expands `{...}` in volumes, labels and annotations. Values from the Site are never expanded.
+* `modify_pod_hook` and `pre_spawn_hook` run before the pod is composed and checked. If a hook changes the identity or
+  the placement, the start fails with a sentence that names the path.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import aiohttp
-from kubernetes_asyncio.client import ApiException, V1DeleteOptions, V1Pod, V1Preconditions
+from kubernetes_asyncio.client import ApiException, V1Pod
 from kubespawner import KubeSpawner
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
@@ -32,115 +33,109 @@ from ..pod import check, compose
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.phase import why_not_gone
-from ..watch.prerequisites import cluster_down, webhook_down
-from . import adoption, options, progress, resume, stopping
-from .events import IndexedEvents
-from .installation import Installation, adoption_secret, registered
-from .offering import Shown, options_page
-from .refused import HubRefusal, Preselected, without_traces
-from .waiting import Wait, is_ready, listens
+from . import options
+from .hub_errors import FormPreselected, HubRefusal, filter_refusals
+from .options_page import Selection, render_options_page
+from .pod_creation import api_token_of, can_adopt, create_pod, other_user, read_pod, refusal_of
+from .pod_events import IndexedEventReflector
+from .pod_wait import PodWait, accepts_connections, is_pod_ready
+from .process_state import ProcessState, adoption_secret, registered_state
+from .progress import announce_stop, stream_progress
+from .resume import schedule_resume
+from .start import Start
 
 MAIN = notebook.SLOTS.templates[0].main
-# So that our own clocks, which can say why, are the first to end a wait.
-SLACK_SECONDS = 60
-SECONDS_BETWEEN_KNOCKS = 0.25
-STATE = "research_spawner"
+# KubeSpawner's limit for a start is later than ours, which can say why the start failed.
+EXTRA_SECONDS = 60
+SECONDS_BETWEEN_CONNECTIONS = 0.25
+STATE_KEY = "research_spawner"
 
 
 class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
-    """Notebooks that run as the person who started them, on the queue they chose."""
+    """Starts notebooks with the POSIX identity of their user, in the queue that the user selected."""
 
-    installation = Unicode(help="Which Site: the key that `jupyter_research_spawner.configure` sets.").tag(config=True)
+    installation = Unicode(
+        help="The key of the registered Site. `jupyter_research_spawner.configure` sets it; do not set it yourself."
+    ).tag(config=True)
 
-    # KubeSpawner's is a Dict: a list that was posted would end JupyterHub 5's request with a 500 before any seam.
+    # KubeSpawner's trait is a Dict. A list by REST would end JupyterHub 5's request with a 500 before it is refused.
     user_options = AnyTrait()
 
-    _plan: Plan | None = None
-    _manifest: Json | None = None
-    _wait: Wait | None = None
+    current_start: Start | None = None
     _accepted_options: Any = None
-    _starting = False
-    _was_starting = False
-    _kept = False
+    # Saved in the hub's database, so that a restarted hub knows that this start was interrupted.
+    _is_starting = False
+    _was_interrupted = False
+    # poll reports a stopped server, and the hub must not delete its pod.
+    _leaves_pod_alone = False
     _stop_waits_for = ""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._turn = self.research.pacing.turn()
-        self._own_image: str = self.image
-        self._warn_of_the_hubs_limit()
-        without_traces(self.log)
+        self._configured_image: str = self.image
+        self.shared.warn_of_spawn_limit(self._hub_settings, self.log)
+        filter_refusals(self.log)
 
     @property
-    def research(self) -> Installation:
-        return registered(self.installation)
+    def shared(self) -> ProcessState:
+        """What this spawner shares with the others of the process."""
+        return registered_state(self.installation)
 
-    def _warn_of_the_hubs_limit(self) -> None:
-        """It was set after `configure`.  Each server that waits in a queue would take a place of it, for hours."""
-        limit = (getattr(self.user, "settings", None) or {}).get("concurrent_spawn_limit")
-        if limit and not self.research.has_warned:
-            self.research.has_warned = True
-            self.log.warning(
-                "c.JupyterHub.concurrent_spawn_limit is %s, and servers that wait in a queue count towards it: people "
-                "will be told to try again later. Leave it to configure(), and pace with hub.concurrent_starts",
-                limit,
-            )
+    @property
+    def _hub_settings(self) -> Json:
+        return getattr(self.user, "settings", None) or {}
 
-    # From options to a plan.  Forms, links, REST and saved options all pass _run_apply_user_options.
-
-    async def decide(self, user_options: Any) -> Plan:
-        """What this server would be with these options, now.  Raises Refusal.  Changes nothing."""
-        wishes = options.request(user_options, hub_user=self.user.name, server=self.name or "", pod_name=self.pod_name)
-        installation = self.research
-        identity = await installation.resolver.resolve(self.user.name)
-        decided = plan(
-            installation.site,
-            identity,
-            wishes,
-            run_id=uuid.uuid4().hex,
-            now=datetime.now(timezone.utc),
-            secret=self._secret(),
-        )
-        await installation.prerequisites(self.api.api_client).require(decided.prerequisites)
-        return decided
-
-    def _secret(self) -> bytes:
-        settings = getattr(self.user, "settings", None) or {}
-        return adoption_secret(settings.get("cookie_secret"))
+    # Options. The form, links, REST and saved options all pass _run_apply_user_options.
 
     async def get_options_form(self) -> str:
-        """Never empty: the hub takes an empty form for "start at once"."""
-        return await options_page(self)
+        """Return the form. It is never empty, because the hub would start the server at once."""
+        return await render_options_page(self, self.shared)
 
     async def run_options_from_form(self, form_data: dict[str, Any]) -> dict[str, Any]:
-        """Refused before anything begins, so that the form can say so at the field, whatever the hub's time limits."""
-        asked = chosen_by_form(form_data)
+        """Return the options of a posted form. A refusal is shown at its field, before the start begins."""
+        selected = chosen_by_form(form_data)
         try:
-            await self.decide(asked)
+            await self.decide_plan(selected)
         except Refusal as refusal:
-            Shown(asked, refusal, self.name or "").keep(self.user)
+            Selection(selected, refusal, self.name or "").keep_for_next_form(self.user)
             raise HubRefusal(refusal) from None
-        return asked
+        return selected
 
     def options_from_query(self, query_data: dict[str, Any]) -> dict[str, Any]:
-        """A link chooses in the form and starts nothing."""
-        Shown(chosen_by_link(query_data), None, self.name or "").keep(self.user)
-        raise Preselected
+        """Select the options of a link in the form. A link never starts a server."""
+        Selection(chosen_by_link(query_data), None, self.name or "").keep_for_next_form(self.user)
+        raise FormPreselected
 
     async def _run_apply_user_options(self, user_options: Any) -> None:
+        """Decide the plan of the start that follows, or refuse the options."""
         try:
-            decided = await self.decide(user_options)
+            decided = await self.decide_plan(user_options)
         except Refusal as refusal:
-            # The hub has saved them already; kept, they would refuse every later start without a form.
+            # The hub has saved these options already. Each later start without a form would be refused for them.
             self.user_options = self.orm_spawner.user_options = self._accepted_options or {}
-            self._kept = refusal.status == 503
+            self._leaves_pod_alone = refusal.status == 503
             raise HubRefusal(refusal) from None
         self._accepted_options = copy.deepcopy(user_options)
-        self._use(decided)
+        self.apply_plan(decided)
+        self.prepare_start(decided)
 
-    def _use(self, decided: Plan) -> None:
-        """KubeSpawner's own settings first, so that the base pod and the admin's hooks already see who runs."""
-        self._plan, self._manifest = decided, None
+    async def decide_plan(self, user_options: Any) -> Plan:
+        """Return the plan for these options. Raises Refusal. Changes nothing."""
+        request = options.request(user_options, hub_user=self.user.name, server=self.name or "", pod_name=self.pod_name)
+        identity = await self.shared.resolver.resolve(self.user.name)
+        decided = plan(
+            self.shared.site,
+            identity,
+            request,
+            run_id=uuid.uuid4().hex,
+            now=datetime.now(timezone.utc),
+            secret=adoption_secret(self._hub_settings.get("cookie_secret")),
+        )
+        await self.shared.prerequisites(self.api.api_client).require(decided.prerequisites)
+        return decided
+
+    def apply_plan(self, decided: Plan) -> None:
+        """Set KubeSpawner's traits from the plan, so that its own pod and the hooks see the identity."""
         self.namespace = decided.namespace
         self.uid, self.gid, self.fs_gid = decided.identity.uid, decided.identity.gid, None
         self.supplemental_gids = list(decided.identity.supplementary_gids)
@@ -148,225 +143,213 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         self.priority_class_name = decided.marks.priority_class or ""
         self.cpu_limit = self.cpu_guarantee = float(decided.resources.cpu)
         self.mem_limit = self.mem_guarantee = decided.resources.memory
-        # KubeSpawner's instance may serve several starts; what one profile set must not stay for the next.
-        self.image = decided.image or self._own_image
+        # The hub uses one spawner for several starts: the image of one plan must not remain for the next.
+        self.image = decided.image or self._configured_image
+
+    def prepare_start(self, decided: Plan) -> None:
+        """Make `decided` the plan of the start that follows."""
+        owned_objects = self.shared.owned_objects(self.api.api_client)
+        wait = PodWait(decided, self.shared.site.hub, MAIN, owned_objects=owned_objects.of)
+        self.current_start = Start(decided, self.shared.pacing.new_slot(), wait)
 
     async def load_user_options(self) -> None:
-        """Nothing is left to load: the options became the plan before the start."""
+        """Do nothing: the options are in the plan already."""
 
-    # Start, wait, stop.
+    # Start.
 
     def start(self) -> asyncio.Future[str]:
-        # The hub reads start_timeout once, right after this returns, and saves the state.
-        limits = self.research.site.hub
-        self._starting, self._was_starting, self._last_event = True, False, None
-        self.start_timeout = int((limits.queue_limit + limits.boot_limit).total_seconds()) + SLACK_SECONDS
+        # The hub reads start_timeout once, after this method returns, and then saves the state.
+        limits = self.shared.site.hub
+        self._is_starting, self._was_interrupted, self._last_event = True, False, None
+        self.start_timeout = int((limits.queue_limit + limits.boot_limit).total_seconds()) + EXTRA_SECONDS
         self.orm_spawner.state = self.get_state()
         future: asyncio.Future[str] = super().start()
         return future
 
     async def _start(self) -> str:
-        if self._plan is None:
-            raise HubRefusal(Refusal("not-decided", "Nothing was decided for this start.", status=503))
-        owned_objects = self.research.owned_objects(self.api.api_client)
-        self._wait = Wait(self._plan, self.research.site.hub, MAIN, owned_objects=owned_objects.of)
+        start = self.current_start
+        if start is None:
+            raise HubRefusal(_undecided())
         try:
             url: str = await super()._start()
-            await self._until_it_listens(url, self._wait)
+            await self._wait_for_connection(url, start.wait)
         except Refusal as refusal:
-            await self._remove_failed()
+            await self._delete_failed_pod(start.wait)
             raise HubRefusal(refusal) from None
-        except ApiException as error:
-            raise HubRefusal(_by_cluster(error)) from None
-        except aiohttp.ClientError as error:
-            self.log.error("The API server did not answer while %s started: %r", self._log_name, error)
-            raise HubRefusal(cluster_down()) from None
-        except asyncio.TimeoutError as error:
-            slow = Refusal("cluster-slow", f"The cluster is too slow: {error}", status=503, hint="Try again later.")
-            raise HubRefusal(slow) from None
+        except (ApiException, aiohttp.ClientError, asyncio.TimeoutError) as error:
+            self.log.error("The start of %s failed: %r", self._log_name, error)
+            raise HubRefusal(refusal_of(error)) from None
         finally:
-            self._turn.release()
-            self._wait = None
-        self._starting = False
+            start.slot.release()
+            start.is_over = True
+        self._is_starting = False
         return url
 
-    async def _until_it_listens(self, url: str, wait: Wait) -> None:
-        """KubeSpawner is content with a running container, which may crash before it answers: then the hub would
-        say that it did not respond, and not why."""
-        while not await listens(url):
-            pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
-            wait.look(pod)
-            await asyncio.sleep(SECONDS_BETWEEN_KNOCKS)
+    async def _make_create_pod_request(self, pod: V1Pod, request_timeout: float) -> bool:
+        """Send one create request. KubeSpawner calls this again until it returns True.
 
-    async def _remove_failed(self) -> None:
-        """KubeSpawner's poll says of a Failed pod that nothing runs, so nobody would stop it.
-
-        Raises nothing: the person is to read why the start ended.
+        The administrator's hooks have run before; nothing changes the pod after the check.
         """
-        if self._wait is None or not self._wait.has_looked:
+        start = self.current_start
+        if start is None:
+            raise _undecided()
+        if start.manifest is None:
+            start.manifest = self.finished_manifest(start.plan, pod)
+        await self.shared.prerequisites(self.api.api_client).require(start.plan.prerequisites)
+        await start.slot.acquire()
+        outcome = await create_pod(
+            self.api,
+            start.plan.namespace,
+            start.manifest,
+            request_seconds=request_timeout,
+            cleanup_seconds=self.k8s_api_request_retry_timeout,
+        )
+        if outcome == "name taken":
+            return await self._adopt_or_delete(start)
+        return outcome == "created"
+
+    def finished_manifest(self, decided: Plan, pod: V1Pod) -> Json:
+        """Return the pod that is sent: composed from the plan and KubeSpawner's pod, and checked. Raises Refusal."""
+        base = self.api.api_client.sanitize_for_serialization(pod)
+        manifest = compose(decided, base, notebook.SLOTS)
+        check(decided, manifest, notebook.SLOTS)
+        return manifest
+
+    async def _adopt_or_delete(self, start: Start) -> bool:
+        """Adopt the pod that has this server's name, with its place in the queue, or delete it if it does not fit.
+
+        Returns whether it was adopted. Raises Refusal if the pod is another user's.
+        """
+        namespace = start.plan.namespace
+        pod = await read_pod(self.api, namespace, self.pod_name, request_seconds=self.k8s_api_request_timeout)
+        if pod is None:
+            return False
+        token = api_token_of(pod, MAIN)
+        if can_adopt(start.plan, pod) and token is not None:
+            self.log.info("Adopting pod %s/%s of %s", namespace, self.pod_name, self.user.name)
+            # The hub finds this token in its database and accepts it again (User.spawn: "re-used an API token").
+            self.api_token = token
+            start.wait.continue_with(pod)
+            return True
+        if (other := other_user(start.plan, pod)) is not None:
+            self.log.error(
+                "Pod %s/%s belongs to %r. Check that pod_name_template is unique", namespace, self.pod_name, other
+            )
+            self._leaves_pod_alone = True
+            raise Refusal(
+                "pod-name-taken",
+                f"Your server's pod would be called {self.pod_name!r}, but another user's server has that name.",
+                hint="Ask your administrators.",
+                status=503,
+            )
+        self.log.info("Deleting pod %s/%s, which is not of this start", namespace, self.pod_name)
+        await self.stop(now=True)
+        return False
+
+    def is_pod_running(self, pod: Json | None) -> bool:
+        """Whether the notebook can be reached. During a start, raises Refusal if the wait cannot succeed any more."""
+        ready = is_pod_ready(pod, MAIN)
+        start = self.current_start
+        if ready or start is None or asyncio.current_task() is not self._start_future:
+            return ready
+        start.wait.observe(pod)
+        if start.wait.is_admitted:
+            start.slot.acquire_now()
+        elif start.wait.is_queued:
+            start.slot.release()
+        return False
+
+    async def _wait_for_connection(self, url: str, wait: PodWait) -> None:
+        """Wait until the notebook accepts connections.
+
+        KubeSpawner ends its wait when the container runs. If the container then crashes, the hub says only that the
+        server did not respond.
+        """
+        while not await accepts_connections(url):
+            wait.observe(self._reflected_pod())
+            await asyncio.sleep(SECONDS_BETWEEN_CONNECTIONS)
+
+    async def _delete_failed_pod(self, wait: PodWait) -> None:
+        """Delete the pod of a failed start: the hub does not, because KubeSpawner's poll says that it has stopped.
+
+        Raises nothing, because the user must see why the start failed.
+        """
+        if not wait.has_begun:
             return
         try:
-            if not self._wait.has_seen_pod:
+            if not wait.has_seen_pod:
                 await self._start_watching_pods(replace=True)
             await self.stop(now=True)
         except (ApiException, aiohttp.ClientError, asyncio.TimeoutError) as error:
             self.log.error("The pod of %s could not be deleted: %r", self._log_name, error)
 
-    async def _make_create_pod_request(self, pod: V1Pod, request_timeout: float) -> bool:
-        """Called again until it returns True.  The admin's hooks have had the pod; nobody has it after check."""
-        if self._plan is None or self._wait is None:
-            raise Refusal("not-decided", "Nothing was decided for this start.", status=503)
-        if self._manifest is None:
-            self._manifest = self.finished(pod)
-        await self.research.prerequisites(self.api.api_client).require(self._plan.prerequisites)
-        await self._turn.take()
-        # A field that the server does not know would be dropped in silence, and supplementalGroupsPolicy may be one.
-        request = self.api.create_namespaced_pod(self._plan.namespace, self._manifest, field_validation="Strict")
-        create = asyncio.ensure_future(request)
-        try:
-            await asyncio.wait_for(asyncio.shield(create), request_timeout)
-        except (asyncio.TimeoutError, aiohttp.ClientError) as error:
-            create.cancel()
-            self.log.warning("The API server did not answer to a create (%r); asking again", error)
-            return False
-        except asyncio.CancelledError:
-            resume.in_background(self._discard(create))
-            raise
-        except ApiException as error:
-            if error.status != 409:
-                raise
-            return await self._adopt(self._plan, self._wait)
-        return True
-
-    def finished(self, pod: V1Pod) -> Json:
-        """The pod as it is sent: composed from the plan over KubeSpawner's, and checked.  Raises Refusal."""
-        if self._plan is None:
-            raise Refusal("not-decided", "Nothing was decided for this start.", status=503)
-        base = self.api.api_client.sanitize_for_serialization(pod)
-        manifest = compose(self._plan, base, notebook.SLOTS)
-        check(self._plan, manifest, notebook.SLOTS)
-        return manifest
-
-    async def _adopt(self, decided: Plan, wait: Wait) -> bool:
-        """There is a pod of this name.  Our own from before goes on, with its place in the queue; another goes away."""
-        found = await self._pod_of_this_name(decided.namespace)
-        if found is None:
-            return False  # gone again meanwhile; the create is repeated
-        token = adoption.api_token(found, MAIN)
-        if adoption.is_own(decided, found) and token is not None:
-            self.log.info("Adopting pod %s/%s of %s", decided.namespace, self.pod_name, self.user.name)
-            # By its name the hub takes it for the server's token again (User.spawn: "re-used an API token").
-            self.api_token = token
-            wait.adopt(found)
-            return True
-        if (holder := adoption.other_holder(decided, found)) is not None:
-            self.log.error("Pod %s/%s is of %r: is pod_name_template unique?", decided.namespace, self.pod_name, holder)
-            self._kept = True  # or the hub, cleaning up, would find it running and stop it
-            raise Refusal(
-                "pod-name-taken",
-                f"Somebody else's server runs in the pod {self.pod_name!r}, which yours would be called.",
-                hint="Ask the people who run this hub.",
-                status=503,
-            )
-        self.log.info("Replacing pod %s/%s, which is not this server's", decided.namespace, self.pod_name)
-        await self.stop(now=True)
-        return False
-
-    async def _pod_of_this_name(self, namespace: str) -> Json | None:
-        """As it is now; None when there is none, or nobody says."""
-        try:
-            answer = await self.api.read_namespaced_pod(
-                self.pod_name, namespace, _preload_content=False, _request_timeout=self.k8s_api_request_timeout
-            )
-            async with answer:
-                return dict(await answer.json()) if answer.status == 200 else None
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-            self.log.warning("The API server did not say which pod is there (%r)", error)
-            return None
-
-    async def _discard(self, create: asyncio.Future[Any]) -> None:
-        """The start was given up while the API server was creating the pod: nobody else would ever delete it."""
-        try:
-            made = await asyncio.wait_for(create, self.k8s_api_request_retry_timeout)
-            body = V1DeleteOptions(preconditions=V1Preconditions(uid=made.metadata.uid))
-            await self.api.delete_namespaced_pod(made.metadata.name, made.metadata.namespace, body=body)
-        except (ApiException, asyncio.TimeoutError):
-            return
-
-    def is_pod_running(self, pod: Json | None) -> bool:
-        """KubeSpawner's start asks this every few seconds, and what is raised here ends its wait at once."""
-        ready = is_ready(pod, MAIN)
-        if ready or self._wait is None or asyncio.current_task() is not self._start_future:
-            return ready
-        self._wait.look(pod)
-        if self._wait.is_admitted:
-            self._turn.count()
-        elif self._wait.is_queued:
-            self._turn.release()
-        return False
+    # Stop.
 
     async def stop(self, now: bool = False) -> None:
-        """KubeSpawner waits start_timeout for the pod to vanish, and ours is a day long."""
+        """Delete the pod and wait until it is gone, at most `hub.stop_limit` (KubeSpawner waits start_timeout)."""
         start_timeout = self.start_timeout
-        self.start_timeout = int(self.research.site.hub.stop_limit.total_seconds())
-        telling = asyncio.ensure_future(stopping.tell(self))
+        self.start_timeout = int(self.shared.site.hub.stop_limit.total_seconds())
+        announcing = asyncio.ensure_future(announce_stop(self._reflected_pod, self._report_stop))
         try:
             await super().stop(now)
         finally:
-            telling.cancel()
+            announcing.cancel()
             self._stop_waits_for = ""
             self.start_timeout = start_timeout
 
-    # What survives the hub.
+    def _report_stop(self, why: str) -> None:
+        """Show why a stop takes long in the log and in the server's state, which administrators read by REST."""
+        if why and why != self._stop_waits_for:
+            self.log.warning("Stopping %s: %s", self._log_name, why)
+        self._stop_waits_for = why
+
+    # Restart of the hub.
 
     async def poll(self) -> int | None:
-        """A server that was starting when the hub ended is let go: its row, not its pod.  A new start adopts it."""
+        """Report a start that a restart of the hub interrupted as stopped, and start it again to adopt its pod."""
         await self._start_watching_pods()
-        pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
-        lets_go = self._was_starting and self._start_future is None and _goes_on(pod) and not self._is_blocked
-        if self._kept or lets_go:
-            if self._was_starting and not self._kept:
-                resume.soon(self)
-            self._was_starting = False
-            self._kept = True
+        pod = self._reflected_pod()
+        resumes = self._was_interrupted and self._start_future is None and _is_alive(pod) and not self._is_blocked
+        if resumes and not self._leaves_pod_alone:
+            schedule_resume(self, self.shared)
+        if resumes or self._leaves_pod_alone:
+            self._was_interrupted = False
+            self._leaves_pod_alone = True
             return 0
         if pod is not None and why_not_gone(pod):
-            # It was asked to end and has: KubeSpawner would delete it again, wait for it, and end a start with a 500.
+            # Its containers have ended. KubeSpawner would delete it again and wait, and a start would end with a 500.
             return 0
         return await super().poll()  # type: ignore[no-any-return]
 
     @property
     def _is_blocked(self) -> bool:
-        """The hub stops a blocked person's servers when it begins, and only what its poll says runs."""
+        """Whether the hub stops this user's servers when it begins. It stops only those that poll says run."""
         return self.user.name in (getattr(self.authenticator, "blocked_users", None) or ())
 
     def get_state(self) -> Json:
         state: Json = super().get_state()
-        state[STATE] = {"starting": self._starting, "options": self._accepted_options}
+        state[STATE_KEY] = {"starting": self._is_starting, "options": self._accepted_options}
         if self._stop_waits_for:
-            state[STATE]["stop_waits_for"] = self._stop_waits_for
+            state[STATE_KEY]["stop_waits_for"] = self._stop_waits_for
         return state
 
     def load_state(self, state: Json) -> None:
         super().load_state(state)
-        own = state.get(STATE) or {}
-        self._was_starting = own.get("starting") is True
+        own = state.get(STATE_KEY) or {}
+        self._was_interrupted = own.get("starting") is True
         self._accepted_options = own.get("options")
 
     def clear_state(self) -> None:
         super().clear_state()
-        self._starting = self._was_starting = self._kept = False
+        self._is_starting = self._was_interrupted = self._leaves_pod_alone = False
 
-    # What the person sees meanwhile.
+    # Progress.
 
-    async def _start_watching_events(self, replace: bool = False) -> Any:
-        return await self._start_reflector(
-            kind="events",
-            reflector_class=IndexedEvents,
-            fields={"involvedObject.kind": "Pod"},
-            omit_namespace=self.enable_user_namespaces,
-            replace=replace,
-        )
+    async def progress(self) -> AsyncIterator[Json]:
+        if self.events_enabled:
+            await self._start_watching_events()
+        async for message in stream_progress(self):
+            yield message
 
     @property
     def events(self) -> list[Json]:
@@ -377,23 +360,26 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
                 return found[index + 1 :]
         return found
 
-    async def progress(self) -> AsyncIterator[Json]:
-        async for told in progress.of(self):
-            yield told
+    async def _start_watching_events(self, replace: bool = False) -> Any:
+        return await self._start_reflector(
+            kind="events",
+            reflector_class=IndexedEventReflector,
+            fields={"involvedObject.kind": "Pod"},
+            omit_namespace=self.enable_user_namespaces,
+            replace=replace,
+        )
+
+    def _reflected_pod(self) -> Json | None:
+        """The pod as KubeSpawner's reflector has it in memory; None if it does not show one."""
+        reflector = self.pod_reflector
+        return reflector.pods.get(f"{self.namespace}/{self.pod_name}") if reflector else None
 
 
-def _goes_on(pod: Json | None) -> bool:
+def _undecided() -> Refusal:
+    return Refusal("not-decided", "This start has no plan: the hub did not apply any options.", status=503)
+
+
+def _is_alive(pod: Json | None) -> bool:
     if pod is None or "deletionTimestamp" in pod["metadata"]:
         return False
     return (pod.get("status") or {}).get("phase") in ("Pending", "Running")
-
-
-def _by_cluster(error: ApiException) -> Refusal:
-    """An admission policy, a quota or the API server itself said no."""
-    told = progress.message_of(error)
-    return webhook_down(told) or Refusal(
-        "cluster-refused",
-        f"The cluster did not take the pod: {told}",
-        status=503,
-        hint="If you cannot make sense of it, show it to the people who run this hub.",
-    )

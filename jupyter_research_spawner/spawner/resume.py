@@ -1,73 +1,68 @@
-"""After a hub restart: start the servers again that were starting before, so that their pods are adopted.
+"""After a restart of the hub, start the servers again whose start the restart interrupted.
 
-The hub let go of their rows (ResearchSpawner.poll); an ordinary start with the saved options finds the pod.
+`ResearchSpawner.poll` reports such a server as stopped and leaves its pod alone. An ordinary start with the saved
+options then adopts the pod.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from kubespawner import KubeSpawner
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from ..refusal import Refusal
+from .background import run_in_background
+from .process_state import ProcessState
 
-if TYPE_CHECKING:
-    from .research import ResearchSpawner
-
-# The hub listens only after its first polls, and a source of identities may come up later than the hub.
-TRIES, SECONDS_BETWEEN = 60, 2.0
-_running: set[asyncio.Task[None]] = set()
+# The hub listens only after its first polls, and an identity source can come up later than the hub.
+MAX_TRIES, SECONDS_BETWEEN_TRIES = 60, 2.0
 
 
-def in_background(work: Coroutine[Any, Any, None]) -> None:
-    """The event loop itself holds tasks only weakly."""
-    task = asyncio.ensure_future(work)
-    _running.add(task)
-    task.add_done_callback(_running.discard)
+def schedule_resume(spawner: KubeSpawner, shared: ProcessState) -> None:
+    """Ask the hub in the background to start this server again, and retry while the hub or a source is down."""
+    run_in_background(_resume(spawner, shared))
 
 
-def soon(spawner: ResearchSpawner) -> None:
-    in_background(_resume(spawner))
-
-
-async def _resume(spawner: ResearchSpawner) -> None:
-    async with spawner.research.resuming:
-        await asyncio.sleep(0.5)  # the hub is still letting go
-        for _ in range(TRIES):
+async def _resume(spawner: KubeSpawner, shared: ProcessState) -> None:
+    async with shared.resuming:
+        await asyncio.sleep(0.5)  # The hub first handles the result of poll.
+        for _ in range(MAX_TRIES):
             try:
-                # Beforehand, so that the start itself can be refused at once and not after the hub said "started".
-                await spawner.research.resolver.resolve(spawner.user.name)
-                await _start(spawner)
+                # A start that is refused here is refused at once, not after the hub has answered that it begins.
+                await shared.resolver.resolve(spawner.user.name)
+                await _request_start(spawner)
                 return
             except Refusal as refusal:
                 if refusal.status != 503:
                     await _give_up(spawner, str(refusal))
                     return
-                spawner.log.warning("%s cannot go on yet: %s", spawner._log_name, refusal)
+                spawner.log.warning("%s cannot be started again yet: %s", spawner._log_name, refusal)
             except HTTPClientError as error:
                 if error.code < 500 and error.code not in (404, 429):
                     if error.code != 400 or "already running" not in _message(error):
                         await _give_up(spawner, _message(error))
                     return
-                spawner.log.warning("%s cannot go on yet: %s", spawner._log_name, _message(error))
+                spawner.log.warning("%s cannot be started again yet: %s", spawner._log_name, _message(error))
             except OSError:
-                spawner.log.debug("The hub does not listen yet")
-            await asyncio.sleep(SECONDS_BETWEEN)
-        spawner.log.error("%s was not started again; its next start finds its pod", spawner._log_name)
+                spawner.log.debug("The hub does not accept connections yet")
+            await asyncio.sleep(SECONDS_BETWEEN_TRIES)
+        spawner.log.error(
+            "%s was not started again after the restart of the hub; its next start adopts its pod", spawner._log_name
+        )
 
 
-async def _start(spawner: ResearchSpawner) -> None:
+async def _request_start(spawner: KubeSpawner) -> None:
+    """Ask the hub's REST API to start the server, with a token of the user that is revoked at once."""
     user = spawner.user
     try:
         token = user.new_api_token(
-            note="going on after a restart of the hub", expires_in=600, scopes=[f"servers!user={user.name}"]
+            note="start again after a restart of the hub", expires_in=600, scopes=[f"servers!user={user.name}"]
         )
     except ValueError as error:
-        spawner.log.error("%s may not start its own server again (%s)", user.name, error)
+        spawner.log.error("%s is not allowed to start their own server again (%s)", user.name, error)
         return
     path = f"users/{user.escaped_name}/" + (f"servers/{quote(spawner.name)}" if spawner.name else "server")
     try:
@@ -84,7 +79,7 @@ async def _start(spawner: ResearchSpawner) -> None:
         _revoke(spawner, token)
 
 
-def _revoke(spawner: ResearchSpawner, token: str) -> None:
+def _revoke(spawner: KubeSpawner, token: str) -> None:
     from jupyterhub import orm  # noqa: PLC0415 - the hub's database layer takes a second to import
 
     found = orm.APIToken.find(spawner.db, token)
@@ -93,15 +88,16 @@ def _revoke(spawner: ResearchSpawner, token: str) -> None:
         spawner.db.commit()
 
 
-async def _give_up(spawner: ResearchSpawner, why: str) -> None:
-    """What was chosen then may not be had now.  The form will say so; the pod must not run unseen meanwhile."""
-    spawner.log.warning("%s does not go on after the restart: %s", spawner._log_name, why)
+async def _give_up(spawner: KubeSpawner, why: str) -> None:
+    """Delete the pod of a server that cannot start with its saved options any more. The form shows the reason later."""
+    spawner.log.warning("%s is not started again after the restart of the hub: %s", spawner._log_name, why)
     current = spawner.user.spawners.get(spawner.name)
     if current is None or not current.active:
         await spawner.stop(now=True)
 
 
 def _message(error: HTTPClientError) -> str:
+    """Return the message of the hub's JSON error."""
     body = error.response.body if error.response is not None else b""
     try:
         return str(json.loads(body)["message"])

@@ -1,4 +1,4 @@
-"""The pod of a notebook without a hub and without a cluster, by the very calls that a start makes."""
+"""The pod of a notebook without a hub and without a cluster, by the same calls as a start."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ..identity import PosixIdentity, Resolver
 from ..plan import Plan, plan
 from ..shape import Json
 from ..site import Site
-from . import options as wishes
-from .installation import register
+from . import options as notebook_options
+from .process_state import register_site
 from .research import ResearchSpawner
 
 
 @dataclass
-class _Person:
-    """As much of the hub's User as KubeSpawner reads for a manifest."""
+class _User:
+    """The attributes of the hub's User that KubeSpawner reads for a manifest."""
 
     name: str
     id: int = 0
@@ -43,8 +43,8 @@ class _Person:
 
 
 @dataclass
-class _Record:
-    """As much of the hub's record of a named server."""
+class _OrmSpawner:
+    """The attributes of the hub's database record of a named server that KubeSpawner reads."""
 
     name: str
     display_name: str = ""
@@ -54,7 +54,7 @@ class _Record:
 
 @dataclass(frozen=True)
 class _Hub:
-    """The hub as the chart names it."""
+    """The hub's addresses, as the Zero to JupyterHub chart sets them."""
 
     public_host: str = ""
     url: str = "http://hub:8081/hub/"
@@ -62,7 +62,7 @@ class _Hub:
     api_url: str = "http://hub:8081/hub/api"
 
 
-async def render(
+async def render_notebook(
     site: Site,
     hub_user: str,
     options: Any,
@@ -72,28 +72,30 @@ async def render(
     base: Path | None = None,
     identity: PosixIdentity | None = None,
 ) -> tuple[Plan, Json]:
-    """What `hub_user` would be given for `options` (as posted by REST), and the pod as it would be sent.
+    """Return the plan that `options` (as in REST) give for `hub_user`, and the pod as a start would send it.
 
-    `config` is the hub's (`c` of jupyterhub_config.py), for KubeSpawner's own settings and hooks.  `base` is where
-    relative paths of the Site start; `identity` spares asking the sources.  Whether claims and priority classes exist
-    is not asked, tokens are empty, and there is no adoption key: that is the hub's secret.  Raises Refusal.
+    config: the hub's (`c` of jupyterhub_config.py), with KubeSpawner's own settings and hooks.  base: where relative
+    paths of the Site start.  identity: use this one instead of asking the site's sources.
+
+    The pod differs from a real one in two ways: its API tokens are empty, and it has no adoption key, which needs the
+    hub's secret. Prerequisites in the cluster are not checked. Raises Refusal.
     """
-    with _no_cluster():
+    with _without_kubeconfig():
         spawner = _spawner(site, hub_user, config, server, base)
-        asked = wishes.request(options, hub_user=hub_user, server=server, pod_name=spawner.pod_name)
-        who = identity or await Resolver(site.identity, base).resolve(hub_user)
-        decided = plan(site, who, asked, run_id=uuid.uuid4().hex, now=datetime.now(timezone.utc))
-        spawner._use(decided)
-        manifest = spawner.finished(await _pod(spawner))
+        request = notebook_options.request(options, hub_user=hub_user, server=server, pod_name=spawner.pod_name)
+        resolved = identity or await Resolver(site.identity, base).resolve(hub_user)
+        decided = plan(site, resolved, request, run_id=uuid.uuid4().hex, now=datetime.now(timezone.utc))
+        spawner.apply_plan(decided)
+        manifest = spawner.finished_manifest(decided, await _base_pod(spawner))
     return decided, manifest
 
 
-async def base_manifest(site: Site, decided: Plan, config: Config | None = None, *, base: Path | None = None) -> Json:
-    """KubeSpawner's own pod for `decided`, after the admin's hook and before ours is composed over it."""
-    with _no_cluster():
+async def render_base_pod(site: Site, decided: Plan, config: Config | None = None, *, base: Path | None = None) -> Json:
+    """Return KubeSpawner's own pod for `decided`, after `modify_pod_hook` and before compose."""
+    with _without_kubeconfig():
         spawner = _spawner(site, decided.request.hub_user, config, decided.request.server, base)
-        spawner._use(decided)
-        found: Json = spawner.api.api_client.sanitize_for_serialization(await _pod(spawner))
+        spawner.apply_plan(decided)
+        found: Json = spawner.api.api_client.sanitize_for_serialization(await _base_pod(spawner))
     return found
 
 
@@ -101,18 +103,18 @@ def _spawner(site: Site, hub_user: str, config: Config | None, server: str, base
     spawner = ResearchSpawner(
         _mock=True,
         config=config or Config(),
-        user=_Person(hub_user),
+        user=_User(hub_user),
         hub=_Hub(),
-        installation=register(site, base),
+        installation=register_site(site, base),
         namespace=site.namespaces.name,
     )
     if server:
-        spawner.orm_spawner = _Record(server)
+        spawner.orm_spawner = _OrmSpawner(server)
         spawner.clear_state()
     return spawner
 
 
-async def _pod(spawner: ResearchSpawner) -> V1Pod:
+async def _base_pod(spawner: ResearchSpawner) -> V1Pod:
     pod = await spawner.get_pod_manifest()
     if spawner.modify_pod_hook is not None:
         pod = await maybe_future(spawner.modify_pod_hook(spawner, pod))
@@ -120,8 +122,8 @@ async def _pod(spawner: ResearchSpawner) -> V1Pod:
 
 
 @contextmanager
-def _no_cluster() -> Iterator[None]:
-    """KubeSpawner reads a kubeconfig when it is made, though it talks to nobody before a start."""
+def _without_kubeconfig() -> Iterator[None]:
+    """Keep KubeSpawner from reading a kubeconfig in its constructor, although it sends no request before a start."""
     load_config = kubespawner.spawner.load_config
     kubespawner.spawner.load_config = lambda **_: None
     try:

@@ -1,4 +1,4 @@
-"""A Refusal as the exception that each version of JupyterHub shows to the person, and that no log prints a trace of."""
+"""Refusals as exceptions that JupyterHub 5 and 6 show to the user, and that the log shows without a traceback."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tornado.web import HTTPError
 
 from ..refusal import Refusal
 
-# Hub 6: a policy refusal, which never counts towards the failure limit.  Hub 5 has none, and counts every HTTPError;
-# there `configure` turns the limit off.
+# JupyterHub 6 does not count a SpawnException as a failed start. JupyterHub 5 has no such class and counts each
+# HTTPError; there `configure` turns consecutive_failure_limit off.
 _SpawnException: type[HTTPError] | None = getattr(_hub_spawner, "SpawnException", None)
 
 
 class HubRefusal(_SpawnException or HTTPError):  # type: ignore[misc]
-    """Why not, in the hub's terms: `jupyterhub_message` and `jupyterhub_html_message` are what pages and REST show."""
+    """A refusal for JupyterHub, whose pages and REST show `jupyterhub_message` and `jupyterhub_html_message`."""
 
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
@@ -28,31 +28,32 @@ class HubRefusal(_SpawnException or HTTPError):  # type: ignore[misc]
         else:
             super().__init__(text, reason=refusal.code, status_code=refusal.status)
         self.jupyterhub_message = text
-        self.jupyterhub_html_message = html(refusal)
+        self.jupyterhub_html_message = refusal_html(refusal)
         self.headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after is not None else {}
 
 
-class Preselected(Exception):
-    """A link chose something, and a GET never starts a server: the hub shows the form in answer to any exception.
+class FormPreselected(Exception):
+    """Makes JupyterHub show the options form after a link selected options, instead of starting the server.
 
-    Without messages: the form itself says what was chosen.
+    It has no message: the form itself says what was selected.
     """
 
     jupyterhub_message = None
     jupyterhub_html_message = None
 
 
-def html(refusal: Refusal) -> str:
+def refusal_html(refusal: Refusal) -> str:
+    """Return the refusal's sentence and hint as escaped HTML."""
     hint = f"<br>{escape(refusal.hint)}" if refusal.hint else ""
     return f"{escape(refusal.message)}{hint}"
 
 
-class NoTraces(logging.Filter):
-    """The hub logs every failed start with its traceback.  A refusal is no failure: its sentence is enough."""
+class RefusalLogFilter(logging.Filter):
+    """Removes the traceback that JupyterHub logs with each failed start, if the start was refused."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error: Any = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, Preselected):
+        if isinstance(error, FormPreselected):
             return False
         if isinstance(error, HubRefusal):
             record.exc_info = record.exc_text = None
@@ -61,10 +62,10 @@ class NoTraces(logging.Filter):
         return True
 
 
-_no_traces = NoTraces()
+_filter = RefusalLogFilter()
 
 
-def without_traces(logger: logging.Logger | logging.LoggerAdapter[Any]) -> None:
-    """Idempotent: a filter is added once.  Tornado logs a refusal too, when the hub has stopped waiting for it."""
+def filter_refusals(logger: logging.Logger | logging.LoggerAdapter[Any]) -> None:
+    """Add the filter to `logger` and to tornado's, which logs a refusal after the hub stopped waiting. Idempotent."""
     for target in (logger.logger if isinstance(logger, logging.LoggerAdapter) else logger, app_log):
-        target.addFilter(_no_traces)
+        target.addFilter(_filter)

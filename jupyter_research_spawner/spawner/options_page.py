@@ -1,0 +1,77 @@
+"""The options form as HTML, and what the next visit of the form shows of a refused or linked selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from kubespawner import KubeSpawner
+
+from .. import web
+from ..form import Form, form, refused_form
+from ..refusal import Refusal
+from .process_state import ProcessState
+
+_ATTRIBUTE = "_research_selection"
+SELECTED_BY_LINK = "The link that you followed selected these options. Nothing has started yet."
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Options that the next visit of the form shows, and why they were refused (None: a link selected them).
+
+    It is an attribute of the hub's User: JupyterHub shows a named server's refused form with the default server's
+    spawner.
+    """
+
+    options: Mapping[str, Any]
+    refusal: Refusal | None
+    server: str
+
+    def keep_for_next_form(self, user: Any) -> None:
+        setattr(user, _ATTRIBUTE, self)
+
+    @staticmethod
+    def take(user: Any, server: str) -> Selection | None:
+        """Return and forget the selection that was kept for this server; None if there is none."""
+        kept: Selection | None = getattr(user, _ATTRIBUTE, None)
+        if kept is None or server not in ("", kept.server):
+            return None
+        setattr(user, _ATTRIBUTE, None)
+        return kept
+
+
+async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> str:
+    """Return the options form as HTML, and set the HTTP status if the user cannot have a server at all."""
+    selection = Selection.take(spawner.user, spawner.name or "")
+    page, status = await _build_page(spawner, shared, selection)
+    if status != 200 and spawner.handler is not None:
+        spawner.handler.set_status(status)
+    return web.render("options.html", form=page)
+
+
+async def _build_page(spawner: KubeSpawner, shared: ProcessState, selection: Selection | None) -> tuple[Form, int]:
+    try:
+        identity = await shared.resolver.resolve(spawner.user.name)
+        page = form(
+            shared.site,
+            identity,
+            datetime.now(timezone.utc),
+            asked=selection.options if selection is not None else _saved_options(spawner),
+            refusal=selection.refusal if selection is not None else None,
+            notes=[SELECTED_BY_LINK] if selection is not None and selection.refusal is None else [],
+        )
+    except Refusal as refusal:
+        return refused_form(refusal), refusal.status
+    if selection is not None and selection.refusal is not None and page.offers:
+        # JupyterHub shows the refusal above the form; a screen reader must not read it twice.
+        page = replace(page, error="", hint="")
+    return page, 200
+
+
+def _saved_options(spawner: KubeSpawner) -> Mapping[str, Any]:
+    """Return the options of the last start from the hub's database, where they can be any JSON value."""
+    saved = spawner.orm_spawner.user_options if spawner.orm_spawner is not None else None
+    return saved if isinstance(saved, dict) else {}

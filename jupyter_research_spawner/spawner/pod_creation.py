@@ -1,0 +1,124 @@
+"""Create a notebook's pod, or judge the pod that has its name already.
+
+Such a pod is from before a restart of the hub, or from a create request whose answer was lost. The adoption key on a
+pod is an HMAC with a secret of the hub (Plan.adoption_key): a user who can create pods cannot forge it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+from typing import Any, Literal
+
+import aiohttp
+from kubernetes_asyncio.client import ApiException, CoreV1Api, V1DeleteOptions, V1Preconditions
+
+from ..plan import Plan
+from ..pod.ours import REQUEST, USER_NAME
+from ..refusal import Refusal
+from ..shape import Json
+from ..watch.api_server import cluster_down, webhook_down
+from .background import run_in_background
+
+log = logging.getLogger(__name__)
+
+
+async def create_pod(
+    api: CoreV1Api, namespace: str, manifest: Json, *, request_seconds: float, cleanup_seconds: float
+) -> Literal["created", "no answer", "name taken"]:
+    """Send one create request. Raises ApiException if the API server refuses the pod.
+
+    If the caller is cancelled while the API server creates the pod, the pod is deleted in the background.
+    """
+    # "Strict" refuses fields that the server does not know instead of dropping them. Servers before Kubernetes 1.31 do
+    # not know supplementalGroupsPolicy.
+    request = api.create_namespaced_pod(namespace, manifest, field_validation="Strict")
+    create = asyncio.ensure_future(request)
+    try:
+        await asyncio.wait_for(asyncio.shield(create), request_seconds)
+    except (asyncio.TimeoutError, aiohttp.ClientError) as error:
+        create.cancel()
+        log.warning("The API server did not answer a create request (%r). The hub sends it again", error)
+        return "no answer"
+    except asyncio.CancelledError:
+        run_in_background(_delete_created(api, create, cleanup_seconds))
+        raise
+    except ApiException as error:
+        if error.status != 409:
+            raise
+        return "name taken"
+    return "created"
+
+
+async def _delete_created(api: CoreV1Api, create: asyncio.Future[Any], cleanup_seconds: float) -> None:
+    try:
+        pod = await asyncio.wait_for(create, cleanup_seconds)
+        body = V1DeleteOptions(preconditions=V1Preconditions(uid=pod.metadata.uid))
+        await api.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace, body=body)
+    except (ApiException, asyncio.TimeoutError):
+        return
+
+
+async def read_pod(api: CoreV1Api, namespace: str, name: str, *, request_seconds: float) -> Json | None:
+    """Return the pod from the API server; None if it does not exist or the server does not answer."""
+    try:
+        response = await api.read_namespaced_pod(
+            name, namespace, _preload_content=False, _request_timeout=request_seconds
+        )
+        async with response:
+            return dict(await response.json()) if response.status == 200 else None
+    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        log.warning("The API server did not answer a request for pod %s/%s (%r)", namespace, name, error)
+        return None
+
+
+def can_adopt(plan: Plan, pod: Json) -> bool:
+    """Whether `pod` was created for the same user, server and options, and can still become the notebook."""
+    metadata = pod.get("metadata") or {}
+    key = (metadata.get("annotations") or {}).get(REQUEST, "")
+    if not plan.adoption_key or not hmac.compare_digest(plan.adoption_key.encode(), str(key).encode()):
+        return False
+    ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return not ended and not metadata.get("deletionTimestamp")
+
+
+def other_user(plan: Plan, pod: Json) -> str | None:
+    """Return the hub's name of the user whose pod this is; None if it is the plan's own user or no user's."""
+    user = (pod["metadata"].get("annotations") or {}).get(USER_NAME)
+    return user if user not in (None, plan.request.hub_user) else None
+
+
+def api_token_of(pod: Json, main: str) -> str | None:
+    """Return the hub's API token in the environment of the pod's main container."""
+    for container in pod["spec"].get("containers") or []:
+        if container.get("name") == main:
+            for entry in container.get("env") or []:
+                if entry.get("name") == "JUPYTERHUB_API_TOKEN":
+                    return entry.get("value") or None
+    return None
+
+
+def refusal_of(error: ApiException | aiohttp.ClientError | asyncio.TimeoutError) -> Refusal:
+    """Return the refusal for an error of the API server, an admission webhook or the connection."""
+    if isinstance(error, aiohttp.ClientError):
+        return cluster_down()
+    if isinstance(error, asyncio.TimeoutError):
+        return Refusal("cluster-slow", f"The cluster is too slow: {error}", status=503, hint="Try again later.")
+    message = _status_message(error)
+    return webhook_down(message) or Refusal(
+        "cluster-refused",
+        f"The cluster did not accept the pod: {message}",
+        status=503,
+        hint="If you do not understand this message, show it to your administrators.",
+    )
+
+
+def _status_message(error: ApiException) -> str:
+    """Return the message of the API server's Status object, at most 500 characters."""
+    try:
+        message = str(json.loads(error.body)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = f"HTTP {error.status} {error.reason}"
+    return message if len(message) <= 500 else f"{message[:497]}..."

@@ -1,0 +1,83 @@
+"""An index of the cluster's events by pod.
+
+KubeSpawner's reflector sorts all events of the namespace for each open page once a second, and an event without a
+timestamp makes each start fail. Contract: kubespawner 7.1 (reflector.py), Kubernetes Event v1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kubespawner.spawner import EventReflector
+
+from ..shape import Json
+
+
+class EventsByPod(dict[str, Json]):
+    """The reflector's map from an event's key to the event, with an index by pod name."""
+
+    def __init__(self, events: Mapping[str, Json] = {}) -> None:
+        super().__init__()
+        self._by_pod: dict[str, dict[str, Json]] = {}
+        for key, event in events.items():
+            self[key] = event
+
+    def __setitem__(self, key: str, event: Json) -> None:
+        self._remove_from_index(key)
+        super().__setitem__(key, event)
+        self._by_pod.setdefault(_pod_name(event), {})[key] = event
+
+    def pop(self, key: str, *default: Any) -> Any:
+        self._remove_from_index(key)
+        return super().pop(key, *default)
+
+    def _remove_from_index(self, key: str) -> None:
+        if key in self:
+            pod = _pod_name(self[key])
+            events = self._by_pod.get(pod, {})
+            events.pop(key, None)
+            if not events:
+                self._by_pod.pop(pod, None)
+
+    def of(self, pod: str) -> list[Json]:
+        """Return the events of the pod called `pod`, oldest first, with all keys that KubeSpawner reads."""
+        return sorted(map(_with_all_keys, self._by_pod.get(pod, {}).values()), key=_timestamp)
+
+
+class IndexedEventReflector(EventReflector):  # type: ignore[misc]
+    """KubeSpawner's event reflector with an index by pod."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._resources = EventsByPod()
+        super().__init__(*args, **kwargs)
+
+    # The base class assigns a new dict after each list request, and single items after each watch event.
+    @property
+    def resources(self) -> EventsByPod:
+        return self._resources
+
+    @resources.setter
+    def resources(self, listed: Mapping[str, Json]) -> None:
+        self._resources = EventsByPod(listed)
+
+    def of(self, pod: str) -> list[Json]:
+        """Return the events of the pod called `pod`, oldest first."""
+        return self._resources.of(pod)
+
+
+def _pod_name(event: Json) -> str:
+    return str((event.get("involvedObject") or {}).get("name"))
+
+
+def _with_all_keys(event: Json) -> Json:
+    return {"lastTimestamp": None, "type": "", "message": "", **event, "eventTime": _timestamp(event)}
+
+
+def _timestamp(event: Json) -> str:
+    """Return the event's time in RFC 3339, which sorts as text.
+
+    Some controllers set only eventTime; an event that was created by hand can have neither field.
+    """
+    created = (event.get("metadata") or {}).get("creationTimestamp")
+    return str(event.get("lastTimestamp") or event.get("eventTime") or created or "")

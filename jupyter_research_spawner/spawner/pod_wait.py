@@ -1,0 +1,165 @@
+"""The wait from the create request until the notebook answers: its two time limits, and what ends it early.
+
+Contract: Kubernetes, Pod Lifecycle. `watch.phase` has the words for a pod's condition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from urllib.parse import urlsplit
+
+from ..plan import Plan
+from ..refusal import Refusal
+from ..schedulers import NO_OBJECTS, SCHEDULERS, Objects, QueueStatus
+from ..settings import format_duration
+from ..shape import Json
+from ..site import Hub
+from ..watch import classify
+from ..watch.phase import why_ended, why_no_home, why_not_started
+
+# After an error the reflector lists again from the API server's cache, where a new pod can be missing for a moment.
+GONE_SECONDS = 10
+# The reflector shows a new pod after a second or two. Later than this, the pod was deleted at once or the watch broke.
+UNSEEN_SECONDS = 120
+MAX_CRASHES = 2
+CONNECT_SECONDS = 2.0
+_UNKNOWN = QueueStatus("scheduling")
+QUEUED_PHASES = ("gated", "queued", "unschedulable", "refused")
+
+
+def is_pod_ready(pod: Json | None, main: str) -> bool:
+    """Whether the notebook can be reached. As KubeSpawner.is_pod_running, but accepts an incomplete status."""
+    if pod is None or "deletionTimestamp" in pod["metadata"]:
+        return False
+    status = pod.get("status") or {}
+    containers = status.get("containerStatuses") or []
+    known = any(container.get("name") == main for container in containers)
+    ready = known and all(container.get("ready") for container in containers)
+    return bool(status.get("phase") == "Running" and status.get("podIP") and ready)
+
+
+async def accepts_connections(url: str) -> bool:
+    """Whether a TCP connection to the host and port of `url` succeeds. The hub checks the HTTP response itself."""
+    address = urlsplit(url)
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(address.hostname, address.port), CONNECT_SECONDS)
+    except (OSError, asyncio.TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+@dataclass
+class PodWait:
+    """The wait of one start. Call `observe` whenever the pod may have changed.
+
+    main: the name of the notebook's container.  clock: seconds, as time.monotonic.  owned_objects: returns what the
+    scheduler keeps about a pod.
+    """
+
+    plan: Plan
+    limits: Hub
+    main: str
+    clock: Callable[[], float] = time.monotonic
+    owned_objects: Callable[[Json], Objects] = lambda pod: NO_OBJECTS
+    status: QueueStatus = _UNKNOWN
+    message: str = ""
+    _begun: float = field(init=False)
+    _admitted: float | None = None
+    _missing_since: float | None = None
+    _seen: bool = False
+    _earlier_crashes: int = 0
+
+    def __post_init__(self) -> None:
+        self._begun = self.clock()
+
+    def continue_with(self, pod: Json, now: datetime | None = None) -> None:
+        """Count the time since an adopted pod was created, and ignore the crashes before its adoption."""
+        created = (pod.get("metadata") or {}).get("creationTimestamp")
+        if created:
+            since = datetime.fromisoformat(created.replace("Z", "+00:00"))
+            self._begun -= max(0.0, ((now or datetime.now(timezone.utc)) - since).total_seconds())
+        self._earlier_crashes = _count_crashes(pod, self.main)
+
+    @property
+    def is_admitted(self) -> bool:
+        return self._admitted is not None
+
+    @property
+    def has_seen_pod(self) -> bool:
+        return self._seen
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether `observe` was called, which KubeSpawner does only after the API server has accepted the pod."""
+        return self._seen or self._missing_since is not None
+
+    @property
+    def is_queued(self) -> bool:
+        return self._admitted is None and self.status.phase in QUEUED_PHASES
+
+    def observe(self, pod: Json | None) -> None:
+        """Take in the condition of a pod that is not ready. Raises Refusal if the wait cannot succeed any more.
+
+        None means that the reflector does not show the pod.
+        """
+        if pod is None:
+            self._observe_missing()
+            return
+        self._seen, self._missing_since = True, None
+        scheduler = SCHEDULERS[self.plan.scheduler]
+        objects = self.owned_objects(pod)
+        self.status = scheduler.status(pod, objects, ())
+        phase = classify(pod, self.status, self.main, scheduler.eviction(pod, objects))
+        self.message = phase.message
+        if phase.name in ("failed", "ending"):
+            raise _failed("pod-failed", phase.message or "Its pod was deleted.")
+        if phase.name == "succeeded":
+            raise _failed("pod-ended", "The notebook server exited without an error before it could be reached.")
+        if why := why_no_home(pod):  # The kubelet would repeat this check for ever.
+            raise _failed("no-home", why)
+        if _count_crashes(pod, self.main) - self._earlier_crashes >= MAX_CRASHES:
+            raise _failed("pod-crashes", why_ended(pod, self.main) or "Its container crashes repeatedly.")
+        if self.status.phase not in QUEUED_PHASES and self._admitted is None:
+            self._admitted = self.clock() if self.status.phase == "running" else None
+        self._check_limits(pod)
+
+    def _observe_missing(self) -> None:
+        self._missing_since = self._missing_since if self._missing_since is not None else self.clock()
+        missing_seconds = self.clock() - self._missing_since
+        if self._seen and missing_seconds > GONE_SECONDS:
+            raise _failed("pod-gone", "Its pod was deleted.")
+        if missing_seconds > UNSEEN_SECONDS:
+            raise _failed("pod-unseen", "Its pod was created, but the hub's watch never showed it.")
+
+    def _check_limits(self, pod: Json) -> None:
+        now = self.clock()
+        if self._admitted is None and now - self._begun > self.limits.queue_limit.total_seconds():
+            limit = format_duration(self.limits.queue_limit)
+            raise _failed(
+                "queue-limit",
+                f"It waited in queue {self.plan.queue!r} for {limit}, which is the limit for notebooks here. "
+                f"{self.status.message}".strip(),
+            )
+        if self._admitted is not None and now - self._admitted > self.limits.boot_limit.total_seconds():
+            limit = format_duration(self.limits.boot_limit)
+            why = why_not_started(pod) or why_ended(pod, self.main)
+            raise _failed("boot-limit", f"It was admitted, but did not answer within {limit}. {why}".strip())
+
+
+def _failed(code: str, why: str) -> Refusal:
+    return Refusal(code, f"Your notebook did not start. {why}", status=503, hint="You can start it again.")
+
+
+def _count_crashes(pod: Json, main: str) -> int:
+    """How often the main container has ended so far, including the last time if it is not running now."""
+    for container in (pod.get("status") or {}).get("containerStatuses") or []:
+        if container.get("name") == main:
+            state = container.get("state") or {}
+            down = "terminated" in state or ("waiting" in state and "terminated" in (container.get("lastState") or {}))
+            return int(container.get("restartCount") or 0) + int(down)
+    return 0

@@ -1,0 +1,101 @@
+"""What all spawners of one hub process share: the site, the identity resolver, the caches of the cluster, the pacing.
+
+traitlets makes a deep copy of each configured value for each server. A resolver in the configuration would lose its
+cache, and a lock cannot be copied. Therefore the trait `installation` holds a key, and this module the objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kubernetes_asyncio.client import ApiClient
+
+from ..identity import Resolver
+from ..schedulers import SCHEDULERS
+from ..site import Site
+from ..watch import OwnedObjectCache, Prerequisites
+from ..watch.api_server import ApiServer
+from .background import run_in_background
+from .pacing import Pacing
+
+# How many interrupted starts begin again at the same time after a restart of the hub.
+MAX_RESUMING = 10
+# How long a user waits for an API server that does not answer, before the options are refused.
+PREREQUISITE_SECONDS = 10.0
+
+
+class ProcessState:
+    """The objects that the spawners of one site share in this process."""
+
+    def __init__(self, site: Site, base: Path | None = None) -> None:
+        self.site = site
+        self.resolver = Resolver(site.identity, base)
+        self.pacing = Pacing(site.hub.concurrent_starts)
+        self.resuming = asyncio.Semaphore(MAX_RESUMING)
+        self._has_warned = False
+        self._prerequisites: dict[int, Prerequisites] = {}
+        self._owned_objects: dict[int, OwnedObjectCache] = {}
+
+    def prerequisites(self, api: ApiClient) -> Prerequisites:
+        """Return the cache of prerequisites that exist. Each event loop has its own client, each client its cache."""
+        if id(api) not in self._prerequisites:
+            server = ApiServer(api, answer_seconds=PREREQUISITE_SECONDS)
+            self._prerequisites[id(api)] = Prerequisites(server, self.site.hub.prerequisites_cache)
+        return self._prerequisites[id(api)]
+
+    def owned_objects(self, api: ApiClient) -> OwnedObjectCache:
+        """Return the cache of the scheduler's objects, one per client. The first call starts its watches."""
+        if id(api) not in self._owned_objects:
+            watched = SCHEDULERS[self.site.scheduler.kind].watched
+            cache = self._owned_objects[id(api)] = OwnedObjectCache(ApiServer(api), self.site.namespaces.name, watched)
+            run_in_background(cache.run())
+        return self._owned_objects[id(api)]
+
+    def warn_of_spawn_limit(self, hub_settings: Mapping[str, Any], log: logging.Logger) -> None:
+        """Log once that `concurrent_spawn_limit` was set after `configure`: servers in queues would use it up."""
+        limit = hub_settings.get("concurrent_spawn_limit")
+        if limit and not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "c.JupyterHub.concurrent_spawn_limit is %s. Servers that wait in a queue count towards it, so users "
+                "are told to try again later. Leave it to configure(), and limit starts with hub.concurrent_starts",
+                limit,
+            )
+
+
+_STATES: dict[str, ProcessState] = {}
+
+
+def register_site(site: Site, base: Path | None = None) -> str:
+    """Keep `site` for this process and return the key for `ResearchSpawner.installation`. Idempotent.
+
+    base: where relative paths in the site's settings start.
+    """
+    key = f"{site.digest}-{hashlib.sha256(str((base or Path()).absolute()).encode()).hexdigest()[:8]}"
+    if key not in _STATES:
+        _STATES[key] = ProcessState(site, base)
+    return key
+
+
+def registered_state(key: str) -> ProcessState:
+    """Return the state that `register_site` keeps under `key`. Raises LookupError if there is none."""
+    try:
+        return _STATES[key]
+    except KeyError:
+        raise LookupError(
+            "ResearchSpawner has no settings. Call jupyter_research_spawner.configure(c, site) in jupyterhub_config.py "
+            "instead of setting spawner_class alone."
+        ) from None
+
+
+def adoption_secret(cookie_secret: bytes | None) -> bytes:
+    """Return the secret for adoption keys, derived from the hub's cookie secret; empty if the hub has none."""
+    if not cookie_secret:
+        return b""
+    return hmac.new(cookie_secret, b"research-spawner adoption", hashlib.sha256).digest()

@@ -1,0 +1,22 @@
+"""One start of a server, from the decided plan until the notebook answers or the start fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..plan import Plan
+from ..shape import Json
+from .pacing import PacingSlot
+from .pod_wait import PodWait
+
+
+@dataclass
+class Start:
+    """What was decided for this start, its slot in the hub's pacing, and its wait for the pod."""
+
+    plan: Plan
+    slot: PacingSlot
+    wait: PodWait
+    # The composed and checked pod; None until KubeSpawner asks to create it.
+    manifest: Json | None = None
+    is_over: bool = False
