@@ -1,4 +1,4 @@
-"""List and watch through what an API server does: bookmarks, 410, its own end, being down."""
+"""follow() through bookmarks, 410 Gone, the normal end of a watch, and an API server that is down."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ DOWN = Refusal("cluster-down", "The cluster does not answer at the moment.", sta
 
 
 class Over(Exception):
-    """The script has no more lines."""
+    """The script has no more answers."""
 
 
 class Scripted:
-    """Answers lists and watches in turn; an exception is raised, a list of events is one watch."""
+    """Answers each list and watch with the next of `script`: an exception is raised, a list of events is one watch."""
 
     def __init__(self, *script: Any) -> None:
         self._script = list(script)
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
 
     def _next(self) -> Any:
         if not self._script:
@@ -35,12 +35,14 @@ class Scripted:
         return answer
 
     async def ask(self, method: str, path: str, *, query: Mapping[str, str]) -> dict[str, Any]:
-        self.asked.append(("list", ""))
+        self.requests.append(("list", ""))
         answer: dict[str, Any] = self._next()
         return answer
 
-    async def lines(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[dict[str, Any]]:
-        self.asked.append(("watch", query["resourceVersion"]))
+    async def watch_events(
+        self, path: str, query: Mapping[str, str], silence_seconds: float
+    ) -> AsyncIterator[dict[str, Any]]:
+        self.requests.append(("watch", query["resourceVersion"]))
         for event in self._next():
             yield event
 
@@ -64,30 +66,30 @@ async def changes(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> list[tup
     found: list[Change] = []
     with pytest.raises(Over):
         async for change in follow(server, "/api/v1/pods", {}):  # type: ignore[arg-type]
-            found.append(change)  # noqa: PERF401 - what came before the end counts
+            found.append(change)  # noqa: PERF401 - the changes before the exception count
     return [(change.kind, [obj["metadata"]["name"] for obj in change.objects]) for change in found]
 
 
-async def test_a_list_and_then_what_changes(monkeypatch):
+async def test_it_yields_the_list_and_then_the_changes(monkeypatch):
     server = Scripted(listed(5, "a"), [event("MODIFIED", 6), event("BOOKMARK", 9)], [event("DELETED", 10)])
     assert await changes(server, monkeypatch) == [("listed", ["a"]), ("modified", ["a"]), ("deleted", ["a"])]
-    # A watch that ended by itself goes on where it was, bookmarks included.
-    assert server.asked == [("list", ""), ("watch", "5"), ("watch", "9"), ("watch", "10")]
+    # The next watch begins at the last resourceVersion, bookmarks included.
+    assert server.requests == [("list", ""), ("watch", "5"), ("watch", "9"), ("watch", "10")]
 
 
 @pytest.mark.parametrize("failure", [[GONE], DOWN, ApiError(410, "Gone"), ApiError(403, "no"), [{"type": "ADDED"}]])
-async def test_whatever_breaks_a_watch_a_new_list_mends_it(monkeypatch, failure):
+async def test_it_lists_again_after_a_watch_failed(monkeypatch, failure):
     server = Scripted(listed(5, "a"), failure, listed(8, "b"), [event("ADDED", 9, "c")])
     assert await changes(server, monkeypatch) == [("listed", ["a"]), ("listed", ["b"]), ("added", ["c"])]
 
 
-async def test_a_list_that_fails_is_asked_again(monkeypatch):
+async def test_it_repeats_a_failed_list(monkeypatch):
     server = Scripted(DOWN, {}, ApiError(401, "Unauthorized"), listed(5))
     assert await changes(server, monkeypatch) == [("listed", [])]
 
 
-@pytest.mark.parametrize("failure", [[], ApiError(403, "no")], ids=["cut off at once", "may list and not watch"])
-async def test_a_watch_that_never_works_costs_the_server_less_and_less(monkeypatch, failure):
+@pytest.mark.parametrize("failure", [[], ApiError(403, "no")], ids=["ends at once", "no right to watch"])
+async def test_the_pauses_grow_while_no_watch_works(monkeypatch, failure):
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What keeps things from beginning and from ending, as sentences."""
+"""The sentences for a pod that does not start, fails or is not deleted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from jupyter_research_spawner.watch.api_server import webhook_down
 from jupyter_research_spawner.watch.phase import why_ended, why_no_home, why_not_gone
-from jupyter_research_spawner.watch.prerequisites import webhook_down
 
 KUEUE = "kueue.x-k8s.io/managed"
 
@@ -19,54 +19,57 @@ def pod(state: str, *finalizers: str, deleted: bool = True) -> dict[str, Any]:
     return {"metadata": metadata, "status": {"containerStatuses": [{"name": "notebook", "state": {state: {}}}]}}
 
 
-def test_who_keeps_a_pod_that_has_ended_is_named() -> None:
-    kept = "Nothing of its pod runs any more, but {} has not let go of it (finalizer {}). It goes when that runs again."
+def test_the_finalizer_that_keeps_an_ended_pod_is_named() -> None:
+    kept = (
+        "The pod's containers have ended, but {0} has not removed its finalizer {1}. "
+        "The pod is deleted when {0} runs again."
+    )
     assert why_not_gone(pod("terminated", KUEUE)) == kept.format("Kueue", KUEUE)
-    assert why_not_gone(pod("terminated", "example.org/x")) == kept.format("another program", "example.org/x")
+    assert why_not_gone(pod("terminated", "example.org/x")) == kept.format("another controller", "example.org/x")
     gated = {"metadata": {"deletionTimestamp": "T", "finalizers": [KUEUE]}, "status": {"phase": "Pending"}}
     assert why_not_gone(gated) == kept.format("Kueue", KUEUE)
 
 
 @pytest.mark.parametrize(
-    "on_its_way",
+    "not_kept",
     [pod("running", KUEUE), pod("terminated"), pod("terminated", KUEUE, deleted=False)],
-    ids=["its program ends", "nobody keeps it", "nobody deleted it"],
+    ids=["its container runs", "no finalizer", "not deleted"],
 )
-def test_nobody_keeps_a_pod_that_is_on_its_way(on_its_way: dict[str, Any]) -> None:
-    assert why_not_gone(on_its_way) == ""
+def test_a_pod_that_no_finalizer_keeps_has_no_sentence(not_kept: dict[str, Any]) -> None:
+    assert why_not_gone(not_kept) == ""
 
 
-def test_a_webhook_that_does_not_answer_is_named() -> None:
-    told = (
+def test_an_admission_webhook_that_does_not_answer_is_named() -> None:
+    message = (
         'Internal error occurred: failed calling webhook "mpod.kb.io": failed to call webhook: Post '
         '"https://kueue-webhook-service.kueue-system.svc:443/mutate--v1-pod?timeout=10s": connection refused'
     )
-    refusal = webhook_down(told)
+    refusal = webhook_down(message)
     assert refusal is not None
     assert (refusal.code, refusal.status, refusal.retry_after) == ("webhook-down", 503, 60)
-    assert "it has to ask mpod.kb.io first, which does not answer" in refusal.message
+    assert "its admission webhook mpod.kb.io does not answer" in refusal.message
     assert webhook_down('admission webhook "vpod.kb.io" denied the request: no') is None
 
 
 NO_HOME = "Your home directory /home/alice does not exist on the shared file system. Ask its people to make it."
 
 
-def looked(place: str = "state", **ended: Any) -> dict[str, Any]:
+def home_check(place: str = "state", **ended: Any) -> dict[str, Any]:
     return {"status": {"initContainerStatuses": [{"name": "research-home", place: {"terminated": ended}}]}}
 
 
 @pytest.mark.parametrize("place", ["state", "lastState"])
-def test_who_looked_for_the_home_has_the_word(place: str) -> None:
-    found = looked(place, exitCode=1, message=f"{NO_HOME}\n")
+def test_the_home_checks_message_is_the_reason(place: str) -> None:
+    found = home_check(place, exitCode=1, message=f"{NO_HOME}\n")
     assert (why_no_home(found), why_ended(found, "notebook")) == (NO_HOME, NO_HOME)
 
 
-def test_an_image_without_a_shell_is_told_as_that() -> None:
-    found = looked(exitCode=128, reason="StartError", message='exec: "sh": executable file not found in $PATH')
-    assert "Its image has no `sh`" in why_no_home(found)
+def test_an_image_without_a_shell_is_named_as_the_reason() -> None:
+    found = home_check(exitCode=128, reason="StartError", message='exec: "sh": executable file not found in $PATH')
+    assert "The image has no `sh`" in why_no_home(found)
     assert "storage.home_check_image" in why_no_home(found)
 
 
 @pytest.mark.parametrize("ended", [{"exitCode": 0}, {"exitCode": 137, "reason": "Error"}, {"exitCode": 1}], ids=str)
-def test_a_look_that_found_the_home_or_was_killed_says_nothing_of_it(ended: dict[str, Any]) -> None:
-    assert why_no_home(looked(**ended)) == ""
+def test_a_home_check_that_succeeded_or_was_killed_has_no_message(ended: dict[str, Any]) -> None:
+    assert why_no_home(home_check(**ended)) == ""

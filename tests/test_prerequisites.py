@@ -1,4 +1,4 @@
-"""What must exist in the cluster is asked for once, however many start together."""
+"""Prerequisites requests each object once, however many servers start at the same time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from kubernetes_asyncio.client import ApiClient
 from jupyter_research_spawner.prerequisite import Prerequisite
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.watch import Prerequisites
+from jupyter_research_spawner.watch.api_server import ApiServer
 
 HOME = Prerequisite("v1", "PersistentVolumeClaim", "home", "jhub")
 ERA5 = Prerequisite("v1", "PersistentVolumeClaim", "era5", "jhub")
-
-
 QUEUE = Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", "climate", shut=("Closed", "Closing"))
 
 
-class _Answer:
+class _Response:
     def __init__(self, status: int, body: bytes) -> None:
         self.status = status
         self._body = body
@@ -31,23 +30,26 @@ class _Answer:
     async def read(self) -> bytes:
         return self._body
 
-    def release(self) -> None:
+    async def text(self, errors: str) -> str:
+        return self._body.decode(errors=errors)
+
+    def close(self) -> None:
         pass
 
 
 class _ApiClient:
-    """Answers after a moment with the status that `statuses` has for the object's name, and counts."""
+    """Answers with the status that `statuses` has for the object's name, and counts the requests for each name."""
 
     def __init__(self) -> None:
         self.statuses: dict[str, int] = {}
         self.bodies: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()
 
-    async def call_api(self, path: str, *_: Any, **__: Any) -> _Answer:
+    async def call_api(self, path: str, *_: Any, **__: Any) -> _Response:
         name = path.rpartition("/")[2]
         self.asked[name] += 1
         await asyncio.sleep(0.01)
-        return _Answer(self.statuses.get(name, 200), self.bodies.get(name, b"{}"))
+        return _Response(self.statuses.get(name, 200), self.bodies.get(name, b"{}"))
 
 
 @pytest.fixture
@@ -56,31 +58,31 @@ def api() -> _ApiClient:
 
 
 def prerequisites_of(api: _ApiClient) -> Prerequisites:
-    return Prerequisites(cast(ApiClient, api), timedelta(minutes=1))
+    return Prerequisites(ApiServer(cast(ApiClient, api)), timedelta(minutes=1))
 
 
-async def test_a_class_that_starts_together_asks_once_and_is_believed_for_a_while(api: _ApiClient) -> None:
+async def test_servers_that_start_together_send_one_request_and_the_answer_is_cached(api: _ApiClient) -> None:
     prerequisites = prerequisites_of(api)
     await asyncio.gather(*(prerequisites.require([HOME, ERA5]) for _ in range(300)))
     await prerequisites.require([HOME, ERA5])
     assert api.asked == {"home": 1, "era5": 1}
 
 
-async def test_what_is_missing_is_told_to_all_and_asked_for_again(api: _ApiClient) -> None:
+async def test_a_missing_object_refuses_all_and_is_requested_again(api: _ApiClient) -> None:
     prerequisites = prerequisites_of(api)
     api.statuses["era5"] = 404
-    told = await asyncio.gather(*(prerequisites.require([HOME, ERA5]) for _ in range(3)), return_exceptions=True)
-    assert [cast(Refusal, refusal).code for refusal in told] == 3 * ["missing-in-cluster"]
+    refusals = await asyncio.gather(*(prerequisites.require([HOME, ERA5]) for _ in range(3)), return_exceptions=True)
+    assert [cast(Refusal, refusal).code for refusal in refusals] == 3 * ["missing-in-cluster"]
     api.statuses["era5"] = 200
     await prerequisites.require([HOME, ERA5])
     assert api.asked == {"home": 1, "era5": 2}
 
 
-async def test_what_is_shut_is_told_and_asked_for_again(api: _ApiClient) -> None:
+async def test_a_shut_queue_is_refused_and_requested_again(api: _ApiClient) -> None:
     prerequisites = prerequisites_of(api)
     for state in ("Closing", "Closed"):
         api.bodies["climate"] = json.dumps({"status": {"state": state}}).encode()
-        with pytest.raises(Refusal, match=f"Queue 'climate' is {state.lower()}: it takes nothing new") as caught:
+        with pytest.raises(Refusal, match=f"Queue 'climate' is {state.lower()} and accepts no new pods") as caught:
             await prerequisites.require([HOME, QUEUE])
         assert (caught.value.field, caught.value.status) == ("queue", 503)
     for status in ({"status": {"state": "Open"}}, {}):
@@ -89,14 +91,14 @@ async def test_what_is_shut_is_told_and_asked_for_again(api: _ApiClient) -> None
         await prerequisites.require([QUEUE])
 
 
-async def test_an_answer_that_nobody_understands_is_none(api: _ApiClient) -> None:
+async def test_a_response_that_is_not_json_counts_as_no_answer(api: _ApiClient) -> None:
     api.bodies["climate"] = b"<html>"
     with pytest.raises(Refusal) as caught:
         await prerequisites_of(api).require([QUEUE])
     assert caught.value.code == "cluster-down"
 
 
-async def test_who_gives_up_does_not_take_the_answer_from_the_others(api: _ApiClient) -> None:
+async def test_a_cancelled_start_does_not_cancel_the_shared_request(api: _ApiClient) -> None:
     prerequisites = prerequisites_of(api)
     first = asyncio.ensure_future(prerequisites.require([HOME]))
     second = asyncio.ensure_future(prerequisites.require([HOME]))
@@ -107,8 +109,8 @@ async def test_who_gives_up_does_not_take_the_answer_from_the_others(api: _ApiCl
     assert api.asked == {"home": 1}
 
 
-async def test_a_cluster_that_is_down_for_long_leaves_nothing_behind(api: _ApiClient) -> None:
-    """An exception that is raised once more keeps the frames of every time before."""
+async def test_repeated_failures_do_not_accumulate_tracebacks(api: _ApiClient) -> None:
+    """An exception that is raised again keeps the frames of all earlier times."""
     prerequisites = prerequisites_of(api)
     api.statuses["home"] = 500
     depths = []
@@ -118,3 +120,15 @@ async def test_a_cluster_that_is_down_for_long_leaves_nothing_behind(api: _ApiCl
         assert caught.value.code == "cluster-down"
         depths.append(sum(1 for _ in traceback.walk_tb(caught.value.__traceback__)))
     assert depths[0] == depths[2]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_an_object_that_must_not_be_read_counts_as_existing_and_is_logged_once(
+    api: _ApiClient, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    prerequisites = prerequisites_of(api)
+    api.statuses = {"home": status, "era5": status}
+    await prerequisites.require([HOME, ERA5])
+    await prerequisites.require([HOME, ERA5])
+    assert api.asked == {"home": 1, "era5": 1}
+    assert [f"(HTTP {status}) and is assumed to exist" in message for message in caplog.messages] == [True]

@@ -97,7 +97,7 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
     """
     api_server = ApiServer(client)
     store = JobStore(api_server, site.namespaces.name)
-    prerequisites = Prerequisites(client, believed=site.hub.prerequisites_cache)
+    prerequisites = Prerequisites(api_server, cache_time=site.hub.prerequisites_cache)
     owned_objects = OwnedObjectCache(api_server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
     recorder = AttemptRecorder(store, owned_objects)
     under_way: set[RequestHandler] = set()

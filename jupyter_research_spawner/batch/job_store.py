@@ -177,7 +177,7 @@ class JobStore:
         if tail is not None:
             query["tailLines"] = str(tail)
         path = f"{self.pods_path}/{pod['metadata']['name']}/log"
-        async for piece in self.server.pieces(path, query, silence_seconds):
+        async for piece in self.server.stream_body(path, query, silence_seconds):
             yield piece
 
     async def _list(self, path: str, labels: str = "", fields: str = "") -> list[Json]:

@@ -1,4 +1,4 @@
-"""What the cluster tells: whether what is needed exists, what a scheduler keeps, which word a pod's condition is."""
+"""What the cluster says: which prerequisites exist, what a scheduler keeps about a pod, and a pod's phase."""
 
 from .owned_objects import OwnedObjectCache
 from .phase import Phase, PhaseName, classify

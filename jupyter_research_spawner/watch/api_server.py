@@ -1,6 +1,6 @@
-"""The Kubernetes API server over HTTP: plain JSON in and out, and every way it can fail as one of two exceptions.
+"""Requests to the Kubernetes API server, with plain JSON in and out. Each failure is an ApiError or a Refusal.
 
-The generated client's typed models drop fields that they do not know, so only its connection and its login are used.
+kubernetes_asyncio's typed models drop the fields that they do not know, so only its connection and its login are used.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,19 +18,21 @@ from kubernetes_asyncio.client import ApiClient, ApiException
 
 from ..refusal import Refusal
 from ..shape import Json
-from .prerequisites import cluster_down, webhook_down
 
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 20.0
 CONNECT_SECONDS = 10.0
 MERGE_PATCH = "application/merge-patch+json"
-# One line of a watch is one object, and an object is at most 1.5 MiB in etcd, some more as JSON.
+# Each line of a watch is one object. etcd limits an object to 1.5 MiB, which is somewhat more as JSON.
 _LINE_LIMIT = 8 * 1024 * 1024
 
 
 class ApiError(Exception):
-    """The API server said no.  `status` is its HTTP status, `message` its own sentence: for logs, not for people."""
+    """The API server refused a request.
+
+    status: the HTTP status.  message: the server's own sentence, for logs and not for users.
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"HTTP {status}: {message}")
@@ -38,7 +41,10 @@ class ApiError(Exception):
 
 
 class ApiServer:
-    """`ask` for one JSON object, `lines` for a watch, `pieces` for a log."""
+    """The API server that `client` is connected to.
+
+    answer_seconds: the time limit of a single request; a watch or a log has its own.
+    """
 
     def __init__(self, client: ApiClient, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._client = client
@@ -53,7 +59,10 @@ class ApiServer:
         body: Json | None = None,
         content_type: str = "application/json",
     ) -> Json:
-        """Raises ApiError (4xx), Refusal (503: it does not answer, or with 429 and 5xx)."""
+        """Send one request and return the JSON object of the response, {} if the response is no object.
+
+        Raises ApiError (4xx), and Refusal (503) if the server does not answer, or answers with 429 or 5xx.
+        """
         limit = aiohttp.ClientTimeout(total=self._answer_seconds, sock_connect=CONNECT_SECONDS)
         async with self._open(method, path, query, body, content_type, limit) as response:
             try:
@@ -62,24 +71,27 @@ class ApiServer:
                 raise _down(f"{method} {path}", error) from error
         return found if isinstance(found, dict) else {}
 
-    async def lines(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[Json]:
-        """The JSON objects of a watch until the server ends it.  Raises as `ask` does."""
-        begun = b""
-        async for piece in self.pieces(path, query, silence_seconds):
-            *whole, begun = (begun + piece).split(b"\n")
-            for line in whole:
+    async def watch_events(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[Json]:
+        """Yield the events of a watch until the server ends it. Raises as `ask` does."""
+        incomplete = b""
+        async for chunk in self.stream_body(path, query, silence_seconds):
+            *lines, incomplete = (incomplete + chunk).split(b"\n")
+            for line in lines:
                 if line.strip():
                     yield json.loads(line)
-            if len(begun) > _LINE_LIMIT:
+            if len(incomplete) > _LINE_LIMIT:
                 raise _down(path, ValueError(f"a line of more than {_LINE_LIMIT} bytes"))
 
-    async def pieces(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[bytes]:
-        """The body as it arrives.  Raises as `ask` does; closing the iterator closes the connection."""
+    async def stream_body(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[bytes]:
+        """Yield the response's body as it arrives. Raises as `ask` does. Closing the iterator closes the connection.
+
+        silence_seconds: the longest time without a byte.
+        """
         limit = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
         async with self._open("GET", path, query, None, "application/json", limit) as response:
             try:
-                async for piece in response.content.iter_any():
-                    yield piece
+                async for chunk in response.content.iter_any():
+                    yield chunk
             except _UNREACHABLE as error:
                 raise _down(path, error) from error
 
@@ -109,30 +121,31 @@ class ApiServer:
             raise _down(f"{method} {path}", error) from error
         try:
             if response.status >= 400:
-                raise await _refused(f"{method} {path}", response)
+                raise await _error_of(f"{method} {path}", response)
             yield response
         finally:
-            # Not release(): that would read a log that is still being written to its end.
+            # release() would first read the rest of the body, and a log can grow for days.
             response.close()
 
 
 _UNREACHABLE = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
-async def _refused(what: str, response: aiohttp.ClientResponse) -> Exception:
+async def _error_of(request: str, response: aiohttp.ClientResponse) -> Exception:
     try:
         text = await response.text(errors="replace")
     except _UNREACHABLE as error:
-        return _down(what, error)
+        return _down(request, error)
     if (refusal := webhook_down(_message(text))) is not None:
-        log.error("The API server was asked to %s: %s", what, text[:500])
+        log.error("The request %s failed: %s", request, text[:500])
         return refusal
     if response.status >= 500 or response.status == 429:
-        return _down(what, ApiError(response.status, text[:500]))
+        return _down(request, ApiError(response.status, text[:500]))
     return ApiError(response.status, _message(text))
 
 
 def _message(text: str) -> str:
+    """Return the message of a Status object, else the beginning of the text."""
     try:
         found: Any = json.loads(text)
         return str(found["message"])[:2000]
@@ -140,6 +153,31 @@ def _message(text: str) -> str:
         return text[:500]
 
 
-def _down(what: str, error: Exception) -> Refusal:
-    log.error("The API server was asked to %s: %r", what, error)
+def _down(request: str, error: Exception) -> Refusal:
+    log.error("The request %s failed: %r", request, error)
     return cluster_down()
+
+
+def cluster_down() -> Refusal:
+    """Return a new Refusal each time: an exception that is raised again keeps the frames of all earlier times."""
+    return Refusal(
+        "cluster-down",
+        "The cluster does not answer at the moment.",
+        status=503,
+        hint="Try again in a minute.",
+        retry_after=30,
+    )
+
+
+def webhook_down(message: str) -> Refusal | None:
+    """Return the refusal if the API server's `message` says that an admission webhook did not answer, else None."""
+    found = re.search(r'failed calling webhook "([^"]{1,200})"', message)
+    if found is None:
+        return None
+    return Refusal(
+        "webhook-down",
+        f"The cluster accepts nothing new at the moment: its admission webhook {found[1]} does not answer.",
+        status=503,
+        hint="Try again in a few minutes. If it lasts, tell your administrators the name of the webhook.",
+        retry_after=60,
+    )

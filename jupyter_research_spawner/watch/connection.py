@@ -1,6 +1,6 @@
-"""The way to the API server: by a kubeconfig, or as the pod's ServiceAccount.
+"""The connection to the API server, with a kubeconfig or the pod's ServiceAccount.
 
-Client certificates, tokens and exec plugins are kubernetes_asyncio's affair.
+kubernetes_asyncio handles client certificates, tokens and exec plugins.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 
 class CannotConnect(RuntimeError):
-    """A kubeconfig or a ServiceAccount cannot be used.  The sentence has nothing of what is in them."""
+    """A kubeconfig or a ServiceAccount cannot be used.  The message contains no part of their secrets."""
 
 
 async def connect(kubeconfig: str | None = None) -> ApiClient:
-    """By the current context of `kubeconfig`, a path or several as in $KUBECONFIG; else of $KUBECONFIG; else as the
-    pod's ServiceAccount.  `configuration.host` of what it returns is the URL.  Raises CannotConnect."""
+    """Return a client for the current context of `kubeconfig`, else of $KUBECONFIG, else for the pod's ServiceAccount.
+
+    kubeconfig: a path, or several as in $KUBECONFIG.  The client's `configuration.host` is the URL.
+
+    Raises CannotConnect.
+    """
     configuration = Configuration()
-    # Each log that is followed holds a connection; the service itself limits how many.
+    # No limit here: each followed log holds a connection, and the batch service limits the number of followed logs.
     configuration.connection_pool_maxsize = 0
     if kubeconfig := kubeconfig or os.environ.get("KUBECONFIG"):
         await _load(kubeconfig, configuration)
@@ -29,7 +33,7 @@ async def connect(kubeconfig: str | None = None) -> ApiClient:
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException as error:
             raise CannotConnect(
-                f"There is no cluster: {error}. Set KUBECONFIG, or run it in a pod with a ServiceAccount."
+                f"No cluster is configured: {error}. Set KUBECONFIG, or run in a pod with a ServiceAccount."
             ) from None
     return ApiClient(configuration)
 
@@ -37,13 +41,13 @@ async def connect(kubeconfig: str | None = None) -> ApiClient:
 async def _load(kubeconfig: str, configuration: Configuration) -> None:
     try:
         await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
-    # What the client raises, by accident too, for files that are no kubeconfig (kubernetes_asyncio 36.1).
+    # All that kubernetes_asyncio 36.1 raises for a file that is not a valid kubeconfig.
     except (config.ConfigException, yaml.YAMLError, OSError, KeyError, TypeError, AssertionError) as error:
         raise CannotConnect(f"The kubeconfig {kubeconfig} cannot be used: {_without_secrets(error)}.") from None
 
 
 def _without_secrets(error: Exception) -> str:
-    """PyYAML shows the line, and kubernetes_asyncio 36.1 names a place by all that is in it, tokens included."""
+    """Return the error without file contents: PyYAML quotes lines, kubernetes_asyncio 36.1 entries with tokens."""
     if not isinstance(error, config.ConfigException):
-        return "it is no kubeconfig with a current context"
+        return "it is not a valid kubeconfig with a current context"
     return str(error).split(" in ")[0].split("\n")[0]

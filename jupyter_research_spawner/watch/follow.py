@@ -1,4 +1,7 @@
-"""List, then watch, for ever.  Contract: Kubernetes, Efficient detection of changes (resourceVersion, 410 Gone)."""
+"""List and watch objects without end, as an informer does.
+
+Contract: Kubernetes, Efficient detection of changes (resourceVersion, 410 Gone).
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,26 @@ from .api_server import ApiError, ApiServer
 
 log = logging.getLogger(__name__)
 
-# The server ends a watch by itself after this; a connection that died in silence is noticed a little later.
+# The server ends a watch after this time. A connection that is lost without an error is noticed a little later.
 WATCH_SECONDS = 240
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
-# A watch that ends sooner, without a word, is none: a proxy cut it off, and would cut off the next.
+# A watch that ends sooner without an event counts as failed: probably a proxy ended it and would end the next one.
 SHORTEST_WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Change:
-    """`listed`: all that there is now, and whatever is not in it went while nobody looked."""
+    """A change of the followed objects.
+
+    `listed` has all objects that exist; an object that is not in it was deleted. The other kinds have one object.
+    """
 
     kind: Literal["listed", "added", "modified", "deleted"]
     objects: tuple[Json, ...]
 
 
 async def follow(server: ApiServer, path: str, query: Mapping[str, str]) -> AsyncIterator[Change]:
-    """What happens to the objects at `path`, through every failure of the API server.  Never ends."""
+    """Yield the changes of the objects at `path`, for ever. After each failure it lists again, with growing pauses."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         begun = time.monotonic()
@@ -43,17 +49,17 @@ async def follow(server: ApiServer, path: str, query: Mapping[str, str]) -> Asyn
             async for change in _watched(server, path, query, version):
                 yield change
         except (ApiError, Refusal, KeyError, ValueError) as error:
-            log.warning("Watching %s broke off: %s", path, error)
-        # Not after a list that went well: who may list and not watch would list without end.
+            log.warning("The watch of %s failed: %s", path, error)
+        # A successful list alone does not reset the pause: without the right to watch, it would list without end.
         if time.monotonic() - begun > LONGEST_PAUSE_SECONDS:
             pause = FIRST_PAUSE_SECONDS
-        # Not all services at one moment, when the API server is back.
+        # Random, so that not all services list at the same moment after the API server was down.
         await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - not a secret
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 async def _watched(server: ApiServer, path: str, query: Mapping[str, str], version: str) -> AsyncIterator[Change]:
-    """One watch after the other from `version` on, until the server wants a new list."""
+    """Yield the changes since `version`, from one watch after the other, until a new list is needed."""
     while True:
         asked = {
             **query,
@@ -62,16 +68,16 @@ async def _watched(server: ApiServer, path: str, query: Mapping[str, str], versi
             "resourceVersion": version,
             "timeoutSeconds": str(WATCH_SECONDS),
         }
-        begun, said = time.monotonic(), False
-        async for event in server.lines(path, asked, silence_seconds=WATCH_SECONDS + 30):
-            said = True
+        begun, has_event = time.monotonic(), False
+        async for event in server.watch_events(path, asked, silence_seconds=WATCH_SECONDS + 30):
+            has_event = True
             kind, found = str(event.get("type", "")).lower(), event.get("object") or {}
             if kind == "error":
-                log.info("The watch of %s starts anew: %s", path, found.get("message"))
+                log.info("The watch of %s begins again with a list: %s", path, found.get("message"))
                 return
             version = str(found["metadata"]["resourceVersion"])
             if kind in ("added", "modified", "deleted"):
                 yield Change(kind, (found,))  # type: ignore[arg-type]
-        if not said and time.monotonic() - begun < SHORTEST_WATCH_SECONDS:
-            log.warning("The watch of %s ended at once", path)
+        if not has_event and time.monotonic() - begun < SHORTEST_WATCH_SECONDS:
+            log.warning("The watch of %s ended at once without an event", path)
             return

@@ -1,4 +1,4 @@
-"""The one place where a pod's condition becomes a word.  Contract: Kubernetes, Pod Lifecycle."""
+"""The phase of a pod as one word and a sentence, for notebooks and jobs alike.  Contract: Kubernetes, Pod Lifecycle."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from ..shape import Json
 
 PhaseName = Literal["queued", "starting", "running", "ending", "succeeded", "failed"]
 
-# The kubelet's reasons for a container that does not start, as sentences.
+# The kubelet's reasons for a container that does not start.
 _WAITING = {
     "ErrImagePull": "its image cannot be pulled",
     "ImagePullBackOff": "its image cannot be pulled",
-    "InvalidImageName": "its image has no valid name",
-    "ErrImageNeverPull": "its image is not on the node and may not be pulled",
-    "CreateContainerConfigError": "its container cannot be set up",
-    "CreateContainerError": "its container cannot be created",
-    "RunContainerError": "its container cannot be run",
-    "CrashLoopBackOff": "it ends again and again",
+    "InvalidImageName": "its image name is not valid",
+    "ErrImageNeverPull": "its image is not on the node, and imagePullPolicy Never forbids to pull it",
+    "CreateContainerConfigError": "its configuration cannot be created",
+    "CreateContainerError": "it cannot be created",
+    "RunContainerError": "it cannot be started",
+    "CrashLoopBackOff": "it crashes repeatedly",
 }
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Where a pod stands.  `message` says why; `exit_code` is the main container's, once it ended."""
+    """The phase of a pod.
+
+    message: the reason, as a sentence.  exit_code: the main container's, after it ended.  preempted: other work has the
+    pod's place now.
+    """
 
     name: PhaseName
     message: str = ""
@@ -39,7 +43,11 @@ class Phase:
 
 
 def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None = None) -> Phase:
-    """`main` is the name of the container that the person's program runs in."""
+    """Return the phase of `pod`.
+
+    queue: what the scheduler says of the pod.  main: the container that runs the user's program.  eviction: why the
+    cluster removes the pod, if it does.
+    """
     status = pod.get("status") or {}
     phase = status.get("phase")
     exit_code = _exit_code(status, main)
@@ -61,7 +69,7 @@ def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None =
 
 
 def why_not_started(pod: Json) -> str:
-    """The kubelet's word for what keeps a container from starting, as a sentence; "" when it is merely on its way."""
+    """Return why the kubelet does not start a container, as a sentence; "" if it reports no problem."""
     for container in _statuses(pod):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _WAITING:
@@ -73,25 +81,27 @@ def why_not_started(pod: Json) -> str:
 
 
 def why_not_gone(pod: Json) -> str:
-    """Who keeps a deleted pod from vanishing although nothing of it runs, as a sentence; "" when nobody does."""
+    """Return which finalizer keeps a deleted pod whose containers have ended, as a sentence; "" if there is none."""
     metadata = pod["metadata"]
     finalizers = [str(finalizer) for finalizer in metadata.get("finalizers") or []]
     runs = any("running" in (container.get("state") or {}) for container in _statuses(pod))
     if not finalizers or runs or "deletionTimestamp" not in metadata:
         return ""
+    owner = _owner_of(finalizers[0])
     return (
-        f"Nothing of its pod runs any more, but {_keeper_of(finalizers[0])} has not let go of it "
-        f"(finalizer {finalizers[0]}). It goes when that runs again."
+        f"The pod's containers have ended, but {owner} has not removed its finalizer {finalizers[0]}. "
+        f"The pod is deleted when {owner} runs again."
     )
 
 
-def _keeper_of(finalizer: str) -> str:
+def _owner_of(finalizer: str) -> str:
+    """Return the scheduler that sets this finalizer, or "another controller"."""
     kinds = [kind for kind, scheduler in SCHEDULERS.items() if finalizer.startswith(scheduler.RESERVED)]
-    return kinds[0].capitalize() if kinds else "another program"
+    return kinds[0].capitalize() if kinds else "another controller"
 
 
 def why_failed(pod: Json, main: str) -> str:
-    """Why a Failed pod failed: the pod's own reason first, then that of the container that ended badly."""
+    """Return why a Failed pod failed: the pod's own reason if it has one, else its container's."""
     status = pod.get("status") or {}
     reason, message = status.get("reason"), status.get("message", "")
     if reason == "DeadlineExceeded":
@@ -99,7 +109,7 @@ def why_failed(pod: Json, main: str) -> str:
     if reason == "SupplementalGroupsPolicyNotSupported":
         return (
             "Its node cannot keep an image from adding groups (supplementalGroupsPolicy Strict), "
-            "so it was not started. The node needs containerd 2 or CRI-O 1.31."
+            "so the pod was not started. The node needs containerd 2 or CRI-O 1.31."
         )
     if reason:
         return f"{message.rstrip('.') or 'The pod failed'} ({reason})."
@@ -107,7 +117,7 @@ def why_failed(pod: Json, main: str) -> str:
 
 
 def why_no_home(pod: Json) -> str:
-    """What the look for the home directory said before anything else ran; "" if it said nothing."""
+    """Return the message of the init container that checks the home directory; "" if it reports no problem."""
     for container in _statuses(pod):
         if container.get("name") != HOME_CHECK:
             continue
@@ -118,14 +128,14 @@ def why_no_home(pod: Json) -> str:
                 return message.strip().splitlines()[-1]
             if ended.get("exitCode") and "executable file not found" in message:
                 return (
-                    "Its image has no `sh` to look whether your home directory is there. "
-                    "Ask the people who run this hub to set storage.home_check_image."
+                    "The image has no `sh` to check your home directory with. "
+                    "Ask your administrators to set storage.home_check_image."
                 )
     return ""
 
 
 def why_ended(pod: Json, main: str) -> str:
-    """How a container that is not running any more ended badly, the main one first; "" if none did."""
+    """Return how a container failed, the main container first; "" if none did."""
     if why := why_no_home(pod):
         return why
     for container in sorted(_statuses(pod), key=lambda found: found.get("name") != main):
@@ -140,7 +150,7 @@ def why_ended(pod: Json, main: str) -> str:
 
 
 def _last_line(text: str) -> str:
-    """Of a traceback, what went wrong."""
+    """Return the last line that is not empty, at most 300 characters: of a traceback, the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:300].rstrip(".") if lines else ""
 

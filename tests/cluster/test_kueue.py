@@ -314,8 +314,8 @@ async def test_a_stop_says_that_it_waits_for_kueue_and_a_start_that_it_cannot_do
     with work.kueue.away():
         stopping = asyncio.ensure_future(hub.api("DELETE", "users/alice/server"))
         said = (
-            "Nothing of its pod runs any more, but Kueue has not let go of it "
-            "(finalizer kueue.x-k8s.io/managed). It goes when that runs again."
+            "The pod's containers have ended, but Kueue has not removed its finalizer kueue.x-k8s.io/managed. "
+            "The pod is deleted when Kueue runs again."
         )
         while await stop_waits_for(hub) != said:
             assert not stopping.done(), f"nobody said what it waits for:\n{hub.log[-3000:]}"
@@ -326,7 +326,10 @@ async def test_a_stop_says_that_it_waits_for_kueue_and_a_start_that_it_cannot_do
 
         answer = await hub.start_server("alice", {"profile": "small"})
         assert answer.status == 503
-        assert "The cluster takes nothing new at the moment: it has to ask mpod.kb.io first" in answer.message
+        assert (
+            "The cluster accepts nothing new at the moment: its admission webhook mpod.kb.io does not answer"
+            in answer.message
+        )
     await hub.start_server("alice", {"profile": "small"})
     await hub.ready("alice")
 

@@ -162,8 +162,8 @@ async def test_an_image_without_a_shell_is_a_sentence(here: Ground) -> None:
         ended = await jobs.in_state(await jobs.submit("/pause"), "failed")
         site["storage"]["home_check_image"] = JOB
     assert ended["message"] == (
-        "Its image has no `sh` to look whether your home directory is there. "
-        "Ask the people who run this hub to set storage.home_check_image."
+        "The image has no `sh` to check your home directory with. "
+        "Ask your administrators to set storage.home_check_image."
     )
     async with batch(here.cluster, Site.model_validate(site)) as jobs:
         running = await jobs.submit("/pause")
@@ -177,7 +177,7 @@ async def test_a_node_that_cannot_keep_groups_out_is_a_sentence(hub: RealHub, ol
     site["profiles"]["small"]["pod"] = {"nodeSelector": {"pool": "old"}}
     assert await why_not(hub, profiles=site["profiles"]) == (
         "Your notebook did not start. Its node cannot keep an image from adding groups (supplementalGroupsPolicy "
-        "Strict), so it was not started. The node needs containerd 2 or CRI-O 1.31. You can start it again."
+        "Strict), so the pod was not started. The node needs containerd 2 or CRI-O 1.31. You can start it again."
     )
 
 

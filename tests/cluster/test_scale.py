@@ -124,9 +124,9 @@ class Counted(ApiServer):
         self.asked[f"{verb} {last if is_list else path.split('/')[-2]}"] += 1
         return await super().ask(method, path, **more)  # type: ignore[arg-type]
 
-    def lines(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[Json]:
+    def watch_events(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[Json]:
         self.asked[f"watch {path.rpartition('/')[2]}"] += 1
-        return super().lines(path, query, silence_seconds)
+        return super().watch_events(path, query, silence_seconds)
 
 
 async def followed(server: ApiServer, namespace: str, wanted: Mapping[str, int]) -> dict[str, Json]:

@@ -70,7 +70,7 @@ async def batch(
         server = server_of(client)
         store = JobStore(server, site.namespaces.name)
         owned_objects = OwnedObjectCache(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
-        prerequisites = Prerequisites(client, believed=site.hub.prerequisites_cache)
+        prerequisites = Prerequisites(server, cache_time=site.hub.prerequisites_cache)
         running = [
             asyncio.ensure_future(work) for work in (AttemptRecorder(store, owned_objects).run(), owned_objects.run())
         ]
