@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from samples import NOW, Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.cli.why import explained
-from jupyter_research_spawner.form.offered import form
+from jupyter_research_spawner.form import build_form
 from jupyter_research_spawner.jobs import job, notebook
 from jupyter_research_spawner.jobs.request import parse
 from jupyter_research_spawner.manifests import Release, everything
@@ -287,5 +287,5 @@ def test_why_and_the_form_tell_the_part_too() -> None:
     assert "2 CPU, 4Gi, half a GPU" in told
     assert "annotation gpu-fraction: 0.5 (on the pod)" in told
     assert "annotation gpu-fraction-container-name: the main container's name (on the pod)" in told
-    offered = form(site, person("alice"), NOW).offers
+    offered = build_form(site, person("alice"), NOW).offers
     assert "2 CPU, 4Gi, half a GPU" in {offer.resources for offer in offered}

@@ -1,4 +1,4 @@
-"""The pod over KubeSpawner's own: what KubeSpawner's settings and hooks can do to it, and what they cannot."""
+"""The notebook's pod without a hub: which KubeSpawner settings and hooks can change it; and starts with a fake API."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def refused(**kubespawner: Any) -> Refusal:
     return caught.value
 
 
-async def test_render_asks_the_sources_and_names_the_server() -> None:
+async def test_rendering_resolves_the_user_and_names_the_server() -> None:
     site = site_with(PLAIN, {"identity": {"sources": {"local": None}}})
     decided, manifest = await render_notebook(site, "Alice@example.edu", {"profile": "small"}, server="exp", base=DATA)
     assert decided.identity == person("alice")
@@ -51,7 +51,7 @@ async def test_render_asks_the_sources_and_names_the_server() -> None:
     assert decided.shape.name.startswith("jupyter-") and decided.shape.name.endswith("--exp")
 
 
-async def test_the_base_is_kubespawners_own_and_agrees_with_the_plan() -> None:
+async def test_the_base_pod_is_kubespawners_with_the_plans_identity() -> None:
     site = site_with(PLAIN)
     decided = decide(site, person("alice"), profile="small")
     base = await render_base_pod(site, decided, Config({"KubeSpawner": {"extra_labels": {"team": "x"}}}))
@@ -62,7 +62,7 @@ async def test_the_base_is_kubespawners_own_and_agrees_with_the_plan() -> None:
     assert "research-spawner/uid" not in base["metadata"]["labels"]
 
 
-async def test_what_programs_in_the_notebook_are_told() -> None:
+async def test_the_environment_has_image_and_limits() -> None:
     manifest = await rendered()
     env = {entry["name"]: entry.get("value") for entry in manifest["spec"]["containers"][0]["env"]}
     image = manifest["spec"]["containers"][0]["image"]
@@ -84,13 +84,13 @@ async def test_json_in_an_annotation_is_not_formatted() -> None:
     assert '{"user"' in manifest["metadata"]["annotations"]["yunikorn.apache.org/user.info"].replace(" ", "")
 
 
-async def test_resources_stay_when_a_setting_replaces_the_block() -> None:
+async def test_a_setting_that_replaces_resources_does_not_change_them() -> None:
     whole = await rendered()
     replaced = await rendered(extra_container_config={"resources": {"claims": [{"name": "device"}]}})
     assert replaced["spec"]["containers"][0]["resources"] == whole["spec"]["containers"][0]["resources"]
 
 
-async def test_the_identity_stays_when_a_setting_replaces_the_security_context() -> None:
+async def test_a_setting_that_replaces_the_security_context_does_not_change_the_identity() -> None:
     whole = await rendered()
     replaced = await rendered(extra_pod_config={"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}})
     assert replaced["spec"]["securityContext"] == whole["spec"]["securityContext"]
@@ -111,13 +111,13 @@ async def test_the_identity_stays_when_a_setting_replaces_the_security_context()
         ("volumes", [{"name": "root", "hostPath": {"path": "/"}}], "spec.volumes[root].hostPath"),
     ],
 )  # fmt: skip
-async def test_a_setting_that_changes_who_runs_is_refused_with_its_path(setting: str, value: Any, path: str) -> None:
+async def test_a_setting_that_changes_the_identity_is_refused(setting: str, value: Any, path: str) -> None:
     refusal = await refused(**{setting: value})
     assert refusal.field == path
     assert "people who run this hub" in refusal.hint
 
 
-async def test_the_admins_hook_loses_and_learns_where() -> None:
+async def test_a_hook_that_changes_the_identity_is_refused_with_its_path() -> None:
     def hook(spawner: Any, pod: Any) -> Any:
         pod.spec.containers[0].security_context["runAsUser"] = 0
         return pod
@@ -125,7 +125,7 @@ async def test_the_admins_hook_loses_and_learns_where() -> None:
     assert (await refused(modify_pod_hook=hook)).field == "spec.containers[0].securityContext.runAsUser"
 
 
-async def test_a_typed_hook_that_only_adds_is_welcome() -> None:
+async def test_an_async_hook_can_add_a_label() -> None:
     async def hook(spawner: Any, pod: Any) -> Any:
         pod.metadata.labels["cost-centre"] = "42"
         return pod
@@ -133,7 +133,7 @@ async def test_a_typed_hook_that_only_adds_is_welcome() -> None:
     assert (await rendered(modify_pod_hook=hook))["metadata"]["labels"]["cost-centre"] == "42"
 
 
-async def test_sidecars_and_init_containers_run_as_the_person_too() -> None:
+async def test_sidecars_and_init_containers_run_with_the_users_identity() -> None:
     manifest = await rendered(
         init_containers=[{"name": "first", "image": "x", "command": ["true"]}],
         extra_containers=[{"name": "beside", "image": "x", "command": ["sleep", "1d"]}],
@@ -145,13 +145,13 @@ async def test_sidecars_and_init_containers_run_as_the_person_too() -> None:
         assert container["securityContext"]["runAsGroup"] == 20001
 
 
-async def test_our_labels_are_the_last_word() -> None:
+async def test_extra_labels_do_not_replace_the_plans_labels() -> None:
     labels = {"hub.jupyter.org/username": "bob", "research-spawner/user": "bob", "research-spawner/uid": "0"}
     found = (await rendered(extra_labels=labels))["metadata"]["labels"]
     assert (found["research-spawner/user"], found["research-spawner/uid"]) == ("alice", "20001")
 
 
-async def test_nothing_of_a_profile_stays_on_the_instance_for_the_next_start() -> None:
+async def test_a_profile_changes_nothing_for_the_next_start() -> None:
     site = site_with(PLAIN, {"profiles": {"small": {"images": None}, "a100": {"images": {"default": "example/gpu:1"}}}})
     with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config({"KubeSpawner": {"image": "example/own:1"}}), "", Path())
@@ -164,8 +164,8 @@ async def test_nothing_of_a_profile_stays_on_the_instance_for_the_next_start() -
     assert pods[2] == pods[0]
 
 
-async def test_what_group_overrides_set_is_overruled() -> None:
-    """JupyterHub applies them before the options, so the plan has the last word."""
+async def test_the_plan_replaces_group_overrides() -> None:
+    """JupyterHub applies group overrides before the options, and the plan replaces them."""
     site = site_with(PLAIN)
     with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config(), "", Path())
@@ -177,7 +177,7 @@ async def test_what_group_overrides_set_is_overruled() -> None:
 
 
 async def _like(manifest: Json, site: Site) -> Json:
-    """The pod without any overrides, of the same run."""
+    """Return the pod without any overrides."""
     with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config(), "", Path())
         decided = decide(site, person("alice"), profile="small")
@@ -206,8 +206,8 @@ async def test_a_second_start_on_one_instance_shows_no_events_of_the_first() -> 
             type(spawner).reflectors.clear()
 
 
-async def test_the_hub_is_told_the_whole_wait_and_nobody_else() -> None:
-    """A profile's time limit comes too late in KubeSpawner; here the hub reads queue and boot limit together."""
+async def test_start_timeout_covers_queue_limit_and_boot_limit() -> None:
+    """The hub reads start_timeout right after start() returns."""
     site = site_with(PLAIN, {"hub": {"queue_limit": "2h", "boot_limit": "5m", "stop_limit": "90s"}})
     with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config(), "exp", Path())
@@ -215,13 +215,12 @@ async def test_the_hub_is_told_the_whole_wait_and_nobody_else() -> None:
         assert spawner.start_timeout == 2 * 3600 + 5 * 60 + 60
         assert spawner.orm_spawner.state["research_spawner"] == {"starting": True, "options": None}
         assert spawner.orm_spawner.state["pod_name"] == spawner.pod_name
-        # Whoever calls start without having decided anything gets nothing.
         with pytest.raises(Exception, match="This start has no plan"):
             await future
 
 
 def starting(monkeypatch: pytest.MonkeyPatch) -> ResearchSpawner:
-    """A spawner that has decided, with a cluster that has all that the plan needs."""
+    """Return a spawner with a prepared start, whose prerequisites all exist."""
     site = site_with(PLAIN)
     with _without_kubeconfig():
         spawner = _spawner(site, "alice", Config({"KubeSpawner": {"k8s_api_request_retry_timeout": 1}}), "", Path())
@@ -235,7 +234,7 @@ def starting(monkeypatch: pytest.MonkeyPatch) -> ResearchSpawner:
     return spawner
 
 
-async def test_an_api_server_that_restarts_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_create_request_without_an_answer_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     spawner = starting(monkeypatch)
     answers: list[Exception | None] = [aiohttp.ClientConnectionError("connection refused"), None]
 
@@ -249,8 +248,8 @@ async def test_an_api_server_that_restarts_is_asked_again(monkeypatch: pytest.Mo
     assert [await spawner._make_create_pod_request(pod, 1) for _ in range(2)] == [False, True]
 
 
-async def test_a_cluster_that_is_down_is_said_to_be_and_counts_as_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub ends itself after some starts in a row that fail in any other way."""
+async def test_an_unreachable_api_server_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other errors count as failed starts, and the hub exits after several in a row."""
     spawner = starting(monkeypatch)
 
     async def refuse_to_connect(*_: Any) -> None:
@@ -264,7 +263,7 @@ async def test_a_cluster_that_is_down_is_said_to_be_and_counts_as_no_failure(mon
 
 
 @pytest.mark.parametrize("broken", [ApiException(500), asyncio.TimeoutError(), aiohttp.ClientConnectionError()])
-async def test_why_a_start_ended_is_told_also_when_its_pod_cannot_be_deleted(
+async def test_the_reason_of_a_failed_start_is_kept_if_its_pod_cannot_be_deleted(
     broken: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawner = starting(monkeypatch)
@@ -282,7 +281,9 @@ async def test_why_a_start_ended_is_told_also_when_its_pod_cannot_be_deleted(
         await spawner._start()
 
 
-async def test_a_pod_that_never_came_into_sight_is_deleted_and_looked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pod_that_the_reflector_never_showed_is_deleted_and_the_reflector_restarted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     spawner = starting(monkeypatch)
     done = []
 
@@ -309,7 +310,7 @@ async def test_a_pod_that_never_came_into_sight_is_deleted_and_looked_for_anew(m
 
 
 class _Found:
-    """An answer with a pod, as aiohttp gives it."""
+    """An aiohttp response with a pod."""
 
     status = 200
 
@@ -328,7 +329,7 @@ class _Found:
 
 
 def taken(monkeypatch: pytest.MonkeyPatch, spawner: ResearchSpawner, found: Any) -> list[str]:
-    """The pod's name is taken; `found` is what is there.  Returns what was deleted."""
+    """Make create requests answer 409, with the pod `found` under that name. Return the list of deleted pods."""
     deleted = []
 
     async def conflict(*_: Any, **__: Any) -> None:
@@ -351,7 +352,7 @@ def taken(monkeypatch: pytest.MonkeyPatch, spawner: ResearchSpawner, found: Any)
 
 @contextmanager
 def watched(spawner: ResearchSpawner, monkeypatch: pytest.MonkeyPatch, pod: Json) -> Iterator[None]:
-    """The watch shows `pod` under the server's name."""
+    """Make the reflector show `pod` as the server's pod."""
 
     class Reflector:
         pods: ClassVar[Json] = {f"{spawner.namespace}/{spawner.pod_name}": pod}
@@ -366,35 +367,35 @@ def watched(spawner: ResearchSpawner, monkeypatch: pytest.MonkeyPatch, pod: Json
         type(spawner).reflectors.clear()
 
 
-@pytest.mark.parametrize(("blocked", "goes_on"), [(set(), True), ({"alice"}, False)])
-async def test_a_blocked_persons_waiting_server_is_not_let_go_at_a_restart(
-    blocked: set[str], goes_on: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("blocked", "resumes"), [(set(), True), ({"alice"}, False)])
+async def test_an_interrupted_start_of_a_blocked_user_is_not_resumed(
+    blocked: set[str], resumes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its pod must be stopped, not adopted by a start that the hub asks itself for."""
+    """The hub must stop its pod."""
     spawner = starting(monkeypatch)
     resumed = []
     monkeypatch.setattr(research, "schedule_resume", lambda spawner, shared: resumed.append(spawner))
     spawner.authenticator = SimpleNamespace(blocked_users=blocked)
     spawner.load_state({"research_spawner": {"starting": True}})
     with watched(spawner, monkeypatch, {"metadata": {}, "status": {"phase": "Pending"}}):
-        assert await spawner.poll() == (0 if goes_on else None)
-    assert bool(resumed) is goes_on
+        assert await spawner.poll() == (0 if resumes else None)
+    assert bool(resumed) is resumes
 
 
-async def test_a_pod_of_somebody_else_is_neither_adopted_nor_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where pod_name_template does not tell people apart."""
+async def test_another_users_pod_is_neither_adopted_nor_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This happens if pod_name_template gives two users the same name."""
     spawner = starting(monkeypatch)
     found = _Found({"metadata": {"annotations": {"research-spawner/user-name": "bob"}}, "spec": {}})
     deleted = taken(monkeypatch, spawner, found)
     with pytest.raises(Refusal, match="another user's server has that name"):
         await spawner._make_create_pod_request(await spawner.get_pod_manifest(), 1)
-    # The hub cleans up after a failed start, and stops what poll says runs.
+    # After a failed start the hub stops a server that poll reports as running.
     with watched(spawner, monkeypatch, {"metadata": {}, "status": {"phase": "Running"}}):
         assert await spawner.poll() == 0
     assert deleted == []
 
 
-async def test_an_old_pod_of_the_person_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_old_pod_of_the_user_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     spawner = starting(monkeypatch)
     found = _Found({"metadata": {"annotations": {"research-spawner/user-name": "alice"}}, "spec": {}})
     deleted = taken(monkeypatch, spawner, found)
@@ -404,7 +405,7 @@ async def test_an_old_pod_of_the_person_is_replaced(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("broken", [asyncio.TimeoutError(), aiohttp.ClientConnectionError()])
-async def test_whose_pod_it_is_is_asked_again_when_nobody_answers(
+async def test_a_read_request_without_an_answer_leaves_the_pod_alone(
     broken: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawner = starting(monkeypatch)

@@ -1,4 +1,4 @@
-"""Options of any origin become a Request or a sentence, the pacing, the wait's clocks, a pod's events, adoption."""
+"""Options from the form, links, REST and the database; pacing, the wait's time limits, a pod's events, adoption."""
 
 from __future__ import annotations
 
@@ -106,17 +106,17 @@ def test_a_wrong_wish_is_refused_with_its_field(wishes: Any, field: str | None, 
     assert (caught.value.field, caught.value.message, caught.value.status) == (field, message, 400)
 
 
-async def test_starts_take_their_turn_in_order_and_a_queued_one_gives_its_place_away() -> None:
+async def test_slots_are_given_in_order_and_a_queued_start_releases_its_slot() -> None:
     pacing = Pacing(1)
     first, second, third = pacing.new_slot(), pacing.new_slot(), pacing.new_slot()
     await first.acquire()
     waiting = [asyncio.ensure_future(slot.acquire()) for slot in (second, third)]
     await asyncio.sleep(0)
     assert (first.starts_ahead, second.starts_ahead, third.starts_ahead) == (0, 1, 2)
-    first.release()  # it waits in a queue
+    first.release()  # its pod waits in a queue
     await waiting[0]
     assert third.starts_ahead == 1
-    first.acquire_now()  # admitted: it boots whatever the hub thinks of it
+    first.acquire_now()  # its pod was admitted: it starts in any case
     second.release()
     await asyncio.sleep(0)
     assert not waiting[1].done()
@@ -125,7 +125,7 @@ async def test_starts_take_their_turn_in_order_and_a_queued_one_gives_its_place_
 
 
 @pytest.mark.parametrize("cancelled", ["before it is granted", "after it is granted"])
-async def test_a_cancelled_start_leaves_no_hole_in_the_line(cancelled: str) -> None:
+async def test_a_cancelled_start_does_not_block_the_line(cancelled: str) -> None:
     pacing = Pacing(1)
     first, second, third = pacing.new_slot(), pacing.new_slot(), pacing.new_slot()
     await first.acquire()
@@ -179,7 +179,7 @@ def ended(wait: PodWait, found: Json | None) -> Refusal:
     return caught.value
 
 
-def test_the_queue_has_one_clock_and_the_boot_another(wait: PodWait, clock: Clock) -> None:
+def test_queue_limit_and_boot_limit_count_separately(wait: PodWait, clock: Clock) -> None:
     wait.observe(pod(scheduled="0/3 nodes are available: 3 Insufficient cpu."))
     assert wait.is_queued
     clock.now = 3599
@@ -194,7 +194,7 @@ def test_the_queue_has_one_clock_and_the_boot_another(wait: PodWait, clock: Cloc
     assert "did not answer within 5m. Container notebook: its image cannot be pulled" in refusal.message
 
 
-def test_a_queue_that_never_moves_ends_with_its_reason(wait: PodWait, clock: Clock) -> None:
+def test_the_queue_limit_ends_the_wait_with_the_schedulers_reason(wait: PodWait, clock: Clock) -> None:
     clock.now = 3601
     refusal = ended(wait, pod(scheduled="0/3 nodes are available."))
     assert refusal.code == "queue-limit"
@@ -202,14 +202,14 @@ def test_a_queue_that_never_moves_ends_with_its_reason(wait: PodWait, clock: Clo
     assert "0/3 nodes are available." in refusal.message
 
 
-def test_an_adopted_pod_keeps_the_time_it_has_waited(wait: PodWait, clock: Clock) -> None:
+def test_an_adopted_pods_earlier_wait_counts(wait: PodWait, clock: Clock) -> None:
     wait.continue_with(pod(), datetime(2026, 11, 23, 12, 59, tzinfo=timezone.utc))
     wait.observe(pod(scheduled="0/3 nodes are available."))
     clock.now = 61
     assert ended(wait, pod(scheduled="0/3 nodes are available.")).code == "queue-limit"
 
 
-def test_one_crash_is_borne_and_the_second_is_not(wait: PodWait) -> None:
+def test_the_second_crash_ends_the_wait(wait: PodWait) -> None:
     oom = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
     wait.observe(pod("Running", "", ready=False, restartCount=1, state={"running": {}}, lastState=oom))
     backing_off = {"waiting": {"reason": "CrashLoopBackOff"}}
@@ -217,17 +217,17 @@ def test_one_crash_is_borne_and_the_second_is_not(wait: PodWait) -> None:
     assert "used more memory than its profile has" in refusal.message
 
 
-def test_a_pod_that_is_gone_ends_the_wait_but_not_at_the_first_glance(wait: PodWait, clock: Clock) -> None:
-    wait.observe(None)  # not seen yet: the watch is behind
+def test_a_deleted_pod_ends_the_wait_after_ten_seconds(wait: PodWait, clock: Clock) -> None:
+    wait.observe(None)  # not seen yet: the watch is late
     wait.observe(pod())
     wait.observe(None)
     clock.now = 11
     assert ended(wait, None).code == "pod-gone"
 
 
-def test_a_pod_that_never_comes_into_sight_ends_the_wait(wait: PodWait, clock: Clock) -> None:
-    """Made and deleted at once, or the watch is broken: else it holds its turn for the whole queue limit."""
-    clock.now = 1000  # it waited for its turn
+def test_a_pod_that_the_watch_never_shows_ends_the_wait(wait: PodWait, clock: Clock) -> None:
+    """Otherwise it would hold its slot for the whole queue limit."""
+    clock.now = 1000  # it waited for its slot
     wait.observe(None)
     clock.now = 1119
     wait.observe(None)
@@ -257,7 +257,7 @@ def test_failed_succeeded_and_preempted_pods_end_the_wait(wait: PodWait) -> None
         {"metadata": {}, "status": {"phase": "Running", "podIP": "10.0.0.1", "containerStatuses": []}},
     ],
 )
-def test_what_is_not_ready(found: Json | None) -> None:
+def test_pods_that_are_not_ready(found: Json | None) -> None:
     assert not is_pod_ready(found, MAIN)
     assert is_pod_ready(pod("Running", "", ready=True), MAIN)
 
@@ -266,7 +266,7 @@ def event(name: str, of: str, **fields: Any) -> Json:
     return {"metadata": {"name": name, "uid": name}, "involvedObject": {"name": of}, **fields}
 
 
-def test_a_pods_events_are_in_order_and_need_no_timestamp() -> None:
+def test_a_pods_events_are_sorted_and_need_no_timestamp() -> None:
     events = EventsByPod({"ns/b": event("b", "jupyter-alice", lastTimestamp="2026-11-23T12:00:02Z", message="second")})
     events["ns/a"] = event("a", "jupyter-alice", eventTime="2026-11-23T12:00:01.5Z", lastTimestamp=None)
     events["ns/none"] = event("none", "jupyter-alice")
@@ -280,7 +280,7 @@ def test_a_pods_events_are_in_order_and_need_no_timestamp() -> None:
     events.pop("ns/gone", None)
 
 
-def test_only_a_pod_made_for_the_same_wishes_by_this_hub_is_adopted() -> None:
+def test_only_a_pod_of_this_hub_with_the_same_options_is_adopted() -> None:
     now = datetime(2026, 11, 23, tzinfo=timezone.utc)
 
     def wished(secret: bytes = b"hub", run_id: str = "1", **wishes: Any) -> Any:

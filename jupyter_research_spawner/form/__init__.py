@@ -1,6 +1,6 @@
-"""What a person may choose, as data for a page; and a posted page as options again.  Knows no HTTP and no templates."""
+"""The options form as data, and the options of a posted form. Neither HTTP nor templates are used here."""
 
-from .offered import ChoiceField, Form, OfferFields, form, refused_form
+from .options_form import ChoiceField, Form, OfferFields, build_form, refused_form
 from .posted import chosen_by_form, chosen_by_link
 
-__all__ = ["ChoiceField", "Form", "OfferFields", "chosen_by_form", "chosen_by_link", "form", "refused_form"]
+__all__ = ["ChoiceField", "Form", "OfferFields", "build_form", "chosen_by_form", "chosen_by_link", "refused_form"]

@@ -10,7 +10,7 @@ from typing import Any
 from kubespawner import KubeSpawner
 
 from .. import web
-from ..form import Form, form, refused_form
+from ..form import Form, build_form, refused_form
 from ..refusal import Refusal
 from .process_state import ProcessState
 
@@ -49,17 +49,17 @@ async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> str
     page, status = await _build_page(spawner, shared, selection)
     if status != 200 and spawner.handler is not None:
         spawner.handler.set_status(status)
-    return web.render("options.html", form=page)
+    return web.render_template("options.html", form=page)
 
 
 async def _build_page(spawner: KubeSpawner, shared: ProcessState, selection: Selection | None) -> tuple[Form, int]:
     try:
         identity = await shared.resolver.resolve(spawner.user.name)
-        page = form(
+        page = build_form(
             shared.site,
             identity,
             datetime.now(timezone.utc),
-            asked=selection.options if selection is not None else _saved_options(spawner),
+            options=selection.options if selection is not None else _saved_options(spawner),
             refusal=selection.refusal if selection is not None else None,
             notes=[SELECTED_BY_LINK] if selection is not None and selection.refusal is None else [],
         )

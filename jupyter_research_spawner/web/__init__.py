@@ -1,4 +1,4 @@
-"""Templates and style of every page of ours, the hub's and the batch service's.  Everything is escaped."""
+"""The HTML templates and the CSS of all pages. Jinja escapes every value."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import jinja2
 from markupsafe import Markup
 
 HERE = Path(__file__).parent
-# Overrides of JupyterHub's own templates, for c.JupyterHub.template_paths.
+# Templates that replace JupyterHub's own, for c.JupyterHub.template_paths.
 HUB_TEMPLATES = HERE / "hub_templates"
 
 
 @functools.cache
-def environment() -> jinja2.Environment:
-    found = jinja2.Environment(
+def _template_environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals["style"] = style
-    return found
+    environment.globals["stylesheet"] = stylesheet
+    return environment
 
 
-def render(template: str, **values: Any) -> str:
-    """A template of ours as HTML."""
-    return environment().get_template(template).render(**values)
+def render_template(template: str, **values: Any) -> str:
+    """Return the template of this name (`options.html`) as HTML."""
+    return _template_environment().get_template(template).render(**values)
 
 
 @functools.cache
-def style() -> Markup:
-    """Our CSS, for pages of the hub, which serves no files of ours."""
+def stylesheet() -> Markup:
+    """Return the CSS. The hub's pages contain it in a <style> element, because the hub serves no files of ours."""
     return Markup((HERE / "static" / "research.css").read_text())  # noqa: S704 - a file of this package
