@@ -4,6 +4,7 @@
 # make test-wheel    builds the wheel, and tries it with the oldest (OLDEST_PYTHON=...) and newest dependencies
 # make test-cluster  builds a real Kubernetes (as root, with Go; half an hour at first) and runs the tests with it
 # make cluster       leaves one up for kubectl and make demo; make cluster-down ends it
+# make docs    builds the website of docs/ in docs/_build/html; warnings are errors
 # PYTHON=...   another Python; it gets a virtual environment of its own
 
 PYTHON ?= python3
@@ -31,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # The proxy of the npm registry is started by the hub from PATH.
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: demo test test-wheel test-cluster cluster cluster-down check bench lock clean prerequisites
+.PHONY: demo test test-wheel test-cluster cluster cluster-down check docs bench lock clean prerequisites
 
 demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR)) \
@@ -61,6 +62,11 @@ check: $(VENV)/test.stamp
 	cd tests/cluster && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p rig
 	$(BIN)/lint-imports
 
+# No part of the build needs a network.
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -q -n -W --keep-going -E docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 # As root also with thousands of pretended nodes, for which a real control plane is needed.
 bench: $(VENV)/test.stamp
 	@[ "$$(id -u)" != 0 ] || $(RIG) build kubernetes etcd kwok
@@ -69,7 +75,7 @@ bench: $(VENV)/test.stamp
 # One lock for every Python from 3.10 on; the second has the hub that released charts ship.
 lock: $(UV)
 	$(UV) pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
-		--extra demo --extra test --extra check setup.cfg -o requirements.lock
+		--extra demo --extra test --extra check --extra docs setup.cfg -o requirements.lock
 	echo 'jupyterhub ==5.5.*' | $(UV) pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
 		--extra demo --extra test setup.cfg - -o requirements-hub5.lock
 
@@ -94,6 +100,11 @@ $(VENV)/test.stamp: setup.cfg requirements.lock | prerequisites
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[demo,test,check]'
 	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)/docs.stamp: $(VENV)/test.stamp
+	@echo "Setting up Sphinx in $(VENV) (once) ..."
+	@$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[docs]'
+	@touch $@
 
 $(HUB5)/hub5.stamp: setup.cfg requirements-hub5.lock | prerequisites
 	@echo "Setting up JupyterHub 5.5 for the tests in $(HUB5) (once) ..."

@@ -665,3 +665,9 @@ def test_every_setting_has_a_title_and_examples_that_are_right(model: type[Setti
     wanted: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     for example in field.examples or []:
         TypeAdapter(wanted).validate_python(example)
+
+
+def test_json_schema_writes_default_durations_as_a_site_does() -> None:
+    definitions = json_schema()["$defs"]
+    assert definitions["Batch"]["properties"]["wall_time_hard"]["default"] == "21d"
+    assert definitions["Hub"]["properties"]["boot_limit"]["default"] == "10m"

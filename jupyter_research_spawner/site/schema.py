@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+
+from ..settings import format_duration
 from .site_settings import Site
+
+
+class _AsWritten(GenerateJsonSchema):
+    """Write default durations as a site writes them (`21d`); pydantic's own spelling is ISO 8601."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a whole Site after merging: for editors, and for charts that pass settings through."""
-    schema = Site.model_json_schema(by_alias=True)
+    schema = Site.model_json_schema(by_alias=True, schema_generator=_AsWritten)
     profile = schema["$defs"]["Profile"]
     # A profile that is `like` another has its required settings from there.
     profile["properties"]["like"] = {
