@@ -406,7 +406,7 @@ def test_ctrl_c_while_waiting_leaves_the_job_and_says_so(jobs, batch, monkeypatc
     batch.says("POST", "/jobs", Answer(201, a_job()))
     with pytest.raises(KeyboardInterrupt):
         jobs("submit", "--wait", "--", "true")
-    assert "train-x7k2p goes on without you: " in capsys.readouterr().err
+    assert "train-x7k2p goes on: " in capsys.readouterr().err
     assert [asked.method for asked in batch.asked] == ["POST"]
 
 
@@ -461,7 +461,7 @@ def test_list_as_json_is_the_services_answer_and_cannot_steer_a_terminal(jobs, b
 
 def test_no_jobs_is_said_on_stderr(jobs, batch):
     batch.says("GET", "/jobs", {"jobs": []})
-    assert jobs("list") == Ran(0, "", "job: you have no jobs; 'job submit -- COMMAND' starts one\n")
+    assert jobs("list") == Ran(0, "", "job: you have no jobs; 'job submit -- COMMAND' submits one\n")
 
 
 def test_show_is_everything_about_a_job(jobs, batch):
@@ -563,7 +563,7 @@ def test_cancel_goes_on_after_a_refusal_and_remembers_it(jobs, batch):
 def test_what_cannot_be_an_id_never_becomes_a_path(jobs, batch, command, job_id):
     ran = jobs(command, job_id)
     assert (ran.code, ran.out, batch.asked) == (1, "", [])
-    assert ran.err.startswith("job: id: There is no job ")
+    assert ran.err.startswith("job: id: You have no job ")
     assert ran.err.endswith("job: 'job list' prints the ids.\n")
 
 
@@ -594,15 +594,15 @@ def test_not_ready_says_when_to_try_again(jobs, batch):
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
     [
-        (Answer(403, {"status": 403, "message": "Forbidden"}), 1, "does not let this notebook's token use"),
+        (Answer(403, {"status": 403, "message": "Forbidden"}), 1, "does not allow this notebook's token"),
         (Answer(401, "<html>log in</html>"), 1, "Restart your server to get a new token"),
-        (Answer(404, "<html>hub</html>"), 1, "not as a batch service does"),
+        (Answer(404, "<html>hub</html>"), 1, "it is not a batch service"),
         (Answer(500, {"error": {"code": "x"}}), 1, "answered HTTP 500"),
         (Answer(502, "bad gateway"), 3, "is not ready (HTTP 502)"),
-        (Answer(200, "<html>welcome</html>"), 1, "not as a batch service does"),
+        (Answer(200, "<html>welcome</html>"), 1, "it is not a batch service"),
         (Answer(200, {"items": []}), 1, "not a list of jobs"),
-        (Answer(200, {"jobs": [{"id": 3}]}), 1, "not a job as this client knows it"),
-        (Answer(200, {"jobs": [a_job(created="yesterday")]}), 1, "not a job as this client knows it"),
+        (Answer(200, {"jobs": [{"id": 3}]}), 1, "This client cannot read"),
+        (Answer(200, {"jobs": [a_job(created="yesterday")]}), 1, "This client cannot read"),
         (Answer(400, {"error": {"echo": TOKEN, "token": f"token {TOKEN}"}}), 1, "answered HTTP 400"),
         (an_error(400, message=f"Your header was token {TOKEN}."), 1, "Your header was token [token]."),
     ],
@@ -622,7 +622,7 @@ def test_a_redirect_is_not_followed_and_the_token_stays_here(jobs, batch):
     elsewhere.server.shutdown()
     elsewhere.server.server_close()
     assert (ran.code, elsewhere.asked) == (1, [])
-    assert "a token is not carried elsewhere" in ran.err
+    assert "the token is not sent to another address" in ran.err
 
 
 def test_nobody_at_the_address(jobs, batch, monkeypatch):
@@ -660,13 +660,13 @@ def test_an_unusable_address_is_named_by_its_variable(jobs, monkeypatch, url):
     monkeypatch.setenv("RESEARCH_BATCH_URL", url)
     ran = jobs("list")
     assert ran.code == 1
-    assert ran.err.startswith("job: RESEARCH_BATCH_URL is not an address of a service.")
+    assert ran.err.startswith("job: RESEARCH_BATCH_URL is not a valid address of a service.")
 
 
 def test_a_token_that_no_header_can_carry_is_not_quoted(jobs, monkeypatch):
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", f"{TOKEN}\nX: y")
     ran = jobs("list")
-    assert ran.err.startswith("job: JUPYTERHUB_API_TOKEN has characters that no token has.")
+    assert ran.err.startswith("job: JUPYTERHUB_API_TOKEN is not a valid token.")
 
 
 def test_bytes_that_are_not_text_are_refused_with_the_field(jobs, batch):

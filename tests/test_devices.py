@@ -13,8 +13,7 @@ from samples import NOW, Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.cli.why import explained
 from jupyter_research_spawner.form import build_form
-from jupyter_research_spawner.jobs import job, notebook
-from jupyter_research_spawner.jobs.request import parse
+from jupyter_research_spawner.jobs import job, notebook, parse_submission
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.plan import Plan
 from jupyter_research_spawner.pod import check, compose, problems
@@ -119,7 +118,7 @@ def test_a_notebook_asks_once_and_in_its_main_container(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_job_asks_as_the_notebook_does(kind: str) -> None:
     decided = decide(site_of(kind), person("alice"), "job", profile="gpu")
-    manifest = job.manifest(decided, parse({"command": ["train"]}), site_of(kind).batch.keep)
+    manifest = job.manifest(decided, parse_submission({"command": ["train"]}).request, site_of(kind).batch)
     composed = compose(decided, manifest, job.SLOTS)
     check(decided, composed, job.SLOTS)
     in_notebook = copy.deepcopy(ASKED[kind])

@@ -1,10 +1,9 @@
-"""Kind `job`: what a person may ask for, and the Job that it becomes."""
+"""Kind `job`: what a user may ask for, and the Job that is created."""
 
 from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,14 +11,15 @@ import samples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_research_spawner.jobs.job import NAME, SLOTS, manifest, new_id, wishes
-from jupyter_research_spawner.jobs.request import WORDS_LIMIT, JobRequest, parse
+from jupyter_research_spawner.jobs import NAME, parse_submission
+from jupyter_research_spawner.jobs.job import SLOTS
+from jupyter_research_spawner.jobs.request import WORDS_LIMIT, JobRequest, new_job_id, plan_request
 from jupyter_research_spawner.plan import plan
 from jupyter_research_spawner.pod import check, compose, problems
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.shape import Shape
 from jupyter_research_spawner.site import Site
 
-KEEP = timedelta(days=7)
 COMMAND = {"command": ["python", "train.py"]}
 
 
@@ -30,17 +30,17 @@ def plain_site() -> Site:
 def composed(body: dict[str, Any], who: str = "alice", site: Site | None = None) -> dict[str, Any]:
     """The whole Job that would be sent."""
     site = site or plain_site()
-    job = parse(body)
-    asked = wishes(job, who, "train-x7k2p")
+    submission = parse_submission(body)
+    asked = plan_request(submission.request, Shape("job", "train-x7k2p"), who)
     decided = plan(site, samples.person(who), asked, run_id=samples.RUN_ID, now=samples.NOW)
-    found = compose(decided, manifest(decided, job, site.batch.keep), SLOTS)
+    found = compose(decided, submission.manifest(decided, site.batch), SLOTS)
     check(decided, found, SLOTS)
     return found
 
 
 def refusal(body: Any) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        parse(body)
+        parse_submission(body)
     return caught.value
 
 
@@ -87,7 +87,7 @@ def test_the_whole_job(golden):
     }
     # The digest changes with every new setting; what it is made of is the settings' own test.
     told = json.dumps(composed(body)).replace(plain_site().digest, "digest-of-the-settings")
-    assert json.loads(told) == golden("job/plain")
+    assert json.loads(told) == golden("job/job")
 
 
 def test_the_kubelet_of_these_tests_expands_as_the_real_one():
@@ -160,7 +160,7 @@ def test_a_job_has_no_token_and_is_no_server_of_the_hub():
 )
 def test_ids_are_short_and_readable(name, begins):
     job = JobRequest(name=name, command=["/usr/bin/python3.11", "a.py"])
-    found = new_id(job)
+    found = new_job_id(job)
     assert found.startswith(begins)
     assert re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", found)
     assert len(found) <= 52
@@ -168,7 +168,9 @@ def test_ids_are_short_and_readable(name, begins):
 
 @given(name=SAFE.filter(lambda text: text.isprintable() and text.strip()))
 def test_any_name_gives_an_id(name):
-    assert re.fullmatch(r"[a-z][a-z0-9-]{0,50}[a-z0-9]", new_id(parse({**COMMAND, "name": name})))
+    assert re.fullmatch(
+        r"[a-z][a-z0-9-]{0,50}[a-z0-9]", new_job_id(parse_submission({**COMMAND, "name": name}).request)
+    )
 
 
 def test_the_persons_name_is_kept_as_it_is():
@@ -179,7 +181,7 @@ def test_the_persons_name_is_kept_as_it_is():
 def test_who_you_are_is_not_yours_to_say(field):
     found = refusal({**COMMAND, field: 0})
     assert found.field == field
-    assert "who you are is decided by the hub" in found.message
+    assert "the hub decides who you are" in found.message
     assert found.status == 400
 
 
@@ -192,8 +194,8 @@ def test_who_you_are_is_not_yours_to_say(field):
         ({"command": [""]}, "command", "empty"),
         ({"command": ["a", 1]}, "command", "string"),
         ({"command": ["a", None]}, "command", "string"),
-        ({"command": ["a\0b"]}, "command", "cannot be handed"),
-        ({"command": ["a\ud800"]}, "command", "cannot be handed"),
+        ({"command": ["a\0b"]}, "command", "cannot be passed"),
+        ({"command": ["a\ud800"]}, "command", "cannot be passed"),
         ({**COMMAND, "quue": "climate"}, "quue", "no field"),
         ({**COMMAND, "memory": ["4Gi"]}, "memory", "no field"),
         ({**COMMAND, "name": "two\nlines"}, "name", "one line"),
@@ -206,8 +208,8 @@ def test_who_you_are_is_not_yours_to_say(field):
         ({**COMMAND, "env": ["A=b"]}, "env", "dictionary"),
         ({**COMMAND, "env": {"A": 1}}, "env", "string"),
         ({**COMMAND, "env": {"A-B": ""}}, "env", "A-B"),
-        ({**COMMAND, "env": {"A": "\0"}}, "env", "cannot be handed"),
-        ({**COMMAND, "env": {"\udfff": ""}}, "env", "cannot be handed"),
+        ({**COMMAND, "env": {"A": "\0"}}, "env", "cannot be passed"),
+        ({**COMMAND, "env": {"\udfff": ""}}, "env", "cannot be passed"),
         ({**COMMAND, "workdir": "results"}, "workdir", "absolute"),
         ({**COMMAND, "workdir": "~/../bob"}, "workdir", "absolute"),
         ({**COMMAND, "workdir": "~bob"}, "workdir", "absolute"),
@@ -268,8 +270,8 @@ def test_too_many_bytes_are_refused_however_they_are_spread():
 
 
 def test_null_is_as_good_as_absent():
-    job = parse({**COMMAND, "name": None, "image": None, "profile": None, "queue": None, "workdir": None})
-    assert job == parse(COMMAND)
+    everything = dict.fromkeys(("name", "image", "profile", "queue", "workdir", "kind"))
+    assert parse_submission({**COMMAND, **everything}) == parse_submission(COMMAND)
 
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=12)
@@ -310,8 +312,9 @@ def test_any_body_is_a_job_that_passes_or_a_refusal(body):
 
 def test_composing_twice_changes_nothing():
     site = plain_site()
-    job = parse(COMMAND)
-    decided = plan(site, samples.person("alice"), wishes(job, "alice", "a-b"), run_id="r-1", now=samples.NOW)
-    once = compose(decided, manifest(decided, job, KEEP), SLOTS)
+    submission = parse_submission(COMMAND)
+    asked = submission.plan_request("alice")
+    decided = plan(site, samples.person("alice"), asked, run_id="r-1", now=samples.NOW)
+    once = compose(decided, submission.manifest(decided, site.batch), SLOTS)
     assert compose(decided, once, SLOTS) == once
     assert problems(decided, once, SLOTS) == []

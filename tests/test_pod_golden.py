@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from samples import Json, decide, notebook_pod, person, site_with
 
-from jupyter_research_spawner.jobs import job, notebook
-from jupyter_research_spawner.jobs.request import parse
+from jupyter_research_spawner.jobs import job, notebook, parse_submission
 from jupyter_research_spawner.plan import Plan
 from jupyter_research_spawner.pod import check, compose, ours
 
@@ -44,8 +43,8 @@ def sent(scheduler: str, kind: str, more: Json | None = None, **wishes: Any) -> 
         composed = compose(plan, notebook_pod(), notebook.SLOTS)
         check(plan, composed, notebook.SLOTS)
         return composed
-    asked = parse({"command": ["python", "train.py"]})
-    composed = compose(plan, job.manifest(plan, asked, site_with().batch.keep), job.SLOTS)
+    asked = parse_submission({"command": ["python", "train.py"]}).request
+    composed = compose(plan, job.manifest(plan, asked, site_with().batch), job.SLOTS)
     check(plan, composed, job.SLOTS)
     return composed
 

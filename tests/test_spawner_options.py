@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from samples import decide, person, site_with
 
 from jupyter_research_spawner.form import chosen_by_form, chosen_by_link
+from jupyter_research_spawner.jobs.notebook import OPTIONS
 from jupyter_research_spawner.plan import Request, plan
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.shape import Shape
@@ -30,7 +31,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 WISHES = st.dictionaries(
-    st.sampled_from([*options.FIELDS, "user_options", "display_name", "uid"]) | st.text(max_size=8),
+    st.sampled_from([*OPTIONS, "user_options", "display_name", "uid"]) | st.text(max_size=8),
     st.sampled_from(["small", "a100", "stats-101", "climate", "backfill", "8h", "default"]) | JSON,
 )
 POSTED = st.dictionaries(
@@ -91,13 +92,17 @@ def test_all_wishes_of_both_shapes() -> None:
 @pytest.mark.parametrize(
     ("wishes", "field", "message"),
     [
-        ([1], "user_options", "The options of a server are a JSON object, not a list."),
-        ({"profile": ["small"]}, "profile", "profile is text, not a list."),
-        ({"profile": ""}, "profile", "profile cannot be ''."),
-        ({"queue": "climate\nevil"}, "queue", "queue cannot be 'climate\\nevil'."),
-        ({"wall_time": "8 h"}, "wall_time", "wall_time cannot be '8 h'."),
-        ({"uid": 0}, "uid", "There is no option 'uid'."),
-        ({b"profile": 1}, None, "There is no option b'profile'."),
+        ([1], "user_options", "The options of a server must be a JSON object, not a list."),
+        ({"profile": ["small"]}, "profile", "profile: Input should be a valid string."),
+        ({"profile": ""}, "profile", "profile: '' is not one line of text."),
+        ({"queue": "climate\nevil"}, "queue", "queue: 'climate\\nevil' is not one line of text."),
+        (
+            {"wall_time": "8 h"},
+            "wall_time",
+            "wall_time: '8 h' is not a duration. Write a whole number and a unit: 30s, 90m, 8h or 21d.",
+        ),
+        ({"uid": 0}, "uid", "There is no field 'uid': the hub decides who you are."),
+        ({b"profile": 1}, None, "There is no field b'profile'."),
     ],
 )
 def test_a_wrong_wish_is_refused_with_its_field(wishes: Any, field: str | None, message: str) -> None:

@@ -1,24 +1,36 @@
-"""A Job and its pods, as the answer that people and the client get.  Contract: the service's <job>."""
+"""A job and its pods, as the JSON that users and the client get.  Contract: the service's <job>."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..jobs.job import KIND, MAIN, NAME
+from ..jobs import NAME, Result, kind_of
 from ..pod.ours import literal
 from ..schedulers import NO_OBJECTS, Objects
 from ..shape import OUR_PREFIX, Json
 from ..watch import Phase, classify
-from .attempts import TAKEN, Attempt, attempt_of, merged, plan_of, recorded, scheduler_of
+from .attempts import (
+    CANCELLED_MESSAGE,
+    TAKEN,
+    Attempt,
+    attempt_of,
+    cancelled_indexes,
+    merged,
+    plan_of,
+    recorded,
+    scheduler_of,
+)
 
 State = Literal["queued", "starting", "running", "succeeded", "failed", "cancelling"]
+_INDEXES_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a job stands.  `phase` is its newest pod's, None while it has none that counts."""
+    """The state of a job, or of one index of an array.  `phase` is that of its newest pod, None without a pod."""
 
     state: State
     message: str = ""
@@ -29,91 +41,194 @@ class Standing:
         return self.state in ("succeeded", "failed")
 
 
-def answer(job: Json, pods: Sequence[Json], events: Sequence[Json] = (), objects: Objects = NO_OBJECTS) -> Json:
-    """`pods` are those of this Job that still exist, `events` the Job's own, where somebody looked.
+def answer(
+    job: Json,
+    pods: Sequence[Json],
+    events: Sequence[Json] = (),
+    objects: Objects = NO_OBJECTS,
+    *,
+    in_full: bool = True,
+) -> Json:
+    """Return the answer about a job.
 
-    `objects` are those that its scheduler keeps about it.
+    `pods` are those of this job that still exist, `events` the job's own, where they were read, and `objects` those
+    that its scheduler keeps about it.  Without `in_full`, an array comes without its attempts and its indexes.
     """
-    metadata, plan = job["metadata"], plan_of(job)
+    metadata, plan, kind = job["metadata"], plan_of(job), kind_of(job)
     annotations = metadata.get("annotations") or {}
-    main = _main(job)
-    standing = standing_of(job, pods, events, objects)
     attempts = attempts_of(job, pods, objects)
-    last = attempts[-1] if attempts else None
-    # A job that waits again has not started: its time begins anew.
-    current = last if standing.state != "queued" else None
-    return {
+    indexes = index_standings(job, pods, objects)
+    standing = _array_standing(job, indexes, events, objects) if indexes else standing_of(job, pods, events, objects)
+    found = {
         "id": metadata["name"],
         "name": annotations.get(NAME) or metadata["name"],
-        "kind": KIND,
+        "kind": kind.KIND,
         "state": standing.state,
         "message": standing.message,
         "queue": str(plan.get("queue", "")),
         "profile": str(plan.get("profile", "")),
         "priority": str(plan.get("priority", "")),
-        "image": str(main.get("image", "")),
-        "command": [as_typed(word) for word in main.get("command") or []],
+        "image": _image(kind.SLOTS.pods(job)[0][1]["spec"], kind.MAIN),
+        "command": [as_typed(word) for word in kind.command(job)],
         "created": metadata.get("creationTimestamp"),
-        "started": current.started if current else None,
-        "finished": _finished(job, last) if standing.is_over else None,
-        "exit_code": last.exit_code if last and standing.is_over else None,
-        "attempts": [asdict(attempt) for attempt in attempts],
+        **_times(job, standing, attempts, is_array=bool(indexes)),
+        "attempts": [attempt.as_dict() for attempt in attempts] if in_full or not indexes else [],
         "wall_time_seconds": _seconds(annotations.get(OUR_PREFIX + "wall-time")),
         "wall_time_hard_seconds": _seconds(annotations.get(OUR_PREFIX + "wall-time-hard")),
         "warnings": [str(sentence) for sentence in plan.get("warnings") or []],
+        **kind.answer_fields(job),
+    }
+    if indexes:
+        found["counts"] = dict(Counter(standing.state for standing in indexes.values()))
+        if in_full:
+            found["indexes"] = [
+                _index_answer(index, standing, [attempt for attempt in attempts if attempt.index == index])
+                for index, standing in indexes.items()
+            ]
+    return found
+
+
+def _image(pod_spec: Json, main: str) -> str:
+    named = [container for container in pod_spec.get("containers") or [] if container.get("name") == main]
+    return str(named[0].get("image", "")) if named else ""
+
+
+def _times(job: Json, standing: Standing, attempts: Sequence[Attempt], *, is_array: bool) -> Json:
+    """Return when the job started and ended, and its exit code; of an array the highest of its indexes'."""
+    result = kind_of(job).result(job)
+    last = attempts[-1] if attempts else None
+    # A job that is queued again has not started: its time begins anew.
+    started = last.started if last and standing.state != "queued" else None
+    finished = last.finished if last else None
+    exit_code = last.exit_code if last else None
+    if is_array:
+        started = min((attempt.started for attempt in attempts if attempt.started), default=None)
+        finished = None
+        codes = {attempt.index: attempt.exit_code for attempt in attempts}.values()
+        exit_code = max((code for code in codes if code is not None), default=None)
+    return {
+        "started": started,
+        "finished": (finished or (result.finished if result else None)) if standing.is_over else None,
+        "exit_code": exit_code if standing.is_over else None,
+    }
+
+
+def _index_answer(index: int, standing: Standing, attempts: Sequence[Attempt]) -> Json:
+    last = attempts[-1] if attempts else None
+    current = last if standing.state != "queued" else None
+    return {
+        "index": index,
+        "state": standing.state,
+        "message": standing.message,
+        "started": current.started if current else None,
+        "finished": last.finished if last and standing.is_over else None,
+        "exit_code": last.exit_code if last and standing.is_over else None,
+        "attempts": len(attempts),
     }
 
 
 def attempts_of(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJECTS) -> list[Attempt]:
-    scheduler = scheduler_of(job)
-    now = [attempt_of(pod, scheduler, objects) for pod in in_order(pods)]
+    """Return all attempts that are known, oldest first; in an array by index."""
+    now = [attempt_of(job, pod, objects) for pod in in_order(pods)]
     if job["metadata"].get("deletionTimestamp"):
-        # It goes with its job, at the person's own wish or after its time.
+        # The pod is deleted with its job, because the user cancelled it or because the job was kept long enough.
         now = [replace(attempt, reason="") if attempt.reason == TAKEN else attempt for attempt in now]
-    return merged(recorded(job), now)
+    return sorted(merged(recorded(job), now), key=lambda attempt: -1 if attempt.index is None else attempt.index)
 
 
 def standing_of(
     job: Json, pods: Sequence[Json], events: Sequence[Json] = (), objects: Objects = NO_OBJECTS
 ) -> Standing:
-    """The Job's own verdict first; until it has one, its newest pod's."""
+    """Return the state of a job: its controller's verdict first, and its newest pod's until there is one."""
+    if indexes := index_standings(job, pods, objects):
+        return _array_standing(job, indexes, events, objects)
+    return _standing(job, kind_of(job).result(job), pods, attempts_of(job, pods, objects), events, objects)
+
+
+def index_standings(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJECTS) -> Mapping[int, Standing]:
+    """Return the state of each index of an array; {} for a job that is not an array."""
+    kind = kind_of(job)
+    if not (indexes := kind.indexes(job)):
+        return {}
+    results, cancelled = kind.index_results(job), cancelled_indexes(job)
+    pods_of: dict[int | None, list[Json]] = {}
+    for pod in pods:
+        pods_of.setdefault(kind.index_of(job, pod["metadata"]["name"]), []).append(pod)
+    attempts: dict[int | None, list[Attempt]] = {}
+    for attempt in attempts_of(job, pods, objects):
+        attempts.setdefault(attempt.index, []).append(attempt)
+    found = {}
+    for index in indexes:
+        result = Result(results[index]) if index in results else None
+        own = pods_of.get(index, [])
+        found[index] = _standing(job, result, own, attempts.get(index, []), (), objects)
+        if index in cancelled and found[index].state != "succeeded":
+            is_over = result is not None
+            found[index] = Standing(
+                "failed" if is_over else "cancelling", CANCELLED_MESSAGE if is_over else "It is being cancelled."
+            )
+    return found
+
+
+def _array_standing(job: Json, indexes: Mapping[int, Standing], events: Sequence[Json], objects: Objects) -> Standing:
+    counts = Counter(standing.state for standing in indexes.values())
+    result = kind_of(job).result(job)
+    if result is not None and result.succeeded:
+        return Standing("succeeded", f"All {len(indexes)} indexes succeeded.")
+    if result is not None:
+        failed = [str(index) for index, standing in indexes.items() if standing.state == "failed"]
+        more = f" and {len(failed) - _INDEXES_SHOWN} more" if len(failed) > _INDEXES_SHOWN else ""
+        which = f": {', '.join(failed[:_INDEXES_SHOWN])}{more}" if failed else ""
+        return Standing("failed", f"{len(failed)} of {len(indexes)} failed{which}.")
+    if job["metadata"].get("deletionTimestamp"):
+        return Standing("cancelling", "It is being cancelled.")
+    ended = counts["succeeded"] + counts["failed"]
+    progress = f"{ended}/{len(indexes)} done" + (f", {counts['failed']} failed" if counts["failed"] else "")
+    for state in ("running", "starting"):
+        if counts[state]:
+            return Standing(state, progress)
+    first = next((standing.message for standing in indexes.values() if standing.state == "queued"), "")
+    waits = first or _why_no_pod(job, (), events, scheduler_of(job).status({}, objects, ()).message)
+    return Standing("queued", f"{progress}. {waits}".rstrip(" ."))
+
+
+def _standing(
+    job: Json,
+    result: Result | None,
+    pods: Sequence[Json],
+    attempts: Sequence[Attempt],
+    events: Sequence[Json],
+    objects: Objects,
+) -> Standing:
     newest = in_order(pods)[-1] if pods else None
-    scheduler = scheduler_of(job)
+    scheduler, main = scheduler_of(job), kind_of(job).MAIN
     phase = eviction = None
     if newest is not None:
         eviction = scheduler.eviction(newest, objects)
-        phase = classify(newest, scheduler.status(newest, objects, ()), MAIN, eviction)
-    if condition(job, "Complete") or condition(job, "SuccessCriteriaMet"):
+        phase = classify(newest, scheduler.status(newest, objects, ()), main, eviction)
+    if result is not None and result.succeeded:
         return Standing("succeeded", phase=phase)
-    if verdict := condition(job, "Failed") or condition(job, "FailureTarget"):
-        return Standing("failed", _why_failed(verdict, phase, attempts_of(job, pods, objects)), phase)
+    if result is not None:
+        return Standing("failed", _why_failed(result, phase, attempts), phase)
     if job["metadata"].get("deletionTimestamp"):
         return Standing("cancelling", "It is being cancelled.", phase)
     if newest is None or phase is None:
-        return Standing("queued", _why_no_pod(job, events, scheduler.status({}, objects, ()).message))
+        return Standing("queued", _why_no_pod(job, attempts, events, scheduler.status({}, objects, ()).message))
     if eviction is not None or phase.name == "ending":
-        # The Job makes another as soon as this one has ended.
-        lost = attempt_of(newest, scheduler, objects).reason
+        # The controller creates another pod as soon as this one has ended.
+        lost = attempt_of(job, newest, objects).reason
         return Standing("queued", f"{lost} It waits to run again from the start.".lstrip())
     return Standing(phase.name, phase.message, phase)
 
 
 def as_typed(word: str) -> str:
-    """The inverse of `literal`."""
+    """Return a word of a manifest as the user typed it: the inverse of `literal`."""
     typed = word.replace("$$", "$")
     return typed if literal(typed) == word else word
 
 
-def condition(job: Json, kind: str) -> Json:
-    """The Job's condition of that type if it holds, else {}."""
-    for found in (job.get("status") or {}).get("conditions") or []:
-        if found.get("type") == kind and found.get("status") == "True":
-            return dict(found)
-    return {}
-
-
-def in_order(pods: Sequence[Json]) -> list[Json]:
-    """Oldest first.  Their times have whole seconds, but no two run at once: an ended one is the older."""
+def in_order(pods: Iterable[Json]) -> list[Json]:
+    """Return pods, oldest first.  Their times are whole seconds, but an ended pod is older than its replacement."""
     return sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", not _has_ended(pod)))
 
 
@@ -122,39 +237,24 @@ def _has_ended(pod: Json) -> bool:
     return is_over or bool(pod["metadata"].get("deletionTimestamp"))
 
 
-def _why_failed(verdict: Json, phase: Phase | None, attempts: Sequence[Attempt]) -> str:
+def _why_failed(result: Result, phase: Phase | None, attempts: Sequence[Attempt]) -> str:
     if phase is not None and phase.name == "failed":
         return phase.message
     if attempts and attempts[-1].reason:
         return attempts[-1].reason
-    return str(verdict.get("message") or verdict.get("reason") or "")
+    return result.message
 
 
-def _why_no_pod(job: Json, events: Sequence[Json], waits: str) -> str:
-    """`waits` is the scheduler's word, "" if it has none."""
-    before = recorded(job)
-    if before and before[-1].reason:
-        return f"{before[-1].reason} It waits to run again from the start. {waits}".rstrip()
+def _why_no_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json], waits: str) -> str:
+    """Return why a job, or an index, has no pod.  `waits` is the scheduler's reason, "" if it has none."""
+    if attempts and attempts[-1].reason:
+        return f"{attempts[-1].reason} It waits to run again from the start. {waits}".rstrip()
     refused = [event for event in events if event.get("reason") == "FailedCreate"]
     if refused:
-        return f"The cluster does not make its pod: {refused[-1].get('message', '')}"
+        return f"The cluster does not create its pod: {refused[-1].get('message', '')}"
     if waits:
         return waits
-    return "It waits for its queue to admit it." if condition(job, "Suspended") else ""
-
-
-def _finished(job: Json, last: Attempt | None) -> str | None:
-    if last is not None and last.finished:
-        return last.finished
-    verdict = condition(job, "Complete") or condition(job, "Failed")
-    return verdict.get("lastTransitionTime")
-
-
-def _main(job: Json) -> Json:
-    for container in job["spec"]["template"]["spec"].get("containers") or []:
-        if container.get("name") == MAIN:
-            return dict(container)
-    return {}
+    return "It waits for its queue to admit it." if kind_of(job).is_suspended(job) else ""
 
 
 def _seconds(text: str | None) -> int:

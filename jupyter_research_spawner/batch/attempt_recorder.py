@@ -1,4 +1,4 @@
-"""Watches the pods of jobs, and writes on a Job what a pod that goes takes with it: when it ran, and why it went."""
+"""Watches the pods of jobs, and records a pod's attempt on its job before the pod object is deleted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..shape import Json
 from ..watch import OwnedObjectCache
 from ..watch.follow import follow
 from .attempts import EVICTIONS, INFORMATIONAL, TAKEN, Attempt, attempt_of, from_events, merged, scheduler_of
-from .job_store import ALL, JOB_NAME, JobStore, belongs
+from .job_store import ALL, JobStore, belongs, job_name_of
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _REASONS = ("SuccessfulCreate", "Started", INFORMATIONAL, *EVICTIONS)
 
 
 class AttemptRecorder:
-    """`run` it once per service.  Two services may: both write the same."""
+    """Runs once in each service.  Two services may run at once: both write the same."""
 
     def __init__(self, store: JobStore, owned_objects: OwnedObjectCache) -> None:
         self._store = store
@@ -37,11 +37,11 @@ class AttemptRecorder:
                 if change.kind == "listed":
                     await self._catch_up(change.objects)
             except Refusal as refusal:
-                # The next list catches up with what is lost here.
+                # The next list of pods makes up for it.
                 log.warning("An attempt could not be written: %s", refusal)
 
     async def _seen(self, pod: Json, *, gone: bool) -> None:
-        job_id = (pod["metadata"].get("labels") or {}).get(JOB_NAME)
+        job_id = job_name_of(pod)
         if job_id is None or not (gone or _is_going(pod)):
             return
 
@@ -51,21 +51,20 @@ class AttemptRecorder:
         def add(job: Json, before: list[Attempt]) -> list[Attempt]:
             if not belongs(pod, job):
                 return before
-            return merged(before, [attempt_of(pod, scheduler_of(job), self._owned_objects.of(job), gone=gone)])
+            return merged(before, [attempt_of(job, pod, self._owned_objects.of(job), gone=gone)])
 
         await self._store.record(job_id, add)
 
     async def _mark(self, pod: Json, job_id: str) -> None:
-        """Say on a pod that lost its place that it did, before it ends: then its job comes back (KEP-3329)."""
+        """Write DisruptionTarget on a pod that its scheduler preempted without it, so that it runs again (KEP-3329)."""
         job = await self._store.find(job_id)
         if job is None or job["metadata"].get("deletionTimestamp") or not belongs(pod, job):
             return
-        scheduler = scheduler_of(job)
-        if scheduler.deletes_unmarked and attempt_of(pod, scheduler).reason == TAKEN:
+        if scheduler_of(job).deletes_unmarked and attempt_of(job, pod).reason == TAKEN:
             await self._store.mark(pod, {**DELETED, "lastTransitionTime": _now()})
 
     async def _catch_up(self, pods: Iterable[Json]) -> None:
-        """What events tell of pods that went while nobody watched."""
+        """Record what events say about pods that were deleted while the service did not watch."""
         still_there = {pod["metadata"]["name"] for pod in pods}
         jobs = await self._store.all_jobs()
         if not jobs:
@@ -78,7 +77,7 @@ class AttemptRecorder:
 
 
 def _with_lost(before: list[Attempt], lost: list[Attempt]) -> list[Attempt]:
-    """What was written when it was seen is better than what events tell, and older."""
+    """Add attempts from events, but keep those that were recorded from the pod itself: they say more."""
     known = {attempt.pod for attempt in before}
     return [*before, *(attempt for attempt in lost if attempt.pod not in known)]
 
@@ -88,7 +87,7 @@ def _now() -> str:
 
 
 def _is_going(pod: Json) -> bool:
-    """Whether the pod is on its way out, or marked to be."""
+    """Return whether the pod is deleted, or has a condition that says that it will be."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     marked = any(
         found.get("type") in ("DisruptionTarget", "TerminationTarget") and found.get("status") == "True"

@@ -1,8 +1,9 @@
-"""A job's attempts: one per pod.  A pod that lost its place is deleted, so what it was is written on the Job.
+"""The attempts of a job: one for each pod.  They are recorded on the job, because a preempted pod is deleted.
 
-The Job's annotation `research-spawner/attempts` has them as JSON, oldest first, at most KEPT of them.  The service
-writes it when it sees a pod go.  What happened while no service ran is read off the cluster's events at the next start;
-those live for an hour by default, and know neither exit code nor, of a pod that was never preempted, the end.
+The annotation `research-spawner/attempts` has them as JSON, oldest first, at most KEPT of them.  The service writes it
+when it sees the deletion of a pod.  What happened while the service did not run is read from the cluster's events at
+its next start.  Kubernetes keeps events for an hour by default.  They have no exit code, and no end of a pod that was
+not preempted.
 """
 
 from __future__ import annotations
@@ -12,21 +13,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
-from ..jobs.job import MAIN
+from ..jobs import kind_of
 from ..schedulers import DELETED, NO_OBJECTS, SCHEDULERS, Objects, Scheduler
 from ..shape import OUR_PREFIX, Json
 
 ATTEMPTS = OUR_PREFIX + "attempts"
 PLAN = OUR_PREFIX + "plan"
-KEPT = 50
+KEPT = 200
+# Indexes of an array that the user cancelled, separated by commas.
+CANCELLED = OUR_PREFIX + "cancelled-indexes"
+CANCELLED_MESSAGE = "It was cancelled."
 _REASON_LIMIT = 500
 TAKEN = DELETED["message"]
-# The reason of an event on a pod that is taken away, and what it means: kube-scheduler's and Volcano's.
+# The reasons of events on a pod that kube-scheduler or Volcano preempts, and what they mean.
 EVICTIONS = {
     "Preempted": "Preempted: work of a higher priority needed its place.",
     "Evict": "Preempted: work of a higher priority, or of a queue below its share, needed its place.",
 }
-# YuniKorn's reason for whatever it has to tell, and how it tells of a preemption (seen with 1.8).
+# YuniKorn uses one reason for all its events; the message says that it is a preemption (seen with 1.8).
 INFORMATIONAL = "Informational"
 _PREEMPTED_BY = "Preempted by "
 _CREATED = "Created pod: "
@@ -34,22 +38,30 @@ _CREATED = "Created pod: "
 
 @dataclass(frozen=True)
 class Attempt:
-    """One pod of a job.  Times as Kubernetes writes them; `reason` says why it ended before its work did, else ""."""
+    """One pod of a job, with the index of the array that it ran.
+
+    Times are as Kubernetes writes them.  `reason` says why the pod ended before its command did, else "".
+    """
 
     pod: str
     started: str | None = None
     finished: str | None = None
     exit_code: int | None = None
     reason: str = ""
+    index: int | None = None
+
+    def as_dict(self) -> Json:
+        """Return the attempt for JSON, with `index` only in an array."""
+        return {key: value for key, value in asdict(self).items() if key != "index" or value is not None}
 
 
 def scheduler_of(job: Json) -> Scheduler:
-    """The scheduler that the job was planned for, whatever the settings say now."""
+    """Return the scheduler that the job was planned for, even if the settings name another one now."""
     return SCHEDULERS.get(plan_of(job).get("scheduler", ""), SCHEDULERS["plain"])
 
 
 def plan_of(job: Json) -> Json:
-    """The plan as it was written on the Job, {} if it is not there or nobody can read it."""
+    """Return the plan that is written on the job, {} if it is missing or is not valid JSON."""
     try:
         found = json.loads((job["metadata"].get("annotations") or {}).get(PLAN, "{}"))
     except ValueError:
@@ -57,29 +69,38 @@ def plan_of(job: Json) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-def attempt_of(pod: Json, scheduler: Scheduler, objects: Objects = NO_OBJECTS, *, gone: bool = False) -> Attempt:
-    """What a pod and its scheduler's objects tell.  `gone`: this is the last that was seen of it."""
-    metadata = pod["metadata"]
-    ended, running = _main_states(pod)
-    eviction = scheduler.eviction(pod, objects)
+def cancelled_indexes(job: Json) -> frozenset[int]:
+    """Return the indexes of an array that the user cancelled."""
+    written = str((job["metadata"].get("annotations") or {}).get(CANCELLED, ""))
+    return frozenset(int(index) for index in written.split(",") if index.isascii() and index.isdecimal())
+
+
+def attempt_of(job: Json, pod: Json, objects: Objects = NO_OBJECTS, *, gone: bool = False) -> Attempt:
+    """Return what a pod and its scheduler's objects say.  `gone` means that the pod was deleted in this state."""
+    metadata, kind = pod["metadata"], kind_of(job)
+    index = kind.index_of(job, metadata["name"])
+    ended, running = _main_states(pod, kind.MAIN)
+    eviction = scheduler_of(job).eviction(pod, objects)
+    reason = ""
     if eviction is not None:
         reason = eviction.message
-    else:
-        reason = TAKEN if (gone or "deletionTimestamp" in metadata) and not _ended_by_itself(ended, metadata) else ""
+    elif (gone or "deletionTimestamp" in metadata) and not _ended_by_itself(ended, metadata):
+        reason = CANCELLED_MESSAGE if index in cancelled_indexes(job) else TAKEN
     return Attempt(
         pod=metadata["name"],
         started=ended.get("startedAt") or running.get("startedAt"),
         finished=ended.get("finishedAt") or (metadata.get("deletionTimestamp") if gone else None),
         exit_code=ended.get("exitCode"),
         reason=reason[:_REASON_LIMIT],
+        index=index,
     )
 
 
 def _ended_by_itself(ended: Json, metadata: Json) -> bool:
-    """Whether the program had ended before anybody asked for its pod's end, or ended well for all that."""
+    """Return whether the command ended before its pod was deleted, or ended with 0 nevertheless."""
     if "deletionTimestamp" not in metadata or ended.get("exitCode") == 0:
         return bool(ended)
-    # A node that was lost says of its containers that they ended, and not when.
+    # For a lost node the containers have ended, but without a time.
     if not ended.get("finishedAt"):
         return False
     asked = _time(metadata["deletionTimestamp"]) - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
@@ -91,17 +112,17 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def _main_states(pod: Json) -> tuple[Json, Json]:
-    """The main container's `terminated` and `running` states, {} where it is not in them."""
+def _main_states(pod: Json, main: str) -> tuple[Json, Json]:
+    """Return the main container's `terminated` and `running` states, {} for a state that it is not in."""
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
-        if container.get("name") == MAIN:
+        if container.get("name") == main:
             state = container.get("state") or {}
             return state.get("terminated") or {}, state.get("running") or {}
     return {}, {}
 
 
 def recorded(job: Json) -> list[Attempt]:
-    """What is written on the Job; what cannot be read is nothing."""
+    """Return the attempts that are recorded on the job, [] if the annotation is not valid."""
     try:
         found = json.loads((job["metadata"].get("annotations") or {}).get(ATTEMPTS, "[]"))
         return [Attempt(**attempt) for attempt in found]
@@ -110,12 +131,12 @@ def recorded(job: Json) -> list[Attempt]:
 
 
 def written(attempts: Sequence[Attempt]) -> str:
-    """The annotation's value.  The oldest are dropped: a job that is preempted for weeks must stay an object."""
-    return json.dumps([asdict(attempt) for attempt in attempts[-KEPT:]], ensure_ascii=False)
+    """Return the annotation's value.  The oldest attempts are dropped, because the size of an object is limited."""
+    return json.dumps([attempt.as_dict() for attempt in attempts[-KEPT:]], ensure_ascii=False)
 
 
 def merged(before: Iterable[Attempt], now: Iterable[Attempt]) -> list[Attempt]:
-    """One per pod: what is known `now` over what was known before, and never less than was known."""
+    """Return one attempt for each pod: what is known `now` replaces what was known before, but never with less."""
     found = {attempt.pod: attempt for attempt in before}
     for attempt in now:
         known = found.get(attempt.pod)
@@ -134,15 +155,15 @@ def _completed(attempt: Attempt, known: Attempt) -> Attempt:
 
 
 def from_events(job: Json, events: Iterable[Json]) -> list[Attempt]:
-    """The attempts that the cluster's events tell of, oldest first: pods made for this Job, and what became of them."""
-    uid = job["metadata"]["uid"]
+    """Return the attempts that the cluster's events report, oldest first: pods of this job and how they ended."""
+    uid, index_of = job["metadata"]["uid"], kind_of(job).index_of
     pods: dict[str, Attempt] = {}
     told = sorted(events, key=_when)
     for event in told:
         about, message = event.get("involvedObject") or {}, str(event.get("message", ""))
         if event.get("reason") == "SuccessfulCreate" and about.get("uid") == uid and message.startswith(_CREATED):
             name = message.removeprefix(_CREATED).strip()
-            pods[name] = Attempt(name)
+            pods[name] = Attempt(name, index=index_of(job, name))
     for event in told:
         about = event.get("involvedObject") or {}
         known = pods.get(str(about.get("name"))) if about.get("kind") == "Pod" else None
@@ -163,6 +184,6 @@ def _eviction(event: Json) -> str | None:
 
 
 def _when(event: Json) -> str:
-    """An event has one of these times (core/v1 Event), the newer API's with microseconds."""
+    """Return an event's time.  It has one of three (core/v1 Event); the newer API's has microseconds."""
     at = str(event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp") or "")
     return at[:19] + "Z" if "." in at else at

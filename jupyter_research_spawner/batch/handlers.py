@@ -1,4 +1,4 @@
-"""HTTP in, HTTP out, and nothing in between.  Contract: /jobs, /jobs/ID, /jobs/ID/logs; errors as {"error": {...}}."""
+"""The HTTP interface of the batch service: /jobs, /jobs/ID, /jobs/ID/logs; errors as {"error": {...}}."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 BODY_LIMIT = 1024 * 1024
 TAIL_LIMIT = 1_000_000
-# Other people's notebooks may have the same origin as this service: a page of theirs could open an answer in a frame or
-# a window, with the cookie of who looks at it, and read it.  In an origin of its own it cannot be read (CSP3, sandbox).
+# Other users' notebooks may have the same origin as this service.  A page of theirs could open an answer in a frame or
+# window, with the cookie of the user who looks at it, and read it.  In an origin of its own it cannot (CSP3, sandbox).
 ISOLATED = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 
 class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
-    """Every answer is JSON, every error one sentence in the contract's shape."""
+    """Answers in JSON, errors too."""
 
     def initialize(
         self, hub_login: HubAuth, service: JobService, recorder: AttemptRecorder, under_way: set[RequestHandler]
@@ -64,7 +64,7 @@ class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         self.finish({"error": refusal.as_dict()})
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """A refusal is an answer; everything else is ours to mend and is logged under the id that `_refusal` tells."""
+        """Log an error that is not a refusal, under the id that `_refusal` puts into the answer."""
         if not isinstance(value, (Refusal, HTTPError, StreamClosedError)):
             value.mark = secrets.token_hex(4)
             log.error(
@@ -73,7 +73,7 @@ class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
 
 class UserHandler(JsonHandler):
-    """Somebody's own: nothing is done before the hub has said whose."""
+    """Asks the hub for the user before anything else is done."""
 
     async def prepare(self) -> None:
         self.hub_user = await self.hub_login.hub_user(self)
@@ -95,39 +95,41 @@ class Job(UserHandler):
         self.finish(await self.service.show(self.hub_user, job_id))
 
     async def delete(self, job_id: str) -> None:
-        self.finish(await self.service.cancel(self.hub_user, job_id))
+        index = _index(self.get_query_argument("index", None))
+        self.finish(await self.service.cancel(self.hub_user, job_id, index))
 
 
 class Logs(UserHandler):
-    """A stream of text that may be silent for hours, until the pod ends, the client goes, or LOG_LIMIT is over."""
+    """Streams a log until the pod ends, the client disconnects, or LOG_LIMIT is over."""
 
     _sending: asyncio.Task[None] | None = None
 
     async def get(self, job_id: str) -> None:
         follow = _truth(self.get_query_argument("follow", "false"))
         tail = _tail(self.get_query_argument("tail", None))
-        pieces = await self.service.read(self.hub_user, job_id, follow=follow, tail=tail)
+        index = _index(self.get_query_argument("index", None))
+        pieces = await self.service.read(self.hub_user, job_id, follow=follow, tail=tail, index=index)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
-        _notice_the_dead(self)
-        # A service that stops does not wait for it.
+        _enable_keepalive(self)
+        # A service that stops does not wait for logs.
         self.under_way.discard(self)
         self._sending = asyncio.ensure_future(self._send(pieces))
         try:
             await asyncio.wait_for(self._sending, LOG_LIMIT.total_seconds())
         except asyncio.CancelledError:
-            pass  # the client went
+            pass  # the client disconnected
         except (Refusal, asyncio.TimeoutError) as error:
             if not self._headers_written:
                 raise
             log.warning("A log broke off: %r", error)
-            # Without the end that HTTP wants, so that nobody takes it for the whole.
+            # Without the end that HTTP needs, so that no client takes it for the whole log.
             self.request.connection.stream.close()  # type: ignore[union-attr]
         finally:
             self._sending = None
 
     async def _send(self, pieces: AsyncIterator[bytes]) -> None:
         async with aclosing(pieces) as opened:  # type: ignore[type-var]
-            # The headers at once: who follows a job that waits must know that it is heard.
+            # The headers at once: a client that follows a waiting job must know that it is connected.
             await self.flush()
             async for piece in opened:
                 self.write(piece)
@@ -139,14 +141,14 @@ class Logs(UserHandler):
 
 
 class Health(JsonHandler):
-    """For probes and for whoever starts the service.  Says nothing that not everybody may know."""
+    """Answers probes, without authentication."""
 
     def get(self) -> None:
         self.finish({"status": "ok", "cluster": "watched" if self.recorder.is_watching else "not yet"})
 
 
 class Home(JsonHandler):
-    """Where a browser signs in: by way of the hub, and then on to the list."""
+    """Signs a browser in at the hub and redirects it to the list."""
 
     async def get(self) -> None:
         try:
@@ -160,7 +162,7 @@ class Home(JsonHandler):
 
 
 class Callback(HubOAuthCallbackHandler, JsonHandler):  # type: ignore[misc]
-    """Where the hub sends a browser back to."""
+    """Receives a browser that the hub sends back."""
 
 
 class Unknown(JsonHandler):
@@ -186,14 +188,14 @@ def _json(body: bytes) -> Any:
         raise Refusal(
             "too-long",
             f"The request has {len(body)} bytes; {BODY_LIMIT} is the limit.",
-            hint="Put what is long into a file.",
+            hint="Put long text into a file.",
             status=413,
         )
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise Refusal(
-            "invalid", "The request is not JSON.", hint='Send {"command": ["python", "train.py"]} as UTF-8.'
+            "invalid", "The request is not valid JSON.", hint='Send {"command": ["python", "train.py"]} as UTF-8.'
         ) from None
 
 
@@ -213,8 +215,16 @@ def _tail(text: str | None) -> int | None:
     return int(text)
 
 
-def _notice_the_dead(handler: RequestHandler) -> None:
-    """A client that vanished without a word is asked after a minute of silence whether it is still there."""
+def _index(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        raise Refusal("invalid", f"index is {text[:40]!r}.", field="index", hint="Write one index, as in 3.")
+    return int(text)
+
+
+def _enable_keepalive(handler: RequestHandler) -> None:
+    """Enable TCP keepalive, so that a client that vanished is noticed after a minute of silence."""
     stream = getattr(handler.request.connection, "stream", None)
     if stream is None or stream.socket is None:
         return
@@ -235,14 +245,17 @@ def _refusal(status: int, error: BaseException | None) -> Refusal:
         return Refusal("bad-request", "The batch service does not understand this request.", status=status)
     return Refusal(
         "internal",
-        "The batch service failed; this is not your fault.",
-        hint=f"The people who run this hub find the reason in its log under {mark}." if mark else "",
+        "The batch service failed. Your request is not the cause.",
+        hint=f"Your administrators find the reason in its log under {mark}." if mark else "",
         status=500,
     )
 
 
 _SENTENCES = {
     403: ("This is not allowed.", "Reload the page, or log in again."),
-    404: ("There is nothing at this address.", "Jobs are at /jobs, /jobs/ID and /jobs/ID/logs."),
-    405: ("This cannot be done here.", "GET and POST work on /jobs, GET and DELETE on /jobs/ID, GET on /jobs/ID/logs."),
+    404: ("This address does not exist.", "Jobs are at /jobs, /jobs/ID and /jobs/ID/logs."),
+    405: (
+        "This address does not support that method.",
+        "GET and POST work on /jobs, GET and DELETE on /jobs/ID, GET on /jobs/ID/logs.",
+    ),
 }

@@ -1,4 +1,4 @@
-"""What people may do with jobs: submit, list, show, read, cancel.  Knows no HTTP, and believes a hub name only."""
+"""What users may do with jobs: submit, list, show, read logs, cancel.  Independent of HTTP."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ..identity import Resolver, posix_name
-from ..jobs.job import MAIN, SLOTS, manifest, new_id, wishes
-from ..jobs.request import JobRequest, parse
+from ..jobs import Submission, kind_of, parse_submission
 from ..plan import Plan, plan
 from ..pod import check, compose
 from ..refusal import Refusal
@@ -22,12 +21,12 @@ from ..shape import Json, label_value
 from ..site import Site
 from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiError
-from .answer import answer, in_order, standing_of
+from .answer import Standing, answer, in_order, index_standings, standing_of
 from .job_store import JobStore, Owner, belongs
 
 log = logging.getLogger(__name__)
 
-# A log that is followed is a connection on both sides; notebooks and pages of one person need a few.
+# A log that is followed needs two connections; the notebooks and pages of one user need a few.
 LOGS_AT_ONCE = 20
 LOG_LIMIT = timedelta(days=1)
 _NAMES_TRIED = 3
@@ -35,7 +34,7 @@ _LONGEST_PAUSE_SECONDS = 3.0
 
 
 class JobService:
-    """Every method takes the hub's name for who asks, and raises Refusal."""
+    """The operations on jobs.  Every method takes the hub's name of the user who asks, and raises Refusal."""
 
     def __init__(
         self,
@@ -54,23 +53,23 @@ class JobService:
         self._reading: Counter[str] = Counter()
 
     async def submit(self, hub_user: str, body: Any) -> Json:
-        """Everything that can be refused is refused before anything is created."""
-        job = parse(body)
+        """Create a job from the body of a request.  Whatever can be refused is refused before that."""
+        submission = parse_submission(body)
         owner = self._owner(hub_user)
         identity = await self._resolver.resolve(hub_user)
-        # One after the other, so that nobody's jobs are counted while more of theirs are made.
+        # One at a time for each user, so that jobs are not counted while more of them are created.
         async with self._submitting.setdefault(hub_user, asyncio.Lock()):
-            await self._has_room(owner)
+            await self._has_room(owner, submission.pod_count)
             for _ in range(_NAMES_TRIED):
                 decided = plan(
                     self._site,
                     identity,
-                    wishes(job, hub_user, new_id(job)),
+                    submission.plan_request(hub_user),
                     run_id=f"r-{secrets.token_hex(5)}",
                     now=datetime.now(timezone.utc),
                 )
-                composed = self._composed(decided, job)
-                await self._prerequisites.require(decided.prerequisites)
+                composed = self._composed(decided, submission)
+                await self._prerequisites.require((*decided.prerequisites, *submission.kind.PREREQUISITES))
                 created = await self._store.create(composed)
                 if created is not None:
                     log.info("%s submitted %s as uid %d", hub_user, decided.shape.name, identity.uid)
@@ -78,7 +77,7 @@ class JobService:
         raise Refusal("name-taken", "No free name was found for the job.", field="name", hint="Try again.", status=409)
 
     async def jobs(self, hub_user: str) -> list[Json]:
-        """Newest first."""
+        """Return the user's jobs, newest first."""
         owner = self._owner(hub_user)
         jobs, pods = await asyncio.gather(self._store.jobs_of(owner), self._store.pods_of(owner))
         jobs.sort(key=lambda job: (job["metadata"]["creationTimestamp"], job["metadata"]["name"]), reverse=True)
@@ -86,15 +85,20 @@ class JobService:
         for pod in pods:
             for reference in pod["metadata"].get("ownerReferences") or []:
                 by_job.setdefault(reference["uid"], []).append(pod)
-        return [answer(job, by_job.get(job["metadata"]["uid"], []), (), self._owned_objects.of(job)) for job in jobs]
+        return [
+            answer(job, by_job.get(job["metadata"]["uid"], []), (), self._owned_objects.of(job), in_full=False)
+            for job in jobs
+        ]
 
     async def show(self, hub_user: str, job_id: str) -> Json:
         job = await self._store.job(self._owner(hub_user), job_id)
         return await self._answer(job)
 
-    async def cancel(self, hub_user: str, job_id: str) -> Json:
-        """Delete the Job after its pods, whether it has ended or not."""
+    async def cancel(self, hub_user: str, job_id: str, index: int | None = None) -> Json:
+        """Delete a job after its pods, whether it has ended or not; or end one `index` of an array."""
         job = await self._store.job(self._owner(hub_user), job_id)
+        if index is not None:
+            return await self._cancel_index(hub_user, job, index)
         before = await self._answer(job)
         log.info("%s cancels %s", hub_user, job_id)
         left = await self._store.delete(job)
@@ -103,31 +107,65 @@ class JobService:
         is_over = before["state"] in ("succeeded", "failed")
         return before if is_over else {**before, "state": "cancelling", "message": "It was cancelled."}
 
-    async def read(self, hub_user: str, job_id: str, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
-        """What the newest pod of the job prints.
+    async def _cancel_index(self, hub_user: str, job: Json, index: int) -> Json:
+        """Delete the pod of an index.  Its Job then counts the index as failed, and the other indexes go on.
 
-        A job that waits has printed nothing: "" at once, or with `follow` when it starts.  With `follow` until the pod
-        ends, at most LOG_LIMIT.  Close the iterator when nobody listens any more.  Raises Refusal 410 when the pod is
-        gone and took its output along.
+        Kubernetes cannot take an index without a pod out of a Job.
+        """
+        pods = await self._store.pods_of_job(job)
+        standing = _index_standing(job, pods, index)
+        name = job["metadata"]["name"]
+        own = in_order(_pods_of_index(job, pods, index))
+        if standing.is_over or standing.state == "cancelling":
+            return await self._answer(job)
+        if not own:
+            raise Refusal(
+                "index-not-started",
+                f"Index {index} of {name} has not started, and Kubernetes cannot cancel an index before it starts.",
+                field="index",
+                hint=f"Cancel it when it has started, or cancel all of {name}.",
+                status=409,
+            )
+        log.info("%s cancels index %d of %s", hub_user, index, name)
+        # First, so that nobody takes the deletion for a preemption and lets the index run again.
+        await self._store.record_cancelled(job, index)
+        await self._store.delete_pod(own[-1])
+        return await self.show(hub_user, name)
+
+    async def read(
+        self, hub_user: str, job_id: str, *, follow: bool, tail: int | None, index: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Return the output of the newest pod of a job, or of one index of an array.
+
+        A job that waits has no output: the iterator ends at once, or with `follow` waits for the start.  With `follow`
+        it goes on until the pod ends, at most LOG_LIMIT.  Close the iterator when it is not needed any more.  Raises
+        Refusal 410 when the pod was deleted with its output.
         """
         job = await self._store.job(self._owner(hub_user), job_id)
         pods = await self._store.pods_of_job(job)
-        if not pods and standing_of(job, pods).is_over:
+        if index is None and (indexes := kind_of(job).indexes(job)):
+            raise Refusal(
+                "index-missing",
+                f"{job_id} is a job array, and each of its indexes has its own output.",
+                field="index",
+                hint=f"Name one index, for example {job_id}_{indexes[0]}.",
+            )
+        if not _pods_of_index(job, pods, index) and _index_standing(job, pods, index).is_over:
             raise Refusal(
                 "output-gone",
-                f"The output of {job_id} is gone: the cluster has removed its pod.",
-                hint="Let a job write what must last into a file.",
+                f"The output of {job_id} is gone: the cluster has deleted its pod.",
+                hint="Let a job write its results into a file.",
                 status=410,
             )
         if self._reading[hub_user] >= LOGS_AT_ONCE:
             raise Refusal(
                 "too-many-logs",
-                f"You read {LOGS_AT_ONCE} logs at once already.",
+                f"You already read {LOGS_AT_ONCE} logs at once.",
                 hint="Close one of them.",
                 status=409,
             )
-        counted = self._counted(hub_user, self._pieces(job, follow=follow, tail=tail))
-        # Up to its first piece, an empty one: counted from now on, before anybody else is.
+        counted = self._counted(hub_user, self._pieces(job, index, follow=follow, tail=tail))
+        # Up to its first piece, which is empty: from now on it is counted, before another request is.
         await anext(counted)
         return counted
 
@@ -142,11 +180,11 @@ class JobService:
             self._reading[hub_user] -= 1
             self._reading += Counter()  # drops those at zero
 
-    async def _pieces(self, job: Json, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
+    async def _pieces(self, job: Json, index: int | None, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
         pause = 0.2
         while True:
-            pods = in_order(await self._store.pods_of_job(job))
-            if pods and _has_begun(pods[-1]):
+            pods = in_order(_pods_of_index(job, await self._store.pods_of_job(job), index))
+            if pods and _has_begun(pods[-1], kind_of(job).MAIN):
                 try:
                     pieces = self._store.log(
                         pods[-1], follow=follow, tail=tail, silence_seconds=LOG_LIMIT.total_seconds()
@@ -155,55 +193,80 @@ class JobService:
                         yield piece
                     return
                 except ApiError as error:
-                    # Its container begins just now, or it went just now.
-                    log.info("The log of %s is not there yet: %s", pods[-1]["metadata"]["name"], error)
-            if not follow or await self._will_not_begin(job, pods):
+                    # The container starts at this moment, or the pod was deleted.
+                    log.info("The log of %s cannot be read yet: %s", pods[-1]["metadata"]["name"], error)
+            if not follow or await self._will_not_begin(job, pods, index):
                 return
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
-    async def _will_not_begin(self, job: Json, pods: list[Json]) -> bool:
+    async def _will_not_begin(self, job: Json, pods: list[Json], index: int | None) -> bool:
         now = await self._store.find(job["metadata"]["name"])
         if now is None or now["metadata"]["uid"] != job["metadata"]["uid"]:
             return True
-        return standing_of(now, [pod for pod in pods if belongs(pod, now)]).state in (
-            "succeeded",
-            "failed",
-            "cancelling",
-        )
+        standing = _index_standing(now, [pod for pod in pods if belongs(pod, now)], index)
+        return standing.state in ("succeeded", "failed", "cancelling")
 
     async def _answer(self, job: Json) -> Json:
         pods = await self._store.pods_of_job(job)
         objects = self._owned_objects.of(job)
-        # A Job without a pod cannot say why; only an event can, or its scheduler.
+        # A job without a pod does not say why it waits; only its events do, or its scheduler.
         waits = not pods and standing_of(job, pods).state == "queued"
         events = await self._store.events(involvedObject_uid=job["metadata"]["uid"]) if waits else []
         return answer(job, pods, events, objects)
 
     def _owner(self, hub_user: str) -> Owner:
-        """By the settings alone: people see and cancel their jobs while the identity sources are down."""
+        """From the settings alone, so that users see and cancel their jobs while no identity source answers."""
         return Owner(hub_user, label_value(posix_name(self._site.identity.username, hub_user)))
 
-    def _composed(self, decided: Plan, job: JobRequest) -> Json:
-        composed = compose(decided, manifest(decided, job, self._site.batch.keep), SLOTS)
-        check(decided, composed, SLOTS)
+    def _composed(self, decided: Plan, submission: Submission) -> Json:
+        slots = submission.kind.SLOTS
+        composed = compose(decided, submission.manifest(decided, self._site.batch), slots)
+        check(decided, composed, slots)
         return composed
 
-    async def _has_room(self, owner: Owner) -> None:
+    async def _has_room(self, owner: Owner, pods: int) -> None:
+        """Raise Refusal if the user's jobs could have more pods at once than the site allows."""
         limit = self._site.batch.max_jobs
         jobs = await self._store.jobs_of(owner)
-        going_on = sum(not standing_of(job, []).is_over for job in jobs)
-        if going_on >= limit:
+        active = sum(kind_of(job).active_pod_count(job) for job in jobs if kind_of(job).result(job) is None)
+        if active + pods > limit:
+            of_array = "" if pods == 1 else f" An array counts as many jobs as may run at once, this one {pods}."
+            throttle = " Or let fewer indexes run at once, for example --array 0-99%10." if pods > 1 else ""
             raise Refusal(
                 "too-many-jobs",
-                f"You have {going_on} jobs that have not ended; {limit} is the limit.",
-                hint="Wait for some to end, or cancel some.",
+                f"You have {active} jobs that have not ended; {limit} is the limit.{of_array}",
+                hint=f"Wait for some to end, or cancel some.{throttle}",
                 status=409,
             )
 
 
-def _has_begun(pod: Json) -> bool:
+def _pods_of_index(job: Json, pods: list[Json], index: int | None) -> list[Json]:
+    if index is None:
+        return pods
+    index_of = kind_of(job).index_of
+    return [pod for pod in pods if index_of(job, pod["metadata"]["name"]) == index]
+
+
+def _index_standing(job: Json, pods: list[Json], index: int | None) -> Standing:
+    """Return the state of a job, or of one index of an array.  Raises Refusal (404) for an index that it lacks."""
+    if index is None:
+        return standing_of(job, pods)
+    indexes = index_standings(job, pods)
+    if index not in indexes:
+        name = job["metadata"]["name"]
+        raise Refusal(
+            "no-such-index",
+            f"{name} has no index {index}." if indexes else f"{name} is a single job and has no indexes.",
+            field="index",
+            hint=f"`job show {name}` lists them." if indexes else "Leave the index out.",
+            status=404,
+        )
+    return indexes[index]
+
+
+def _has_begun(pod: Json, main: str) -> bool:
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
-        if container.get("name") == MAIN:
+        if container.get("name") == main:
             return not {"running", "terminated"}.isdisjoint(container.get("state") or {})
     return False

@@ -1,4 +1,4 @@
-"""The store of jobs is the cluster: Jobs by the labels and annotations that compose wrote.  Nothing is kept here."""
+"""The jobs in the cluster, found by the labels and annotations that compose wrote.  The service stores nothing."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..jobs.job import KIND, MAIN
+from ..jobs import KINDS, Resource, kind_of
 from ..pod import ours
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.api_server import MERGE_PATCH, ApiError, ApiServer
-from .attempts import ATTEMPTS, Attempt, recorded, written
+from .attempts import ATTEMPTS, CANCELLED, Attempt, cancelled_indexes, recorded, written
 
 log = logging.getLogger(__name__)
 
-JOB_NAME = "batch.kubernetes.io/job-name"
-ALL = f"{ours.KIND}={KIND}"
+ALL = f"{ours.KIND} in ({','.join(sorted(KINDS))})"
+# Several kinds may be stored as the same resource.
+_RESOURCES: tuple[Resource, ...] = tuple(dict.fromkeys(kind.RESOURCE for kind in KINDS.values()))
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PATCHES = 5
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -26,7 +27,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose jobs: the hub's name for the person, and the label that their jobs have."""
+    """A user: the hub's name for them, and the value of the label research-spawner/user on their jobs."""
 
     hub_name: str
     label: str
@@ -36,66 +37,73 @@ class Owner:
         return f"{ours.USER}={self.label},{ALL}"
 
     def owns(self, job: Json) -> bool:
-        """A label is short, so two names could share one; the annotation has the hub's name as it is."""
+        """Return whether a job is this user's.  Two names could share a label; the annotation has the whole name."""
         metadata = job["metadata"]
         labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
         return (
             labels.get(ours.USER) == self.label
-            and labels.get(ours.KIND) == KIND
+            and labels.get(ours.KIND) in KINDS
             and annotations.get(ours.USER_NAME) == self.hub_name
         )
 
 
 class JobStore:
-    """The Jobs of one namespace, their pods and their events.
+    """The jobs of one namespace, their pods and their events.
 
-    Every method raises Refusal: 404 for what is not there or not theirs, 503 when the cluster does not answer or does
-    not let the service do it.
+    Every method raises Refusal: 404 for a job that does not exist or is another user's, 503 when the API server does
+    not answer or refuses the service.
     """
 
     def __init__(self, server: ApiServer, namespace: str) -> None:
         self.server = server
-        self.jobs_path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        self._namespace = namespace
         self.pods_path = f"/api/v1/namespaces/{namespace}/pods"
         self.events_path = f"/api/v1/namespaces/{namespace}/events"
 
+    def _path(self, job: Json) -> str:
+        return f"{kind_of(job).RESOURCE.path(self._namespace)}/{job['metadata']['name']}"
+
     async def create(self, manifest: Json) -> Json | None:
-        """The Job as the cluster took it; None when its name is taken."""
+        """Create a job and return it as the API server stored it; None if its name is taken."""
         try:
-            # What the server does not know it would drop in silence, and supplementalGroupsPolicy may be such a field.
+            # Otherwise the API server drops fields that it does not know; supplementalGroupsPolicy may be one of them.
             strict = {"fieldValidation": "Strict"}
-            return await self.server.ask("POST", self.jobs_path, query=strict, body=manifest)
+            path = kind_of(manifest).RESOURCE.path(self._namespace)
+            return await self.server.ask("POST", path, query=strict, body=manifest)
         except ApiError as error:
             if error.status == 409:
                 return None
             if error.status == 403 and "exceeded quota" in error.message:
-                log.warning("A job meets a quota: %s", error)
+                log.warning("The API server refused a job because of a quota: %s", error)
                 raise Refusal(
                     "quota",
                     "The cluster's quota for jobs is used up.",
-                    hint="Try again when some have ended.",
+                    hint="Try again when other jobs have ended.",
                     status=409,
                 ) from error
             raise _not_taken(error) from error
         except Refusal as down:
             if down.code == "webhook-down":
                 raise
-            # Sent, and nobody knows whether it arrived.
-            hint = f"The job may have been submitted all the same: look at your jobs first. {down.hint}"
+            # The request was sent, and may have been carried out.
+            hint = f"The job may have been submitted nevertheless: look at `job list` first. {down.hint}"
             raise Refusal(**{**down.as_dict(), "hint": hint}) from down
 
     async def jobs_of(self, owner: Owner) -> list[Json]:
-        return [job for job in await self._list(self.jobs_path, owner.selector) if owner.owns(job)]
+        return [job for job in await self._all(owner.selector) if owner.owns(job)]
 
     async def pods_of(self, owner: Owner) -> list[Json]:
         return await self._list(self.pods_path, owner.selector)
 
     async def pods_of_job(self, job: Json) -> list[Json]:
-        found = await self._list(self.pods_path, f"{JOB_NAME}={job['metadata']['name']}")
+        found = await self._list(self.pods_path, f"{kind_of(job).POD_LABEL}={job['metadata']['name']}")
         return [pod for pod in found if belongs(pod, job)]
 
     async def all_jobs(self) -> list[Json]:
-        return await self._list(self.jobs_path, ALL)
+        return await self._all(ALL)
+
+    async def _all(self, labels: str) -> list[Json]:
+        return [job for at in _RESOURCES for job in await self._list(at.path(self._namespace), labels)]
 
     async def job(self, owner: Owner, job_id: str) -> Json:
         found = await self.find(job_id)
@@ -104,64 +112,86 @@ class JobStore:
         return found
 
     async def find(self, job_id: str) -> Json | None:
+        """Return the job of this name, of whatever kind and whoever's; None if there is none."""
         if not _ID.fullmatch(job_id):
             return None
-        try:
-            return await self.server.ask("GET", f"{self.jobs_path}/{job_id}")
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise _not_allowed(error) from error
+        for resource in _RESOURCES:
+            try:
+                return await self.server.ask("GET", f"{resource.path(self._namespace)}/{job_id}")
+            except ApiError as error:  # noqa: PERF203 - the next resource may have it
+                if error.status != 404:
+                    raise _not_allowed(error) from error
+        return None
 
     async def delete(self, job: Json) -> Json | None:
-        """The Job on its way out, after its pods; None if it went meanwhile."""
+        """Delete a job after its pods, and return it while it is being deleted; None if it is gone."""
         metadata = job["metadata"]
-        options = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "propagationPolicy": "Foreground",
-            "preconditions": {"uid": metadata["uid"]},
-        }
-        try:
-            await self.server.ask("DELETE", f"{self.jobs_path}/{metadata['name']}", body=options)
-        except ApiError as error:
-            if error.status not in (404, 409):
-                raise _not_allowed(error) from error
+        await self._delete(self._path(job), metadata["uid"], propagationPolicy="Foreground")
         found = await self.find(metadata["name"])
         return found if found is not None and found["metadata"]["uid"] == metadata["uid"] else None
 
+    async def delete_pod(self, pod: Json) -> None:
+        metadata = pod["metadata"]
+        await self._delete(f"{self.pods_path}/{metadata['name']}", metadata["uid"])
+
+    async def _delete(self, path: str, uid: str, **more: str) -> None:
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}, **more}
+        try:
+            await self.server.ask("DELETE", path, body=options)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise _not_allowed(error) from error
+
     async def events(self, **fields: str) -> list[Json]:
-        """Events with these fields (`reason="Preempted"`; involvedObject_name is involvedObject.name)."""
+        """Return the events with these fields: `reason="Preempted"`, or involvedObject_uid for involvedObject.uid."""
         selector = ",".join(f"{name.replace('_', '.')}={value}" for name, value in fields.items())
         return await self._list(self.events_path, fields=selector)
 
     async def record(self, job_id: str, add: Callable[[Json, list[Attempt]], list[Attempt]]) -> None:
-        """Write what `add` makes of a Job and its recorded attempts, unless the Job is gone or going."""
-        for _ in range(_PATCHES):
-            job = await self.find(job_id)
-            if job is None or job["metadata"].get("deletionTimestamp"):
-                return
+        """Write what `add` returns for a job and its recorded attempts, unless the job is deleted."""
+
+        def change(job: Json) -> dict[str, str]:
             before = recorded(job)
             after = add(job, before)
-            if after == before or await self._annotate(job, written(after)):
-                return
-        log.warning("The attempts of %s could not be written: it changes all the time", job_id)
+            return {} if after == before else {ATTEMPTS: written(after)}
 
-    async def _annotate(self, job: Json, attempts: str) -> bool:
-        metadata = job["metadata"]
-        # With its version: another service that writes at the same time must not lose an attempt.
-        body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "annotations": {ATTEMPTS: attempts}}}
-        try:
-            await self.server.ask("PATCH", f"{self.jobs_path}/{metadata['name']}", body=body, content_type=MERGE_PATCH)
-        except ApiError as error:
-            if error.status == 409:
-                return False
-            if error.status != 404:
-                raise _not_allowed(error) from error
-        return True
+        if not await self._annotate(job_id, change):
+            log.warning("The attempts of %s could not be written, because the job changes all the time", job_id)
+
+    async def record_cancelled(self, job: Json, index: int) -> None:
+        """Write on an array that the user cancelled one of its indexes.  Raises Refusal (503) if that fails."""
+        uid = job["metadata"]["uid"]
+
+        def change(job: Json) -> dict[str, str]:
+            known = cancelled_indexes(job)
+            is_new = job["metadata"]["uid"] == uid and index not in known
+            return {CANCELLED: ",".join(map(str, sorted({*known, index})))} if is_new else {}
+
+        if not await self._annotate(job["metadata"]["name"], change):
+            raise Refusal(
+                "busy", "The job changes all the time, so nothing was cancelled.", hint="Try again.", status=503
+            )
+
+    async def _annotate(self, job_id: str, change: Callable[[Json], dict[str, str]]) -> bool:
+        """Write the annotations that `change` returns; False if somebody else wrote first, each time."""
+        for _ in range(_PATCHES):
+            job = await self.find(job_id)
+            if job is None or job["metadata"].get("deletionTimestamp") or not (annotations := change(job)):
+                return True
+            # With its version: another service that writes at the same time must not lose an attempt.
+            body = {"metadata": {"resourceVersion": job["metadata"]["resourceVersion"], "annotations": annotations}}
+            try:
+                await self.server.ask("PATCH", self._path(job), body=body, content_type=MERGE_PATCH)
+                return True
+            except ApiError as error:
+                if error.status == 404:
+                    return True
+                if error.status != 409:
+                    raise _not_allowed(error) from error
+        return False
 
     async def mark(self, pod: Json, condition: Mapping[str, str]) -> None:
-        """Write a condition on a pod, unless that very pod is gone."""
+        """Write a condition on a pod, unless this pod is gone."""
         metadata = pod["metadata"]
         body = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [dict(condition)]}}
         path = f"{self.pods_path}/{metadata['name']}/status"
@@ -172,8 +202,8 @@ class JobStore:
                 raise _not_allowed(error) from error
 
     async def log(self, pod: Json, *, follow: bool, tail: int | None, silence_seconds: float) -> AsyncIterator[bytes]:
-        """What the pod's main container printed, as it arrives.  Raises ApiError (400: it has not started; 404)."""
-        query = {"container": MAIN, "follow": "true" if follow else "false"}
+        """Yield the main container's output as it arrives.  Raises ApiError (400: it has not started; 404)."""
+        query = {"container": kind_of(pod).MAIN, "follow": "true" if follow else "false"}
         if tail is not None:
             query["tailLines"] = str(tail)
         path = f"{self.pods_path}/{pod['metadata']['name']}/log"
@@ -185,30 +215,38 @@ class JobStore:
         try:
             found = await self.server.ask("GET", path, query={key: value for key, value in query.items() if value})
         except ApiError as error:
+            if error.status == 404:  # a cluster without the API of one kind
+                return []
             raise _not_allowed(error) from error
         return list(found.get("items") or [])
 
 
 def belongs(pod: Json, job: Json) -> bool:
-    """Whether this very Job owns the pod: a name may come again, a uid does not."""
+    """Return whether this job owns the pod.  A name may be used again, a uid is not."""
     owners: Sequence[Json] = pod["metadata"].get("ownerReferences") or []
     return any(owner.get("uid") == job["metadata"]["uid"] for owner in owners)
 
 
+def job_name_of(pod: Json) -> str | None:
+    """Return the name of the job that a pod belongs to, None for a pod of nothing that we know."""
+    name: str | None = (pod["metadata"].get("labels") or {}).get(kind_of(pod).POD_LABEL)
+    return name
+
+
 def not_found(job_id: str) -> Refusal:
-    """Other people's jobs are answered in the same words as none."""
+    """Another user's job is answered in the same words as one that does not exist."""
     return Refusal(
-        "not-found", f"There is no job {job_id[:80]!r} of yours.", field="id", hint="List your jobs.", status=404
+        "not-found", f"You have no job {job_id[:80]!r}.", field="id", hint="`job list` prints your jobs.", status=404
     )
 
 
 def _not_taken(error: ApiError) -> Refusal:
     mark = secrets.token_hex(4)
-    log.error("The API server took no job (%s): %s", mark, error)
+    log.error("The API server did not accept a job (%s): %s", mark, error)
     return Refusal(
         "cluster-refused",
-        "The cluster did not take the job, so nothing was submitted.",
-        hint=f"The people who run this hub find the reason in the batch service's log under {mark}.",
+        "The cluster did not accept the job, so nothing was submitted.",
+        hint=f"Your administrators find the reason in the batch service's log under {mark}.",
         status=503,
     )
 
@@ -218,7 +256,7 @@ def _not_allowed(error: ApiError) -> Refusal:
     log.error("The API server refuses the batch service (%s): %s", mark, error)
     return Refusal(
         "cluster-refused",
-        "The cluster does not let the batch service do that.",
-        hint=f"The people who run this hub find the reason in the batch service's log under {mark}.",
+        "The cluster does not allow the batch service to do that.",
+        hint=f"Your administrators find the reason in the batch service's log under {mark}.",
         status=503,
     )

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ..identity import PosixIdentity
 from ..identity.posix import Group
-from ..jobs import notebook
+from ..jobs import KINDS, notebook
 from ..plan import Request, plan
 from ..pod import guarantee, why_not_pinned
 from ..pod.plain import plain
@@ -95,15 +95,17 @@ def _closed(groups: Groups) -> bool:
 
 
 def _never(site: Site, now: datetime) -> Iterator[Problem]:
-    """Each profile in each of its queues, asked for by somebody who may: what is refused then is refused to all."""
-    kinds = [NOTEBOOK_KIND, *(["job"] if site.batch.url else [])]
+    """Yield what no user could start: each profile in each of its queues, requested by a user who may use both."""
+    kinds = [NOTEBOOK_KIND, *(KINDS if site.batch.url else [])]
     for name, profile in ordered(site.profiles):
         if _closed(profile.groups):
             continue
         for queue in queues_of(site, profile):
+            said: set[str] = set()
             for kind in kinds:
                 refusal = _refused(site, now, kind, name, queue)
-                if refusal is not None:
+                if refusal is not None and str(refusal) not in said:
+                    said.add(str(refusal))
                     yield Problem(f"profiles.{name}", f"cannot run as a {kind} in queue {queue!r}: {refusal}")
 
 

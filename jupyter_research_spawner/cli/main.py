@@ -1,4 +1,4 @@
-"""Arguments in, text out, and every error of a person as a sentence.  Exit codes: 1 refused or invalid, 2 usage."""
+"""The command research-spawner.  Exit codes: 1 refused or invalid, 2 wrong usage."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
+from ..jobs import KINDS
 from ..manifests import PARTS, Release, everything
 from ..refusal import Refusal
 from ..settings import SettingsError
@@ -29,14 +30,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The console script.  Returns the exit code."""
+    """Run the console script and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # What follows `--` is the job's own, whatever it looks like.
+    # The words after `--` are the job's command, whatever they look like.
     at = arguments.index("--") if "--" in arguments else len(arguments)
     parser = _parser()
     options = parser.parse_args(arguments[:at])
     options.command = arguments[at + 1 :]
-    if options.command and not getattr(options, "job", False):
+    if options.command and not getattr(options, "job", None):
         parser.error("a command after -- is for `render --job`")
     try:
         print(options.run(options))
@@ -48,13 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(refusal, file=sys.stderr)
         return REFUSED
     except BrokenPipeError:
-        # `| head` has read enough; Python would complain once more when it flushes at exit.
+        # The reader has closed the pipe (`| head`); Python would report that again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="research-spawner", description="What a site's settings mean, without a hub or a cluster.")
+    parser = _Parser(
+        prog="research-spawner", description="Checks and explains a site's settings, without a hub or a cluster."
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('jupyter-research-spawner')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _render(commands)
@@ -71,11 +74,11 @@ Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 def _render(commands: Commands) -> None:
     parser = commands.add_parser(
         "render",
-        help="print the very pod (or Job) that somebody would get, and why",
-        description="Prints the pod that would be sent for a notebook, or the Job with --job.",
+        help="print the pod or the job that a user would get, and why",
+        description="Prints the pod that the hub would create for a notebook, or with --job the object of a batch job.",
     )
     _site(parser)
-    parser.add_argument("--user", required=True, metavar="NAME", help="the hub's name for the person")
+    parser.add_argument("--user", required=True, metavar="NAME", help="the user's name in the hub")
     for name, what in (
         ("profile", "profile to ask for"),
         ("queue", "queue to ask for"),
@@ -85,8 +88,23 @@ def _render(commands: Commands) -> None:
         ("server", "name of a named server (notebooks only)"),
     ):
         parser.add_argument(f"--{name}", metavar=name.upper(), help=what)
-    parser.add_argument("--job", action="store_true", help="a batch job; its command follows -- (default: id)")
-    parser.add_argument("--why", action="store_true", help="say before it, as comments, why each thing is as it is")
+    parser.add_argument(
+        "--job",
+        nargs="?",
+        const="job",
+        choices=sorted(KINDS),
+        metavar="KIND",
+        help=f"a batch job of this kind ({', '.join(sorted(KINDS))}; default: job); its command follows --",
+    )
+    parser.add_argument(
+        "--field",
+        action="append",
+        type=_field,
+        default=[],
+        metavar="NAME=VALUE",
+        help="a field of the kind of job, as in array=0-9%%3",
+    )
+    parser.add_argument("--why", action="store_true", help="print the reason for each part before it, as comments")
     parser.add_argument(
         "--config",
         type=Path,
@@ -98,7 +116,7 @@ def _render(commands: Commands) -> None:
 
 
 def _rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
-    # KubeSpawner and the hub take two seconds to import, which the other commands need not wait for.
+    # The import of KubeSpawner and the hub takes two seconds, and the other commands do not need them.
     from .render_command import rendered  # noqa: PLC0415
 
     return rendered(parser, options)
@@ -107,8 +125,8 @@ def _rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> s
 def _lint(commands: Commands) -> None:
     parser = commands.add_parser(
         "lint",
-        help="check settings: every mistake at once, then advice",
-        description="Prints every mistake and exits 1, or what the settings mean and what to think about.",
+        help="check settings: print every mistake at once, then advice",
+        description="Prints every mistake and exits with 1, or prints what the settings mean, with advice.",
     )
     _site(parser)
     parser.add_argument(
@@ -141,7 +159,7 @@ def _manifests(commands: Commands) -> None:
     parser.add_argument(
         "--only", type=_parts, default=tuple(PARTS), metavar="PART,...", help=f"only some of {', '.join(PARTS)}"
     )
-    parser.add_argument("--batch-image", metavar="IMAGE", help="image that has this package; the hub's will do")
+    parser.add_argument("--batch-image", metavar="IMAGE", help="image that has this package, for example the hub's")
     parser.add_argument(
         "--batch-config-map",
         action="append",
@@ -170,7 +188,7 @@ def _manifests_text(parser: argparse.ArgumentParser, options: argparse.Namespace
     site = read_site(options.site)
     if options.batch_image is None and "batch" in options.only:
         parser.error(
-            "the batch service needs --batch-image, an image that has this package (the hub's own will do). "
+            "the batch service needs --batch-image, an image that has this package, for example the hub's. "
             f"Without the service: --only {','.join(part for part in PARTS if part != 'batch')}"
         )
     release = Release(
@@ -208,11 +226,18 @@ def _output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", choices=("yaml", "json"), default="yaml", help="default: yaml")
 
 
+def _field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
 def _parts(text: str) -> tuple[str, ...]:
     asked = tuple(text.split(","))
     unknown = [part for part in asked if part not in PARTS]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(PARTS)}")
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(PARTS)}")
     return asked
 
 

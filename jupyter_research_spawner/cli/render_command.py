@@ -1,4 +1,4 @@
-"""`render`: the pod of a notebook, or a whole Job, as it would be sent, by the very calls that send it."""
+"""`render` and `lint --config`: they compose manifests with the calls that the hub and the batch service make."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..identity import Resolver
-from ..jobs import job
-from ..jobs.request import parse
+from ..jobs import parse_submission
 from ..plan import Plan, plan
 from ..pod import check, compose
 from ..refusal import Refusal
@@ -29,12 +28,12 @@ from .why import explained
 
 
 def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
-    """Raises SettingsError, Refusal."""
+    """Return what `render` prints: the manifest, with the reasons as comments.  Raises SettingsError, Refusal."""
     site, base = read_site(options.site), base_directory(options.site)
     if options.job:
         for name in ("class", "server", "config"):
             if getattr(options, name):
-                parser.error(f"--{name} is for notebooks; a job has none")
+                parser.error(f"--{name} is for notebooks and cannot be combined with --job")
         decided, manifest = asyncio.run(_job(site, base, options))
     else:
         config = read_config(options.config) if options.config else None
@@ -44,7 +43,7 @@ def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> st
     if not options.why:
         return _written(manifest, options.output)
     why = explained(site, decided, manifest)
-    if options.output == "json":  # which has no comments
+    if options.output == "json":  # JSON has no comments
         print("\n".join(why), file=sys.stderr)
         return _written(manifest, "json")
     comments = "\n".join(f"# {line}".rstrip() for line in why)
@@ -57,17 +56,19 @@ def _wishes(options: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _job(site: Site, base: Path, options: argparse.Namespace) -> tuple[Plan, Json]:
-    request = parse({"command": options.command or ["id"], **_wishes(options)})
+    fields = {"kind": options.job, "command": options.command or ["id"], **dict(options.field), **_wishes(options)}
+    submission = parse_submission(fields)
     identity = await Resolver(site.identity, base).resolve(options.user)
     decided = plan(
         site,
         identity,
-        job.wishes(request, options.user, job.new_id(request)),
+        submission.plan_request(options.user),
         run_id=uuid.uuid4().hex,
         now=datetime.now(timezone.utc),
     )
-    manifest = compose(decided, job.manifest(decided, request, site.batch.keep), job.SLOTS)
-    check(decided, manifest, job.SLOTS)
+    slots = submission.kind.SLOTS
+    manifest = compose(decided, submission.manifest(decided, site.batch), slots)
+    check(decided, manifest, slots)
     return decided, manifest
 
 

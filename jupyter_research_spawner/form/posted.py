@@ -1,13 +1,14 @@
-"""A posted form, or the query of a link, as options.  Whether they may be had is not judged here."""
+"""Reads a posted form, or the query of a link, as options of a notebook.  `spawner.options` checks them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..jobs.notebook import OPTIONS
+
 OFFER = "offer"
 # Fields that belong to one offer are called `queue--profile:small`.
 SEPARATOR = "--"
-FIELDS = ("profile", "class", "queue", "wall_time", "image")
 OF_AN_OFFER = ("queue", "wall_time", "image")
 
 
@@ -16,13 +17,13 @@ def field_name(field: str, offer: str) -> str:
 
 
 def offer_value(kind: str, name: str) -> str:
-    """`profile:small` or `class:stats-101`: a class may be called as a profile is."""
+    """Return `profile:small` or `class:stats-101`: a class and a profile may have the same name."""
     return f"{kind}:{name}"
 
 
 def chosen_by_form(posted: Mapping[str, Sequence[object]]) -> dict[str, str]:
-    """The options that a form's fields mean.  Fields of offers that were not chosen, and empty ones, mean nothing."""
-    options = {field: text for field in FIELDS if (text := _first(posted, field))}
+    """Return the options that a form's fields give.  Empty fields and those of other offers are ignored."""
+    options = {field: text for field in OPTIONS if (text := _first(posted, field))}
     offer = _first(posted, OFFER)
     if not offer:
         return options
@@ -35,8 +36,11 @@ def chosen_by_form(posted: Mapping[str, Sequence[object]]) -> dict[str, str]:
 
 
 def chosen_by_link(query: Mapping[str, Sequence[object]]) -> dict[str, str]:
-    """JupyterHub 6 takes the `opt-` away, JupyterHub 5 does not.  Whatever else a link carries means nothing."""
-    return {field: text for field in FIELDS if (text := _first(query, field) or _first(query, f"opt-{field}"))}
+    """Return the options in a link's query, and ignore other fields.
+
+    JupyterHub 6 removes the prefix `opt-`, JupyterHub 5 does not.
+    """
+    return {field: text for field in OPTIONS if (text := _first(query, field) or _first(query, f"opt-{field}"))}
 
 
 def _first(fields: Mapping[str, Sequence[object]], name: str) -> str:

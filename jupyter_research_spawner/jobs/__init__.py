@@ -1,1 +1,72 @@
-"""One module per kind of job: it declares its slots and never names a scheduler."""
+"""The kinds of job, one module each: what can be asked for, the manifest, and how the stored object is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..plan import Plan, Request
+from ..pod import ours
+from ..refusal import Refusal
+from ..shape import Json, Shape
+from ..site import Batch
+from . import array, job
+from .batch_v1 import NAME
+from .kind import JobKind, Resource, Result
+from .parsing import json_type, parse, shown
+from .request import HINTS, JobRequest, new_job_id, plan_request, refuse_too_long
+
+_MODULES: list[JobKind[Any]] = [job, array]
+
+KINDS: Mapping[str, JobKind[Any]] = {module.KIND: module for module in _MODULES}
+
+
+class Submission(NamedTuple):
+    """A job as a user asked for it, with its kind."""
+
+    kind: JobKind[Any]
+    request: JobRequest
+
+    @property
+    def pod_count(self) -> int:
+        return self.kind.pod_count(self.request)
+
+    def plan_request(self, hub_user: str) -> Request:
+        """Return what `plan` is asked, with a new name for the object."""
+        shape = Shape(self.kind.KIND, new_job_id(self.request), replicas=self.pod_count)
+        return plan_request(self.request, shape, hub_user)
+
+    def manifest(self, plan: Plan, limits: Batch) -> Json:
+        """Return the object that compose writes the plan into.  Raises Refusal."""
+        return self.kind.manifest(plan, self.request, limits)
+
+
+def parse_submission(body: Any) -> Submission:
+    """Read the body of POST /jobs, which may be any JSON.  Raises Refusal (400) with the field at fault."""
+    if not isinstance(body, dict):
+        raise Refusal(
+            "invalid",
+            f"A job is a JSON object, not {json_type(body)}.",
+            hint='Send {"command": ["python", "train.py"]}.',
+        )
+    fields = dict(body)
+    name = fields.pop("kind", None) or job.KIND
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise Refusal(
+            "unknown-kind",
+            f"kind: {shown(name)} is not a kind of job.",
+            field="kind",
+            hint=f"Kinds: {', '.join(sorted(KINDS))}.",
+        )
+    request = parse(kind.REQUEST, fields, f"A job of kind {kind.KIND}", HINTS)
+    refuse_too_long(request)
+    return Submission(kind, request)
+
+
+def kind_of(obj: Json) -> JobKind[Any]:
+    """Return the kind of a stored job or of one of its pods, by its label; `job` if the label is not known."""
+    return KINDS.get((obj["metadata"].get("labels") or {}).get(ours.KIND, ""), job)
+
+
+__all__ = ["KINDS", "NAME", "JobKind", "Resource", "Result", "Submission", "kind_of", "parse_submission"]

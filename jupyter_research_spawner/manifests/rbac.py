@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..jobs import KINDS
 from ..prerequisite import Prerequisite
 from ..schedulers import SCHEDULERS, Kind
 from ..shape import Json
@@ -38,21 +39,27 @@ def objects(site: Site, release: Release) -> list[Json]:
         _binding("Role", LOOK, pods, [hub, batch]),
         *([_role("ClusterRole", everywhere, None, in_cluster)] if in_cluster else []),
         *([_binding("ClusterRole", everywhere, None, [hub, batch])] if in_cluster else []),
-        _role("Role", BATCH, pods, [*_BATCH_RULES, *_may_mark(site)]),
+        _role("Role", BATCH, pods, [*_job_rules(), *_may_mark(site)]),
         _binding("Role", BATCH, pods, [batch]),
     ]
 
 
-_BATCH_RULES: list[Json] = [
-    {
-        "apiGroups": ["batch"],
-        "resources": ["jobs"],
-        "verbs": ["create", "delete", "get", "list", "patch", "watch"],
-    },
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
-    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "list", "watch"]},
-]
+def _job_rules() -> list[Json]:
+    """Return the rules for the jobs of every kind, their pods and their events."""
+    by_group: dict[str, set[str]] = {}
+    for kind in KINDS.values():
+        by_group.setdefault(kind.RESOURCE.group, set()).add(kind.RESOURCE.plural)
+    verbs = ["create", "delete", "get", "list", "patch", "watch"]
+    return [
+        *(
+            {"apiGroups": [group], "resources": sorted(found), "verbs": verbs}
+            for group, found in sorted(by_group.items())
+        ),
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "list", "watch"]},
+        *(rule for kind in KINDS.values() for rule in kind.RULES),
+    ]
 
 
 def _may_get(found: Iterable[Prerequisite]) -> list[Json]:

@@ -36,6 +36,8 @@ API = "kueue.x-k8s.io/v1beta2"
 QUEUE = "kueue.x-k8s.io/queue-name"
 PRIORITY = "kueue.x-k8s.io/priority-class"
 MAX_SECONDS = "kueue.x-k8s.io/max-exec-time-seconds"
+# Partial admission: a Job whose pods need not start together starts with as many of them as there is quota for.
+MIN_PARALLELISM = "kueue.x-k8s.io/job-min-parallelism"
 # The pod's own deadline comes first and leaves a reason; Kueue's deletes the pod without one.
 SLACK_SECONDS = 300
 
@@ -61,9 +63,11 @@ def marks(placement: Placement) -> Marks:
     labels = {QUEUE: _local_queue(placement), PRIORITY: placement.priority_class}
     if placement.is_notebook:  # on a Job it would leave it suspended for ever
         labels[MAX_SECONDS] = str(placement.hard_seconds + SLACK_SECONDS)
+    shape = placement.shape
+    annotations = {MIN_PARALLELISM: str(shape.gang)} if shape.replicas > shape.gang else {}
     # The PriorityClass too: when quota is there but no node has room, kube-scheduler must make the same choice.
     return Marks(
-        object=Metadata(labels=labels),
+        object=Metadata(labels, annotations),
         scheduler_name=placement.scheduler_name,
         priority_class=placement.priority_class,
     )

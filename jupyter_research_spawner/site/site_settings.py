@@ -127,7 +127,13 @@ class Batch(Settings):
     )
     wall_time_hard: Duration = Field(timedelta(days=21), title="No job runs longer", validate_default=True)
     keep: Duration = Field(timedelta(days=7), title="How long an ended job stays in the list")
-    max_jobs: StrictInt = Field(200, title="Jobs of one person that have not ended", ge=1)
+    max_jobs: StrictInt = Field(
+        200,
+        title="Jobs of one user that have not ended",
+        description="A job array counts as many jobs as may run at once: --array 0-999%10 counts 10.",
+        ge=1,
+    )
+    max_array_size: StrictInt = Field(1000, title="Indexes of one job array", ge=1, le=10_000)
 
 
 def _day(written: Any) -> Any:

@@ -13,7 +13,8 @@ from patience import PATIENCE_SECONDS, eventually
 from stand_in import NAMESPACE
 from stub_hub import user
 
-from jupyter_research_spawner.batch import handlers, job_service
+from jupyter_research_spawner import jobs
+from jupyter_research_spawner.batch import handlers
 from jupyter_research_spawner.batch.attempts import ATTEMPTS
 from jupyter_research_spawner.embedded import decoding
 from jupyter_research_spawner.embedded.kinds import CLAIM, JOB, POD, PRIORITY_CLASS
@@ -204,7 +205,7 @@ async def test_a_job_ends_at_its_wall_time_and_says_so(batch):
 
 async def test_a_name_that_is_taken_is_no_matter(batch, monkeypatch):
     ids = iter(["same-x7k2p", "same-x7k2p", "same-b4n2w", "same-x7k2p", "same-b4n2w", "same-x7k2p"])
-    monkeypatch.setattr(job_service, "new_id", lambda job: next(ids))
+    monkeypatch.setattr(jobs, "new_job_id", lambda request: next(ids))
     assert (await batch.submit("alices", "true"))["id"] == "same-x7k2p"
     assert (await batch.submit("alices", "true"))["id"] == "same-b4n2w"
     status, answer = await batch.ask("alices", "POST", "/jobs", {"command": ["true"]})

@@ -19,8 +19,7 @@ from rig.api import Json, until
 from work import Jobs, batch
 
 from jupyter_research_spawner.identity import PosixIdentity, Resolver
-from jupyter_research_spawner.jobs import job, notebook
-from jupyter_research_spawner.jobs.request import parse
+from jupyter_research_spawner.jobs import job, notebook, parse_submission
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.plan import Plan, Request, plan
 from jupyter_research_spawner.pod import check, compose
@@ -71,7 +70,7 @@ class Alice:
     def gang(self, name: str, size: int, *command: str, **wishes: Any) -> Json:
         """A job of so many pods that start together: an Indexed Job (KEP-2214), which no kind of ours is yet."""
         decided = self.decide(job.KIND, name, gang=size, **wishes)
-        one = job.manifest(decided, parse({"command": [*command]}), self.site.batch.keep)
+        one = job.manifest(decided, parse_submission({"command": [*command]}).request, self.site.batch)
         one["spec"] |= {"completionMode": "Indexed", "completions": size, "parallelism": size}
         return self._send(decided, one, job.SLOTS)
 

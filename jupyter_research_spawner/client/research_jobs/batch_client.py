@@ -1,4 +1,4 @@
-"""One HTTP request at a time to the batch service.  Contract: errors as {"error": {code, field, message, ...}}."""
+"""Sends HTTP requests to the batch service.  Contract: errors as {"error": {code, field, message, ...}}."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .version import VERSION
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 ANSWER_BYTES = 32 * 1024 * 1024
-# A log that is followed may be silent for as long as its job is.  The kernel asks instead whether the other side is
-# still there: after a minute of silence, four times, so that a vanished one is noticed within two minutes.
+# A log that is followed may be silent for as long as its job is.  TCP keepalive notices within two minutes that the
+# other side vanished: it sends the first probe after a minute of silence.
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 BROKEN = (OSError, http.client.HTTPException)
@@ -30,9 +30,9 @@ GATEWAY_ERRORS = (502, 503, 504)
 class BatchClient:
     """The batch service at `url`, asked as the owner of `token`.
 
-    http.client and not urllib.request, for what it does not do.  It takes no proxy from the environment: the hub is
-    inside the cluster, where the site's proxy cannot see it and should not see its tokens.  It follows no redirect, so
-    the token goes to this address and nowhere else.
+    It uses http.client instead of urllib.request, which would use a proxy from the environment and follow redirects.
+    The hub is inside the cluster, where the site's proxy cannot reach it and must not see its tokens.  Without
+    redirects the token is sent to this address only.
     """
 
     url: str
@@ -47,11 +47,11 @@ class BatchClient:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise JobsError(f"{self.url} answered, but not as a batch service does. Is RESEARCH_BATCH_URL right?")
+            raise JobsError(f"{self.url} answered, but it is not a batch service. Is RESEARCH_BATCH_URL right?")
         return answer
 
     def stream(self, path: str, *, silence_allowed: bool) -> Iterator[bytes]:
-        """The bytes of a text as they arrive.  Errors before the first byte are raised here, later by the iterator."""
+        """Return an iterator over the bytes of a text as they arrive.  It raises the errors after the first byte."""
         response = self._open("GET", path, None, None if silence_allowed else ANSWER_SECONDS)
         return _pieces(response)
 
@@ -67,7 +67,7 @@ class BatchClient:
         except BROKEN as error:
             raise NotReady(
                 f"The batch service at {self.url} cannot be reached ({_reason(error)}). "
-                "It may be restarting: try again in a minute, then tell whoever runs the hub."
+                "It may be restarting: try again in a minute, then tell your administrators."
             ) from error
         sock = connection.sock
         try:
@@ -76,15 +76,15 @@ class BatchClient:
             response = connection.getresponse()
         except BROKEN as error:
             connection.close()
-            # Never sent twice: a second POST would be a second job.
+            # It is not sent again: a second POST would create a second job.
             doubt = " The job may have been submitted: look at 'job list' before trying again."
             raise NotReady(
                 f"The batch service at {self.url} did not answer ({_reason(error)})."
                 + (doubt if method == "POST" else " Try again in a minute.")
             ) from error
-        sock.close()  # in truth when the response is closed, which holds it open until then
+        sock.close()  # takes effect when the response, which uses it, is closed
         if not 200 <= response.status < 300:
-            sock.settimeout(ANSWER_SECONDS)  # an error has no reason to be silent
+            sock.settimeout(ANSWER_SECONDS)  # an error answer must arrive in time
             with closing(response):
                 raise self._refusal(response)
         return response
@@ -116,16 +116,16 @@ class BatchClient:
             return None
 
     def _without_token(self, text: object) -> str:
-        # Whoever answers in the service's place might quote the request, and what is refused is printed.
+        # A proxy that answers instead of the service might quote the request, and this text is printed.
         return str(text).replace(self.token, "[token]")
 
     def _other_error(self, response: http.client.HTTPResponse) -> JobsError:
-        """What an answer means that the service itself did not give: the hub, a proxy or a stranger did."""
+        """Return the error for an answer that did not come from the service itself, but from the hub or a proxy."""
         status = response.status
         if status in (401, 403):
             return JobsError(
-                f"The hub does not let this notebook's token use the batch service (HTTP {status}). "
-                "Restart your server to get a new token; if that does not help, tell whoever runs the hub."
+                f"The hub does not allow this notebook's token to use the batch service (HTTP {status}). "
+                "Restart your server to get a new token; if that does not help, tell your administrators."
             )
         if status in GATEWAY_ERRORS:
             seconds = response.headers.get("Retry-After", "")
@@ -135,12 +135,12 @@ class BatchClient:
             )
         if 300 <= status < 400:
             return JobsError(
-                f"{self.url} sends elsewhere (HTTP {status}), and a token is not carried elsewhere. "
-                "RESEARCH_BATCH_URL must be the batch service's own address: tell whoever runs the hub."
+                f"{self.url} redirects (HTTP {status}), and the token is not sent to another address. "
+                "RESEARCH_BATCH_URL must be the batch service's own address: tell your administrators."
             )
         return JobsError(
-            f"{self.url} answered HTTP {status}, but not as a batch service does. "
-            "If RESEARCH_BATCH_URL is right, tell whoever runs the hub."
+            f"{self.url} answered HTTP {status}, but it is not a batch service. "
+            "If RESEARCH_BATCH_URL is right, tell your administrators."
         )
 
 

@@ -28,10 +28,12 @@ EPILOG = """\
 examples:
   job submit --name train --wall-time 8h -- python train.py --epochs 3
   job submit --wait -- bash -c 'make test 2>&1 | tail'
+  job submit --array 1-100%10 -- bash run.sh
   job logs --follow train-x7k2p
 
-for those who know Slurm: sbatch and srun are 'submit' and 'submit --wait',
-squeue and sacct are 'list', scontrol show job is 'show', scancel is 'cancel'.
+for users of Slurm: sbatch and srun are 'submit' and 'submit --wait', squeue and
+sacct are 'list', scontrol show job is 'show', scancel is 'cancel'. One index of
+an array is ID_3, as in 'job logs run-x7k2p_3'.
 
 exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 service not ready,
 130 Ctrl-C; 'submit --wait' exits with the job's own code, or 1 without one.
@@ -39,27 +41,30 @@ exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 service not ready,
 SUBMIT_USAGE = """\
 job submit [--name N] [--profile P] [--queue Q]
                    [--wall-time 8h] [--image I] [--env K=V ...]
-                   [--workdir D] [--wait] [--json] -- COMMAND [ARG...]"""
+                   [--workdir D] [--array 0-9%%3] [--wait] [--json]
+                   -- COMMAND [ARG...]"""
 SUBMIT_ABOUT = """\
 Submit COMMAND as a batch job and print its id. Its words are passed on as they
 are; no shell reads them. Queue, profile and image are this notebook's unless
-you name others.
+you name others. With --array the command runs once for each index, which it
+reads from SLURM_ARRAY_TASK_ID.
 """
 LIST_ABOUT = """\
-Your jobs, newest first. TIME is how long a job has run; for one that waits,
-'wait' and how long. Long reasons are cut: 'job show ID' prints them whole.
+Your jobs, newest first. TIME is how long a job has run; for a job that waits,
+'wait' and how long. A job array has one line, and its REASON says how many
+indexes have ended. Long reasons are cut: 'job show ID' prints them whole.
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """Usage errors in one line: the whole usage hides the sentence."""
+    """Prints a usage error in one line, without the whole usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {visible(message)}. See '{self.prog} --help'.\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code.  Ctrl-C passes through: the file's __main__ takes it."""
+    """Run one command and return its exit code.  KeyboardInterrupt is left to the file's __main__."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # JupyterLab's terminals are UTF-8, whatever the image's locale says
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -73,14 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say_error(error)
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has enough (`job list | head`).  Python would flush, and complain, once more.
+        # The reader has closed the pipe (`job list | head`); Python would report that again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
     return code
 
 
 def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """What follows the first `--` of a submit is the command, untouched: argparse reads `--` differently by version."""
+    """Split the words at the first `--` of a submit, because versions of argparse read `--` differently."""
     command: list[str] = []
     if words[:1] == ["submit"] and "--" in words:
         end = words.index("--")
@@ -109,6 +114,7 @@ def _submit(args: argparse.Namespace) -> int:
         image=args.image,
         env=args.env,
         workdir=args.workdir,
+        array=args.array,
     )
     for warning in job.warnings:
         _say(f"warning: {warning}")
@@ -122,12 +128,12 @@ def _submit(args: argparse.Namespace) -> int:
 
 
 def _wait(job: Job, *, as_json: bool) -> int:
-    """The output of the job is ours, byte for byte; with JSON, the job at its end is.  All else goes to stderr."""
+    """Print the job's output, or with JSON the job at its end, to stdout, and all else to stderr."""
     _say(f"submitted {job.id}")
     try:
         job = follow_to_end(job, write=_printer(sys.stderr if as_json else sys.stdout), say=_say)
     except KeyboardInterrupt:
-        _say(f"{job.id} goes on without you: 'job logs --follow {job.id}' watches, 'job cancel {job.id}' ends it")
+        _say(f"{job.id} goes on: 'job logs --follow {job.id}' prints its output, 'job cancel {job.id}' ends it")
         raise
     except Refused as error:
         if error.status == 404:
@@ -148,7 +154,7 @@ def _list(args: argparse.Namespace) -> int:
     elif jobs:
         _print_lines(job_table(jobs, now=_now(), width=_width()))
     else:
-        _say("you have no jobs; 'job submit -- COMMAND' starts one")
+        _say("you have no jobs; 'job submit -- COMMAND' submits one")
     return 0
 
 
@@ -157,7 +163,8 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(job.answer)
     else:
-        _print_lines(job_details(job, now=_now(), width=_width()))
+        index = functions.split_index(args.id)[1]
+        _print_lines(job_details(job, now=_now(), width=_width(), only=index))
     return 0
 
 
@@ -167,13 +174,13 @@ def _logs(args: argparse.Namespace) -> int:
         if job.state in (QUEUED, STARTING):
             _say(f"{job.id} is {job.state}" + (f": {job.message}" if job.message else "; its output follows"))
     write = _printer(sys.stdout)
-    for piece in functions.log_bytes(args.id, follow=args.follow, tail=args.tail):
+    for piece in functions.log_bytes(args.id, follow=args.follow, tail=args.tail, index=args.index):
         write(piece)
     return 0
 
 
 def _cancel(args: argparse.Namespace) -> int:
-    """One that is refused does not save the others; a service that is not there would refuse them all."""
+    """Cancel each job, also after one that is refused, but stop if the service does not answer."""
     code = 0
     for job_id in args.ids:
         try:
@@ -215,15 +222,17 @@ def _parser() -> Parser:
         ("--workdir", "D", "where it starts; else here, if below your home"),
     ):
         submit.add_argument(option, metavar=letter, help=about)
+    submit.add_argument("--array", metavar="0-9%3", help="run once for each index, as in sbatch; %%3: 3 at once")
     submit.add_argument("--env", metavar="K=V", type=_assignment, action="append", help="a variable; may be repeated")
     submit.add_argument("--wait", action="store_true", help="print its output, exit with its exit code")
     jobs = command("list", _list, "your jobs, newest first", LIST_ABOUT)
-    show = command("show", _show, "all about one job, with its attempts")
+    show = command("show", _show, "all about one job, with its attempts or indexes")
     show.add_argument("id", metavar="ID")
     logs = command("logs", _logs, "what a job printed")
     logs.add_argument("id", metavar="ID")
     logs.add_argument("--follow", "-f", action="store_true", help="go on until the job ends")
-    logs.add_argument("--tail", metavar="N", type=_count, help="only the last N lines")
+    logs.add_argument("--index", metavar="N", type=_number, help="which index of an array; the same as ID_N")
+    logs.add_argument("--tail", metavar="N", type=_number, help="only the last N lines")
     cancel = command("cancel", _cancel, "end jobs, or remove those that ended")
     cancel.add_argument("ids", metavar="ID", nargs="+")
     for with_json in (submit, jobs, show):
@@ -238,14 +247,14 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _count(text: str) -> int:
+def _number(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
 
 
 def _printer(stream: TextIO) -> Callable[[bytes], None]:
-    """Where a job's output goes: into a pipe or file byte for byte; onto a terminal so that it cannot steer it.
+    """Return a function that writes output: unchanged to a pipe or file, without control characters to a terminal.
 
     Carriage returns stay, for progress bars.
     """

@@ -1,4 +1,4 @@
-"""The five functions, one request each.  Contract: POST, GET and DELETE on /jobs, /jobs/ID and /jobs/ID/logs."""
+"""The five functions of the package.  Contract: POST, GET and DELETE on /jobs, /jobs/ID and /jobs/ID/logs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from .job_model import Job, job_from
 from .notebook_environment import Notebook, directory_below, this_notebook
 
 ID = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
+# As Slurm prints and takes it: 1234_7, and 1234_[7] in its own output.
+INDEXED = re.compile(r"([^_\[]+)(?:_([0-9]{1,6})|_?\[([0-9]{1,6})\])", re.ASCII)
 
 
-def submit(
+def submit(  # noqa: PLR0913 - one for each field of the request
     command: Sequence[str],
     *,
     name: str | None = None,
@@ -26,11 +28,13 @@ def submit(
     image: str | None = None,
     env: Mapping[str, str] | None = None,
     workdir: str | None = None,
+    array: str | None = None,
 ) -> Job:
     """Submit `command`, a list of words that no shell reads, as a batch job.
 
     Queue, profile and image are this notebook's own unless given; `wall_time` is like "8h" (s, m, h, d); `workdir` is
-    the current directory when that is below HOME.  Raises Refused with the field at fault, NotReady, JobsError.
+    the current directory when that is below HOME.  `array` is like "0-9%3": the command runs once for each index, at
+    most 3 at once.  Raises Refused with the field at fault, NotReady, JobsError.
     """
     notebook = this_notebook(os.environ)
     wishes = {
@@ -42,6 +46,8 @@ def submit(
         "wall_time": wall_time,
         "env": None if env is None else dict(env),
         "workdir": _workdir(notebook, workdir),
+        "kind": None if array is None else "array",
+        "array": array,
     }
     body = {field: wish for field, wish in wishes.items() if wish is not None}
     _check_text(body)
@@ -49,7 +55,7 @@ def submit(
 
 
 def list_jobs() -> tuple[Job, ...]:
-    """My jobs, newest first.  Raises NotReady, JobsError."""
+    """Return your jobs, newest first.  Raises NotReady, JobsError."""
     answer = this_notebook(os.environ).batch.ask("GET", "/jobs")
     jobs = answer.get("jobs")
     if not isinstance(jobs, list):
@@ -58,30 +64,45 @@ def list_jobs() -> tuple[Job, ...]:
 
 
 def show(job_id: str) -> Job:
-    """One job of mine.  Raises Refused (404) for any other."""
-    return job_from(this_notebook(os.environ).batch.ask("GET", _path(job_id)))
+    """Return one of your jobs.  Raises Refused (404) for a job that is not yours."""
+    return job_from(this_notebook(os.environ).batch.ask("GET", _path(split_index(job_id)[0])))
 
 
-def logs(job_id: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
-    """What the job printed, line by line, or its last `tail` lines; with `follow` until the job ends.
+def logs(job_id: str, *, follow: bool = False, tail: int | None = None, index: int | None = None) -> Iterator[str]:
+    """Return the output of a job, or of one index of an array, line by line.
 
-    Raises Refused (404) here; NotReady from the iterator when the output breaks off.
+    `tail` leaves out all but the last lines, and `follow` goes on until the job ends.  Raises Refused (404) here;
+    NotReady from the iterator when the output breaks off.
     """
-    return _lines(log_bytes(job_id, follow=follow, tail=tail))
+    return _lines(log_bytes(job_id, follow=follow, tail=tail, index=index))
 
 
-def log_bytes(job_id: str, *, follow: bool, tail: int | None) -> Iterator[bytes]:
-    """The same as `logs`, as the bytes that arrive."""
+def log_bytes(job_id: str, *, follow: bool, tail: int | None, index: int | None = None) -> Iterator[bytes]:
+    """Return the same as `logs`, as the bytes that arrive."""
+    job_id, named = split_index(job_id)
     query = {"follow": "true" if follow else "false"}
     if tail is not None:
         query["tail"] = str(tail)
+    if index is not None or named is not None:
+        query["index"] = str(named if index is None else index)
     path = f"{_path(job_id)}/logs?{urlencode(query)}"
     return this_notebook(os.environ).batch.stream(path, silence_allowed=follow)
 
 
 def cancel(job_id: str) -> Job:
-    """Cancel a job of mine; one that has ended is removed.  Raises Refused (404) for any other."""
-    return job_from(this_notebook(os.environ).batch.ask("DELETE", _path(job_id)))
+    """Cancel one of your jobs, or one index of an array (`ID_3`).  A job that has ended is removed.
+
+    Raises Refused (404) for a job that is not yours, and 409 for an index that has not started.
+    """
+    job_id, index = split_index(job_id)
+    query = "" if index is None else f"?index={index}"
+    return job_from(this_notebook(os.environ).batch.ask("DELETE", _path(job_id) + query))
+
+
+def split_index(job_id: str) -> tuple[str, int | None]:
+    """Return the id of a job, and the index in `ID_3` or `ID[3]`, None without one."""
+    found = INDEXED.fullmatch(job_id)
+    return (job_id, None) if found is None else (found[1], int(found[2] or found[3]))
 
 
 def _given(wish: str | None, notebooks_own: str) -> str | None:
@@ -89,9 +110,9 @@ def _given(wish: str | None, notebooks_own: str) -> str | None:
 
 
 def _path(job_id: str) -> str:
-    # Anything else could not name a job, but could name another path of the service.
+    # Anything else is not the id of a job, but could be another path of the service.
     if not ID.fullmatch(job_id):
-        raise Refused("not_found", "id", f"There is no job {job_id!r}.", "'job list' prints the ids.", 404)
+        raise Refused("not_found", "id", f"You have no job {job_id!r}.", "'job list' prints the ids.", 404)
     return f"/jobs/{job_id}"
 
 
@@ -113,11 +134,11 @@ def _workdir(notebook: Notebook, workdir: str | None) -> str | None:
         return os.path.abspath(workdir)  # noqa: PTH100
     except OSError as error:
         message = f"The directory {workdir!r} is relative, and the current directory cannot be read ({error.strerror})."
-        raise Refused("invalid", "workdir", message, "Give it from the root on, beginning with '/'.") from error
+        raise Refused("invalid", "workdir", message, "Give an absolute path, which begins with '/'.") from error
 
 
 def _check_text(body: Mapping[str, object]) -> None:
-    """Bytes of a command line that are not UTF-8 become lone surrogates, which no reader of JSON must take."""
+    """Raise Refused for text that is not UTF-8: Python reads such bytes as surrogates, which JSON does not allow."""
     for field, wish in body.items():
         try:
             json.dumps(wish, ensure_ascii=False).encode("utf-8")

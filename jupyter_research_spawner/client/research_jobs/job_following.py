@@ -1,4 +1,4 @@
-"""Following a job to its end: through the queue, through each of its attempts, and through a restart of the service."""
+"""Follows a job to its end: through the queue, each of its attempts, and a restart of the service."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ PATIENCE_SECONDS = 600.0  # with a service that cannot be reached
 
 
 def follow_to_end(job: Job, *, write: Callable[[bytes], None], say: Callable[[str], None]) -> Job:
-    """Hand what `job` prints to `write` as it comes, and why it waits to `say`; return it as it is when it has ended.
+    """Pass a job's output to `write` and the reasons why it waits to `say`, and return the job when it has ended.
 
-    Raises Refused (404) when somebody removed it, NotReady when the service was away for longer than PATIENCE_SECONDS.
+    The output of an array is not printed, because its indexes run side by side.  Raises Refused (404) when the job was
+    removed, NotReady when the service did not answer for longer than PATIENCE_SECONDS.
     """
     copied: str | None = None
     said = ""
@@ -25,7 +26,7 @@ def follow_to_end(job: Job, *, write: Callable[[bytes], None], say: Callable[[st
     while True:
         last = job.attempts[-1] if job.attempts else None
         pod = last.pod if last else ""
-        if pod != copied and (job.ended or (last and last.started)):
+        if not job.array and pod != copied and (job.ended or (last and last.started)):
             copied = pod
             _copy_log(job, write, say)
             pause = FIRST_PAUSE_SECONDS
@@ -47,7 +48,7 @@ def _copy_log(job: Job, write: Callable[[bytes], None], say: Callable[[str], Non
         for piece in functions.log_bytes(job.id, follow=not job.ended, tail=None):
             write(piece)
     except Refused:
-        return  # a job that never ran has no output; how it ended is said by whoever called us
+        return  # a job that never ran has no output; the caller prints how it ended
     except NotReady as error:
         say(f"{error} Waiting for the job without it; 'job logs {job.id}' prints it all.")
 

@@ -14,23 +14,40 @@ STARTING = "starting"
 RUNNING = "running"
 SUCCEEDED = "succeeded"
 FAILED = "failed"
-CANCELLING = "cancelling"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One pod of a job.  A job that was preempted has several; `reason` says why one ended before its work did."""
+    """One pod of a job.  A preempted job has several; `reason` says why a pod ended before its command did."""
 
     pod: str
     started: datetime | None
     finished: datetime | None
     exit_code: int | None
     reason: str
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Index:
+    """One index of a job array; `attempts` is the number of its pods so far."""
+
+    index: int
+    state: str
+    message: str
+    started: datetime | None
+    finished: datetime | None
+    exit_code: int | None
+    attempts: int
 
 
 @dataclass(frozen=True)
 class Job:
-    """`message` says why it waits or why it failed.  `answer` is the service's JSON, newer fields included."""
+    """A job.  `message` says why it waits or why it failed; `answer` is the service's JSON with all its fields.
+
+    For a job array `array` is what was asked for, as in "0-9%3", and `counts` has the number of indexes by state.
+    `indexes`, and the attempts of an array, come with `show` only.
+    """
 
     id: str
     name: str
@@ -51,6 +68,9 @@ class Job:
     wall_time_hard: timedelta
     warnings: tuple[str, ...]
     answer: Mapping[str, Any] = field(repr=False, compare=False)
+    array: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    indexes: tuple[Index, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -58,7 +78,7 @@ class Job:
 
 
 def job_from(answer: Mapping[str, Any]) -> Job:
-    """Read one job; fields that this client does not know are no error.  Raises JobsError when it is not a job."""
+    """Read one job from JSON and ignore fields that are not known here.  Raises JobsError if it is not a job."""
     try:
         return Job(
             id=_text(answer["id"]),
@@ -80,11 +100,14 @@ def job_from(answer: Mapping[str, Any]) -> Job:
             wall_time_hard=timedelta(seconds=answer["wall_time_hard_seconds"]),
             warnings=tuple(_text(sentence) for sentence in answer["warnings"]),
             answer=answer,
+            array=_text(answer.get("array", "")),
+            counts={_text(state): int(count) for state, count in answer.get("counts", {}).items()},
+            indexes=tuple(_index(index) for index in answer.get("indexes", ())),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise JobsError(
-            f"The batch service's answer is not a job as this client knows it ({type(error).__name__}: {error}). "
-            "The service may be of another version: restart your server to get the client that fits."
+            f"This client cannot read the batch service's answer ({type(error).__name__}: {error}). "
+            "The service may have another version: restart your server to get the matching client."
         ) from error
 
 
@@ -95,6 +118,19 @@ def _attempt(answer: Mapping[str, Any]) -> Attempt:
         finished=_time_or_none(answer["finished"]),
         exit_code=_number_or_none(answer["exit_code"]),
         reason=_text(answer["reason"]),
+        index=_number_or_none(answer.get("index")),
+    )
+
+
+def _index(answer: Mapping[str, Any]) -> Index:
+    return Index(
+        index=int(answer["index"]),
+        state=_text(answer["state"]),
+        message=_text(answer["message"]),
+        started=_time_or_none(answer["started"]),
+        finished=_time_or_none(answer["finished"]),
+        exit_code=_number_or_none(answer["exit_code"]),
+        attempts=int(answer["attempts"]),
     )
 
 

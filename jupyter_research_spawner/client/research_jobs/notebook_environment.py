@@ -1,4 +1,4 @@
-"""What the spawner told the notebook that this runs in, by its environment.  Contract: the variables named below."""
+"""What the spawner set in the environment of the notebook that this runs in.  Contract: the variables named below."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGES = ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE")
 
 @dataclass(frozen=True)
 class Notebook:
-    """The service, and what a job gets when its owner says nothing else.  "" is unknown: the service then decides."""
+    """The service, and the defaults of a job.  "" means unknown: the service then decides."""
 
     batch: BatchClient
     queue: str
@@ -27,13 +27,13 @@ class Notebook:
 
 
 def this_notebook(environment: Mapping[str, str]) -> Notebook:
-    """Raises NotReady outside of a notebook and JobsError where the variables are unusable; neither shows the token."""
+    """Read the variables.  Raises NotReady outside of a notebook, and JobsError for a variable that is not valid."""
     missing = [name for name in (URL, TOKEN) if not environment.get(name)]
     if missing:
         raise NotReady(
             f"There is no batch service here: {' and '.join(missing)} {'are' if missing[1:] else 'is'} not set, as in "
             "a notebook (a batch job has neither). Use a terminal or a notebook of your JupyterHub server; "
-            "if this is one, ask whoever runs the hub to switch the batch service on."
+            "if this is one, ask your administrators to enable the batch service."
         )
     image = next((environment[name] for name in IMAGES if environment.get(name)), "")
     return Notebook(
@@ -46,7 +46,7 @@ def this_notebook(environment: Mapping[str, str]) -> Notebook:
 
 
 def directory_below(home: str) -> str | None:
-    """The current directory as `~` or `~/...`; None when it is elsewhere, where a job may not have it, or gone."""
+    """Return the current directory as `~` or `~/...`; None if it is not below `home` or was removed."""
     if not home.startswith("/") or not home.strip("/"):
         return None
     try:
@@ -63,12 +63,12 @@ def directory_below(home: str) -> str | None:
 def _service_url(url: str) -> str:
     try:
         usable = _usable(url, urlsplit(url))
-    except ValueError:  # a port that is no number, a broken IPv6 address
+    except ValueError:  # a port that is not a number, an invalid IPv6 address
         usable = False
     if not usable:
         raise JobsError(
-            f"{URL} is not an address of a service. It must read like http://hub:8000/services/batch, "
-            "without a user, a query or spaces: tell whoever runs the hub."
+            f"{URL} is not a valid address of a service. It must look like http://hub:8000/services/batch, "
+            "without a user, a query or spaces: tell your administrators."
         )
     return url.rstrip("/")
 
@@ -90,5 +90,5 @@ def _usable(url: str, parts: SplitResult) -> bool:
 def _token(token: str) -> str:
     # http.client would quote a token that no header can carry in its error.
     if not (token.isascii() and token.isprintable() and " " not in token):
-        raise JobsError(f"{TOKEN} has characters that no token has. Restart your server to get a new one.")
+        raise JobsError(f"{TOKEN} is not a valid token. Restart your server to get a new one.")
     return token

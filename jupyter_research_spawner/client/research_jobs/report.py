@@ -1,4 +1,4 @@
-"""Jobs as people read them, in the manner of Slurm's squeue and scontrol."""
+"""Formats jobs for a terminal, similar to Slurm's squeue and scontrol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
-from .job_model import QUEUED, RUNNING, STARTING, Attempt, Job
+from .job_model import QUEUED, RUNNING, STARTING, Attempt, Index, Job
 from .terminal import table, visible
 
 LIST_HEADS = ("ID", "NAME", "STATE", "QUEUE", "TIME", "REASON")
@@ -15,11 +15,12 @@ LIST_HEADS = ("ID", "NAME", "STATE", "QUEUE", "TIME", "REASON")
 LIST_SHRINK = (("REASON", 26), ("NAME", 8), ("QUEUE", 8), ("REASON", 10), ("NAME", 4), ("QUEUE", 4))
 LONGEST_ID = 22
 ATTEMPT_HEADS = ("ATTEMPT", "POD", "STARTED (UTC)", "TIME", "EXIT")
+INDEX_HEADS = ("INDEX", "STATE", "STARTED (UTC)", "TIME", "EXIT", "PODS", "REASON")
 LABEL_WIDTH = 11
 
 
 def job_table(jobs: Sequence[Job], *, now: datetime, width: int) -> list[str]:
-    """One line for each job.  TIME is "wait" and how long it waits; once it started, how long it has run."""
+    """Return one line for each job.  TIME is "wait" and how long it waits; after its start, how long it has run."""
     rows = [(_short_id(job), job.name, job.state, job.queue, _time_spent(job, now), _reason(job)) for job in jobs]
     head, *body = table(LIST_HEADS, rows, width=width, shrink=LIST_SHRINK)
     lines = [head]
@@ -31,24 +32,41 @@ def job_table(jobs: Sequence[Job], *, now: datetime, width: int) -> list[str]:
 
 
 def _short_id(job: Job) -> str:
-    """An id is there to be copied, so it is never cut: one that is too long has a line to itself, as in df."""
+    """Return the id, or "" if it is too long for its column: an id is never cut, and gets a line of its own."""
     return job.id if len(job.id) <= LONGEST_ID else ""
 
 
-def job_details(job: Job, *, now: datetime, width: int) -> list[str]:
-    """Everything about one job; what it does not have (an exit code before its end) is left out."""
+def job_details(job: Job, *, now: datetime, width: int, only: int | None = None) -> list[str]:
+    """Return everything about one job, without fields that it does not have (an exit code before its end).
+
+    For an array the indexes follow, each in one line.  With `only` that index alone, with its attempts.
+    """
     lines: list[str] = []
     for label, value in _fields(job):
         lines += _labelled(label, value, width)
     for warning in job.warnings:
         lines += _labelled("Warning", warning, width)
-    if job.attempts:
-        rows = [_attempt_row(number, attempt, job, now) for number, attempt in enumerate(job.attempts, start=1)]
+    if job.indexes:
+        found = [index for index in job.indexes if only in (None, index.index)]
+        rows = [_index_row(index, now) for index in found]
+        lines += ["", *table(INDEX_HEADS, rows, width=width, shrink=(("REASON", 10),))]
+    attempts = [attempt for attempt in job.attempts if not job.indexes or attempt.index == only]
+    if attempts:
+        rows = [_attempt_row(number, attempt, job, now) for number, attempt in enumerate(attempts, start=1)]
         head, *body = table(ATTEMPT_HEADS, rows, width=width, shrink=())
         lines += ["", head]
-        for attempt, line in zip(job.attempts, body):  # noqa: B905 - Python 3.8 has no strict
+        for attempt, line in zip(attempts, body):  # noqa: B905 - Python 3.8 has no strict
             lines += [line, *_labelled("", attempt.reason, width)]
     return lines
+
+
+def _index_row(index: Index, now: datetime) -> tuple[str, ...]:
+    until = index.finished or (now if index.state == RUNNING else None)
+    spent = "" if index.started is None or until is None else slurm_time(until - index.started)
+    exit_code = "" if index.exit_code is None else str(index.exit_code)
+    started = _moment(index.started).replace(" UTC", "")
+    pods = str(index.attempts) if index.attempts else ""
+    return (str(index.index), index.state, started, spent, exit_code, pods, index.message)
 
 
 def _fields(job: Job) -> list[tuple[str, str]]:
@@ -56,6 +74,7 @@ def _fields(job: Job) -> list[tuple[str, str]]:
         ("Job", job.id),
         ("Name", job.name),
         ("Kind", job.kind),
+        ("Array", job.array),
         ("State", job.state),
         ("Reason", _reason(job)),
         ("Queue", job.queue),

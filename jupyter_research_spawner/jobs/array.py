@@ -1,0 +1,204 @@
+"""Kind `array`: one command once for each index, as an Indexed Job.  Syntax of indexes: sbatch(1), --array.
+
+Contract: Kubernetes, Job, completionMode Indexed with backoffLimitPerIndex; seen with 1.36.3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from ..plan import Plan
+from ..prerequisite import Prerequisite
+from ..refusal import Refusal
+from ..shape import OUR_PREFIX, Json
+from ..site import Batch
+from . import batch_v1
+from .request import JobRequest
+
+KIND = "array"
+MAIN = batch_v1.MAIN
+SLOTS = batch_v1.SLOTS
+RESOURCE = batch_v1.RESOURCE
+POD_LABEL = batch_v1.POD_LABEL
+# What was asked for, as it was asked: Kubernetes itself only counts from 0.
+ARRAY = OUR_PREFIX + "array"
+PREREQUISITES: tuple[Prerequisite, ...] = ()
+# To cancel one index, the service deletes its pod.
+RULES: tuple[Json, ...] = ({"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]},)
+
+LARGEST_SIZE = 10_000
+LARGEST_INDEX = 999_999
+_PART = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6})(?::([0-9]{1,6}))?)?", re.ASCII)
+_THROTTLE = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
+# Kubernetes numbers pods 0 to N-1.  This turns the number into the index that was asked for, and then becomes the
+# user's command: its words are arguments, and the shell reads none of them as its own text.
+SCRIPT = """\
+n=0
+for i in $RESEARCH_ARRAY_INDEXES; do
+  if [ "$n" = "$JOB_COMPLETION_INDEX" ]; then
+    export SLURM_ARRAY_TASK_ID="$i" RESEARCH_ARRAY_INDEX="$i"
+    exec "$@"
+  fi
+  n=$((n + 1))
+done
+echo "The job array has no index number $JOB_COMPLETION_INDEX." >&2
+exit 1
+"""
+# Taken from a pod name that ends in -INDEX-SUFFIX (Kubernetes, podGenerateNameWithIndex).
+_POD_NAME = re.compile(r"-([0-9]{1,6})-[a-z0-9]{5}$", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Indexes:
+    """The indexes of an array in ascending order, and how many of them may run at once (`%N`)."""
+
+    values: tuple[int, ...]
+    throttle: int | None = None
+
+    @property
+    def at_once(self) -> int:
+        """Return how many pods the array may have at once."""
+        return min(self.throttle or len(self.values), len(self.values))
+
+
+@lru_cache(maxsize=1024)
+def parse_indexes(text: str) -> Indexes:
+    """Read indexes as sbatch writes them: `0-9`, `1,3,7`, `0-20:5`, each with `%N`.  Raises ValueError."""
+    listed, percent, throttle = text.partition("%")
+    if percent and not _THROTTLE.fullmatch(throttle):
+        raise ValueError(f"{throttle[:20]!r} after % is not a number of indexes that may run at once. {_SYNTAX}")
+    values: set[int] = set()
+    for part in listed.split(","):
+        found = _range(part)
+        # The length first: a range costs nothing until it is counted out.
+        if len(found) > LARGEST_SIZE or len(values := values | set(found)) > LARGEST_SIZE:
+            raise ValueError(f"An array has at most {LARGEST_SIZE} indexes")
+    return Indexes(tuple(sorted(values)), int(throttle) if percent else None)
+
+
+_SYNTAX = "Write indexes as in 0-9, 1,3,7 or 0-20:5, and 0-9%3 to run at most 3 at once"
+
+
+def _range(part: str) -> range:
+    found = _PART.fullmatch(part)
+    if found is None:
+        raise ValueError(f"{part[:40]!r} is not an index or a range of indexes from 0 to {LARGEST_INDEX}. {_SYNTAX}")
+    first, last, step = int(found[1]), int(found[2] or found[1]), int(found[3] or 1)
+    if last < first:
+        raise ValueError(f"The range {part} ends before it begins. {_SYNTAX}")
+    if step < 1:
+        raise ValueError(f"The step of the range {part} must be at least 1. {_SYNTAX}")
+    return range(first, last + 1, step)
+
+
+def _valid(text: str) -> str:
+    parse_indexes(text)
+    return text
+
+
+class ArrayRequest(JobRequest):
+    """A command that runs once for each index."""
+
+    array: Annotated[str, StringConstraints(strict=True, max_length=1000), AfterValidator(_valid)] = Field(
+        title="Indexes, in the syntax of sbatch --array", examples=["0-9%3"]
+    )
+
+
+REQUEST = ArrayRequest
+
+
+def pod_count(request: ArrayRequest) -> int:
+    return parse_indexes(request.array).at_once
+
+
+def manifest(plan: Plan, request: ArrayRequest, limits: Batch) -> Json:
+    """Return an Indexed Job.  An index that fails does not run again, and the other indexes go on."""
+    asked = parse_indexes(request.array)
+    if len(asked.values) > limits.max_array_size:
+        raise Refusal(
+            "array-too-large",
+            f"The array has {len(asked.values)} indexes; {limits.max_array_size} is the limit.",
+            field="array",
+            hint="Submit several smaller arrays, or let one index do more.",
+        )
+    spec = {
+        "completionMode": "Indexed",
+        "parallelism": asked.at_once,
+        "completions": len(asked.values),
+        "backoffLimitPerIndex": 0,
+    }
+    words = ["/bin/sh", "-c", SCRIPT, KIND]
+    made = batch_v1.job_manifest(plan, request, limits, spec, _environment(plan.shape.name, asked), words)
+    made["metadata"]["annotations"][ARRAY] = request.array
+    return made
+
+
+def _environment(job_id: str, asked: Indexes) -> dict[str, str]:
+    """Return the variables that sbatch(1) names and that are the same for all indexes; SCRIPT adds the index.
+
+    SLURM_JOB_ID and the like are left out: programs would take the pod for an allocation of Slurm and call srun.
+    """
+    steps = {after - before for before, after in zip(asked.values, asked.values[1:], strict=False)}
+    return {
+        "RESEARCH_ARRAY_INDEXES": " ".join(map(str, asked.values)),
+        "SLURM_ARRAY_JOB_ID": job_id,
+        "SLURM_ARRAY_TASK_COUNT": str(len(asked.values)),
+        "SLURM_ARRAY_TASK_MIN": str(asked.values[0]),
+        "SLURM_ARRAY_TASK_MAX": str(asked.values[-1]),
+        "SLURM_ARRAY_TASK_STEP": str(steps.pop() if len(steps) == 1 else 1),
+    }
+
+
+command = batch_v1.command
+result = batch_v1.result
+is_suspended = batch_v1.is_suspended
+
+
+def answer_fields(job: Json) -> Json:
+    """Return the indexes as they were asked for."""
+    return {"array": _written(job)}
+
+
+def _written(job: Json) -> str:
+    return str((job["metadata"].get("annotations") or {}).get(ARRAY, ""))
+
+
+def indexes(job: Json) -> tuple[int, ...]:
+    """Return the indexes that were asked for."""
+    try:
+        return parse_indexes(_written(job)).values
+    except ValueError:  # an annotation that is not ours: all that is left is Kubernetes' own count
+        return tuple(range(job["spec"].get("completions") or 0))
+
+
+def index_of(job: Json, pod_name: str) -> int | None:
+    """Return the index that was asked for, from the number in the pod's name."""
+    found, asked = _POD_NAME.search(pod_name), indexes(job)
+    return None if found is None or int(found[1]) >= len(asked) else asked[int(found[1])]
+
+
+def index_results(job: Json) -> Mapping[int, bool]:
+    """Return what the Job controller has counted: `completedIndexes` and `failedIndexes`, as in "1,3-5"."""
+    status, asked = job.get("status") or {}, indexes(job)
+    found: dict[int, bool] = {}
+    for field, succeeded in (("completedIndexes", True), ("failedIndexes", False)):
+        for number in _numbers(status.get(field) or "", len(asked)):
+            found[asked[number]] = succeeded
+    return found
+
+
+def active_pod_count(job: Json) -> int:
+    left = len(indexes(job)) - len(index_results(job))
+    return min(int(job["spec"].get("parallelism") or 0), left)
+
+
+def _numbers(text: str, size: int) -> Iterator[int]:
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        yield from range(int(first), min(int(last or first) + 1, size))

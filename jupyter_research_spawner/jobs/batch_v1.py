@@ -1,0 +1,105 @@
+"""What kinds of job that are a Kubernetes batch/v1 Job have in common.  Contract: batch/v1, seen with 1.36.3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..plan import Plan
+from ..pod.ours import literal
+from ..refusal import Refusal
+from ..shape import OUR_PREFIX, Json, Slots, Template
+from ..site import Batch
+from .kind import Resource, Result
+from .request import JobRequest, display_name
+
+MAIN = "job"
+SLOTS = Slots((Template(("spec", "template"), MAIN),))
+RESOURCE = Resource("batch/v1", "jobs")
+POD_LABEL = "batch.kubernetes.io/job-name"
+# The name that the user gave; the object's own name is made from it.
+NAME = OUR_PREFIX + "job-name"
+
+
+def job_manifest(
+    plan: Plan, request: JobRequest, limits: Batch, spec: Json, env: Mapping[str, str], words: Sequence[str]
+) -> Json:
+    """Return a Job with `spec` added to what every Job of ours has.
+
+    `env` is the kind's own environment and `words` its command, both without the user's.  Nothing of a notebook's
+    environment gets into a job, so none of its tokens does.  Raises Refusal if the user sets a variable that is taken.
+    """
+    _refuse_taken_names(request, {**plan.env, **env})
+    container: dict[str, Any] = {
+        "name": MAIN,
+        "command": [literal(word) for word in request.command],
+        "env": [{"name": name, "value": literal(value)} for name, value in {**env, **request.env}.items()],
+    }
+    if words:
+        container |= {"command": [literal(word) for word in words], "args": container["command"]}
+    return {
+        "apiVersion": RESOURCE.api_version,
+        "kind": "Job",
+        "metadata": {"name": plan.shape.name, "annotations": {NAME: display_name(request)}},
+        "spec": {
+            # The first rule that matches decides, so other rules must come after it: a pod that was preempted or
+            # evicted does not count as a failure, and the Job creates another.
+            "podFailurePolicy": {
+                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+            },
+            # Only when the last pod has ended: two pods must never write the same file.
+            "podReplacementPolicy": "Failed",
+            "ttlSecondsAfterFinished": int(limits.keep.total_seconds()),
+            "template": {
+                "metadata": {},
+                "spec": {"restartPolicy": "Never", "enableServiceLinks": False, "containers": [container]},
+            },
+            **spec,
+        },
+    }
+
+
+def _refuse_taken_names(request: JobRequest, taken: Mapping[str, str]) -> None:
+    """The site's environment wins over the user's, so a conflict is refused instead of ignored."""
+    for name in request.env:
+        if name in taken:
+            raise Refusal(
+                "env-taken",
+                f"env: {name} is set by this site for every job.",
+                field="env",
+                hint="Leave it out, or set it in the command itself.",
+            )
+
+
+def command(job: Json) -> list[str]:
+    """Return the user's command as the manifest has it: `args` where a kind's own command comes first."""
+    for container in job["spec"]["template"]["spec"].get("containers") or []:
+        if container.get("name") == MAIN:
+            return list(container.get("args") or container.get("command") or [])
+    return []
+
+
+def result(job: Json) -> Result | None:
+    """Return the Job's own verdict: SuccessCriteriaMet and FailureTarget precede Complete and Failed."""
+    if condition(job, "Complete") or condition(job, "SuccessCriteriaMet"):
+        return Result(True, finished=_finished(job))
+    if failed := condition(job, "Failed") or condition(job, "FailureTarget"):
+        return Result(False, str(failed.get("message") or failed.get("reason") or ""), _finished(job))
+    return None
+
+
+def _finished(job: Json) -> str | None:
+    found: str | None = (condition(job, "Complete") or condition(job, "Failed")).get("lastTransitionTime")
+    return found
+
+
+def is_suspended(job: Json) -> bool:
+    return bool(condition(job, "Suspended"))
+
+
+def condition(job: Json, kind: str) -> Json:
+    """Return the Job's condition of that type if it is True, else {}."""
+    for found in (job.get("status") or {}).get("conditions") or []:
+        if found.get("type") == kind and found.get("status") == "True":
+            return dict(found)
+    return {}

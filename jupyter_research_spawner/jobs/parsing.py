@@ -1,0 +1,122 @@
+"""Reads what came as JSON from a form, a REST call or the database into a strict model.  All of it is untrusted."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+
+from ..refusal import Refusal
+from ..settings import Duration, Settings, SettingsError
+
+# Fields that would say who the user is; only the hub does.
+_IDENTITY_FIELDS = frozenset(
+    {"uid", "gid", "groups", "group", "user", "username", "identity", "runasuser", "runasgroup"}
+)
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError(f"{shown(text)} is not one line of text")
+    return text
+
+
+Choice = Annotated[str, StringConstraints(strict=True, max_length=512), AfterValidator(_one_line)]
+
+
+class Submitted(Settings):
+    """The fields that a notebook and every kind of job share.  None means that the site chooses."""
+
+    profile: Choice | None = Field(None, title="Profile", examples=["small"])
+    queue: Choice | None = Field(None, title="Queue", examples=["climate"])
+    wall_time: Duration | None = Field(None, title="Hard wall time", examples=["8h"])
+    image: Choice | None = Field(None, title="Image, by its name in the settings or in full")
+
+
+M = TypeVar("M", bound=Settings)
+
+
+def parse(model: type[M], body: Mapping[Any, Any], what: str, hints: Mapping[str, str]) -> M:
+    """Return `body` as a `model`.  Raises Refusal (400) with the first field that is at fault.
+
+    `what` names the thing in sentences ("A job"), `hints` says by field what would work.
+    """
+    names = {field.alias or name for name, field in model.model_fields.items()}
+    for name in body:
+        if name not in names:
+            raise _unknown(name, sorted(names), what)
+    for name, value in body.items():
+        _refuse_unusable_text(name, value)
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        problem = SettingsError.of(error, model).problems[0]
+        field = problem.path.partition(".")[0]
+        message = problem.message[:500].rstrip(".")
+        raise Refusal("invalid", f"{field}: {message}.", field=field, hint=hints.get(field, "")) from None
+
+
+def _unknown(name: Any, names: list[str], what: str) -> Refusal:
+    field = name if isinstance(name, str) and name.isidentifier() and len(name) <= 60 else None
+    if isinstance(name, str) and re.sub(r"[^a-z]", "", name.lower()) in _IDENTITY_FIELDS:
+        return Refusal(
+            "unknown-field",
+            f"There is no field {shown(name)}: the hub decides who you are.",
+            field=field,
+            hint="Leave it out. Everything that you start runs as you.",
+        )
+    close = difflib.get_close_matches(name[:60], names, n=1) if isinstance(name, str) else []
+    return Refusal(
+        "unknown-field",
+        f"There is no field {shown(name)}.",
+        field=field,
+        hint=f"Did you mean {close[0]!r}?" if close else f"{what} has the fields {', '.join(names)}.",
+    )
+
+
+def _refuse_unusable_text(field: str, value: Any) -> None:
+    """No program can be given a NUL (execve(2)), and a lone surrogate is not valid in UTF-8."""
+    texts = [value]
+    if isinstance(value, list):
+        texts = value
+    elif isinstance(value, dict):
+        texts = [*value, *value.values()]
+    for text in texts:
+        if isinstance(text, str) and ("\0" in text or not _is_unicode(text)):
+            raise Refusal(
+                "invalid",
+                f"{field}: it has a character that cannot be passed to a program.",
+                field=field,
+                hint="NUL bytes and unpaired UTF-16 surrogates cannot. Put them into a file.",
+            )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def json_type(value: Any) -> str:
+    """Return the JSON type of a value, as it reads within a sentence."""
+    names = {
+        type(None): "null",
+        bool: "true or false",
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), "binary data")
+
+
+def shown(value: Any) -> str:
+    """Return a user's value as it reads within a sentence of ours: quoted, printable and short."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

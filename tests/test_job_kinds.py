@@ -1,0 +1,130 @@
+"""What every kind of job must keep to: `jobs.KINDS` is the only list of them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import samples
+
+from jupyter_research_spawner.batch.answer import answer
+from jupyter_research_spawner.batch.job_store import ALL
+from jupyter_research_spawner.cli import main
+from jupyter_research_spawner.jobs import KINDS, Submission, kind_of, parse_submission
+from jupyter_research_spawner.jobs.request import JobRequest
+from jupyter_research_spawner.manifests import Release, everything
+from jupyter_research_spawner.plan import Plan, plan
+from jupyter_research_spawner.pod import check, compose, problems
+from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.schedulers import SCHEDULERS
+
+COMMAND = ["python", "train.py", "$(HOME) $$"]
+every_kind = pytest.mark.parametrize("name", sorted(KINDS))
+
+
+def fields(name: str) -> dict[str, Any]:
+    """Return a request of this kind, with the examples of the fields that it must have."""
+    found: dict[str, Any] = {"kind": name, "command": COMMAND}
+    for field, described in KINDS[name].REQUEST.model_fields.items():
+        if described.is_required() and field != "command":
+            assert described.examples, f"{name}: the field {field} needs an example"
+            found[field] = described.examples[0]
+    return found
+
+
+def decided(name: str, **more: Any) -> tuple[Submission, Plan]:
+    site = samples.site_with({"scheduler": {"kind": "plain"}})
+    submission = parse_submission({**fields(name), **more})
+    asked = submission.plan_request("alice")
+    return submission, plan(site, samples.person("alice"), asked, run_id=samples.RUN_ID, now=samples.NOW)
+
+
+def sent(name: str, **more: Any) -> dict[str, Any]:
+    """Return a job as the API server would get it."""
+    submission, made = decided(name, **more)
+    return compose(made, submission.manifest(made, samples.site_with().batch), submission.kind.SLOTS)
+
+
+@every_kind
+def test_compose_and_check_accept_it(name):
+    submission, made = decided(name)
+    found = sent(name)
+    found["metadata"]["name"] = made.shape.name
+    for _, pod in submission.kind.SLOTS.pods(found):
+        assert pod["spec"]["securityContext"]["runAsUser"] == 20001
+
+
+@every_kind
+def test_composing_twice_changes_nothing(name):
+    submission, made = decided(name)
+    slots = submission.kind.SLOTS
+    once = compose(made, submission.manifest(made, samples.site_with().batch), slots)
+    check(made, once, slots)
+    assert compose(made, copy.deepcopy(once), slots) == once
+    assert problems(made, once, slots) == []
+
+
+@every_kind
+def test_its_module_and_its_manifest_agree(name):
+    kind, job = KINDS[name], sent(name)
+    assert name == kind.KIND
+    assert job["apiVersion"] == kind.RESOURCE.api_version
+    assert kind_of(job) is kind
+    assert issubclass(kind.REQUEST, JobRequest)
+    templates = kind.SLOTS.pods(job)
+    assert templates
+    for _, pod in templates:
+        assert kind.MAIN in [container["name"] for container in pod["spec"]["containers"]]
+    assert f"{name}" in ALL
+
+
+@every_kind
+def test_no_manifest_names_a_scheduler(name):
+    submission, made = decided(name)
+    written = str(submission.manifest(made, samples.site_with().batch))
+    for scheduler in SCHEDULERS.values():
+        assert not [key for key in scheduler.RESERVED if key in written]
+    assert "schedulerName" not in written
+
+
+@every_kind
+def test_a_new_job_waits_and_shows_its_command_as_it_was_typed(name):
+    found = answer({**sent(name), "status": {}}, [])
+    assert (found["kind"], found["state"], found["exit_code"]) == (name, "queued", None)
+    assert found["command"] == COMMAND
+    assert found["image"]
+
+
+@every_kind
+def test_an_unknown_field_is_refused_by_name(name):
+    with pytest.raises(Refusal) as caught:
+        parse_submission({**fields(name), "quue": "climate"})
+    assert (caught.value.field, caught.value.status) == ("quue", 400)
+    assert "queue" in caught.value.hint
+
+
+@every_kind
+def test_the_service_gets_its_rights_from_the_registry(name):
+    site = samples.site_with({"scheduler": {"kind": "plain"}})
+    rules = [rule for made in everything(site, Release(batch_image="i")) for rule in made.get("rules", [])]
+    resource = KINDS[name].RESOURCE
+    jobs = [rule for rule in rules if resource.group in rule["apiGroups"] and resource.plural in rule["resources"]]
+    assert {"create", "delete", "get", "list", "patch", "watch"} <= {verb for rule in jobs for verb in rule["verbs"]}
+    for rule in KINDS[name].RULES:
+        assert rule in rules
+
+
+@every_kind
+def test_render_prints_it(name, capsys):
+    more = [f"--field={key}={value}" for key, value in fields(name).items() if key not in ("kind", "command")]
+    assert main(["render", "--site", str(samples.DATA / "site.yaml"), "--user", "alice", "--job", name, *more]) == 0
+    assert f"research-spawner/kind: {name}" in capsys.readouterr().out
+
+
+def test_an_unknown_kind_is_refused_with_the_names_of_those_that_exist():
+    with pytest.raises(Refusal) as caught:
+        parse_submission({"kind": "arry", "command": COMMAND})
+    assert caught.value.field == "kind"
+    for name in KINDS:
+        assert name in caught.value.hint
