@@ -858,3 +858,67 @@ def test_a_log_on_a_terminal_cannot_steer_it(packed, batch):
     shown = os.read(ours, 4096).decode()
     os.close(ours)
     assert shown == "50%\r100%\r\n\\x1b]0;title\\x07café�\\x7f\r\n"
+
+
+def an_index(index: int, state: str, **changes: Any) -> dict[str, Any]:
+    empty = {"message": "", "started": None, "finished": None, "exit_code": None, "attempts": 0}
+    return {"index": index, "state": state, **empty, **changes}
+
+
+ENDED = {"started": STARTED, "finished": FINISHED, "attempts": 1}
+PREEMPTED = "Preempted: work of a higher priority needed its place."
+ARRAY = a_job(
+    kind="array",
+    state="running",
+    message="2/4 done, 1 failed",
+    started=STARTED,
+    array="1-7:2%2",
+    counts={"succeeded": 1, "failed": 1, "running": 1, "queued": 1},
+    indexes=[
+        an_index(1, "succeeded", **ENDED, exit_code=0),
+        an_index(3, "failed", **ENDED, exit_code=2, message="Container job ended with exit code 2: no such file."),
+        an_index(5, "running", started=FINISHED, attempts=2),
+        an_index(7, "queued"),
+    ],
+    attempts=[
+        an_attempt("train-x7k2p-0-b", started=STARTED, finished=FINISHED, exit_code=0, index=1),
+        an_attempt("train-x7k2p-2-c", started=STARTED, finished=FINISHED, exit_code=143, index=5, reason=PREEMPTED),
+        an_attempt("train-x7k2p-2-d", started=FINISHED, index=5),
+    ],
+)
+
+
+def test_an_array_is_submitted_with_the_indexes_of_sbatch(jobs, batch):
+    batch.says("POST", "/jobs", Answer(201, ARRAY))
+    assert jobs("submit", "--array", "1-7:2%2", "--", "hostname") == Ran(0, "train-x7k2p\n", "")
+    assert (batch.asked[0].body["kind"], batch.asked[0].body["array"]) == ("array", "1-7:2%2")
+
+
+def test_an_array_has_one_line_in_the_list_and_all_indexes_in_show(jobs, batch):
+    batch.says("GET", "/jobs", {"jobs": [{**ARRAY, "attempts": [], "indexes": []}]})
+    batch.says("GET", "/jobs/train-x7k2p", ARRAY)
+    listed, shown, one = jobs("list"), jobs("show", "train-x7k2p"), jobs("show", "train-x7k2p_5")
+    assert (listed.code, shown.code, one.code) == (0, 0, 0)
+    golden("array.txt", "\n".join((listed.out, shown.out, one.out)))
+    assert max(map(len, (listed.out + shown.out + one.out).splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "words", [["train-x7k2p_3"], ["train-x7k2p[3]"], ["train-x7k2p_[3]"], ["train-x7k2p", "--index", "3"]]
+)
+def test_the_output_of_one_index_is_named_as_in_slurm(jobs, batch, words):
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=false&index=3", Answer(200, [b"third\n"]))
+    assert jobs("logs", *words) == Ran(0, "third\n", "")
+
+
+def test_one_index_is_cancelled(jobs, batch):
+    batch.says("DELETE", "/jobs/train-x7k2p?index=5", ARRAY)
+    assert jobs("cancel", "train-x7k2p_5") == Ran(0, "train-x7k2p_5 running\n", "")
+
+
+def test_wait_for_an_array_prints_no_output_and_ends_with_the_highest_exit_code(jobs, batch):
+    batch.says("POST", "/jobs", Answer(201, {**ARRAY, "indexes": [], "attempts": []}))
+    batch.says("GET", "/jobs/train-x7k2p", {**ARRAY, "state": "failed", "exit_code": 2, "message": "1 of 4 failed: 3."})
+    ran = jobs("submit", "--wait", "--array", "1-7:2%2", "--", "hostname")
+    assert (ran.code, ran.out) == (2, "")
+    assert "train-x7k2p failed: 1 of 4 failed: 3." in ran.err

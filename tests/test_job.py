@@ -87,7 +87,7 @@ def test_the_whole_job(golden):
     }
     # The digest changes with every new setting; what it is made of is the settings' own test.
     told = json.dumps(composed(body)).replace(plain_site().digest, "digest-of-the-settings")
-    assert json.loads(told) == golden("job/job")
+    assert json.loads(told) == golden("job/job-asked-for")
 
 
 def test_the_kubelet_of_these_tests_expands_as_the_real_one():

@@ -47,7 +47,7 @@ def refusal(**fields: Any) -> Refusal:
 
 def test_the_whole_job(golden):
     told = json.dumps(composed("1-9:4%2", name="Sweep")).replace(plain_site().digest, "digest-of-the-settings")
-    assert json.loads(told) == golden("job/array")
+    assert json.loads(told) == golden("job/array-asked-for")
 
 
 @pytest.mark.parametrize(

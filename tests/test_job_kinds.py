@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.schedulers import SCHEDULERS
 
 COMMAND = ["python", "train.py", "$(HOME) $$"]
+SITE = samples.site_with({"scheduler": {"kind": "plain"}})
 every_kind = pytest.mark.parametrize("name", sorted(KINDS))
 
 
@@ -34,24 +36,27 @@ def fields(name: str) -> dict[str, Any]:
 
 
 def decided(name: str, **more: Any) -> tuple[Submission, Plan]:
-    site = samples.site_with({"scheduler": {"kind": "plain"}})
     submission = parse_submission({**fields(name), **more})
     asked = submission.plan_request("alice")
-    return submission, plan(site, samples.person("alice"), asked, run_id=samples.RUN_ID, now=samples.NOW)
+    return submission, plan(SITE, samples.person("alice"), asked, run_id=samples.RUN_ID, now=samples.NOW)
 
 
 def sent(name: str, **more: Any) -> dict[str, Any]:
     """Return a job as the API server would get it."""
     submission, made = decided(name, **more)
-    return compose(made, submission.manifest(made, samples.site_with().batch), submission.kind.SLOTS)
+    return compose(made, submission.manifest(made, SITE.batch), submission.kind.SLOTS)
 
 
 @every_kind
-def test_compose_and_check_accept_it(name):
-    submission, made = decided(name)
-    found = sent(name)
-    found["metadata"]["name"] = made.shape.name
-    for _, pod in submission.kind.SLOTS.pods(found):
+def test_the_whole_object(name, golden):
+    job = sent(name)
+    text = json.dumps(job).replace(job["metadata"]["name"], "python-x7k2p")
+    assert json.loads(text.replace(SITE.digest, "digest-of-the-settings")) == golden(f"job/{name}")
+
+
+@every_kind
+def test_every_pod_runs_as_the_user(name):
+    for _, pod in KINDS[name].SLOTS.pods(sent(name)):
         assert pod["spec"]["securityContext"]["runAsUser"] == 20001
 
 
@@ -59,7 +64,7 @@ def test_compose_and_check_accept_it(name):
 def test_composing_twice_changes_nothing(name):
     submission, made = decided(name)
     slots = submission.kind.SLOTS
-    once = compose(made, submission.manifest(made, samples.site_with().batch), slots)
+    once = compose(made, submission.manifest(made, SITE.batch), slots)
     check(made, once, slots)
     assert compose(made, copy.deepcopy(once), slots) == once
     assert problems(made, once, slots) == []
@@ -82,7 +87,7 @@ def test_its_module_and_its_manifest_agree(name):
 @every_kind
 def test_no_manifest_names_a_scheduler(name):
     submission, made = decided(name)
-    written = str(submission.manifest(made, samples.site_with().batch))
+    written = str(submission.manifest(made, SITE.batch))
     for scheduler in SCHEDULERS.values():
         assert not [key for key in scheduler.RESERVED if key in written]
     assert "schedulerName" not in written
@@ -106,8 +111,7 @@ def test_an_unknown_field_is_refused_by_name(name):
 
 @every_kind
 def test_the_service_gets_its_rights_from_the_registry(name):
-    site = samples.site_with({"scheduler": {"kind": "plain"}})
-    rules = [rule for made in everything(site, Release(batch_image="i")) for rule in made.get("rules", [])]
+    rules = [rule for made in everything(SITE, Release(batch_image="i")) for rule in made.get("rules", [])]
     resource = KINDS[name].RESOURCE
     jobs = [rule for rule in rules if resource.group in rule["apiGroups"] and resource.plural in rule["resources"]]
     assert {"create", "delete", "get", "list", "patch", "watch"} <= {verb for rule in jobs for verb in rule["verbs"]}

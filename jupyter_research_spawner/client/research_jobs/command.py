@@ -191,8 +191,12 @@ def _cancel(args: argparse.Namespace) -> int:
             _say_error(error)
             code = error.exit_code
         else:
-            print(visible(f"{job.id} {job.state}"))
+            print(visible(f"{job_id} {_state_of(job, functions.split_index(job_id)[1])}"))
     return code
+
+
+def _state_of(job: Job, index: int | None) -> str:
+    return next((found.state for found in job.indexes if found.index == index), job.state)
 
 
 def _parser() -> Parser:
@@ -224,7 +228,7 @@ def _parser() -> Parser:
         submit.add_argument(option, metavar=letter, help=about)
     submit.add_argument("--array", metavar="0-9%3", help="run once for each index, as in sbatch; %%3: 3 at once")
     submit.add_argument("--env", metavar="K=V", type=_assignment, action="append", help="a variable; may be repeated")
-    submit.add_argument("--wait", action="store_true", help="print its output, exit with its exit code")
+    submit.add_argument("--wait", action="store_true", help="print its output (not an array's), exit with its code")
     jobs = command("list", _list, "your jobs, newest first", LIST_ABOUT)
     show = command("show", _show, "all about one job, with its attempts or indexes")
     show.add_argument("id", metavar="ID")

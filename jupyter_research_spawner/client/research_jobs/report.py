@@ -15,7 +15,7 @@ LIST_HEADS = ("ID", "NAME", "STATE", "QUEUE", "TIME", "REASON")
 LIST_SHRINK = (("REASON", 26), ("NAME", 8), ("QUEUE", 8), ("REASON", 10), ("NAME", 4), ("QUEUE", 4))
 LONGEST_ID = 22
 ATTEMPT_HEADS = ("ATTEMPT", "POD", "STARTED (UTC)", "TIME", "EXIT")
-INDEX_HEADS = ("INDEX", "STATE", "STARTED (UTC)", "TIME", "EXIT", "PODS", "REASON")
+INDEX_HEADS = ("INDEX", "STATE", "STARTED (UTC)", "TIME", "EXIT", "PODS")
 LABEL_WIDTH = 11
 
 
@@ -49,7 +49,10 @@ def job_details(job: Job, *, now: datetime, width: int, only: int | None = None)
     if job.indexes:
         found = [index for index in job.indexes if only in (None, index.index)]
         rows = [_index_row(index, now) for index in found]
-        lines += ["", *table(INDEX_HEADS, rows, width=width, shrink=(("REASON", 10),))]
+        head, *body = table(INDEX_HEADS, rows, width=width, shrink=())
+        lines += ["", head]
+        for index, line in zip(found, body):  # noqa: B905 - Python 3.8 has no strict
+            lines += [line, *_labelled("", index.message, width)]
     attempts = [attempt for attempt in job.attempts if not job.indexes or attempt.index == only]
     if attempts:
         rows = [_attempt_row(number, attempt, job, now) for number, attempt in enumerate(attempts, start=1)]
@@ -66,7 +69,7 @@ def _index_row(index: Index, now: datetime) -> tuple[str, ...]:
     exit_code = "" if index.exit_code is None else str(index.exit_code)
     started = _moment(index.started).replace(" UTC", "")
     pods = str(index.attempts) if index.attempts else ""
-    return (str(index.index), index.state, started, spent, exit_code, pods, index.message)
+    return (str(index.index), index.state, started, spent, exit_code, pods)
 
 
 def _fields(job: Job) -> list[tuple[str, str]]:
@@ -138,6 +141,8 @@ def _limits(job: Job) -> str:
     text = slurm_time(job.wall_time)
     if job.wall_time_hard != job.wall_time:
         text += f", at most {slurm_time(job.wall_time_hard)}"
+    if job.array:
+        return f"{text} for each index"
     if job.state == RUNNING and job.attempts and job.attempts[-1].started:
         text += f": ends by {_moment(job.attempts[-1].started + job.wall_time_hard)}"
     return text
