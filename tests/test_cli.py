@@ -165,7 +165,7 @@ def test_lint_names_every_mistake_on_its_line(cli: Cli, tmp_path: Path) -> None:
             "profiles.a100",
             "all of its queues are preemptible",
         ),
-        ({}, "profiles", "none is the default for who is in none of the groups"),
+        ({}, "profiles", "a user who is in none of the groups named here gets no default"),
         ({"classes": {"stats-101": {"until": "2026-11-22"}}}, "classes.stats-101", "over since 2026-11-22"),
         ({}, "profiles.a100.numa", "single-numa-node"),
         ({}, "batch.url", "is missing"),
@@ -173,9 +173,9 @@ def test_lint_names_every_mistake_on_its_line(cli: Cli, tmp_path: Path) -> None:
         (
             {"profiles": {"small": {"images": {"r": "quay.io:443/jupyter/r-notebook"}}}},
             "profiles.small.images.r",
-            "another one from week to week",
+            "changes over time",
         ),
-        ({"batch": {"images": {"r": "r:latest"}}}, "batch.images.r", "another one from week to week"),
+        ({"batch": {"images": {"r": "r:latest"}}}, "batch.images.r", "changes over time"),
     ],
 )
 def test_lint_advises(more: dict[str, Any], path: str, words: str) -> None:
@@ -279,7 +279,7 @@ def _as_json(raw: dict[str, Any]) -> Any:
         (["render", *ALICE, "--class", "stats-101"], 1, "no class 'stats-101' that you are on the roster of"),
         (["render", *ALICE, "--job", "--wall-time", "30d"], 1, "more than the 21d that a job may have"),
         (["render", *ALICE, "--job", "--image", "evil:1"], 1, "The image 'evil:1' is not allowed"),
-        (["render", *ALICE, "--config", "nowhere.py"], 1, "nowhere.py: is no file"),
+        (["render", *ALICE, "--config", "nowhere.py"], 1, "nowhere.py: is not a file"),
     ],
 )
 def test_every_error_is_a_sentence(cli: Cli, arguments: list[str], code: int, words: str) -> None:

@@ -228,7 +228,7 @@ def test_lint_names_containers_that_are_none(given_: Any, tmp_path: Path, capsys
 def test_without_a_numa_profile_lint_does_not_mind(tmp_path: Path) -> None:
     sloppy = {"containers": [SLOPPY_SIDECAR]}
     lint.report(site_with({"profiles": {"a100": {"numa": None}}}), NOW, sloppy)
-    with pytest.raises(SettingsError, match="nobody can start a100"):
+    with pytest.raises(SettingsError, match="No user can start a100"):
         lint.report(site_with(), NOW, sloppy)
 
 

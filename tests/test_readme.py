@@ -32,7 +32,7 @@ def test_its_settings_are_a_site_that_everybody_can_use(site_file: Path, capsys:
     assert main(["lint", "--site", "site.yaml"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("No mistakes.")
-    assert "none is the default" not in said
+    assert "gets no default" not in said
 
 
 def test_its_configuration_sets_up_a_hub(site_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""The batch service: jobs that people submit from their notebooks, over HTTP, as themselves."""
+"""The batch service: an HTTP API through which users submit jobs that run with their own identity."""

@@ -15,9 +15,9 @@ from .app import options, serve
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    told = options(sys.argv[1:], os.environ)
+    service_options = options(sys.argv[1:], os.environ)
     try:
-        asyncio.run(serve(told, load(*told.site)))
+        asyncio.run(serve(service_options, load(*service_options.site)))
     except SettingsError as error:
         print(f"The settings cannot be used:\n{error}", file=sys.stderr)
         return 2
@@ -25,7 +25,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"It cannot listen at {told.host}:{told.port}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"The batch service cannot listen at {service_options.host}:{service_options.port}: "
+            f"{error.strerror or error}",
+            file=sys.stderr,
+        )
         return 2
     return 0
 

@@ -1,4 +1,4 @@
-"""The service as one process: what it is told, its parts put together, its begin and its end."""
+"""The batch service as a process: its command line, how its parts are connected, its start and its shutdown."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STOP_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the service is told.  By default all but `site` comes from where the hub puts it: JUPYTERHUB_*."""
+    """The service's command line.  The defaults of all but `site` are the variables that the hub sets, JUPYTERHUB_*."""
 
     site: tuple[Path, ...]
     name: str
@@ -49,12 +49,15 @@ class Options:
 
     @property
     def base(self) -> Path | None:
-        """Where relative paths in the settings start: beside the first file, as for the hub."""
+        """Return the directory of relative paths in the settings, that of the first file, as for the hub."""
         return self.site[0].absolute().parent if self.site else None
 
 
 def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
-    """Raises SystemExit with a sentence.  The token comes by environment only: everybody sees a command line."""
+    """Read the command line.  Raises SystemExit with a sentence.
+
+    The token is read from the environment only, because every user of the machine can see a command line.
+    """
     parser = argparse.ArgumentParser(prog="python -m jupyter_research_spawner.batch", description=__doc__)
     add = parser.add_argument
     add(
@@ -73,7 +76,7 @@ def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     if not token:
         parser.error("the hub's token for this service is missing: set JUPYTERHUB_API_TOKEN in the environment")
     if not found.hub_api_url:
-        parser.error("where the hub's API is, is missing: --hub-api-url or JUPYTERHUB_API_URL")
+        parser.error("the address of the hub's API is missing: --hub-api-url or JUPYTERHUB_API_URL")
     if not found.name:
         parser.error("the service's name in the hub is empty: --name or JUPYTERHUB_SERVICE_NAME")
     at = urlsplit(found.url)
@@ -91,7 +94,7 @@ def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
 
 @asynccontextmanager
 async def running(options: Options, site: Site, client: ApiClient) -> AsyncIterator[int]:
-    """Listens and watches while the context is open; gives the port.
+    """Serve requests and watch the cluster while the context is open; the context's value is the port.
 
     At the end no new request is taken, those under way have STOP_SECONDS, and what is left is cut off.
     """
@@ -112,10 +115,10 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
         default_handler_class=Unknown,
         default_handler_args=parts,
         cookie_secret=cookie_secret(options.hub_api_token),
-        # HubOAuth checks it for cookies, and tokens need none.
+        # HubOAuth checks the XSRF token of cookies, and API tokens need none.
         xsrf_cookies=False,
     )
-    # Somewhat more than we take, so that too much is told in a sentence and only far too much is cut off.
+    # More than the handlers accept, so that they can refuse a body that is too long with a sentence.
     server = HTTPServer(app, max_body_size=4 * BODY_LIMIT, idle_connection_timeout=600, xheaders=True)
     sockets = bind_sockets(options.port, options.host)
     server.add_sockets(sockets)
@@ -134,7 +137,7 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
 
 async def _under_way_end(under_way: set[RequestHandler]) -> None:
     until = asyncio.get_running_loop().time() + STOP_SECONDS
-    while under_way and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - requests end without a word
+    while under_way and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - no event says that a request has ended
         await asyncio.sleep(0.05)
     if under_way:
         log.warning("%d requests did not end within %g s and are cut off", len(under_way), STOP_SECONDS)
@@ -142,11 +145,11 @@ async def _under_way_end(under_way: set[RequestHandler]) -> None:
 
 def _report(watching: asyncio.Future[None]) -> None:
     if not watching.cancelled() and watching.exception() is not None:
-        log.critical("Attempts are not written any more", exc_info=watching.exception())
+        log.critical("The attempts of jobs are not recorded any more", exc_info=watching.exception())
 
 
 async def serve(options: Options, site: Site) -> None:
-    """Until SIGTERM or SIGINT."""
+    """Run the service until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):

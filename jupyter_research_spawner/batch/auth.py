@@ -1,4 +1,4 @@
-"""Who asks: the hub says so, for a token or a browser's cookie.  Contract: jupyterhub.services.auth, 5.3 to 6."""
+"""Authenticates requests: the hub names a token's or cookie's user.  Contract: jupyterhub.services.auth, 5.3 to 6."""
 
 from __future__ import annotations
 
@@ -22,44 +22,46 @@ CACHE_SECONDS = 30
 
 
 class HubAuth:
-    """Lets in people whose token has one of `scopes`: no service, and no token that only says whose it is."""
+    """Accepts users whose token has one of `scopes`, but neither services nor tokens that only identify their user."""
 
     def __init__(self, hub_auth: HubOAuth, scopes: Iterable[str]) -> None:
-        """Raises ValueError without scopes: the hub's own default would then let in every token there is."""
+        """Raises ValueError without scopes, because HubOAuth would then accept every token of the hub."""
         self.scopes = frozenset(scopes)
         if not self.scopes:
-            raise ValueError("the batch service has no access scopes, so any token of the hub would open it")
+            raise ValueError("the batch service has no access scopes, so it would accept any token of the hub")
         self.hub_auth = hub_auth
         # The hub's login page asks for these.
         hub_auth.access_scopes = set(self.scopes)
 
     async def hub_user(self, handler: RequestHandler) -> str:
-        """The hub's name of the person.  Raises Refusal: 401, 403, 503 (the hub does not answer).
+        """Return the hub's name of the user.  Raises Refusal: 401, 403, 503 (the hub does not answer).
 
-        A cookie without the page's _xsrf token is nobody's, but for reading: a browser sends cookies along with what
-        another site made it send.
+        A cookie without the page's _xsrf token is accepted for reading only: a browser also sends cookies with requests
+        that another site caused.
         """
         try:
             model: Any = await asyncio.wait_for(self.hub_auth.get_user(handler, sync=False), HUB_SECONDS)
         except (HTTPError, asyncio.TimeoutError, OSError, ValueError) as error:
-            log.error("The hub was asked who it is and did not say: %r", error)
+            log.error("The hub did not answer who the user is: %r", error)
             raise _hub_down() from error
         if not isinstance(model, dict) or not model.get("name"):
-            raise _nobody()
+            raise _unauthorized()
         if model.get("kind", "user") != "user":
-            raise _no("Jobs are submitted by people, and this token is a service's.", "Use the token of a person.")
-        # A hub that names no scopes is none that we know.
+            raise _forbidden(
+                "Jobs are submitted by users, and this is the token of a service.", "Use the token of a user."
+            )
+        # A hub without scopes is older than JupyterHub 2, which is not supported.
         if not self.hub_auth.check_scopes(set(self.scopes), {"scopes": model.get("scopes") or ()}):
             log.warning("The token of %r has none of %s", model["name"], sorted(self.scopes))
-            raise _no(
-                "This token does not open the batch service.",
+            raise _forbidden(
+                "This token does not give access to the batch service.",
                 "The token of a running notebook does; restart your server to get a new one.",
             )
         return str(model["name"])
 
 
 def open_hub_auth(service: str, api_url: str, api_token: str, prefix: str) -> HubAuth:
-    """`service` is the hub's name for this service; people need the right to it: access:services!service=NAME."""
+    """Return the authentication of `service`, the hub's name for it; users need access:services!service=NAME."""
     hub_auth = HubOAuth(
         api_url=api_url,
         api_token=api_token,
@@ -73,18 +75,18 @@ def open_hub_auth(service: str, api_url: str, api_token: str, prefix: str) -> Hu
 
 
 def cookie_secret(api_token: str) -> bytes:
-    """The same after a restart and in a second service, and known to the hub's own administrators only."""
+    """Return a secret that stays the same after a restart and in a second service, derived from the service's token."""
     return hmac.new(api_token.encode(), b"cookies of the batch service", hashlib.sha256).digest()
 
 
-def _no(message: str, hint: str) -> Refusal:
+def _forbidden(message: str, hint: str) -> Refusal:
     return Refusal("forbidden", message, hint=hint, status=403)
 
 
-# New ones each time: an exception that is raised once more keeps the frames of every time before, and their requests.
+# A new exception each time: one that is raised again keeps the frames, and so the requests, of all times before.
 
 
-def _nobody() -> Refusal:
+def _unauthorized() -> Refusal:
     return Refusal(
         "unauthorized",
         "The hub does not know who you are.",

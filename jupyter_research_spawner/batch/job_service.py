@@ -127,7 +127,7 @@ class JobService:
                 status=409,
             )
         log.info("%s cancels index %d of %s", hub_user, index, name)
-        # First, so that nobody takes the deletion for a preemption and lets the index run again.
+        # First, because otherwise the deletion looks like a preemption and the index runs again.
         await self._store.record_cancelled(job, index)
         await self._store.delete_pod(own[-1])
         return await self.show(hub_user, name)

@@ -112,7 +112,7 @@ class JobStore:
         return found
 
     async def find(self, job_id: str) -> Json | None:
-        """Return the job of this name, of whatever kind and whoever's; None if there is none."""
+        """Return the job of this name, of any kind and any user; None if it does not exist."""
         if not _ID.fullmatch(job_id):
             return None
         for resource in _RESOURCES:
@@ -173,7 +173,7 @@ class JobStore:
             )
 
     async def _annotate(self, job_id: str, change: Callable[[Json], dict[str, str]]) -> bool:
-        """Write the annotations that `change` returns; False if somebody else wrote first, each time."""
+        """Write the annotations that `change` returns; False if other writers came first each time."""
         for _ in range(_PATCHES):
             job = await self.find(job_id)
             if job is None or job["metadata"].get("deletionTimestamp") or not (annotations := change(job)):

@@ -1,4 +1,4 @@
-"""research-spawner: what a site's settings mean, without a hub and without a cluster."""
+"""The command research-spawner, which checks and explains a site's settings without a hub or a cluster."""
 
 from .main import main
 

@@ -1,4 +1,4 @@
-"""Files that the command line is given: settings, helm values that hold settings, and jupyterhub_config.py."""
+"""Reads the files of the command line: settings, helm values with settings, and jupyterhub_config.py."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..site import Site, load
 
 
 def read_site(files: Sequence[Path]) -> Site:
-    """Raises SettingsError."""
+    """Read settings from files.  Raises SettingsError."""
     return load(*(_settings(file) for file in files))
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    """The settings in a file; in helm values they are `custom.research`, which no settings have."""
+    """Return the settings in a file.  In helm values they are below the key `custom.research`."""
     found = read(file)
     if "custom" not in found:
         return found
@@ -31,7 +31,7 @@ def _settings(file: Path) -> dict[str, Any]:
 
 
 def read_added_containers(files: Sequence[Path]) -> dict[str, Any]:
-    """The part of a notebook's PodSpec that helm values bring: sidecars and init containers.  Raises SettingsError."""
+    """Return the sidecars and init containers that helm values add to a notebook.  Raises SettingsError."""
     found = merge(*(read(file) for file in files))
     singleuser = found.get("singleuser") if "custom" in found else None
     if not isinstance(singleuser, dict):
@@ -44,9 +44,9 @@ def base_directory(files: Sequence[Path]) -> Path:
 
 
 def read_config(file: Path) -> Config:
-    """Runs a jupyterhub_config.py.  Raises SettingsError with the line where it fails."""
+    """Run a jupyterhub_config.py.  Raises SettingsError with the line where it fails."""
     if not file.is_file():
-        raise SettingsError.single(str(file), "is no file")
+        raise SettingsError.single(str(file), "is not a file")
     try:
         config: Config = PyFileConfigLoader(file.name, path=str(file.parent.absolute())).load_config()
     except Exception as error:  # the site's own program, which can fail in any way

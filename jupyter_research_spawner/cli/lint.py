@@ -1,4 +1,4 @@
-"""`lint`: what settings mean, whatever nobody could ever start, and advice on what is allowed but seldom meant."""
+"""`lint`: explains settings, finds what no user could start, and gives advice on settings that are rarely intended."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .output import listed, table
 
 
 def report(site: Site, now: datetime, added: Json | None = None) -> str:
-    """`added` is the part of a notebook's PodSpec that helm values bring.
+    """Return what `lint` prints.  `added` is the part of a notebook's PodSpec that helm values add.
 
-    Raises SettingsError with what would be refused to whoever asked.
+    Raises SettingsError with everything that every user would be refused.
     """
     if problems := [*_never(site, now), *_unpinned(site, added or {})]:
         raise SettingsError(problems)
@@ -82,7 +82,7 @@ def _classes(site: Site) -> list[tuple[str, list[str]]]:
 
 
 def queues_of(site: Site, profile: Profile) -> list[str]:
-    """Queues that take it and that are open to somebody."""
+    """Return the queues that accept the profile and are open to at least one group."""
     return [
         name
         for name, queue in ordered(site.queues)
@@ -112,14 +112,14 @@ def _never(site: Site, now: datetime) -> Iterator[Problem]:
 def _refused(site: Site, now: datetime, kind: str, profile: str, queue: str) -> Refusal | None:
     request = Request(Shape(kind, "lint"), hub_user="somebody", profile=profile, queue=queue)
     try:
-        plan(site, somebody(site, profile, queue), request, run_id="lint", now=now)
+        plan(site, example_user(site, profile, queue), request, run_id="lint", now=now)
     except Refusal as refusal:
         return refusal
     return None
 
 
-def somebody(site: Site, profile: str, queue: str) -> PosixIdentity:
-    """Who may take this profile in this queue."""
+def example_user(site: Site, profile: str, queue: str) -> PosixIdentity:
+    """Return a user who may use this profile in this queue."""
     groups = {group for of in (site.profiles[profile], site.queues[queue]) for group, may in of.groups.items() if may}
     home = min(site.storage.homes.values(), key=lambda home: home.root).root
     return PosixIdentity(  # noqa: S604 - a login shell, which nothing runs
@@ -134,7 +134,7 @@ def somebody(site: Site, profile: str, queue: str) -> PosixIdentity:
 
 
 def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
-    """One sloppy sidecar keeps every NUMA profile from starting, so it is better told beforehand."""
+    """Yield the sidecars without limits, because one of them keeps every NUMA profile from starting."""
     profiles = [name for name, profile in ordered(site.profiles) if profile.numa is not None]
     if not profiles:
         return
@@ -146,17 +146,17 @@ def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
     guarantee(pod)
     for path, why in why_not_pinned(pod, main=notebook.SLOTS.templates[0].main):
         in_chart = path.replace("spec.containers", "spec.extraContainers").replace("spec", "singleuser", 1)
-        yield Problem(in_chart, f"{why}. As it is nobody can start {listed(profiles, 'or')}, on one NUMA node")
+        yield Problem(in_chart, f"{why}. No user can start {listed(profiles, 'or')} on one NUMA node")
 
 
 def advice(site: Site, now: datetime) -> Iterator[Problem]:
-    """What is allowed and seldom meant, or easily forgotten outside these settings."""
+    """Yield what is allowed but rarely intended, and what is easily forgotten outside these settings."""
     yield from _unused_queues(site)
     yield from _unused_profiles(site)
     yield from _no_default(site)
     for name, course in sorted(site.classes.items()):
         if course.until < now.date():
-            yield Problem(f"classes.{name}", f"has been over since {course.until}; it is offered to nobody")
+            yield Problem(f"classes.{name}", f"has been over since {course.until}; it is not offered any more")
     yield from _images(site)
     yield from _numa(site)
     yield from _gpus(site)
@@ -177,7 +177,7 @@ def advice(site: Site, now: datetime) -> Iterator[Problem]:
 
 
 def _numa(site: Site) -> Iterator[Problem]:
-    """What the nodes have to do, which no setting here can see."""
+    """Yield what the nodes need for NUMA profiles, which the settings cannot check."""
     for name, profile in ordered(site.profiles):
         if profile.numa is None:
             continue
@@ -197,7 +197,7 @@ def _numa(site: Site) -> Iterator[Problem]:
         if profile.gpu is not None and profile.gpu.kind in ("volcano-vgpu", "hami"):
             yield Problem(
                 f"profiles.{name}.gpu",
-                "lies on the CPUs' NUMA node only if its device plugin tells the kubelet on which one it is "
+                "is on the NUMA node of the CPUs only if its device plugin reports the node to the kubelet "
                 "(HAMi: enableNumaTopology)",
             )
 
@@ -214,7 +214,7 @@ def _unused_queues(site: Site) -> Iterator[Problem]:
         if _closed(queue.groups):
             yield Problem(f"queues.{name}", "is closed to everybody: none of its groups is true")
         elif not any(not profile.queues or profile.queues.get(name) for profile in site.profiles.values()):
-            yield Problem(f"queues.{name}", "is used by nobody: no profile may wait in it")
+            yield Problem(f"queues.{name}", "is not used: no profile may wait in it")
 
 
 def _unused_profiles(site: Site) -> Iterator[Problem]:
@@ -223,13 +223,13 @@ def _unused_profiles(site: Site) -> Iterator[Problem]:
         if _closed(profile.groups):
             yield Problem(f"profiles.{name}", "is closed to everybody: none of its groups is true")
         elif not queues:
-            yield Problem(f"profiles.{name}", "can be taken by nobody: no queue that it may wait in is open")
+            yield Problem(f"profiles.{name}", "cannot be used: no queue that it may wait in is open")
         elif profile.queue is None and all(site.queues[queue].preemptible for queue in queues):
             yield Problem(f"profiles.{name}", "needs a queue in each request: all of its queues are preemptible")
 
 
 def _no_default(site: Site) -> Iterator[Problem]:
-    """Whoever is in no group that the settings name."""
+    """Yield a problem if a user who is in none of the groups that the settings name gets no default profile."""
     for profile in site.profiles.values():
         if profile.gpu is not None or profile.groups:
             continue
@@ -239,7 +239,7 @@ def _no_default(site: Site) -> Iterator[Problem]:
             return
     yield Problem(
         "profiles",
-        "none is the default for who is in none of the groups named here: that needs one without GPU that is open to "
+        "a user who is in none of the groups named here gets no default: add a profile without GPU that is open to "
         "everybody, with a queue that is open to everybody and not preemptible",
     )
 
@@ -251,6 +251,4 @@ def _images(site: Site) -> Iterator[Problem]:
         for name, image in sorted(images.items()):
             tag = image.rpartition("/")[2].partition(":")[2]
             if "@" not in image and tag in ("", "latest"):
-                yield Problem(
-                    f"{place}.{name}", f"{image} is another one from week to week: name a tag that stays, or a digest"
-                )
+                yield Problem(f"{place}.{name}", f"{image} changes over time: use a tag that stays, or a digest")

@@ -1,4 +1,4 @@
-"""Kubernetes objects as YAML that people read, and text within 80 columns."""
+"""Formats Kubernetes objects as readable YAML, and text within 80 columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH = 80
 
 
 class _Readable(yaml.SafeDumper):
-    """Text of several lines as a block, every value written out: no anchors."""
+    """Writes text of several lines as a block, and every value in full, without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -29,7 +29,7 @@ _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace")
 
 
 def as_text(manifest: Any) -> str:
-    """One object as YAML, without a line end at its end."""
+    """Return one object as YAML, without a newline at its end."""
     return yaml.dump(_sorted(manifest), Dumper=_Readable, sort_keys=False, allow_unicode=True, width=WIDTH).rstrip("\n")
 
 
@@ -43,7 +43,7 @@ def _sorted(value: Any) -> Any:
 
 
 def table(rows: Iterable[tuple[str, Iterable[str]]], width: int = WIDTH, prefix: str = "") -> list[str]:
-    """A word and sentences beside it, wrapped; each further sentence begins a line."""
+    """Return rows of a word with sentences beside it, wrapped; each sentence begins a new line."""
     found = [(word, list(sentences)) for word, sentences in rows]
     column = max((len(word) for word, _ in found), default=0) + 2
     lines = []
@@ -61,6 +61,6 @@ def table(rows: Iterable[tuple[str, Iterable[str]]], width: int = WIDTH, prefix:
 
 
 def listed(names: Iterable[str], last: str = "and") -> str:
-    """`a, b and c`."""
+    """Return `a, b and c`."""
     shown = list(names)
     return f" {last} ".join(filter(None, (", ".join(shown[:-1]), shown[-1] if shown else "")))

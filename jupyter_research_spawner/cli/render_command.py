@@ -22,7 +22,7 @@ from ..shape import Json
 from ..site import Site
 from ..spawner import render_notebook
 from .files import base_directory, read_config, read_site
-from .lint import queues_of, somebody
+from .lint import example_user, queues_of
 from .output import as_text
 from .why import explained
 
@@ -84,7 +84,7 @@ def try_profiles(site: Site, config: Path, base: Path) -> None:
     problems = []
     for name, _ in ordered(site.profiles):
         for queue in queues_of(site, site.profiles[name])[:1]:
-            who, wishes = somebody(site, name, queue), {"profile": name, "queue": queue}
+            who, wishes = example_user(site, name, queue), {"profile": name, "queue": queue}
             try:
                 # Read anew each time: KubeSpawner's hooks may change what they are given.
                 asyncio.run(render_notebook(site, who.name, wishes, read_config(config), base=base, identity=who))

@@ -1,4 +1,4 @@
-"""Why a pod is as it is: each part of a plan with the setting, or the wish, that made it so."""
+"""Explains a plan: each part with the setting, or the request, that decided it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .output import WIDTH, listed, table
 
 
 def explained(site: Site, decided: Plan, manifest: Json) -> list[str]:
-    """Lines of at most 78 columns, so that they can become comments."""
+    """Return lines of at most 78 columns, so that they can become comments."""
     rows = [
         ("who", _who(site, decided)),
         ("profile", [_profile(site, decided)]),
@@ -113,7 +113,7 @@ def _mounts(site: Site, decided: Plan) -> Iterator[str]:
 
 
 def _for_whom(mount: Mount, mine: tuple[str, ...] | None = None) -> str:
-    """Of all its groups only `mine`, where given."""
+    """Return the groups of a mount, with `mine` only those that are in it."""
     if not mount.groups:
         return "everybody"
     return listed((group for group, may in mount.groups.items() if may and (mine is None or group in mine)), "or")

@@ -1,1 +1,1 @@
-"""What runs inside a notebook: `research_jobs`, standard library only, and `archive`, which packs it into one file."""
+"""The client that runs in a notebook: `research_jobs`, without dependencies, and `archive`, which packs it."""

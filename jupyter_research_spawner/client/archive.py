@@ -7,7 +7,7 @@ from pathlib import Path
 from jupyter_research_spawner.client import research_jobs
 
 SHEBANG = b"#!/usr/bin/env python3\n"
-# Read by whichever python3 the image has, so only what they all understand.
+# Any python3 that an image has runs it, so it uses only syntax that all of them understand.
 MAIN = """\
 import sys
 
@@ -20,16 +20,16 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)  # as a shell says it: 128 + SIGINT
 """
-BEGINNING_OF_TIME = (1980, 1, 1, 0, 0, 0)  # a zip knows no earlier date
+BEGINNING_OF_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip file
 
 
 def build() -> bytes:
-    """The file, for any python3 from 3.8 on.  The same source gives the same bytes: a ConfigMap is named by it."""
+    """Return the file, for python3 from 3.8 on.  It is reproducible, because a ConfigMap is named by its hash."""
     package = Path(research_jobs.__file__).parent
     sources = {f"{package.name}/{path.name}": path.read_bytes() for path in sorted(package.glob("*.py"))}
     content = io.BytesIO()
     content.write(SHEBANG)
-    # Stored, not deflated: how well zlib packs differs between its versions, and then so would the hash.
+    # Stored, not deflated: versions of zlib compress differently, and the hash would differ.
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, source in {"__main__.py": MAIN.encode(), **sources}.items():
             entry = zipfile.ZipInfo(name, BEGINNING_OF_TIME)

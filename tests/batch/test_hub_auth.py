@@ -250,7 +250,7 @@ def test_what_the_hub_tells_a_service_is_enough():
     ("name", "told"),
     [
         ("JUPYTERHUB_API_TOKEN", "token for this service is missing"),
-        ("JUPYTERHUB_API_URL", "where the hub's API is"),
+        ("JUPYTERHUB_API_URL", "the address of the hub's API"),
     ],
 )
 def test_what_is_missing_is_named(name, told, capsys):

@@ -194,7 +194,7 @@ def test_lint_tells_them_apart_beforehand(
     values.write_text(yaml.safe_dump(written))
     assert main(["lint", "--site", str(values)]) == status
     said = capsys.readouterr().err
-    assert ("nobody can start pinned, on one NUMA node" in said) == bool(status)
+    assert ("No user can start pinned on one NUMA node" in said) == bool(status)
 
 
 def test_devices_of_a_node_are_counted_for_a_profile_that_asks_for_them(work: Work) -> None:

@@ -1,17 +1,17 @@
-"""What can go wrong between a notebook and the batch service, as sentences: what, why, what would work."""
+"""The errors of this package.  Their text says what failed, why, and what would work."""
 
 from __future__ import annotations
 
 
 class JobsError(Exception):
-    """One sentence or two for the person.  `exit_code` is what the command `job` then exits with."""
+    """An error with text for the user.  `exit_code` is the exit code of the command `job`."""
 
     exit_code = 1
     retry_after: int | None = None  # seconds
 
 
 class NotReady(JobsError):
-    """The service cannot be reached from here, or says that it is not ready."""
+    """The service cannot be reached, or says that it is not ready."""
 
     exit_code = 3
 
@@ -21,7 +21,7 @@ class NotReady(JobsError):
 
 
 class Refused(JobsError):
-    """The service says no, and why: its error body, field by field.  `retry_after` is in seconds."""
+    """The service refused a request: the fields of its error.  `retry_after` is in seconds."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from .job_model import QUEUED, RUNNING, STARTING, Attempt, Index, Job
 from .terminal import table, visible
 
 LIST_HEADS = ("ID", "NAME", "STATE", "QUEUE", "TIME", "REASON")
-# A name gives way early, for the id begins with it.
+# A name is cut early, because the id begins with it.
 LIST_SHRINK = (("REASON", 26), ("NAME", 8), ("QUEUE", 8), ("REASON", 10), ("NAME", 4), ("QUEUE", 4))
 LONGEST_ID = 22
 ATTEMPT_HEADS = ("ATTEMPT", "POD", "STARTED (UTC)", "TIME", "EXIT")
@@ -98,7 +98,7 @@ def _labelled(label: str, value: str, width: int) -> list[str]:
     if not text:
         return []
     start = label.ljust(LABEL_WIDTH)
-    if label in ("Image", "Command"):  # to be copied: the terminal may break it, we do not
+    if label in ("Image", "Command"):  # users copy these, so they are not wrapped
         return [start + text]
     return textwrap.wrap(
         text,
@@ -125,7 +125,7 @@ def _reason(job: Job) -> str:
 
 
 def _time_spent(job: Job, now: datetime) -> str:
-    """After a preemption a job waits again, from the end of its last attempt on."""
+    """Return how long a job has run or waits.  After a preemption it waits from the end of its last attempt."""
     last = job.attempts[-1] if job.attempts else None
     if job.state in (QUEUED, STARTING):
         since = last.finished if last and last.finished else job.created
@@ -153,7 +153,7 @@ def _moment(time: datetime | None) -> str:
 
 
 def slurm_time(duration: timedelta) -> str:
-    """As squeue prints it: 0:07, 12:03, 1:02:03, 1-02:03:04.  A clock that is behind gives 0:00."""
+    """Return a duration as squeue prints it: 0:07, 12:03, 1:02:03, 1-02:03:04.  A negative one is 0:00."""
     total = max(int(duration.total_seconds()), 0)
     minutes, seconds = divmod(total, 60)
     hours, minutes = divmod(minutes, 60)

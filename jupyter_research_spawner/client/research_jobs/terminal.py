@@ -1,17 +1,17 @@
-"""Text for a terminal: nothing in it steers the terminal, columns line up.  Contract: UAX 11 for widths."""
+"""Formats text for a terminal, without control characters and in aligned columns.  Contract: UAX 11 for widths."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
 
-# Control, format (among them those that turn the direction of writing), lone surrogates, line and paragraph separators.
+# Control, format (also those that change the direction of text), lone surrogates, line and paragraph separators.
 UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 GAP = "  "
 
 
 def visible(text: str, keep: str = "") -> str:
-    """`text` with every character that would not print, but might act, written as its escape; `keep` stays."""
+    """Return `text` with escapes instead of characters that do not print, except those in `keep`."""
     if text.isprintable():
         return text
     return "".join(
@@ -25,7 +25,7 @@ def _escape(character: str) -> str:
 
 
 def cells(text: str) -> int:
-    """How many columns of a terminal `text` takes."""
+    """Return how many columns of a terminal `text` takes."""
     return sum(_cells_of(character) for character in text)
 
 
@@ -36,7 +36,7 @@ def _cells_of(character: str) -> int:
 
 
 def clipped(text: str, width: int) -> str:
-    """`text` in at most `width` columns; "…" at its end when some is missing."""
+    """Return `text` in at most `width` columns, with "…" at its end if it was cut."""
     if cells(text) <= width:
         return text
     kept = ""
@@ -52,9 +52,9 @@ def clipped(text: str, width: int) -> str:
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, shrink: Sequence[tuple[str, int]]
 ) -> list[str]:
-    """Lines of a table, at most `width` columns wide where that is possible.
+    """Return the lines of a table, at most `width` columns wide where that is possible.
 
-    `shrink` says which columns give way, in this order, and down to how many columns each.
+    `shrink` says which columns are cut, in this order, and down to which width.
     """
     lines = [tuple(heads), *(tuple(visible(cell) for cell in row) for row in rows)]
     widths = [max(cells(line[column]) for line in lines) for column in range(len(heads))]
