@@ -202,8 +202,8 @@ def test_lint_finds_a_sloppy_container_in_helm_values_beforehand(
     assert main(["lint", *values(tmp_path, **{place: [fine, SLOPPY_SIDECAR]})]) == 1
     assert capsys.readouterr().err == (
         f"singleuser.{place}[1].resources: (container 'logger') has no limit for cpu: the kubelet would pin no CPU of "
-        "the whole pod. Give it limits for cpu and memory, and requests equal to them or none. As it is nobody can "
-        "start a100, on one NUMA node\n"
+        "the whole pod. Give it limits for cpu and memory, and requests equal to them or none. No user can start "
+        "a100 on one NUMA node\n"
     )
     assert main(["lint", *values(tmp_path, **{place: [fine]})]) == 0
 
