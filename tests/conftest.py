@@ -24,7 +24,11 @@ settings.load_profile("house")
 
 
 # Where everything should be there, a test that skips for want of something is a failure.
-NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true" or (Path(__file__).parents[2] / "shared").is_dir()
+NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
+# Tests that take minutes run only in the thorough run.
+THOROUGH = os.environ.get("THOROUGH") == "1"
+# The embedded cluster isolates pods only as root.  Its tests, and those marked `uid`, run as both in CI.
+DEPENDS_ON_UID = {"embedded", "behaviour"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,21 +46,28 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path == WITH_A_CLUSTER and not asked_for else None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What only root can do is no test for anybody else: deselected and counted, not skipped.
+    """Deselect tests that need root or the thorough run where this is neither; pytest counts them, as deselected.
 
     Tests with real hubs, which mostly wait, come first, so that those beside them do not wait for them at the end.
     """
     items.sort(key=lambda item: "hubs" not in item.path.parts)
-    if os.geteuid() == 0:
-        return
-    for_root = [
-        item
-        for item in items
-        if item.get_closest_marker("root") is not None or "isolated" in getattr(item, "fixturenames", ())
-    ]
-    config.hook.pytest_deselected(items=for_root)
-    items[:] = [item for item in items if item not in for_root]
+    for item in items:
+        if DEPENDS_ON_UID & set(item.path.parts):
+            item.add_marker("uid")
+    not_here = [item for item in items if _needs_thorough_run(item) or _needs_root(item)]
+    config.hook.pytest_deselected(items=not_here)
+    items[:] = [item for item in items if item not in not_here]
+
+
+def _needs_thorough_run(item: pytest.Item) -> bool:
+    return not THOROUGH and item.get_closest_marker("thorough") is not None
+
+
+def _needs_root(item: pytest.Item) -> bool:
+    marked = item.get_closest_marker("root") is not None or "isolated" in getattr(item, "fixturenames", ())
+    return marked and os.geteuid() != 0
 
 
 @pytest.hookimpl(wrapper=True)

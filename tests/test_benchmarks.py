@@ -30,6 +30,7 @@ async def bench(directory: Path, *arguments: str) -> tuple[str, Any]:
     return printed.decode(), json.loads(numbers.read_text())
 
 
+@pytest.mark.thorough
 @pytest.mark.embedded
 async def test_each_measurement_measures_both_sides(tmp_path: Path) -> None:
     small = ("--spawns", "2", "--pairs", "1", "--ready-after", "0.2")

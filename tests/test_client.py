@@ -794,6 +794,7 @@ def test_any_python_runs_it_isolated(packed, batch, python):
     assert run([*isolated, "cancel", "unknown"], batch).err.count("\n") == 1
 
 
+@pytest.mark.uid
 def test_it_runs_by_its_shebang_from_a_directory_that_cannot_be_read(packed, batch, tmp_path):
     batch.says("POST", "/jobs", Answer(201, a_job()))
     gone = tmp_path / "gone"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the sdist, and from it the wheel; compares their files with the package's; installs the wheel with the oldest and
 # with the newest dependencies that setup.cfg allows, each into an empty environment; and uses it from another directory.
-# Usage: check_wheel.sh UV OLDEST_PYTHON NEWEST_PYTHON, from the root of the clone.
+# Usage: check_wheel.sh UV OLDEST_PYTHON NEWEST_PYTHON, from the root of the clone; UV is a command.
 set -eu
 uv=$1 oldest=$2 newest=$3
 work=$(mktemp -d)
@@ -12,15 +12,15 @@ chmod 755 "$work"
 # From the tracked files alone: an old *.egg-info/SOURCES.txt would add files that a clone does not ship.
 mkdir "$work/source"
 git ls-files -z | tar -c --null -T - | tar -x -C "$work/source"
-"$uv" build --quiet --out-dir "$work/dist" "$work/source"
+$uv build --quiet --out-dir "$work/dist" "$work/source"
 "$newest" tools/compare_distributions.py "$work/dist"
 
 use() { # PYTHON RESOLUTION
     environment=$work/$2
-    "$uv" venv --quiet --python "$1" "$environment"
-    "$uv" pip compile --quiet --python "$environment" --resolution "$2" --extra demo --extra test setup.cfg \
+    $uv venv --quiet --python "$1" "$environment"
+    $uv pip compile --quiet --python "$environment" --resolution "$2" --extra demo --extra test setup.cfg \
         -o "$work/$2.txt"
-    "$uv" pip install --quiet --python "$environment" -r "$work/$2.txt" "$work"/dist/*.whl
+    $uv pip install --quiet --python "$environment" -r "$work/$2.txt" "$work"/dist/*.whl
     # Only the tests: the package itself must come from the environment.
     mkdir "$work/use-$2"
     cp -R tests pyproject.toml "$work/use-$2"

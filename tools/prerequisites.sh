@@ -26,9 +26,3 @@ command -v "$python" >/dev/null 2>&1 ||
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
     missing "$python cannot make virtual environments." \
         "${as_root}apt-get install python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
-for program in node npm; do
-    command -v "$program" >/dev/null 2>&1 ||
-        missing "The hub's proxy runs on Node.js, and there is no $program." "${as_root}apt-get install nodejs npm"
-done
-[ "$(node --version | sed 's/^v\([0-9]*\).*/\1/')" -ge 10 ] ||
-    missing "Node.js is $(node --version), and 10 or newer is needed." "a newer one"

@@ -50,6 +50,7 @@ def only_pod(hub: Hub) -> Json:
     return pod
 
 
+@pytest.mark.uid
 async def test_a_server_runs_as_its_person_and_stops(hub: Hub) -> None:
     await started(hub)
     assert (await hub.start_server("alice", {"profile": "small", "queue": "climate"})).status in (201, 202)
