@@ -261,6 +261,12 @@ async def test_an_unreachable_api_server_is_a_refusal(monkeypatch: pytest.Monkey
     assert caught.value.refusal.code == "cluster-down"
     assert "10.0.0.1" not in caught.value.jupyterhub_message
 
+    async def messages() -> list[Json]:
+        return [message async for message in spawner.progress()]
+
+    spawner.events_enabled = False
+    assert await asyncio.wait_for(messages(), 5) == []  # The stream ends with the start.
+
 
 @pytest.mark.parametrize("broken", [ApiException(500), asyncio.TimeoutError(), aiohttp.ClientConnectionError()])
 async def test_the_reason_of_a_failed_start_is_kept_if_its_pod_cannot_be_deleted(

@@ -63,10 +63,10 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
 
     current_start: Start | None = None
     _accepted_options: Any = None
-    # Saved in the hub's database, so that a restarted hub knows that this start was interrupted.
+    # get_state saves the first in the hub's database; after a restart, load_state sets the second from it.
     _is_starting = False
     _was_interrupted = False
-    # poll reports a stopped server, and the hub must not delete its pod.
+    # While this is set, poll reports the server as stopped, so that the hub does not delete its pod.
     _leaves_pod_alone = False
     _stop_waits_for = ""
 

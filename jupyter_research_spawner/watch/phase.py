@@ -57,8 +57,8 @@ def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None =
     if phase == "Succeeded":
         return Phase("succeeded", exit_code=exit_code)
     if phase == "Failed":
-        told = queue.message if queue.phase == "refused" else why_failed(pod, main)
-        return Phase("failed", told, exit_code)
+        message = queue.message if queue.phase == "refused" else why_failed(pod, main)
+        return Phase("failed", message, exit_code)
     if pod.get("metadata", {}).get("deletionTimestamp"):
         return Phase("ending", exit_code=exit_code)
     if queue.phase in ("gated", "queued", "unschedulable", "refused"):
@@ -73,10 +73,8 @@ def why_not_started(pod: Json) -> str:
     for container in _statuses(pod):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _WAITING:
-            told = _WAITING[waiting["reason"]]
-            return (
-                f"Container {container.get('name')}: {told} ({waiting['reason']}). {waiting.get('message', '')}".strip()
-            )
+            problem, message = _WAITING[waiting["reason"]], waiting.get("message", "")
+            return f"Container {container.get('name')}: {problem} ({waiting['reason']}). {message}".strip()
     return ""
 
 
@@ -144,8 +142,8 @@ def why_ended(pod: Json, main: str) -> str:
             if ended.get("reason") == "OOMKilled":
                 return f"Container {container.get('name')} used more memory than its profile has (OOMKilled)."
             if ended.get("exitCode"):
-                told = f": {last}" if (last := _last_line(ended.get("message", ""))) else ""
-                return f"Container {container.get('name')} ended with exit code {ended['exitCode']}{told}."
+                error = f": {last}" if (last := _last_line(ended.get("message", ""))) else ""
+                return f"Container {container.get('name')} ended with exit code {ended['exitCode']}{error}."
     return ""
 
 
