@@ -12,8 +12,8 @@ from samples import IMAGE, Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.jobs.notebook import SLOTS
-from jupyter_research_spawner.pod import check, compose, ours
-from jupyter_research_spawner.pod.home import SCRIPT
+from jupyter_research_spawner.pod import check, compose, overlay
+from jupyter_research_spawner.pod.home_check import SCRIPT
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
 
@@ -178,7 +178,7 @@ def test_every_container_has_the_identity_and_only_main_the_data(site: Site) -> 
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
     }
-    for _, container in ours.containers(found):
+    for _, container in overlay.containers(found):
         assert container["securityContext"] == expected
         assert ("volumeMounts" in container) == (container["name"] in ("notebook", "research-home"))
 

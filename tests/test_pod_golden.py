@@ -12,7 +12,7 @@ from samples import Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.jobs import job, notebook, parse_submission
 from jupyter_research_spawner.plan import Plan
-from jupyter_research_spawner.pod import check, compose, ours
+from jupyter_research_spawner.pod import check, compose, overlay
 
 IN_FULL = ("plain", "kueue", "volcano")
 AS_DIFFERENCES = ("yunikorn", "kai", "slurm-bridge", "coscheduling")
@@ -27,7 +27,7 @@ OPTIONS: Json = {
 
 @pytest.fixture(autouse=True)
 def one_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ours, "client_config_map_name", lambda: "research-client-of-this-version")
+    monkeypatch.setattr(overlay, "client_config_map_name", lambda: "research-client-of-this-version")
 
 
 def decided(scheduler: str, kind: str, more: Json, **wishes: Any) -> Plan:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..jobs import NAME, Result, kind_of
-from ..pod.ours import literal
+from ..pod.overlay import literal
 from ..schedulers import NO_OBJECTS, Objects
 from ..shape import OUR_PREFIX, Json
 from ..watch import Phase, classify

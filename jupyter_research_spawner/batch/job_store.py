@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..jobs import KINDS, Resource, kind_of
-from ..pod import ours
+from ..pod import overlay
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.api_server import MERGE_PATCH, ApiError, ApiServer
@@ -17,7 +17,7 @@ from .attempts import ATTEMPTS, CANCELLED, Attempt, cancelled_indexes, recorded,
 
 log = logging.getLogger(__name__)
 
-ALL = f"{ours.KIND} in ({','.join(sorted(KINDS))})"
+ALL = f"{overlay.KIND} in ({','.join(sorted(KINDS))})"
 # Several kinds may be stored as the same resource.
 _RESOURCES: tuple[Resource, ...] = tuple(dict.fromkeys(kind.RESOURCE for kind in KINDS.values()))
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -34,16 +34,16 @@ class Owner:
 
     @property
     def selector(self) -> str:
-        return f"{ours.USER}={self.label},{ALL}"
+        return f"{overlay.USER}={self.label},{ALL}"
 
     def owns(self, job: Json) -> bool:
         """Return whether a job is this user's.  Two names could share a label; the annotation has the whole name."""
         metadata = job["metadata"]
         labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
         return (
-            labels.get(ours.USER) == self.label
-            and labels.get(ours.KIND) in KINDS
-            and annotations.get(ours.USER_NAME) == self.hub_name
+            labels.get(overlay.USER) == self.label
+            and labels.get(overlay.KIND) in KINDS
+            and annotations.get(overlay.USER_NAME) == self.hub_name
         )
 
 

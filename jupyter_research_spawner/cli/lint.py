@@ -10,7 +10,7 @@ from ..identity.posix import Group
 from ..jobs import KINDS, notebook
 from ..plan import Request, plan
 from ..pod import guarantee, why_not_pinned
-from ..pod.plain import plain
+from ..pod.normalize import normalize
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
 from ..settings import SettingsError, format_duration, ordered
@@ -18,7 +18,8 @@ from ..settings.problems import Problem
 from ..settings.strict import Groups, open_to
 from ..shape import NOTEBOOK_KIND, Json, Shape
 from ..site import Profile, Site
-from .output import listed, table
+from ..wording import format_list
+from .output import table
 
 
 def report(site: Site, now: datetime, added: Json | None = None) -> str:
@@ -45,7 +46,7 @@ def _whom(groups: Groups) -> str:
     if not groups:
         return "for everybody"
     may = [group for group, may in groups.items() if may]
-    return f"for {listed(may, 'or')}" if may else "for nobody"
+    return f"for {format_list(may, 'or')}" if may else "for nobody"
 
 
 def _profiles(site: Site) -> list[tuple[str, list[str]]]:
@@ -54,7 +55,7 @@ def _profiles(site: Site) -> list[tuple[str, list[str]]]:
             name,
             [
                 f"{profile.title}: {profile.resources()}; wall time {format_duration(profile.wall_time)}; "
-                f"{_whom(profile.groups)}; waits in {listed(queues_of(site, profile), 'or') or 'no queue'}"
+                f"{_whom(profile.groups)}; waits in {format_list(queues_of(site, profile), 'or') or 'no queue'}"
             ],
         )
         for name, profile in ordered(site.profiles)
@@ -139,14 +140,14 @@ def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
     if not profiles:
         return
     try:
-        pod = plain({"spec": added}, notebook.SLOTS)
+        pod = normalize({"spec": added}, notebook.SLOTS)
     except Refusal as refusal:
         yield Problem("singleuser", refusal.message)
         return
     guarantee(pod)
     for path, why in why_not_pinned(pod, main=notebook.SLOTS.templates[0].main):
         in_chart = path.replace("spec.containers", "spec.extraContainers").replace("spec", "singleuser", 1)
-        yield Problem(in_chart, f"{why}. No user can start {listed(profiles, 'or')} on one NUMA node")
+        yield Problem(in_chart, f"{why}. No user can start {format_list(profiles, 'or')} on one NUMA node")
 
 
 def advice(site: Site, now: datetime) -> Iterator[Problem]:
@@ -172,7 +173,8 @@ def advice(site: Site, now: datetime) -> Iterator[Problem]:
         if relative:
             yield Problem(
                 f"identity.sources.{name}",
-                f"has relative paths ({listed(relative)}): hub and batch service each look in a directory of their own",
+                f"has relative paths ({format_list(relative)}): "
+                "hub and batch service each look in a directory of their own",
             )
 
 

@@ -58,9 +58,3 @@ def table(rows: Iterable[tuple[str, Iterable[str]]], width: int = WIDTH, prefix:
                 break_on_hyphens=False,
             )
     return lines
-
-
-def listed(names: Iterable[str], last: str = "and") -> str:
-    """Return `a, b and c`."""
-    shown = list(names)
-    return f" {last} ".join(filter(None, (", ".join(shown[:-1]), shown[-1] if shown else "")))

@@ -10,7 +10,8 @@ from ..settings.strict import open_to
 from ..shape import NOTEBOOK_KIND, Json
 from ..site import Site
 from ..storage import Mount
-from .output import WIDTH, listed, table
+from ..wording import format_list
+from .output import WIDTH, table
 
 
 def explained(site: Site, decided: Plan, manifest: Json) -> list[str]:
@@ -38,7 +39,7 @@ def _who(site: Site, decided: Plan) -> list[str]:
     groups = [f"{group.name} ({group.gid})" for group in who.groups]
     return [
         f"{who.name}, uid {who.uid}, gid {who.gid}, home {who.home}",
-        f"in {listed(groups)}",
+        f"in {format_list(groups, limit=None)}",
         f"because identity.sources.{who.source} (kind {source.kind}) says so",
     ]
 
@@ -116,7 +117,7 @@ def _for_whom(mount: Mount, mine: tuple[str, ...] | None = None) -> str:
     """Return the groups of a mount, with `mine` only those that are in it."""
     if not mount.groups:
         return "everybody"
-    return listed((group for group, may in mount.groups.items() if may and (mine is None or group in mine)), "or")
+    return format_list((group for group, may in mount.groups.items() if may and (mine is None or group in mine)), "or")
 
 
 def _marks(site: Site, decided: Plan) -> list[str]:

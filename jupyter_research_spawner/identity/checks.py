@@ -12,9 +12,10 @@ from pydantic import Field, StrictBool, StrictInt, field_validator, model_valida
 
 from ..refusal import Refusal
 from ..settings import ByName, Settings
+from ..wording import quote
 from .posix import Group, PosixIdentity
 from .source_interface import Account
-from .username import is_posix_name, shown
+from .username import is_posix_name
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def check(settings: Checks, source: str, asked: str, account: Account) -> PosixI
         _check_locked(account.shell)
         groups = _groups(settings, account)
     except Refusal as refusal:
-        logger.error("Source %s: the account %s is refused: %s", source, shown(asked), refusal.message)
+        logger.error("Source %s: the account %s is refused: %s", source, quote(asked), refusal.message)
         raise
     return PosixIdentity(account.name, account.uid, account.gid, groups, account.home, account.shell, source)
 
@@ -122,9 +123,9 @@ def warnings(identity: PosixIdentity) -> tuple[str, ...]:
 
 def _check_name(asked: str, account: Account) -> None:
     if account.name != asked:
-        raise _refused("name", f"The account found for your name is called {shown(account.name)}.")
+        raise _refused("name", f"The account found for your name is called {quote(account.name)}.")
     if not is_posix_name(account.name):
-        raise _refused("name", f"Your account name {shown(account.name)} is not a POSIX name.")
+        raise _refused("name", f"Your account name {quote(account.name)} is not a POSIX name.")
 
 
 def _check_uid(settings: Checks, uid: int) -> None:
@@ -140,7 +141,7 @@ def _groups(settings: Checks, account: Account) -> tuple[Group, ...]:
     for gid, name in account.groups:
         known = names.get(gid)
         if known is not None and name is not None and name != known:
-            raise _refused("groups", f"The gid {gid} has two names, {shown(known)} and {shown(name)}.")
+            raise _refused("groups", f"The gid {gid} has two names, {quote(known)} and {quote(name)}.")
         names[gid] = name if known is None else known
     groups = [Group(gid, _group_name(gid, name)) for gid, name in sorted(names.items())]
     if len({group.name for group in groups}) != len(groups):
@@ -155,12 +156,12 @@ def _group_name(gid: int, name: str | None) -> str:
     if name is None:
         return made_up
     if name != made_up and re.fullmatch(_NAMELESS.format(r"[0-9]+"), name):
-        raise _refused("groups", f"Your group {shown(name)} has the gid {gid}, which is not the one it names.")
+        raise _refused("groups", f"Your group {quote(name)} has the gid {gid}, which is not the one it names.")
     return name
 
 
 def _check_group(settings: Checks, group: Group, field: str) -> None:
-    title = f"Your group {shown(group.name)} (gid {group.gid})"
+    title = f"Your group {quote(group.name)} (gid {group.gid})"
     if not settings.minimum_gid <= group.gid <= LAST_ID or group.gid in NOBODY:
         raise _refused(field, f"{title} is a system's: people's are from {settings.minimum_gid} to {LAST_ID}.")
     for name, taken in settings.denied_gids.items():
@@ -182,14 +183,14 @@ def _is_group_name(name: str) -> bool:
 def _check_path(field: str, path: str) -> None:
     if len(path) > LONGEST_PATH or not path.isprintable() or any(sign in path for sign in ":{}$"):
         # In passwd(5) a colon or a newline begins another field or person; Kubernetes and Argo expand $( ) and {{ }}.
-        raise _refused(field, f"Your {field} {shown(path)} has signs that a path cannot have here, such as : $ {{ }}.")
+        raise _refused(field, f"Your {field} {quote(path)} has signs that a path cannot have here, such as : $ {{ }}.")
     if not path.startswith("/") or path.startswith("//") or posixpath.normpath(path) != path or path == "/":
-        raise _refused(field, f"Your {field} {shown(path)} is not a plain absolute path.")
+        raise _refused(field, f"Your {field} {quote(path)} is not a plain absolute path.")
 
 
 def _check_locked(shell: str) -> None:
     if posixpath.basename(shell) in _LOCKED_SHELLS:
-        raise _refused("shell", f"Your account is locked: its shell is {shown(shell)}.", code="account-locked")
+        raise _refused("shell", f"Your account is locked: its shell is {quote(shell)}.", code="account-locked")
 
 
 def _refused(field: str, message: str, code: str = "invalid-identity") -> Refusal:

@@ -12,13 +12,14 @@ from weakref import WeakSet
 
 from ..refusal import Refusal
 from ..settings import format_duration, ordered
+from ..wording import quote
 from .aio import within
 from .checks import check
 from .identity_settings import IdentitySettings
 from .posix import PosixIdentity
 from .source_interface import Account, Source, SourceDown
 from .sources import SOURCES
-from .username import posix_name, shown
+from .username import posix_name
 
 logger = logging.getLogger(__name__)
 
@@ -140,13 +141,13 @@ class Resolver:
         if not found:
             raise _refused(
                 "unknown-person",
-                f"There is no account named {shown(name)}.",
+                f"There is no account named {quote(name)}.",
                 "If yours is new, try again in a minute; else ask the people who run this hub.",
             )
         if len({account.uid for _, account in found}) > 1:
             listed = ", ".join(f"{source} says uid {account.uid}" for source, account in found)
-            logger.error("The account %s is ambiguous: %s", shown(name), listed)
-            raise _refused("ambiguous-person", f"There are two different accounts named {shown(name)}.", field="uid")
+            logger.error("The account %s is ambiguous: %s", quote(name), listed)
+            raise _refused("ambiguous-person", f"There are two different accounts named {quote(name)}.", field="uid")
         source, account = found[0]
         return check(self._settings.checks, source, name, account)
 
@@ -157,7 +158,7 @@ class Resolver:
         try:
             accounts = await within(asyncio.gather(*asked), limit)
         except asyncio.TimeoutError:
-            logger.error("The sources did not answer for %s within %s", shown(name), format_duration(limit))
+            logger.error("The sources did not answer for %s within %s", quote(name), format_duration(limit))
             raise _down() from None
         return [
             (source_name, account)
@@ -176,14 +177,14 @@ class Resolver:
             raise _down() from error
 
     def _hold(self, hub_name: str, identity: PosixIdentity) -> None:
-        name = shown(identity.name)
+        name = quote(identity.name)
         known = self._uid_of.setdefault(identity.name, identity.uid)
         if known != identity.uid:
             logger.error("The account %s had uid %d and now has uid %d", name, known, identity.uid)
             raise _refused("uid-changed", f"The account {name} has become another one.", field="uid")
         holder = self._hub_name_of.setdefault(identity.uid, hub_name)
         if holder != hub_name:
-            logger.error("The hub users %s and %s are both uid %d", shown(holder), shown(hub_name), identity.uid)
+            logger.error("The hub users %s and %s are both uid %d", quote(holder), quote(hub_name), identity.uid)
             raise _refused("uid-taken", f"The account {name} is in use under another name.", field="uid")
 
 

@@ -8,11 +8,10 @@ from pydantic import Field, StrictBool, model_validator
 
 from ..refusal import Refusal
 from ..settings import Settings
+from ..wording import quote
 
 # useradd(8)'s names, and the dot that directories add.
 NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
-# Longer ones are cut before they reach a log: a hub name may have any length.
-SHOWN = 64
 
 
 class Username(Settings):
@@ -43,11 +42,6 @@ class Username(Settings):
         return self
 
 
-def shown(text: str) -> str:
-    """A name as logs and sentences may have it: short, in quotes, without line ends."""
-    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
-
-
 def is_posix_name(name: str) -> bool:
     return NAME.fullmatch(name) is not None and ".." not in name
 
@@ -74,7 +68,7 @@ def posix_name(settings: Username, hub_name: str) -> str:
 def _refused(hub_name: str) -> Refusal:
     return Refusal(
         "invalid-identity",
-        f"Your user name {shown(hub_name)} is not a name that the file systems know.",
+        f"Your user name {quote(hub_name)} is not a name that the file systems know.",
         field="name",
         hint=(
             "Such a name begins with a small letter, has only small letters, digits, '_', '.' and '-', "

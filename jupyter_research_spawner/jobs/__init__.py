@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..plan import Plan, Request
-from ..pod import ours
+from ..pod import overlay
 from ..refusal import Refusal
 from ..shape import Json, Shape
 from ..site import Batch
+from ..wording import quote
 from . import array, job
 from .batch_v1 import NAME
 from .kind import JobKind, Resource, Result
-from .parsing import json_type, parse, shown
+from .parsing import json_type, parse
 from .request import HINTS, JobRequest, new_job_id, plan_request, refuse_too_long
 
 _MODULES: list[JobKind[Any]] = [job, array]
@@ -55,7 +56,7 @@ def parse_submission(body: Any) -> Submission:
     if kind is None:
         raise Refusal(
             "unknown-kind",
-            f"kind: {shown(name)} is not a kind of job.",
+            f"kind: {quote(name)} is not a kind of job.",
             field="kind",
             hint=f"Kinds: {', '.join(sorted(KINDS))}.",
         )
@@ -66,7 +67,7 @@ def parse_submission(body: Any) -> Submission:
 
 def kind_of(obj: Json) -> JobKind[Any]:
     """Return the kind of a stored job or of one of its pods, by its label; `job` if the label is not known."""
-    return KINDS.get((obj["metadata"].get("labels") or {}).get(ours.KIND, ""), job)
+    return KINDS.get((obj["metadata"].get("labels") or {}).get(overlay.KIND, ""), job)
 
 
 __all__ = ["KINDS", "NAME", "JobKind", "Resource", "Result", "Submission", "kind_of", "parse_submission"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..plan import Plan
-from ..pod.ours import literal
+from ..pod.overlay import literal
 from ..refusal import Refusal
 from ..shape import OUR_PREFIX, Json, Slots, Template
 from ..site import Batch

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from ..refusal import Refusal
 from ..settings import Duration, Settings, SettingsError
+from ..wording import quote
 
 # Fields that would say who the user is; only the hub does.
 _IDENTITY_FIELDS = frozenset(
@@ -20,7 +21,7 @@ _IDENTITY_FIELDS = frozenset(
 
 def _one_line(text: str) -> str:
     if not text.isprintable() or not text.strip():
-        raise ValueError(f"{shown(text)} is not one line of text")
+        raise ValueError(f"{quote(text)} is not one line of text")
     return text
 
 
@@ -64,14 +65,14 @@ def _unknown(name: Any, names: list[str], what: str) -> Refusal:
     if isinstance(name, str) and re.sub(r"[^a-z]", "", name.lower()) in _IDENTITY_FIELDS:
         return Refusal(
             "unknown-field",
-            f"There is no field {shown(name)}: the hub decides who you are.",
+            f"There is no field {quote(name)}: the hub decides who you are.",
             field=field,
             hint="Leave it out. Everything that you start runs as you.",
         )
     close = difflib.get_close_matches(name[:60], names, n=1) if isinstance(name, str) else []
     return Refusal(
         "unknown-field",
-        f"There is no field {shown(name)}.",
+        f"There is no field {quote(name)}.",
         field=field,
         hint=f"Did you mean {close[0]!r}?" if close else f"{what} has the fields {', '.join(names)}.",
     )
@@ -114,9 +115,3 @@ def json_type(value: Any) -> str:
         float: "a number",
     }
     return names.get(type(value), "binary data")
-
-
-def shown(value: Any) -> str:
-    """Return a user's value as it reads within a sentence of ours: quoted, printable and short."""
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from ..pod.ours import KIND
+from ..pod.overlay import KIND
 from ..shape import NOTEBOOK_KIND, Json
 from ..site import Site
 from .release import BATCH, BATCH_PORT, CHART_COMPONENT, Release, labels, metadata

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Iterator
 
 from ..client.archive import build
-from ..pod.client import COMMANDS, client_config_map_name
+from ..pod.client_commands import COMMANDS, client_config_map_name
 from ..prerequisite import Prerequisite, claim_prerequisites
 from ..resources import DRA_API, DraGpu, gpu_prerequisites
 from ..schedulers import SCHEDULERS, QueuePlacement

@@ -16,9 +16,9 @@ from ..resources import gpu_prerequisites
 from ..schedulers import SCHEDULERS, Placement
 from ..site import Site
 from ..storage import environment, group_text, mounts_for, passwd_text
+from .choices import as_course, profile_for, queue_for
 from .limits import image_for, wall_time_for, workdir_for
 from .model import Plan, Request
-from .offered import as_course, profile_for, queue_for
 
 # All annotations of ours on one object together; the API server's own limit is 256 KiB for everybody's.
 ANNOTATION_LIMIT = 64_000

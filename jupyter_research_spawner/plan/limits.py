@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from ..identity import PosixIdentity
-from ..identity.username import shown
 from ..refusal import Refusal
 from ..settings import format_duration
 from ..shape import NOTEBOOK_KIND
 from ..site import Site
 from ..storage import MountPoint, within
+from ..wording import format_list, quote
 from .model import Request, WallTime
-from .offered import listed
 
 
 def wall_time_for(site: Site, request: Request, profile_name: str) -> WallTime:
@@ -70,7 +69,7 @@ def image_for(site: Site, request: Request, profile_name: str) -> str | None:
         "image-not-allowed",
         f"The image {asked!r} is not allowed for profile {profile_name!r}.",
         field="image",
-        hint=f"Allowed: {listed(sorted(set(allowed.values())))}.",
+        hint=f"Allowed: {format_list(sorted(set(allowed.values())))}.",
     )
 
 
@@ -89,7 +88,7 @@ def workdir_for(request: Request, identity: PosixIdentity, mounts: Iterable[Moun
         return path
     raise Refusal(
         "workdir-elsewhere",
-        f"The working directory {shown(asked)} lies on none of your file systems.",
+        f"The working directory {quote(asked)} lies on none of your file systems.",
         field="workdir",
-        hint=f"Yours: {listed((identity.home, *shared))}.",
+        hint=f"Yours: {format_list((identity.home, *shared))}.",
     )

@@ -12,17 +12,17 @@ from ..plan import ANNOTATION_LIMIT, Plan
 from ..refusal import Refusal
 from ..schedulers import reserved
 from ..shape import OUR_PREFIX, Json, Slots
-from . import containers, home, ours, volumes
+from . import check_containers, check_volumes, home_check, overlay
+from .findings import Findings, PodUnderCheck, same_json
+from .normalize import normalize
 from .numa import why_not_pinned
-from .ours import broken
-from .plain import plain
-from .subject import Found, Subject, same
+from .overlay import manifest_refusal
 
 
 def check(plan: Plan, manifest: Json, slots: Slots) -> None:
     """Raises Refusal that names the first path that would make the pod somebody or something else."""
     for path, message in _found(plan, manifest, slots):
-        raise broken(path, message)
+        raise manifest_refusal(path, message)
 
 
 def problems(plan: Plan, manifest: Json, slots: Slots) -> list[tuple[str, str]]:
@@ -33,17 +33,17 @@ def problems(plan: Plan, manifest: Json, slots: Slots) -> list[tuple[str, str]]:
         return [(refusal.field or "", refusal.message)]
 
 
-def _found(plan: Plan, manifest: Json, slots: Slots) -> Found:
+def _found(plan: Plan, manifest: Json, slots: Slots) -> Findings:
     """Raises Refusal where the manifest is not even in form."""
-    found = plain(manifest, slots)
+    found = normalize(manifest, slots)
     yield from _object(plan, found, slots)
     for template, pod in slots.pods(found):
-        subject = Subject(plan, slots, pod, ours.main_container(template, pod), is_object=not template.path)
+        checked = PodUnderCheck(plan, slots, pod, overlay.main_container(template, pod), is_object=not template.path)
         for rule in RULES:
-            yield from rule(subject)
+            yield from rule(checked)
 
 
-def _object(plan: Plan, manifest: Json, slots: Slots) -> Found:
+def _object(plan: Plan, manifest: Json, slots: Slots) -> Findings:
     metadata = manifest["metadata"]
     for key, value in (("name", plan.shape.name), ("namespace", plan.namespace)):
         if metadata.get(key) != value:
@@ -51,13 +51,13 @@ def _object(plan: Plan, manifest: Json, slots: Slots) -> Found:
     if not all(template.path for template in slots.templates):
         return  # it is the pod, and the rule `marks` reads more of it
     marks = plan.marks.object
-    yield from _texts("labels", metadata, {**ours.labels(plan), **marks.labels})
-    yield from _texts("annotations", metadata, {**ours.object_annotations(plan), **marks.annotations})
+    yield from _texts("labels", metadata, {**overlay.labels(plan), **marks.labels})
+    yield from _texts("annotations", metadata, {**overlay.object_annotations(plan), **marks.annotations})
     yield from _not_marks(metadata, {*marks.labels, *marks.annotations}, reserved)
 
 
-def identity_of_pod(subject: Subject) -> Found:
-    context, identity = subject.spec.get("securityContext", {}), subject.plan.identity
+def identity_of_pod(checked: PodUnderCheck) -> Findings:
+    context, identity = checked.spec.get("securityContext", {}), checked.plan.identity
     path = "spec.securityContext"
     wanted = {
         "runAsUser": identity.uid,
@@ -66,7 +66,7 @@ def identity_of_pod(subject: Subject) -> Found:
         "supplementalGroupsPolicy": "Strict",
     }
     for key, value in wanted.items():
-        if not same(context.get(key), value):
+        if not same_json(context.get(key), value):
             yield f"{path}.{key}", f"is {context.get(key)!r}, but it must be {value!r}"
     groups = context.get("supplementalGroups", [])
     if set(groups) != set(identity.supplementary_gids):
@@ -74,7 +74,7 @@ def identity_of_pod(subject: Subject) -> Found:
     known = {*wanted, "supplementalGroups", "seccompProfile", "appArmorProfile"}
     for key in sorted(set(context) - known):
         yield f"{path}.{key}", "may not be set: it could change who the person is to the file system"
-    yield from containers.confined(context, path)
+    yield from check_containers.confined(context, path)
 
 
 # What a pod may say besides what compose writes.  A new field of Kubernetes is refused until a site allows it.
@@ -128,12 +128,12 @@ WHY = {
 }
 
 
-def fields_of_spec(subject: Subject) -> Found:
-    spec, allowed = subject.spec, subject.plan.allowed
+def fields_of_spec(checked: PodUnderCheck) -> Findings:
+    spec, allowed = checked.spec, checked.plan.allowed
     for key in sorted(set(spec) - HARMLESS):
         if key in FIXED:
             value, why = FIXED[key]
-            if not same(spec[key], value):
+            if not same_json(spec[key], value):
                 yield f"spec.{key}", why
         elif key in WHY:
             yield f"spec.{key}", WHY[key]
@@ -147,47 +147,47 @@ def fields_of_spec(subject: Subject) -> Found:
             yield "spec.schedulingGates", f"has {gate['name']!r}: {waits}"
 
 
-def devices(subject: Subject) -> Found:
+def devices(checked: PodUnderCheck) -> Findings:
     """That containers take the pod's claims as the plan says, the rules for their resources see."""
-    claims, wanted = subject.spec.get("resourceClaims", []), subject.plan.resources.claims()
+    claims, wanted = checked.spec.get("resourceClaims", []), checked.plan.resources.claims()
     if claims != wanted:
         yield "spec.resourceClaims", f"are {claims}, but the profile gives {wanted or 'none'}"
 
 
-def pinned(subject: Subject) -> Found:
-    wanted = subject.plan.resources
+def pinned(checked: PodUnderCheck) -> Findings:
+    wanted = checked.plan.resources
     # Where the main container has other amounts than the profile's, that is what is wrong.
-    if wanted.numa is not None and subject.main.get("resources") == wanted.as_requirements():
-        yield from why_not_pinned(subject.pod, subject.main["name"])
+    if wanted.numa is not None and checked.main.get("resources") == wanted.as_requirements():
+        yield from why_not_pinned(checked.pod, checked.main["name"])
 
 
-def wall_time(subject: Subject) -> Found:
-    seconds, hard = subject.spec.get("activeDeadlineSeconds"), subject.plan.hard_seconds
+def wall_time(checked: PodUnderCheck) -> Findings:
+    seconds, hard = checked.spec.get("activeDeadlineSeconds"), checked.plan.hard_seconds
     if type(seconds) is not int or not 0 < seconds <= hard:
         yield "spec.activeDeadlineSeconds", f"is {seconds!r}, but it must be 1 to {hard}, the hard wall time"
 
 
-def marks(subject: Subject) -> Found:
-    plan, metadata = subject.plan, subject.metadata
-    labels = {**ours.labels(plan), **plan.marks.pod.labels}
-    annotations = {**ours.pod_annotations(plan), **ours.pod_mark_annotations(plan, subject.main["name"])}
-    if subject.is_object:
+def marks(checked: PodUnderCheck) -> Findings:
+    plan, metadata = checked.plan, checked.metadata
+    labels = {**overlay.labels(plan), **plan.marks.pod.labels}
+    annotations = {**overlay.pod_annotations(plan), **overlay.pod_mark_annotations(plan, checked.main["name"])}
+    if checked.is_object:
         labels |= plan.marks.object.labels
         annotations |= plan.marks.object.annotations
     yield from _texts("labels", metadata, labels)
     yield from _texts("annotations", metadata, annotations)
     yield from _not_marks(metadata, {*labels, *annotations}, lambda key: key.startswith(OUR_PREFIX) or reserved(key))
     for key, value in (("schedulerName", plan.marks.scheduler_name), ("priorityClassName", plan.marks.priority_class)):
-        if subject.spec.get(key) != value:
-            yield f"spec.{key}", f"is {subject.spec.get(key)!r}, not {value!r}"
+        if checked.spec.get(key) != value:
+            yield f"spec.{key}", f"is {checked.spec.get(key)!r}, not {value!r}"
 
 
 # Read by container runtimes: they hand over devices, take away confinement, or map the uid to another.
 RUNTIME_ANNOTATIONS = ("cdi.k8s.io/", "container.apparmor.security.beta.kubernetes.io/", "io.kubernetes.cri-o.")
 
 
-def runtime_annotations(subject: Subject) -> Found:
-    written = subject.metadata["annotations"]
+def runtime_annotations(checked: PodUnderCheck) -> Findings:
+    written = checked.metadata["annotations"]
     for key in sorted(written):
         if key.startswith(RUNTIME_ANNOTATIONS):
             yield f"metadata.annotations.{key}", "could change what the container may do, or as whom"
@@ -197,13 +197,13 @@ def runtime_annotations(subject: Subject) -> Found:
         yield "metadata.annotations", f"of ours are {size} bytes long, more than {ANNOTATION_LIMIT}"
 
 
-def _texts(kind: str, metadata: Json, wanted: Mapping[str, str]) -> Found:
+def _texts(kind: str, metadata: Json, wanted: Mapping[str, str]) -> Findings:
     for key, value in wanted.items():
         if metadata[kind].get(key) != value:
             yield f"metadata.{kind}.{key}", f"is {metadata[kind].get(key)!r}, not {value!r}"
 
 
-def _not_marks(metadata: Json, wanted: Iterable[str], is_mark: Callable[[str], bool]) -> Found:
+def _not_marks(metadata: Json, wanted: Iterable[str], is_mark: Callable[[str], bool]) -> Findings:
     for kind in ("labels", "annotations"):
         for key in sorted(set(metadata[kind]) - set(wanted)):
             if is_mark(key):
@@ -211,17 +211,17 @@ def _not_marks(metadata: Json, wanted: Iterable[str], is_mark: Callable[[str], b
                 yield f"metadata.{kind}.{key}", why
 
 
-RULES: tuple[Callable[[Subject], Found], ...] = (
+RULES: tuple[Callable[[PodUnderCheck], Findings], ...] = (
     identity_of_pod,
-    containers.identity,
-    containers.fields,
-    containers.handlers,
-    containers.main,
-    home.first,
-    containers.resources,
-    containers.environment,
-    volumes.sources,
-    volumes.mounts,
+    check_containers.identity,
+    check_containers.fields,
+    check_containers.handlers,
+    check_containers.main,
+    home_check.home_check_is_first,
+    check_containers.resources,
+    check_containers.environment,
+    check_volumes.sources,
+    check_volumes.mounts,
     fields_of_spec,
     devices,
     pinned,

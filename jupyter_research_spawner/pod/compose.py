@@ -10,23 +10,23 @@ from typing import Any
 
 from ..plan import Plan
 from ..shape import Json, Slots
-from . import home, ours
+from . import home_check, overlay
+from .findings import same_json
+from .normalize import normalize
 from .numa import guarantee
-from .ours import broken
-from .plain import plain
-from .subject import same
+from .overlay import manifest_refusal
 
 
 def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
     """A new manifest with `plan` in it.  Raises Refusal with the path of whatever says something else."""
-    found = plain(manifest, slots)
+    found = normalize(manifest, slots)
     metadata = found["metadata"]
     _fill(metadata, "name", plan.shape.name, "metadata")
     _fill(metadata, "namespace", plan.namespace, "metadata")
-    metadata["labels"].update({**ours.labels(plan), **plan.marks.object.labels})
-    metadata["annotations"].update({**ours.object_annotations(plan), **plan.marks.object.annotations})
+    metadata["labels"].update({**overlay.labels(plan), **plan.marks.object.labels})
+    metadata["annotations"].update({**overlay.object_annotations(plan), **plan.marks.object.annotations})
     for template, pod in slots.pods(found):
-        main = ours.main_container(template, pod)
+        main = overlay.main_container(template, pod)
         _pod_metadata(plan, pod["metadata"], main["name"])
         _pod_spec(plan, pod["spec"], slots)
         _security(plan, pod)
@@ -38,8 +38,8 @@ def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
 
 
 def _pod_metadata(plan: Plan, metadata: Json, main: str) -> None:
-    labels = {**ours.labels(plan), **plan.marks.pod.labels}
-    annotations = {**ours.pod_annotations(plan), **ours.pod_mark_annotations(plan, main)}
+    labels = {**overlay.labels(plan), **plan.marks.pod.labels}
+    annotations = {**overlay.pod_annotations(plan), **overlay.pod_mark_annotations(plan, main)}
     for kind, theirs, own in (
         ("labels", plan.pod_fields.labels, labels),
         ("annotations", plan.pod_fields.annotations, annotations),
@@ -63,7 +63,7 @@ def _pod_spec(plan: Plan, spec: Json, slots: Slots) -> None:
         _add(spec, key, value, "spec")
     if claims := plan.resources.claims():
         _fill(spec, "resourceClaims", claims, "spec")
-    own = ours.volumes(plan, slots)
+    own = overlay.volumes(plan, slots)
     names = {volume["name"] for volume in own}
     spec["volumes"] = [volume for volume in spec.get("volumes", []) if volume["name"] not in names] + own
 
@@ -77,12 +77,12 @@ def _security(plan: Plan, pod: Json) -> None:
     groups = list(plan.identity.supplementary_gids)
     present = context.get("supplementalGroups")
     if present and set(present) != set(groups):
-        raise broken(f"{path}.supplementalGroups", f"is {present}, but the person's are {groups}")
+        raise manifest_refusal(f"{path}.supplementalGroups", f"is {present}, but the person's are {groups}")
     context["supplementalGroups"] = groups
     # With Merge, the default, the image's /etc/group adds groups that nobody decided (KEP-3619).
     _fill(context, "supplementalGroupsPolicy", "Strict", path)
     context.setdefault("seccompProfile", {"type": "RuntimeDefault"})
-    for where, container in ours.containers(pod):
+    for where, container in overlay.containers(pod):
         own = container.setdefault("securityContext", {})
         for key, value in (
             ("runAsUser", plan.identity.uid),
@@ -90,7 +90,7 @@ def _security(plan: Plan, pod: Json) -> None:
             ("runAsNonRoot", True),
             ("allowPrivilegeEscalation", False),
         ):
-            _fill(own, key, value, f"{where}.securityContext", ours.way_out(container))
+            _fill(own, key, value, f"{where}.securityContext", overlay.remedy(container))
         own.setdefault("capabilities", {}).setdefault("drop", ["ALL"])
 
 
@@ -102,12 +102,12 @@ def _main(plan: Plan, container: Json, slots: Slots) -> None:
     container["workingDir"] = container.get("workingDir") or plan.workdir
     # What it said last becomes the reason that the person reads.
     container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
-    env = ours.environment(plan, slots)
+    env = overlay.environment(plan, slots)
     # In front: what the base pod says may refer to HOME and the like.
-    container["env"] = [{"name": name, "value": ours.literal(value)} for name, value in env.items()] + [
+    container["env"] = [{"name": name, "value": overlay.literal(value)} for name, value in env.items()] + [
         entry for entry in container.get("env", []) if entry["name"] not in env
     ]
-    mounts = ours.volume_mounts(plan, slots)
+    mounts = overlay.volume_mounts(plan, slots)
     names = {mount["name"] for mount in mounts}
     container["volumeMounts"] = [
         mount for mount in container.get("volumeMounts", []) if mount["name"] not in names
@@ -115,13 +115,13 @@ def _main(plan: Plan, container: Json, slots: Slots) -> None:
 
 
 def _home(plan: Plan, spec: Json, main: Json) -> None:
-    others = [container for container in spec.get("initContainers", []) if container["name"] != home.NAME]
-    spec["initContainers"] = [home.look(plan, main), *others]
+    others = [container for container in spec.get("initContainers", []) if container["name"] != home_check.NAME]
+    spec["initContainers"] = [home_check.home_check_container(plan, main), *others]
 
 
-def _fill(owner: Json, key: str, value: Any, path: str, way_out: str = "") -> None:
-    if not same(owner.setdefault(key, value), value):
-        raise broken(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}{way_out}")
+def _fill(owner: Json, key: str, value: Any, path: str, remedy: str = "") -> None:
+    if not same_json(owner.setdefault(key, value), value):
+        raise manifest_refusal(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}{remedy}")
 
 
 def _add(owner: Json, key: str, value: Any, path: str) -> None:

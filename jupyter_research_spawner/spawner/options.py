@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..jobs.notebook import NotebookOptions
-from ..jobs.parsing import json_type, parse, shown
+from ..jobs.parsing import json_type, parse
 from ..plan import Request
 from ..refusal import Refusal
 from ..shape import NOTEBOOK_KIND, Shape
+from ..wording import quote
 
 
 def request(options: Any, *, hub_user: str, server: str, pod_name: str) -> Request:
@@ -22,7 +23,7 @@ def request(options: Any, *, hub_user: str, server: str, pod_name: str) -> Reque
         # JupyterHub 6 refuses such names itself, JupyterHub 5 accepts any name.
         raise Refusal(
             "invalid",
-            f"{shown(server)} is not a valid name for a server.",
+            f"{quote(server)} is not a valid name for a server.",
             field="server_name",
             hint="Use letters, digits and dashes.",
         )

@@ -16,7 +16,7 @@ import aiohttp
 from kubernetes_asyncio.client import ApiException, CoreV1Api, V1DeleteOptions, V1Preconditions
 
 from ..plan import Plan
-from ..pod.ours import REQUEST, USER_NAME
+from ..pod.overlay import REQUEST, USER_NAME
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.api_server import cluster_down, webhook_down

@@ -19,7 +19,7 @@ from jupyter_research_spawner.batch.attempts import (
     recorded,
     written,
 )
-from jupyter_research_spawner.pod.ours import literal
+from jupyter_research_spawner.pod.overlay import literal
 
 PREEMPTED = "Preempted: work of a higher priority needed its place."
 PLAN = {"scheduler": "plain", "queue": "backfill", "profile": "small", "priority": "low", "warnings": ["16 groups"]}

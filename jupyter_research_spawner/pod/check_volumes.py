@@ -7,17 +7,17 @@ import posixpath
 from ..plan import Plan
 from ..shape import Json
 from ..storage import within
-from . import ours
-from .subject import Found, Subject
+from . import overlay
+from .findings import Findings, PodUnderCheck
 
 HARMLESS = frozenset(("emptyDir", "configMap", "downwardAPI"))
 # A file here changes who programs think they are, as LD_PRELOAD would (ld.so(8), nsswitch.conf(5)).
 HIJACKING_FILES = ("/etc/ld.so.preload", "/etc/nsswitch.conf")
 
 
-def sources(subject: Subject) -> Found:
-    volumes = subject.spec.get("volumes", [])
-    for own in ours.volumes(subject.plan, subject.slots):
+def sources(checked: PodUnderCheck) -> Findings:
+    volumes = checked.spec.get("volumes", [])
+    for own in overlay.volumes(checked.plan, checked.slots):
         if own not in volumes:
             yield f"spec.volumes[{own['name']}]", "is not as the plan made it"
     for volume in volumes:
@@ -27,7 +27,7 @@ def sources(subject: Subject) -> Found:
             yield path, f"must be of exactly one kind, not {sorted(kinds)}"
             continue
         kind = kinds.pop()
-        if why := _refused(subject.plan, kind, volume[kind]):
+        if why := _refused(checked.plan, kind, volume[kind]):
             yield f"{path}.{kind}", why
 
 
@@ -65,34 +65,34 @@ def _projected(plan: Plan, source: Json) -> str | None:
     return None
 
 
-def mounts(subject: Subject) -> Found:
-    volumes = {volume["name"]: volume for volume in subject.spec.get("volumes", [])}
-    own = ours.volume_mounts(subject.plan, subject.slots)
+def mounts(checked: PodUnderCheck) -> Findings:
+    volumes = {volume["name"]: volume for volume in checked.spec.get("volumes", [])}
+    own = overlay.volume_mounts(checked.plan, checked.slots)
     taken = [*(mount["mountPath"] for mount in own), *HIJACKING_FILES]
-    present = subject.main.get("volumeMounts", [])
+    present = checked.main.get("volumeMounts", [])
     for mount in own:
         if present.count(mount) != 1:
             yield f"the mount {mount['mountPath']}", "is not as the plan made it"
     # The kubelet makes a file for it, which anybody may write, and mounts that there.
-    message_path = subject.main.get("terminationMessagePath", "/dev/termination-log")
+    message_path = checked.main.get("terminationMessagePath", "/dev/termination-log")
     yield from _on_taken("terminationMessagePath of the main container", message_path, taken)
-    for where, container in ours.containers(subject.pod):
+    for where, container in overlay.containers(checked.pod):
         for index, mount in enumerate(container.get("volumeMounts", [])):
             path = f"{where}.volumeMounts[{index}]"
             # A sidecar may see what the person sees, in the same way.
             if mount in own:
                 continue
-            if container is subject.main:
+            if container is checked.main:
                 yield from _on_taken(f"{path}.mountPath", mount.get("mountPath", ""), taken)
             if mount.get("mountPropagation", "None") == "Bidirectional":
                 yield f"{path}.mountPropagation", "may not be Bidirectional: its mounts would stay on the node"
             if mount["name"] not in volumes:
                 yield f"{path}.name", f"names no volume: {mount['name']!r}"
             else:
-                yield from _access(subject.plan, path, mount, volumes[mount["name"]])
+                yield from _access(checked.plan, path, mount, volumes[mount["name"]])
 
 
-def _on_taken(path: str, at: str, taken: list[str]) -> Found:
+def _on_taken(path: str, at: str, taken: list[str]) -> Findings:
     normal = posixpath.normpath(at)
     if not at.startswith("/") or at.startswith("//") or normal != (at.rstrip("/") or "/"):
         yield path, f"is {at!r}, not a plain absolute path"
@@ -103,7 +103,7 @@ def _on_taken(path: str, at: str, taken: list[str]) -> Found:
             return
 
 
-def _access(plan: Plan, path: str, mount: Json, volume: Json) -> Found:
+def _access(plan: Plan, path: str, mount: Json, volume: Json) -> Findings:
     claim = volume.get("persistentVolumeClaim", {}).get("claimName")
     host_path = volume.get("hostPath", {}).get("path")
     access = plan.allowed.host_paths.get(host_path) if claim is None else plan.allowed.claims.get(claim)

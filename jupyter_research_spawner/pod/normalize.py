@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..shape import Json, Slots
-from .ours import broken
+from .overlay import manifest_refusal
 
 # What is read here: a map has these keys' shapes, a list has items of its one shape, a type is itself and no subclass.
 # A map whose shape has `name` must have one.
@@ -49,7 +49,7 @@ _SPEC: Json = {
 _METADATA: Json = {"labels": {}, "annotations": {}}
 
 
-def plain(manifest: Any, slots: Slots) -> Json:
+def normalize(manifest: Any, slots: Slots) -> Json:
     """A deep copy, as the API server would read it: null in a map is absent, and what is read here has its type.
 
     Each template has `metadata` with labels and annotations, and `spec`.  Raises Refusal with the path of what is
@@ -57,14 +57,14 @@ def plain(manifest: Any, slots: Slots) -> Json:
     """
     found: Any = _as_sent(manifest)
     if not isinstance(found, dict):
-        raise broken("manifest", f"is {_kind(found)}, not a map")
+        raise manifest_refusal("manifest", f"is {_kind(found)}, not a map")
     _metadata(found)
     for template in slots.templates:
         pod: Any = found
         for key in template.path:
             pod = pod.get(key)
             if not isinstance(pod, dict):
-                raise broken(".".join(template.path), f"is {_kind(pod)}, not a map")
+                raise manifest_refusal(".".join(template.path), f"is {_kind(pod)}, not a map")
         _metadata(pod)
         spec = pod.setdefault("spec", {})
         _shaped(spec, _SPEC, "spec")
@@ -79,7 +79,7 @@ def _as_sent(manifest: Any) -> Any:
         text = json.dumps(manifest, allow_nan=False, ensure_ascii=False).encode()
         return json.loads(text, object_hook=_without_nulls)
     except (TypeError, ValueError, RecursionError) as error:
-        raise broken("manifest", f"is no JSON: {error}") from None
+        raise manifest_refusal("manifest", f"is no JSON: {error}") from None
 
 
 def _without_nulls(found: Json) -> Json:
@@ -92,25 +92,25 @@ def _metadata(owner: Json) -> None:
     for key in ("labels", "annotations"):
         for name, value in metadata.setdefault(key, {}).items():
             if not isinstance(value, str):
-                raise broken(f"metadata.{key}.{name}", f"is {_kind(value)}, not text")
+                raise manifest_refusal(f"metadata.{key}.{name}", f"is {_kind(value)}, not text")
 
 
 def _shaped(value: Any, shape: Any, path: str) -> None:
     if isinstance(shape, dict):
         if not isinstance(value, dict):
-            raise broken(path, f"is {_kind(value)}, not a map")
+            raise manifest_refusal(path, f"is {_kind(value)}, not a map")
         if "name" in shape and "name" not in value:
-            raise broken(f"{path}.name", "is missing")
+            raise manifest_refusal(f"{path}.name", "is missing")
         for key, below in shape.items():
             if key in value and type(value[key]) is not below:
                 _shaped(value[key], below, f"{path}.{key}")
     elif isinstance(shape, list):
         if not isinstance(value, list):
-            raise broken(path, f"is {_kind(value)}, not a list")
+            raise manifest_refusal(path, f"is {_kind(value)}, not a list")
         for index, item in enumerate(value):
             _shaped(item, shape[0], f"{path}[{index}]")
     elif type(value) is not shape:
-        raise broken(path, f"is {_kind(value)}, not {'text' if shape is str else 'a whole number'}")
+        raise manifest_refusal(path, f"is {_kind(value)}, not {'text' if shape is str else 'a whole number'}")
 
 
 def _named_once(spec: Json, sorts: tuple[str, ...]) -> None:
@@ -118,7 +118,7 @@ def _named_once(spec: Json, sorts: tuple[str, ...]) -> None:
     for sort in sorts:
         for index, item in enumerate(spec.get(sort, [])):
             if item["name"] in seen:
-                raise broken(f"spec.{sort}[{index}].name", f"is {item['name']!r} for the second time")
+                raise manifest_refusal(f"spec.{sort}[{index}].name", f"is {item['name']!r} for the second time")
             seen.add(item["name"])
 
 

@@ -11,7 +11,7 @@ from typing import cast
 from ..plan import Plan
 from ..refusal import Refusal
 from ..shape import OUR_PREFIX, Json, Slots, Template, dns_label, label_value
-from .client import CLIENT_DIRECTORY, COMMANDS, client_config_map_name
+from .client_commands import CLIENT_DIRECTORY, COMMANDS, client_config_map_name
 
 ACCOUNTS_VOLUME = "research-accounts"
 CLIENT_VOLUME = "research-client"
@@ -24,7 +24,7 @@ USER_NAME = OUR_PREFIX + "user-name"
 KIND = OUR_PREFIX + "kind"
 
 
-def broken(path: str, message: str, hint: str = "") -> Refusal:
+def manifest_refusal(path: str, message: str, hint: str = "") -> Refusal:
     """The pod that came in cannot become this person's.  It is the site's to mend, so it says where."""
     return Refusal(
         "manifest",
@@ -166,10 +166,10 @@ def main_container(template: Template, pod: Json) -> Json:
     for container in pod["spec"].get("containers") or []:
         if container.get("name") == template.main:
             return cast(Json, container)
-    raise broken("spec.containers", f"has no container {template.main!r}, the one that the person works in")
+    raise manifest_refusal("spec.containers", f"has no container {template.main!r}, the one that the person works in")
 
 
-def way_out(container: Json) -> str:
+def remedy(container: Json) -> str:
     """How to be rid of a container of the chart's that cannot pass; empty for all others."""
     if container["name"] == "block-cloud-metadata":
         return ". Set singleuser.cloudMetadata.blockWithIptables: false and use the chart's NetworkPolicy instead"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..resources import DEVICE_ENV, NO_DEVICES
 from ..shape import Json
 from ..storage import HIJACKING_ENV
-from . import ours
-from .subject import Found, Subject, same
+from . import overlay
+from .findings import Findings, PodUnderCheck, same_json
 
 _KNOWN_CONTEXT = frozenset(
     {
@@ -24,13 +24,13 @@ _KNOWN_CONTEXT = frozenset(
 )
 
 
-def identity(subject: Subject) -> Found:
-    who = subject.plan.identity
-    for where, container in ours.containers(subject.pod):
+def identity(checked: PodUnderCheck) -> Findings:
+    who = checked.plan.identity
+    for where, container in overlay.containers(checked.pod):
         path, context = f"{where}.securityContext", container.get("securityContext", {})
-        hint = ours.way_out(container)
+        hint = overlay.remedy(container)
         for key, wanted in (("runAsUser", who.uid), ("runAsGroup", who.gid)):
-            if not same(context.get(key, wanted), wanted):
+            if not same_json(context.get(key, wanted), wanted):
                 yield f"{path}.{key}", f"is {context[key]!r}, but it must be {wanted}{hint}"
         if context.get("runAsNonRoot", True) is not True:
             yield f"{path}.runAsNonRoot", f"may not be false{hint}"
@@ -51,7 +51,7 @@ def identity(subject: Subject) -> Found:
         yield from confined(context, path)
 
 
-def confined(context: Json, path: str) -> Found:
+def confined(context: Json, path: str) -> Findings:
     for key in ("seccompProfile", "appArmorProfile"):
         if context.get(key, {}).get("type") == "Unconfined":
             yield f"{path}.{key}", "may not be Unconfined"
@@ -90,8 +90,8 @@ _WHY = {
 }
 
 
-def fields(subject: Subject) -> Found:
-    for where, container in ours.containers(subject.pod):
+def fields(checked: PodUnderCheck) -> Findings:
+    for where, container in overlay.containers(checked.pod):
         for key in sorted(set(container) - _HARMLESS):
             yield f"{where}.{key}", _WHY.get(key, "is not known to be harmless")
         for index, port in enumerate(container.get("ports", [])):
@@ -103,9 +103,9 @@ _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _HOOKS = ("postStart", "preStop")
 
 
-def handlers(subject: Subject) -> Found:
+def handlers(checked: PodUnderCheck) -> Findings:
     """The kubelet asks on the node's behalf, behind every NetworkPolicy (Pod Security Standards, baseline, 1.34)."""
-    for where, container in ours.containers(subject.pod):
+    for where, container in overlay.containers(checked.pod):
         asked = [(key, container.get(key, {})) for key in _PROBES]
         asked += [(f"lifecycle.{key}", container.get("lifecycle", {}).get(key, {})) for key in _HOOKS]
         for name, handler in asked:
@@ -114,8 +114,8 @@ def handlers(subject: Subject) -> Found:
                     yield f"{where}.{name}.{kind}.host", "may not be set: the node itself would send that request"
 
 
-def main(subject: Subject) -> Found:
-    plan, container = subject.plan, subject.main
+def main(checked: PodUnderCheck) -> Findings:
+    plan, container = checked.plan, checked.main
     of_main = f"of container {container['name']!r}"
     if container.get("resources") != plan.resources.as_requirements():
         yield f"resources {of_main}", f"are {container.get('resources')}, not the profile's"
@@ -128,10 +128,10 @@ def main(subject: Subject) -> Found:
         yield f"workingDir {of_main}", f"is {container.get('workingDir')!r}, not {plan.request.workdir!r}"
 
 
-def resources(subject: Subject) -> Found:
+def resources(checked: PodUnderCheck) -> Findings:
     """Others beside the main container may take a little, but nothing that a profile is there to give."""
-    for where, container in ours.containers(subject.pod):
-        if container is subject.main:
+    for where, container in overlay.containers(checked.pod):
+        if container is checked.main:
             continue
         amounts = container.get("resources", {})
         asked = {**amounts.get("requests", {}), **amounts.get("limits", {})}
@@ -144,9 +144,9 @@ def resources(subject: Subject) -> Found:
 _VALUE_FROM = frozenset({"configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"})
 
 
-def environment(subject: Subject) -> Found:
-    secrets = subject.plan.allowed.secrets
-    for where, container in ours.containers(subject.pod):
+def environment(checked: PodUnderCheck) -> Findings:
+    secrets = checked.plan.allowed.secrets
+    for where, container in overlay.containers(checked.pod):
         for index, entry in enumerate(container.get("env", [])):
             path, source = f"{where}.env[{index}]", entry.get("valueFrom", {})
             if entry["name"].startswith(HIJACKING_ENV):
@@ -159,8 +159,8 @@ def environment(subject: Subject) -> Found:
             if "secretKeyRef" in source and not secrets.get(str(secret)):
                 yield f"{path}.valueFrom", f"is of the secret {secret!r}, which pods.allow.secrets does not name"
     entries: dict[str, list[Json]] = {}
-    for entry in subject.main.get("env", []):
+    for entry in checked.main.get("env", []):
         entries.setdefault(entry["name"], []).append(entry)
-    for name, value in ours.environment(subject.plan, subject.slots).items():
-        if entries.get(name) != [{"name": name, "value": ours.literal(value)}]:
-            yield f"env of container {subject.main['name']!r}", f"must have {name} exactly once, as the plan says"
+    for name, value in overlay.environment(checked.plan, checked.slots).items():
+        if entries.get(name) != [{"name": name, "value": overlay.literal(value)}]:
+            yield f"env of container {checked.main['name']!r}", f"must have {name} exactly once, as the plan says"

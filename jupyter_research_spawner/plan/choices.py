@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timezone
 from typing import Any
 
 from ..identity import PosixIdentity
-from ..identity.username import shown
 from ..refusal import Refusal
 from ..settings import ordered
 from ..settings.strict import open_to
 from ..site import CourseClass, Profile, Site
+from ..wording import format_list, quote
 from .model import Offer, Request
 
 
@@ -70,9 +70,9 @@ def as_course(site: Site, identity: PosixIdentity, request: Request, now: dateti
         mine = [offer.name for offer in offers(site, identity, now) if offer.course]
         raise Refusal(
             "class-not-yours",
-            f"There is no class {shown(request.course)} that you are on the roster of.",
+            f"There is no class {quote(request.course)} that you are on the roster of.",
             field="class",
-            hint=f"Yours: {listed(mine)}." if mine else "Ask whoever gives the class to add you.",
+            hint=f"Yours: {format_list(mine)}." if mine else "Ask whoever gives the class to add you.",
             status=403,
         )
     if not _is_held(course, now):
@@ -139,7 +139,9 @@ def queue_for(site: Site, identity: PosixIdentity, request: Request, profile_nam
             "no-queue",
             f"No queue of yours takes profile {profile_name!r} by default.",
             field="queue",
-            hint=f"Choose one yourself: {listed(mine)}." if mine else "Ask your group's owner for access to a queue.",
+            hint=f"Choose one yourself: {format_list(mine)}."
+            if mine
+            else "Ask your group's owner for access to a queue.",
             status=403,
         )
     _offered("queue", site.queues, identity, name)
@@ -148,7 +150,7 @@ def queue_for(site: Site, identity: PosixIdentity, request: Request, profile_nam
             "queue-not-for-profile",
             f"Profile {profile_name!r} may not wait in queue {name!r}.",
             field="queue",
-            hint=f"It may wait in {listed(_queues_for(site, identity, profile)) or 'none of yours'}.",
+            hint=f"It may wait in {format_list(_queues_for(site, identity, profile)) or 'none of yours'}.",
         )
     return name
 
@@ -176,16 +178,16 @@ def _offered(field: str, offers_: Mapping[str, Any], identity: PosixIdentity, na
     if offer is None:
         raise Refusal(
             f"unknown-{field}",
-            f"There is no {field} {shown(name)}.",
+            f"There is no {field} {quote(name)}.",
             field=field,
             hint=_others(field, offers_, identity),
         )
     if not open_to(offer.groups, identity.group_names):
         theirs = [group for group, may in offer.groups.items() if may]
-        meant = f"is for the group {listed(theirs, 'or')}" if theirs else "is closed to everybody"
+        meant = f"is for the group {format_list(theirs, 'or')}" if theirs else "is closed to everybody"
         raise Refusal(
             f"{field}-not-yours",
-            f"{field.capitalize()} {name!r} {meant}; you are in {listed(identity.group_names)}.",
+            f"{field.capitalize()} {name!r} {meant}; you are in {format_list(identity.group_names)}.",
             field=field,
             hint=f"Ask your group's owner. {_others(field, offers_, identity)}",
             status=403,
@@ -195,12 +197,4 @@ def _offered(field: str, offers_: Mapping[str, Any], identity: PosixIdentity, na
 
 def _others(field: str, offers_: Mapping[str, Any], identity: PosixIdentity) -> str:
     mine = [name for name, offer in ordered(offers_) if open_to(offer.groups, identity.group_names)]
-    return f"Yours: {listed(mine)}." if mine else f"No {field} here is yours: ask the people who run this hub."
-
-
-def listed(names: Iterable[str], last: str = "and") -> str:
-    """`a, b and c`, shortened where it would fill the page."""
-    shown = list(names)
-    if len(shown) > 12:
-        return f"{', '.join(shown[:12])} and {len(shown) - 12} more"
-    return f" {last} ".join(filter(None, (", ".join(shown[:-1]), shown[-1] if shown else "")))
+    return f"Yours: {format_list(mine)}." if mine else f"No {field} here is yours: ask the people who run this hub."

@@ -10,11 +10,11 @@ from ..plan import Plan
 from ..shape import Json, Slots
 
 # (path, why not): the sentence goes on after the path.
-Found = Iterator[tuple[str, str]]
+Findings = Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Subject:
+class PodUnderCheck:
     """One pod template under examination, in plain form.  `main` is the container that the person works in."""
 
     plan: Plan
@@ -34,6 +34,6 @@ class Subject:
         return spec
 
 
-def same(found: Any, wanted: Any) -> bool:
+def same_json(found: Any, wanted: Any) -> bool:
     """True is not 1 and 1.0 is not 1: JSON and Kubernetes tell them apart, Python does not."""
     return type(found) is type(wanted) and found == wanted

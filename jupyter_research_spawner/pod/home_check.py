@@ -13,8 +13,8 @@ from ..plan import Plan
 from ..settings.units import format_bytes, format_cores
 from ..shape import Json
 from ..storage import within
-from . import ours
-from .subject import Found, Subject
+from . import overlay
+from .findings import Findings, PodUnderCheck
 
 NAME = "research-home"
 # Pairs of a directory and what to say without it.  Both are arguments: no shell reads them as its own text.
@@ -26,12 +26,12 @@ _MEMORY = 64 * 1024**2
 _FILLED_IN = ("imagePullPolicy", "terminationMessagePath")
 
 
-def look(plan: Plan, main: Json) -> Json:
+def home_check_container(plan: Plan, main: Json) -> Json:
     """The init container of a pod whose main container is `main`, as the same person with the same mounts."""
     asked = [word for pair in _directories(plan, main).items() for word in pair]
     return {
         "name": NAME,
-        "command": ["sh", "-c", SCRIPT, NAME, *map(ours.literal, asked)],
+        "command": ["sh", "-c", SCRIPT, NAME, *map(overlay.literal, asked)],
         "workingDir": "/",
         "resources": _resources(plan),
         "securityContext": {
@@ -42,15 +42,15 @@ def look(plan: Plan, main: Json) -> Json:
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": ours.claim_mounts(plan),
+        "volumeMounts": overlay.claim_mounts(plan),
         **_image(plan, main),
     }
 
 
-def first(subject: Subject) -> Found:
+def home_check_is_first(checked: PodUnderCheck) -> Findings:
     """check's rule: whatever ran before it could start in a directory that is missing."""
-    wanted = look(subject.plan, subject.main)
-    present = (subject.spec.get("initContainers") or [{}])[0]
+    wanted = home_check_container(checked.plan, checked.main)
+    present = (checked.spec.get("initContainers") or [{}])[0]
     if present.get("name") != NAME:
         yield "spec.initContainers[0]", f"must be {NAME}: it looks whether the home directory is there"
         return
