@@ -1,4 +1,4 @@
-"""A real JupyterHub as a process, of either version, against an embedded or a real cluster: `from hub import ...`."""
+"""A real JupyterHub of either version as a process, with an embedded or a real cluster: `from hub import ...`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ from jupyter_research_spawner.embedded.kinds import POD
 
 Json = dict[str, Any]
 
-HUB5 = Path(__file__).parent.parent / ".venv-hub5" / "bin" / "python"
+# As the Makefile makes it: one for each version of Python.
+HUB5 = Path(__file__).parent.parent / ".venv" / f"{sys.version_info[0]}.{sys.version_info[1]}-hub5" / "bin" / "python"
 
-# As much of jupyterhub-singleuser as the hub asks for, in a tenth of its time.
+# The part of jupyterhub-singleuser that the hub needs. It starts in a tenth of the time.
 NOTEBOOK = """
 import http.server, json, os, sys, urllib.parse
 where = urllib.parse.urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
@@ -145,12 +146,15 @@ jupyter_research_spawner.configure(c, "{state}/site.yaml"{arguments})
 
 
 def python_of(version: int) -> str:
-    """The interpreter with that JupyterHub.  Missing: skipped, and with CI=true a failure."""
+    """Return the interpreter with that JupyterHub. Without one the test is skipped; with CI=true it fails."""
     if version == 6:
         return sys.executable
     python = os.environ.get("HUB5_PYTHON", str(HUB5))
     if not Path(python).exists():
-        reason = f"JupyterHub 5 needs its own environment, and there is no {python} (make .venv-hub5, or HUB5_PYTHON)"
+        reason = (
+            f"JupyterHub 5 needs an environment of its own, but {python} does not exist. `make test` makes one; "
+            "HUB5_PYTHON names another interpreter."
+        )
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
@@ -178,7 +182,7 @@ class HasKubeconfig(Protocol):
 
 
 class Hub:
-    """`api` speaks as an admin service, a `Browser` as a person."""
+    """A hub process. `api` calls its REST API as an administrators' service; a `Browser` uses its pages as a user."""
 
     def __init__(self, version: int, state: Path, cluster: HasKubeconfig, address: str = "127.0.0.1") -> None:
         self.python = python_of(version)
@@ -189,6 +193,7 @@ class Hub:
         self.token = secrets.token_hex(16)
         self.port = _free_port(address)
         self.process: subprocess.Popen[bytes] | None = None
+        self._log_begin = 0
         self.session = aiohttp.ClientSession()
 
     def write(self, site: Json, extra: str = "", after: str = "", arguments: str = "") -> None:
@@ -255,7 +260,11 @@ class Hub:
 
     @property
     def log(self) -> str:
-        return (self.state / "hub.log").read_text()
+        """What the hub has logged since the last `forget_log`."""
+        return (self.state / "hub.log").read_bytes()[self._log_begin :].decode()
+
+    def forget_log(self) -> None:
+        self._log_begin = (self.state / "hub.log").stat().st_size
 
     async def api(self, method: str, path: str, body: Any = None, token: str | None = None) -> Answer:
         headers = {"Authorization": f"token {token or self.token}"}
@@ -266,6 +275,21 @@ class Hub:
 
     async def person(self, name: str) -> None:
         await self.api("POST", f"users/{name}")
+
+    async def remove_users(self) -> None:
+        """Remove all users but administrators, with their servers and the options that the hub has saved."""
+        users = json.loads((await self.api("GET", "users")).text)
+        for user in (user for user in users if not user["admin"]):
+            await eventually(
+                lambda name=user["name"]: self._is_removed(name), every=0.1, otherwise=lambda: self.log[-6000:]
+            )
+
+    async def _is_removed(self, name: str) -> bool:
+        """Ask the hub to stop the user's servers and to remove the user. False while a server still stops."""
+        servers = json.loads((await self.api("GET", f"users/{name}")).text).get("servers", {})
+        for server in servers:
+            await self.api("DELETE", f"users/{name}/servers/{server}" if server else f"users/{name}/server")
+        return not servers and (await self.api("DELETE", f"users/{name}")).status == 204
 
     async def start_server(self, name: str, options: Any = None, server: str = "") -> Answer:
         """The options in the shape that this version's API takes."""
@@ -316,7 +340,7 @@ class Hub:
 
 
 class Browser:
-    """A person at the hub's pages, logged in."""
+    """A user with a session of the hub's pages."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
@@ -349,10 +373,10 @@ class Browser:
         await self.session.close()
 
 
-@pytest_asyncio.fixture
-async def research_cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    """4 CPUs, with the claims and the priority classes of SITE."""
-    claims = {"home": tmp_path / "home", "project-climate": tmp_path / "climate"}
+@contextlib.asynccontextmanager
+async def research_cluster_in(directory: Path) -> AsyncIterator[Cluster]:
+    """Run a cluster of 4 CPUs below that directory, with the claims and the priority classes of SITE."""
+    claims = {"home": directory / "home", "project-climate": directory / "climate"}
     for path in claims.values():
         path.mkdir()
         path.chmod(0o777)
@@ -362,25 +386,37 @@ async def research_cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
         if os.geteuid() == 0:
             os.chown(home, uid, -1)
     started = await Cluster.start(
-        tmp_path / "cluster",
+        directory / "cluster",
         [NodeSpec("node-1", cpu=4, memory="16Gi")],
         namespace=NAMESPACE,
         claims=claims,
         back_off_seconds=0.2,
     )
-    for name, value in (("research-normal", 0), ("research-low", -100)):
-        await started.apply(
-            {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value}
-        )
     try:
+        for name, value in (("research-normal", 0), ("research-low", -100)):
+            await started.apply(
+                {
+                    "apiVersion": "scheduling.k8s.io/v1",
+                    "kind": "PriorityClass",
+                    "metadata": {"name": name},
+                    "value": value,
+                }
+            )
         yield started
     finally:
         await started.stop()
 
 
+@pytest_asyncio.fixture
+async def research_cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    """A cluster of the test's own, as research_cluster_in makes it."""
+    async with research_cluster_in(tmp_path) as started:
+        yield started
+
+
 @pytest_asyncio.fixture(params=[6, 5], ids=["hub6", "hub5"])
 async def hub(request: pytest.FixtureRequest, tmp_path: Path, research_cluster: Cluster) -> AsyncIterator[Hub]:
-    """Written, not yet started: `hub.write(SITE)`, `await hub.start()`."""
+    """A hub of the test's own. It is not started: call `hub.write(SITE)`, then `await hub.start()`."""
     found = Hub(request.param, tmp_path / "hub", research_cluster)
     try:
         yield found

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run real hubs: `hub` is of one version after the other."""
+"""Fixtures of the tests that run real hubs."""
 
 from hub import hub, research_cluster
 

@@ -1,41 +1,68 @@
-"""The spawner in real hubs of both versions, on the embedded cluster: starts, refusals, restarts."""
+"""The spawner in a real hub of each version, on the embedded cluster: starts, refusals and stops.
+
+All tests of a module share one hub per version, because starting one takes longer than most tests. Each test finds new
+users, no pods and counters at zero. Tests with other settings, or that restart the hub, are in test_own_hub.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import os
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
-from hub import SITE, Browser, Hub
+import pytest_asyncio
+from hub import SITE, Browser, Hub, Json, research_cluster_in
 from patience import eventually
 from stand_in import NAMESPACE
 
-from jupyter_research_spawner.embedded import NodeSpec, decoding
-from jupyter_research_spawner.embedded.kinds import POD
+from jupyter_research_spawner.embedded import decoding
+from jupyter_research_spawner.embedded.kinds import EVENT, POD
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.asyncio(loop_scope="module")]
 
-Json = dict[str, Any]
 CREATE = ("create", "pods")
-# What no version of the hub has a part in.
-once = pytest.mark.parametrize("hub", [6], indirect=True, ids=["hub6"])
+# For tests that would show the same with every version of JupyterHub.
+once = pytest.mark.parametrize("module_hub", [6], indirect=True, ids=["hub6"])
 
 
-def site_with(**over: Any) -> Json:
-    return {**copy.deepcopy(SITE), **over}
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[6, 5], ids=["hub6", "hub5"])
+async def module_hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
+    """A hub with SITE for all tests of this module."""
+    directory = tmp_path_factory.mktemp("module_hub")
+    directory.chmod(0o755)  # pods run as other users
+    async with research_cluster_in(directory) as cluster:
+        found = Hub(request.param, directory / "hub", cluster)
+        found.write(SITE)
+        try:
+            await found.start()
+            yield found
+        finally:
+            await found.close()
 
 
-async def started(hub: Hub, site: Json = SITE, *people: str, **written: str) -> Hub:
-    hub.write(site, **written)
-    await hub.start()
-    for name in people or ("alice", "bob"):
-        await hub.person(name)
-    return hub
+@pytest_asyncio.fixture(loop_scope="module")
+async def hub(module_hub: Hub) -> AsyncIterator[Hub]:
+    """The module's hub, with new users alice and bob. Everything that the test made is removed after it."""
+    if not module_hub.is_alive:  # the test that ended it has failed
+        await module_hub.start()
+    cluster = module_hub.cluster
+    cluster.api.calls.clear()
+    module_hub.forget_log()
+    for name in ("alice", "bob"):
+        await module_hub.person(name)
+    yield module_hub
+    cluster.api.delays.before.clear()
+    cluster.api.delays.after.clear()
+    assert module_hub.is_alive, f"the hub ended:\n{module_hub.log[-6000:]}"
+    await module_hub.remove_users()
+    await eventually(lambda: not module_hub.pods(), otherwise=lambda: module_hub.log[-6000:])
+    for event in cluster.store.list(EVENT, NAMESPACE):
+        cluster.store.delete(EVENT, event)
 
 
 async def answer_of(pod: Json) -> Json:
@@ -52,7 +79,6 @@ def only_pod(hub: Hub) -> Json:
 
 @pytest.mark.uid
 async def test_a_server_runs_as_its_person_and_stops(hub: Hub) -> None:
-    await started(hub)
     assert (await hub.start_server("alice", {"profile": "small", "queue": "climate"})).status in (201, 202)
     await hub.ready("alice")
     pod = only_pod(hub)
@@ -71,16 +97,15 @@ async def test_a_server_runs_as_its_person_and_stops(hub: Hub) -> None:
 
 @once
 async def test_a_second_start_costs_one_call_to_the_api_server(hub: Hub) -> None:
-    await started(hub)
     await hub.start_server("alice", {"profile": "small"})
     await hub.ready("alice")
     await hub.api("DELETE", "users/alice/server")
     await hub.stopped("alice")
     await eventually(lambda: not hub.pods())
-    before = len(hub.cluster.api.audit)
+    hub.cluster.api.audit.clear()
     await hub.start_server("alice")
     await hub.ready("alice")
-    calls = [(call.verb, call.resource) for call in list(hub.cluster.api.audit)[before:]]
+    calls = [(call.verb, call.resource) for call in hub.cluster.api.audit]
     assert [call for call in calls if call[0] not in ("list", "watch")] == [CREATE]
 
 
@@ -96,7 +121,6 @@ BAD_OPTIONS: list[tuple[Any, int, str]] = [
 
 
 async def test_bad_requests_by_rest_do_not_end_the_hub_nor_poison_the_next_start(hub: Hub) -> None:
-    await started(hub)
     await hub.start_server("bob", {"profile": "small", "queue": "backfill"})
     await hub.ready("bob")
     await hub.api("DELETE", "users/bob/server")
@@ -121,7 +145,6 @@ async def test_bad_requests_by_rest_do_not_end_the_hub_nor_poison_the_next_start
 
 
 async def test_bad_requests_by_form_do_not_end_the_hub_and_keep_the_choices(hub: Hub) -> None:
-    await started(hub)
     browser = await Browser(hub).login("bob")
     for _ in range(5):
         answer = await browser.post(
@@ -147,7 +170,6 @@ async def test_bad_requests_by_form_do_not_end_the_hub_and_keep_the_choices(hub:
 
 
 async def test_the_form_of_a_named_server_keeps_its_own_choices(hub: Hub) -> None:
-    await started(hub)
     browser = await Browser(hub).login("bob")
     assert (await browser.get("spawn/bob/exp")).status == 200
     answer = await browser.post(
@@ -163,7 +185,6 @@ async def test_the_form_of_a_named_server_keeps_its_own_choices(hub: Hub) -> Non
 
 
 async def test_a_link_chooses_and_starts_nothing(hub: Hub) -> None:
-    await started(hub)
     browser = await Browser(hub).login("alice")
     answer = await browser.get("spawn?opt-profile=large&opt-wall_time=90m")
     assert answer.status == 200
@@ -179,30 +200,8 @@ async def test_a_link_chooses_and_starts_nothing(hub: Hub) -> None:
     await browser.close()
 
 
-async def test_a_saved_choice_that_is_gone(hub: Hub) -> None:
-    await started(hub)
-    await hub.start_server("alice", {"profile": "large"})
-    await hub.ready("alice")
-    await hub.api("DELETE", "users/alice/server")
-    await hub.stopped("alice")
-    await hub.stop()
-    site = site_with()
-    del site["profiles"]["large"]
-    hub.write(site)
-    await hub.start()
-    answer = await hub.start_server("alice")
-    assert answer.status == 400
-    assert "There is no profile 'large'." in answer.message
-    browser = await Browser(hub).login("alice")
-    answer = await browser.get("spawn")
-    assert answer.status == 200
-    assert "You chose profile 'large' before. It is not offered to you any more" in answer.page.get_text()
-    assert not answer.page.find("input", {"checked": True})
-    await browser.close()
-
-
 async def test_who_cannot_be_resolved_gets_a_sentence_and_no_pod(hub: Hub) -> None:
-    await started(hub, SITE, "carol")
+    await hub.person("carol")
     answer = await hub.start_server("carol", {"profile": "small"})
     assert answer.status == 403
     assert "There is no account named" in answer.message
@@ -215,96 +214,17 @@ async def test_who_cannot_be_resolved_gets_a_sentence_and_no_pod(hub: Hub) -> No
     await browser.close()
 
 
-async def test_a_source_that_is_down_is_503(hub: Hub) -> None:
-    people = {"kind": "static", "passwd": "nowhere/passwd", "group": "nowhere/group"}
-    await started(hub, site_with(identity={"sources": {"people": people}}))
-    answer = await hub.start_server("alice", {"profile": "small"})
-    assert (answer.status, answer.headers.get("Retry-After")) == (503, "10")
-    assert "does not answer" in answer.message
-    browser = await Browser(hub).login("alice")
-    assert (await browser.get("spawn")).status == 503
-    assert (await browser.post("spawn", {"offer": "profile:small"})).status == 503
-    assert not hub.cluster.api.calls[CREATE]
-    await browser.close()
-
-
-@once
-@pytest.mark.parametrize("missing", ["claim", "priority class"])
-async def test_what_the_cluster_does_not_have_is_named_before_anything_is_created(hub: Hub, missing: str) -> None:
-    site = site_with()
-    if missing == "claim":
-        site["storage"]["homes"]["main"]["claim"] = "elsewhere"
-    else:
-        site["priorities"]["normal"]["class"] = "nobodys"
-    await started(hub, site)
-    answer = await hub.start_server("alice", {"profile": "small"})
-    assert answer.status == 503
-    assert ("'elsewhere'" if missing == "claim" else "PriorityClass 'nobodys'") in answer.message
-    assert not hub.cluster.api.calls[CREATE]
-
-
 @once
 async def test_a_cluster_that_would_drop_a_field_takes_no_notebook(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers before Kubernetes 1.31 do not know the policy that keeps an image from adding groups."""
     monkeypatch.delitem(decoding.types()["PodSecurityContext"], "supplementalGroupsPolicy")
-    await started(hub)
     answer = await hub.start_server("alice", {"profile": "small"})
     assert answer.status == 503
     assert 'unknown field "spec.securityContext.supplementalGroupsPolicy"' in answer.message
     assert hub.pods() == []
 
 
-async def test_a_restart_keeps_a_queued_server_and_its_place(hub: Hub) -> None:
-    await started(hub)
-    for server in ("", "exp"):
-        await hub.start_server("alice", {"profile": "huge"}, server=server)
-    pods = await eventually(lambda: hub.pods() if len(hub.pods()) == 2 else None)
-    before = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
-    tokens = [env["value"] for env in pods[0]["spec"]["containers"][0]["env"] if env["name"] == "JUPYTERHUB_API_TOKEN"]
-    await hub.kill()
-    begun = time.monotonic()
-    await hub.start()
-    assert time.monotonic() - begun < 20
-    for server in ("", "exp"):
-        await _pending(hub, "alice", server)
-    assert {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in hub.pods()} == before
-    browser = await Browser(hub).login("alice")
-    page = (await browser.get("spawn-pending/alice/exp")).text
-    assert "Cancel this start" in page
-    assert 'var server = "exp";' in page
-    await browser.close()
-    hub.cluster.add_node(NodeSpec("node-2", cpu=128, memory="64Gi"))
-    for server in ("", "exp"):
-        await hub.ready("alice", server)
-    assert {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in hub.pods()} == before
-    assert (await hub.api("GET", "user", token=tokens[0])).status == 200
-    assert (await hub.api("DELETE", "users/alice/server")).status in (202, 204)
-    await eventually(lambda: len(hub.pods()) == 1)
-
-
-async def _pending(hub: Hub, name: str, server: str) -> None:
-    async def waits() -> bool:
-        found = await hub.server(name, server)
-        return bool(found) and found["pending"] == "spawn"
-
-    await eventually(waits, otherwise=lambda: f"{name}'s server {server!r}\n{hub.log[-5000:]}")
-
-
-async def test_a_choice_that_is_gone_after_a_restart_ends_its_pod(hub: Hub) -> None:
-    await started(hub)
-    await hub.start_server("alice", {"profile": "huge"})
-    await eventually(hub.pods)
-    await hub.kill()
-    site = site_with()
-    del site["profiles"]["huge"]
-    hub.write(site)
-    await hub.start()
-    await eventually(lambda: not hub.pods())
-    assert hub.is_alive
-
-
 async def test_a_pod_that_fails_ends_the_wait_at_once_with_its_reason(hub: Hub) -> None:
-    await started(hub)
     await hub.start_server("alice", {"profile": "huge"})
     pod = (await eventually(hub.pods))[0]
 
@@ -323,17 +243,7 @@ async def test_a_pod_that_fails_ends_the_wait_at_once_with_its_reason(hub: Hub) 
 
 
 @once
-async def test_the_second_crash_ends_the_wait_with_the_containers_reason(hub: Hub) -> None:
-    crash = "import sys; sys.exit(3)"
-    await started(hub, after=f'c.KubeSpawner.cmd = ["{hub.python}", "-c", "{crash}"]')
-    await hub.start_server("alice", {"profile": "small"})
-    told = [event async for event in hub.progress("alice")]
-    assert "Container notebook ended with exit code 3" in told[-1]["message"]
-
-
-@once
 async def test_a_slow_api_server_does_not_break_a_start(hub: Hub) -> None:
-    await started(hub)
     hub.cluster.api.delays.before["pods"] = 5.0
     await hub.start_server("alice", {"profile": "small"})
     await hub.ready("alice")
@@ -342,7 +252,6 @@ async def test_a_slow_api_server_does_not_break_a_start(hub: Hub) -> None:
 
 @once
 async def test_a_create_that_timed_out_and_was_done_is_adopted(hub: Hub) -> None:
-    await started(hub)
     hub.cluster.api.delays.after["pods"] = 11.0
     await hub.start_server("alice", {"profile": "small"})
     uid = (await eventually(hub.pods))[0]["metadata"]["uid"]
@@ -354,7 +263,6 @@ async def test_a_create_that_timed_out_and_was_done_is_adopted(hub: Hub) -> None
 
 @once
 async def test_a_start_that_is_cancelled_leaves_nothing(hub: Hub) -> None:
-    await started(hub)
     hub.cluster.api.delays.before["pods"] = 3.0
     await hub.start_server("alice", {"profile": "huge"})  # cancelled while the create is under way
     await eventually(lambda: hub.cluster.api.calls[CREATE])
@@ -369,18 +277,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(hub: Hub) -> None:
 
 
 @once
-async def test_a_pod_that_waits_in_a_queue_holds_up_nobody(hub: Hub) -> None:
-    site = site_with(hub={**SITE["hub"], "concurrent_starts": 1})
-    await started(hub, site)
-    await hub.start_server("alice", {"profile": "huge"})
-    await eventually(hub.pods)
-    await hub.start_server("bob", {"profile": "small"})
-    await hub.ready("bob")
-
-
-@once
 async def test_progress_tells_why_it_waits_and_bears_events_without_time(hub: Hub) -> None:
-    await started(hub)
     event = {
         "apiVersion": "v1",
         "kind": "Event",
@@ -388,7 +285,10 @@ async def test_progress_tells_why_it_waits_and_bears_events_without_time(hub: Hu
         "involvedObject": {"kind": "Pod", "name": "jupyter-alice", "namespace": NAMESPACE},
     }
     await hub.cluster.apply({**event, "metadata": {**event["metadata"], "name": "before"}})
-    await hub.start_server("alice", {"profile": "huge"})
+    for server in ("first", ""):  # together they need 6 of the 4 CPUs
+        await hub.start_server("alice", {"profile": "large"}, server=server)
+        if server:
+            await hub.ready("alice", server)
     told: list[str] = []
 
     async def read() -> None:
@@ -400,7 +300,7 @@ async def test_progress_tells_why_it_waits_and_bears_events_without_time(hub: Hu
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(read(), 8)
     assert any(line.startswith("Waiting in queue climate. 0/1 nodes are available") for line in told), told
-    hub.cluster.add_node(NodeSpec("node-2", cpu=128, memory="64Gi"))
+    await hub.api("DELETE", "users/alice/servers/first")
     await hub.ready("alice")
     assert "Traceback" not in hub.log
 
@@ -423,7 +323,6 @@ ODD: list[Any] = [
 
 
 async def test_no_option_makes_a_500(hub: Hub) -> None:
-    await started(hub)
     for body in ODD:
         answer = await hub.api("POST", "users/alice/server", body)
         assert answer.status in (400, 403), (body, answer.text)

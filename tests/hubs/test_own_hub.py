@@ -1,0 +1,79 @@
+"""The spawner in real hubs of both versions, on the embedded cluster, with settings other than SITE.
+
+Each test has a hub and a cluster of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hub import SITE, Browser, Hub, Json
+from patience import eventually
+
+pytestmark = pytest.mark.embedded
+
+CREATE = ("create", "pods")
+# For tests that would show the same with every version of JupyterHub.
+once = pytest.mark.parametrize("hub", [6], indirect=True, ids=["hub6"])
+
+
+def site_with(**over: Any) -> Json:
+    return {**copy.deepcopy(SITE), **over}
+
+
+async def started(hub: Hub, site: Json = SITE, **written: str) -> Hub:
+    hub.write(site, **written)
+    await hub.start()
+    for name in ("alice", "bob"):
+        await hub.person(name)
+    return hub
+
+
+async def test_a_source_that_is_down_is_503(hub: Hub) -> None:
+    people = {"kind": "static", "passwd": "nowhere/passwd", "group": "nowhere/group"}
+    await started(hub, site_with(identity={"sources": {"people": people}}))
+    answer = await hub.start_server("alice", {"profile": "small"})
+    assert (answer.status, answer.headers.get("Retry-After")) == (503, "10")
+    assert "does not answer" in answer.message
+    browser = await Browser(hub).login("alice")
+    assert (await browser.get("spawn")).status == 503
+    assert (await browser.post("spawn", {"offer": "profile:small"})).status == 503
+    assert not hub.cluster.api.calls[CREATE]
+    await browser.close()
+
+
+@once
+async def test_what_the_cluster_does_not_have_is_named_before_anything_is_created(hub: Hub) -> None:
+    site = site_with()
+    site["storage"]["mounts"]["climate"]["claim"] = "elsewhere"  # alice's pods mount it
+    site["priorities"]["low"]["class"] = "nobodys"  # of pods in queue backfill
+    await started(hub, site)
+    for person, queue, missing in (
+        ("alice", "climate", "'elsewhere'"),
+        ("bob", "backfill", "PriorityClass 'nobodys'"),
+    ):
+        answer = await hub.start_server(person, {"profile": "small", "queue": queue})
+        assert answer.status == 503
+        assert missing in answer.message
+    assert not hub.cluster.api.calls[CREATE]
+
+
+@once
+async def test_the_second_crash_ends_the_wait_with_the_containers_reason(hub: Hub) -> None:
+    crash = "import sys; sys.exit(3)"
+    await started(hub, after=f'c.KubeSpawner.cmd = ["{hub.python}", "-c", "{crash}"]')
+    await hub.start_server("alice", {"profile": "small"})
+    told = [event async for event in hub.progress("alice")]
+    assert "Container notebook ended with exit code 3" in told[-1]["message"]
+
+
+@once
+async def test_a_pod_that_waits_in_a_queue_holds_up_nobody(hub: Hub) -> None:
+    site = site_with(hub={**SITE["hub"], "concurrent_starts": 1})
+    await started(hub, site)
+    await hub.start_server("alice", {"profile": "huge"})
+    await eventually(hub.pods)
+    await hub.start_server("bob", {"profile": "small"})
+    await hub.ready("bob")
