@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from ground import ground
-from kinds import ALICE, MARKING, Composed, Kinds, condition, marks_of, operators, uid, who
+from kinds import ALICE, Composed, Kinds, condition, operators, uid, who
 from kinds.argo import KIND, NAMES, executors_account, sees_running, workflow
 from kinds.argo import nodes as nodes_of
 from rig.api import until
@@ -61,13 +61,11 @@ def test_its_pods_are_hers_and_what_argo_adds_is_too(kinds: Kinds) -> None:
             assert "exec-sa-token" not in {mount["name"] for mount in main["volumeMounts"]}
 
 
-@pytest.mark.parametrize("scheduler", MARKING)
-def test_its_pods_carry_the_marks_of_a_scheduler(kinds: Kinds, scheduler: str) -> None:
-    job = workflow(kinds.under(scheduler), f"marked-by-{scheduler}")
+def test_its_pods_carry_the_marks_of_every_scheduler(kinds: Kinds) -> None:
+    job = workflow(kinds.under_all(), "marked")
     with kinds.made(job, *NAMES) as pods:
-        for pod in pods.values():
-            assert set(job.findings(pod, "main")) == ARGOS_OWN
-        assert marks_of(kinds.now(job), job.plan) == marks_of(job.manifest, job.plan)
+        assert job.lost_marks(kinds.now(job), pods.values()) == []
+        assert {pod["spec"]["schedulerName"] for pod in pods.values()} == {"volcano"}
 
 
 def test_a_failed_step_fails_the_workflow_when_those_beside_it_have_ended(kinds: Kinds) -> None:

@@ -9,13 +9,11 @@ import pytest
 from ground import ground
 from kinds import (
     ALICE,
-    MARKING,
     Composed,
     Kinds,
     condition,
     conditions,
     exit_status,
-    marks_of,
     operators,
     uid,
     weigh,
@@ -45,13 +43,11 @@ def test_its_pods_are_hers_and_nothing_is_added(kinds: Kinds) -> None:
             assert job.findings(pod, name.split("-")[0]) == {}
 
 
-@pytest.mark.parametrize("scheduler", MARKING)
-def test_its_pods_carry_the_marks_of_a_scheduler(kinds: Kinds, scheduler: str) -> None:
-    job = job_set(kinds.under(scheduler), f"marked-by-{scheduler}")
+def test_its_pods_carry_the_marks_of_every_scheduler(kinds: Kinds) -> None:
+    job = job_set(kinds.under_all(), "marked")
     with kinds.made(job, *NAMES) as pods:
-        for name, pod in pods.items():
-            assert job.findings(pod, name.split("-")[0]) == {}
-        assert marks_of(kinds.now(job), job.plan) == marks_of(job.manifest, job.plan)
+        assert job.lost_marks(kinds.now(job), pods.values()) == []
+        assert {pod["spec"]["schedulerName"] for pod in pods.values()} == {"volcano"}
 
 
 def test_a_deleted_worker_is_made_again_where_its_job_may_fail_once(kinds: Kinds) -> None:

@@ -10,13 +10,11 @@ import pytest
 from ground import ground
 from kinds import (
     ALICE,
-    MARKING,
     Composed,
     Kinds,
     condition,
     conditions,
     exit_status,
-    marks_of,
     operators,
     restarts,
     uid,
@@ -50,13 +48,11 @@ def test_its_pods_are_hers(kinds: Kinds) -> None:
             }
 
 
-@pytest.mark.parametrize("scheduler", MARKING)
-def test_its_pods_carry_the_marks_of_a_scheduler(kinds: Kinds, scheduler: str) -> None:
-    job = mpi_job(kinds.under(scheduler), f"marked-by-{scheduler}")
+def test_its_pods_carry_the_marks_of_every_scheduler(kinds: Kinds) -> None:
+    job = mpi_job(kinds.under_all(), "marked")
     with kinds.made(job, *NAMES) as pods:
-        for name, pod in pods.items():
-            assert list(job.findings(pod, name.split("-")[0])) == ["spec.volumes[ssh-auth].secret"]
-        assert marks_of(kinds.now(job), job.plan) == marks_of(job.manifest, job.plan)
+        assert job.lost_marks(kinds.now(job), pods.values()) == []
+        assert {pod["spec"]["schedulerName"] for pod in pods.values()} == {"volcano"}
 
 
 def test_a_deleted_worker_is_made_again_and_nobody_is_told(kinds: Kinds) -> None:

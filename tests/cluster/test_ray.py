@@ -11,11 +11,9 @@ import pytest
 from ground import ground
 from kinds import (
     ALICE,
-    MARKING,
     Kinds,
     condition,
     conditions,
-    marks_of,
     operators,
     restarts,
     weigh,
@@ -47,13 +45,11 @@ def test_its_pods_are_hers(kinds: Kinds) -> None:
         kinds.becomes(job, **READY)
 
 
-@pytest.mark.parametrize("scheduler", MARKING)
-def test_its_pods_carry_the_marks_of_a_scheduler(kinds: Kinds, scheduler: str) -> None:
-    job = ray_cluster(kinds.under(scheduler), f"marked-by-{scheduler}")
+def test_its_pods_carry_the_marks_of_every_scheduler(kinds: Kinds) -> None:
+    job = ray_cluster(kinds.under_all(), "marked")
     with kinds.made(job, *NAMES) as pods:
-        for name, pod in pods.items():
-            assert job.findings(pod, name.split("-")[-1]) == {}
-        assert marks_of(kinds.now(job), job.plan) == marks_of(job.manifest, job.plan)
+        assert job.lost_marks(kinds.now(job), pods.values()) == []
+        assert {pod["spec"]["schedulerName"] for pod in pods.values()} == {"volcano"}
 
 
 def test_a_deleted_worker_is_made_again(kinds: Kinds) -> None:

@@ -12,12 +12,10 @@ import pytest
 from ground import ground
 from kinds import (
     ALICE,
-    MARKING,
     Kinds,
     condition,
     conditions,
     exit_status,
-    marks_of,
     operators,
     uid,
     who,
@@ -52,13 +50,11 @@ def test_its_pods_are_hers(kinds: Kinds) -> None:
             }
 
 
-@pytest.mark.parametrize("scheduler", MARKING)
-def test_its_pods_carry_the_marks_of_a_scheduler(kinds: Kinds, scheduler: str) -> None:
-    job = train_job(kinds.under(scheduler), f"marked-by-{scheduler}")
+def test_its_pods_carry_the_marks_of_every_scheduler(kinds: Kinds) -> None:
+    job = train_job(kinds.under_all(), "marked")
     with kinds.made(job, *NAMES) as pods:
-        for name, pod in pods.items():
-            assert list(job.findings(pod, name.split("-")[0])) == ["spec.volumes[mpi-ssh-auth].secret"]
-        assert marks_of(kinds.now(job), job.plan) == marks_of(job.manifest, job.plan)
+        assert job.lost_marks(kinds.now(job), pods.values()) == []
+        assert {pod["spec"]["schedulerName"] for pod in pods.values()} == {"volcano"}
 
 
 def test_marks_of_the_train_job_do_not_reach_its_job_set(kinds: Kinds) -> None:

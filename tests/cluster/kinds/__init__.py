@@ -6,7 +6,7 @@ One module per kind says how it is made.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -66,10 +66,14 @@ def at(manifest: Any, path: Keys) -> Any:
 
 @dataclass(frozen=True)
 class Composed:
-    """An object as it is sent, and the plan that is in it."""
+    """An object as it is sent, and the plan that is in it.
+
+    more: plans for other schedulers, whose marks it has too.
+    """
 
     plan: Plan
     manifest: Json
+    more: tuple[Plan, ...] = ()
 
     @property
     def name(self) -> str:
@@ -86,19 +90,40 @@ class Composed:
         sent = {"metadata": self.manifest["metadata"], "pod": {"metadata": pod["metadata"], "spec": spec}}
         return dict(problems(self.plan, sent, Slots((Template(("pod",), main),))))
 
+    def lost_marks(self, obj: Json, pods: Iterable[Json]) -> list[str]:
+        """Return the marks of all its schedulers that are missing on the object or on one of these pods."""
+        lost = []
+        for one in (self.plan, *self.more):
+            for marks, founds in ((one.marks.object, [obj]), (one.marks.pod, pods)):
+                for metadata in (found["metadata"] for found in founds):
+                    labels, annotations = (metadata.get(kind, {}) for kind in ("labels", "annotations"))
+                    lost += sorted({*marks.labels.items()} - {*labels.items()})
+                    lost += sorted({*marks.annotations.items()} - {*annotations.items()})
+            named = one.marks.names_main
+            lost += [(named, "") for pod in pods if named and named not in pod["metadata"].get("annotations", {})]
+        return [f"{key}={value}" for key, value in lost]
+
 
 @dataclass(frozen=True)
 class Kinds:
-    """alice's objects in a namespace, by these settings of the site (else the sample's), that many pods together."""
+    """alice's objects in a namespace, by these settings of the site (else the sample's), that many pods together.
+
+    more_marks: schedulers whose marks the objects have besides those of the site's own.
+    """
 
     ground: Ground
     settings: Json | None = None
     queue: str | None = None
     gang: int = 1
+    more_marks: tuple[str, ...] = ()
 
     def under(self, scheduler: str) -> Kinds:
-        """The same with the marks of another scheduler, which does not run here: such pods wait."""
-        return replace(self, settings=self.ground.site(scheduler={"kind": scheduler}))
+        """Return the same with the marks of another scheduler, which does not run here: such pods wait."""
+        return replace(self, settings=self.ground.site(scheduler={"kind": scheduler}), more_marks=())
+
+    def under_all(self) -> Kinds:
+        """Return the same with the marks of all of MARKING. Their pods wait for the first of them."""
+        return replace(self.under(MARKING[0]), more_marks=MARKING[1:])
 
     def plan(self, kind: str, name: str) -> Plan:
         settings = copy.deepcopy(self.settings or self.ground.site(scheduler={"kind": "plain"}))
@@ -110,6 +135,17 @@ class Kinds:
 
     def compose(self, kind: str, manifest: Json, templates: Mapping[Keys, str]) -> Composed:
         """`templates`: where they are (also in lists, through which Slots do not lead), and their main containers."""
+        found = self._compose(kind, manifest, templates)
+        others = [self.under(scheduler)._compose(kind, manifest, templates) for scheduler in self.more_marks]
+        for other in others:
+            for path in ((), *templates):
+                metadata = at(found.manifest, path)["metadata"]
+                more = at(other.manifest, path)["metadata"]
+                for key in ("labels", "annotations"):
+                    metadata[key] = {**more.get(key, {}), **metadata.get(key, {})}
+        return replace(found, more=tuple(other.plan for other in others))
+
+    def _compose(self, kind: str, manifest: Json, templates: Mapping[Keys, str]) -> Composed:
         plan = self.plan(kind, manifest["metadata"]["name"])
         slots = Slots(tuple(Template((str(index),), main) for index, main in enumerate(templates.values())))
         flat = {str(index): at(manifest, path) for index, path in enumerate(templates)}
@@ -310,18 +346,9 @@ def operators(cluster: Cluster, node: Node, *kinds: Kind) -> Iterator[list[Stopp
         yield started
 
 
-# Of whose marks it is seen here that operators hand them on; all are on the pods but Kueue's, which are the object's.
-MARKING = ("kueue", "volcano", "yunikorn", "kai")
-
-
-def marks_of(obj: Json, plan: Plan) -> Json:
-    """The scheduler's marks on the object itself, as far as it still has them."""
-    metadata, marks = obj["metadata"], plan.marks.object
-    return {
-        key: metadata.get(kind, {}).get(key)
-        for kind, wanted in (("labels", marks.labels), ("annotations", marks.annotations))
-        for key in wanted
-    }
+# Schedulers of whose marks it is shown here that operators pass them on. All are on the pods, but Kueue's are on the
+# object. The first is the one that the pods name.
+MARKING = ("volcano", "kueue", "yunikorn", "kai")
 
 
 def condition(obj: Json, kind: str) -> Json:
@@ -346,7 +373,7 @@ def weigh(composed: Composed, path: Keys, cpu: str = "300m") -> Composed:
     """Let the pods of that template be the ones that a preemptor needs the CPU of."""
     manifest = copy.deepcopy(composed.manifest)
     at(manifest, path)["spec"]["containers"][0]["resources"] = {"requests": {"cpu": cpu}}
-    return Composed(composed.plan, manifest)
+    return replace(composed, manifest=manifest)
 
 
 def is_running(pod: Json) -> bool:

@@ -6,6 +6,7 @@ A Workflow has no pod template: the plan goes into a pod, and that into the Work
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from ground import Ground
@@ -82,7 +83,7 @@ def workflow(kinds: Kinds, name: str, *, cpu: str | None = None, **of_step: Any)
             *({"name": step["name"], "container": container, **of_step} for step in steps),
         ],
     }
-    return Composed(composed.plan, found)
+    return replace(composed, manifest=found)
 
 
 def operator(cluster: Cluster, node: Node) -> Argo:
