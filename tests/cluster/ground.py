@@ -1,4 +1,4 @@
-"""What a site needs in a cluster before its first pod: a namespace, shared directories, priority classes."""
+"""What a site needs in a cluster before its first pod: a namespace, shared directories and priority classes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ JOB = "localhost/rig/job:1"
 # name: (uid, gid) as in SITE
 PEOPLE = {"alice": (20001, 20001), "bob": (20002, 20600)}
 CLIMATE = 20500
+# A program of a job that ends well as soon as the test calls Ground.release.
+UNTIL_RELEASED = ("sh", "-c", 'until [ -e "$HOME/released" ]; do sleep 0.1; done; echo done')
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,23 @@ class Ground:
     def pods(self) -> list[Json]:
         return self.cluster.api.all_of("v1", "Pod", self.namespace)
 
+    def release(self, person: str = "alice") -> None:
+        """Let the person's jobs of program UNTIL_RELEASED end."""
+        (self.home / person / "released").touch()
+
+    def make_homes(self) -> None:
+        """Make the users' homes as they are at first, and remove everything else beside them."""
+        for left in self.home.glob("*"):
+            shutil.rmtree(left)
+        for person, (uid, gid) in PEOPLE.items():
+            (self.home / person).mkdir(parents=True)
+            (self.home / person).chmod(0o700)
+            os.chown(self.home / person, uid, gid)
+
     def clean(self) -> None:
-        """Nothing that ran here is left."""
+        """Remove all pods and jobs, and wait until they are gone."""
+        for person in PEOPLE:
+            (self.home / person / "released").unlink(missing_ok=True)
         kinds = [("batch/v1", "Job"), ("v1", "Pod")]
         for kind in kinds:
             for obj in self.cluster.api.all_of(*kind, self.namespace):
@@ -56,18 +73,18 @@ class Ground:
 
 
 @contextmanager
-def ground(cluster: Cluster, name: str, storage: Path) -> Iterator[Ground]:
-    """Make it, and take it away again.  Homes belong to their people, mode 0700; climate to its group, 2770."""
+def ground(cluster: Cluster, name: str, storage: Path, *, leave: bool = False) -> Iterator[Ground]:
+    """Make a ground, and remove it at the end. Homes belong to their users, mode 0700; climate to its group, 2770.
+
+    leave: do not remove it, because its cluster is thrown away.
+    """
     home, climate = storage / "home", storage / "climate"
-    for person, (uid, gid) in PEOPLE.items():
-        (home / person).mkdir(parents=True)
-        (home / person).chmod(0o700)
-        os.chown(home / person, uid, gid)
+    found = Ground(cluster, name, home, climate)
+    found.make_homes()
     climate.mkdir()
     os.chown(climate, 0, CLIMATE)
     climate.chmod(0o2770)
     storage.chmod(0o755)
-    found = Ground(cluster, name, home, climate)
     api = cluster.api
     api.apply(namespace(name), *_volume(name, "home", home), *_volume(name, "project-climate", climate))
     api.apply(*everything(Site.model_validate(found.site()), Release(), only=["priorities"]))
@@ -75,12 +92,13 @@ def ground(cluster: Cluster, name: str, storage: Path) -> Iterator[Ground]:
     try:
         yield found
     finally:
-        _remove(api, found)
-        shutil.rmtree(storage)
+        if not leave:
+            _remove(api, found)
+            shutil.rmtree(storage)
 
 
 def _volume(namespace_: str, claim: str, path: Path) -> list[Json]:
-    """A claim that is this directory of the node (a PersistentVolume of kind hostPath, bound by name)."""
+    """Return a claim and its PersistentVolume, which is this directory of the node (hostPath, bound by name)."""
     name = f"{namespace_}-{claim}"
     common = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     volume = {

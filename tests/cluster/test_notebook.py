@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from ground import CLIMATE, JOB, NOTEBOOK, Ground, ground
+from ground import CLIMATE, JOB, Ground, ground
 from hub import Hub
 from rig import images
 from rig.api import Json
@@ -19,6 +19,8 @@ from rig.node import Node
 from work import batch
 
 from jupyter_research_spawner.site import Site
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FOREIGN = 30666  # the image's /etc/group says that alice is in it
 CLAIMS_GROUP = "localhost/rig/claims-group:1"
@@ -40,33 +42,68 @@ class RealHub(Hub):
         return self.ground.cluster.inside(pod, *command, container=container)
 
 
-@pytest.fixture
-def here(cluster: Cluster, node: Node, tmp_path: Path) -> Iterator[Ground]:
-    with ground(cluster, "jhub", tmp_path / "storage") as found:
+# For every notebook, so that one hub serves all tests.
+EXTRA = """
+c.KubeSpawner.cmd = ["jupyterhub-singleuser"]
+c.KubeSpawner.http_timeout = 120
+show = ["sh", "-c", "id -u; id -G; touch /tmp/x"]
+c.KubeSpawner.init_containers = [{"name": "first", "image": "localhost/rig/job:1", "command": show}]
+c.KubeSpawner.extra_containers = [
+    {"name": "beside", "image": "localhost/rig/job:1", "command": [*show[:2], show[2] + "; exec sleep 1d"]}
+]
+"""
+OLD_NODE = {"nodeSelector": {"pool": "old"}, "tolerations": [{"key": "old", "operator": "Exists"}]}
+
+
+def settings(here: Ground) -> Json:
+    """SITE with a profile whose image claims a group, and one on the old node."""
+    site = here.site()
+    small = site["profiles"]["small"]
+    site["profiles"]["claims"] = {**small, "title": "Claims", "order": 60, "images": {"default": CLAIMS_GROUP}}
+    site["profiles"]["old"] = {**small, "title": "Old", "order": 61, "pod": OLD_NODE}
+    return site
+
+
+@pytest.fixture(scope="module")
+def module_here(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    with ground(cluster, "jhub", tmp_path_factory.mktemp("notebook") / "storage") as found:
         yield found
 
 
-@pytest_asyncio.fixture(params=[6, 5], ids=["hub6", "hub5"])
-async def hub(request: pytest.FixtureRequest, tmp_path: Path, here: Ground) -> AsyncIterator[RealHub]:
-    found = RealHub(request.param, tmp_path / "hub", here)
+@pytest.fixture
+def here(module_here: Ground) -> Iterator[Ground]:
+    yield module_here
+    module_here.clean()
+    module_here.make_homes()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[6, 5], ids=["hub6", "hub5"])
+async def module_hub(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, module_here: Ground
+) -> AsyncIterator[RealHub]:
+    found = RealHub(request.param, tmp_path_factory.mktemp("hub"), module_here)
+    found.write(settings(module_here), extra=EXTRA)
     try:
+        await found.start()
         yield found
     finally:
         await found.close()
 
 
-REAL = 'c.KubeSpawner.cmd = ["jupyterhub-singleuser"]\nc.KubeSpawner.http_timeout = 120'
+@pytest_asyncio.fixture(loop_scope="module")
+async def hub(module_hub: RealHub, here: Ground) -> AsyncIterator[RealHub]:
+    """The module's hub, with a new user alice."""
+    module_hub.forget_log()
+    await module_hub.person("alice")
+    yield module_hub
+    await module_hub.remove_users()
 
 
-async def started(hub: RealHub, extra: str = "", **changes: object) -> RealHub:
-    """With alice's notebook ready."""
-    hub.write(hub.ground.site(**changes), extra=f"{REAL}\n{extra}")
-    await hub.start()
-    await hub.person("alice")
-    answer = await hub.start_server("alice", {"profile": "small"})
+async def started(hub: RealHub, profile: str = "small") -> None:
+    """Start alice's notebook, and wait until it is ready."""
+    answer = await hub.start_server("alice", {"profile": profile})
     assert answer.status in (201, 202), answer.text
     await hub.ready("alice")
-    return hub
 
 
 async def test_she_is_herself_in_her_notebook(hub: RealHub) -> None:
@@ -99,25 +136,16 @@ async def test_an_image_cannot_add_her_to_a_group(hub: RealHub) -> None:
     foreign.mkdir()
     os.chown(foreign, 0, FOREIGN)
     foreign.chmod(0o770)
-    site = hub.ground.site()
-    site["profiles"]["small"]["images"] = {"default": CLAIMS_GROUP}
-    await started(hub, profiles=site["profiles"])
+    await started(hub, "claims")
     assert hub.inside("id", "-G") == "20001 20500"
     assert "Permission denied" in hub.inside("sh", "-c", "ls /home/secret 2>&1; true")
     (pod,) = hub.pods()
-    user = pod["status"]["containerStatuses"][0]["user"]["linux"]
+    (user,) = (found["user"]["linux"] for found in pod["status"]["containerStatuses"] if found["name"] == "notebook")
     assert user == {"uid": 20001, "gid": 20001, "supplementalGroups": [20001, CLIMATE]}
 
 
 async def test_what_an_administrator_adds_runs_as_her_too(hub: RealHub) -> None:
-    extra = """
-show = ["sh", "-c", "id -u; id -G; touch /tmp/x"]
-c.KubeSpawner.init_containers = [{"name": "first", "image": "localhost/rig/job:1", "command": show}]
-c.KubeSpawner.extra_containers = [
-    {"name": "beside", "image": "localhost/rig/job:1", "command": [*show[:2], show[2] + "; sleep 1d"]}
-]
-"""
-    await started(hub, extra)
+    await started(hub)
     (pod,) = hub.pods()
     api = hub.ground.cluster.api
     for container in ("first", "beside"):
@@ -173,32 +201,29 @@ async def test_an_image_without_a_shell_is_a_sentence(here: Ground) -> None:
 
 async def test_a_node_that_cannot_keep_groups_out_is_a_sentence(hub: RealHub, old_node: Node) -> None:
     assert "supplementalGroupsPolicy" not in old_node.status().get("features", {})
-    site = hub.ground.site()
-    site["profiles"]["small"]["pod"] = {"nodeSelector": {"pool": "old"}}
-    assert await why_not(hub, profiles=site["profiles"]) == (
+    assert await why_not(hub, "old") == (
         "Your notebook did not start. Its node cannot keep an image from adding groups (supplementalGroupsPolicy "
         "Strict), so the pod was not started. The node needs containerd 2 or CRI-O 1.31. You can start it again."
     )
 
 
-@pytest.fixture
-def old_node(cluster: Cluster, tmp_path: Path) -> Iterator[Node]:
+@pytest.fixture(scope="module")
+def old_node(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """With Debian's containerd 1.6 or 1.7, which knows no supplementalGroupsPolicy (KEP-3619)."""
-    runtime = Runtime.of_debian(tmp_path / "containerd", cluster.binary("ctr"))
-    added = cluster.add_node("old", labels={"pool": "old"}, runtime=runtime)
-    added.import_images(functools.partial(images.write, names=[SANDBOX_IMAGE, NOTEBOOK]))
+    runtime = Runtime.of_debian(tmp_path_factory.mktemp("old") / "containerd", cluster.binary("ctr"))
+    # Only pods of profile `old` run there.
+    options = {"registerWithTaints": [{"key": "old", "effect": "NoSchedule"}]}
+    added = cluster.add_node("old", options=options, labels={"pool": "old"}, runtime=runtime)
     try:
+        added.import_images(functools.partial(images.write, names=[SANDBOX_IMAGE, JOB]))
         yield added
     finally:
         added.stop()
 
 
-async def why_not(hub: RealHub, **changes: object) -> str:
-    """What alice reads when her notebook does not start."""
-    hub.write(hub.ground.site(**changes), extra=REAL)
-    await hub.start()
-    await hub.person("alice")
-    await hub.start_server("alice", {"profile": "small"})
+async def why_not(hub: RealHub, profile: str = "small") -> str:
+    """Return what alice reads when her notebook does not start."""
+    await hub.start_server("alice", {"profile": profile})
     last = [event async for event in hub.progress("alice")][-1]
     assert last["failed"], last
     return str(last["message"]).removeprefix("Spawn failed: ")
