@@ -1,4 +1,4 @@
-"""A small client of the API server: plain objects in and out, field validation always strict.
+"""A small client of the API server. Objects are plain dictionaries, and field validation is always strict.
 
 Kinds are found by discovery, so it speaks of custom resources as of any other.
 """
@@ -20,15 +20,17 @@ from .certificates import Pair
 Json = dict[str, Any]
 Found = TypeVar("Found")
 MANAGER = "rig"
-# Who sees what it waits for waits no longer: only a busy machine needs all of it.
+# A wait ends as soon as its condition is true, so only a busy machine needs all of it.
 PATIENCE_SECONDS = 120.0
+# A server that is ready answers within this time. One that is not may accept a connection and never answer.
+PROBE_SECONDS = 2.0
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
 
 class Refused(RuntimeError):
-    """The API server said no: `status` is the HTTP code, the text its own sentence."""
+    """The API server refused a request. `status` is the HTTP code; the message is the server's."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -58,16 +60,23 @@ class Api:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
     def call(
-        self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        content_type: str = "application/json",
+        *,
+        timeout: float = 60,
+        **query: str,
     ) -> Any:
-        """The answer's JSON, or its text.  Raises Refused."""
+        """Return the answer's JSON, or its text where it is not JSON. Raises Refused."""
         answer = self._session.request(
             method,
             self.url + path,
             params=query,
             data=None if body is None else json.dumps(body),
             headers={"Content-Type": content_type},
-            timeout=60,
+            timeout=timeout,
         )
         is_json = "json" in answer.headers.get("Content-Type", "")
         if answer.status_code >= 400:
@@ -77,7 +86,7 @@ class Api:
 
     def is_healthy(self) -> bool:
         try:
-            return bool(self.call("GET", "/readyz") == "ok")
+            return bool(self.call("GET", "/readyz", timeout=PROBE_SECONDS) == "ok")
         except (Refused, requests.RequestException):
             return False
 
@@ -86,7 +95,7 @@ class Api:
         return found
 
     def apply(self, *objects: Json) -> list[Json]:
-        """Server-side apply (KEP-555), one after the other; what others own is taken over."""
+        """Apply the objects in order (server-side apply, KEP-555), and take over fields of other managers."""
         return [
             self.call(
                 "PATCH", self._path(obj), obj, APPLY, fieldManager=MANAGER, force="true", fieldValidation="Strict"
@@ -103,7 +112,7 @@ class Api:
         return found
 
     def find(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Json | None:
-        """None when there is none of that name."""
+        """Return the object, or None when it does not exist."""
         try:
             return self.get(api_version, kind, name, namespace)
         except Refused as refused:
@@ -112,7 +121,7 @@ class Api:
             raise
 
     def all_of(self, api_version: str, kind: str, namespace: str | None = None, **query: str) -> list[Json]:
-        """Of all namespaces when none is named.  Items have apiVersion and kind, which lists leave out."""
+        """List objects of one namespace or of all. Items have apiVersion and kind, which lists leave out."""
         path = self._path(_object(api_version, kind, "", namespace), named=False)
         items = self.call("GET", path, **query)["items"]
         return [{"apiVersion": api_version, "kind": kind, **item} for item in items]
@@ -122,7 +131,7 @@ class Api:
         return found
 
     def delete(self, obj: Json, **options: Any) -> None:
-        """Gone already is fine.  `options` are those of DeleteOptions, for example gracePeriodSeconds=0."""
+        """Delete the object if it exists. `options` are those of DeleteOptions, for example gracePeriodSeconds=0."""
         body = {"propagationPolicy": "Background", **options}
         try:
             self.call("DELETE", self._path(obj), body)
@@ -131,7 +140,7 @@ class Api:
                 raise
 
     def remove(self, *objects: Json) -> None:
-        """Delete them, and wait until they are gone: what is applied while it goes would go as well."""
+        """Delete the objects, and wait until they are gone: one applied before that would be deleted too."""
         for obj in objects:
             self.delete(obj)
         for obj in objects:
@@ -152,7 +161,7 @@ class Api:
         return str(self.call("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", **query))
 
     def events(self, namespace: str, name: str) -> list[Json]:
-        """Events about the object of that name, oldest first."""
+        """Return the events about the object of that name, oldest first."""
         found = self.all_of("v1", "Event", namespace, fieldSelector=f"involvedObject.name={name}")
         return sorted(found, key=lambda event: event["metadata"]["creationTimestamp"])
 
@@ -183,7 +192,7 @@ def _object(api_version: str, kind: str, name: str, namespace: str | None) -> Js
 
 
 def until(look: Callable[[], Found], what: str, seconds: float = PATIENCE_SECONDS, every: float = 0.1) -> Found:
-    """What `look` returns as soon as that is true.  Raises TimeoutError with what it returned last."""
+    """Return what `look` returns as soon as that is true. Raises TimeoutError with the last value."""
     end = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > end:
@@ -197,5 +206,5 @@ def namespace(name: str, **labels: str) -> Json:
 
 
 def documents(texts: Iterable[str]) -> list[Json]:
-    """All objects of several YAML texts."""
+    """Return all objects of several YAML texts."""
     return [document for text in texts for document in yaml.safe_load_all(text) if document]

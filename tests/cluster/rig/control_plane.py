@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from . import kubeconfig, processes
-from .api import Api
+from .api import PROBE_SECONDS, Api
 from .certificates import Authority, Pair
 
 SERVICE_RANGE = "10.214.0.0/16"
@@ -27,7 +27,7 @@ Binary = Callable[[str], Path]
 
 @dataclass(frozen=True)
 class Flags:
-    """What a test wants otherwise: more flags of a program (without dashes), and the scheduler's configuration."""
+    """Changes that a test needs: more flags of a program (without dashes), and the scheduler's configuration."""
 
     apiserver: Mapping[str, str] = field(default_factory=dict)
     controller_manager: Mapping[str, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Flags:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the API server listens, and etcd for it and for other members."""
+    """The ports of the API server, and of etcd for its clients and its peers."""
 
     api: int
     etcd: int
@@ -48,7 +48,7 @@ class Ports:
 
 
 class ControlPlane:
-    """Start it with `ControlPlane.start`; its files are below `state`, its processes end with `stop`."""
+    """A running control plane. Start it with `ControlPlane.start`; its files are below `state`."""
 
     def __init__(self, state: Path, address: str, binary: Binary, ports: Ports) -> None:
         self.state = state
@@ -66,7 +66,7 @@ class ControlPlane:
     def start(
         cls, state: Path, address: str, binary: Binary, flags: Flags | None = None, ports: Ports | None = None
     ) -> ControlPlane:
-        """Ready to take objects when this returns.  Raises DidNotStart."""
+        """Start the control plane, and wait until it accepts objects. Raises DidNotStart."""
         flags = flags or Flags()
         plane = cls(state, address, binary, ports or Ports.free(address))
         shutil.rmtree(state / "etcd", ignore_errors=True)
@@ -78,7 +78,7 @@ class ControlPlane:
         return plane
 
     def client_config(self, name: str, common_name: str, organization: str | None = None) -> Path:
-        """A kubeconfig for a user of that name (and group)."""
+        """Write a kubeconfig for a user of that name (and group)."""
         pair = self.authority.pair(name, common_name=common_name, organization=organization)
         return kubeconfig.write(self.state / f"{name}.kubeconfig", self.url, self.authority.certificate, pair)
 
@@ -152,7 +152,7 @@ class ControlPlane:
                 "requestheader-username-headers": "X-Remote-User",
                 "requestheader-group-headers": "X-Remote-Group",
                 "requestheader-extra-headers-prefix": "X-Remote-Extra-",
-                # Webhooks and aggregated APIs by endpoint address: nobody forwards the addresses of Services.
+                # The API server calls webhooks and aggregated APIs at their endpoints: there is no kube-proxy.
                 "enable-aggregator-routing": "true",
                 "service-account-issuer": f"https://kubernetes.default.svc.{DOMAIN}",
                 "service-account-key-file": tokens.certificate,
@@ -226,7 +226,7 @@ def _files(certificate: str, key: str, pair: Pair) -> dict[str, Path]:
 
 def _answers(api: Api, path: str) -> bool:
     try:
-        api.call("GET", path)
+        api.call("GET", path, timeout=PROBE_SECONDS)
     except Exception:  # not yet, whatever it is: the time limit of the wait tells what became of it
         return False
     return True
