@@ -1,4 +1,4 @@
-"""python -m rig build|up|down: what `make cluster` and `make test-cluster` run."""
+"""The commands `python -m rig build|up|down`, which `make cluster` and `make test-cluster` run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .network import NoNetwork
 from .processes import DidNotStart
 
 CORE = ("kubernetes", "etcd", "containerd")
-# Each says in a sentence what cannot be and why.
+# The message of each is a sentence that says what failed and why.
 CANNOT = (
     machine.CannotRun,
     programs.CannotBuild,
@@ -69,7 +69,7 @@ def _up(state: Path) -> None:
 
 
 def start(state: Path) -> Cluster:
-    """A cluster without nodes, of the programs that were built."""
+    """Start a cluster without nodes from the programs that were built."""
     built = programs.Programs()
     return Cluster.start(state, built.binary, built.source)
 

@@ -24,13 +24,13 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Account:
-    """A ServiceAccount, which must be there.  What it may do is said by the cluster's roles, as for a pod."""
+    """A ServiceAccount, which must exist. The cluster's roles decide what it may do, as for a pod."""
 
     namespace: str
     name: str
 
     def command(self, plane: ControlPlane, *words: str | Path) -> Sequence[str | Path]:
-        """What runs `words` with it."""
+        """Return a command that runs `words` with this account."""
         files = plane.state / f"account-{self.namespace}-{self.name}"
         files.mkdir(exist_ok=True, mode=0o700)
         (files / "token").write_text(self._token(plane))
@@ -43,7 +43,7 @@ class Account:
         return {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
 
     def _token(self, plane: ControlPlane) -> str:
-        """Of the TokenRequest API."""
+        """Return a token from the TokenRequest API."""
         asked = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",

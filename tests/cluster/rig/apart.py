@@ -1,4 +1,4 @@
-"""Programs with a network of their own, on the cluster's bridge: those that listen on a port that cannot be chosen."""
+"""Programs in a network namespace of their own, because they listen on a port that cannot be configured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .api import until
 from .cluster import Cluster
 from .network import NoNetwork
 
-# It begins when it can reach the address that follows.
+# The program starts as soon as it can reach the address in $1.
 _WHEN_CONNECTED = 'until ip -4 route get "$1" > /dev/null 2>&1; do sleep 0.05; done; shift; exec "$@"'
 
 # Each has an address of its own.
@@ -31,7 +31,7 @@ def run(
     is_ready: Callable[[], bool],
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Start one of APART at its address, and wait until it is ready.  Its network ends with it.
+    """Start one of APART at its address, and wait until it is ready. Its network namespace ends with it.
 
     Raises DidNotStart, NoNetwork.
     """

@@ -1,4 +1,4 @@
-"""The cluster's own certificate authority, and what it signs: servers, clients and webhooks."""
+"""The cluster's own certificate authority, which signs certificates of servers, clients and webhooks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Pair:
 
 
 class Authority:
-    """Signs with the key in DIRECTORY/ca.key, which is made when it is not there."""
+    """A certificate authority with the key DIRECTORY/ca.key, which is created if it does not exist."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -57,7 +57,7 @@ class Authority:
     def pair(
         self, name: str, *, common_name: str | None = None, organization: str | None = None, hosts: Sequence[str] = ()
     ) -> Pair:
-        """NAME.crt and NAME.key, for both ends of a connection; `hosts` are DNS names and IP addresses."""
+        """Create NAME.crt and NAME.key for a server or a client. `hosts` are DNS names and IP addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common_name or name)]
         if organization is not None:
@@ -72,7 +72,7 @@ class Authority:
         return pair
 
     def key_pair(self, name: str) -> Pair:
-        """NAME.pub and NAME.key, for signatures: no certificate."""
+        """Create NAME.pub and NAME.key, a key pair for signatures without a certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         pair = Pair(self._directory / f"{name}.pub", self._directory / f"{name}.key")
         _write_private(pair.key, _pem(key))

@@ -18,7 +18,7 @@ class NoCgroups(RuntimeError):
 
 
 def is_unified() -> bool:
-    """Version 2 alone; a version 2 hierarchy beside version 1 (hybrid) has no controllers."""
+    """Return whether the machine has version 2 only. Beside version 1 (hybrid), version 2 has no controllers."""
     return (HIERARCHIES / "cgroup.controllers").exists()
 
 
@@ -39,7 +39,7 @@ def make(name: str) -> None:
 
 
 def remove(name: str, *, seconds: float = 20) -> None:
-    """Remove /NAME everywhere, with all below it; what still runs there is killed.  Raises NoCgroups."""
+    """Kill every process in /NAME and below, and remove these cgroups. Raises NoCgroups."""
     end = time.monotonic() + seconds
     while left := [directory for hierarchy in _hierarchies() if (directory := hierarchy / name).exists()]:
         for directory in left:

@@ -1,4 +1,4 @@
-"""One whole cluster: its network, control plane and nodes, below one state directory."""
+"""A whole cluster: its network, control plane and nodes. All its files are below one state directory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Source = Callable[[str], Path]
 
 
 class Cluster:
-    """Start it with `Cluster.start`.  Everything that it has on disk is below `state`."""
+    """A running cluster. Start it with `Cluster.start`; all its files are below `state`."""
 
     def __init__(self, state: Path, network: Network, plane: ControlPlane, binary: Binary, source: Source) -> None:
         self.state = state
@@ -34,7 +34,7 @@ class Cluster:
 
     @classmethod
     def start(cls, state: Path, binary: Binary, source: Source, flags: Flags | None = None) -> Cluster:
-        """Sweep what a killed run left in `state`, then start anew.
+        """Remove what a killed run left in `state`, then start a new cluster.
 
         binary: the program of that name.  source: the module directory of that program, for its CRDs and manifests.
         Raises DidNotStart, NoNetwork.
@@ -57,16 +57,16 @@ class Cluster:
         labels: Mapping[str, str] | None = None,
         runtime: Runtime | None = None,
     ) -> Node:
-        """A kubelet with containers on this machine, ready when this returns.  Arguments as of Node.start."""
+        """Add a kubelet with containers on this machine, and wait until it is ready. Arguments as for Node.start."""
         return Node.start(self.plane, self.network, self.binary, name, options=options, labels=labels, runtime=runtime)
 
     def kubectl(self, *words: str) -> str:
-        """What kubectl prints, as the administrator.  Raises CalledProcessError with what it said."""
+        """Return what kubectl prints when the administrator runs it. Raises CalledProcessError with its output."""
         command: list[str | Path] = [self.binary("kubectl"), f"--kubeconfig={self.kubeconfig}", *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def inside(self, pod: Json, *command: str, container: str | None = None) -> str:
-        """What a command prints in a running container, without the last line break."""
+        """Return what a command prints in a running container, without the last line break."""
         named = ["-c", container] if container else []
         metadata = pod["metadata"]
         return self.kubectl("exec", "-n", metadata["namespace"], metadata["name"], *named, "--", *command).rstrip("\n")
@@ -99,8 +99,8 @@ class Cluster:
 
 
 def sweep(state: Path) -> None:
-    """End what runs in `state`, whoever started it, and remove what it left on this machine.  Logs stay."""
-    # The API server waits up to a minute for its watches to end; nobody needs that here.
+    """End all processes of the cluster in `state`, and remove everything of it on this machine but its logs."""
+    # The API server would wait up to a minute for its watches to end.
     processes.end(state, ("kube-apiserver",), seconds=2)
     node.sweep(state)
     processes.end(state)
@@ -114,6 +114,6 @@ def sweep(state: Path) -> None:
 
 
 def _mounts() -> list[Path]:
-    """Mount points of this machine (proc_pid_mountinfo(5))."""
+    """Return the mount points of this machine (proc_pid_mountinfo(5))."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return [Path(line.split()[4].encode().decode("unicode_escape")) for line in lines]

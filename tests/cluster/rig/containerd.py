@@ -62,7 +62,7 @@ class Runtime:
 def start(
     namespaces: Namespaces, runtime: Runtime, directory: Path, network: Network
 ) -> tuple[str, subprocess.Popen[bytes]]:
-    """The program's name in the logs, and its process.  It is ready when `answers` says so."""
+    """Start containerd. Return its name in the logs and its process; it is ready when `answers` returns True."""
     _write_network(directory / "cni", network, addresses=namespaces.state / "addresses")
     configuration = directory / "containerd.toml"
     tables = _CONFIGURATIONS[runtime.version](directory)

@@ -31,7 +31,7 @@ class HostService:
 
     @property
     def hosts(self) -> list[str]:
-        """Names that its certificate must have."""
+        """Return the host names that its certificate must have."""
         return [f"{self.name}.{self.namespace}.svc", f"{self.name}.{self.namespace}", self.address, "127.0.0.1"]
 
     def certificate(self, authority: Authority) -> Pair:
@@ -57,12 +57,12 @@ class HostService:
 
 
 def bundle(authority: Authority) -> str:
-    """The `caBundle` of webhooks and APIServices."""
+    """Return the `caBundle` of webhooks and APIServices."""
     return base64.b64encode(authority.certificate.read_bytes()).decode()
 
 
 def read(*paths: Path) -> list[Json]:
-    """All objects of these YAML files, and of those in these directories."""
+    """Return all objects of these YAML files, and of the YAML files in these directories."""
     files = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
     return documents(file.read_text() for file in files)
 
@@ -76,7 +76,7 @@ def apply_crds(api: Api, crds: Iterable[Json]) -> list[Json]:
 
 
 def remove_crds(api: Api, crds: Iterable[Json]) -> None:
-    """Those among these objects."""
+    """Delete the CRDs among these objects, and wait until they are gone."""
     api.remove(*(crd for crd in crds if crd["kind"] == CRD[1]))
 
 
@@ -88,7 +88,7 @@ def _is_established(api: Api, name: str) -> bool:
 def webhooks(
     objects: Iterable[Json], service: HostService, authority: Authority, only: Sequence[str] = ()
 ) -> list[Json]:
-    """The webhook configurations among `objects`, calling `service`; of the hooks those named in `only`, or all."""
+    """Return the webhook configurations among `objects`, calling `service`, with the hooks in `only` (or all)."""
     found = []
     for obj in objects:
         if obj["kind"] not in CONFIGURATIONS:

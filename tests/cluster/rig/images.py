@@ -1,4 +1,4 @@
-"""The images of the cluster's containers, made here of Debian's packages, wheels and this project: no registry."""
+"""The images of the cluster's containers, built from Debian's packages, wheels and this project."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PROJECT = Path(__file__).parents[3]
 _LOCK = _PROJECT / "requirements.lock"
 _SOURCES = Path(__file__).parents[1] / "images"
 _NOTEBOOK_PACKAGES = ("jupyterlab", "jupyterhub", "ipykernel")
-# What a notebook server and a kernel import when they start.
+# The modules that a notebook server and a kernel import when they start.
 _NOTEBOOK_START = (
     "ipykernel.ipkernel",
     "ipykernel.kernelapp",
@@ -47,7 +47,7 @@ _ENVIRONMENT = {
 
 
 def build(names: Sequence[str] = NAMES, say: Say = print) -> list[oci.Image]:
-    """These images; what is not in the cache is built.  Raises CannotBuildImage."""
+    """Return these images, and build those that are not in the cache. Raises CannotBuildImage."""
     return [_IMAGES[name](say) for name in names]
 
 
@@ -128,6 +128,6 @@ def _claim() -> Recipe:
 
 
 def _texts(module: ModuleType) -> list[bytes]:
-    """How it is made is part of what it is made of."""
+    """Return the source of the module that builds a layer, because the layer depends on it."""
     assert module.__file__
     return [Path(module.__file__).read_bytes()]

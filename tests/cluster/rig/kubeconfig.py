@@ -12,7 +12,7 @@ from .certificates import Pair
 
 
 def write(path: Path, server: str, ca: Path, pair: Pair, namespace: str = "default") -> Path:
-    """Certificates go in as text, so that the file is all that somebody needs."""
+    """Write a kubeconfig that contains the certificates, so that no other file is needed."""
     user = {"client-certificate-data": _text(pair.certificate), "client-key-data": _text(pair.key)}
     config = {
         "apiVersion": "v1",

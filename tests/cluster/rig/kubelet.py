@@ -20,7 +20,7 @@ from .namespaces import Namespaces
 ROOT = Path("/var/lib/kubelet")  # fixed for device plugins, whatever --root-dir says
 
 
-# It sets these for the whole machine, and nothing would set them back: it may find them as it wants them.
+# The kubelet would set these for the whole machine. It sees files with the values that it wants instead.
 _TUNABLES = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -33,7 +33,7 @@ _TUNABLES = {
 
 @dataclass(frozen=True)
 class Account:
-    """How the kubelet and the API server know each other."""
+    """The credentials with which the kubelet and the API server identify each other."""
 
     kubeconfig: Path
     authority: Path
@@ -51,7 +51,7 @@ def start(
     options: Mapping[str, object],
     labels: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
-    """Start it and wait until it is healthy.  `options` go over its configuration.  Raises DidNotStart."""
+    """Start a kubelet, and wait until it is healthy. `options` override its configuration. Raises DidNotStart."""
     health = processes.free_port("127.0.0.1")
     own = {"cgroupRoot": cgroup, "healthzPort": health}
     configuration = _configuration(directory, address, account) | own | dict(options)
@@ -75,7 +75,7 @@ def start(
 
 
 def own_places(directory: Path) -> dict[Path, Path]:
-    """What it must not share with other kubelets, nor change, for Namespaces.make."""
+    """Return the paths that kubelets must not share, and the files that replace them, for Namespaces.make."""
     own = {ROOT: directory / "kubelet", Path("/var/log/containers"): directory / "container-links"}
     for tunable, number in _TUNABLES.items():
         file = directory / "sys" / tunable
@@ -110,10 +110,10 @@ def _configuration(directory: Path, address: str, account: Account) -> dict[str,
         "maxPods": 200,
         "serializeImagePulls": False,
         "containerLogMaxSize": "20Mi",
-        # Whatever else fills this machine's disk, it must not drive the tests' pods away, nor delete their images.
+        # A full disk of this machine must not evict the tests' pods, nor delete their images.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
-        # Pods come and go by the hundred: be quick to say so.
+        # Tests start and end hundreds of pods: report their status soon.
         "nodeStatusUpdateFrequency": "5s",
         "syncFrequency": "10s",
     }

@@ -1,4 +1,4 @@
-"""Layers of images, each built once for each state of what it is made of, and kept as a tar."""
+"""Layers of images. Each is built once per state of its inputs, and kept as a tar archive."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CannotBuildImage(RuntimeError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a layer comes to be.
+    """How to build a layer.
 
     made_of: all that decides what is in it, but for what a mirror or index has that day.
     make: puts its files below the given directory; the second one is for what it needs meanwhile.
@@ -42,7 +42,7 @@ class Recipe:
 
 
 def build(recipe: Recipe, say: Say) -> Layer:
-    """The layer of that recipe, from the cache when it is there.  Raises CannotBuildImage."""
+    """Return the layer of that recipe, and build it unless it is in the cache. Raises CannotBuildImage."""
     name = f"{recipe.name}@{_digest(recipe.made_of)}"
     if found := _find(name):
         return found
@@ -83,7 +83,7 @@ def run(command: list[str | Path], *, environment: dict[str, str] | None = None,
 
 
 def cache() -> Path:
-    """Where layers are kept (XDG Base Directory Specification 0.8)."""
+    """Return the directory of the layers (XDG Base Directory Specification 0.8)."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "jupyter-research-spawner" / "images"
 
@@ -126,7 +126,7 @@ def _only_one(say: Say) -> Iterator[None]:
 
 
 def _sweep(name: str) -> None:
-    """Under the lock: what killed builds left, and layers of that name that nobody uses any more."""
+    """Remove what killed builds left, and unused layers of that name. The caller holds the lock."""
     for left in cache().glob(f"{_UNFINISHED}*"):
         shutil.rmtree(left)
     for old in cache().glob(f"{name}@*"):

@@ -1,4 +1,4 @@
-"""What a machine must have for a real cluster, and what to do where it has not."""
+"""Check that a machine can run a real cluster, and say what to do where it cannot."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEBIAN = {
 }
 PLUGINS = ("bridge", "host-local", "loopback")
 PLACES_OF_PLUGINS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
-# In a mount namespace of its own: nothing of it can stay.
+# In a mount namespace of its own, so that nothing remains.
 MOUNT_OVERLAY = """
 cd "$1"
 mkdir lower upper work merged
@@ -44,7 +44,7 @@ mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
 
 
 class CannotRun(RuntimeError):
-    """This machine cannot run a cluster; a line for each reason, with what would change that."""
+    """This machine cannot run a cluster. The message has a line for each reason, with what would help."""
 
 
 def examine(directory: Path | None = None, to_build: Collection[str] | None = None) -> None:
@@ -126,7 +126,7 @@ def _containers(directory: Path) -> Iterator[str]:
 
 
 def _controllers() -> set[str]:
-    """Those that this machine offers, of either version (cgroups(7))."""
+    """Return the cgroup controllers of this machine, of either version (cgroups(7))."""
     if cgroups.is_unified():
         return set((cgroups.HIERARCHIES / "cgroup.controllers").read_text().split())
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]

@@ -60,7 +60,7 @@ class Namespaces:
         return cls(state, name, _child(process.pid))
 
     def command(self, *words: str | Path) -> list[str | Path]:
-        """What runs `words` in here.  No shell is involved."""
+        """Return a command that runs `words` in these namespaces, without a shell."""
         return ["nsenter", f"--target={self.first}", "--mount", "--pid", "--", *words]
 
     def start(

@@ -20,7 +20,7 @@ FOR_PROGRAMS = 8
 
 
 class NoNetwork(RuntimeError):
-    """There is no subnet left, or the bridge cannot be made; the sentence says why."""
+    """No subnet is free, or the bridge cannot be created. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Network:
 
     @classmethod
     def of(cls, state: Path) -> Network | None:
-        """The network of a cluster that was started in `state`; None when there is none."""
+        """Return the network of the cluster in `state`, or None when it has none."""
         name = bridge_of(state)
         for link in _ip("-4", "address", "show"):
             if link["ifname"] == name and link["addr_info"]:
@@ -41,7 +41,7 @@ class Network:
 
     @classmethod
     def make(cls, state: Path) -> Network:
-        """A bridge with the first /24 of the pool that no interface or route of this machine touches."""
+        """Create a bridge with the first /24 of the pool that no interface or route of this machine uses."""
         if found := cls.of(state):
             return found
         with _alone():

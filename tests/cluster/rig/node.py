@@ -21,12 +21,12 @@ Binary = Callable[[str], Path]
 
 
 def programs_of(node: str) -> tuple[str, str, str]:
-    """Their names in the logs, and in processes.end."""
+    """Return the names of its programs in the logs and in processes.end."""
     return f"{node}-namespaces", f"{node}-containerd", f"{node}-kubelet"
 
 
 class Node:
-    """Start it with `Node.start`; several can be in one cluster."""
+    """A running node. Start it with `Node.start`; a cluster can have several."""
 
     def __init__(self, api: Api, namespaces: Namespaces, runtime: Runtime, directory: Path) -> None:
         self.name = namespaces.name
@@ -47,7 +47,7 @@ class Node:
         labels: Mapping[str, str] | None = None,
         runtime: Runtime | None = None,
     ) -> Node:
-        """Ready for pods when this returns, but for their images.
+        """Start a node, and wait until it is ready for pods. It has no images yet.
 
         options: go over the KubeletConfiguration, as {"cpuManagerPolicy": "static", "reservedSystemCPUs": "0"}.
         runtime: of another containerd than `binary` has.
@@ -69,7 +69,7 @@ class Node:
         return node
 
     def import_images(self, write: Callable[[IO[bytes]], None]) -> None:
-        """Take the images of an archive that `write` writes."""
+        """Import the images of an archive that `write` writes."""
         containerd.import_images(self._namespaces, self._runtime, write)
 
     def status(self) -> Json:

@@ -94,12 +94,12 @@ def go_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Programs:
-    """What `build` has made.  missing: what it was asked for and did not build, because the minutes were over."""
+    """The programs that `build` built. missing: programs that it did not build, because there was no time."""
 
     missing: tuple[Program, ...] = ()
 
     def binary(self, name: str) -> Path:
-        """The executable file of that name.  Raises NotBuilt."""
+        """Return the executable file of that name. Raises NotBuilt."""
         for program in table().values():
             if name in program.binaries:
                 if not is_built(program):
@@ -115,7 +115,7 @@ class Programs:
 
 
 def is_built(program: Program) -> bool:
-    """Whether a whole build of exactly this row, go.mod and go.sum by this Go is there."""
+    """Return whether this row with its go.mod and go.sum was built completely by this version of Go."""
     return all((_place(program) / name).is_file() for name in program.binaries)
 
 
@@ -129,12 +129,12 @@ def share_to_build(names: Iterable[str] | None = None) -> float:
 
 
 def go_cache() -> Path:
-    """Where Go keeps what it has compiled.  Raises CannotBuild."""
+    """Return the directory of Go's build cache. Raises CannotBuild."""
     return Path(_output_of("env", "GOCACHE", cwd=Path("/")).strip())
 
 
 def build(names: Iterable[str] | None = None, say: Say = print, budget_minutes: float | None = None) -> Programs:
-    """Build what is not built yet of these programs, in the table's order; of all without names.
+    """Build those of these programs (default: all) that are not built yet, in the table's order.
 
     budget_minutes: begin nothing that would not end within it, going by the table's minutes and how this machine has
     done so far; 0 builds nothing.  Raises CannotBuild.
@@ -172,7 +172,7 @@ def _known(names: Iterable[str]) -> set[str]:
 
 
 class _Pace:
-    """How long builds take here, measured against the table."""
+    """The speed of builds on this machine, compared with the table."""
 
     def __init__(self, budget_minutes: float | None) -> None:
         self._budget = budget_minutes
@@ -185,7 +185,7 @@ class _Pace:
         self._took += seconds / 60
 
     def expected_minutes(self, program: Program) -> float:
-        # A faster machine must not be trusted after one small program.
+        # One small program does not show that a machine is faster than the table.
         slower = max(1.0, self._took / self._expected) if self._expected else 1.0
         return program.minutes * slower
 
@@ -197,7 +197,7 @@ class _Pace:
 
 
 def _build_once(program: Program, say: Say) -> float:
-    """Build it, unless another run does so meanwhile.  Returns seconds."""
+    """Build the program, unless another run does so meanwhile. Returns seconds."""
     start = time.monotonic()
     with _only_one(say) as lock:
         if not is_built(program):
@@ -224,7 +224,7 @@ def _only_one(say: Say) -> Iterator[IO[str]]:
 
 
 def _sweep(program: Program) -> None:
-    """Under the lock: what killed builds left, and builds of this program by a table that nobody uses any more."""
+    """Remove what killed builds left, and unused builds of this program. The caller holds the lock."""
     for left in cache().glob(f"{UNFINISHED}*"):
         shutil.rmtree(left)
     for old in cache().glob(f"{program.name}@*"):
@@ -269,7 +269,7 @@ def _run(program: Program, command: Sequence[str], log: Path, lock: IO[str], say
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            # It keeps the lock when this process is killed and it is not.
+            # If this process is killed, the compiler runs on: it keeps the lock.
             pass_fds=(lock.fileno(),),
         )
     try:
@@ -308,7 +308,7 @@ def _name_by_go(package: str) -> str:
 
 
 def cache() -> Path:
-    """Where built programs are kept (XDG Base Directory Specification 0.8)."""
+    """Return the directory of built programs (XDG Base Directory Specification 0.8)."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "jupyter-research-spawner" / "programs"
 
@@ -333,7 +333,7 @@ def _source(program: Program) -> Path:
 
 @functools.cache
 def _go() -> str:
-    """Which Go it is, and for which processors."""
+    """Return the version of Go and the processors that it builds for."""
     return _output_of("env", "GOVERSION", "GOARCH", "GOAMD64", cwd=Path("/"))
 
 

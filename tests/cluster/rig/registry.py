@@ -1,4 +1,4 @@
-"""An image registry of one image, as slow as a test wants it.  Contract: OCI distribution-spec 1.1, the pull of it."""
+"""A registry of one image that answers as slowly as a test needs. Contract: pull of the OCI distribution-spec 1.1."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def registry(program: Path, seconds: float) -> Iterator[str]:
 
 
 def _image(program: Path) -> tuple[dict[str, bytes], bytes]:
-    """Its blobs by digest, and its manifest."""
+    """Return the image's blobs by digest, and its manifest."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         member = tarfile.TarInfo("program")

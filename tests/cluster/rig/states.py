@@ -17,17 +17,17 @@ from .cluster import sweep
 
 
 class InUse(RuntimeError):
-    """The sentence says by whom, and what to do."""
+    """Another run uses the directory. The message says which, and what to do."""
 
 
 def directory(purpose: str) -> Path:
-    """Of this checkout and a purpose, below the directory for temporary files."""
+    """Return the state directory of this checkout for that purpose, below the directory for temporary files."""
     checkout = hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:10]
     return Path(tempfile.gettempdir()) / f"rig-{purpose}-{checkout}"
 
 
 def claim(purpose: str) -> TextIO:
-    """Take that directory for as long as what this returns is open, and end what a killed run left in it.  Logs go too.
+    """Lock that directory while the returned file is open, and remove what a killed run left in it, with its logs.
 
     Raises InUse.
     """

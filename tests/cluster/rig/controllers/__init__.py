@@ -1,1 +1,1 @@
-"""One module per controller that runs beside the cluster: how it is configured, started and taken away again."""
+"""One module per controller that runs beside the cluster: how to configure, start and remove it."""

@@ -88,7 +88,7 @@ class Argo:
 
     def _configuration(self, executor: Json) -> Json:
         host, port = self.cluster.plane.url.removeprefix("https://").split(":")
-        # Nobody forwards the address of the API server's Service here.
+        # There is no kube-proxy for the address of the API server's Service.
         reached = [
             {"name": "KUBERNETES_SERVICE_HOST", "value": host},
             {"name": "KUBERNETES_SERVICE_PORT", "value": port},

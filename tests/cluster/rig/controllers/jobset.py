@@ -14,7 +14,7 @@ NAMESPACE = "jobset-system"
 
 
 def start(cluster: Cluster) -> Operator:
-    """Raises DidNotStart."""
+    """Start JobSet's controller with its webhooks. Raises DidNotStart."""
     address = cluster.network.address
     components = cluster.source("jobset") / "config" / "components"
     operator = Operator(

@@ -23,7 +23,7 @@ from ..extensions import HostService, apply_crds, bundle, read, webhooks
 NAMESPACE = "kueue-system"
 NAME = "kueue"
 API = "kueue.x-k8s.io/v1beta2"
-# The hooks of Kueue's own kinds.
+# The webhooks of Kueue's own kinds.
 HOOKS = tuple(
     f"{name}.kb.io"
     for name in (
@@ -67,14 +67,14 @@ class Kueue:
 
     @classmethod
     def start(cls, cluster: Cluster, frameworks: Sequence[str] = FRAMEWORKS) -> Kueue:
-        """Ready to admit objects of these frameworks when this returns.  Raises DidNotStart."""
+        """Start Kueue, and wait until it admits objects of these frameworks. Raises DidNotStart."""
         kueue = cls(cluster, Ports.free(cluster.network.address), frameworks)
         kueue._write_certificates()
         apply_crds(cluster.api, (kueue._with_conversion(crd) for crd in read(kueue._components / "crd" / "bases")))
         cluster.api.apply(namespace(NAMESPACE), *kueue._webhook_service.objects(), *kueue._visibility_service.objects())
         cluster.api.apply(*kueue._api_services())
         kueue.up()
-        # Last: as soon as they are there, nothing is created without Kueue.
+        # Last: from now on nothing is created without Kueue.
         cluster.api.apply(*kueue._webhooks())
         return kueue
 
@@ -92,12 +92,12 @@ class Kueue:
         processes.ready(self.cluster.state, NAME, process, self._is_ready)
 
     def down(self) -> None:
-        """End the process; its webhooks stay, so the API server takes no pod and no job."""
+        """End the process. Its webhooks stay, so the API server refuses every pod and job."""
         self.cluster.end(NAME)
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Down meanwhile."""
+        """End Kueue for the time of the context."""
         self.down()
         try:
             yield
@@ -105,13 +105,13 @@ class Kueue:
             self.up()
 
     def configure(self, settings: Mapping[str, object]) -> None:
-        """Start it anew with these settings merged over its Configuration."""
+        """Restart Kueue with these settings merged over its Configuration."""
         self.settings = settings
         self.down()
         self.up()
 
     def stop(self) -> None:
-        """Leave the cluster as it was: Kueue takes its finalizers off what is deleted, so it goes last."""
+        """Remove Kueue from the cluster. It ends last, because it removes its finalizers from deleted objects."""
         api = self.cluster.api
         if not self._is_ready():
             self.up()
@@ -171,7 +171,7 @@ class Kueue:
         }
 
     def _is_ready(self) -> bool:
-        """It says so, and the other two of its servers take connections."""
+        """Return whether Kueue says that it is ready, and its other two servers accept connections."""
         try:
             for port in (self.ports.webhook, self.ports.visibility):
                 socket.create_connection((self.cluster.network.address, port), timeout=2).close()

@@ -1,4 +1,4 @@
-"""Nodes without a kubelet, as many as memory holds: kwok says for them that they are ready, and that their pods run.
+"""Nodes without a kubelet. kwok reports that they are ready and that their pods run.
 
 Contract: kwok 0.8.0, its own stages (kustomize/stage), here given in its configuration, so that it needs no CRDs.
 """
@@ -20,9 +20,9 @@ from ..extensions import read
 NAME = "kwok"
 # As in kwok's own deployment; only nodes with this annotation are kwok's.
 PRETENDED = {"kwok.x-k8s.io/node": "fake"}
-# A pod runs at once and for ever, a job's pod ends well at once, and what is to be deleted is.
+# A pod runs at once and for ever, a job's pod succeeds at once, and a deleted pod is removed.
 STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
-# No pod of the cluster that has not asked for it is to land there.
+# Keeps away pods that do not tolerate it.
 TAINT = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
 
 
@@ -50,7 +50,7 @@ class Kwok:
         return kwok
 
     def add(self, names: Iterable[str], amounts: Mapping[str, str], labels: Mapping[str, str], seconds: float) -> None:
-        """Make nodes of these amounts, and wait until all are ready and take pods that tolerate TAINT."""
+        """Create nodes with these amounts, and wait until all are ready for pods that tolerate TAINT."""
         made = [_node(name, amounts, labels) for name in names]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self._create, _parts(made, 8)))
@@ -63,7 +63,7 @@ class Kwok:
         until(are_ready, f"{len(wanted)} nodes are ready", seconds=seconds, every=1)
 
     def stop(self) -> None:
-        """Their pods have to be gone before: nobody would say any more that they have ended."""
+        """Remove the nodes and end kwok. Their pods must be gone before, because only kwok reports that they ended."""
         self.cluster.api.call("DELETE", "/api/v1/nodes", labelSelector=_selector(PRETENDED))
         self.cluster.end(NAME)
 

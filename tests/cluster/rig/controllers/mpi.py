@@ -27,7 +27,7 @@ class MpiOperator:
 
     @classmethod
     def start(cls, cluster: Cluster) -> MpiOperator:
-        """Leading when this returns.  Raises DidNotStart."""
+        """Start the operator, and wait until it is the leader. Raises DidNotStart."""
         operator = cls(cluster)
         apply_crds(cluster.api, read(operator._crds))
         cluster.api.apply(namespace(NAMESPACE))

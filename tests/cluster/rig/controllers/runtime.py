@@ -1,4 +1,4 @@
-"""What operators built with controller-runtime have in common: CRDs, a health port, and often webhooks of their own.
+"""Operators built with controller-runtime: they have CRDs, a health port, and often webhooks of their own.
 
 Contract: sigs.k8s.io/controller-runtime 0.22 to 0.24, as JobSet, Trainer and KubeRay use it.
 """
@@ -33,11 +33,11 @@ class Operator:
 
     @property
     def certificates(self) -> Path:
-        """Where its webhook server finds tls.crt and tls.key."""
+        """Return the directory in which its webhook server finds tls.crt and tls.key."""
         return self.cluster.state / self.binary / "k8s-webhook-server" / "serving-certs"
 
     def start(self, health: int, *words: str) -> None:
-        """Ready when this returns, with its webhooks.  `health` is the port of its probes on 127.0.0.1.
+        """Start the operator, and wait until it and its webhooks are ready. `health` is its probes' port on 127.0.0.1.
 
         Raises DidNotStart.
         """
@@ -56,7 +56,7 @@ class Operator:
             is_ready=lambda: _answers(health),
             environment={"KUBECONFIG": str(self.cluster.kubeconfig), **self.environment},
         )
-        # Last: from then on nothing of its kinds is created without it.
+        # Last: from now on no object of its kinds is created without it.
         api.apply(*self._webhooks())
 
     def stop(self) -> None:

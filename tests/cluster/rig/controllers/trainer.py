@@ -17,7 +17,7 @@ NAMESPACE = "kubeflow-system"
 
 
 def start(cluster: Cluster) -> Operator:
-    """Raises DidNotStart."""
+    """Start Trainer's controller with its webhooks. Raises DidNotStart."""
     address = cluster.network.address
     base = cluster.source("trainer") / "manifests" / "base"
     operator = Operator(
@@ -28,7 +28,7 @@ def start(cluster: Cluster) -> Operator:
         crds=base / "crds",
         service=HostService(NAMESPACE, "kubeflow-trainer-controller-manager", address, processes.free_port(address)),
         hooks=base / "webhook" / "manifests.yaml",
-        # Where it looks for the webhook's certificate no setting says: below the directory for temporary files.
+        # It looks for the webhook's certificate below the directory for temporary files; there is no setting for that.
         environment={"TMPDIR": str(cluster.state / "trainer-controller-manager")},
     )
     assert operator.service
