@@ -56,7 +56,7 @@ test-wheel: .venv/uv/uv.stamp node_modules/proxy.stamp
 test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	@$(RIG) build $(PROGRAMS) $(if $(MINUTES),--minutes $(MINUTES))
 	RIG_MAY_LEAVE_OUT=$(MINUTES) HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python \
-		$(BIN)/python -m pytest -n $(CLUSTERS) --dist loadfile \
+		$(BIN)/python -m pytest -n $(CLUSTERS) --dist loadgroup --no-loadscope-reorder \
 		--durations=30 --junitxml=$(TIMES)/test-cluster.xml $(CLUSTER_TESTS)
 
 cluster: $(VENV)/test.stamp

@@ -29,8 +29,8 @@ from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch import Phase, classify
 
 MAIN = notebook.SLOTS.templates[0].main
-# Every scheduler looks once a second.
-CYCLES_SECONDS = 5
+# Ten cycles of each scheduler.
+CYCLES_SECONDS = 2
 
 
 class Alice:

@@ -1,21 +1,29 @@
-"""One cluster for all tests of a process, started when the first asks for it and gone when the last has ended.
+"""Clusters for the tests of a process, and which tests a run leaves out.
 
-Their state is in a directory that the next run of this checkout knows: it ends what a killed one left.
+The clusters' state is in a directory that the next run of this checkout knows: it ends what a killed run left.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypeVar, cast
 
 import belongings
+import groups
 import pytest
+import thorough
 from rig import images, states
 from rig.cluster import Cluster, sweep
+from rig.controllers.volcano import Volcano
 from rig.node import Node
 from rig.programs import Programs, is_built, table
+
+Started = TypeVar("Started")
 
 # Set where minutes are counted: tests whose programs there was no time to build are then left out, and named.
 MAY_LEAVE_OUT = bool(os.environ.get("RIG_MAY_LEAVE_OUT"))
@@ -25,7 +33,7 @@ LOCK = pytest.StashKey[object]()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Before there are any workers: end what a killed run left, with its logs."""
+    """Before there are any workers, end what a killed run left, and remove its logs."""
     if os.geteuid() != 0 or hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return
     try:
@@ -35,13 +43,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "programs(*names): programs of programs.yaml, beside the cluster's own")
+    config.addinivalue_line("markers", "programs(*names): programs of programs.yaml that the test needs besides CORE")
+    config.addinivalue_line("markers", "actions(names): the actions of Volcano's scheduler that the test needs")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce(config))
+        config.pluginmanager.register(Record(config))
 
 
 class FailuresAtOnce:
-    """Says what failed when it fails: all tests take most of an hour, and what is cut off never comes to its end."""
+    """Write each failure when it happens: all tests together take minutes, and a run may be cut off before its end."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -54,10 +64,65 @@ class FailuresAtOnce:
             terminal.write_line(f"\nFAILED at {report.when}: {report.nodeid}\n    {why}")
 
 
+class Record:
+    """Write thorough.yaml when a thorough run has passed with all tests of thorough.TESTS."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._digests = thorough.digests() if thorough.is_thorough() and _is_whole(config) else {}
+        self._passed: set[str] = set()
+        self._written = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self._passed.add(Path(report.nodeid.split("::")[0]).name)
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        if not self._digests or exitstatus != 0 or not self._passed.issuperset(thorough.TESTS):
+            return
+        if self._digests != thorough.digests():
+            self._written = f"{thorough.RECORD.name} was not written: files changed while the tests ran."
+            return
+        thorough.write(self._digests, datetime.now(timezone.utc).date())
+        self._written = f"{thorough.RECORD} was written. Commit it."
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._written:
+            terminalreporter.write_line(self._written)
+
+
+def _is_whole(config: pytest.Config) -> bool:
+    """Whether no option leaves out some of the tests of a module."""
+    option = config.option
+    some = option.keyword or option.markexpr or option.deselect or option.collectonly or _missing()
+    return not some and not any("::" in argument for argument in config.args)
+
+
+@functools.cache
+def _decision() -> thorough.Decision:
+    if thorough.is_thorough():  # the digests take a second
+        return thorough.decide(None, {}, thorough=True)
+    return thorough.decide(thorough.read(), thorough.digests(), thorough=False)
+
+
+def _is_left_out(config: pytest.Config, module: str) -> bool:
+    """Whether it is a module of thorough.TESTS that need not run now. One that is named on the command line runs."""
+    asked = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
+    path = thorough.HERE / module
+    is_among = any(argument in path.parents for argument in asked) and path not in asked
+    return module in thorough.TESTS and is_among and not _decision().runs
+
+
+# Before xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [item for item in items if MAY_LEAVE_OUT and _needed(item) & _missing()]
+    left_out = [
+        item for item in items if _is_left_out(config, item.path.name) or (MAY_LEAVE_OUT and _needed(item) & _missing())
+    ]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    items[:] = sorted((item for item in items if item not in left_out), key=groups.order)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups.of(item)))
 
 
 def _needed(item: pytest.Item) -> set[str]:
@@ -68,37 +133,88 @@ def _missing() -> set[str]:
     return {program.name for program in table().values() if not is_built(program)}
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    left_out = [name for name in thorough.TESTS if _is_left_out(config, name)]
+    if left_out:
+        terminalreporter.write_line(
+            f"NOT RUN: {', '.join(left_out)}: {_decision().reason} {thorough.VARIABLE}=1 runs them."
+        )
     for name in sorted(_missing()) if MAY_LEAVE_OUT else ():
         terminalreporter.write_line(f"NOT RUN: the tests that need {name}: there was no time to build it here.")
 
 
-@pytest.fixture(scope="session")
-def cluster(worker_id: str) -> Iterator[Cluster]:
-    """Without nodes: whoever needs one adds it, or takes the fixture `node`."""
-    built = Programs()
-    started = Cluster.start(STATES / f"{worker_id}-shared", built.binary, built.source)
-    try:
-        yield started
-    finally:
-        started.stop()
-        # After all that the tests ran in it: controllers in namespaces of their own, several nodes.
-        left = belongings.of(started.state)
+class Clusters:
+    """The clusters of one process: one at a time, started when the first test of its group asks for it."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._name = ""
+        self._cluster: Cluster | None = None
+        self._node: Node | None = None
+        self._started: dict[Callable[[Cluster], object], object] = {}
+
+    def of(self, name: str) -> Cluster:
+        """Return the cluster of that name, without nodes. Any other is thrown away."""
+        if self._cluster is None or self._name != name:
+            self.close()
+            built = Programs()
+            self._name, self._cluster = name, Cluster.start(self._state, built.binary, built.source)
+        return self._cluster
+
+    def node(self) -> Node:
+        """Return the cluster's node with all images, which ends with its cluster."""
+        assert self._cluster
+        if self._node is None:
+            self._node = self._cluster.add_node(labels={"pool": "interactive"})
+            self._node.import_images(images.write)
+        return self._node
+
+    def once(self, start: Callable[[Cluster], Started]) -> Started:
+        """Return what `start` returned on this cluster, where it is called once. It ends with its cluster."""
+        assert self._cluster
+        if start not in self._started:
+            self._started[start] = start(self._cluster)
+        return cast(Started, self._started[start])
+
+    def close(self) -> None:
+        """End the cluster with all its containers, and see that nothing of it is left on this machine."""
+        if self._cluster is None:
+            return
+        self._cluster.stop()
+        left = belongings.of(self._cluster.state)
+        self._cluster, self._node, self._started = None, None, {}
         assert not any(left.values()), left
+
+
+@pytest.fixture(scope="session")
+def clusters(worker_id: str) -> Iterator[Clusters]:
+    found = Clusters(STATES / f"{worker_id}-shared")
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def cluster(clusters: Clusters, request: pytest.FixtureRequest) -> Cluster:
+    """The cluster of the module's group. It has no nodes: a test adds one, or uses the fixture `node`."""
+    return clusters.of(groups.cluster_of(request.path.stem))
 
 
 @pytest.fixture
 def state(worker_id: str) -> Iterator[Path]:
-    """Of a cluster of the test's own; it need not stop it."""
+    """The state directory of a cluster of the test's own, which the test need not stop."""
     path = STATES / f"{worker_id}-own"
     yield path
     sweep(path)
     shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def node(cluster: Cluster) -> Node:
-    """The one on which most tests' containers run, with all images; it ends with its cluster."""
-    added = cluster.add_node(labels={"pool": "interactive"})
-    added.import_images(images.write)
-    return added
+@pytest.fixture(scope="module")
+def node(clusters: Clusters, cluster: Cluster) -> Node:
+    """The node on which most tests' containers run, with all images."""
+    return clusters.node()
+
+
+@pytest.fixture(scope="module")
+def volcano(clusters: Clusters, cluster: Cluster, node: Node) -> Volcano:
+    """Volcano as it is installed, for all modules of its group."""
+    return clusters.once(Volcano.start)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from alice import CYCLES_SECONDS, Alice
-from ground import JOB, Ground, ground
+from ground import JOB, UNTIL_RELEASED, Ground, ground
 from rig.api import Json, Refused, until
 from rig.cluster import Cluster
 from rig.controllers.kai import GPU_INDEX, GROUPS, QUEUES, RESERVATIONS, Kai
@@ -66,17 +66,14 @@ def queue(name: str, parent: str | None = "research", **cpu: int) -> Json:
 
 
 @pytest.fixture(scope="module")
-def kai(cluster: Cluster, node: Node) -> Iterator[Kai]:
-    started = Kai.start(cluster)
-    try:
-        yield started
-    finally:
-        started.stop()
+def kai(cluster: Cluster, node: Node) -> Kai:
+    """It ends with its cluster."""
+    return Kai.start(cluster)
 
 
 @pytest.fixture(scope="module")
 def here(kai: Kai, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with ground(kai.cluster, "kai-work", tmp_path_factory.mktemp("kai") / "storage") as found:
+    with ground(kai.cluster, "kai-work", tmp_path_factory.mktemp("kai") / "storage", leave=True) as found:
         yield found
 
 
@@ -233,7 +230,7 @@ async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) -
 
 async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
     async with together.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 30; echo done", queue="backfill")
+        job = await jobs.submit(*UNTIL_RELEASED, queue="backfill")
         await jobs.in_state(job, "running")
         researcher = together.notebook("researcher")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
@@ -241,6 +238,7 @@ async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
         await asyncio.to_thread(together.runs, "researcher")
         together.api.delete(researcher)
         await jobs.in_state(job, "running")
+        together.ground.release()
         ended = await jobs.in_state(job, "succeeded")
     assert [attempt["reason"] for attempt in ended["attempts"]] == [TAKEN, ""]
     assert ended["exit_code"] == 0
@@ -249,7 +247,7 @@ async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
 
 async def test_a_preempted_job_comes_back_by_itself_where_kai_marks_it(together: Alice, marking: Kai) -> None:
     async with together.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 30; echo done", queue="backfill")
+        job = await jobs.submit(*UNTIL_RELEASED, queue="backfill")
         await jobs.in_state(job, "running")
     (victim,) = together.pods_of(job)
     researcher = together.notebook("researcher")
@@ -260,6 +258,8 @@ async def test_a_preempted_job_comes_back_by_itself_where_kai_marks_it(together:
     await asyncio.to_thread(together.runs, "researcher")
     together.api.delete(researcher)
     async with together.batch() as jobs:
+        await jobs.in_state(job, "running")
+        together.ground.release()
         ended = await jobs.in_state(job, "succeeded")
     assert ended["exit_code"] == 0
 
@@ -309,13 +309,15 @@ async def test_a_queue_takes_back_its_share_from_another(alice: Alice, marking: 
     alice.api.apply(queue("research", None, limit=ROOM, quota=ROOM), queue("climate", quota=ROOM))
     alice.api.apply(queue("backfill", quota=0))
     async with alice.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 20", queue="backfill")
+        job = await jobs.submit(*UNTIL_RELEASED, queue="backfill")
         await jobs.in_state(job, "running")
         researcher = alice.notebook("researcher")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
         assert waiting["message"] == f"{PREEMPTED} It waits to run again from the start."
         await asyncio.to_thread(alice.runs, "researcher")
         alice.api.delete(researcher)
+        await jobs.in_state(job, "running")
+        alice.ground.release()
         await jobs.in_state(job, "succeeded")
 
 

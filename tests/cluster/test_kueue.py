@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from alice import MAIN
-from ground import JOB, ground
+from ground import JOB, UNTIL_RELEASED, ground
 from hub import Hub
 from kueue_work import Work, local_queue
 from rig.api import Json, Refused, until
@@ -33,15 +33,11 @@ NOT_READY = "It was not ready within the time that Kueue gives (waitForPodsReady
 
 @pytest.fixture(scope="module")
 def all_work(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
-    with ground(cluster, "kueue-work", tmp_path_factory.mktemp("kueue") / "storage") as here:
-        kueue = Kueue.start(cluster)
-        found = Work(kueue, here)
+    with ground(cluster, "kueue-work", tmp_path_factory.mktemp("kueue") / "storage", leave=True) as here:
+        found = Work(Kueue.start(cluster), here)  # Kueue ends with its cluster
         found.lay_out()
-        try:
-            yield found
-        finally:
-            found.clean()
-            kueue.stop()
+        yield found
+        found.clean()
 
 
 @pytest.fixture
@@ -106,7 +102,7 @@ def test_a_notebook_makes_room_for_a_more_important_one(work: Work) -> None:
 
 async def test_a_preempted_job_comes_back_and_ends(work: Work) -> None:
     async with work.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 15; echo done")
+        job = await jobs.submit(*UNTIL_RELEASED)
         await jobs.in_state(job, "running")
         urgent = work.notebook("urgent", queue="urgent")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
@@ -114,6 +110,7 @@ async def test_a_preempted_job_comes_back_and_ends(work: Work) -> None:
         await asyncio.to_thread(work.runs, "urgent")
         work.api.delete(urgent)
         await jobs.in_state(job, "running")
+        work.ground.release()
         ended = await jobs.in_state(job, "succeeded")
     assert [attempt["reason"] for attempt in ended["attempts"]] == [PREEMPTED, ""]
     assert ended["exit_code"] == 0
@@ -180,7 +177,7 @@ def test_a_notebook_reaches_its_hard_wall_time_before_kueue_takes_it_away(work: 
 
 def test_kueue_takes_a_notebook_away_whose_own_deadline_did_not_come(work: Work) -> None:
     def only_kueues(pod: Json) -> None:
-        pod["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "20"
+        pod["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "10"
 
     work.notebook("first", edit=only_kueues)
     work.runs("first")
@@ -257,7 +254,7 @@ def with_image(work: Work, image: str) -> Work:
 
 async def test_an_image_that_comes_slowly_costs_nobody_the_place_in_the_queue(work: Work) -> None:
     program = work.kueue.cluster.binary("ctr")
-    with registry(program, seconds=15) as image:
+    with registry(program, seconds=8) as image:
         work.kueue.configure(PATIENT)
         async with with_image(work, image).batch() as jobs:
             job = await jobs.submit("/program", "--version", image="slow")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from ground import JOB, Ground, ground
+from ground import JOB, UNTIL_RELEASED, Ground, ground
 from rig.api import Json
 from rig.cluster import Cluster
 from rig.node import Node
@@ -63,13 +63,15 @@ def work(all_work: Work) -> Iterator[Work]:
 async def test_a_students_job_makes_room_for_a_researchers_comes_back_and_ends(work: Work) -> None:
     async with batch(work.ground.cluster, work.site) as jobs:
         bobs = jobs.of("bob")
-        backfill = await bobs.submit("sh", "-c", "sleep 15; echo done", queue="backfill")
+        backfill = await bobs.submit(*UNTIL_RELEASED, queue="backfill")
         await bobs.in_state(backfill, "running")
         research = await jobs.submit("sleep", "600", queue="climate")
         await jobs.in_state(research, "running")
         waiting = await bobs.until(backfill, "waiting", lambda job: len(job["attempts"]) == 2)
         assert waiting["state"] == "queued"
         await jobs.cancel(research)
+        await bobs.in_state(backfill, "running")
+        work.ground.release("bob")
         ended = await bobs.in_state(backfill, "succeeded")
     first, second = ended["attempts"]
     assert (first["reason"], second["reason"]) == (PREEMPTED, "")
@@ -116,11 +118,13 @@ async def test_a_job_ends_at_its_hard_wall_time_with_that_reason(work: Work) -> 
 async def test_the_hard_wall_time_begins_anew_when_a_preempted_job_comes_back(work: Work) -> None:
     async with batch(work.ground.cluster, work.site) as jobs:
         bobs = jobs.of("bob")
-        backfill = await bobs.submit("sleep", "10", queue="backfill", wall_time="25s")
+        backfill = await bobs.submit(*UNTIL_RELEASED, queue="backfill", wall_time="15s")
         await bobs.in_state(backfill, "running")
         # Longer than what is left of the first attempt's time.
-        research = await jobs.submit("sleep", "25", queue="climate")
+        research = await jobs.submit("sleep", "15", queue="climate")
         await jobs.in_state(research, "succeeded")
+        await bobs.in_state(backfill, "running")
+        work.ground.release("bob")
         ended = await bobs.in_state(backfill, "succeeded")
     assert [attempt["reason"] for attempt in ended["attempts"]] == [PREEMPTED, ""]
 

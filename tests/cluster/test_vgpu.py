@@ -12,9 +12,7 @@ from alice import Alice
 from ground import Ground, ground
 from rig import processes
 from rig.api import Json, until
-from rig.cluster import Cluster
 from rig.controllers.volcano import ACTIONS, SCHEDULER, Volcano
-from rig.node import Node
 from test_volcano import FULL, queue, settings
 
 pytestmark = pytest.mark.programs("volcano")
@@ -42,13 +40,9 @@ GPUS: dict[str, Json] = {
 
 
 @pytest.fixture(scope="module")
-def sharing(cluster: Cluster, node: Node) -> Iterator[Volcano]:
-    started = Volcano.start(cluster)
-    try:
-        started.schedule(ACTIONS, PLUGIN)
-        yield started
-    finally:
-        started.stop()
+def sharing(volcano: Volcano) -> Volcano:
+    volcano.schedule(ACTIONS, PLUGIN)
+    return volcano
 
 
 def say(volcano: Volcano, annotations: Json, amounts: Json) -> None:
@@ -60,7 +54,7 @@ def say(volcano: Volcano, annotations: Json, amounts: Json) -> None:
 
 @pytest.fixture(scope="module")
 def here(sharing: Volcano, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with ground(sharing.cluster, "vgpu", tmp_path_factory.mktemp("vgpu") / "storage") as found:
+    with ground(sharing.cluster, "vgpu", tmp_path_factory.mktemp("vgpu") / "storage", leave=True) as found:
         yield found
 
 

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 from alice import CYCLES_SECONDS, Alice
-from ground import JOB, Ground, ground
+from ground import JOB, UNTIL_RELEASED, Ground, ground
 from rig.api import Json, until
-from rig.cluster import Cluster
 from rig.controllers.volcano import ACTIONS, API, Volcano
-from rig.node import Node
 from work import batch
 
 from jupyter_research_spawner.refusal import Refusal
@@ -52,17 +50,8 @@ def queue(name: str, **spec: Any) -> Json:
 
 
 @pytest.fixture(scope="module")
-def volcano(cluster: Cluster, node: Node) -> Iterator[Volcano]:
-    started = Volcano.start(cluster)
-    try:
-        yield started
-    finally:
-        started.stop()
-
-
-@pytest.fixture(scope="module")
 def here(volcano: Volcano, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with ground(volcano.cluster, "volcano-work", tmp_path_factory.mktemp("volcano") / "storage") as found:
+    with ground(volcano.cluster, "volcano-work", tmp_path_factory.mktemp("volcano") / "storage", leave=True) as found:
         yield found
 
 
@@ -91,22 +80,11 @@ def together(here: Ground) -> Iterator[Alice]:
         found.clean()
 
 
-@pytest.fixture
-def preempting(volcano: Volcano) -> Iterator[Volcano]:
-    volcano.schedule(PREEMPTING)
-    try:
-        yield volcano
-    finally:
-        volcano.schedule(ACTIONS)
-
-
-@pytest.fixture
-def reclaiming(volcano: Volcano) -> Iterator[Volcano]:
-    volcano.schedule(RECLAIMING)
-    try:
-        yield volcano
-    finally:
-        volcano.schedule(ACTIONS)
+@pytest.fixture(autouse=True)
+def scheduled(request: pytest.FixtureRequest, volcano: Volcano) -> None:
+    """Volcano's scheduler has the actions that the test is marked with, or those of its installation."""
+    marked = request.node.get_closest_marker("actions")
+    volcano.ensure(marked.args[0] if marked else ACTIONS)
 
 
 def pod_groups(alice: Alice, owner: str = "Pod") -> list[Json]:
@@ -250,11 +228,6 @@ def test_a_gang_starts_whole_or_not_at_all(alice: Alice) -> None:
     starts_whole_or_not_at_all(alice, {FULL_FOR_THREE})
 
 
-def test_a_gang_starts_whole_or_not_at_all_where_others_are_preempted(alice: Alice, preempting: Volcano) -> None:
-    placed = "There is a place for it when others have ended, or when all that start together have one."
-    starts_whole_or_not_at_all(alice, {FULL_FOR_THREE, placed})
-
-
 def test_nobody_is_preempted_by_volcano_as_it_is_installed(together: Alice) -> None:
     together.notebook("student", queue="backfill")
     together.runs("student")
@@ -263,15 +236,14 @@ def test_nobody_is_preempted_by_volcano_as_it_is_installed(together: Alice) -> N
     assert together.phase("student").name == "running"
 
 
-def test_nobody_is_preempted_in_a_full_queue_by_the_actions_alone(together: Alice, reclaiming: Volcano) -> None:
-    together.notebook("student", queue="backfill")
-    together.runs("student")
-    together.notebook("researcher")
-    together.keeps_waiting("researcher", FULL)
-    assert together.phase("student").name == "running"
+@pytest.mark.actions(PREEMPTING)
+def test_a_gang_starts_whole_or_not_at_all_where_others_are_preempted(alice: Alice) -> None:
+    placed = "There is a place for it when others have ended, or when all that start together have one."
+    starts_whole_or_not_at_all(alice, {FULL_FOR_THREE, placed})
 
 
-def test_a_students_notebook_makes_room_for_a_researchers(together: Alice, preempting: Volcano) -> None:
+@pytest.mark.actions(PREEMPTING)
+def test_a_students_notebook_makes_room_for_a_researchers(together: Alice) -> None:
     together.notebook("student", *SLOW_TO_END, queue="backfill")
     together.runs("student")
     together.notebook("researcher")
@@ -283,7 +255,8 @@ def test_a_students_notebook_makes_room_for_a_researchers(together: Alice, preem
     together.runs("researcher")
 
 
-def test_a_researchers_notebook_makes_room_for_nobody(together: Alice, preempting: Volcano) -> None:
+@pytest.mark.actions(PREEMPTING)
+def test_a_researchers_notebook_makes_room_for_nobody(together: Alice) -> None:
     together.notebook("first")
     together.runs("first")
     together.notebook("second", queue="urgent")
@@ -291,9 +264,10 @@ def test_a_researchers_notebook_makes_room_for_nobody(together: Alice, preemptin
     assert together.phase("first").name == "running"
 
 
-async def test_a_preempted_job_comes_back_and_ends(together: Alice, preempting: Volcano) -> None:
+@pytest.mark.actions(PREEMPTING)
+async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
     async with together.batch() as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 30; echo done", queue="backfill")
+        job = await jobs.submit(*UNTIL_RELEASED, queue="backfill")
         await jobs.in_state(job, "running")
         researcher = together.notebook("researcher")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
@@ -301,13 +275,15 @@ async def test_a_preempted_job_comes_back_and_ends(together: Alice, preempting: 
         await asyncio.to_thread(together.runs, "researcher")
         together.api.delete(researcher)
         await jobs.in_state(job, "running")
+        together.ground.release()
         ended = await jobs.in_state(job, "succeeded")
     assert [attempt["reason"] for attempt in ended["attempts"]] == [PREEMPTED, ""]
     assert ended["exit_code"] == 0
     assert together.api.get("batch/v1", "Job", job, together.namespace)["status"].get("failed", 0) == 0
 
 
-async def test_what_was_preempted_while_no_service_ran_is_told_by_events(together: Alice, preempting: Volcano) -> None:
+@pytest.mark.actions(PREEMPTING)
+async def test_what_was_preempted_while_no_service_ran_is_told_by_events(together: Alice) -> None:
     cluster, site = together.ground.cluster, together.site
     async with batch(cluster, site) as jobs:
         job = await jobs.submit("sleep", "600", queue="backfill")
@@ -322,10 +298,11 @@ async def test_what_was_preempted_while_no_service_ran_is_told_by_events(togethe
     assert again["attempts"][0]["pod"] == victim["metadata"]["name"]
 
 
-def test_one_of_a_gang_is_preempted_alone_and_comes_back_alone(together: Alice, preempting: Volcano) -> None:
+@pytest.mark.actions(PREEMPTING)
+def test_one_of_a_gang_is_preempted_alone_and_comes_back_alone(together: Alice) -> None:
     """`gang` is not asked for victims as Volcano is installed, so that the rest of its pods run on without it."""
     together.api.apply(queue("research", capability={"cpu": "350m"}))
-    together.gang("array", 3, "sleep", "60", queue="backfill")
+    together.gang("array", 3, *UNTIL_RELEASED, queue="backfill")
     until(lambda: phases(together.pods_of("array")) == ["Running"] * 3, "all three run")
     before = {pod["metadata"]["name"] for pod in together.pods_of("array")}
     researcher = together.notebook("researcher")
@@ -338,6 +315,8 @@ def test_one_of_a_gang_is_preempted_alone_and_comes_back_alone(together: Alice, 
 
     assert until(lambda: staying() if len(staying()) == 2 else set(), "two of three run on") < before
     together.api.delete(researcher)
+    until(lambda: phases(together.pods_of("array")) == ["Running"] * 3, "all three run again")
+    together.ground.release()
 
     def is_complete() -> bool:
         status = together.api.get("batch/v1", "Job", "array", together.namespace)["status"]
@@ -347,7 +326,17 @@ def test_one_of_a_gang_is_preempted_alone_and_comes_back_alone(together: Alice, 
     assert len({pod["metadata"]["name"] for pod in together.pods_of("array")} & before) == 2
 
 
-def test_a_queue_takes_back_its_share_from_another(alice: Alice, reclaiming: Volcano) -> None:
+@pytest.mark.actions(RECLAIMING)
+def test_nobody_is_preempted_in_a_full_queue_by_the_actions_alone(together: Alice) -> None:
+    together.notebook("student", queue="backfill")
+    together.runs("student")
+    together.notebook("researcher")
+    together.keeps_waiting("researcher", FULL)
+    assert together.phase("student").name == "running"
+
+
+@pytest.mark.actions(RECLAIMING)
+def test_a_queue_takes_back_its_share_from_another(alice: Alice) -> None:
     for name in ("climate", "backfill"):
         alice.api.delete(queue(name))
         alice.api.apply(queue(name))

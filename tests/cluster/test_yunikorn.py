@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from alice import CYCLES_SECONDS, Alice
-from ground import JOB, Ground, ground
+from ground import JOB, UNTIL_RELEASED, Ground, ground
 from rig.api import Json, Refused, until
 from rig.cluster import Cluster
 from rig.controllers.yunikorn import YuniKorn
@@ -60,17 +60,16 @@ def settings(ground: Ground) -> Json:
 
 
 @pytest.fixture(scope="module")
-def yunikorn(cluster: Cluster, node: Node) -> Iterator[YuniKorn]:
-    started = YuniKorn.start(cluster, *QUEUES)
-    try:
-        yield started
-    finally:
-        started.stop()
+def yunikorn(cluster: Cluster, node: Node) -> YuniKorn:
+    """It ends with its cluster."""
+    return YuniKorn.start(cluster, *QUEUES)
 
 
 @pytest.fixture(scope="module")
 def here(yunikorn: YuniKorn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with ground(yunikorn.cluster, "yunikorn-work", tmp_path_factory.mktemp("yunikorn") / "storage") as found:
+    with ground(
+        yunikorn.cluster, "yunikorn-work", tmp_path_factory.mktemp("yunikorn") / "storage", leave=True
+    ) as found:
         yield found
 
 
@@ -132,7 +131,7 @@ async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: A
     notebook = alice.notebook("jupyter-alice")
     alice.runs("jupyter-alice")
     async with batch(alice.ground.cluster, alice.site) as jobs:
-        job = await jobs.submit("sh", "-c", "id -u; sleep 3")
+        job = await jobs.submit("sh", "-c", f"id -u; {UNTIL_RELEASED[-1]}")
         waiting = await jobs.until(job, "queued", lambda job: job["message"] == waits_in("root.climate"))
         assert waiting["state"] == "queued"
         (pod,) = alice.pods_of(job)
@@ -140,10 +139,11 @@ async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: A
         assert (found["queueName"], found["user"], found["groups"]) == ("root.climate", "alice", ["alice", "climate"])
         assert found["applicationID"] != application_of(yunikorn, alice.pod("jupyter-alice"))["applicationID"]
         alice.api.delete(notebook)
-        await jobs.until(job, "started", lambda job: job["state"] in {"running", "succeeded"})
+        await jobs.in_state(job, "running")
         (pod,) = alice.pods_of(job)
         assert until(lambda: alice.api.logs(alice.namespace, pod["metadata"]["name"]), "it has said who it is")
         assert alice.api.logs(alice.namespace, pod["metadata"]["name"]) == "20001\n"
+        alice.ground.release()
         ended = await jobs.in_state(job, "succeeded")
     assert [attempt["reason"] for attempt in ended["attempts"]] == [""]
 
@@ -202,7 +202,7 @@ def runs_after(attempts: int) -> Callable[[Json], bool]:
 
 async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
     async with batch(together.ground.cluster, together.site) as jobs:
-        job = await jobs.submit("sh", "-c", "sleep 30; echo done", queue="backfill")
+        job = await jobs.submit(*UNTIL_RELEASED, queue="backfill")
         await jobs.in_state(job, "running")
         researcher = together.notebook("researcher")
         waiting = await jobs.until(job, "preempted", lambda job: job["state"] == "queued")
@@ -210,6 +210,7 @@ async def test_a_preempted_job_comes_back_and_ends(together: Alice) -> None:
         await asyncio.to_thread(together.runs, "researcher")
         together.api.delete(researcher)
         await jobs.in_state(job, "running")
+        together.ground.release()
         ended = await jobs.in_state(job, "succeeded")
     assert [attempt["reason"] for attempt in ended["attempts"]] == [TAKEN, ""]
     assert ended["exit_code"] == 0
@@ -355,8 +356,9 @@ async def test_its_admission_controller_leaves_what_those_say_whom_it_trusts(ali
         assert (found["queueName"], found["user"], found["groups"]) == ("root.climate", "alice", ["alice", "climate"])
         alice.api.delete(notebook)
         async with alice.batch() as jobs:
-            job = await jobs.submit("sh", "-c", "sleep 10")
+            job = await jobs.submit(*UNTIL_RELEASED)
             await jobs.in_state(job, "running")
             (pod,) = alice.pods_of(job)
             assert application_of(yunikorn, pod)["user"] == "alice"
+            alice.ground.release()
             await jobs.in_state(job, "succeeded")

@@ -25,8 +25,10 @@ QUEUES = "scheduling.run.ai/v2"
 GROUPS = "scheduling.run.ai/v2alpha2"
 SCHEDULER = "kai-scheduler"
 ADMISSION = "kai-admission"
+# Between two cycles of the scheduler; as installed, a second.
+PERIOD = "200ms"
 CONTROLLERS = ("kai-podgrouper", "kai-binder", "kai-podgroupcontroller", "kai-queuecontroller")
-# Where it writes which GPU it got; only a pod with a GPU can know.
+# The annotation in which a reservation pod says which GPU it got.
 GPU_INDEX = "run.ai/reserve_for_gpu_index"
 
 
@@ -39,32 +41,38 @@ class Kai:
 
     @classmethod
     def start(cls, cluster: Cluster) -> Kai:
-        """Ready to take queues and to schedule when this returns.  Raises DidNotStart."""
+        """Start KAI, and wait until it takes queues and schedules. Raises DidNotStart."""
         kai = cls(cluster, processes.free_port(cluster.network.address))
         apply_crds(cluster.api, kai._crds)
         cluster.api.apply(*kai._installed())
         for name, flags in kai._flags().items():
             kai._run(name, *flags)
         kai.up()
-        # As soon as it is there, no pod is created without KAI.
+        # From now on no pod is created without KAI.
         cluster.api.apply(*kai._webhooks())
         kai.schedule()
         return kai
 
     def schedule(self, *flags: str) -> None:
-        """Start the scheduler (anew), as it is installed but for these flags."""
+        """Start or restart the scheduler as it is installed, with these flags added."""
         self.cluster.end(SCHEDULER)
         port, plugins = (processes.free_port("127.0.0.1") for _ in range(2))
         self._run(
-            SCHEDULER, port, f"--listen-address=127.0.0.1:{port}", f"--plugin-server-port={plugins}", "--v=4", *flags
+            SCHEDULER,
+            port,
+            f"--listen-address=127.0.0.1:{port}",
+            f"--plugin-server-port={plugins}",
+            f"--schedule-period={PERIOD}",
+            "--v=4",
+            *flags,
         )
 
     def down(self) -> None:
-        """End its webhook; the configurations stay, so the API server takes no pod."""
+        """End its webhook. The configurations stay, so the API server refuses every pod."""
         self.cluster.end(ADMISSION)
 
     def stop(self) -> None:
-        """Leave the cluster as it was."""
+        """Remove KAI from the cluster."""
         api = self.cluster.api
         for obj in self._webhooks():
             api.delete(obj)
@@ -103,7 +111,7 @@ class Kai:
         ]
 
     def _flags(self) -> Mapping[str, tuple[int, ...] | tuple[int | str, ...]]:
-        """For each of CONTROLLERS a port that it listens on when it runs, and its flags."""
+        """Return for each of CONTROLLERS a port that it listens on when it runs, and its flags."""
         ports = {name: processes.free_port("127.0.0.1") for name in CONTROLLERS}
         probed = {
             name: (port, f"--health-probe-bind-address=127.0.0.1:{port}", "--metrics-bind-address=0")
@@ -149,7 +157,7 @@ class Kai:
         )
 
     def _webhooks(self) -> list[Json]:
-        """As the operator writes them."""
+        """Return the webhook configurations as KAI's operator writes them."""
         found = []
         for kind, path, operations in (
             ("MutatingWebhookConfiguration", "/mutate--v1-pod", ["CREATE"]),

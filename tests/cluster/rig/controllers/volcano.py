@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +32,8 @@ ADMISSIONS = (
 )
 # As installed; `preempt` and `reclaim` are in none of Volcano's own installations.
 ACTIONS = "enqueue, allocate, backfill"
+# Between two cycles of the scheduler; as installed, a second.
+PERIOD = "200ms"
 
 
 @dataclass
@@ -40,10 +42,11 @@ class Volcano:
 
     cluster: Cluster
     port: int
+    configured: Json = field(default_factory=dict)
 
     @classmethod
     def start(cls, cluster: Cluster, actions: str = ACTIONS) -> Volcano:
-        """Ready to take queues and to schedule when this returns.  Raises DidNotStart."""
+        """Start Volcano, and wait until it takes queues and schedules. Raises DidNotStart."""
         volcano = cls(cluster, processes.free_port(cluster.network.address))
         apply_crds(cluster.api, volcano._installed)
         cluster.api.apply(namespace(NAMESPACE), *volcano._rights(), *volcano._service.objects())
@@ -62,10 +65,19 @@ class Volcano:
         return volcano
 
     def schedule(self, actions: str = ACTIONS, *plugins: Json) -> None:
-        """Start the scheduler (anew) with these actions and more plugins, and for the rest as it is installed."""
-        self.cluster.end(SCHEDULER)
+        """Start or restart the scheduler as it is installed, but with these actions, and with these plugins added."""
         settings = {**self._scheduler_settings(), "actions": actions}
         settings["tiers"][-1]["plugins"].extend(plugins)
+        self.configured = settings
+        self._start_scheduler(settings)
+
+    def ensure(self, actions: str) -> None:
+        """Restart the scheduler with these actions and no more plugins, unless that is its configuration already."""
+        if self.configured != {**self._scheduler_settings(), "actions": actions}:
+            self.schedule(actions)
+
+    def _start_scheduler(self, settings: Json) -> None:
+        self.cluster.end(SCHEDULER)
         self._configuration.write_text(yaml.safe_dump(settings))
         self.cluster.run(
             SCHEDULER,
@@ -73,6 +85,7 @@ class Volcano:
             "--disable-default-scheduler-config",  # an error in it must not go unseen
             "--leader-elect=false",
             "--cache-dumper=false",
+            f"--schedule-period={PERIOD}",
             "-v=3",
             is_ready=self._is_open,
             environment=self._environment,
@@ -80,22 +93,22 @@ class Volcano:
         )
 
     def close(self, queue: str) -> None:
-        """As `vcctl queue operate --action close`.  What is in the queue stays in it."""
+        """Close the queue as `vcctl queue operate --action close` does. Pods in the queue stay in it."""
         self._command(queue, "CloseQueue", ("Closed", "Closing"))
 
     def open(self, queue: str) -> None:
         self._command(queue, "OpenQueue", ("Open",))
 
     def down(self) -> None:
-        """End the webhooks' server; the configurations stay, so the API server takes no PodGroup and no Queue."""
+        """End the webhooks' server. The configurations stay, so the API server refuses every PodGroup and Queue."""
         self.cluster.end(WEBHOOKS)
 
     def up(self) -> None:
-        """Start it again, and wait until it listens."""
+        """Start the webhooks' server again, and wait until it listens."""
         self._start_webhooks()
 
     def stop(self) -> None:
-        """Leave the cluster as it was."""
+        """Remove Volcano from the cluster."""
         api = self.cluster.api
         for obj in self._webhooks():
             api.delete(obj)
@@ -120,11 +133,11 @@ class Volcano:
 
     @cached_property
     def _installed(self) -> list[Json]:
-        """All objects of Volcano's own installation, JobFlow's kinds too: its controllers wait for them for ever."""
+        """Return all objects of Volcano's installation. Its controllers wait for ever for JobFlow's kinds too."""
         return read(self.cluster.source("volcano") / "installer" / "volcano-development.yaml")
 
     def _rights(self) -> list[Json]:
-        """The accounts of its three programs, and what they may do."""
+        """Return the accounts of its three programs, and their roles."""
         kinds = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
         return [obj for obj in self._installed if obj["kind"] in kinds]
 
@@ -138,7 +151,7 @@ class Volcano:
 
     @property
     def _environment(self) -> Mapping[str, str]:
-        """Each listens on a socket that sets its log level."""
+        """Return the directory of the sockets on which each program takes its log level."""
         return {"DEBUG_SOCKET_DIR": str(self.cluster.state / "volcano")}
 
     def _scheduler_settings(self) -> Json:
@@ -174,6 +187,6 @@ class Volcano:
         return False
 
     def _is_open(self) -> bool:
-        """The scheduler makes the queue `default`, and the controllers say of it that it is open."""
+        """Return whether the queue `default` is open: the scheduler creates it, and the controllers open it."""
         found = self.cluster.api.find(API, "Queue", "default") or {}
         return bool(found.get("status", {}).get("state") == "Open")

@@ -25,6 +25,8 @@ from ..extensions import CONFIGURATIONS, HostService
 NAMESPACE = "yunikorn"
 SCHEDULER = "yunikorn-scheduler"
 CONFIGURATION = "yunikorn-configs"
+# Between two looks of the shim at applications and tasks; as installed, a second.
+INTERVAL = "200ms"
 # Its REST API listens on this port of every address it has, which cannot be changed.
 PORT = 9080
 ADMISSION = "yunikorn-admission-controller"
@@ -50,7 +52,7 @@ class YuniKorn:
 
     @classmethod
     def start(cls, cluster: Cluster, *queues: Json) -> YuniKorn:
-        """Ready to schedule into `queues`, the children of root, when this returns.  Raises DidNotStart, NoNetwork."""
+        """Start YuniKorn with `queues` below root, and wait until it has them. Raises DidNotStart, NoNetwork."""
         yunikorn = cls(cluster)
         cluster.api.apply(namespace(NAMESPACE), yunikorn._configuration(queues))
         apart.run(cluster, SCHEDULER, is_ready=lambda: yunikorn._has(queues), environment=yunikorn._environment)
@@ -58,7 +60,7 @@ class YuniKorn:
 
     @contextlib.contextmanager
     def admitting(self, trusted: str) -> Iterator[None]:
-        """Meanwhile its admission controller sees to new pods.
+        """Run its admission controller for the time of the context.
 
         trusted: externalUsers, a regular expression of the accounts that may say whose a pod is.
         """
@@ -80,12 +82,12 @@ class YuniKorn:
             api.patch(configuration, {"data": dict.fromkeys(configured)})
 
     def stop(self) -> None:
-        """Leave the cluster as it was."""
+        """Remove YuniKorn from the cluster."""
         self.cluster.end(SCHEDULER)
         self.cluster.api.remove(namespace(NAMESPACE))
 
     def ask(self, path: str) -> Json | list[Json] | None:
-        """What /ws/v1/... answers, None if there is no such thing."""
+        """Return the answer of /ws/v1/..., or None if there is no such object."""
         url = f"http://{apart.address(self.cluster, SCHEDULER)}:{PORT}/ws/v1/{path}"
         with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(url, timeout=10) as answer:
             found: Json | list[Json] = json.load(answer)
@@ -93,13 +95,13 @@ class YuniKorn:
         return None
 
     def queue(self, path: str) -> Json:
-        """That queue and the resources in it."""
+        """Return that queue with its resources."""
         found = self.ask(f"partition/default/queue/{path}")
         assert isinstance(found, dict), f"{path}: {found}"
         return found
 
     def application(self, name: str) -> Json | None:
-        """With its queue, user, state and allocations."""
+        """Return the application with its queue, user, state and allocations, or None."""
         found = self.ask(f"partition/default/application/{urllib.parse.quote(name)}")
         assert found is None or isinstance(found, dict)
         return found
@@ -109,7 +111,7 @@ class YuniKorn:
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": CONFIGURATION, "namespace": NAMESPACE},
-            "data": {"queues.yaml": yaml.safe_dump(_settings(queues))},
+            "data": {"queues.yaml": yaml.safe_dump(_settings(queues)), "service.schedulingInterval": INTERVAL},
         }
 
     @property
@@ -117,7 +119,7 @@ class YuniKorn:
         return {"NAMESPACE": NAMESPACE, "KUBECONFIG": str(self.cluster.kubeconfig)}
 
     def _is_asked(self) -> bool:
-        """The API server asks the admission controller; while that does not answer, pods are taken as they are."""
+        """Return whether the API server calls the admission controller. Until then pods are created unchanged."""
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
