@@ -162,11 +162,12 @@ class Clusters:
         return self._cluster
 
     def node(self) -> Node:
-        """Return the cluster's node with all images, which ends with its cluster."""
+        """Return the cluster's node, which ends with its cluster. It has the images that the group's tests use."""
         assert self._cluster
         if self._node is None:
             self._node = self._cluster.add_node(labels={"pool": "interactive"})
-            self._node.import_images(images.write)
+            names = images.NAMES if self._name == groups.SHARED_CLUSTER else (images.SANDBOX_IMAGE, images.JOB)
+            self._node.import_images(functools.partial(images.write, names=names))
         return self._node
 
     def once(self, start: Callable[[Cluster], Started]) -> Started:
@@ -210,7 +211,7 @@ def state(worker_id: str) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def node(clusters: Clusters, cluster: Cluster) -> Node:
-    """The node on which most tests' containers run, with all images."""
+    """The node on which most tests' containers run. Beside a scheduler it has only the image of jobs."""
     return clusters.node()
 
 
