@@ -1,4 +1,4 @@
-"""How long tests wait for what must come.  Who sees it waits no longer, so only a busy machine needs all of it."""
+"""Wait in tests for a condition. A wait ends as soon as the condition is true; only a busy machine needs all the time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ async def eventually(
     every: float = 0.02,
     otherwise: Callable[[], str] | None = None,
 ) -> Any:
-    """What `look` returns, or what it returned can be awaited for, as soon as that is true.
+    """Call `look` until what it returns (or awaits) is true, and return that.
 
-    every: seconds between two looks.  otherwise: what to show beside the last that was seen when it does not come.
+    every: seconds between two calls.  otherwise: returns a text for the failure, beside the last value of `look`.
     """
     end = time.monotonic() + seconds
     while True:

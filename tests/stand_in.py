@@ -1,4 +1,4 @@
-"""The embedded cluster as a fixture, for every room's tests: `from stand_in import cluster`."""
+"""The embedded cluster as a fixture, for the tests of all packages: `from stand_in import cluster`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 def pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:
-    """A pod of one container `main` that runs the command; `container=` adds to the container, the rest to the spec."""
+    """Return a pod with one container `main` that runs the command. `container=` adds to it, other keywords to the spec."""
     container = {"name": "main", "image": "example/image:1", "command": list(command), **spec.pop("container", {})}
     return {
         "apiVersion": "v1",
@@ -46,7 +46,7 @@ async def create(cluster: Cluster, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def now(cluster: Cluster, name: str) -> dict[str, Any]:
-    """The pod as it is now; empty when it is gone."""
+    """Return the pod as it is now, or {} if it does not exist."""
     return cluster.store.find(POD, NAMESPACE, name) or {}
 
 
@@ -55,7 +55,7 @@ def phase(cluster: Cluster, name: str) -> str:
 
 
 async def ended(cluster: Cluster, name: str) -> dict[str, Any]:
-    """The pod, once it has ended."""
+    """Wait until the pod has ended, and return it."""
     await eventually(lambda: phase(cluster, name) in ("Succeeded", "Failed"))
     return now(cluster, name)
 
@@ -67,7 +67,7 @@ def log_of(cluster: Cluster, name: str, container: str = "main", *, previous: bo
 
 
 def events(cluster: Cluster, about: str) -> dict[str, str]:
-    """Messages of the events about an object, by reason: of several, the first that was recorded."""
+    """Return the messages of the events about an object by reason. Of several with one reason, the first counts."""
     found = cluster.store.list(EVENT, NAMESPACE, lambda event: event["involvedObject"]["name"] == about)
     latest_first = sorted(found, key=lambda event: int(event["metadata"]["resourceVersion"]), reverse=True)
     return {event["reason"]: event["message"] for event in latest_first}

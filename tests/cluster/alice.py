@@ -1,4 +1,4 @@
-"""alice's notebooks and jobs on a ground: made by our own rooms, and seen through them."""
+"""alice's notebooks and jobs in a namespace, as the product's own code makes them and describes their state."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CYCLES_SECONDS = 2
 
 
 class Alice:
-    """What she has in the cluster by a site's settings, and what our own rooms say about it."""
+    """alice's pods and jobs under a site's settings, and what the product says about them."""
 
     def __init__(self, ground: Ground, settings: Json) -> None:
         self.ground = ground
@@ -60,7 +60,7 @@ class Alice:
     def notebook(
         self, name: str, *command: str, edit: Callable[[Json], None] = lambda pod: None, **wishes: Any
     ) -> Json:
-        """A notebook as the hub sends it, with another program in it; `edit` is what nobody should do to it."""
+        """Create a notebook as the hub sends it, with another program. `edit` changes the manifest after the checks."""
         base = samples.notebook_pod()
         base["metadata"]["name"] = name
         base["spec"]["securityContext"] = {}
@@ -68,7 +68,7 @@ class Alice:
         return self._send(self.decide(NOTEBOOK_KIND, name, **wishes), base, notebook.SLOTS, edit)
 
     def gang(self, name: str, size: int, *command: str, **wishes: Any) -> Json:
-        """A job of so many pods that start together: an Indexed Job (KEP-2214), which no kind of ours is yet."""
+        """Create an Indexed Job (KEP-2214) whose pods have to start together."""
         decided = self.decide(job.KIND, name, gang=size, **wishes)
         one = job.manifest(decided, parse_submission({"command": [*command]}).request, self.site.batch)
         one["spec"] |= {"completionMode": "Indexed", "completions": size, "parallelism": size}
@@ -89,12 +89,12 @@ class Alice:
         return found
 
     def pods_of(self, name: str) -> list[Json]:
-        """Those of the job of that name."""
+        """Return the pods of the job of that name."""
         found: list[Json] = self.api.all_of("v1", "Pod", self.namespace, labelSelector=f"job-name={name}")
         return found
 
     def objects(self, obj: Json) -> Objects:
-        """What the scheduler keeps about a pod or a job, in objects of its own."""
+        """Return the scheduler's own objects about a pod or a job."""
         owners = {obj["metadata"]["uid"], *(owner["uid"] for owner in obj["metadata"].get("ownerReferences", []))}
         found = {
             kind.kind: [
@@ -114,13 +114,13 @@ class Alice:
         return self.phase_of(self.pod(name))
 
     def phase_of(self, pod: Json) -> Phase:
-        """What pages and the hub say of that pod."""
+        """Return the phase of that pod, as pages and the hub show it."""
         objects = self.objects(pod)
         status, eviction = self.scheduler.status(pod, objects, ()), self.scheduler.eviction(pod, objects)
         return classify(pod, status, pod["spec"]["containers"][0]["name"], eviction)
 
     def waits(self, name: str, said: str) -> QueueStatus:
-        """Its status as soon as it is that sentence."""
+        """Wait until the pod's status has that message, and return the status."""
 
         def look() -> QueueStatus | None:
             status = self.status(name)
@@ -132,13 +132,13 @@ class Alice:
             raise TimeoutError(f"{error} It says: {self.status(name)}") from None
 
     def keeps_waiting(self, name: str, said: str) -> None:
-        """That is what is said of it, and still is after some turns of the scheduler."""
+        """Wait until that is the pod's message, and see that it still is after some cycles of the scheduler."""
         until(lambda: self.phase(name).message == said, f"{name}: {said}")
         time.sleep(CYCLES_SECONDS)
         assert (self.phase(name).name, self.phase(name).message) == ("queued", said)
 
     def runs(self, name: str) -> Json:
-        """The pod as soon as its program runs."""
+        """Wait until the pod runs, and return it."""
 
         def look() -> Json | None:
             pod = self.pod(name)
@@ -149,7 +149,7 @@ class Alice:
         return found
 
     def last_of(self, name: str) -> tuple[Json, Reason | None]:
-        """The pod as it was last seen before it went, and why it went, as our rooms say."""
+        """Wait until the pod is gone. Return how it was last seen, and the reason for its end."""
         seen: list[Json] = []
 
         def is_gone() -> bool:
@@ -162,11 +162,11 @@ class Alice:
         return seen[-1], self.scheduler.eviction(seen[-1], Objects())
 
     def batch(self) -> AbstractAsyncContextManager[Jobs]:
-        """The batch service of this site."""
+        """Return a context with the batch service of this site."""
         return batch(self.ground.cluster, self.site)
 
     def clean(self) -> None:
-        """Nothing of it is left."""
+        """Remove all pods, jobs and objects of the scheduler."""
         self.ground.clean()
         for kind in self.scheduler.watched:
             self.api.delete_all(kind.api_version, kind.kind, self.namespace)

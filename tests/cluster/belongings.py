@@ -1,4 +1,4 @@
-"""What belongs to a cluster on this machine, found without asking the cluster: before and after it was stopped."""
+"""Find everything on this machine that belongs to a cluster, without asking the cluster."""
 
 from __future__ import annotations
 
