@@ -1,4 +1,4 @@
-"""Wait in tests for a condition. A wait ends as soon as the condition is true; only a busy machine needs all the time."""
+"""Wait in tests for a condition. A wait ends as soon as it is true, so only a busy machine needs all the time."""
 
 from __future__ import annotations
 

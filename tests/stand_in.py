@@ -30,7 +30,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 def pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:
-    """Return a pod with one container `main` that runs the command. `container=` adds to it, other keywords to the spec."""
+    """Return a pod whose container `main` runs the command. `container=` adds to it, other keywords to the spec."""
     container = {"name": "main", "image": "example/image:1", "command": list(command), **spec.pop("container", {})}
     return {
         "apiVersion": "v1",
