@@ -54,7 +54,8 @@ test-wheel: .venv/uv/uv.stamp node_modules/proxy.stamp
 	@sh tools/check_wheel.sh "$(UV)" $(OLDEST_PYTHON) $(NEWEST_PYTHON)
 
 test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
-	@$(RIG) build $(PROGRAMS) $(if $(MINUTES),--minutes $(MINUTES))
+	@$(RIG) build $(or $(PROGRAMS),$$(PYTHONPATH=tests/cluster:tests $(BIN)/python -m thorough $(CLUSTER_TESTS))) \
+		$(if $(MINUTES),--minutes $(MINUTES))
 	RIG_MAY_LEAVE_OUT=$(MINUTES) HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python \
 		$(BIN)/python -m pytest -n $(CLUSTERS) --dist loadgroup --no-loadscope-reorder \
 		--durations=30 --junitxml=$(TIMES)/test-cluster.xml $(CLUSTER_TESTS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import thorough
+from rig.programs import table
 from thorough import Decision, decide
 
 CURRENT = {"tests": "a1", "rig": "b2"}
@@ -55,6 +56,31 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_the_committed_record_is_valid() -> None:
     assert not thorough.RECORD.exists() or thorough.digests().keys() == (thorough.read() or {})["digests"].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["tests/cluster"], [*thorough.TESTS]),
+        (["tests"], [*thorough.TESTS]),
+        (["tests/cluster/test_kueue.py"], []),
+        (["tests/cluster/test_mpi.py", "tests/cluster/test_ray.py::test_its_pods_are_hers"], []),
+        (["tests/cluster", "tests/cluster/test_mpi.py"], [name for name in thorough.TESTS if name != "test_mpi.py"]),
+    ],
+)
+def test_a_module_that_is_named_runs_in_any_case(arguments: list[str], expected: list[str]) -> None:
+    root = thorough.HERE.parents[1]
+    assert thorough.left_out(arguments, root, lambda: Decision(False, "unchanged")) == expected
+    assert thorough.left_out(arguments, root, lambda: Decision(True, "changed")) == []
+
+
+def test_programs_that_only_tests_need_that_are_left_out_are_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = thorough.HERE.parents[1]
+    monkeypatch.setattr(thorough, "decision", lambda: Decision(False, "unchanged"))
+    assert {*table()} - {*thorough.programs(["tests/cluster"], root)} == {*thorough.PROGRAMS}
+    assert thorough.programs(["tests/cluster/test_mpi.py"], root) == [*table()]
+    monkeypatch.setattr(thorough, "decision", lambda: Decision(True, "changed"))
+    assert thorough.programs(["tests/cluster"], root) == [*table()]
 
 
 def edited(path: Path) -> None:

@@ -98,27 +98,18 @@ def _is_whole(config: pytest.Config) -> bool:
     return not some and not any("::" in argument for argument in config.args)
 
 
-@functools.cache
-def _decision() -> thorough.Decision:
-    if thorough.is_thorough():  # the digests take a second
-        return thorough.decide(None, {}, thorough=True)
-    return thorough.decide(thorough.read(), thorough.digests(), thorough=False)
+decision = functools.cache(thorough.decision)
 
 
-def _is_left_out(config: pytest.Config, module: str) -> bool:
-    """Whether it is a module of thorough.TESTS that need not run now. One that is named on the command line runs."""
-    asked = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
-    path = thorough.HERE / module
-    is_among = any(argument in path.parents for argument in asked) and path not in asked
-    return module in thorough.TESTS and is_among and not _decision().runs
+def _left_out(config: pytest.Config) -> list[str]:
+    return thorough.left_out(config.args, config.invocation_params.dir, decision)
 
 
 # Before xdist reads the groups.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = [
-        item for item in items if _is_left_out(config, item.path.name) or (MAY_LEAVE_OUT and _needed(item) & _missing())
-    ]
+    modules = _left_out(config)
+    left_out = [item for item in items if item.path.name in modules or (MAY_LEAVE_OUT and _needed(item) & _missing())]
     config.hook.pytest_deselected(items=left_out)
     items[:] = sorted((item for item in items if item not in left_out), key=groups.order)
     for item in items:
@@ -134,12 +125,11 @@ def _missing() -> set[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    left_out = [name for name in thorough.TESTS if _is_left_out(config, name)]
+    left_out = _left_out(config)
     if left_out:
-        terminalreporter.write_line(
-            f"NOT RUN: {', '.join(left_out)}: {_decision().reason} {thorough.VARIABLE}=1 runs them."
-        )
-    for name in sorted(_missing()) if MAY_LEAVE_OUT else ():
+        told = f"NOT RUN: {', '.join(left_out)}: {decision().reason} {thorough.VARIABLE}=1 runs them."
+        terminalreporter.write_line(told)
+    for name in sorted(_missing() - {*(thorough.PROGRAMS if left_out else ())}) if MAY_LEAVE_OUT else ():
         terminalreporter.write_line(f"NOT RUN: the tests that need {name}: there was no time to build it here.")
 
 

@@ -2,6 +2,8 @@
 
 These tests show how other projects' operators treat our pods. Their result can change only when their inputs change, so
 a run leaves them out while the digests of the inputs are those of the last thorough run, in thorough.yaml.
+
+`python -m thorough PATH...` prints the programs that `pytest PATH...` needs.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,11 +27,14 @@ import yaml
 from hub import Json
 from kinds import argo, jobset, mpi, ray, trainer
 from queueing import SCHEDULERS
+from rig.programs import table
 
 HERE = Path(__file__).parent
 RECORD = HERE / "thorough.yaml"
 VARIABLE = "THOROUGH"
 TESTS = ("test_argo.py", "test_jobset.py", "test_mpi.py", "test_queued_kinds.py", "test_ray.py", "test_trainer.py")
+# Programs of programs.yaml that only they need.
+PROGRAMS = ("mpi-operator", "jobset", "trainer", "argo", "kuberay")
 KINDS = (mpi.KIND, jobset.KIND, trainer.KIND, ray.KIND, argo.KIND)
 # Each scheduler, and how many pods its marks say start together.
 MARKED = {("plain", 1), *((name, 1) for name in kinds.MARKING), *((found.kind, found.gang) for found in SCHEDULERS)}
@@ -67,6 +73,30 @@ def decide(recorded: Json | None, current: Mapping[str, str], *, thorough: bool)
     return Decision(
         False, f"Their inputs are those of the thorough run of {recorded.get('date')}, in which they passed."
     )
+
+
+def left_out(arguments: Iterable[str], directory: Path, decided: Callable[[], Decision]) -> list[str]:
+    """Return the modules of TESTS that a run of pytest with these arguments, in this directory, leaves out.
+
+    A module that is named in the arguments runs in any case. decided: is called only where it makes a difference.
+    """
+    asked = [(directory / argument.split("::")[0]).resolve() for argument in arguments]
+    paths = [HERE / name for name in TESTS if HERE / name not in asked]
+    among = [path.name for path in paths if any(found in path.parents for found in asked)]
+    return [] if not among or decided().runs else among
+
+
+def decision() -> Decision:
+    """Decide for this run. Raises nothing: where the record cannot be used, the tests run."""
+    if is_thorough():  # the digests take a second
+        return decide(None, {}, thorough=True)
+    return decide(read(), digests(), thorough=False)
+
+
+def programs(arguments: Sequence[str], directory: Path) -> list[str]:
+    """Return the programs that such a run needs."""
+    spared = PROGRAMS if left_out(arguments, directory, decision) == list(TESTS) else ()
+    return [name for name in table() if name not in spared]
 
 
 def read(path: Path = RECORD) -> Json | None:
@@ -122,3 +152,7 @@ def _manifests(scheduler: str, gang: int, kind: kinds.Kind) -> list[Json]:
     here = ground.Ground(cast(Any, SimpleNamespace(api=api)), "thorough", Path("/home"), Path("/climate"))
     composed = kind.weighed(kinds.Kinds(here, gang=gang).under(scheduler), "object", "20m", "165m")
     return [*sent, composed.manifest]
+
+
+if __name__ == "__main__":
+    print(*programs(sys.argv[1:], Path.cwd()))
