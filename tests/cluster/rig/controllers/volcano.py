@@ -69,15 +69,9 @@ class Volcano:
         settings = {**self._scheduler_settings(), "actions": actions}
         settings["tiers"][-1]["plugins"].extend(plugins)
         self.configured = settings
-        self._start_scheduler(settings)
-
-    def ensure(self, actions: str) -> None:
-        """Restart the scheduler with these actions and no more plugins, unless that is its configuration already."""
-        if self.configured != {**self._scheduler_settings(), "actions": actions}:
-            self.schedule(actions)
-
-    def _start_scheduler(self, settings: Json) -> None:
         self.cluster.end(SCHEDULER)
+        log = processes.log_of(self.cluster.state, SCHEDULER)
+        begun = log.stat().st_size if log.exists() else 0
         self._configuration.write_text(yaml.safe_dump(settings))
         self.cluster.run(
             SCHEDULER,
@@ -87,10 +81,16 @@ class Volcano:
             "--cache-dumper=false",
             f"--schedule-period={PERIOD}",
             "-v=3",
-            is_ready=self._is_open,
+            # After a restart the queue is open from before: only the log shows that this scheduler works.
+            is_ready=lambda: b"Open Session" in log.read_bytes()[begun:] and self._is_open(),
             environment=self._environment,
             account=Account(NAMESPACE, "volcano-scheduler"),
         )
+
+    def ensure(self, actions: str) -> None:
+        """Restart the scheduler with these actions and no more plugins, unless that is its configuration already."""
+        if self.configured != {**self._scheduler_settings(), "actions": actions}:
+            self.schedule(actions)
 
     def close(self, queue: str) -> None:
         """Close the queue as `vcctl queue operate --action close` does. Pods in the queue stay in it."""
