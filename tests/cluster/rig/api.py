@@ -60,33 +60,21 @@ class Api:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
     def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        content_type: str = "application/json",
-        *,
-        timeout: float = 60,
-        **query: str,
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str
     ) -> Any:
         """Return the answer's JSON, or its text where it is not JSON. Raises Refused."""
-        answer = self._session.request(
-            method,
-            self.url + path,
-            params=query,
-            data=None if body is None else json.dumps(body),
-            headers={"Content-Type": content_type},
-            timeout=timeout,
-        )
-        is_json = "json" in answer.headers.get("Content-Type", "")
-        if answer.status_code >= 400:
-            said = answer.json() if is_json else {}
-            raise Refused(answer.status_code, said.get("reason", ""), said.get("message", answer.text))
-        return answer.json() if is_json else answer.text
+        data = None if body is None else json.dumps(body)
+        headers = {"Content-Type": content_type}
+        url = self.url + path
+        return _content(self._session.request(method, url, params=query, data=data, headers=headers, timeout=60))
+
+    def probe(self, path: str) -> Any:
+        """GET that path and return its content. Raises Refused or RequestException, soon when nobody answers."""
+        return _content(self._session.get(self.url + path, timeout=PROBE_SECONDS))
 
     def is_healthy(self) -> bool:
         try:
-            return bool(self.call("GET", "/readyz", timeout=PROBE_SECONDS) == "ok")
+            return bool(self.probe("/readyz") == "ok")
         except (Refused, requests.RequestException):
             return False
 
@@ -185,6 +173,15 @@ class Api:
             return self._resources[api_version, kind]
         except KeyError:
             raise LookupError(f"The API server knows no {kind} in {api_version}; is its CRD applied?") from None
+
+
+def _content(answer: requests.Response) -> Any:
+    """Return the answer's JSON, or its text. Raises Refused."""
+    is_json = "json" in answer.headers.get("Content-Type", "")
+    if answer.status_code >= 400:
+        said = answer.json() if is_json else {}
+        raise Refused(answer.status_code, said.get("reason", ""), said.get("message", answer.text))
+    return answer.json() if is_json else answer.text
 
 
 def _object(api_version: str, kind: str, name: str, namespace: str | None) -> Json:

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from . import kubeconfig, processes
-from .api import PROBE_SECONDS, Api
+from .api import Api
 from .certificates import Authority, Pair
 
 SERVICE_RANGE = "10.214.0.0/16"
@@ -226,7 +226,7 @@ def _files(certificate: str, key: str, pair: Pair) -> dict[str, Path]:
 
 def _answers(api: Api, path: str) -> bool:
     try:
-        api.call("GET", path, timeout=PROBE_SECONDS)
+        api.probe(path)
     except Exception:  # not yet, whatever it is: the time limit of the wait tells what became of it
         return False
     return True
