@@ -1,10 +1,12 @@
-"""The one site, the people and the base manifests that tests speak of."""
+"""The site, the users, the placements and the base manifests that tests use."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.identity.checks import Checks, check
 from jupyter_research_spawner.identity.passwd import parse
 from jupyter_research_spawner.plan import Plan, Request, plan
+from jupyter_research_spawner.resources import Resources
+from jupyter_research_spawner.schedulers import SCHEDULERS, Placement
 from jupyter_research_spawner.settings import read
 from jupyter_research_spawner.shape import NOTEBOOK_KIND, Shape
 from jupyter_research_spawner.site import Site, load
@@ -26,17 +30,17 @@ Json = dict[str, Any]
 
 
 def site_with(*more: Mapping[str, Any]) -> Site:
-    """The sample settings with `more` merged over them, as further settings files would be."""
+    """Return the sample settings with `more` merged over them, like further settings files."""
     return load(SITE_FILE, *more)
 
 
 def raw_site() -> Json:
-    """The sample settings as plain data, to spoil."""
+    """Return the sample settings as plain data, for tests that change them."""
     return dict(read(SITE_FILE))
 
 
 def person(name: str) -> PosixIdentity:
-    """Somebody of people.passwd, by the way of the source `static` and the checks."""
+    """Return the identity of a user in people.passwd, as the source `static` and the checks make it."""
     passwd, group = DATA / "people.passwd", DATA / "people.group"
     directory = parse({str(passwd): passwd.read_bytes()}, {str(group): group.read_bytes()})
     account = directory.account(name)
@@ -45,7 +49,7 @@ def person(name: str) -> PosixIdentity:
 
 
 def request(who: PosixIdentity, kind: str = NOTEBOOK_KIND, name: str | None = None, **wishes: Any) -> Request:
-    """A request for a notebook, or for a `kind` of job named `name`."""
+    """Return a request for a notebook, or for a job of kind `kind` named `name`."""
     shape = Shape(kind, name or (f"jupyter-{who.name}" if kind == NOTEBOOK_KIND else "train-x7k2p"))
     return Request(shape=shape, hub_user=who.name, **wishes)
 
@@ -53,8 +57,46 @@ def request(who: PosixIdentity, kind: str = NOTEBOOK_KIND, name: str | None = No
 def decide(
     site: Site, who: PosixIdentity, kind: str = NOTEBOOK_KIND, *, name: str | None = None, **wishes: Any
 ) -> Plan:
-    """`plan` at a fixed time with a fixed run id."""
+    """Return the plan at a fixed time with a fixed run id."""
     return plan(site, who, request(who, kind, name, **wishes), run_id=RUN_ID, now=NOW)
+
+
+NOTEBOOK = Shape(NOTEBOOK_KIND, "jupyter-alice")
+JOB = Shape("job", "train-x7k2p")
+# For schedulers that require scheduler.name; this is the name in the chart of scheduler-plugins.
+SCHEDULER_NAME = "scheduler-plugins-scheduler"
+
+
+def placement(kind: str, shape: Shape = NOTEBOOK, options: Json | None = None, **changes: Any) -> Placement:
+    """Return a placement of alice in queue climate with priority normal, for one second more than 24 h."""
+    whole = Placement(
+        identity=person("alice"),
+        queue="climate",
+        options=SCHEDULERS[kind].QueueOptions.model_validate(options or {}),
+        scheduler_name=None,
+        priority_class="research-normal",
+        priority_value=0,
+        preemptible=False,
+        wall_time_hard=timedelta(hours=24, seconds=1),
+        resources=Resources(Decimal(2), 4 * 2**30),
+        shape=shape,
+        run_id=RUN_ID,
+        namespace="jhub",
+    )
+    if _requires_name(kind, whole):
+        whole = replace(whole, scheduler_name=SCHEDULER_NAME)
+    return replace(whole, **changes)
+
+
+def scheduler(kind: str) -> Json:
+    """Return settings that choose this scheduler, with `scheduler.name` if it requires one."""
+    name = placement(kind).scheduler_name
+    return {"scheduler": {"kind": kind} if name is None else {"kind": kind, "name": name}}
+
+
+def _requires_name(kind: str, nameless: Placement) -> bool:
+    refusal = SCHEDULERS[kind].refuses(nameless)
+    return refusal is not None and refusal.field == "scheduler.name"
 
 
 _NOTEBOOK_POD: Json = {
@@ -92,5 +134,5 @@ _NOTEBOOK_POD: Json = {
 
 
 def notebook_pod() -> Json:
-    """What KubeSpawner 7.1 makes once its uid, gid and supplemental_gids are alice's."""
+    """Return the pod that KubeSpawner 7.1 makes with the uid, gid and supplemental_gids of alice."""
     return copy.deepcopy(_NOTEBOOK_POD)

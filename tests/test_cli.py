@@ -206,7 +206,9 @@ def test_lint_tries_what_people_would_ask_for() -> None:
     )
     with pytest.raises(SettingsError) as error:
         lint.report(nobody_can, NOW)
-    assert str(error.value).startswith("profiles.a100: cannot run as a notebook in queue 'climate': Slurm counts only")
+    assert str(error.value).startswith(
+        "profiles.a100: cannot run as a notebook in queue 'climate': slurm-bridge passes only"
+    )
 
 
 def test_lint_finds_jobs_without_an_image() -> None:

@@ -9,19 +9,19 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import IMAGE, Json, decide, notebook_pod, person, site_with
+from samples import IMAGE, Json, decide, notebook_pod, person, scheduler, site_with
 
 from jupyter_research_spawner.jobs.notebook import SLOTS as NOTEBOOK
 from jupyter_research_spawner.plan import Plan
 from jupyter_research_spawner.pod import check, compose
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.shape import Slots, Template
 
 JOB = Slots((Template(("spec", "template"), "job"),))
-KINDS = ("plain", "kueue", "volcano", "yunikorn", "kai")
-NOTEBOOKS = [decide(site_with({"scheduler": {"kind": kind}}), person("alice")) for kind in KINDS]
+NOTEBOOKS = [decide(site_with(scheduler(kind)), person("alice")) for kind in SCHEDULERS]
 NUMA = decide(site_with(), person("alice"), profile="a100")
-JOBS = [decide(site_with({"scheduler": {"kind": kind}}), person("alice"), "job") for kind in KINDS]
+JOBS = [decide(site_with(scheduler(kind)), person("alice"), "job") for kind in SCHEDULERS]
 BARE_JOB: Json = {"spec": {"template": {"spec": {"containers": [{"name": "job", "image": IMAGE}]}}}}
 
 Hook = Callable[[Json], None]

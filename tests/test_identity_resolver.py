@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from jupyter_research_spawner.identity import Group, IdentitySettings, PosixIdentity, Resolver
 from jupyter_research_spawner.identity.source_interface import Account, SourceDown
+from jupyter_research_spawner.identity.sources import SOURCES
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.settings import Settings, SettingsError
 
@@ -300,6 +301,7 @@ async def test_long_and_odd_names_reach_neither_sources_nor_logs_whole(caplog: p
     assert len(caplog.text) < 1000
 
 
+KINDS = ", ".join(sorted(SOURCES))
 DESIGN = """
 username: {lower: true, strip_domain: example.edu}
 sources:
@@ -334,9 +336,15 @@ def test_relative_paths_start_where_the_process_was(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"sources": {"people": {"kind": "ldpa"}}}, "sources.people: the kind of a source is one of nss, static"),
-        ({"sources": {"people": {}}}, "sources.people: the kind of a source is one of nss, static"),
-        ({"sources": {"people": {"kind": ["nss"]}}}, "sources.people: the kind of a source is one of nss, static"),
+        (
+            {"sources": {"people": {"kind": "ldpa"}}},
+            f"sources.people: kind is missing or unknown. Allowed kinds of sources: {KINDS}",
+        ),
+        ({"sources": {"people": {}}}, f"sources.people: kind is missing or unknown. Allowed kinds of sources: {KINDS}"),
+        (
+            {"sources": {"people": {"kind": ["nss"]}}},
+            f"sources.people: kind is missing or unknown. Allowed kinds of sources: {KINDS}",
+        ),
         (
             {"sources": {"local": {"kind": "nss", "ordr": 1}}},
             "sources.local.ordr: there is no such setting. Did you mean 'order'?",
@@ -375,7 +383,7 @@ def test_the_schema_has_every_kind_of_source() -> None:
     schema = IdentitySettings.model_json_schema()
     (sources,) = schema["properties"]["sources"]["patternProperties"].values()
     kinds = [schema["$defs"][option["$ref"].rpartition("/")[2]]["properties"]["kind"] for option in sources["oneOf"]]
-    assert [kind["const"] for kind in kinds] == ["static", "nss"]
+    assert [kind["const"] for kind in kinds] == list(SOURCES)
 
 
 numbers = st.integers() | st.sampled_from([0, 1000, 20001, 65534])

@@ -24,9 +24,7 @@ from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.site import Site, load
 
 HERE = Release(batch_image="registry.example.edu/research-hub:1.0", config_maps={"research-people": "/etc/people"})
-# Of the others only coscheduling has to be told something.
-SCHEDULER = {kind: {"scheduler": {"kind": kind}} for kind in SCHEDULERS}
-SCHEDULER["coscheduling"]["scheduler"]["name"] = "scheduler-plugins-scheduler"
+SCHEDULER = {kind: samples.scheduler(kind) for kind in SCHEDULERS}
 
 
 def of_kind(objects: list[Json], kind: str) -> dict[str, Json]:
@@ -158,7 +156,7 @@ def test_no_role_has_a_wildcard_or_reads_secrets_or_makes_pods() -> None:
 @pytest.mark.parametrize("kind", sorted(SCHEDULERS))
 def test_the_service_may_mark_pods_where_the_scheduler_deletes_them_without_a_mark(kind: str) -> None:
     marks = [rule["verbs"] for rule in rules(everything(site_with(SCHEDULER[kind]), HERE)) if _of_status(rule)]
-    assert marks == ([["patch"]] if kind in ("kai", "yunikorn") else [])
+    assert marks == ([["patch"]] if SCHEDULERS[kind].deletes_unmarked else [])
 
 
 def _of_status(rule: Json) -> bool:

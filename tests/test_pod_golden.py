@@ -1,4 +1,4 @@
-"""Whole notebooks and jobs as sent: three schedulers in full, the others and the GPUs as differences to plain."""
+"""Golden files of whole notebooks and jobs: three schedulers in full, the others and the GPUs as differences."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import samples
 from samples import Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.jobs import job, notebook, parse_submission
 from jupyter_research_spawner.plan import Plan
 from jupyter_research_spawner.pod import check, compose, overlay
+from jupyter_research_spawner.schedulers import SCHEDULERS
 
 IN_FULL = ("plain", "kueue", "volcano")
-AS_DIFFERENCES = ("yunikorn", "kai", "slurm-bridge", "coscheduling")
-# coscheduling is a profile of a scheduler that has a name.
-NAMES = {"coscheduling": "scheduler-plugins-scheduler"}
+AS_DIFFERENCES = tuple(kind for kind in SCHEDULERS if kind not in IN_FULL)
 OPTIONS: Json = {
     "queues": {"climate": {"kai": {"parent": "research"}, "yunikorn": {"queue": "root.research.climate"}}},
     "batch": {"url": "http://proxy-public/services/batch"},
@@ -31,8 +31,7 @@ def one_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def decided(scheduler: str, kind: str, more: Json, **wishes: Any) -> Plan:
-    named: Json = {"kind": scheduler, **({"name": NAMES[scheduler]} if scheduler in NAMES else {})}
-    plan = decide(site_with({"scheduler": named}, OPTIONS, GPUS, more), person("alice"), kind, **wishes)
+    plan = decide(site_with(samples.scheduler(scheduler), OPTIONS, GPUS, more), person("alice"), kind, **wishes)
     return replace(plan, site_digest="digest-of-the-settings", adoption_key="key-of-this-server" * (kind == "notebook"))
 
 

@@ -17,6 +17,9 @@ from pydantic import BaseModel, TypeAdapter
 from samples import SITE_FILE, raw_site, site_with
 
 from jupyter_research_spawner.identity import PosixIdentity
+from jupyter_research_spawner.identity.sources import SOURCES
+from jupyter_research_spawner.resources import DraGpu
+from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.settings import Settings, SettingsError, merge
 from jupyter_research_spawner.settings.problems import Problem
 from jupyter_research_spawner.site import Site, json_schema, load, validate
@@ -62,6 +65,8 @@ def course(**fields: Any) -> Json:
 
 
 QUEUES = "backfill, climate, teaching"
+DRA = DraGpu(kind="dra", device_class="gpu.nvidia.com")
+WITH_DRA = [kind for kind, module in SCHEDULERS.items() if module.refuses_gpu(DRA, None) is None]
 NO_NAME = "is no name: use 1 to 63 lower-case letters, digits and dashes, as in stats-101"
 HOW_LONG = "is not a duration. Write a whole number and a unit: 30s, 90m, 8h or 21d"
 OVERLAP = "lie on one another: one would hide the other. Give each a path of its own"
@@ -313,33 +318,34 @@ MISTAKES = {
     "a part of a GPU without KAI": Mistake(
         with_gpu("kueue", {"kind": "kai-fraction", "fraction": 0.5}),
         "profiles.a100.gpu.kind",
-        "'kai-fraction' cannot be had from kueue: this scheduler knows no such GPUs. It can be had with "
-        "scheduler.kind kai",
+        "scheduler.kind kueue does not provide GPUs of kind 'kai-fraction': it has no support for them. "
+        "Values of scheduler.kind that provide them: kai",
     ),
     "a virtual GPU without Volcano": Mistake(
         with_gpu("kai", {"kind": "volcano-vgpu"}),
         "profiles.a100.gpu.kind",
-        "'volcano-vgpu' cannot be had from kai: this scheduler knows no such GPUs. It can be had with "
-        "scheduler.kind volcano",
+        "scheduler.kind kai does not provide GPUs of kind 'volcano-vgpu': it has no support for them. "
+        "Values of scheduler.kind that provide them: volcano",
     ),
     "HAMi without its scheduler": Mistake(
         with_gpu("plain", {"kind": "hami"}),
         "profiles.a100.gpu.kind",
-        "'hami' cannot be had from plain: only HAMi's own scheduler gives such GPUs. Say what it is called here: "
-        "scheduler.name: hami-scheduler",
+        "scheduler.kind plain does not provide GPUs of kind 'hami': only HAMi's scheduler provides them. "
+        "Set scheduler.name to its name, for example hami-scheduler",
     ),
     "a claim under YuniKorn": Mistake(
         with_gpu("yunikorn", {"kind": "dra", "device_class": "gpu.nvidia.com"}),
         "profiles.a100.gpu.kind",
-        "'dra' cannot be had from yunikorn: YuniKorn knows no dynamic resource allocation, and no claim would ever be "
-        "filled. It can be had with scheduler.kind plain, kueue, volcano, kai, coscheduling",
+        "scheduler.kind yunikorn does not provide GPUs of kind 'dra': YuniKorn has no dynamic resource allocation, so "
+        f"no claim would ever be allocated. Values of scheduler.kind that provide them: {', '.join(WITH_DRA)}",
     ),
     "a claim in Slurm": Mistake(
         with_gpu("slurm-bridge", {"kind": "dra", "device_class": "gpu.nvidia.com"}),
         "profiles.a100.gpu.kind",
-        "'dra' cannot be had from slurm-bridge: slurm-bridge rejects every pod with resourceClaims, since it makes "
-        "them itself. It does for {kind: whole, resource: deviceclass.resource.kubernetes.io/gpu.nvidia.com}. It can "
-        "be had with scheduler.kind plain, kueue, volcano, kai, coscheduling",
+        "scheduler.kind slurm-bridge does not provide GPUs of kind 'dra': slurm-bridge rejects every pod with "
+        "resourceClaims, because it creates them itself. Use "
+        "{kind: whole, resource: deviceclass.resource.kubernetes.io/gpu.nvidia.com} instead. "
+        f"Values of scheduler.kind that provide them: {', '.join(WITH_DRA)}",
     ),
     "a GPU on one NUMA node that no kubelet sees": Mistake(
         {"scheduler": {"kind": "kai"}, **a100(gpu={"kind": "kai-fraction", "fraction": 0.5})},
@@ -365,7 +371,7 @@ MISTAKES = {
     "an unknown kind of source": Mistake(
         {"identity": {"sources": {"people": {"kind": "lap"}}}},
         "identity.sources.people",
-        "the kind of a source is one of nss, static",
+        f"kind is missing or unknown. Allowed kinds of sources: {', '.join(sorted(SOURCES))}",
         in_schema=True,
     ),
     "like a profile that is none": Mistake(a100(like="smal"), "profiles.a100.like", "'smal' is not one of a100, small"),

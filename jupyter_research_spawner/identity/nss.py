@@ -16,6 +16,7 @@ from .source_interface import Account, Source, SourceDown, SourceOptions, login_
 from .threads import Threads
 
 KIND = "nss"
+EXAMPLE = {"kind": "nss", "probe": "svc-jupyter", "order": 20}
 
 
 class Options(SourceOptions):

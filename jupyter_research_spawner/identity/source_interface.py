@@ -1,27 +1,27 @@
-"""What every source speaks in: a POSIX name goes in, an Account that nobody has checked yet comes out, or None."""
+"""The interface of an identity source: a POSIX name goes in; an unchecked Account or None comes out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import Field, StrictInt
 
 from ..settings import Settings
 
-# int() takes "1_000", " 12 ", "+5" and Arabic digits too, and a uid read in another way is another person.
+# int() also accepts "1_000", " 12 ", "+5" and Arabic digits; a uid that is read differently is another user.
 _ID = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True)
 class Account:
-    """What one source says of one name, word for word.
+    """The account of one name, exactly as the source has it.
 
-    `groups` has (gid, name) pairs in any order, with or without the primary group; the name is None where the source
-    knows only the number.
+    `groups` has (gid, name) pairs in any order, with or without the primary group.  A name is None if the source has
+    only the number.
     """
 
     name: str
@@ -33,53 +33,61 @@ class Account:
 
 
 class SourceDown(Exception):
-    """The source cannot say whether it knows a name.  Its sentence is for the admins: it may name hosts and files."""
+    """The source cannot say whether it has an account.  Only the log gets the message: it may name hosts."""
 
 
 class SourceOptions(Settings):
-    """What every source can be told.  A source's own options narrow `kind` to a Literal."""
+    """The settings that all sources have.  Each source narrows `kind` to a Literal in its own `Options`."""
 
     kind: str = Field(title="Kind of source")
     order: StrictInt = Field(
         100,
-        title="Place among the sources",
-        description="The first by order that knows a name wins whole: nothing is mixed from two.",
+        title="Position among the sources",
+        description="The account of the source with the lowest order is used. Accounts are not merged.",
         examples=[10],
     )
 
 
 class Source(Protocol):
-    """One opened source.  A source that needs more than the name takes it as a keyword with a default."""
+    """An opened source."""
 
     async def lookup(self, name: str) -> Account | None:
-        """The account, or None when the source answers that it knows no such name.
+        """Return the account, or None if the source answers that it has no account of this name.
 
-        Raises SourceDown for everything else: a partial or old answer is none.
+        Raises SourceDown in every other case, also for a partial or outdated answer.
         """
 
 
 class SourceKind(Protocol):
-    """One module per source.  Nobody else branches on its kind."""
+    """The interface of a source module.  No other module has a branch for one kind of source."""
 
     @property
     def KIND(self) -> str:
-        """As in the settings: `sources: {NAME: {kind: ...}}`."""
+        """The value of `identity.sources.<name>.kind` in the settings that selects this kind of source."""
 
     @property
-    def Options(self) -> type[SourceOptions]: ...
+    def EXAMPLE(self) -> Mapping[str, Any]:
+        """Example settings of a source of this kind, for the settings reference and the tests."""
+
+    @property
+    def Options(self) -> type[SourceOptions]:
+        """The settings model of a source of this kind."""
 
     @property
     def open_source(self) -> Callable[[SourceOptions, Path], Source]:
-        """Options, and the directory that relative paths in them start from.  Waits for nothing, reads nothing."""
+        """Return an opened source for these options; relative paths in them start at the given directory.
+
+        It neither waits nor reads anything: the first lookup does.
+        """
 
 
 def parse_id(text: str) -> int:
-    """A uid or gid as passwd(5) and LDAP write it.  Raises ValueError with a sentence."""
+    """Return a uid or gid from its text in passwd(5) or LDAP.  Raises ValueError with a sentence."""
     if not _ID.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not a number of at most ten digits")
     return int(text)
 
 
 def login_shell(shell: str) -> str:
-    """passwd(5): an empty shell is /bin/sh."""
+    """Return the shell, or /bin/sh for an empty one, as passwd(5) defines."""
     return shell or "/bin/sh"

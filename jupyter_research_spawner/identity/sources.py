@@ -1,4 +1,4 @@
-"""The sources we know.  Adding one is adding a module and its name here."""
+"""The registry of identity sources: a new source is one module and one entry in `_MODULES`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def _kind(options: Any) -> str:
 if TYPE_CHECKING:
     AnyOptions = SourceOptions
 else:
-    # Not `discriminator="kind"`, whose error for a missing kind is no sentence.
+    # Not `discriminator="kind"`: its error for a missing kind is not a sentence.
     AnyOptions = Annotated[
         Union[tuple(Annotated[source.Options, Tag(kind)] for kind, source in SOURCES.items())],  # noqa: UP007
         Discriminator(
             _kind,
             custom_error_type="unknown_kind",
-            custom_error_message=f"the kind of a source is one of {', '.join(sorted(SOURCES))}",
+            custom_error_message=f"kind is missing or unknown. Allowed kinds of sources: {', '.join(sorted(SOURCES))}",
         ),
     ]

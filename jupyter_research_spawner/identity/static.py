@@ -16,6 +16,7 @@ from .threads import Threads
 from .username import is_posix_name
 
 KIND = "static"
+EXAMPLE = {"kind": "static", "passwd": "people.passwd", "group": "people.group", "order": 10}
 
 Text = Annotated[str, StringConstraints(strict=True)]
 # 32 bits; which of them a person may have is for the checks after every source.

@@ -1,4 +1,4 @@
-"""The schedulers we know.  Adding one is adding a module and its name here."""
+"""The registry of schedulers: a new scheduler is one module and one entry in `_MODULES`."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ _KEYS = frozenset(_RESERVED) - set(_PREFIXES)
 
 
 def reserved(key: str) -> bool:
-    """Whether a label or annotation of this key could queue a pod with one of the schedulers."""
+    """Return whether a label or annotation with this key belongs to one of the schedulers."""
     return key in _KEYS or key.startswith(_PREFIXES)
 
 
 def why_no_gpu(gpu: Gpu, kind: str, scheduler_name: str | None) -> str | None:
-    """Why the scheduler `kind` of a site gives no such GPU, and which one does; None if it does."""
+    """Return why the scheduler `kind` does not provide this GPU and which schedulers do, or None if it does."""
     why = SCHEDULERS[kind].refuses_gpu(gpu, scheduler_name)
     if why is None:
         return None
-    givers = [giver for giver, module in SCHEDULERS.items() if module.refuses_gpu(gpu, "its-name") is None]
-    way_out = "" if kind in givers else f". It can be had with scheduler.kind {', '.join(givers)}"
-    return f"{gpu.kind!r} cannot be had from {kind}: {why}{way_out}"
+    # Some schedulers provide a GPU only under a scheduler.name of their own, so any name will do here.
+    providers = [name for name, module in SCHEDULERS.items() if module.refuses_gpu(gpu, "any-name") is None]
+    others = "" if kind in providers else f". Values of scheduler.kind that provide them: {', '.join(providers)}"
+    return f"scheduler.kind {kind} does not provide GPUs of kind {gpu.kind!r}: {why}{others}"
 
 
 __all__ = [

@@ -1,22 +1,22 @@
-"""Coscheduling of scheduler-plugins: kube-scheduler with gangs.  Contract: scheduler-plugins.sigs.k8s.io, 0.34."""
+"""Coscheduling, a plugin of scheduler-plugins: kube-scheduler with gang scheduling.
+
+Contract: scheduler-plugins.sigs.k8s.io, 0.34.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..settings import Settings
 from ..shape import label_value
 from .scheduler_interface import (
     COUNTED_GPUS,
+    NO_GPU_ADVICE,
     Marks,
     Metadata,
     Placement,
-    QueuePlacement,
     disruption,
     only_gpus,
-    priority_class_prerequisite,
+    only_priority_class,
     status_of_pod,
 )
 
@@ -26,15 +26,16 @@ RESERVED = ("scheduling.x-k8s.io/",)
 GROUP = "scheduling.x-k8s.io/pod-group"
 CHART_NAME = "scheduler-plugins-scheduler"
 
-GPU_ADVICE: Mapping[str, str] = {}
+GPU_ADVICE = NO_GPU_ADVICE
 
 
 class QueueOptions(Settings):
-    """A queue is a name and a priority here, as for kube-scheduler."""
+    """Coscheduling has no queues, so a queue has no settings for it."""
 
 
 def marks(placement: Placement) -> Marks:
-    # A label without its PodGroup would keep a pod waiting, so a single pod has none.
+    """Return the PodGroup label of a gang, the schedulerName and the priority class."""
+    # With the label but without a PodGroup a pod waits for ever, so a single pod does not get the label.
     group = {GROUP: label_value(placement.shape.name)} if placement.shape.gang > 1 else {}
     return Marks(
         pod=Metadata(labels=group),
@@ -44,22 +45,19 @@ def marks(placement: Placement) -> Marks:
 
 
 def refuses(placement: Placement) -> Refusal | None:
+    """Refuse everything while `scheduler.name` is not set: coscheduling has no usual schedulerName."""
     if placement.scheduler_name is not None:
         return None
     return Refusal(
         "scheduler-name-missing",
-        "Coscheduling is a profile of a scheduler, and the settings do not name it.",
+        "Coscheduling is a profile of a scheduler, and scheduler.name is not set.",
         field="scheduler.name",
-        hint=f"The people who run this hub write scheduler: {{kind: coscheduling, name: {CHART_NAME}}}, "
-        "or the name that their installation has.",
+        hint=f"Your administrators must set scheduler.name: {CHART_NAME} is the default of scheduler-plugins' chart.",
         status=503,
     )
 
 
-def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
-    return (priority_class_prerequisite(placement),)
-
-
+prerequisites = only_priority_class
 refuses_gpu = only_gpus(*COUNTED_GPUS, "dra")
 deletes_unmarked = False
 watched = ()

@@ -1,7 +1,7 @@
-"""KAI: GPU queues with quotas in two levels.
+"""KAI: GPU queues with quotas on two levels.
 
-Contract: github.com/kai-scheduler/KAI-Scheduler, marks as in 0.17, seen with 0.12, which starts the pods of a Job one
-by one, whatever GANG says.
+Contract: github.com/kai-scheduler/KAI-Scheduler, keys as in 0.17, tested with 0.12.  0.12 ignores GANG on a Job and
+starts its pods one by one.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from .scheduler_interface import (
     QueueStatus,
     condition,
     disruption_among_queues,
-    nothing_refused,
     only_gpus,
     priority_class_prerequisite,
+    refuses_nothing,
     status_of_pod,
 )
 
 KIND = "kai"
 SCHEDULER_NAME = "kai-scheduler"
-# KAI has names without a prefix.  `project` is read only where its queue label is absent, and ours never is.
+# Several keys of KAI have no prefix.  KAI reads `project` only from pods without its queue label, so never from ours.
 RESERVED = (
     "kai.scheduler/",
     "priorityClassName",
@@ -45,7 +45,7 @@ RESERVED = (
     "gpu-fraction-num-devices",
     "gpu-memory",
     "mps",
-    # It would take these for a slice that was asked for, or for devices that it gave already.
+    # KAI reads these as a requested MIG slice, or as devices that it has already assigned.
     "nvidia.com/mig-",
     "received-resource-type",
     "runai-gpu-group",
@@ -61,21 +61,22 @@ GANG = "kai.scheduler/batch-min-member"
 FRACTION_CONTAINER = "gpu-fraction-container-name"
 
 GPU_ADVICE: Mapping[str, str] = {
-    "kai-fraction": "needs KAI with global.gpuSharing=true. KAI keeps nobody from using more of the device than that",
-    "dra": "needs KAI's scheduler and binder with --feature-gates=DynamicResourceAllocation=true",
+    "kai-fraction": "these GPUs require KAI with global.gpuSharing=true. KAI does not enforce the fraction: a "
+    "program can use more of the device",
+    "dra": "these GPUs require --feature-gates=DynamicResourceAllocation=true on KAI's scheduler and binder",
 }
 
 
 class QueueOptions(Settings):
-    """What KAI calls this queue."""
+    """The settings of a queue for KAI."""
 
     queue: QueueName | None = Field(
-        None, title="Leaf Queue", description="By default the queue's own name.", examples=["climate"]
+        None, title="Leaf Queue", description="Default: the name of the queue.", examples=["climate"]
     )
     parent: QueueName | None = Field(
         None,
-        title="Its parent Queue",
-        description="KAI takes work only for a queue below another. Named here, it is checked before anything starts.",
+        title="Parent Queue",
+        description="KAI schedules only pods in a Queue that has a parent. If set, it is checked before each start.",
         examples=["research"],
     )
 
@@ -90,22 +91,22 @@ def _queue(placement: QueuePlacement) -> str:
 
 
 def marks(placement: Placement) -> Marks:
+    """Return the labels for queue, priority, preemption and user, and the annotations for gang and GPU fraction."""
     labels = {
         QUEUE: _queue(placement),
         PRIORITY: placement.priority_class,
-        # Unsaid, the priority's value would decide: below 100 others may take the place.  What is not preemptible
-        # never runs over its queue's quota.
+        # Without it KAI preempts pods with a priority value below 100.  A non-preemptible pod stays within the quota.
         PREEMPTIBILITY: "preemptible" if placement.preemptible else "non-preemptible",
         USER: label_value(placement.identity.name),
     }
     gang = {GANG: str(placement.shape.gang)} if placement.shape.gang > 1 else {}
     gpu = placement.resources.gpu
     fraction = gpu.annotations() if isinstance(gpu, KaiFraction) else {}
-    # On both: whichever of owner and pod the podgrouper asks for this kind of work, it finds the same.
+    # KAI's podgrouper reads the owner for some kinds of objects and the pod for others, so both get the labels.
     return Marks(
         object=Metadata(labels, gang),
         pod=Metadata(labels, fraction),
-        # Unsaid, KAI takes the first container, which may be somebody's sidecar.
+        # Without it KAI takes the first container, which may be a sidecar.
         names_main=FRACTION_CONTAINER if fraction else None,
         scheduler_name=placement.scheduler_name or SCHEDULER_NAME,
         priority_class=placement.priority_class,
@@ -113,25 +114,29 @@ def marks(placement: Placement) -> Marks:
 
 
 def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
+    """Return the leaf Queue, the parent Queue if the settings name it, and the PriorityClass."""
     parent = _options(placement).parent
     queues = [_queue(placement), parent] if parent else [_queue(placement)]
     return (*(Prerequisite(API, "Queue", name) for name in queues), priority_class_prerequisite(placement))
 
 
-refuses = nothing_refused
+refuses = refuses_nothing
 refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
-# A PodGroup has the pod's own words for why it waits; what they do not tell, it does not tell either.
+# A PodGroup only repeats the message of its pods, so nothing else is watched.
 watched = ()
 
-_NOT_YET = "KAI has not given it a place yet. It gives none while its queue, or the one above that, is missing."
-# What it says where it has no words, as of a queue that has no other above it.
+_NOT_YET = "KAI has not scheduled it yet. It schedules nothing while the queue or its parent queue does not exist."
+# KAI's message if it gives no reason, for example because the queue has no parent.
 _NO_WORDS = "Unable to schedule pod"
-_NO_REASON = "KAI cannot place it and does not say why, as where its queue has no other above it."
+_NO_REASON = "KAI cannot schedule it and gives no reason. One known cause is a queue without a parent queue."
 _PREAMBLE = "Scheduling conditions were not met for pod "
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """KAI writes nothing on a pod whose queue is missing, nor on one that waits for others to end."""
+    """Return the queue status that the pod shows.
+
+    KAI writes no condition on a pod whose queue does not exist, or that waits for preempted pods to end.
+    """
     found = status_of_pod(pod, objects, missing)
     labels = (pod.get("metadata") or {}).get("labels") or {}
     if found.phase == "scheduling" and QUEUE in labels and not condition(pod, "PodScheduled"):
@@ -144,13 +149,13 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
 
 
 def _why(message: str) -> str:
-    """KAI's own sentences on one line, without the name of the pod before them."""
+    """Return KAI's message on one line, without the line that only names the pod."""
     if message == _NO_WORDS:
         return _NO_REASON
     lines = [line.strip() for line in message.splitlines() if not line.startswith(_PREAMBLE)]
     return " ".join(line for line in lines if line)
 
 
-# A pod says more than that it is deleted only with the scheduler's --update-pod-eviction-condition.
+# A preempted pod has a condition only if KAI's scheduler runs with --update-pod-eviction-condition.
 eviction = disruption_among_queues
 deletes_unmarked = True

@@ -1,4 +1,4 @@
-"""Kueue: quota and order before scheduling.  Contract: kueue.sigs.k8s.io, seen with 0.19.2."""
+"""Kueue: quota and queueing before kube-scheduler.  Contract: kueue.sigs.k8s.io, tested with 0.19.2."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .scheduler_interface import (
     Reason,
     condition,
     disruption,
-    nothing_refused,
     priority_class_prerequisite,
     refuse_gpu_beside_hami,
+    refuses_nothing,
     status_of_pod,
 )
 
@@ -36,21 +36,23 @@ API = "kueue.x-k8s.io/v1beta2"
 QUEUE = "kueue.x-k8s.io/queue-name"
 PRIORITY = "kueue.x-k8s.io/priority-class"
 MAX_SECONDS = "kueue.x-k8s.io/max-exec-time-seconds"
-# Partial admission: a Job whose pods need not start together starts with as many of them as there is quota for.
+# Partial admission: a Job whose pods need not start together starts with as many pods as there is quota for.
 MIN_PARALLELISM = "kueue.x-k8s.io/job-min-parallelism"
-# The pod's own deadline comes first and leaves a reason; Kueue's deletes the pod without one.
+# The pod's own deadline must come first: it leaves a reason, while Kueue's deletes the pod without one.
 SLACK_SECONDS = 300
 
 GPU_ADVICE: Mapping[str, str] = {
-    "dra": "is counted by Kueue only where its configuration maps the device class to a resource of the quota "
+    "dra": "Kueue counts these GPUs only if its configuration maps the device class to a quota resource "
     "(resources.deviceClassMappings)",
 }
 
 
 class QueueOptions(Settings):
-    """What Kueue calls this queue."""
+    """The settings of a queue for Kueue."""
 
-    local_queue: QueueName | None = Field(None, title="LocalQueue", description="By default the queue's own name.")
+    local_queue: QueueName | None = Field(
+        None, title="LocalQueue", description="Default: the name of the queue.", examples=["climate"]
+    )
 
 
 def _local_queue(placement: QueuePlacement) -> str:
@@ -59,13 +61,14 @@ def _local_queue(placement: QueuePlacement) -> str:
 
 
 def marks(placement: Placement) -> Marks:
-    # No schedulerName and no nodeSelector: Kueue gates the pod and adds its flavor's own selectors.
+    """Return the labels for queue, priority and the maximum time of a notebook, and the priority class."""
+    # No nodeSelector: Kueue adds the node labels of the flavor when it admits the pod.
     labels = {QUEUE: _local_queue(placement), PRIORITY: placement.priority_class}
-    if placement.is_notebook:  # on a Job it would leave it suspended for ever
+    if placement.is_notebook:  # Kueue leaves a Job with this label suspended for ever
         labels[MAX_SECONDS] = str(placement.hard_seconds + SLACK_SECONDS)
     shape = placement.shape
     annotations = {MIN_PARALLELISM: str(shape.gang)} if shape.replicas > shape.gang else {}
-    # The PriorityClass too: when quota is there but no node has room, kube-scheduler must make the same choice.
+    # kube-scheduler needs the PriorityClass if there is quota but no node has room: it must preempt the same pods.
     return Marks(
         object=Metadata(labels, annotations),
         scheduler_name=placement.scheduler_name,
@@ -74,7 +77,10 @@ def marks(placement: Placement) -> Marks:
 
 
 def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
-    # A missing WorkloadPriorityClass leaves a pod gated for ever, without an event or a condition.
+    """Return the LocalQueue, the WorkloadPriorityClass and the PriorityClass.
+
+    Without its WorkloadPriorityClass a pod stays gated, without an event or a condition.
+    """
     return (
         Prerequisite(API, "LocalQueue", _local_queue(placement), placement.namespace),
         Prerequisite(API, "WorkloadPriorityClass", placement.priority_class),
@@ -82,35 +88,38 @@ def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     )
 
 
-refuses = nothing_refused
+refuses = refuses_nothing
 refuses_gpu = refuse_gpu_beside_hami
 deletes_unmarked = False
 watched = (Kind(API, "Workload"),)
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """Only the Workload knows why something waits: the pod shows nothing but its gate, a Job that it is suspended."""
+    """Return the queue status that the Workload shows.
+
+    The pod shows only its scheduling gate, and a Job only that it is suspended.
+    """
     workload = objects.one("Workload")
     reserved = condition(workload, "QuotaReserved")
     if missing or condition(workload, "Admitted").get("status") == "True":
         return status_of_pod(pod, objects, missing)
     since = reserved.get("lastTransitionTime")
     if not reserved and _is_gated(pod):
-        return QueueStatus("gated", "Kueue has not put it into its queue yet.", source="pod")
+        return QueueStatus("gated", "Kueue has not added it to its queue yet.", source="pod")
     if not reserved:
         return status_of_pod(pod, objects, missing)
     if (workload.get("spec") or {}).get("active") is False:
-        return QueueStatus("refused", _put_out(workload), source="Workload", since=since)
+        return QueueStatus("refused", _deactivated(workload), source="Workload", since=since)
     if reserved.get("status") == "True":
         return QueueStatus(
-            "queued", "Its quota is kept for it; Kueue has other checks to make.", None, source="Workload"
+            "queued", "Its quota is reserved; Kueue's admission checks have not finished.", None, source="Workload"
         )
     if reserved.get("reason") == "Inadmissible":
         return QueueStatus("refused", f"{reserved['message']}.", source="Workload", since=since)
     if condition(workload, "Requeued").get("status") == "False":
         again = (workload["status"].get("requeueState") or {}).get("requeueAt")
         told = f"at {again}" if again else "later"
-        return QueueStatus("queued", f"Kueue puts it back into its queue {told}.", source="Workload", since=since)
+        return QueueStatus("queued", f"Kueue requeues it {told}.", source="Workload", since=since)
     return _waiting(str(reserved.get("message", "")), since)
 
 
@@ -128,17 +137,17 @@ _NO_QUOTA = re.compile(r"resource (\S+) unavailable in ClusterQueue")
 
 
 def _waiting(message: str, since: str | None) -> QueueStatus:
-    """Kueue's own sentences about quota, for people (seen with 0.19.2)."""
+    """Return a queue status with Kueue's message about quota in plain words; an unknown message is kept."""
     if never := _TOO_MUCH.search(message):
         resource, asked, whole = never.groups()
-        told = f"It asks for {asked} of {resource}, and its whole queue has {whole}: it cannot start."
+        told = f"It requests {asked} of {resource}, but its whole queue has {whole}: it cannot start."
         return QueueStatus("unschedulable", told, resource, source="Workload", since=since)
     if never := _NO_QUOTA.search(message):
         told = f"Its queue has no quota for {never[1]}: it cannot start."
         return QueueStatus("unschedulable", told, never[1], source="Workload", since=since)
     short = _SHORT.search(message)
     if victims := _VICTIMS.search(message):
-        told = f"It takes the place of others ({victims[1]}), which are ending."
+        told = f"It waits for the end of the work that it preempts ({victims[1]})."
     elif short:
         told = f"Its queue is full: {short[2]} more of {short[1]} is needed than is free."
     else:
@@ -146,16 +155,17 @@ def _waiting(message: str, since: str | None) -> QueueStatus:
     return QueueStatus("queued", told, short[1] if short else None, source="Workload", since=since)
 
 
-def _put_out(workload: Json) -> str:
-    """An administrator did it, or a limit of Kueue's own: how long it may run, how often it may fail to get ready."""
+def _deactivated(workload: Json) -> str:
+    """Return a sentence for a Workload that an administrator or one of Kueue's limits has deactivated."""
     why = str(condition(workload, "Evicted").get("message") or "the workload is deactivated").rstrip(".")
-    return f"Kueue has put it out of its queue ({why}). It does not start again unless an administrator lets it."
+    return f"Kueue deactivated its Workload ({why}). It cannot start unless an administrator activates the Workload."
 
 
 def eviction(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
-    """Kueue marks a notebook that it takes away with TerminationTarget, never with DisruptionTarget.
+    """Return why Kueue evicted the pod.
 
-    The pod of a Job goes without any mark: only its Workload tells, until it is admitted again.
+    Kueue sets the condition TerminationTarget on the pod of a notebook, never DisruptionTarget.  The pod of a Job gets
+    no condition: only the Workload shows the eviction, until Kueue admits it again.
     """
     found = condition(pod, "TerminationTarget")
     if found.get("status") == "True":
@@ -175,5 +185,7 @@ def _evicted(reason: str, message: str) -> Reason:
     if "MaximumExecutionTimeExceeded" in reason:
         return Reason("Ended by its hard wall time.")
     if reason == "PodsReadyTimeout":
-        return Reason("It was not ready within the time that Kueue gives (waitForPodsReady), as when an image is slow.")
-    return Reason(f"Taken away by Kueue ({reason}): {message.rstrip('.')}.")
+        return Reason(
+            "It was not ready within Kueue's waitForPodsReady timeout, for example because pulling its image was slow."
+        )
+    return Reason(f"Evicted by Kueue ({reason}): {message.rstrip('.')}.")

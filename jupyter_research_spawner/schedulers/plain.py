@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..settings import Settings
 from .scheduler_interface import (
+    NO_GPU_ADVICE,
     Marks,
     Placement,
-    QueuePlacement,
     disruption,
-    priority_class_prerequisite,
+    only_priority_class,
     refuse_gang,
     refuse_gpu_beside_hami,
     status_of_pod,
 )
 
 KIND = "plain"
-# HAMi, which is kube-scheduler with an extender, reads there which devices it gave.
+# HAMi extends kube-scheduler and writes the assigned devices into these annotations.
 RESERVED = ("hami.io/",)
-
-GPU_ADVICE: Mapping[str, str] = {}
+GPU_ADVICE = NO_GPU_ADVICE
 
 
 class QueueOptions(Settings):
-    """A queue is a name and a priority here: kube-scheduler has nothing to be told."""
+    """kube-scheduler has no queues, so a queue has no settings for it."""
 
 
 def marks(placement: Placement) -> Marks:
+    """Return the schedulerName and the priority class."""
     return Marks(scheduler_name=placement.scheduler_name, priority_class=placement.priority_class)
 
 
 def refuses(placement: Placement) -> Refusal | None:
+    """Refuse pods that must start together."""
     return refuse_gang(placement, "kube-scheduler alone", "Ask for one pod.")
 
 
-def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
-    # The API server refuses a pod of a missing class in words that name no setting of ours.
-    return (priority_class_prerequisite(placement),)
-
-
+prerequisites = only_priority_class
 refuses_gpu = refuse_gpu_beside_hami
 deletes_unmarked = False
 watched = ()

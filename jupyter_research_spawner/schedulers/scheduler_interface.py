@@ -1,4 +1,7 @@
-"""What every scheduler module speaks in: a Placement goes in, plain data comes out."""
+"""The interface of a scheduler module, the data types that it uses, and defaults that a module can assign.
+
+A scheduler module is pure: a Placement or a pod goes in, plain data comes out.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from ..resources import Gpu, Resources
 from ..settings import Settings
 from ..shape import NOTEBOOK_KIND, Json, Shape
 
-# A Kubernetes object that labels name: a DNS subdomain (RFC 1123) that fits into a label value.
+# The name of a queue object: a DNS subdomain (RFC 1123) that is also a valid label value.
 QueueName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", strict=True)]
 
 
@@ -62,17 +65,19 @@ class Placement(QueuePlacement):
 
 @dataclass(frozen=True)
 class Metadata:
+    """Labels and annotations that are added to an object."""
+
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What makes pods belong to a queue: on the object that is created, and on each pod template in it.
+    """What a scheduler needs in a manifest, so that it puts the pods into a queue.
 
-    A notebook is its own object, so both land on the pod.  None for `scheduler_name` or `priority_class` means that
-    the pod has none, whatever a base manifest or a chart wrote.  `names_main` is an annotation of each pod that tells
-    the scheduler which container is the main one.
+    `object` goes to the object that is created, `pod` to each pod template in it; a notebook's pod gets both.
+    `scheduler_name` and `priority_class` replace the values of a base manifest or a chart; None removes them.
+    `names_main` is the key of a pod annotation whose value is the name of the main container.
     """
 
     object: Metadata = Metadata()
@@ -84,7 +89,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a pod was taken away: a sentence, and whether somebody else took its place."""
+    """Why a pod was evicted, as a sentence, and whether the eviction was a preemption."""
 
     message: str
     preempted: bool = False
@@ -95,43 +100,47 @@ QueuePhase = Literal["gated", "queued", "scheduling", "unschedulable", "refused"
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """Why a pod waits, in the scheduler's own terms.  `position` counts from 1 within `position_scope`."""
+    """Why a pod waits, as the scheduler reports it.
+
+    `resource` is the resource that is short, `source` the kind of object that says so, `since` a Kubernetes timestamp.
+    """
 
     phase: QueuePhase
     message: str = ""
     resource: str | None = None
-    position: int | None = None
-    position_scope: str | None = None
     source: str = ""
     since: str | None = None
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of objects that a scheduler makes beside pods and jobs, in their namespace, and that they own."""
+    """A kind of object that a scheduler creates for a pod or job, in its namespace, and that the pod or job owns."""
 
     api_version: str
     kind: str
 
     @property
     def resource(self) -> str:
-        """The kind as URLs and roles spell it."""
+        """The resource name in URLs and roles: the plural of the kind, in lower case."""
         return Prerequisite(self.api_version, self.kind, "").resource
 
     @property
     def group(self) -> str:
+        """The API group."""
         return Prerequisite(self.api_version, self.kind, "").group
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects of a scheduler's `watched` kinds that a pod, or its job, owns: each with its metadata, the plain
-    values of its spec, and its status."""
+    """The objects of a scheduler's `watched` kinds that a pod or its job owns.
+
+    Each object has its metadata, the scalar fields of its spec, and its status.
+    """
 
     by_kind: Mapping[str, Sequence[Json]] = field(default_factory=dict)
 
     def one(self, kind: str) -> Json:
-        """The newest of that kind, {} when there is none."""
+        """Return the newest object of that kind, or {} if there is none."""
         found = self.by_kind.get(kind) or ({},)
         return max(found, key=lambda obj: str((obj.get("metadata") or {}).get("creationTimestamp", "")))
 
@@ -140,65 +149,80 @@ NO_OBJECTS = Objects()
 
 
 class Scheduler(Protocol):
-    """One module per scheduler.  Nobody else branches on its name.
+    """The interface of a scheduler module.  No other module has a branch for one scheduler.
 
-    Whatever else depends on the scheduler (gang objects, queue objects and policy rules of a site, patches of
-    irregular job kinds) becomes a function here, when the first room asks for it.
+    A module must have every member.  For most of them this file has a default that the module can assign.
     """
 
     @property
     def KIND(self) -> str:
-        """As in the settings: `scheduler: {kind: ...}`."""
+        """The value of `scheduler.kind` in the settings that selects this scheduler."""
 
     @property
     def RESERVED(self) -> tuple[str, ...]:
-        """Keys of labels and annotations that are this scheduler's: whole keys, or prefixes that end in `/` or `-`."""
+        """The label and annotation keys of this scheduler, as whole keys or as prefixes that end in `/` or `-`.
+
+        Settings, hooks and users cannot set them.
+        """
 
     @property
     def QueueOptions(self) -> type[Settings]:
-        """What a queue may say to this scheduler, in `queues.<name>.<KIND>`."""
+        """The settings model of `queues.<name>.<KIND>`."""
 
     @property
     def GPU_ADVICE(self) -> Mapping[str, str]:
-        """By kind of GPU: what has to be switched on outside a site's settings, or is easily taken for granted."""
+        """By kind of GPU: what an administrator must configure outside the settings, shown by `lint`.
+
+        Default: NO_GPU_ADVICE.
+        """
 
     @property
     def refuses_gpu(self) -> Callable[[Gpu, str | None], str | None]:
-        """Why this scheduler, called by that schedulerName, gives no such GPU; None if it does.  Of settings alone."""
+        """Return why this scheduler does not provide such a GPU, or None.  It gets the GPU and `scheduler.name`.
+
+        Default: `only_gpus(*COUNTED_GPUS)`.
+        """
 
     @property
-    def marks(self) -> Callable[[Placement], Marks]: ...
+    def marks(self) -> Callable[[Placement], Marks]:
+        """Return the labels, annotations, schedulerName and priority class of a notebook or job."""
 
     @property
     def refuses(self) -> Callable[[Placement], Refusal | None]:
-        """Why this scheduler cannot take it, or None."""
+        """Return a Refusal if this scheduler cannot run this placement, else None.
+
+        Defaults: `refuses_nothing`; `refuse_gang` for a scheduler that starts each pod on its own.
+        """
 
     @property
     def prerequisites(self) -> Callable[[QueuePlacement], tuple[Prerequisite, ...]]:
-        """The cluster objects that must exist, or a pod in this queue waits and no event says why."""
+        """Return the cluster objects without which a pod in this queue waits and no event says why.
+
+        Default: `only_priority_class`.
+        """
 
     @property
     def watched(self) -> tuple[Kind, ...]:
-        """The kinds that `status` and `eviction` look at besides the pod."""
+        """The kinds of objects besides pods that `status` and `eviction` read.  Default: `()`."""
 
     @property
     def status(self) -> Callable[[Json, Objects, tuple[Prerequisite, ...]], QueueStatus]:
-        """Where a pod stands; {} for that of a job which has none yet."""
+        """Return the queue status of a pod.  It gets {} for a job that has no pod yet.  Default: `status_of_pod`."""
 
     @property
     def eviction(self) -> Callable[[Json, Objects], Reason | None]:
-        """Why this pod was taken away, None if it was not."""
+        """Return why this pod was evicted, or None if it was not.  Default: `disruption`."""
 
     @property
     def deletes_unmarked(self) -> bool:
-        """It deletes what it preempts, with no DisruptionTarget on it, and what it deletes it has preempted.
+        """Whether it preempts a pod by deleting it without the condition DisruptionTarget.  Default: False.
 
-        A Job takes such a pod for its own failure; so the batch service writes the condition DELETED on it.
+        The Job controller counts such a pod as failed.  If True, the batch service adds the condition DELETED to it.
         """
 
 
 def condition(obj: Mapping[str, Any], kind: str) -> Json:
-    """The condition of that type of a pod or another object, {} when it has none."""
+    """Return the condition of type `kind` of a pod or another object, or {} if it has none."""
     for found in (obj.get("status") or {}).get("conditions") or []:
         if found.get("type") == kind:
             return dict(found)
@@ -206,7 +230,7 @@ def condition(obj: Mapping[str, Any], kind: str) -> Json:
 
 
 def status_of_pod(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """What the pod itself tells: kube-scheduler's PodScheduled condition, and what does not exist."""
+    """Return the queue status that the condition PodScheduled shows, or that a prerequisite is missing."""
     if missing:
         return QueueStatus("refused", f"{', '.join(map(str, missing))} does not exist in the cluster.")
     scheduled = condition(pod, "PodScheduled")
@@ -220,17 +244,17 @@ def status_of_pod(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]
     return QueueStatus("scheduling", message, source="pod", since=since)
 
 
-# On pods of jobs whose scheduler `deletes_unmarked`: whoever else deletes one leaves no more on it.
+# The batch service adds this condition to a deleted pod of a job if its scheduler `deletes_unmarked`.
 DELETED: Mapping[str, str] = {
     "type": "DisruptionTarget",
     "status": "True",
     "reason": "DeletedBeforeItsEnd",
-    "message": "Taken away by the cluster before it ended.",
+    "message": "Evicted by the cluster before it ended.",
 }
 
 
 def disruption(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
-    """Kubernetes' own word for it (pod condition DisruptionTarget, KEP-3329)."""
+    """Return the reason that the pod condition DisruptionTarget gives (KEP-3329)."""
     found = condition(pod, "DisruptionTarget")
     if found.get("status") != "True":
         return None
@@ -238,11 +262,11 @@ def disruption(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
         return Reason(DELETED["message"])
     if found.get("reason") == "PreemptionByScheduler":
         return Reason("Preempted: work of a higher priority needed its place.", preempted=True)
-    return Reason(f"Taken away by the cluster ({found.get('reason')}): {found.get('message', '')}".rstrip(": "))
+    return Reason(f"Evicted by the cluster ({found.get('reason')}): {found.get('message', '')}".rstrip(": "))
 
 
 def disruption_among_queues(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
-    """For schedulers whose DisruptionTarget is the same for a higher priority and for a queue below its share."""
+    """As `disruption`, for schedulers that preempt both for priority and for fair share, with one same condition."""
     found = disruption(pod)
     if found is None or not found.preempted:
         return found
@@ -252,40 +276,56 @@ def disruption_among_queues(pod: Json, objects: Objects = NO_OBJECTS) -> Reason 
 
 
 def refuse_gang(placement: Placement, scheduler: str, way_out: str) -> Refusal | None:
-    """For schedulers that start pods one by one: half of a gang could wait for ever for the other half."""
+    """Refuse pods that must start together, for a scheduler that starts each pod on its own.
+
+    Some of the pods would hold their resources and wait for the others, perhaps for ever.
+    """
     if placement.shape.gang == 1:
         return None
     return Refusal(
         "gang-unsupported",
-        f"{placement.shape.gang} pods have to start together, but {scheduler} starts each on its own.",
+        f"{placement.shape.gang} pods must start together, but {scheduler} starts each pod on its own.",
         field="kind",
         hint=way_out,
     )
 
 
-# What any scheduler counts without knowing what it is.
+# These kinds are extended resources, which every scheduler counts.
 COUNTED_GPUS = ("whole", "mig", "shared")
 
 
 def only_gpus(*kinds: str) -> Callable[[Gpu, str | None], str | None]:
-    """For schedulers that give GPUs of these kinds, whatever they are called."""
+    """Return a `refuses_gpu` for a scheduler that provides only GPUs of these kinds."""
 
     def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
-        return None if gpu.kind in kinds else "this scheduler knows no such GPUs"
+        return None if gpu.kind in kinds else "it has no support for them"
 
     return refuses_gpu
 
 
 def refuse_gpu_beside_hami(gpu: Gpu, scheduler_name: str | None) -> str | None:
-    """For kube-scheduler, of which HAMi's scheduler is one with an extender."""
+    """The `refuses_gpu` of kube-scheduler, which with HAMi's extender also provides `hami` GPUs."""
     if gpu.kind == "hami" and scheduler_name is None:
-        return "only HAMi's own scheduler gives such GPUs. Say what it is called here: scheduler.name: hami-scheduler"
+        return "only HAMi's scheduler provides them. Set scheduler.name to its name, for example hami-scheduler"
     return only_gpus(*COUNTED_GPUS, "dra", "hami")(gpu, scheduler_name)
 
 
-def nothing_refused(placement: Placement) -> Refusal | None:
+NO_GPU_ADVICE: Mapping[str, str] = {}
+
+
+def refuses_nothing(placement: Placement) -> Refusal | None:
+    """Accept every placement."""
     return None
 
 
 def priority_class_prerequisite(placement: QueuePlacement) -> Prerequisite:
+    """Return the PriorityClass of the pods as a prerequisite."""
     return Prerequisite("scheduling.k8s.io/v1", "PriorityClass", placement.priority_class)
+
+
+def only_priority_class(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
+    """Return the PriorityClass as the only prerequisite, for a scheduler whose queues are not cluster objects.
+
+    Without it the API server rejects the pod, with an error that does not mention the settings.
+    """
+    return (priority_class_prerequisite(placement),)

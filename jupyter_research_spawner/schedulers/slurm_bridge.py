@@ -1,8 +1,7 @@
-"""slurm-bridge: every pod is a job in Slurm's own queue.  Contract: slinky.schedmd.com, marks as in 1.2.1."""
+"""slurm-bridge: each pod is a job in a Slurm partition.  Contract: slinky.schedmd.com, keys as in 1.2.1."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -14,6 +13,7 @@ from ..settings import Settings
 from ..shape import Json
 from .scheduler_interface import (
     COUNTED_GPUS,
+    NO_GPU_ADVICE,
     Marks,
     Metadata,
     Objects,
@@ -22,7 +22,7 @@ from .scheduler_interface import (
     QueueStatus,
     disruption,
     only_gpus,
-    priority_class_prerequisite,
+    only_priority_class,
     refuse_gang,
     status_of_pod,
 )
@@ -34,30 +34,30 @@ RESERVED = ("slurmjob.slinky.slurm.net/", "slinky.slurm.net/", "scheduler.slinky
 PREFIX = "slurmjob.slinky.slurm.net/"
 JOB_ID = "scheduler.slinky.slurm.net/slurm-jobid"
 NODE = "slinky.slurm.net/slurm-node"
-# The extended resources that it turns into a gres.
+# The extended resources that slurm-bridge translates to a GRES.
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "deviceclass.resource.kubernetes.io/gpu.nvidia.com")
 
 SlurmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", strict=True)]
 
-GPU_ADVICE: Mapping[str, str] = {}
+GPU_ADVICE = NO_GPU_ADVICE
 
 
 class QueueOptions(Settings):
-    """What Slurm calls this queue."""
+    """The settings of a queue for slurm-bridge."""
 
     partition: SlurmName | None = Field(
         None,
         title="Partition",
-        description="Of nodes that are also Kubernetes nodes. By default the queue's own name.",
+        description="Its nodes must also be Kubernetes nodes. Default: the name of the queue.",
         examples=["gpu"],
     )
     account: SlurmName | None = Field(
-        None, title="Account", description="By default each person's own in Slurm.", examples=["climate"]
+        None, title="Account", description="Default: the user's default account in Slurm.", examples=["climate"]
     )
     qos: SlurmName | None = Field(
         None,
         title="QOS",
-        description="By default the account's. In Slurm it decides priority and who may be preempted.",
+        description="Default: the QOS of the account. In Slurm the QOS decides priority and preemption.",
         examples=["normal"],
     )
 
@@ -68,21 +68,21 @@ def _options(placement: QueuePlacement) -> QueueOptions:
 
 
 def marks(placement: Placement) -> Marks:
-    """On the object alone: slurm-bridge reads the annotations of what owns a pod.
+    """Return the annotations of the Slurm job, on the object only: slurm-bridge reads those of a pod's owner.
 
-    No `priority`: a number there would take the job out of Slurm's own fair share.
+    `priority` is left out: with a number there the job does not take part in Slurm's fair share.
     """
     options = _options(placement)
     annotations = {
         "partition": options.partition or placement.queue,
         "account": options.account,
         "qos": options.qos,
-        # Slurm wants the name; without it every job is SlurmUser's.
+        # Slurm requires the name; without it every job belongs to SlurmUser.
         "user-id": placement.identity.name,
         "group-id": str(placement.identity.gid),
-        # In minutes.  Without a limit Slurm's backfill has nothing to reckon with.
+        # In minutes.  Slurm's backfill scheduling requires a time limit.
         "timelimit": str(-(-placement.hard_seconds // 60)),
-        # Unsaid, the pod would get its nodes whole.
+        # Without it the pod would get whole nodes.
         "exclusive": "false",
         "job-name": placement.shape.name,
     }
@@ -94,46 +94,48 @@ def marks(placement: Placement) -> Marks:
 
 
 def refuses(placement: Placement) -> Refusal | None:
+    """Refuse GPUs that slurm-bridge does not translate to a GRES, and pods that must start together."""
     gpu = placement.resources.gpu
     unknown = set(gpu.amounts() if gpu is not None else ()) - set(GPU_RESOURCES)
     if unknown:
         return Refusal(
             "gpu-kind-unsupported",
-            f"Slurm counts only {' and '.join(GPU_RESOURCES)} as GPUs; it would not know of {min(unknown)}.",
+            f"slurm-bridge passes only {', '.join(GPU_RESOURCES)} to Slurm, but this profile has {min(unknown)}.",
             field="profile",
-            hint="Take a profile with whole GPUs or with none.",
+            hint="Choose a profile with whole GPUs or without GPUs.",
         )
-    return refuse_gang(placement, "slurm-bridge, which makes a Slurm job of each pod,", "Ask for one pod.")
+    return refuse_gang(placement, "slurm-bridge, which submits each pod as a Slurm job,", "Ask for one pod.")
 
 
 def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
+    """Refuse GPUs by dynamic resource allocation, and those that are not extended resources."""
     if gpu.kind == "dra":
         return (
-            "slurm-bridge rejects every pod with resourceClaims, since it makes them itself. It does for "
-            "{kind: whole, resource: deviceclass.resource.kubernetes.io/gpu.nvidia.com}"
+            "slurm-bridge rejects every pod with resourceClaims, because it creates them itself. Use "
+            "{kind: whole, resource: deviceclass.resource.kubernetes.io/gpu.nvidia.com} instead"
         )
     return only_gpus(*COUNTED_GPUS)(gpu, scheduler_name)
 
 
-def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
-    # Partitions, accounts and QOS are Slurm's: the cluster has no object for them.
-    return (priority_class_prerequisite(placement),)
-
-
+# Partitions, accounts and QOS exist only in Slurm, not as cluster objects.
+prerequisites = only_priority_class
 watched = ()
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """The bridge labels a pod with its Slurm job at once, and names the node only when the job has one."""
+    """Return `queued` while a pod has a Slurm job without a node, else the status of the pod.
+
+    slurm-bridge labels a pod with its Slurm job at once, and names the node as soon as Slurm has chosen it.
+    """
     metadata = pod.get("metadata") or {}
     job_id = (metadata.get("labels") or {}).get(JOB_ID)
     placed = NODE in (metadata.get("annotations") or {})
     if job_id is not None and not placed and not missing:
-        return QueueStatus("queued", f"Waits in Slurm as job {job_id}.", source="pod")
+        return QueueStatus("queued", f"It waits in Slurm as job {job_id}.", source="pod")
     return status_of_pod(pod, objects, missing)
 
 
-# Time limit, scancel and preemption all end in a plain delete of the pod: only Slurm's accounting knows which.
+# Time limit, scancel and preemption all delete the pod in the same way: only Slurm's accounting tells them apart.
 eviction = disruption
-# A job that reached its time limit must not come back.
+# A deletion may also mean that the job reached its time limit, and such a job must not be retried.
 deletes_unmarked = False

@@ -1,4 +1,7 @@
-"""Volcano: queues with shares, and gangs.  Contract: volcano.sh, marks as in 1.15.1, seen with 1.14.1."""
+"""Volcano: queues with fair share, and gang scheduling.
+
+Contract: volcano.sh, keys as in 1.15.1, tested with 1.14.1.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,15 @@ from .scheduler_interface import (
     QueueStatus,
     condition,
     disruption_among_queues,
-    nothing_refused,
     only_gpus,
     priority_class_prerequisite,
+    refuses_nothing,
     status_of_pod,
 )
 
 KIND = "volcano"
 SCHEDULER_NAME = "volcano"
-# group-name makes a pod part of an existing PodGroup, and so of that one's queue.
+# With this key a pod joins an existing PodGroup, and so the queue of that PodGroup.
 GROUP = "scheduling.k8s.io/group-name"
 RESERVED = ("scheduling.volcano.sh/", "volcano.sh/", GROUP)
 
@@ -41,17 +44,19 @@ PREEMPTABLE = "volcano.sh/preemptable"
 NUMA = "volcano.sh/numa-topology-policy"
 
 GPU_ADVICE: Mapping[str, str] = {
-    "volcano-vgpu": "needs Volcano's plugin deviceshare with deviceshare.VGPUEnable: true, and "
-    "volcano-vgpu-device-plugin on the nodes. Where that stops answering, the scheduler of Volcano 1.14.1 crashes at "
-    "the next pod that asks for such a GPU",
-    "dra": "needs Volcano's plugin predicates with predicate.DynamicResourceAllocationEnable: true",
+    "volcano-vgpu": "these GPUs require Volcano's plugin deviceshare with deviceshare.VGPUEnable: true, and "
+    "volcano-vgpu-device-plugin on the nodes. If that device plugin stops, the scheduler of Volcano 1.14.1 crashes at "
+    "the next pod that requests such a GPU",
+    "dra": "these GPUs require Volcano's plugin predicates with predicate.DynamicResourceAllocationEnable: true",
 }
 
 
 class QueueOptions(Settings):
-    """What Volcano calls this queue."""
+    """The settings of a queue for Volcano."""
 
-    queue: QueueName | None = Field(None, title="Queue", description="By default the queue's own name.")
+    queue: QueueName | None = Field(
+        None, title="Queue", description="Default: the name of the queue.", examples=["climate"]
+    )
 
 
 def _queue(placement: QueuePlacement) -> str:
@@ -60,10 +65,11 @@ def _queue(placement: QueuePlacement) -> str:
 
 
 def marks(placement: Placement) -> Marks:
-    # Volcano reads the queue from the pod alone, and takes a pod that says nothing for preemptable.
+    """Return the pod annotations for queue, preemption, NUMA and vGPU, and the gang size of the object."""
+    # Volcano reads the queue only from the pod.  A pod without this annotation is preemptable.
     pod = {QUEUE: _queue(placement), PREEMPTABLE: "true" if placement.preemptible else "false"}
     if placement.resources.numa is not None:
-        # The plugin wants the kubelet's own word, not a weaker one.
+        # The plugin accepts the kubelet's strictest policy only.
         pod[NUMA] = "single-numa-node"
     if isinstance(gpu := placement.resources.gpu, VolcanoVgpu):
         pod |= gpu.annotations()
@@ -77,15 +83,18 @@ def marks(placement: Placement) -> Marks:
 
 
 def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
-    # Without an open Queue no PodGroup is made: the pod stays Pending with no condition and no event.
+    """Return the Queue, which must be open, and the PriorityClass.
+
+    Without an open Queue Volcano creates no PodGroup: the pod stays Pending without a condition or an event.
+    """
     queue = Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", _queue(placement), shut=("Closed", "Closing"))
     return (queue, priority_class_prerequisite(placement))
 
 
-refuses = nothing_refused
+refuses = refuses_nothing
 refuses_gpu = only_gpus(*COUNTED_GPUS, "volcano-vgpu", "dra")
-# A PodGroup has the pod's own words for why it waits, and keeps them when it runs; only its events tell more.
 deletes_unmarked = False
+# A PodGroup repeats the message of its pods, and keeps it when they run, so nothing else is watched.
 watched = ()
 
 _NO_ROOM = re.compile(r"pod group is (?:not )?ready, .*?(\d+) minAvailable")
@@ -94,27 +103,30 @@ _NO_VGPU = "hami-vgpuDeviceSharing error"
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """The pod's own condition, whose words are the same for a queue, a cluster and a node without room."""
+    """Return the queue status that the pod shows.
+
+    Volcano writes the same message if the queue, the cluster or a node has no room.
+    """
     found = status_of_pod(pod, objects, missing)
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     scheduled = condition(pod, "PodScheduled")
     if found.phase == "scheduling" and not scheduled and QUEUE in annotations and GROUP not in annotations:
-        told = "Volcano has not put it into its queue yet. It does not while that queue is closed."
+        told = "Volcano has not added it to its queue yet. It adds nothing while that queue is closed."
         return replace(found, phase="gated", message=told)
-    # One of a gang that has a place is False too, for the reason Schedulable, until all of them have one.
+    # A pod of a gang that has a node is also False, with the reason Schedulable, until all pods have a node.
     if found.phase == "queued" or (found.phase == "scheduling" and scheduled):
         return replace(found, phase="queued", message=_why(pod, found.message))
     return found
 
 
 def _why(pod: Json, message: str) -> str:
-    """Volcano's own sentences, for people."""
+    """Return Volcano's message in plain words; an unknown message is kept."""
     if (pod.get("status") or {}).get("nominatedNodeName"):
-        return "It takes the place of others, which are ending."
+        return "It waits for the end of the pods that it preempts."
     if _PLACED in message:
-        return "There is a place for it when others have ended, or when all that start together have one."
+        return "It has a node, and waits for other pods to end there or for the rest of its group to get nodes."
     if _NO_VGPU in message:
-        return "No node has that much of a GPU free, or in the mode that is asked for."
+        return "No node has the requested part of a GPU free in the requested mode."
     if (group := _NO_ROOM.match(message)) is None:
         return message
     together = int(group[1])
@@ -122,5 +134,5 @@ def _why(pod: Json, message: str) -> str:
     return f"It waits for room{whole}: its queue is full or closed, or the cluster is full."
 
 
-# The condition Ready tells preemption and reclaim apart, but the kubelet resets it at once.
+# Only the condition Ready tells preemption from reclaim, and the kubelet overwrites it at once.
 eviction = disruption_among_queues

@@ -1,9 +1,8 @@
-"""YuniKorn: a tree of queues, applications and their users.  Contract: yunikorn.apache.org, seen with 1.8."""
+"""YuniKorn: hierarchical queues for applications and their users.  Contract: yunikorn.apache.org, tested with 1.8."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -15,6 +14,7 @@ from ..settings import Settings
 from ..shape import Json, label_value
 from .scheduler_interface import (
     COUNTED_GPUS,
+    NO_GPU_ADVICE,
     Marks,
     Metadata,
     Objects,
@@ -24,38 +24,38 @@ from .scheduler_interface import (
     condition,
     disruption,
     only_gpus,
-    priority_class_prerequisite,
+    only_priority_class,
     refuse_gang,
     status_of_pod,
 )
 
 KIND = "yunikorn"
 SCHEDULER_NAME = "yunikorn"
-# The older labels `applicationId` and `queue` are read only where these are absent, and ours never are.
+# YuniKorn reads its older labels `applicationId` and `queue` only from pods without these, so never from ours.
 RESERVED = ("yunikorn.apache.org/",)
 
 APPLICATION = "yunikorn.apache.org/app-id"
 QUEUE = "yunikorn.apache.org/queue"
 USER = "yunikorn.apache.org/user.info"
 PREEMPTION = "yunikorn.apache.org/allow-preemption"
-# All annotations of ours have 64 kB together.
+# All annotations of this project together are limited to 64 kB.
 USER_BYTES = 32_000
 
 QueuePath = Annotated[
     str, StringConstraints(pattern=r"^root(\.[A-Za-z0-9_-]*[A-Za-z0-9])+$", max_length=63, strict=True)
 ]
 
-GPU_ADVICE: Mapping[str, str] = {}
+GPU_ADVICE = NO_GPU_ADVICE
 
 
 class QueueOptions(Settings):
-    """What YuniKorn calls this queue."""
+    """The settings of a queue for YuniKorn."""
 
     queue: QueuePath | None = Field(
         None,
         title="Full path of the leaf queue",
-        description="By default root. and the queue's own name. It becomes a label value, so at most 63 characters. "
-        "A queue that is not preemptible here needs the property preemption.policy: disabled there.",
+        description="Default: `root.` and the name of the queue. At most 63 characters, because it is a label value. "
+        "If `preemptible` is false, set preemption.policy: disabled for the queue in YuniKorn's configuration.",
         examples=["root.research.climate"],
     )
 
@@ -71,10 +71,11 @@ def _user(placement: Placement) -> str:
 
 
 def marks(placement: Placement) -> Marks:
-    # Pods without an application of their own would all share the namespace's, with its first pod's user and queue.
+    """Return the application and queue labels, and the user and preemption annotations, for each pod."""
+    # Pods without an application label share one per namespace, with the user and queue of its first pod.
     labels = {APPLICATION: label_value(placement.run_id), QUEUE: _queue(placement)}
-    # Operators, not people, create the pods of jobs: only the template can say whose they are.
-    # The last is a wish to YuniKorn: only a queue whose preemption is disabled loses nobody.
+    # A controller creates the pods of a job, so YuniKorn must get the user from the pod template.
+    # allow-preemption is only a preference: YuniKorn spares all pods of a queue only if its preemption is disabled.
     annotations = {USER: _user(placement), PREEMPTION: "true" if placement.preemptible else "false"}
     return Marks(
         pod=Metadata(labels, annotations),
@@ -84,50 +85,52 @@ def marks(placement: Placement) -> Marks:
 
 
 def refuses(placement: Placement) -> Refusal | None:
+    """Refuse another schedulerName, too long queue names, too many groups, and pods that must start together."""
     if placement.scheduler_name not in (None, SCHEDULER_NAME):
         return Refusal(
             "scheduler-name-fixed",
-            f"YuniKorn takes only pods whose schedulerName is {SCHEDULER_NAME}, not {placement.scheduler_name}.",
+            f"YuniKorn schedules only pods with schedulerName {SCHEDULER_NAME}, not {placement.scheduler_name}.",
             field="scheduler.name",
-            hint="The people who run this hub leave scheduler.name out.",
+            hint="Your administrators must remove scheduler.name from the settings.",
             status=503,
         )
     queue = _queue(placement)
     if len(queue) > 63:
         return Refusal(
             "queue-name-too-long",
-            f"YuniKorn's queue {queue} has {len(queue)} characters; as a label it can have 63.",
+            f"YuniKorn's queue {queue} has {len(queue)} characters; a label value can have 63.",
             field="queue",
-            hint=f"Ask the people who run this hub for a shorter queues.{placement.queue}.yunikorn.queue.",
+            hint=f"Ask your administrators to set a shorter queues.{placement.queue}.yunikorn.queue.",
         )
     if len(_user(placement)) > USER_BYTES:
         return Refusal(
             "too-many-groups",
-            f"Your {len(placement.identity.groups)} groups are more than YuniKorn can be told ({USER_BYTES} bytes).",
+            f"The names of your {len(placement.identity.groups)} groups exceed YuniKorn's limit of {USER_BYTES} bytes.",
             field="groups",
-            hint="Ask the people who run this hub to leave groups out that matter to no queue and no file here.",
+            hint="Ask your administrators to leave out groups that no queue and no file here depends on.",
             status=403,
         )
-    # Task groups must repeat what the whole pod asks for and tolerates, sidecars too; a placement knows the main part.
-    return refuse_gang(placement, "YuniKorn, as it is set up here,", "Ask for one pod.")
+    # Task groups would have to repeat the requests and tolerations of whole pods; a Placement has no sidecars.
+    return refuse_gang(placement, "YuniKorn without task groups", "Ask for one pod.")
 
 
 def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
+    """Refuse GPUs that are not extended resources."""
     if gpu.kind == "dra":
-        return "YuniKorn knows no dynamic resource allocation, and no claim would ever be filled"
+        return "YuniKorn has no dynamic resource allocation, so no claim would ever be allocated"
     return only_gpus(*COUNTED_GPUS)(gpu, scheduler_name)
 
 
-def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
-    # Queues are lines of YuniKorn's own configuration, not objects: an unknown one shows as ApplicationRejected.
-    return (priority_class_prerequisite(placement),)
-
-
+# Queues are part of YuniKorn's configuration, not cluster objects: an unknown queue ends in ApplicationRejected.
+prerequisites = only_priority_class
 watched = ()
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """YuniKorn lets the pod of a rejected application fail, and writes nothing on one that waits for quota."""
+    """Return the queue status of a pod.
+
+    YuniKorn fails the pod of a rejected application, and writes no condition on a pod that waits for quota.
+    """
     found = pod.get("status") or {}
     queue = ((pod.get("metadata") or {}).get("labels") or {}).get(QUEUE)
     if found.get("reason") == "ApplicationRejected":
@@ -142,12 +145,15 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
 
 
 def _why_rejected(message: str, queue: str | None) -> str:
-    """YuniKorn 1.8 cuts its sentence off at the first colon, before it says why there was no place."""
+    """Return why YuniKorn rejected the application.
+
+    YuniKorn 1.8 cuts its message off at the first colon, which is before the reason.
+    """
     if message.startswith("failed to place application"):
-        return f"YuniKorn has not taken it: its queue {queue} does not exist, only holds queues, or is not open to you."
-    return f"YuniKorn has not taken it: {message}."
+        return f"YuniKorn rejected it: queue {queue} does not exist, is not a leaf queue, or does not admit you."
+    return f"YuniKorn rejected it: {message}."
 
 
-# A preemption is a plain delete: nothing on the pod tells of it, only an event does.
+# YuniKorn preempts by deleting the pod: only an event shows it, no condition.
 eviction = disruption
 deletes_unmarked = True

@@ -189,12 +189,12 @@ def test_words_are_shown_as_they_were_typed(typed):
         (
             a_pod(running=1, deleted=8),
             True,
-            Attempt("a", at(1), at(8), reason="Taken away by the cluster before it ended."),
+            Attempt("a", at(1), at(8), reason="Evicted by the cluster before it ended."),
         ),
         (
             a_pod(ended=(1, 7, 143), deleted=8),
             False,
-            Attempt("a", at(1), at(7), 143, "Taken away by the cluster before it ended."),
+            Attempt("a", at(1), at(7), 143, "Evicted by the cluster before it ended."),
         ),
         # Removed long after its own end: nobody took it away.
         (a_pod(phase="Failed", ended=(1, 5, 3), deleted=50), True, Attempt("a", at(1), at(5), 3)),
@@ -207,7 +207,7 @@ def test_an_attempt_is_what_its_pod_tells(pod, gone, attempt):
 
 def test_what_is_known_of_an_attempt_is_never_lost():
     whole = Attempt("a", at(1), at(5), 143, PREEMPTED)
-    assert merged([whole], [Attempt("a", reason="Taken away by the cluster before it ended.")]) == [whole]
+    assert merged([whole], [Attempt("a", reason="Evicted by the cluster before it ended.")]) == [whole]
     assert merged([Attempt("a", at(1), reason=PREEMPTED)], [whole]) == [whole]
 
 

@@ -370,7 +370,7 @@ async def test_a_job_comes_back_whose_pod_the_scheduler_deletes_without_a_mark(b
     await eventually(lambda: [pod for pod in cluster.store.list(POD, NAMESPACE) if not pod["spec"].get("nodeName")])
     await bound(cluster)
     again = await until(batch, "alices", job["id"], "running")
-    assert [attempt["reason"] for attempt in again["attempts"]] == ["Taken away by the cluster before it ended.", ""]
+    assert [attempt["reason"] for attempt in again["attempts"]] == ["Evicted by the cluster before it ended.", ""]
     assert "failed" not in jobs_in(cluster)[0]["status"]
 
 

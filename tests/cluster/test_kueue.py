@@ -28,7 +28,7 @@ FULL = "Its queue is full: 500m more of cpu is needed than is free."
 PREEMPTED = "Preempted: work of a higher priority needed its place."
 
 
-NOT_READY = "It was not ready within the time that Kueue gives (waitForPodsReady), as when an image is slow."
+NOT_READY = "It was not ready within Kueue's waitForPodsReady timeout, for example because pulling its image was slow."
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +128,10 @@ async def test_a_job_that_was_put_out_of_its_queue_says_so(work: Work) -> None:
         job = await jobs.submit("sleep", "600")
         await jobs.in_state(job, "running")
         work.api.patch(work.workload(work.api.get("batch/v1", "Job", job, work.namespace)), {"spec": {"active": False}})
-        put_out = "Kueue has put it out of its queue (The workload is deactivated)."
+        put_out = "Kueue deactivated its Workload (The workload is deactivated)."
         out = await jobs.until(job, "put out", lambda job: put_out in job["message"])
     assert [attempt["reason"] for attempt in out["attempts"]] == [
-        "Taken away by Kueue (Deactivated): The workload is deactivated."
+        "Evicted by Kueue (Deactivated): The workload is deactivated."
     ]
 
 
@@ -216,7 +216,7 @@ def test_who_waits_in_a_queue_that_went_or_was_stopped_is_told(work: Work) -> No
 def test_a_priority_class_that_went_leaves_a_notebook_without_a_workload(work: Work) -> None:
     work.api.delete(work.api.get(API, "WorkloadPriorityClass", "research-normal"))
     created = work.notebook("first")
-    work.waits("first", "Kueue has not put it into its queue yet.")
+    work.waits("first", "Kueue has not added it to its queue yet.")
     assert work.workload(created) == {}
 
 

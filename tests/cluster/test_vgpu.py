@@ -26,7 +26,7 @@ GPU = "GPU-0,3,8192,NVIDIA-NVIDIA A100,true,hami-core:"
 COUNTED = {"volcano.sh/vgpu-number": "3", "volcano.sh/vgpu-memory": "8192", "volcano.sh/vgpu-cores": "100"}
 PERCENTAGE = "volcano.sh/vgpu-memory-percentage"
 ALLOCATED = "volcano.sh/vgpu-ids-new"
-NO_PART = "No node has that much of a GPU free, or in the mode that is asked for."
+NO_PART = "No node has the requested part of a GPU free in the requested mode."
 
 
 GPUS: dict[str, Json] = {

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.programs("volcano")
 # Room for one pod of profile small.
 ROOM = {"cpu": "150m"}
 FULL = "It waits for room: its queue is full or closed, or the cluster is full."
-NOT_YET = "Volcano has not put it into its queue yet. It does not while that queue is closed."
+NOT_YET = "Volcano has not added it to its queue yet. It adds nothing while that queue is closed."
 PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
 # Without `enqueue`: with it, nothing is preempted in a queue that is at its capability.
 PREEMPTING = "allocate, preempt, reclaim, backfill"

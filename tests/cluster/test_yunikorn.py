@@ -42,7 +42,7 @@ QUEUES: list[Json] = [
 ]
 APPLICATION = "yunikorn.apache.org/app-id"
 PREEMPTION = "yunikorn.apache.org/allow-preemption"
-TAKEN = "Taken away by the cluster before it ended."
+TAKEN = "Evicted by the cluster before it ended."
 PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
 
 
@@ -111,7 +111,7 @@ def waits_in(queue: str) -> str:
 
 
 def not_taken(queue: str) -> str:
-    return f"YuniKorn has not taken it: its queue {queue} does not exist, only holds queues, or is not open to you."
+    return f"YuniKorn rejected it: its queue {queue} does not exist, is not a leaf queue, or does not admit you."
 
 
 def test_a_notebook_runs_as_its_person_in_the_queue(alice: Alice, yunikorn: YuniKorn) -> None:

@@ -1,0 +1,297 @@
+"""What every scheduler module must do, tested for each module in the registry; a new scheduler needs no new test here.
+
+`pytest --update-golden tests/test_scheduler_conformance.py tests/test_pod_golden.py` writes the golden files of a new
+scheduler: tests/golden/schedulers/KIND.yaml and two files in tests/golden/pod/KIND/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from samples import JOB, Json, decide, person, placement, site_with
+from samples import scheduler as scheduler_settings
+
+from jupyter_research_spawner.identity import Group
+from jupyter_research_spawner.prerequisite import Prerequisite
+from jupyter_research_spawner.resources import (
+    DraGpu,
+    Gpu,
+    HamiGpu,
+    KaiFraction,
+    MigGpu,
+    Resources,
+    SharedGpu,
+    VolcanoVgpu,
+    WholeGpu,
+)
+from jupyter_research_spawner.schedulers import (
+    DELETED,
+    SCHEDULERS,
+    Marks,
+    Objects,
+    Placement,
+    QueueStatus,
+    Reason,
+    Scheduler,
+    reserved,
+    why_no_gpu,
+)
+from jupyter_research_spawner.schedulers.scheduler_interface import disruption, disruption_among_queues
+from jupyter_research_spawner.shape import Shape
+
+GANG = Shape("mpi", "sim-abc12", replicas=4, gang=4)
+GPUS: dict[str, Gpu] = {
+    "whole": WholeGpu(kind="whole"),
+    "mig": MigGpu(kind="mig", resource="nvidia.com/mig-1g.10gb"),
+    "shared": SharedGpu(kind="shared"),
+    "kai-fraction": KaiFraction(kind="kai-fraction", memory=2 * 2**30, count=2),
+    "volcano-vgpu": VolcanoVgpu(kind="volcano-vgpu", mode="mig", memory=5 * 2**30),
+    "hami": HamiGpu(kind="hami"),
+    "dra": DraGpu(kind="dra", device_class="gpu.nvidia.com"),
+}
+PREEMPTED: Json = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "PreemptionByScheduler",
+    "message": "preempting to accommodate a higher priority pod",
+}
+MEMBERS = sorted(name for name in vars(Scheduler) if not name.startswith("_"))
+
+each_scheduler = pytest.mark.parametrize("kind", SCHEDULERS)
+
+
+def without_empty(value: Any) -> Any:
+    """Return nested dicts without the keys that have an empty value."""
+    if not isinstance(value, dict):
+        return value
+    return {key: below for key, item in value.items() if (below := without_empty(item))}
+
+
+def shown(marks: Marks) -> Json:
+    found: Json = without_empty(asdict(marks))
+    return found
+
+
+def provided(kind: str) -> list[str]:
+    """Return the kinds of GPU that the scheduler provides, if `scheduler.name` is set."""
+    return [name for name, gpu in GPUS.items() if SCHEDULERS[kind].refuses_gpu(gpu, "any-name") is None]
+
+
+def gang(kind: str) -> Json | str:
+    """Return the marks of four pods that must start together, or the scheduler's refusal."""
+    asked = placement(kind, GANG)
+    refusal = SCHEDULERS[kind].refuses(asked)
+    return shown(SCHEDULERS[kind].marks(asked)) if refusal is None else str(refusal)
+
+
+@each_scheduler
+def test_golden_summary(kind: str, golden: Callable[[str], Any]) -> None:
+    """One file shows what a scheduler module does with one notebook, one job and one gang."""
+    module = SCHEDULERS[kind]
+    preempted = module.eviction(pod(PREEMPTED), Objects())
+    assert preempted is not None
+    summary = {
+        "notebook": shown(module.marks(placement(kind))),
+        "job": shown(module.marks(placement(kind, JOB))),
+        "preemptible job": shown(module.marks(placement(kind, JOB, preemptible=True))),
+        "gang": gang(kind),
+        "prerequisites": sorted(map(str, module.prerequisites(placement(kind)))),
+        "GPU kinds": provided(kind),
+        "preempted by kube-scheduler": preempted.message,
+        "watched kinds": [watched.kind for watched in module.watched],
+        "deletes pods without a condition": module.deletes_unmarked,
+    }
+    assert summary == golden(f"schedulers/{kind}")
+
+
+@each_scheduler
+def test_module_has_every_member_and_its_file_is_named_after_its_kind(kind: str) -> None:
+    module = SCHEDULERS[kind]
+    assert [name for name in MEMBERS if not hasattr(module, name)] == []
+    assert module.__name__.endswith("." + kind.replace("-", "_"))
+    assert re.fullmatch(r"[a-z][a-z0-9-]{0,30}", kind)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_contributing_guide_names_every_member(member: str) -> None:
+    contributing = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    _, _, section = contributing.partition("\n## How to add a scheduler\n")
+    guide = section.partition("\n## ")[0]
+    assert f"`{member}`" in guide or f"`{member}(" in guide
+
+
+@each_scheduler
+def test_site_accepts_the_scheduler_and_refuses_unknown_queue_options(kind: str) -> None:
+    assert site_with(scheduler_settings(kind)).scheduler.kind == kind
+    assert SCHEDULERS[kind].QueueOptions() == SCHEDULERS[kind].QueueOptions.model_validate({})
+    with pytest.raises(ValidationError):
+        SCHEDULERS[kind].QueueOptions.model_validate({"no-such-option": "x"})
+
+
+@each_scheduler
+def test_queue_options_have_titles(kind: str) -> None:
+    for name, field in SCHEDULERS[kind].QueueOptions.model_fields.items():
+        assert field.title, name
+        assert field.description or field.examples, name
+
+
+@each_scheduler
+def test_plan_has_the_marks_and_prerequisites_of_the_scheduler(kind: str) -> None:
+    decided = decide(site_with(scheduler_settings(kind)), person("alice"), queue="climate")
+    assert decided.scheduler == kind
+    if decided.marks.priority_class is not None:
+        needed = Prerequisite("scheduling.k8s.io/v1", "PriorityClass", decided.marks.priority_class)
+        assert needed in decided.prerequisites
+
+
+@each_scheduler
+def test_scheduler_name_of_the_settings_is_used_or_refused(kind: str) -> None:
+    renamed = placement(kind, scheduler_name="other-name")
+    refusal = SCHEDULERS[kind].refuses(renamed)
+    if refusal is None:
+        assert SCHEDULERS[kind].marks(renamed).scheduler_name == "other-name"
+    else:
+        assert refusal.field == "scheduler.name"
+
+
+@each_scheduler
+def test_advice_is_for_gpus_that_the_scheduler_provides(kind: str) -> None:
+    assert set(SCHEDULERS[kind].GPU_ADVICE) <= set(provided(kind))
+
+
+@pytest.mark.parametrize("gpu", GPUS.values(), ids=GPUS)
+def test_a_refused_gpu_names_the_schedulers_that_provide_it(gpu: Gpu) -> None:
+    why = {kind: why_no_gpu(gpu, kind, "any-name") for kind in SCHEDULERS}
+    providers = [kind for kind, reason in why.items() if reason is None]
+    assert providers, "a kind of GPU that no scheduler provides"
+    for kind, reason in why.items():
+        if reason is not None:
+            assert reason.startswith(f"scheduler.kind {kind} does not provide GPUs of kind {gpu.kind!r}: ")
+            assert reason.endswith(f". Values of scheduler.kind that provide them: {', '.join(providers)}")
+
+
+@each_scheduler
+@pytest.mark.parametrize("gpu", ["whole", "mig", "shared", "hami", "dra"])
+def test_marks_do_not_depend_on_gpus_that_the_pod_requests_itself(kind: str, gpu: str) -> None:
+    module = SCHEDULERS[kind]
+    assert module.marks(placement(kind, resources=Resources(Decimal(2), 2**30, GPUS[gpu]))) == module.marks(
+        placement(kind, resources=Resources(Decimal(2), 2**30))
+    )
+
+
+def pod(*conditions: Json, metadata: Json | None = None, **status: Any) -> Json:
+    return {"metadata": metadata or {}, "status": {"conditions": list(conditions), **status}}
+
+
+def scheduled(status: str, reason: str = "", message: str = "") -> Json:
+    return {"type": "PodScheduled", "status": status, "reason": reason, "message": message, "lastTransitionTime": "T"}
+
+
+@each_scheduler
+def test_status_reports_a_missing_prerequisite_first(kind: str) -> None:
+    absent = (Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", "nope"),)
+    in_slurm = {"labels": {"scheduler.slinky.slurm.net/slurm-jobid": "7"}}
+    waiting = pod(scheduled("False", "SchedulingSkipped"), metadata=in_slurm)
+    assert SCHEDULERS[kind].status(waiting, Objects(), absent) == QueueStatus(
+        "refused", "Queue 'nope' does not exist in the cluster."
+    )
+
+
+@each_scheduler
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ({}, QueueStatus("scheduling", source="pod")),
+        (pod(), QueueStatus("scheduling", source="pod")),
+        (pod(scheduled("True")), QueueStatus("running")),
+        (
+            pod(scheduled("False", "SchedulingGated", "Scheduling is blocked")),
+            QueueStatus("gated", "Scheduling is blocked", source="pod", since="T"),
+        ),
+        (
+            pod(scheduled("False", "Unschedulable", "0/1 nodes are available: 1 Insufficient cpu.")),
+            QueueStatus("queued", "0/1 nodes are available: 1 Insufficient cpu.", source="pod", since="T"),
+        ),
+    ],
+)
+def test_status_understands_the_condition_pod_scheduled(kind: str, seen: Json, expected: QueueStatus) -> None:
+    assert SCHEDULERS[kind].status(seen, Objects(), ()) == expected
+
+
+@each_scheduler
+def test_a_pod_that_was_not_evicted_has_no_eviction(kind: str) -> None:
+    ended = {"type": "Ready", "status": "False", "reason": "PodCompleted"}
+    assert SCHEDULERS[kind].eviction(pod(ended, phase="Succeeded"), Objects()) is None
+    assert SCHEDULERS[kind].eviction({}, Objects()) is None
+
+
+@each_scheduler
+def test_eviction_understands_the_condition_disruption_target(kind: str) -> None:
+    eviction = SCHEDULERS[kind].eviction
+    assert eviction(pod(PREEMPTED), Objects()) in (disruption(pod(PREEMPTED)), disruption_among_queues(pod(PREEMPTED)))
+    drained = {**PREEMPTED, "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
+    assert eviction(pod(drained), Objects()) == Reason(
+        "Evicted by the cluster (EvictionByEvictionAPI): Eviction API: evicting"
+    )
+    assert eviction(pod({**PREEMPTED, "status": "False"}), Objects()) is None
+
+
+@each_scheduler
+def test_eviction_understands_the_condition_that_the_batch_service_writes(kind: str) -> None:
+    assert SCHEDULERS[kind].eviction(pod(dict(DELETED)), Objects()) == Reason("Evicted by the cluster before it ended.")
+
+
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
+groups = st.builds(Group, st.integers(0, 2**31), st.text(max_size=40))
+
+
+@st.composite
+def placements(draw: st.DrawFn) -> tuple[str, Placement]:
+    """Any placement that its scheduler accepts, with user names and run ids that nothing has checked."""
+    kind = draw(st.sampled_from(sorted(SCHEDULERS)))
+    examples = {
+        name: field.examples[0] for name, field in SCHEDULERS[kind].QueueOptions.model_fields.items() if field.examples
+    }
+    drawn = placement(
+        kind,
+        Shape(draw(st.sampled_from(["notebook", "job", "mpi"])), draw(names), 8, draw(st.integers(1, 8))),
+        draw(st.sampled_from([{}, examples])),
+        identity=replace(
+            person("alice"),
+            name=draw(st.text(min_size=1, max_size=80)),
+            groups=tuple(draw(st.lists(groups, max_size=20))),
+        ),
+        queue=draw(names),
+        priority_class=draw(names),
+        preemptible=draw(st.booleans()),
+        wall_time_hard=timedelta(seconds=draw(st.integers(1, 10**8))),
+        resources=Resources(Decimal(2), 2**30, numa=draw(st.sampled_from([None, "single-node"]))),
+        run_id=draw(st.text(max_size=80)),
+    )
+    assume(SCHEDULERS[kind].refuses(drawn) is None)
+    return kind, drawn
+
+
+@given(placements())
+def test_marks_are_valid_and_use_only_reserved_keys(drawn: tuple[str, Placement]) -> None:
+    kind, asked = drawn
+    marks = SCHEDULERS[kind].marks(asked)
+    assert marks == SCHEDULERS[kind].marks(asked)
+    for metadata in (marks.object, marks.pod):
+        assert [value for value in metadata.labels.values() if not LABEL_VALUE.fullmatch(value)] == []
+        for key in (*metadata.labels, *metadata.annotations):
+            assert KEY.fullmatch(key)
+            assert reserved(key)
+            assert any(key == own or (own.endswith("/") and key.startswith(own)) for own in SCHEDULERS[kind].RESERVED)

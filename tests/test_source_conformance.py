@@ -1,0 +1,94 @@
+"""What every identity source must do, tested for each module in the registry; a new source needs no new test here.
+
+`pytest --update-golden tests/test_source_conformance.py` writes the golden file of a new source,
+tests/golden/sources/KIND.yaml: the JSON schema of its settings.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from jupyter_research_spawner.identity import IdentitySettings
+from jupyter_research_spawner.identity.source_interface import Account, Source, SourceDown, SourceKind, SourceOptions
+from jupyter_research_spawner.identity.sources import SOURCES
+
+MEMBERS = sorted(name for name in vars(SourceKind) if not name.startswith("_"))
+
+each_source = pytest.mark.parametrize("kind", SOURCES)
+
+
+def options(kind: str) -> SourceOptions:
+    return SOURCES[kind].Options.model_validate(SOURCES[kind].EXAMPLE)
+
+
+async def outcome(source: Source, name: str) -> Account | None:
+    """Return what a lookup returns, or None if the source is down.  Any other exception is an error of the source."""
+    try:
+        return await source.lookup(name)
+    except SourceDown as down:
+        assert str(down), "without a sentence an administrator cannot find the cause"
+        return None
+
+
+@each_source
+def test_golden_settings(kind: str, golden: Callable[[str], Any]) -> None:
+    assert SOURCES[kind].Options.model_json_schema() == golden(f"sources/{kind}")
+
+
+@each_source
+def test_module_has_every_member_and_its_file_is_named_after_its_kind(kind: str) -> None:
+    module = SOURCES[kind]
+    assert [name for name in MEMBERS if not hasattr(module, name)] == []
+    assert module.__name__.endswith("." + kind.replace("-", "_"))
+    assert re.fullmatch(r"[a-z][a-z0-9-]{0,30}", kind)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_contributing_guide_names_every_member(member: str) -> None:
+    contributing = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    _, _, section = contributing.partition("\n## How to add an identity source\n")
+    guide = section.partition("\n## ")[0]
+    assert f"`{member}`" in guide or f"`{member}(" in guide
+
+
+@each_source
+def test_options_accept_only_their_own_kind_and_known_keys(kind: str) -> None:
+    model = SOURCES[kind].Options
+    assert get_args(model.model_fields["kind"].annotation) == (kind,)
+    for wrong in ({"kind": "other"}, {"no-such-option": 1}):
+        with pytest.raises(ValidationError):
+            model.model_validate({**SOURCES[kind].EXAMPLE, **wrong})
+
+
+@each_source
+def test_every_option_has_a_title_and_a_description_or_an_example(kind: str) -> None:
+    for name, field in SOURCES[kind].Options.model_fields.items():
+        assert field.title, name
+        assert field.description or field.examples or name == "kind", name
+
+
+@each_source
+def test_site_accepts_the_example(kind: str) -> None:
+    settings = IdentitySettings.model_validate({"sources": {"example": SOURCES[kind].EXAMPLE}})
+    assert type(settings.sources["example"]) is SOURCES[kind].Options
+    assert settings.sources["example"] == options(kind)
+
+
+@each_source
+def test_opening_reads_nothing_and_lookup_is_a_coroutine(kind: str, tmp_path: Path) -> None:
+    source = SOURCES[kind].open_source(options(kind), tmp_path / "no-such-directory")
+    assert inspect.iscoroutinefunction(source.lookup)
+
+
+@each_source
+@pytest.mark.parametrize("name", ["no-such-user", "", "nul\0", "a" * 5000, "ö", "a/../b", "a:b", "-", "*"])
+async def test_lookup_of_a_name_that_no_source_has_is_none_or_source_down(kind: str, name: str, tmp_path: Path) -> None:
+    source = SOURCES[kind].open_source(options(kind), tmp_path)
+    assert await outcome(source, name) is None
