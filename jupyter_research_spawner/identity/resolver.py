@@ -79,18 +79,6 @@ class Resolver:
         self._hold(hub_name, answer.outcome)
         return answer.outcome
 
-    def peek(self, hub_name: str) -> PosixIdentity | None:
-        """The identity that `resolve` would return without asking anybody, or None."""
-        try:
-            answer = self._fresh(posix_name(self._settings.username, hub_name))
-        except Refusal:
-            return None
-        if answer is None or isinstance(answer.outcome, Refusal):
-            return None
-        identity = answer.outcome
-        same_uid = self._uid_of.get(identity.name) == identity.uid
-        return identity if same_uid and self._hub_name_of.get(identity.uid) == hub_name else None
-
     def forget(self, hub_name: str) -> None:
         """Ask anew, and accept the next answer whatever uid it has.  For an account that was changed on purpose."""
         name = posix_name(self._settings.username, hub_name)

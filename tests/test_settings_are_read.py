@@ -1,0 +1,137 @@
+"""The package must read every setting: a setting that nothing reads makes a promise that nothing keeps."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel, Field, create_model
+
+import jupyter_research_spawner
+from jupyter_research_spawner.site import PodFields, Site
+
+PACKAGE = Path(jupyter_research_spawner.__file__).parent
+
+# Settings that nothing reads yet, and the planned feature that will read them.
+NOT_YET_READ = {
+    "classes.*.staff.group": "rights of course staff over the notebooks and jobs of their class",
+    "namespaces.mode": "other modes than one shared namespace; one value for now",
+    "queues.*.share": "queue objects of the scheduler that are created from the settings",
+}
+
+# Names of variables that hold a model, besides the key of the setting and its singular.
+VARIABLES = {
+    "Allowed": {"allowed"},
+    "Checks": {"settings"},
+    "CourseClass": {"course"},
+    "Hub": {"limits"},
+    "IdRange": {"taken"},
+    "IdentitySettings": {"settings"},
+    "Person": {"person"},
+    "PodFields": {"pod_fields", "fields"},
+    "Priority": {"priority"},
+    "QueueOptions": {"options"},
+    "SourceOptions": {"options"},
+    "SystemAccounts": {"system"},
+    "Username": {"settings"},
+}
+# `ordered` reads this attribute of all items of a map, in a function for any model that has it.
+READ_OF_ANY_ITEM = {"order"}
+# PodFields.spec() copies all other fields into the pod.
+READ_BY_NAME = {"env", "labels", "annotations"}
+
+
+def models(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield each settings model in an annotation, with `.*` for the key of a map or the index of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield "", annotation
+    elif get_origin(annotation) is Annotated:
+        yield from models(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for option in get_args(annotation):
+            yield from models(option)
+    elif get_origin(annotation) in (dict, list, tuple):
+        for rest, model in models(get_args(annotation)[-1]):
+            yield ".*" + rest, model
+
+
+def leaves(model: type[BaseModel], path: str = "", key: str = "site") -> Iterator[tuple[str, str, set[str]]]:
+    """Yield path, attribute and possible receivers of each setting that is not a model itself.
+
+    A receiver is the name before the dot in an expression that reads the attribute: `profile` in `profile.wall_time`.
+    """
+    classes = [base.__name__ for base in model.__mro__]
+    receivers = {key, key.removesuffix("s"), *(f"self in {name}" for name in classes)}
+    receivers = receivers.union(*(VARIABLES.get(name, ()) for name in classes))
+    for name, field in model.model_fields.items():
+        if issubclass(model, PodFields) and name not in READ_BY_NAME:
+            continue
+        where = f"{path}{field.alias or name}"
+        below = list(models(field.annotation))
+        for rest, inner in below:
+            yield from leaves(inner, f"{where}{rest}.", name)
+        if not below:
+            yield where, name, receivers
+
+
+class Reads(ast.NodeVisitor):
+    """Collects the attributes that a module reads, each with its receivers.
+
+    Validators are left out: a setting that is only validated still does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, set[str]] = defaultdict(set)
+        self._class = ""
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        outer, self._class = self._class, node.name
+        self.generic_visit(node)
+        self._class = outer
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        if not any("validator" in ast.dump(decorator) for decorator in node.decorator_list):
+            self.generic_visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if isinstance(node.ctx, ast.Load):
+            receiver = self._receiver(node.value)
+            self.found[node.attr].add(f"self in {self._class}" if receiver == "self" else receiver.lstrip("_"))
+        self.generic_visit(node)
+
+    def _receiver(self, node: ast.expr) -> str:
+        while isinstance(node, (ast.Subscript, ast.Call)):
+            node = node.value if isinstance(node, ast.Subscript) else node.func
+        if isinstance(node, ast.Attribute):
+            return node.attr
+        return node.id if isinstance(node, ast.Name) else ""
+
+
+def unread(model: type[BaseModel]) -> set[str]:
+    """Return the paths of the settings that nothing in the package reads."""
+    reads = Reads()
+    for path in PACKAGE.rglob("*.py"):
+        reads.visit(ast.parse(path.read_text()))
+    return {
+        path
+        for path, attribute, receivers in leaves(model)
+        if attribute not in READ_OF_ANY_ITEM and not reads.found[attribute] & receivers
+    }
+
+
+def test_every_setting_is_read_or_waits_for_a_named_feature() -> None:
+    found = unread(Site)
+    assert found - set(NOT_YET_READ) == set(), "nothing reads these settings: implement or remove them"
+    assert set(NOT_YET_READ) - found == set(), "these are read or gone: remove them from NOT_YET_READ"
+
+
+@pytest.mark.parametrize("name", ["no_such_setting", "title", "name"])
+def test_an_added_setting_that_nothing_reads_is_found(name: str) -> None:
+    """`title` and `name` are attributes of other models, whose reads must not count for this one."""
+    added: Any = {name: (str, Field(""))}
+    assert unread(create_model("SiteWithMore", __base__=Site, **added)) == {*NOT_YET_READ, name}
