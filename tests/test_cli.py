@@ -268,7 +268,7 @@ def _as_json(raw: dict[str, Any]) -> Any:
         (["render", *ALICE, "--job", "--server", "second"], 2, "--server is for notebooks"),
         (["manifests", *SITE], 2, "needs --batch-image"),
         (["manifests", *SITE, "--only", "priority"], 2, "'priority' is not one of priorities"),
-        (["manifests", *SITE, "--only", "network", "--job-network", "ten"], 2, "'ten' is not a network"),
+        (["manifests", *SITE, "--only", "network", "--job-network", "ten"], 2, "'ten' is not a valid network"),
         (["manifests", *SITE, "--batch-image", "i", "--batch-config-map", "people"], 2, "is not NAME=/PATH"),
         (["lint", "--site", "nowhere.yaml"], 1, "nowhere.yaml: cannot be read: No such file"),
         (["lint", "--site", "/"], 1, "/: cannot be read: Is a directory"),
@@ -277,7 +277,7 @@ def _as_json(raw: dict[str, Any]) -> Any:
         (["render", *ALICE, "--profile", "a1oo"], 1, "There is no profile 'a1oo'. Yours: small and a100."),
         (["render", *SITE, "--user", "bob", "--profile", "a100"], 1, "is for the group climate; you are in"),
         (["render", *ALICE, "--queue", "teaching"], 1, "Queue 'teaching' is for the group stats101-f26"),
-        (["render", *ALICE, "--wall-time", "2 days"], 1, "wall_time: '2 days' is not a duration"),
+        (["render", *ALICE, "--wall-time", "2 days"], 1, "wall_time: '2 days' is not a valid duration"),
         (["render", *ALICE, "--class", "stats-101"], 1, "no class 'stats-101' that you are on the roster of"),
         (["render", *ALICE, "--job", "--wall-time", "30d"], 1, "more than the 21d that a job may have"),
         (["render", *ALICE, "--job", "--image", "evil:1"], 1, "The image 'evil:1' is not allowed"),
@@ -312,7 +312,7 @@ def test_settings_without_people_files_say_which_is_missing(cli: Cli, tmp_path: 
     alone.write_text(SITE_FILE.read_text())
     code, _, err = cli("render", "--site", str(alone), "--user", "alice")
     assert code == 1
-    assert "The directory that knows who you are does not answer" in err
+    assert "A directory service with user accounts does not answer" in err
 
 
 def test_the_console_script_ends_quietly_when_its_reader_does() -> None:

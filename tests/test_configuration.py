@@ -138,7 +138,7 @@ def test_a_managed_service_reads_the_same_files_and_needs_files(monkeypatch: pyt
     assert service["cwd"] == str(SITE_FILE.parent)
     assert service["environment"] == {"KUBECONFIG": "/run/kubeconfig", "A": "1"}
     for settings in (site_with(), raw_site(), [SITE_FILE, {"batch": {"keep": "2d"}}]):
-        with pytest.raises(SettingsError, match="managed_batch: needs the settings as YAML files"):
+        with pytest.raises(SettingsError, match="managed_batch: requires settings in YAML files"):
             configure(Config(), settings, managed_batch=True)
 
 
@@ -155,23 +155,23 @@ async def test_a_function_for_the_scopes_is_asked_and_ours_added() -> None:
 
 
 def test_a_url_without_a_service_is_an_error() -> None:
-    with pytest.raises(SettingsError, match=r"has no service named 'batch', but batch.url of the Site is http"):
+    with pytest.raises(SettingsError, match=r"has no service named 'batch', but batch.url in the settings is http"):
         configure(Config(), site_with({"batch": {"url": "http://proxy-public/services/batch"}}))
 
 
 @pytest.mark.parametrize(
     ("trait", "value", "says"),
     [
-        ("uid", 1000, "c.KubeSpawner.uid: is 1000, but identity of the Site gives each pod its person's uid."),
+        ("uid", 1000, "c.KubeSpawner.uid: is 1000, but identity in the settings determines the uid of each pod."),
         ("uid", 0, "c.KubeSpawner.uid: is 0, but identity"),
         ("gid", 100, "c.KubeSpawner.gid: is 100, but identity"),
         ("fs_gid", 100, "singleuser.fsGid: null"),
         ("supplemental_gids", [5], "c.KubeSpawner.supplemental_gids: is set, but identity"),
-        ("namespace", "other", "c.KubeSpawner.namespace: is 'other', but namespaces.name of the Site is 'jhub'"),
+        ("namespace", "other", "c.KubeSpawner.namespace: is 'other', but namespaces.name in the settings is 'jhub'"),
         ("scheduler_name", "jhub-user-scheduler", "scheduling.userScheduler.enabled: false"),
-        ("profile_list", [{"display_name": "x"}], "profiles of the Site are what people choose from"),
-        ("profile_list", {"x": {"display_name": "x"}}, "profiles of the Site are what people choose from"),
-        ("enable_user_namespaces", True, "namespaces.mode of the Site is 'shared'"),
+        ("profile_list", [{"display_name": "x"}], "profiles in the settings are what users choose from"),
+        ("profile_list", {"x": {"display_name": "x"}}, "profiles in the settings are what users choose from"),
+        ("enable_user_namespaces", True, "user namespaces would change the uids on shared storage"),
     ],
 )
 def test_what_says_something_else_is_named_with_both_places(trait: str, value: Any, says: str) -> None:
@@ -231,9 +231,14 @@ class Resolver:
     ("section", "trait", "value", "says"),
     [
         ("KubeSpawner", "lifecycle_hooks", Resolver().uid, "is a method of an object"),
-        ("KubeSpawner", "volume_mounts", [{"subPath": "{username}"}], "not the POSIX name"),
-        ("KubeSpawner", "volume_mounts", {"a": {"subPath": "{unescaped_username}"}}, "not the POSIX name"),
-        ("KubeSpawner", "extra_annotations", {"a": '{"user": "x"}'}, "has a brace that is no {name}"),
+        ("KubeSpawner", "volume_mounts", [{"subPath": "{username}"}], "can differ from the POSIX user name"),
+        (
+            "KubeSpawner",
+            "volume_mounts",
+            {"a": {"subPath": "{unescaped_username}"}},
+            "can differ from the POSIX user name",
+        ),
+        ("KubeSpawner", "extra_annotations", {"a": '{"user": "x"}'}, "has an invalid brace"),
         ("KubeSpawner", "storage_pvc_ensure", True, "homes are on home (storage.homes)"),
     ],
 )
@@ -250,7 +255,7 @@ def test_a_map_that_hides_another_is_warned_of() -> None:
     c.KubeSpawner.environment = {"A": "1"}
     c.ResearchSpawner.environment = {"B": "2"}
     (warning,) = conflicts.warnings(c, site_with())
-    assert "c.ResearchSpawner.environment replaces c.KubeSpawner.environment" in warning
+    assert "c.ResearchSpawner.environment replaces all of c.KubeSpawner.environment" in warning
 
 
 def test_a_list_that_was_only_added_to_is_read_without_settling_it() -> None:

@@ -48,7 +48,7 @@ def test_uids_of_people(uid: int) -> None:
 def test_uids_that_are_no_person(uid: int, caplog: pytest.LogCaptureFixture) -> None:
     refusal = refused(replace(ALICE, uid=uid))
     assert (refusal.code, refusal.field) == ("invalid-identity", "uid")
-    assert "Source people: the account 'alice' is refused" in caplog.text
+    assert "Identity source people: the account 'alice' is refused" in caplog.text
 
 
 @pytest.mark.parametrize(("uid", "fine"), [(99999, True), (100000, False), (165535, False), (165536, True)])
@@ -164,7 +164,7 @@ def test_an_account_with_another_name_than_asked_for() -> None:
 
 
 def test_a_range_goes_forward() -> None:
-    with pytest.raises(ValidationError, match=r"first \(5\) is more than last \(4\)"):
+    with pytest.raises(ValidationError, match=r"first \(5\) must not be greater than last \(4\)"):
         Checks.model_validate({"reserved_uids": {"containers": {"first": 5, "last": 4}}})
 
 
@@ -208,7 +208,7 @@ def test_more_than_sixteen_groups_are_a_warning_and_all_stay() -> None:
     assert warnings(member_of(16)) == ()
     assert len(member_of(17).groups) == 17
     (sentence,) = warnings(member_of(17))
-    assert sentence.startswith("You are in 17 groups, and NFS (AUTH_SYS) carries only 16:")
+    assert sentence.startswith("You are in 17 groups, but NFS with AUTH_SYS sends only 16")
 
 
 EXAMPLE = Username(lower=True, strip_domain="example.edu")

@@ -98,7 +98,7 @@ async def test_nobody_knows_the_name() -> None:
 async def test_two_uids_for_one_name(caplog: pytest.LogCaptureFixture) -> None:
     refused = await refusal(resolver(knowing(ALICE), knowing(replace(ALICE, uid=20009))), "alice")
     assert (refused.code, refused.status) == ("ambiguous-person", 403)
-    assert "people says uid 20001, other0 says uid 20009" in caplog.text
+    assert "people has uid 20001, other0 has uid 20009" in caplog.text
     assert "20009" not in str(refused)
 
 
@@ -334,7 +334,10 @@ def test_relative_paths_start_where_the_process_was(tmp_path: Path, monkeypatch:
             {"sources": {"local": {"kind": "nss", "ordr": 1}}},
             "sources.local.ordr: there is no such setting. Did you mean 'order'?",
         ),
-        ({"sources": {"local": {"kind": "nss", "lookup_limit": 5}}}, "sources.local.lookup_limit: 5 is not a duration"),
+        (
+            {"sources": {"local": {"kind": "nss", "lookup_limit": 5}}},
+            "sources.local.lookup_limit: 5 is not a valid duration",
+        ),
         ({"sources": {"local": {"kind": "nss", "order": "1"}}}, "sources.local.order: Input should be a valid integer"),
         ({"sources": {}}, "sources: "),
         ({}, "sources: is missing"),

@@ -103,25 +103,29 @@ async def test_unchanged_files_are_not_parsed_again(people: Path, monkeypatch: p
         ("people.group", "", "people.group is empty"),
         ("people.passwd", PASSWD[:-1], "people.passwd does not end with a newline"),
         ("people.group", GROUP.removesuffix("students:x:20600:bob\n") + "students:x:20600:b", "not end with a newline"),
-        ("people.passwd", "alice:x:20001:20001:/home/alice:/bin/bash\n", "people.passwd, line 1: it has 6 fields"),
-        ("people.group", "# groups\nclimate:x:20500\n", "people.group, line 2: it has 3 fields"),
+        (
+            "people.passwd",
+            "alice:x:20001:20001:/home/alice:/bin/bash\n",
+            "people.passwd, line 1: the line has 6 fields",
+        ),
+        ("people.group", "# groups\nclimate:x:20500\n", "people.group, line 2: the line has 3 fields"),
         ("people.passwd", "alice:x:1_000:20001::/home/alice:/bin/bash\n", "line 1: '1_000' is not a number"),
         ("people.passwd", "alice:x:٢٠٠٠١:20001::/home/alice:/bin/bash\n", "line 1: '٢٠٠٠١' is not a number"),
         ("people.passwd", "alice:x: 20001:20001::/home/alice:/bin/bash\n", "line 1: ' 20001' is not a number"),
         ("people.passwd", "alice:x::20001::/home/alice:/bin/bash\n", "line 1: '' is not a number"),
-        ("people.passwd", ":x:20001:20001::/home/alice:/bin/bash\n", "line 1: it has no name"),
-        ("people.passwd", "+::::::\n", "line 1: it has no name (lines of NIS"),
-        ("people.group", "climate:x:20500:alice,,bob\n", "line 1: its list of members has an empty name"),
-        ("people.passwd", PASSWD + "alice:x:20003:20001::/home/a:/bin/bash\n", "line 3: 'alice' is there twice"),
+        ("people.passwd", ":x:20001:20001::/home/alice:/bin/bash\n", "line 1: the name is missing"),
+        ("people.passwd", "+::::::\n", "line 1: the name is missing (NIS lines"),
+        ("people.group", "climate:x:20500:alice,,bob\n", "line 1: the list of members has an empty name"),
+        ("people.passwd", PASSWD + "alice:x:20003:20001::/home/a:/bin/bash\n", "line 3: the user 'alice' occurs twice"),
         (
             "people.passwd",
             PASSWD + "carol:x:20001:20003::/home/carol:/bin/bash\n",
-            "line 3: 'alice' and 'carol' have the same uid 20001",
+            "line 3: the users 'alice' and 'carol' have the same uid 20001",
         ),
         (
             "people.group",
             GROUP + "climate:x:20501:carol\n",
-            "line 5: the group 'climate' is there twice, with gid 20500 and with gid 20501",
+            "line 5: the group 'climate' occurs twice, with gid 20500 and with gid 20501",
         ),
         (
             "people.group",
@@ -144,7 +148,7 @@ async def test_one_wrong_line_and_nobody_is_known(people: Path, name: str, text:
 
 async def test_a_line_that_is_not_utf8_is_named(people: Path) -> None:
     (people / "people.passwd").write_bytes(PASSWD.encode() + b"carol:x:20003:20003:\xff:/home/carol:/bin/sh\n")
-    with pytest.raises(SourceDown, match=r"people\.passwd, line 3: it is not UTF-8"):
+    with pytest.raises(SourceDown, match=r"people\.passwd, line 3: the line is not valid UTF-8"):
         await files(people).lookup("alice")
 
 
@@ -160,7 +164,7 @@ async def test_files_that_change_while_they_are_read_answer_nothing(
         path.write_text(PASSWD + "carol:x:20003:20003::/home/carol:/bin/bash\n")
         return content
 
-    with monkeypatch.context() as patch, pytest.raises(SourceDown, match="changed while it was read"):
+    with monkeypatch.context() as patch, pytest.raises(SourceDown, match="changed while they were read"):
         patch.setattr(Path, "read_bytes", read_and_write)
         await source.lookup("alice")
     assert await source.lookup("carol") is not None
@@ -221,10 +225,10 @@ PERSON = {"uid": 20001, "gid": 20001, "home": "/home/alice"}
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, "give either the files passwd and group, or people"),
-        ({"passwd": "people.passwd"}, "passwd and group go together"),
-        ({"group": "people.group", "people": {"alice": PERSON}}, "passwd and group go together"),
-        ({"passwd": "p", "group": "g", "people": {"alice": PERSON}}, "give either"),
+        ({}, "set either passwd and group, or people"),
+        ({"passwd": "people.passwd"}, "passwd and group must be set together"),
+        ({"group": "people.group", "people": {"alice": PERSON}}, "passwd and group must be set together"),
+        ({"passwd": "p", "group": "g", "people": {"alice": PERSON}}, "set either"),
         ({"people": {"alice": PERSON, "bob": PERSON}}, "'alice' and 'bob' have the same uid 20001"),
         (
             {"people": {"alice": {**PERSON, "groups": {"climate": 1}}, "bob": {**PERSON, "groups": {"climate": 2}}}},
@@ -237,9 +241,9 @@ PERSON = {"uid": 20001, "gid": 20001, "home": "/home/alice"}
                     "bob": {**PERSON, "uid": 20002, "groups": {"climate": 20501}},
                 }
             },
-            "the group 'climate' is there twice, with gid 20500 and with gid 20501",
+            "the group 'climate' occurs twice, with gid 20500 and with gid 20501",
         ),
-        ({"people": {"Alice": PERSON}}, "'Alice' is not a POSIX name"),
+        ({"people": {"Alice": PERSON}}, "'Alice' is not a valid POSIX user name"),
         ({"people": {"alice": {**PERSON, "uid": "20001"}}}, "valid integer"),
         ({"people": {"alice": {**PERSON, "uid": True}}}, "valid integer"),
         ({"people": {"alice": {**PERSON, "gid": -1}}}, "greater than or equal to 0"),

@@ -207,7 +207,7 @@ def test_no_secret_is_in_any_object(site: Site) -> None:
 
 
 def test_the_service_never_runs_without_an_image(site: Site) -> None:
-    with pytest.raises(ValueError, match="needs an image that has this package"):
+    with pytest.raises(ValueError, match="requires an image with this package"):
         everything(site, Release())
     assert everything(site, Release(), ["priorities", "rbac"])
 
@@ -256,5 +256,5 @@ def test_jobs_reach_what_a_site_adds() -> None:
     there = Release(job_networks=("10.20.0.0/16",))
     jobs = of_kind(everything(site_with(), there, ["network"]), "NetworkPolicy")["research-jobs"]
     assert {"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}]} in jobs["spec"]["egress"]
-    with pytest.raises(ValueError, match="is not a network"):
+    with pytest.raises(ValueError, match="is not a valid network"):
         everything(site_with(), Release(job_networks=("10.20.0.1/16",)), ["network"])

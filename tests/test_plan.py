@@ -520,7 +520,7 @@ def test_more_groups_than_nfs_carries_are_a_warning_and_never_a_cut(site: Site, 
     decided = decide(site, in_groups(alice, 17))
     assert len(decided.identity.groups) == 17
     [warning] = decided.warnings
-    assert warning.startswith("You are in 17 groups, and NFS (AUTH_SYS) carries only 16")
+    assert warning.startswith("You are in 17 groups, but NFS with AUTH_SYS sends only 16")
 
 
 def test_seven_hundred_groups_pass_and_five_thousand_are_refused(site: Site, alice: PosixIdentity) -> None:

@@ -114,7 +114,7 @@ KINDS = "the kind of a GPU is one of whole, mig, shared, kai-fraction, volcano-v
         ({"kind": "kai-fraction", "fraction": "."}, "'.' is no part of a GPU"),
         ({"kind": "kai-fraction", "fraction": 1e-7}, "is no part of a GPU"),
         ({"kind": "kai-fraction", "memory": "8G"}, "7812500Ki is no whole number of mebibytes. Write 8Gi or 500Mi"),
-        ({"kind": "kai-fraction", "memory": 8}, "was the unit forgotten?"),
+        ({"kind": "kai-fraction", "memory": 8}, "Is the unit missing?"),
         ({"kind": "volcano-vgpu", "memory_percentage": 50}, "Extra inputs are not permitted"),
         ({"kind": "volcano-vgpu", "cores": 101}, "less than or equal to 100"),
         ({"kind": "volcano-vgpu", "cores": 0}, "greater than or equal to 1"),

@@ -51,13 +51,15 @@ def test_durations_are_a_whole_number_and_a_unit(written: str, seconds: int) -> 
     [8, 8.5, True, None, "8", "h", "8 h", "8.5h", "-8h", "8H", "8w", "PT8H", "1h30m", "8h\n", "", ["8h"], "٨h"],
 )
 def test_what_is_no_duration_is_told_how_to_write_one(written: Any) -> None:
-    with pytest.raises(ValueError, match=r"is not a duration\. Write a whole number and a unit: 30s, 90m, 8h or 21d"):
+    with pytest.raises(
+        ValueError, match=r"is not a valid duration\. Use a whole number and a unit: 30s, 90m, 8h or 21d"
+    ):
         parse_duration(written)
 
 
 @pytest.mark.parametrize("written", ["0s", "3661d", "99999999h", timedelta(0), timedelta(hours=-1)])
 def test_a_duration_is_between_one_second_and_ten_years(written: Any) -> None:
-    with pytest.raises(ValueError, match="is not between one second and ten years"):
+    with pytest.raises(ValueError, match="must be between one second and ten years"):
         parse_duration(written)
 
 
@@ -115,13 +117,13 @@ def test_cpus_are_cores_or_thousandths(written: Any, cores: str, shown: str) -> 
     ],
 )
 def test_what_is_no_number_of_cpus_is_told_how_to_write_one(written: Any) -> None:
-    with pytest.raises(ValueError, match=r"is not a number of CPUs\. Write 2, 0\.5 or '500m'"):
+    with pytest.raises(ValueError, match=r"is not a valid number of CPUs\. Use for example 2, 0\.5 or '500m'"):
         parse_cores(written)
 
 
 @pytest.mark.parametrize("written", [0, 0.0, "0m", 4097, Decimal(0)])
 def test_cpus_are_some_and_not_too_many(written: Any) -> None:
-    with pytest.raises(ValueError, match="is not more than 0 and at most 4096"):
+    with pytest.raises(ValueError, match="must be more than 0 and at most 4096"):
         parse_cores(written)
 
 
@@ -167,13 +169,13 @@ def test_memory_is_a_quantity(written: Any, size: int) -> None:
     ],
 )
 def test_what_is_no_amount_of_memory_is_told_how_to_write_one(written: Any) -> None:
-    with pytest.raises(ValueError, match="is not an amount of memory"):
+    with pytest.raises(ValueError, match="is not a valid amount of memory"):
         parse_bytes(written)
 
 
 @pytest.mark.parametrize("written", [4, "4", "4k", "1023Ki", "1025Ti", -1, 0])
 def test_memory_without_its_unit_is_noticed(written: Any) -> None:
-    with pytest.raises(ValueError, match=r"was the unit forgotten|is not an amount"):
+    with pytest.raises(ValueError, match=r"Is the unit missing|is not a valid amount"):
         parse_bytes(written)
 
 
@@ -364,19 +366,19 @@ def test_a_file_is_yaml_or_json(tmp_path: Path) -> None:
 )
 def test_a_key_that_is_there_twice_is_an_error_with_its_line(tmp_path: Path, text: str, key: str, line: int) -> None:
     message = refused(written(tmp_path, text))
-    assert f"the key {key} is there twice (line {line}, " in message
+    assert f"the key {key} occurs twice (line {line}, " in message
     assert message.startswith(str(tmp_path / "site.yaml"))
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("- a\n- b\n", "must be a map of settings at the top, not list"),
-        ("hello\n", "must be a map of settings at the top, not str"),
-        ("a: [1\n", "is not YAML"),
-        ("? [a, b]\n: c\n", "a key must be plain text (line 1, "),
-        ("a: !!python/object/apply:os.system [id]\n", "is not YAML"),
-        ("a: &a {b: *a}\n", "is not YAML"),
+        ("- a\n- b\n", "must contain a map at the top level, not list"),
+        ("hello\n", "must contain a map at the top level, not str"),
+        ("a: [1\n", "is not valid YAML"),
+        ("? [a, b]\n: c\n", "a key must be text (line 1, "),
+        ("a: !!python/object/apply:os.system [id]\n", "is not valid YAML"),
+        ("a: &a {b: *a}\n", "is not valid YAML"),
     ],
 )
 def test_what_is_no_settings_file_is_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -387,7 +389,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert refused(tmp_path / "absent.yaml") == f"{tmp_path}/absent.yaml: cannot be read: No such file or directory"
     latin1 = tmp_path / "site.yaml"
     latin1.write_bytes(b"a: \xe9\n")
-    assert "is not YAML" in refused(latin1)
+    assert "is not valid YAML" in refused(latin1)
 
 
 def test_a_broken_line_is_not_shown_since_a_secret_may_be_in_it(tmp_path: Path) -> None:
@@ -422,14 +424,17 @@ def test_like_follows_a_chain_whatever_the_order_in_the_file() -> None:
 @pytest.mark.parametrize(
     ("profiles", "message"),
     [
-        ({"a": {"like": "a"}}, "profiles.a.like: is a circle: a -> a"),
+        ({"a": {"like": "a"}}, "profiles.a.like: is a cycle: a -> a"),
         (
             {"a": {"like": "b"}, "b": {"like": "c"}, "c": {"like": "a"}},
-            "profiles.c.like: is a circle: a -> b -> c -> a",
+            "profiles.c.like: is a cycle: a -> b -> c -> a",
         ),
-        ({"a": {"like": "b"}, "b": {"like": "b"}}, "profiles.b.like: is a circle: a -> b -> b"),
-        ({"a": {"like": "smal"}, "small": {}}, "profiles.a.like: 'smal' is not one of a, small"),
-        ({"a": {"like": ["small"]}, "small": {}}, "profiles.a.like: ['small'] is not one of a, small"),
+        ({"a": {"like": "b"}, "b": {"like": "b"}}, "profiles.b.like: is a cycle: a -> b -> b"),
+        ({"a": {"like": "smal"}, "small": {}}, "profiles.a.like: 'smal' does not exist. Existing names: a, small"),
+        (
+            {"a": {"like": ["small"]}, "small": {}},
+            "profiles.a.like: ['small'] does not exist. Existing names: a, small",
+        ),
     ],
 )
 def test_like_that_leads_nowhere_is_named(profiles: dict[str, Any], message: str) -> None:
@@ -454,9 +459,7 @@ def test_a_secret_in_the_settings_is_refused_and_not_repeated(written: Any) -> N
     with pytest.raises(ValidationError) as error:
         Source.model_validate({"bind_password": written})
     message = str(SettingsError.of(error.value, Source))
-    assert message == (
-        "bind_password: a secret may not be written here. Write {env: NAME} or {file: /path/to/it} instead"
-    )
+    assert message == ("bind_password: must not contain the secret itself. Use {env: NAME} or {file: /path/to/file}")
 
 
 @pytest.mark.parametrize(
@@ -499,7 +502,7 @@ def test_an_empty_secret_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_secret_file_that_is_not_text_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "bind").write_bytes(b"horse\xff")
-    with pytest.raises(ValueError, match="is not text") as error:
+    with pytest.raises(ValueError, match="is not UTF-8 text") as error:
         Secret(file=tmp_path / "bind").read()
     assert "horse" not in repr(error.value)
 
@@ -522,7 +525,7 @@ def problems(written: dict[str, Any]) -> list[str]:
 
 def test_every_error_is_told_at_once_each_with_its_path() -> None:
     assert problems({"queues": {"climate": {"wall_time": 8, "walltime": "8h"}}, "homes": "/home"}) == [
-        "queues.climate.wall_time: 8 is not a duration. Write a whole number and a unit: 30s, 90m, 8h or 21d",
+        "queues.climate.wall_time: 8 is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d",
         "queues.climate.walltime: there is no such setting. Did you mean 'wall_time'?",
         "home: is missing",
         "homes: there is no such setting. Did you mean 'home'?",
@@ -531,10 +534,10 @@ def test_every_error_is_told_at_once_each_with_its_path() -> None:
 
 def test_an_unknown_setting_that_resembles_none_is_told_what_may_stand_there() -> None:
     assert problems({"queues": {}, "home": "/home", "zzz": 1}) == [
-        "zzz: there is no such setting. Here may stand: home, queues"
+        "zzz: there is no such setting. Allowed keys: home, queues"
     ]
     assert problems({"queues": {"students": {"zzz": 1}}, "home": "/home"}) == [
-        "queues.students.zzz: there is no such setting. Here may stand: count, wall_time"
+        "queues.students.zzz: there is no such setting. Allowed keys: count, wall_time"
     ]
 
 
@@ -548,7 +551,7 @@ def test_a_value_of_the_wrong_type_is_shown_and_a_map_is_not() -> None:
 def test_where_nothing_can_be_set_that_is_said() -> None:
     with pytest.raises(ValidationError) as error:
         Settings.model_validate({"queue": "x"})
-    assert str(SettingsError.of(error.value, Settings)) == "queue: there is no such setting. Here is nothing to set"
+    assert str(SettingsError.of(error.value, Settings)) == "queue: there is no such setting. No keys are allowed here"
 
 
 def test_a_bad_name_is_an_error_at_the_map() -> None:

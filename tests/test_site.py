@@ -67,10 +67,10 @@ def course(**fields: Any) -> Json:
 QUEUES = "backfill, climate, teaching"
 DRA = DraGpu(kind="dra", device_class="gpu.nvidia.com")
 WITH_DRA = [kind for kind, module in SCHEDULERS.items() if module.refuses_gpu(DRA, None) is None]
-NO_NAME = "is no name: use 1 to 63 lower-case letters, digits and dashes, as in stats-101"
-HOW_LONG = "is not a duration. Write a whole number and a unit: 30s, 90m, 8h or 21d"
+NO_NAME = "is not a valid name: use 1 to 63 lower-case letters, digits and dashes, for example stats-101"
+HOW_LONG = "is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d"
 OVERLAP = "lie on one another: one would hide the other. Give each a path of its own"
-NOT_OURS = "belongs to the hub, to a scheduler or to Kubernetes; choose another key"
+NOT_OURS = "is reserved for the hub, a scheduler or Kubernetes; choose another key"
 
 MISTAKES = {
     "a key that is almost one": Mistake(
@@ -91,28 +91,31 @@ MISTAKES = {
     "CPUs in words": Mistake(
         a100(cpu="16 cores"),
         "profiles.a100.cpu",
-        "'16 cores' is not a number of CPUs. Write 2, 0.5 or '500m'",
+        "'16 cores' is not a valid number of CPUs. Use for example 2, 0.5 or '500m'",
         in_schema=True,
     ),
     "CPUs that are true": Mistake(
-        a100(cpu=True), "profiles.a100.cpu", "True is not a number of CPUs. Write 2, 0.5 or '500m'", in_schema=True
+        a100(cpu=True),
+        "profiles.a100.cpu",
+        "True is not a valid number of CPUs. Use for example 2, 0.5 or '500m'",
+        in_schema=True,
     ),
     "memory without a unit": Mistake(
         a100(memory=4),
         "profiles.a100.memory",
-        "4 is not between 1Mi and 1024Ti; was the unit forgotten? Write 4Gi or 500Mi",
+        "4 must be between 1Mi and 1024Ti. Is the unit missing? Use for example 4Gi or 500Mi",
         in_schema=True,
     ),
     "memory as a list": Mistake(
         a100(memory=["4Gi"]),
         "profiles.a100.memory",
-        "['4Gi'] is not an amount of memory. Write a whole number and a unit: 4Gi or 500Mi",
+        "['4Gi'] is not a valid amount of memory. Use a whole number and a unit: 4Gi or 500Mi",
         in_schema=True,
     ),
     "memory in GB": Mistake(
         a100(memory="4GB"),
         "profiles.a100.memory",
-        "'4GB' is not an amount of memory. Write a whole number and a unit: 4Gi or 500Mi",
+        "'4GB' is not a valid amount of memory. Use a whole number and a unit: 4Gi or 500Mi",
         in_schema=True,
     ),
     "wall time in ISO 8601": Mistake(
@@ -122,75 +125,75 @@ MISTAKES = {
         a100(wall_time=28800), "profiles.a100.wall_time", f"28800 {HOW_LONG}", in_schema=True
     ),
     "wall time of nothing": Mistake(
-        a100(wall_time="0h"), "profiles.a100.wall_time", "'0h' is not between one second and ten years"
+        a100(wall_time="0h"), "profiles.a100.wall_time", "'0h' must be between one second and ten years"
     ),
     "a hard wall time before the soft one": Mistake(
         a100(wall_time_hard="23h"),
         "profiles.a100",
-        "wall_time_hard is shorter than wall_time; the cluster would end it before the warning",
+        "wall_time_hard must not be shorter than wall_time",
     ),
     "no wall time": Mistake(small(wall_time=None), "profiles.small.wall_time", "is missing", in_schema=True),
     "a profile's queue that is none": Mistake(
-        a100(queue="nope", queues=None), "profiles.a100.queue", f"'nope' is not one of queues: {QUEUES}"
+        a100(queue="nope", queues=None), "profiles.a100.queue", f"'nope' is not in queues. Allowed values: {QUEUES}"
     ),
     "one of a profile's queues that is none": Mistake(
-        a100(queues={"nope": True}), "profiles.a100.queues.nope", f"'nope' is not one of queues: {QUEUES}"
+        a100(queues={"nope": True}), "profiles.a100.queues.nope", f"'nope' is not in queues. Allowed values: {QUEUES}"
     ),
     "a profile's queue that is not among its queues": Mistake(
-        a100(queue="teaching"), "profiles.a100.queue", "'teaching' is not among this profile's own queues"
+        a100(queue="teaching"), "profiles.a100.queue", "'teaching' is not in the queues of this profile"
     ),
     "a queue's priority that is none": Mistake(
         {"queues": {"climate": {"priority": "urgent"}}},
         "queues.climate.priority",
-        "'urgent' is not one of priorities: high, low, normal",
+        "'urgent' is not in priorities. Allowed values: high, low, normal",
     ),
     "a class in a queue that is none": Mistake(
-        course(queue="nope"), "classes.stats-101.queue", f"'nope' is not one of queues: {QUEUES}"
+        course(queue="nope"), "classes.stats-101.queue", f"'nope' is not in queues. Allowed values: {QUEUES}"
     ),
     "a class with a profile that is none": Mistake(
-        course(profile="nope"), "classes.stats-101.profile", "'nope' is not one of profiles: a100, small"
+        course(profile="nope"), "classes.stats-101.profile", "'nope' is not in profiles. Allowed values: a100, small"
     ),
     "a class whose roster may not use its queue": Mistake(
         course(queue="climate"),
         "classes.stats-101.queue",
-        "the roster's group 'stats101-f26' may not use queue 'climate'. Add it: "
+        "the group 'stats101-f26' of the roster may not use queue 'climate'. Add it: "
         "queues.climate.groups: {stats101-f26: true}",
     ),
     "a class whose roster may not use its profile": Mistake(
         {**course(profile="a100"), **a100(queues=None)},
         "classes.stats-101.profile",
-        "the roster's group 'stats101-f26' may not use profile 'a100'. Add it: "
+        "the group 'stats101-f26' of the roster may not use profile 'a100'. Add it: "
         "profiles.a100.groups: {stats101-f26: true}",
     ),
     "a class whose roster is switched off in its queue": Mistake(
         {"queues": {"teaching": {"groups": {"stats101-f26": False}}}},
         "classes.stats-101.queue",
-        "the roster's group 'stats101-f26' may not use queue 'teaching'. Add it: "
+        "the group 'stats101-f26' of the roster may not use queue 'teaching'. Add it: "
         "queues.teaching.groups: {stats101-f26: true}",
     ),
-    "a class whose profile may not wait in its queue": Mistake(
+    "a class whose profile does not allow its queue": Mistake(
         {**course(profile="a100"), **a100(groups=None)},
         "classes.stats-101.queue",
-        "profile 'a100' may not wait in 'teaching'",
+        "profile 'a100' does not allow queue 'teaching'",
     ),
     "a class that ends before it begins": Mistake(
-        course(since="2027-01-01"), "classes.stats-101.until", "lies before since"
+        course(since="2027-01-01"), "classes.stats-101.until", "must not be before since"
     ),
     "a day as a number": Mistake(
         course(until=20261220),
         "classes.stats-101.until",
-        "20261220 is not a day. Write year-month-day: 2026-12-20",
+        "20261220 is not a valid date. Use the format year-month-day: 2026-12-20",
         in_schema=True,
     ),
     "a day with an hour": Mistake(
         course(until="2026-12-20T00:00:00"),
         "classes.stats-101.until",
-        "'2026-12-20T00:00:00' is not a day. Write year-month-day: 2026-12-20",
+        "'2026-12-20T00:00:00' is not a valid date. Use the format year-month-day: 2026-12-20",
     ),
     "a moment for a day": Mistake(
         course(until=datetime(2026, 12, 20)),
         "classes.stats-101.until",
-        "datetime.datetime(2026, 12, 20, 0, 0) is not a day. Write year-month-day: 2026-12-20",
+        "datetime.datetime(2026, 12, 20, 0, 0) is not a valid date. Use the format year-month-day: 2026-12-20",
     ),
     "two mounts on one path": Mistake(
         mount(path="/data/era5"),
@@ -227,17 +230,17 @@ MISTAKES = {
     "two default priorities": Mistake(
         {"priorities": {"low": {"default": True}}},
         "priorities",
-        "low and normal are the default; exactly one must have default: true",
+        "exactly one priority must have default: true, but low and normal have it",
     ),
     "no default priority": Mistake(
         {"priorities": {"normal": {"default": False}}},
         "priorities",
-        "none is the default; exactly one must have default: true",
+        "exactly one priority must have default: true, but none has it",
     ),
     "two priorities of one class": Mistake(
         {"priorities": {"low": {"class": "research-high"}}},
         "priorities.high.class",
-        "'research-high' is the class of priority 'low'",
+        "'research-high' is already the class of priority 'low'",
     ),
     "a priority that is true": Mistake(
         {"priorities": {"low": {"value": True}}},
@@ -254,13 +257,13 @@ MISTAKES = {
     "a group that is 'yes'": Mistake(
         {"queues": {"climate": {"groups": {"climate": "yes"}}}},
         "queues.climate.groups.climate",
-        "Input should be a valid boolean, not 'yes'",
+        "must be a boolean (true or false), not 'yes'",
         in_schema=True,
     ),
     "a group that is 1": Mistake(
         a100(groups={"climate": 1}),
         "profiles.a100.groups.climate",
-        "Input should be a valid boolean, not 1",
+        "must be a boolean (true or false), not 1",
         in_schema=True,
     ),
     "groups as a list": Mistake(
@@ -287,7 +290,7 @@ MISTAKES = {
     "a part of a whole GPU": Mistake(
         a100(gpu={"kind": "whole", "fraction": 0.5}),
         "profiles.a100.gpu.fraction",
-        "there is no such setting. Here may stand: count, kind, resource",
+        "there is no such setting. Allowed keys: count, kind, resource",
         in_schema=True,
     ),
     "two kinds of GPU": Mistake(
@@ -311,8 +314,7 @@ MISTAKES = {
     "a device class that cannot be one": Mistake(
         with_gpu("plain", {"kind": "dra", "device_class": "GPU"}),
         "profiles.a100.gpu.device_class",
-        "is not written as it must be. Write it as in 'gpu.nvidia.com'; it has to match "
-        "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
+        "has an invalid format. Example: 'gpu.nvidia.com'. Expected pattern: ^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
         in_schema=True,
     ),
     "a part of a GPU without KAI": Mistake(
@@ -356,7 +358,7 @@ MISTAKES = {
     "all GPUs of a node by environment": Mistake(
         base(env={"NVIDIA_VISIBLE_DEVICES": "all"}),
         "pods.base.env",
-        "NVIDIA_VISIBLE_DEVICES would take GPUs past every queue. Profiles have them: profiles.<name>.gpu",
+        "NVIDIA_VISIBLE_DEVICES is not allowed: it gives access to GPUs without a queue. Use profiles.<name>.gpu",
     ),
     "a name in capitals": Mistake({"queues": {"Climate": {}}}, "queues.Climate", NO_NAME, in_schema=True),
     "a name with a dot": Mistake({"queues": {"root.climate": {}}}, "queues.root.climate", NO_NAME, in_schema=True),
@@ -365,7 +367,7 @@ MISTAKES = {
     "an unknown scheduler": Mistake(
         {"scheduler": {"kind": "slurm"}},
         "scheduler",
-        "kind: 'slurm' is none of plain, kueue, volcano, yunikorn, kai, slurm-bridge, coscheduling",
+        f"unknown kind 'slurm'. Allowed values: {', '.join(SCHEDULERS)}",
         in_schema=True,
     ),
     "an unknown kind of source": Mistake(
@@ -374,14 +376,16 @@ MISTAKES = {
         f"kind is missing or unknown. Allowed kinds of sources: {', '.join(sorted(SOURCES))}",
         in_schema=True,
     ),
-    "like a profile that is none": Mistake(a100(like="smal"), "profiles.a100.like", "'smal' is not one of a100, small"),
+    "like a profile that is none": Mistake(
+        a100(like="smal"), "profiles.a100.like", "'smal' does not exist. Existing names: a100, small"
+    ),
     "no GPU, where like brings one": Mistake(
         {"profiles": {"cheap": {"like": "a100", "title": "Cheap", "gpu": None}}},
         "profiles.cheap.gpu",
-        "null deletes what an earlier file says, not what like brings. Write a profile without like",
+        "null only deletes a key of an earlier file, but this key comes from like",
     ),
     "profiles that are like each other": Mistake(
-        {"profiles": {"small": {"like": "a100"}}}, "profiles.a100.like", "is a circle: small -> a100 -> small"
+        {"profiles": {"small": {"like": "a100"}}}, "profiles.a100.like", "is a cycle: small -> a100 -> small"
     ),
     "a label of ours": Mistake(
         base(labels={"research-spawner/uid": "0"}), "pods.base.labels", f"'research-spawner/uid' {NOT_OURS}"
@@ -405,24 +409,23 @@ MISTAKES = {
     "a label whose value cannot be one": Mistake(
         base(labels={"team": "a team"}),
         "pods.base.labels.team",
-        "is not written as it must be. Write it as in 'true'; it has to match "
-        "^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$",
+        "has an invalid format. Example: 'true'. Expected pattern: ^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$",
         in_schema=True,
     ),
     "the hub's environment": Mistake(
         base(env={"JUPYTERHUB_API_TOKEN": "x"}),
         "pods.base.env",
-        "JUPYTERHUB_API_TOKEN is set by the hub or by this spawner; choose another name",
+        "JUPYTERHUB_API_TOKEN is reserved for the hub or this spawner; choose another name",
     ),
     "the person's environment": Mistake(
         base(env={"HOME": "/root"}),
         "pods.base.env",
-        "HOME is set by the hub or by this spawner; choose another name",
+        "HOME is reserved for the hub or this spawner; choose another name",
     ),
     "environment that changes names": Mistake(
         base(env={"LD_PRELOAD": "libnss_wrapper.so"}),
         "pods.base.env",
-        "LD_PRELOAD would change who programs think they are",
+        "LD_PRELOAD is not allowed: it changes which user programs believe to run as",
     ),
     "environment that is a number": Mistake(
         base(env={"OMP_NUM_THREADS": 4}),
@@ -433,14 +436,14 @@ MISTAKES = {
     "an image with a newline": Mistake(
         {"batch": {"images": {"default": "busybox\nevil"}}},
         "batch.images.default",
-        "is not written as it must be. Write it as in 'quay.io/jupyter/minimal-notebook:2026-10-01'; it has to match "
+        "has an invalid format. Example: 'quay.io/jupyter/minimal-notebook:2026-10-01'. Expected pattern: "
         "^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$",
         in_schema=True,
     ),
     "a batch service without http": Mistake(
         {"batch": {"url": "javascript:alert(1)"}},
         "batch.url",
-        "is not written as it must be. Write it as in 'http://proxy-public/services/batch'; it has to match "
+        "has an invalid format. Example: 'http://proxy-public/services/batch'. Expected pattern: "
         r"^https?://[^\s?#]+[^/\s?#]$",
         in_schema=True,
     ),

@@ -1,4 +1,4 @@
-"""`configure(c, site)`: the one line of jupyterhub_config.py that makes notebooks run as the people they are for."""
+"""`configure(c, site)`: the only line that jupyterhub_config.py requires for this spawner."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from . import batch_service, conflicts
 from .traits import items, value_of
 
 SPAWNER_CLASS = "jupyter_research_spawner.spawner.ResearchSpawner"
-# The chart's and KubeSpawner's own names for what ResearchSpawner is on top of.
+# Values of spawner_class that configure() may replace: those of the chart and of KubeSpawner.
 _REPLACED = (None, "kubespawner.KubeSpawner", "kubespawner.spawner.KubeSpawner", "research", SPAWNER_CLASS)
-# One admission webhook may take 10 s (Kubernetes' default for timeoutSeconds); KubeSpawner gives a create 3 s.
+# An admission webhook may take 10 s (the default of timeoutSeconds); KubeSpawner's limit for a create is 3 s.
 REQUEST_SECONDS = 10
 
 SiteLike = Site | Mapping[str, Any] | str | Path
@@ -34,20 +34,19 @@ def configure(
     base: str | Path | None = None,
     managed_batch: bool | Mapping[str, Any] = False,
 ) -> Site:
-    """Set up `c` (JupyterHub's configuration) for `site`: a Site, settings as a map, a YAML file, or several to merge.
+    """Configure JupyterHub (`c`) for a site, given as a Site, a map, a YAML file, or several maps and files to merge.
 
-    Call it last in jupyterhub_config.py; twice does no more than once.  What is set is added to what is there:
-    spawner_class, our settings, concurrent_spawn_limit 0 (ResearchSpawner paces itself: `hub.concurrent_starts`),
-    k8s_api_request_timeout of 10 s at least, our templates after the site's own, and for batch the service's role and
-    the scopes of people and of their notebooks.  On JupyterHub 5 also consecutive_failure_limit 0: there a refusal
-    counts as a failure, and five of them would end the hub.
+    Call it last in jupyterhub_config.py; a second call changes nothing.  It sets or adds to:
+    spawner_class; namespace; concurrent_spawn_limit, to 0, because ResearchSpawner has `hub.concurrent_starts`;
+    k8s_api_request_timeout, to at least 10 s; template_paths; and for the batch service its role, and the scopes of
+    users and their notebooks.  On JupyterHub 5 it also sets consecutive_failure_limit to 0: there a refusal counts as
+    a failure, and five failures would stop the hub.
 
-    base: where relative paths in the settings start; by default the directory of the first file, or the working
-    directory.  managed_batch: let the hub run the batch service itself, for a demo (it reads the settings from the
-    same files); a map is merged over its entry in `c.JupyterHub.services`.
+    base: the directory at which relative paths in the settings start; default: that of the first file, or the working
+    directory.  managed_batch: True lets the hub run the batch service, for a demo; a map is merged over its entry in
+    `c.JupyterHub.services`.
 
-    Raises SettingsError with every problem of the settings, and with everything in `c` that says something else than
-    the Site does, naming both.
+    Raises SettingsError with all problems of the settings, and all values in `c` that contradict them.
     """
     parts = _parts(site)
     settings = parts if isinstance(parts, Site) else load(*parts)
@@ -62,7 +61,7 @@ def configure(
     c.ResearchSpawner.namespace = settings.namespaces.name
     c.ResearchSpawner.k8s_api_request_timeout = max(REQUEST_SECONDS, value_of(c, "k8s_api_request_timeout") or 0)
     _set_limits(c, log)
-    # A whole list: what is appended to a list that nobody set comes after the hub's own directory, and is never found.
+    # Set as a whole list: a path appended to an unset list comes after the hub's own templates and is never used.
     templates = [path for path in items(c.JupyterHub, "template_paths") if path != str(web.HUB_TEMPLATES)]
     c.JupyterHub.template_paths = [*templates, str(web.HUB_TEMPLATES)]
     batch_service.configure(
@@ -87,7 +86,7 @@ def _base(base: str | Path | None, parts: Site | tuple[Part, ...]) -> Path:
 
 
 def _is_ours(c: Config) -> bool:
-    """A site's own subclass stays."""
+    """Return whether spawner_class is a subclass of ResearchSpawner, which is kept."""
     chosen = c.JupyterHub.get("spawner_class")
     return isinstance(chosen, type) and any(base.__name__ == "ResearchSpawner" for base in chosen.__mro__)
 
@@ -98,8 +97,8 @@ def _check_spawner_class(c: Config) -> None:
     if name not in _REPLACED and not _is_ours(c):
         raise SettingsError.single(
             "c.JupyterHub.spawner_class",
-            f"is {name!r}, but configure() sets up {SPAWNER_CLASS}. Leave it out, or derive your class from "
-            "ResearchSpawner and set the class itself",
+            f"is {name!r}, but configure() sets {SPAWNER_CLASS}. Remove it, or derive your class from ResearchSpawner "
+            "and set spawner_class to the class itself",
         )
 
 
@@ -107,15 +106,15 @@ def _set_limits(c: Config, log: Any) -> None:
     limit = c.JupyterHub.get("concurrent_spawn_limit")
     if limit:
         log.info(
-            "c.JupyterHub.concurrent_spawn_limit was %s and is 0 now: hub.concurrent_starts of the Site paces the "
-            "starts, and servers that wait in a queue do not count",
+            "c.JupyterHub.concurrent_spawn_limit was %s and is now 0: hub.concurrent_starts in the settings limits "
+            "the starts instead, without those that wait in a queue",
             limit,
         )
     c.JupyterHub.concurrent_spawn_limit = 0
     if int(jupyterhub.__version__.split(".")[0]) < 6:
         c.ResearchSpawner.consecutive_failure_limit = 0
         log.info(
-            "c.ResearchSpawner.consecutive_failure_limit is 0: JupyterHub %s counts a refused choice as a failed "
-            "spawn, so a few of them would end the hub",
+            "c.ResearchSpawner.consecutive_failure_limit is now 0: JupyterHub %s counts a refused request as a failed "
+            "spawn, so a few of them would stop the hub",
             jupyterhub.__version__,
         )

@@ -1,6 +1,6 @@
-"""The batch service within the hub: its entry, its rights, who may reach it.  Contract: JupyterHub's RBAC, 5.3 to 6.1.
+"""The hub's configuration for the batch service: its entry in `services`, its role, and the scopes of its users.
 
-What the service gets is the least that names people: it can read no token and start no server.
+Contract: JupyterHub's RBAC, 5.3 to 6.1.  The service may only read user names: no tokens, no starting of servers.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ SERVICE = "batch"
 ACCESS = f"access:services!service={SERVICE}"
 ROLE = "research-batch"
 SERVICE_SCOPES = ["list:users", "read:users:name", "read:users:groups"]
-# What a server's token may do when a site says nothing (jupyterhub, the role `server`); a list of ours replaces it.
+# The default scopes of a server's token (JupyterHub's role `server`), which a list of scopes replaces.
 SERVER_SCOPES = ["users:activity!user", "access:servers!server"]
 MANAGED_URL = "http://127.0.0.1:8090"
 
 
 def configure(c: Config, site: Site, managed_entry: dict[str, Any] | None) -> None:
-    """Nothing, unless there is a batch service: an entry of that name, `batch.url` in the Site, or a managed one."""
+    """Configure the role and scopes of the batch service, if the hub has one.
+
+    Raises SettingsError if `batch.url` is set but the hub has no such service.
+    """
     entry = next((found for found in items(c.JupyterHub, "services") if found.get("name") == SERVICE), None)
     if entry is None and managed_entry is not None:
         entry = managed_entry
@@ -37,8 +40,8 @@ def configure(c: Config, site: Site, managed_entry: dict[str, Any] | None) -> No
         if site.batch.url is not None:
             raise SettingsError.single(
                 "c.JupyterHub.services",
-                f"has no service named {SERVICE!r}, but batch.url of the Site is {site.batch.url}. Add it (in the "
-                f"chart: hub.services.{SERVICE}: {{url: ..., apiToken: ...}}), or leave batch.url out",
+                f"has no service named {SERVICE!r}, but batch.url in the settings is {site.batch.url}. Add the service "
+                f"(in the chart: hub.services.{SERVICE}: {{url: ..., apiToken: ...}}), or remove batch.url",
             )
         return
     entry.setdefault("oauth_no_confirm", True)
@@ -48,18 +51,18 @@ def configure(c: Config, site: Site, managed_entry: dict[str, Any] | None) -> No
 
 
 def managed(parts: object, base: Path, more: bool | Mapping[str, Any]) -> dict[str, Any]:
-    """The entry of a service that the hub starts itself.  It is a process of its own, so the settings must be files.
+    """Return the entry of a batch service that the hub starts as a process of its own.
 
-    Raises SettingsError when they are not.
+    Raises SettingsError if the settings are not files, which that process can read.
     """
     files = list(parts) if isinstance(parts, tuple) else []
     if not files or not all(isinstance(part, (str, Path)) for part in files):
         raise SettingsError.single(
             "managed_batch",
-            "needs the settings as YAML files: the batch service is a process of its own and reads them itself",
+            "requires settings in YAML files, because the batch service is a process of its own that reads them",
         )
     sites = [word for file in files for word in ("--site", str(Path(file).absolute()))]
-    # The hub hands none of its own environment on.
+    # The hub does not pass its own environment on.
     environment = {name: os.environ[name] for name in ("KUBECONFIG",) if name in os.environ}
     entry = {
         "name": SERVICE,
@@ -75,7 +78,7 @@ def managed(parts: object, base: Path, more: bool | Mapping[str, Any]) -> dict[s
 
 
 def _role(c: Config, name: str) -> dict[str, Any] | None:
-    """Two entries of one name are an error when the hub starts."""
+    """Return the entry of a role in load_roles, or None.  The hub allows one entry per role."""
     return next((role for role in items(c.JupyterHub, "load_roles") if role.get("name") == name), None)
 
 
@@ -86,7 +89,10 @@ def _let_service_read(c: Config) -> None:
 
 
 def _let_people_in(c: Config) -> None:
-    """JupyterHub 6 has extra_user_scopes, and ignores it where the site has scopes of its own for the role `user`."""
+    """Give users access to the service.
+
+    JupyterHub 6 has extra_user_scopes, but ignores it if load_roles defines the role `user`.
+    """
     role = _role(c, "user")
     if role is None and int(jupyterhub.__version__.split(".")[0]) >= 6:
         c.JupyterHub.extra_user_scopes.update({ACCESS})
@@ -110,7 +116,7 @@ def _let_notebooks_in(c: Config) -> None:
 
 
 class _WithAccess:
-    """A site's own function, and ours with what it returns.  Plain enough for traitlets to copy."""
+    """A site's function for server_token_scopes, with the scope of the service added.  traitlets can copy it."""
 
     def __init__(self, function: Any) -> None:
         self.function = function

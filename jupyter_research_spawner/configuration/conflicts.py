@@ -1,4 +1,4 @@
-"""What a configuration says that the Site says otherwise (errors), and what is known to go wrong (warnings)."""
+"""Values in JupyterHub's configuration that contradict the settings (errors) or are known to fail (warnings)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .traits import SECTIONS, is_bound, plain, section_of, value_of
 
 @dataclass(frozen=True)
 class Conflict:
-    """A KubeSpawner setting that may say nothing, or only what the Site says.
+    """A KubeSpawner option that must be unset, or equal to what the settings of the site say.
 
-    `site_says` is the clause that stands against it, `chart` the chart's values without it.
+    `site_says` is a clause about the settings; `chart` is the value that unsets the option in the helm chart.
     """
 
     trait: str
@@ -28,40 +28,40 @@ class Conflict:
 
 
 CONFLICTS = (
-    Conflict("uid", lambda _: "identity of the Site gives each pod its person's uid", chart="singleuser.uid: null"),
-    Conflict("gid", lambda _: "identity of the Site gives each pod its person's gid"),
-    Conflict(
-        "fs_gid", lambda _: "the Site's storage is not to be given to another group", chart="singleuser.fsGid: null"
-    ),
-    Conflict("supplemental_gids", lambda _: "identity of the Site gives each pod its person's groups"),
+    Conflict("uid", lambda _: "identity in the settings determines the uid of each pod", chart="singleuser.uid: null"),
+    Conflict("gid", lambda _: "identity in the settings determines the gid of each pod"),
+    Conflict("fs_gid", lambda _: "shared storage must not be changed to another group", chart="singleuser.fsGid: null"),
+    Conflict("supplemental_gids", lambda _: "identity in the settings determines the groups of each pod"),
     Conflict(
         "namespace",
-        lambda site: f"namespaces.name of the Site is {site.namespaces.name!r}",
+        lambda site: f"namespaces.name in the settings is {site.namespaces.name!r}",
         lambda site: site.namespaces.name,
     ),
     Conflict(
         "scheduler_name",
-        lambda site: f"scheduler of the Site is {site.scheduler.kind!r}, named {site.scheduler.name!r}",
+        lambda site: f"scheduler in the settings has kind {site.scheduler.kind!r} and name {site.scheduler.name!r}",
         lambda site: site.scheduler.name,
         "scheduling.userScheduler.enabled: false",
     ),
     Conflict(
-        "profile_list", lambda _: "profiles of the Site are what people choose from", chart="singleuser.profileList: []"
+        "profile_list",
+        lambda _: "profiles in the settings are what users choose from",
+        chart="singleuser.profileList: []",
     ),
-    Conflict("enable_user_namespaces", lambda _: "namespaces.mode of the Site is 'shared'"),
-    Conflict("apply_user_options", lambda _: "profiles of the Site decide what options mean"),
+    Conflict("enable_user_namespaces", lambda _: "user namespaces would change the uids on shared storage"),
+    Conflict("apply_user_options", lambda _: "profiles in the settings determine what user options do"),
 )
 
 
 def problems(c: Config, site: Site) -> list[Problem]:
-    """Each names both: the configuration's own place, and the Site's."""
+    """Return the contradictions, each with the option in `c` and the setting."""
     found = [problem for conflict in CONFLICTS for problem in _conflict(c, site, conflict)]
     if "JupyterHub" in c and c.JupyterHub.get("internal_ssl"):
         found.append(
             Problem(
                 "c.JupyterHub.internal_ssl",
-                "is True, but it mounts a Secret into each notebook, which pods.allow of the Site does not know. "
-                "Leave it out; encrypt between nodes with the cluster's network instead",
+                "is True, but it mounts a Secret into each notebook, which pods.allow in the settings does not cover. "
+                "Remove it, and let the cluster's network encrypt traffic between nodes instead",
             )
         )
     return found
@@ -74,22 +74,22 @@ def _conflict(c: Config, site: Site, conflict: Conflict) -> Iterator[Problem]:
         return
     shown = repr(value) if isinstance(value, (str, int)) else "set"
     chart = f" (in the chart: {conflict.chart})" if conflict.chart else ""
-    yield Problem(f"c.{section}.{conflict.trait}", f"is {shown}, but {conflict.site_says(site)}. Leave it out{chart}")
+    yield Problem(f"c.{section}.{conflict.trait}", f"is {shown}, but {conflict.site_says(site)}. Remove it{chart}")
 
 
 def warnings(c: Config, site: Site) -> list[str]:
-    """Sentences on what is known to go wrong later, with the place."""
+    """Return sentences about options that are known to fail later."""
     return [*_shadowed(c), *_copied(c), *_templates(c), *_claims(c, site)]
 
 
 def _shadowed(c: Config) -> Iterator[str]:
-    """A map in a more specific section replaces the other whole."""
+    """Warn of a map in a more specific section, which replaces the other one as a whole."""
     for specific, general in (("ResearchSpawner", "KubeSpawner"), ("ResearchSpawner", "Spawner")):
         for trait in sorted(set(c.get(specific, {})) & set(c.get(general, {}))):
             if isinstance(plain(c[specific][trait]), dict) and isinstance(plain(c[general][trait]), dict):
                 yield (
-                    f"c.{specific}.{trait} replaces c.{general}.{trait} as a whole: traitlets does not merge maps of "
-                    f"two sections. Write both into c.{general}.{trait}."
+                    f"c.{specific}.{trait} replaces all of c.{general}.{trait}: traitlets does not merge maps of two "
+                    f"sections. Put both into c.{general}.{trait}."
                 )
 
 
@@ -104,7 +104,7 @@ def _copied(c: Config) -> Iterator[str]:
 
 
 def _templates(c: Config) -> Iterator[str]:
-    """KubeSpawner formats these, each `{name}` by its own names; another brace ends every start."""
+    """Warn of invalid templates: KubeSpawner expands `{name}` in these options, and any other brace is an error."""
     for trait in (
         "volumes",
         "volume_mounts",
@@ -117,11 +117,11 @@ def _templates(c: Config) -> Iterator[str]:
             where = f"c.{section_of(c, trait)}.{trait}"
             fields = _fields(text)
             if fields is None:
-                yield f"{where} has a brace that is no {{name}} in {text!r}: write {{{{ and }}}}, or no server starts."
+                yield f"{where} has an invalid brace in {text!r}. Use {{{{ and }}}}, or no server can start."
             elif trait in ("volumes", "volume_mounts") and fields & {"unescaped_username", "username"}:
                 yield (
-                    f"{where} makes a path or claim of the hub's user name in {text!r}, which is not the POSIX name. "
-                    "Homes and mounts belong into the Site's storage."
+                    f"{where} uses the hub's user name in {text!r}, which can differ from the POSIX user name. "
+                    "Use storage in the settings for homes and mounts."
                 )
 
 
@@ -129,8 +129,8 @@ def _claims(c: Config, site: Site) -> Iterator[str]:
     if value_of(c, "storage_pvc_ensure"):
         homes = ", ".join(sorted(home.claim for home in site.storage.homes.values()))
         yield (
-            f"c.{section_of(c, 'storage_pvc_ensure')}.storage_pvc_ensure makes a claim for each person, which nobody "
-            f"uses: homes are on {homes} (storage.homes). In the chart: singleuser.storage.type: none."
+            f"c.{section_of(c, 'storage_pvc_ensure')}.storage_pvc_ensure creates an unused claim for each user: homes "
+            f"are on {homes} (storage.homes). In the chart, set singleuser.storage.type: none."
         )
 
 
@@ -146,7 +146,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _fields(text: str) -> set[str] | None:
-    """The names in a template of str.format, or None when it is none."""
+    """Return the names in a template of str.format, or None if it is not a valid template."""
     try:
         names = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
     except ValueError:

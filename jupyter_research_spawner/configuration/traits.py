@@ -1,4 +1,4 @@
-"""Reading and adding to traitlets' configuration without replacing anything: a list there may not exist yet.
+"""Reading traitlets' configuration and adding to it, without replacing a value.
 
 `c.Class.trait.append(x)` on a trait that nobody set makes a LazyConfigValue, which is merged into the default later.
 """
@@ -17,7 +17,7 @@ SECTIONS = ("ResearchSpawner", "KubeSpawner", "Spawner")
 
 
 def section_of(c: Config, trait: str) -> str | None:
-    """The section whose value the spawner gets, or None when nobody set the trait."""
+    """Return the section whose value the spawner gets, or None if the trait is not set."""
     for name in SECTIONS:
         if name in c and trait in c[name]:
             return name
@@ -25,13 +25,13 @@ def section_of(c: Config, trait: str) -> str | None:
 
 
 def value_of(c: Config, trait: str) -> Any:
-    """What is set for the spawner; a list or map that was only added to as that part alone; None when nothing is."""
+    """Return the value that is set for the spawner, or None.  Of an extended list or map, return the added part."""
     name = section_of(c, trait)
     return plain(c[name][trait]) if name else None
 
 
 def plain(value: Any) -> Any:
-    """A LazyConfigValue as what was added, without settling it (get_value would)."""
+    """Return what was added to a LazyConfigValue, without resolving it as get_value would."""
     if not isinstance(value, LazyConfigValue):
         return value
     added = value.to_dict()
@@ -41,12 +41,12 @@ def plain(value: Any) -> Any:
 
 
 def items(section: Config, trait: str) -> list[Any]:
-    """The items of a list that are set so far; what a default adds later is not among them."""
+    """Return the items of a list that are set so far, without those of its default."""
     return list(plain(section[trait])) if trait in section else []
 
 
 def add_items(section: Config, trait: str, more: Iterable[Any]) -> None:
-    """Append to a list, whatever it is so far; what is in it already is not added again."""
+    """Append the items to a list that it does not have yet."""
     present = items(section, trait)
     for item in more:
         if item not in present:
@@ -54,5 +54,5 @@ def add_items(section: Config, trait: str, more: Iterable[Any]) -> None:
 
 
 def is_bound(value: Any) -> bool:
-    """Whether traitlets would copy an object along with this callable, once for each server."""
+    """Return whether traitlets would copy an object along with this callable, once for each server."""
     return inspect.ismethod(value) and not inspect.isclass(value.__self__)

@@ -1,4 +1,4 @@
-"""Where identities come from: one module per source, one set of checks and one cache after all of them."""
+"""Who a user is to the file systems: one module per identity source, and checks and a cache for all sources."""
 
 from .checks import warnings
 from .identity_settings import IdentitySettings

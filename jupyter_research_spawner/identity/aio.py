@@ -1,4 +1,4 @@
-"""A time limit that a busy event loop does not use up on its own."""
+"""A time limit for awaitables that tolerates a busy event loop."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-LOOKS = 20
+# How often the limit is divided, to give the event loop several turns.
+SLICES = 20
 
 
 async def within(work: Awaitable[T], limit: timedelta) -> T:
-    """What `work` returns or raises.  Raises asyncio.TimeoutError, and cancels it, after `limit`.
+    """Return what `work` returns.  After `limit` cancel it and raise asyncio.TimeoutError.
 
-    Not asyncio.wait_for: with hundreds of starts at once one turn of the hub's loop takes seconds, and an answer that
-    has come needs several turns to be seen.  Looked for several times, it is; a loop that is late makes the limit
-    longer instead of making the answer late.
+    With hundreds of starts at once, one turn of the hub's event loop takes seconds, and an answer that has arrived
+    takes several turns to reach its task.  asyncio.wait_for would give up before that.  Here a busy event loop makes
+    the limit longer.
     """
     task = asyncio.ensure_future(work)
     try:
-        for _ in range(LOOKS):
-            done, _ = await asyncio.wait({task}, timeout=limit.total_seconds() / LOOKS)
+        for _ in range(SLICES):
+            done, _ = await asyncio.wait({task}, timeout=limit.total_seconds() / SLICES)
             if done:
                 return task.result()
     finally:

@@ -1,4 +1,4 @@
-"""One set of checks for what any source answers: from here on an identity is one that the file systems can trust."""
+"""The checks of every account, whatever source it comes from.  Only checked accounts become identities."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .username import is_posix_name
 logger = logging.getLogger(__name__)
 
 FIRST_UID = 1000
-# Linux goes to 4294967293, but Kubernetes takes no runAsUser, runAsGroup or supplemental group above this
-# (apimachinery, util/validation: IsValidUserID): such a pod would be refused in words that name no person.
+# Linux allows up to 4294967293, but Kubernetes allows no runAsUser, runAsGroup or supplemental group above this
+# (apimachinery, util/validation: IsValidUserID).
 LAST_ID = 2147483647
-# nobody, and the same (uid_t)-1 where it has 16 bits.
+# nobody, and (uid_t)-1 on systems with 16-bit uids.
 NOBODY = (65534, 65535)
 LONGEST_PATH = 1024
 LONGEST_GROUP_NAME = 64
-# RFC 5531: AUTH_SYS has room for 16 gids, and the file server sees no others.
+# RFC 5531: AUTH_SYS carries at most 16 gids, and the file server sees no others.
 AUTH_SYS_GROUPS = 16
 
-# Their members own devices, logs or other people's passwords wherever a program trusts the name.
+# Programs that trust these names give their members access to devices, logs or the passwords of others.
 DENIED_GROUPS: Mapping[str, bool] = MappingProxyType(
     dict.fromkeys(
         ["adm", "disk", "docker", "kmem", "libvirt", "lxd", "root", "shadow", "sudo", "wheel"],
@@ -42,15 +42,15 @@ _LOCKED_SHELLS = ("nologin", "false")
 
 
 class IdRange(Settings):
-    """IDs from `first` to `last`, both included."""
+    """A range of IDs, from `first` to `last`, both included."""
 
-    first: StrictInt = Field(ge=0, title="First", examples=[100000])
-    last: StrictInt = Field(ge=0, title="Last", examples=[165535])
+    first: StrictInt = Field(ge=0, title="First ID", examples=[100000])
+    last: StrictInt = Field(ge=0, title="Last ID", examples=[165535])
 
     @model_validator(mode="after")
     def _forward(self) -> IdRange:
         if self.first > self.last:
-            raise ValueError(f"first ({self.first}) is more than last ({self.last})")
+            raise ValueError(f"first ({self.first}) must not be greater than last ({self.last})")
         return self
 
     def __contains__(self, number: int) -> bool:
@@ -58,30 +58,31 @@ class IdRange(Settings):
 
 
 class Checks(Settings):
-    """What nobody may be, whatever a source says.  These can be made stricter, never turned off."""
+    """Checks of the accounts of all sources.  Settings can make them stricter, but cannot turn them off."""
 
     reserved_uids: ByName[IdRange] = Field(
         default_factory=dict,
-        title="Ranges of uids that are no person's",
-        description="Besides those below 1000, 65534, 65535 and those above 2147483647.",
+        title="Ranges of uids that no user may have",
+        description="Uids below 1000, 65534, 65535 and uids above 2147483647 are always refused.",
         examples=[{"containers": {"first": 100000, "last": 165535}}],
     )
     minimum_gid: StrictInt = Field(
         100,
         ge=100,
-        title="Lowest gid that a person may have",
-        description="Lower ones are the system's: disk, shadow, sudo.",
+        title="Lowest gid that a user may have",
+        description="Lower gids belong to system groups such as disk, shadow and sudo.",
         examples=[1000],
     )
     denied_gids: ByName[IdRange] = Field(
         default_factory=dict,
-        title="Ranges of gids that nobody may have here",
+        title="Ranges of gids that no user may have",
+        description="A user with a group in such a range is refused.",
         examples=[{"services": {"first": 900, "last": 999}}],
     )
     denied_groups: dict[str, StrictBool] = Field(
         default_factory=lambda: dict(DENIED_GROUPS),
         title="Groups whose members are refused",
-        description=f"Added to {', '.join(sorted(DENIED_GROUPS))}; `NAME: false` takes one of these out.",
+        description=f"Always denied unless set to false: {', '.join(sorted(DENIED_GROUPS))}.",
         examples=[{"hpc-admins": True, "libvirt": False}],
     )
 
@@ -92,11 +93,11 @@ class Checks(Settings):
 
 
 def check(settings: Checks, source: str, asked: str, account: Account) -> PosixIdentity:
-    """The account of source `source` for the name `asked` as an identity.
+    """Return the identity for an account that the source `source` has for the name `asked`.
 
-    The primary group is among `groups` afterwards.  A gid without a name becomes `gid-20500`, and a group that is
-    really called so but has another gid is refused: a made-up name must never open what is meant for a real group.
-    Raises Refusal (403) with the field at fault, and logs it for the admins.
+    Its `groups` always include the primary group.  A gid without a name gets the name `gid-20500`.  A real group with
+    such a name but another gid is refused: an invented name must not give access that is meant for a real group.
+    Raises Refusal (403) with the field at fault, and logs it for administrators.
     """
     try:
         _check_name(asked, account)
@@ -106,34 +107,36 @@ def check(settings: Checks, source: str, asked: str, account: Account) -> PosixI
         _check_locked(account.shell)
         groups = _groups(settings, account)
     except Refusal as refusal:
-        logger.error("Source %s: the account %s is refused: %s", source, quote(asked), refusal.message)
+        logger.error("Identity source %s: the account %s is refused: %s", source, quote(asked), refusal.message)
         raise
     return PosixIdentity(account.name, account.uid, account.gid, groups, account.home, account.shell, source)
 
 
 def warnings(identity: PosixIdentity) -> tuple[str, ...]:
-    """Sentences on what works, but perhaps not as the person expects."""
+    """Return sentences about what may not work as the user expects."""
     if len(identity.groups) <= AUTH_SYS_GROUPS:
         return ()
     return (
-        f"You are in {len(identity.groups)} groups, and NFS (AUTH_SYS) carries only {AUTH_SYS_GROUPS}: unless the file "
-        "server looks them up itself, some directories of your groups will be closed to you.",
+        f"You are in {len(identity.groups)} groups, but NFS with AUTH_SYS sends only {AUTH_SYS_GROUPS} of them. Unless "
+        "the file server looks up your groups itself, you cannot open the directories of the others.",
     )
 
 
 def _check_name(asked: str, account: Account) -> None:
     if account.name != asked:
-        raise _refused("name", f"The account found for your name is called {quote(account.name)}.")
+        raise _refused(
+            "name", f"The account that was found for your user name has another name, {quote(account.name)}."
+        )
     if not is_posix_name(account.name):
-        raise _refused("name", f"Your account name {quote(account.name)} is not a POSIX name.")
+        raise _refused("name", f"Your account name {quote(account.name)} is not a valid POSIX user name.")
 
 
 def _check_uid(settings: Checks, uid: int) -> None:
     if not FIRST_UID <= uid <= LAST_ID or uid in NOBODY:
-        raise _refused("uid", f"Your uid {uid} is not a person's: those are from {FIRST_UID} to {LAST_ID}.")
+        raise _refused("uid", f"Your uid {uid} is not a user's: user IDs are from {FIRST_UID} to {LAST_ID}.")
     for name, taken in settings.reserved_uids.items():
         if uid in taken:
-            raise _refused("uid", f"Your uid {uid} is in the range {name!r}, which is not for people.")
+            raise _refused("uid", f"Your uid {uid} is in the range {name!r}, which is reserved here.")
 
 
 def _groups(settings: Checks, account: Account) -> tuple[Group, ...]:
@@ -141,7 +144,7 @@ def _groups(settings: Checks, account: Account) -> tuple[Group, ...]:
     for gid, name in account.groups:
         known = names.get(gid)
         if known is not None and name is not None and name != known:
-            raise _refused("groups", f"The gid {gid} has two names, {quote(known)} and {quote(name)}.")
+            raise _refused("groups", f"Your gid {gid} has two names, {quote(known)} and {quote(name)}.")
         names[gid] = name if known is None else known
     groups = [Group(gid, _group_name(gid, name)) for gid, name in sorted(names.items())]
     if len({group.name for group in groups}) != len(groups):
@@ -156,25 +159,32 @@ def _group_name(gid: int, name: str | None) -> str:
     if name is None:
         return made_up
     if name != made_up and re.fullmatch(_NAMELESS.format(r"[0-9]+"), name):
-        raise _refused("groups", f"Your group {quote(name)} has the gid {gid}, which is not the one it names.")
+        raise _refused(
+            "groups", f"Your group {quote(name)} has gid {gid}, but its name is reserved for the gid that it contains."
+        )
     return name
 
 
 def _check_group(settings: Checks, group: Group, field: str) -> None:
     title = f"Your group {quote(group.name)} (gid {group.gid})"
     if not settings.minimum_gid <= group.gid <= LAST_ID or group.gid in NOBODY:
-        raise _refused(field, f"{title} is a system's: people's are from {settings.minimum_gid} to {LAST_ID}.")
+        raise _refused(
+            field, f"{title} is a system group: groups of users have gids from {settings.minimum_gid} to {LAST_ID}."
+        )
     for name, taken in settings.denied_gids.items():
         if group.gid in taken:
-            raise _refused(field, f"{title} is in the range {name!r}, which nobody may have here.")
+            raise _refused(field, f"{title} is in the range {name!r}, which is denied here.")
     if settings.denied_groups.get(group.name, False):
-        raise _refused(field, f"{title} gives rights over machines, which nobody may have here.")
+        raise _refused(field, f"{title} is denied here, because it can give administrator rights.")
     if not _is_group_name(group.name):
-        raise _refused(field, f"{title} has a name that cannot be written into /etc/group.")
+        raise _refused(field, f"{title} has a name that is not valid in /etc/group.")
 
 
 def _is_group_name(name: str) -> bool:
-    """Any word or words in any script (Active Directory's are translated), none that group(5) reads otherwise."""
+    """Return whether group(5) can hold the name.
+
+    Spaces and all scripts are allowed, because Active Directory has translated group names.
+    """
     if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_GROUP_NAME:
         return False
     return not name.isdigit() and name[0] not in "#+-~" and not any(sign in name for sign in ":,/{}$")
@@ -182,17 +192,19 @@ def _is_group_name(name: str) -> bool:
 
 def _check_path(field: str, path: str) -> None:
     if len(path) > LONGEST_PATH or not path.isprintable() or any(sign in path for sign in ":{}$"):
-        # In passwd(5) a colon or a newline begins another field or person; Kubernetes and Argo expand $( ) and {{ }}.
-        raise _refused(field, f"Your {field} {quote(path)} has signs that a path cannot have here, such as : $ {{ }}.")
+        # In passwd(5) a colon or newline starts another field or user; Kubernetes and Argo expand $( ) and {{ }}.
+        raise _refused(
+            field, f"Your {field} {quote(path)} has characters that are not allowed here, for example : $ {{ }}."
+        )
     if not path.startswith("/") or path.startswith("//") or posixpath.normpath(path) != path or path == "/":
-        raise _refused(field, f"Your {field} {quote(path)} is not a plain absolute path.")
+        raise _refused(field, f"Your {field} {quote(path)} is not a normalized absolute path.")
 
 
 def _check_locked(shell: str) -> None:
     if posixpath.basename(shell) in _LOCKED_SHELLS:
-        raise _refused("shell", f"Your account is locked: its shell is {quote(shell)}.", code="account-locked")
+        raise _refused("shell", f"Your account is locked: its login shell is {quote(shell)}.", code="account-locked")
 
 
 def _refused(field: str, message: str, code: str = "invalid-identity") -> Refusal:
-    hint = "Ask the people who run this hub; the account has to be changed where it is kept."
+    hint = "Ask your administrators: the account must be changed in the directory that it comes from."
     return Refusal(code, message, field=field, hint=hint, status=403)

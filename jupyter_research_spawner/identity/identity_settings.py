@@ -1,4 +1,4 @@
-"""What a site says about who people are: names, sources, checks, and how long an answer holds."""
+"""The settings below `identity`: user names, sources, checks and cache times."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from pydantic import Field, StrictInt
 
 from ..settings import ByName, Duration, Settings
 from .checks import Checks
-from .sources import AnyOptions
+from .sources import SOURCES, AnyOptions
 from .username import Username
 
 
 class Cache(Settings):
-    """How long an answer is used again.  An older one never is, whatever is down."""
+    """How long answers of the sources are cached.  An older answer is never used, even if a source is down."""
 
-    found: Duration = Field(timedelta(seconds=300), title="For a person who was found", examples=["300s"])
-    unknown: Duration = Field(timedelta(seconds=30), title="For a name that no source knows", examples=["30s"])
+    found: Duration = Field(timedelta(seconds=300), title="Time for a user who was found", examples=["300s"])
+    unknown: Duration = Field(timedelta(seconds=30), title="Time for a user whom no source has", examples=["30s"])
     failed: Duration = Field(
         timedelta(seconds=2),
-        title="For a refused account or a source that is down",
-        description="Only so that a class that starts together does not ask a broken source once per click.",
+        title="Time for a refused account or a source that is down",
+        description="A short time is enough: it protects a broken source when a whole class starts at once.",
         examples=["2s"],
     )
-    size: StrictInt = Field(10_000, ge=1, title="Most names that are remembered", examples=[10000])
+    size: StrictInt = Field(10_000, ge=1, title="Maximum number of cached users", examples=[10000])
 
 
 class IdentitySettings(Settings):
-    """Who people are to the file systems."""
+    """Where the POSIX identities of users come from."""
 
     username: Username = Field(
         default_factory=Username,
-        title="From the hub's user names to POSIX names",
+        title="Translation of hub user names to POSIX user names",
         examples=[{"lower": True, "strip_domain": "example.edu"}],
     )
     sources: ByName[AnyOptions] = Field(
-        title="Where identities come from",
+        title="Identity sources",
         description=(
-            "All are asked. The first by `order` that knows a name wins whole; two that give it different uids, "
-            "or one that is down, mean that nobody of that name can start."
+            "All sources are asked for each user, and the account of the one with the lowest `order` is used. If two "
+            "sources have different uids for a user, or if one source is down, the user cannot start anything."
         ),
         min_length=1,
-        examples=[{"people": {"kind": "static", "passwd": "people.passwd", "group": "people.group", "order": 10}}],
+        examples=[{kind: dict(source.EXAMPLE) for kind, source in SOURCES.items()}],
     )
-    checks: Checks = Field(default_factory=Checks, title="What nobody may be", examples=[{"minimum_gid": 1000}])
-    cache: Cache = Field(default_factory=Cache, title="How long answers hold", examples=[{"found": "60s"}])
+    checks: Checks = Field(default_factory=Checks, title="Checks of accounts", examples=[{"minimum_gid": 1000}])
+    cache: Cache = Field(default_factory=Cache, title="Cache times", examples=[{"found": "60s"}])
     resolve_limit: Duration = Field(
-        timedelta(seconds=10), title="How long all sources together may take", examples=["10s"]
+        timedelta(seconds=10), title="Time limit for all sources together", examples=["10s"]
     )

@@ -1,4 +1,4 @@
-"""Source `nss`: what `id` prints where this runs (nsswitch.conf(5): files, sss, winbind)."""
+"""Identity source `nss`: the name service of this machine (nsswitch.conf(5): files, sss, winbind)."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ EXAMPLE = {"kind": "nss", "probe": "svc-jupyter", "order": 20}
 
 
 class Options(SourceOptions):
-    """The name service of this machine.  It answers `unknown` where SSSD is down: see `probe`."""
+    """Accounts of the name service of this machine: what `id` prints there."""
 
     kind: Literal["nss"] = Field(title="Kind of source")
     lookup_limit: Duration = Field(
         timedelta(seconds=5),
-        title="How long one lookup may take",
-        description="Longer, and the source counts as down for this lookup.",
+        title="Time limit of a lookup",
+        description="A lookup that takes longer fails, and the user can start nothing until one succeeds.",
         examples=["5s"],
     )
     threads: StrictInt = Field(
         4,
         ge=1,
         le=64,
-        title="Lookups at once",
-        description="A lookup that hangs keeps its thread. When all hang, the source is down at once.",
+        title="Number of concurrent lookups",
+        description="A lookup that hangs keeps its thread. If all of them hang, further lookups fail.",
         examples=[4],
     )
     probe: str | None = Field(
         None,
-        title="A name that it always knows",
+        title="User name that always exists",
         description=(
-            "The C library says that a name is unknown also when SSSD or the network is down. With a probe, a person "
-            "is unknown only while this name is known; else the source is down. Take an account that lies in the "
-            "directory, not in /etc/passwd."
+            "The C library reports a user as unknown also if SSSD or the network is down. With a probe, an unknown "
+            "user counts as unknown only if this account is found at the same time. Otherwise the lookup fails. "
+            "Choose an account of the directory service, not of /etc/passwd."
         ),
         min_length=1,
         examples=["svc-jupyter"],
@@ -51,18 +51,20 @@ class Options(SourceOptions):
 
 
 def open_source(options: SourceOptions, base: Path) -> Source:
+    """Return a source that asks the name service."""
     assert isinstance(options, Options)
     return NameService(options)
 
 
 class NameService:
-    """getpwnam(3), getgrouplist(3) and getgrgid(3) in threads, since they block as long as they like."""
+    """Calls getpwnam(3), getgrouplist(3) and getgrgid(3) in threads, because they block without a time limit."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._threads = Threads(options.threads)
 
     async def lookup(self, name: str) -> Account | None:
+        """Return the account that the name service has, or None."""
         return await self._threads.run(lambda: _account(name, self._options.probe), self._options.lookup_limit)
 
 
@@ -70,10 +72,10 @@ def _account(name: str, probe: str | None) -> Account | None:
     entry = _passwd(name)
     if entry is None:
         if probe is not None and _passwd(probe) is None:
-            raise SourceDown(f"it does not even know {probe!r}, which it should always know")
+            raise SourceDown(f"it does not find the probe {probe!r} either")
         return None
     groups = tuple((gid, _group_name(gid)) for gid in sorted(set(os.getgrouplist(name, entry.pw_gid))))
-    # getgrouplist cannot fail: when the service goes away before it, it returns fewer groups.
+    # getgrouplist cannot fail: if the name service stops before it, it returns fewer groups.
     if _passwd(name) != entry:
         raise SourceDown(f"its answer for {name!r} changed while the groups were read")
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir, login_shell(entry.pw_shell))
@@ -86,7 +88,7 @@ def _passwd(name: str) -> pwd.struct_passwd | None:
         return None
     except OSError as error:
         raise SourceDown(f"getpwnam: {error.strerror}") from None
-    except ValueError:  # a name with a NUL, or one that the file system's encoding does not have
+    except ValueError:  # a name with a NUL, or one that cannot be encoded
         return None
 
 

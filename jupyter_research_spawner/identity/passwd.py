@@ -1,4 +1,4 @@
-"""passwd(5) and group(5) text, read strictly: a file with one wrong line answers nothing."""
+"""A strict parser for passwd(5) and group(5): a file with an invalid line is an error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Entry:
 
 @dataclass
 class Directory:
-    """People and groups that agree with each other: one uid a name, one name a uid, and the same for groups.
+    """Accounts and groups without conflicts: each name has one uid and each uid one name, and the same for groups.
 
     Every `add_` raises ValueError with a sentence that names both sides of a conflict.
     """
@@ -33,18 +33,19 @@ class Directory:
     _gids_of_member: dict[str, set[int]] = field(default_factory=dict)
 
     def add_person(self, entry: Entry) -> None:
+        """Add an account."""
         if entry.name in self.people:
-            raise ValueError(f"{entry.name!r} is there twice")
+            raise ValueError(f"the user {entry.name!r} occurs twice")
         other = self._name_of_uid.setdefault(entry.uid, entry.name)
         if other != entry.name:
-            raise ValueError(f"{other!r} and {entry.name!r} have the same uid {entry.uid}")
+            raise ValueError(f"the users {other!r} and {entry.name!r} have the same uid {entry.uid}")
         self.people[entry.name] = entry
 
     def add_group(self, name: str, gid: int, members: Iterable[str]) -> None:
-        """A group may come in several lines (long ones do), as long as they agree on name and gid."""
+        """Add members to a group.  A group may occur several times with the same name and gid, as long groups do."""
         known = self._gid_of_group.setdefault(name, gid)
         if known != gid:
-            raise ValueError(f"the group {name!r} is there twice, with gid {known} and with gid {gid}")
+            raise ValueError(f"the group {name!r} occurs twice, with gid {known} and with gid {gid}")
         other = self._group_of_gid.setdefault(gid, name)
         if other != name:
             raise ValueError(f"the groups {other!r} and {name!r} have the same gid {gid}")
@@ -52,6 +53,7 @@ class Directory:
             self._gids_of_member.setdefault(member, set()).add(gid)
 
     def account(self, name: str) -> Account | None:
+        """Return the account with this name, or None."""
         entry = self.people.get(name)
         if entry is None:
             return None
@@ -61,7 +63,10 @@ class Directory:
 
 
 def parse(passwd: Mapping[str, bytes], group: Mapping[str, bytes]) -> Directory:
-    """Files by the name to show for them.  Raises ValueError with a sentence that names file and line."""
+    """Return the accounts in passwd(5) and group(5) files, given by name and content.
+
+    Raises ValueError with a sentence that names file and line.
+    """
     directory = Directory()
     for title, content in passwd.items():
         for place, fields in _lines(title, content, 7):
@@ -77,13 +82,13 @@ def parse(passwd: Mapping[str, bytes], group: Mapping[str, bytes]) -> Directory:
 
 
 def _lines(title: str, content: bytes, count: int) -> Iterator[tuple[str, list[str]]]:
-    """Place and fields of each line.  glibc skips empty lines and comments, so they may be there."""
+    """Yield place and fields of each line, without the empty lines and comments that glibc skips."""
     if not content:
-        raise ValueError(f"{title} is empty; perhaps it is being written")
-    # The last line of a file that was cut off can still have all its fields, with half a group list in them.
+        raise ValueError(f"{title} is empty; perhaps it is just being written")
+    # The last line of a truncated file can have all its fields and still only half of the members.
     if not content.endswith(b"\n"):
-        raise ValueError(f"{title} does not end with a newline; perhaps it is being written")
-    # Not splitlines(): it also splits at characters that are no line ends to anybody else.
+        raise ValueError(f"{title} does not end with a newline; perhaps it is just being written")
+    # Not splitlines(): it also splits at characters that passwd(5) does not treat as line ends.
     for number, line in enumerate(content[:-1].split(b"\n"), start=1):
         place = f"{title}, line {number}"
         if not line.strip() or line.startswith(b"#"):
@@ -91,23 +96,23 @@ def _lines(title: str, content: bytes, count: int) -> Iterator[tuple[str, list[s
         try:
             fields = line.decode().split(":")
         except UnicodeDecodeError:
-            raise ValueError(f"{place}: it is not UTF-8") from None
+            raise ValueError(f"{place}: the line is not valid UTF-8") from None
         if len(fields) != count:
-            raise ValueError(f"{place}: it has {len(fields)} fields where {count} are needed")
+            raise ValueError(f"{place}: the line has {len(fields)} fields, expected {count}")
         if not fields[0] or fields[0][0] in "+-":
-            raise ValueError(f"{place}: it has no name (lines of NIS, with + or -, cannot be used)")
+            raise ValueError(f"{place}: the name is missing (NIS lines with + or - are not supported)")
         yield place, fields
 
 
 def _members(text: str) -> list[str]:
     members = [member.strip() for member in text.split(",")] if text else []
     if not all(members):
-        raise ValueError("its list of members has an empty name")
+        raise ValueError("the list of members has an empty name")
     return members
 
 
 class _At:
-    """Puts the place before the sentence of a ValueError."""
+    """A context manager that puts the place in front of the message of a ValueError."""
 
     def __init__(self, place: str) -> None:
         self._place = place

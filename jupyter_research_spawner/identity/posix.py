@@ -1,4 +1,4 @@
-"""Who a person is to the file system: what `id` prints on the login node."""
+"""A user's POSIX identity: what `id` prints on the login node."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Group:
-    """One POSIX group; `name` as in group(5)."""
+    """A POSIX group; `name` is the name in group(5)."""
 
     gid: int
     name: str
@@ -15,9 +15,9 @@ class Group:
 
 @dataclass(frozen=True)
 class PosixIdentity:
-    """A person in passwd(5)'s terms.  `groups` has every group, the primary one too, sorted by gid.
+    """A user's account in the terms of passwd(5).
 
-    `source` is the name that the site gave the source in its settings.
+    `groups` has all groups, also the primary one, sorted by gid.  `source` is the source's name in the settings.
     """
 
     name: str
@@ -30,13 +30,15 @@ class PosixIdentity:
 
     @property
     def group_names(self) -> tuple[str, ...]:
+        """The names of all groups, in the order of their gids."""
         return tuple(group.name for group in self.groups)
 
     @property
     def gids(self) -> tuple[int, ...]:
+        """All gids, sorted."""
         return tuple(group.gid for group in self.groups)
 
     @property
     def supplementary_gids(self) -> tuple[int, ...]:
-        """All but the primary gid, sorted: what `supplementalGroups` gets."""
+        """The gids for `supplementalGroups`: all but the primary gid, sorted."""
         return tuple(gid for gid in self.gids if gid != self.gid)

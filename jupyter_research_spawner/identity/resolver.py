@@ -1,4 +1,4 @@
-"""From a hub user to a PosixIdentity: every source is asked, what differs or is down refuses, and one cache."""
+"""The resolver: asks all identity sources for a hub user, refuses conflicting answers, and caches the result."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ RETRY_AFTER_SECONDS = 10
 
 @dataclass(frozen=True)
 class _Answer:
-    """What was found out about one POSIX name, and until when (on the resolver's clock) it holds."""
+    """The result for one POSIX user name, and the time on the resolver's clock until which it is valid."""
 
     outcome: PosixIdentity | Refusal
     until: float
 
 
 class Resolver:
-    """Who a hub user is to the file systems.  One per process, used in one event loop.
+    """Resolves hub users to POSIX identities.  There is one per process, used in one event loop.
 
-    It remembers for the life of the process, not longer, which uid a POSIX name had and which hub name has a uid: a
-    name whose uid changes (a recycled account) and a second hub name for one uid are refused until `forget`.
-    `base` is the directory that relative paths in the settings start from; `clock` counts seconds.
+    It remembers in memory which uid a POSIX name has, and which hub user has a uid.  A name whose uid changes (a
+    recycled account) and a second hub user with the same uid are refused until `forget`.
+    `base` is the directory at which relative paths in the settings start; `clock` returns seconds.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Resolver:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        # Absolute now: a process may change its directory later.
+        # Made absolute now, because the process may change its working directory later.
         directory = (base or Path()).absolute()
         self._sources: list[tuple[str, Source]] = [
             (name, SOURCES[options.kind].open_source(options, directory)) for name, options in ordered(settings.sources)
@@ -59,28 +59,31 @@ class Resolver:
         self._hub_name_of: dict[int, str] = {}
 
     async def resolve(self, hub_name: str) -> PosixIdentity:
-        """The identity of the hub user `hub_name`, at most `cache.found` old.
+        """Return the identity of a hub user; it is at most `cache.found` old.
 
         Raises Refusal: 403 `unknown-person`, `ambiguous-person`, `invalid-identity`, `account-locked`, `uid-changed`,
-        `uid-taken`; 503 `source-down`.  While one source is down nobody is resolved, even if another knows the name:
-        it may know it with another uid.
+        `uid-taken`; 503 `source-down`.  While one source is down no user is resolved, even if another source has the
+        account: the one that is down may have another uid for it.
         """
         name = posix_name(self._settings.username, hub_name)
         answer = self._fresh(name)
         if answer is None:
-            # Shielded: others wait for the same flight when one of them gives up.
+            # Shielded: other callers wait for the same lookup if this one is cancelled.
             flight = self._flight(name)
             answer = await asyncio.shield(flight)
             if flight in self._forgotten:
                 return await self.resolve(hub_name)
         if isinstance(answer.outcome, Refusal):
-            # A copy: each `raise` writes its own traceback into the exception.
+            # A copy, because each `raise` adds its traceback to the exception.
             raise replace(answer.outcome) from answer.outcome.__cause__
         self._hold(hub_name, answer.outcome)
         return answer.outcome
 
     def forget(self, hub_name: str) -> None:
-        """Ask anew, and accept the next answer whatever uid it has.  For an account that was changed on purpose."""
+        """Forget what is known of a hub user, so that the next answer is accepted with any uid.
+
+        For an account that was changed on purpose.  Nothing calls it yet: it is for a command of administrators.
+        """
         name = posix_name(self._settings.username, hub_name)
         self._answers.pop(name, None)
         flight = self._flights.pop(name, None)
@@ -114,7 +117,7 @@ class Resolver:
             del self._answers[next(iter(self._answers))]
 
     async def _ask(self, name: str) -> _Answer:
-        # Before asking, so that the answer is never older than it may get.
+        # Taken before the sources are asked, so that an answer is never used for too long.
         asked = self._clock()
         cache = self._settings.cache
         try:
@@ -130,23 +133,23 @@ class Resolver:
             raise _refused(
                 "unknown-person",
                 f"There is no account named {quote(name)}.",
-                "If yours is new, try again in a minute; else ask the people who run this hub.",
+                "If your account is new, try again in a minute; otherwise ask your administrators.",
             )
         if len({account.uid for _, account in found}) > 1:
-            listed = ", ".join(f"{source} says uid {account.uid}" for source, account in found)
-            logger.error("The account %s is ambiguous: %s", quote(name), listed)
+            listed = ", ".join(f"{source} has uid {account.uid}" for source, account in found)
+            logger.error("The identity sources have different accounts for %s: %s", quote(name), listed)
             raise _refused("ambiguous-person", f"There are two different accounts named {quote(name)}.", field="uid")
         source, account = found[0]
         return check(self._settings.checks, source, name, account)
 
     async def _accounts(self, name: str) -> list[tuple[str, Account]]:
-        """Every source's account, in their order.  Raises Refusal (503) when one cannot say."""
+        """Return the accounts of all sources, in their order.  Raises Refusal (503) if a source is down."""
         limit = self._settings.resolve_limit
         asked = [self._account(source_name, source, name) for source_name, source in self._sources]
         try:
             accounts = await within(asyncio.gather(*asked), limit)
         except asyncio.TimeoutError:
-            logger.error("The sources did not answer for %s within %s", quote(name), format_duration(limit))
+            logger.error("The identity sources did not answer for %s within %s", quote(name), format_duration(limit))
             raise _down() from None
         return [
             (source_name, account)
@@ -158,10 +161,10 @@ class Resolver:
         try:
             return await source.lookup(name)
         except SourceDown as down:
-            logger.error("Source %s is down: %s", source_name, down)
+            logger.error("Identity source %s is down: %s", source_name, down)
             raise _down() from down
-        except Exception as error:  # a source that breaks in a new way is down, and not one that knows nobody
-            logger.exception("Source %s failed", source_name)
+        except Exception as error:  # an unexpected error must not look like an unknown user
+            logger.exception("Identity source %s failed", source_name)
             raise _down() from error
 
     def _hold(self, hub_name: str, identity: PosixIdentity) -> None:
@@ -169,21 +172,21 @@ class Resolver:
         known = self._uid_of.setdefault(identity.name, identity.uid)
         if known != identity.uid:
             logger.error("The account %s had uid %d and now has uid %d", name, known, identity.uid)
-            raise _refused("uid-changed", f"The account {name} has become another one.", field="uid")
+            raise _refused("uid-changed", f"The account {name} now has another uid than before.", field="uid")
         holder = self._hub_name_of.setdefault(identity.uid, hub_name)
         if holder != hub_name:
             logger.error("The hub users %s and %s are both uid %d", quote(holder), quote(hub_name), identity.uid)
-            raise _refused("uid-taken", f"The account {name} is in use under another name.", field="uid")
+            raise _refused("uid-taken", f"Another hub user already uses the account {name}.", field="uid")
 
 
 def _refused(code: str, message: str, hint: str = "", field: str = "name") -> Refusal:
-    return Refusal(code, message, field=field, hint=hint or "Ask the people who run this hub.", status=403)
+    return Refusal(code, message, field=field, hint=hint or "Ask your administrators.", status=403)
 
 
 def _down() -> Refusal:
     return Refusal(
         "source-down",
-        "The directory that knows who you are does not answer, so nothing can start now.",
+        "A directory service with user accounts does not answer, so nothing can start at the moment.",
         hint="Try again in a moment.",
         status=503,
         retry_after=RETRY_AFTER_SECONDS,

@@ -1,4 +1,4 @@
-"""Source `static`: passwd(5) and group(5) files, as `getent passwd` prints them, or people written in the settings."""
+"""Identity source `static`: passwd(5) and group(5) files, or accounts in the settings."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ KIND = "static"
 EXAMPLE = {"kind": "static", "passwd": "people.passwd", "group": "people.group", "order": 10}
 
 Text = Annotated[str, StringConstraints(strict=True)]
-# 32 bits; which of them a person may have is for the checks after every source.
+# 32 bits; the checks of all sources decide which of them a user may have.
 Id = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 Signature = tuple[int, ...]
 
 
 class Person(Settings):
-    """One person, as `id` and `getent passwd` print it on the login node."""
+    """An account, as `id` and `getent passwd` print it on the login node."""
 
     uid: Id = Field(title="User ID", examples=[20001])
     gid: Id = Field(title="ID of the primary group", examples=[20001])
     groups: dict[Text, Id] = Field(
         default_factory=dict,
-        title="Groups, each with its ID",
-        description="The primary group may be here too, which gives it its name.",
+        title="Groups and their IDs",
+        description="Add the primary group too, so that it has a name.",
         examples=[{"alice": 20001, "climate": 20500}],
     )
     home: Text = Field(title="Home directory", examples=["/home/alice"])
@@ -40,42 +40,43 @@ class Person(Settings):
 
 
 class Options(SourceOptions):
-    """People from two files or from the settings themselves, one of both."""
+    """Accounts from two files, or from the settings themselves."""
 
     kind: Literal["static"] = Field(title="Kind of source")
     passwd: Path | None = Field(
         None,
-        title="File in the format of passwd(5)",
+        title="File with accounts, in the format of passwd(5)",
         description=(
-            "Read again whenever it changes. Replace it with `mv`, so that nobody reads half of it. "
-            "A relative path starts at the directory of the settings. Needs `group`."
+            "It is read again if it changes. Replace it with `mv`, so that it is never read half-written. "
+            "A relative path starts at the directory of the settings. Requires `group`."
         ),
         examples=["people.passwd"],
     )
     group: Path | None = Field(
         None,
-        title="File in the format of group(5)",
-        description="As `passwd`, which it needs.",
+        title="File with groups, in the format of group(5)",
+        description="Requires `passwd`. Replace it in the same way.",
         examples=["people.group"],
     )
     people: dict[Text, Person] = Field(
         default_factory=dict,
-        title="People by name, instead of files",
+        title="Accounts by user name, instead of files",
         examples=[{"alice": {"uid": 20001, "gid": 20001, "groups": {"climate": 20500}, "home": "/home/alice"}}],
     )
-    lookup_limit: Duration = Field(timedelta(seconds=5), title="How long reading the files may take", examples=["5s"])
+    lookup_limit: Duration = Field(timedelta(seconds=5), title="Time limit for reading the files", examples=["5s"])
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Options:
         if (self.passwd is None) != (self.group is None):
-            raise ValueError("passwd and group go together: give both files")
+            raise ValueError("passwd and group must be set together")
         if (self.passwd is None) == (not self.people):
-            raise ValueError("give either the files passwd and group, or people")
+            raise ValueError("set either passwd and group, or people")
         _directory(self)
         return self
 
 
 def open_source(options: SourceOptions, base: Path) -> Source:
+    """Return a source for the accounts in the settings or in the two files."""
     assert isinstance(options, Options)
     if options.passwd is None or options.group is None:
         return Inline(_directory(options))
@@ -84,7 +85,7 @@ def open_source(options: SourceOptions, base: Path) -> Source:
 
 @dataclass(frozen=True)
 class Inline:
-    """People from the settings."""
+    """Accounts from the settings."""
 
     directory: Directory
 
@@ -93,13 +94,13 @@ class Inline:
 
 
 class Files:
-    """Two files, parsed again when one of them is another than at the last reading."""
+    """Accounts from two files, which are read again if one of them has changed."""
 
     def __init__(self, passwd: Path, group: Path, limit: timedelta) -> None:
         self._passwd = passwd
         self._group = group
         self._limit = limit
-        # One thread: the files are read one after the other, and a second reader would only read the same.
+        # One thread is enough: a second one would only read the same files.
         self._threads = Threads(1)
         self._seen: tuple[Signature, Signature] | None = None
         self._directory = Directory()
@@ -114,7 +115,7 @@ class Files:
             if now != self._seen:
                 passwd, group = self._passwd.read_bytes(), self._group.read_bytes()
                 if now != (_signature(self._passwd), _signature(self._group)):
-                    raise SourceDown(f"{self._passwd} or {self._group} changed while it was read")
+                    raise SourceDown(f"{self._passwd} or {self._group} changed while they were read")
                 self._directory = parse({str(self._passwd): passwd}, {str(self._group): group})
                 self._seen = now
         except OSError as error:
@@ -125,17 +126,19 @@ class Files:
 
 
 def _signature(path: Path) -> Signature:
-    """Which file with which content.  ctime, too, since nobody can set it back."""
+    """Return values that change if the file or its content does.  Nobody can set back the ctime."""
     status = path.stat()
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _directory(options: Options) -> Directory:
-    """Raises ValueError with a sentence that names the two who collide."""
+    """Return the accounts in the settings.  Raises ValueError with a sentence that names both sides of a conflict."""
     directory = Directory()
     for name, person in options.people.items():
         if not is_posix_name(name):
-            raise ValueError(f"{name!r} is not a POSIX name: small letters, digits, '_', '.' and '-', at most 32")
+            raise ValueError(
+                f"{name!r} is not a valid POSIX user name: use at most 32 lower-case letters, digits, '_', '.' and '-'"
+            )
         directory.add_person(Entry(name, person.uid, person.gid, person.home, person.shell))
         for group, gid in person.groups.items():
             directory.add_group(group, gid, [name])

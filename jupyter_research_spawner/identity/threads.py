@@ -1,4 +1,4 @@
-"""Blocking calls beside the event loop: a bounded number of threads, and a limit after which nobody waits."""
+"""Blocking calls in a limited number of threads, each with a time limit."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _Call = tuple["Future[Any]", Callable[[], Any]]
 
 
 class Threads:
-    """At most `most` threads at once.
+    """Runs blocking calls in at most `most` threads.
 
-    Not a ThreadPoolExecutor: Python waits for its threads at exit, and one hung lookup would keep the hub from ending.
-    A thread cannot be stopped, so one that ran over the limit stays counted until it comes back; when all of them
-    hang, calls fail at once instead of waiting in a line that only grows.
+    Python waits at exit for the threads of a ThreadPoolExecutor, so one hung lookup would keep the hub from exiting.
+    A thread cannot be stopped: after its time limit it still counts until it returns.  If all threads hang, further
+    calls fail at once instead of queueing up.
     """
 
     def __init__(self, most: int) -> None:
@@ -35,10 +35,10 @@ class Threads:
         self._hung: set[Future[Any]] = set()
 
     async def run(self, call: Callable[[], T], limit: timedelta) -> T:
-        """What `call` returns or raises.  Raises SourceDown after `limit`, or at once when every thread hangs."""
+        """Return what `call` returns.  Raises SourceDown after `limit`, or at once if all threads hang."""
         self._hung = {future for future in self._hung if not future.done()}
         if len(self._hung) >= self._most:
-            raise SourceDown(f"all {self._most} threads hang in lookups that never came back")
+            raise SourceDown(f"all {self._most} threads hang in earlier lookups")
         future: Future[T] = Future()
         self._submit((future, call))
         try:
@@ -46,7 +46,7 @@ class Threads:
         except asyncio.TimeoutError:
             raise SourceDown(f"there was no answer within {format_duration(limit)}") from None
         finally:
-            # False for a call that runs and for one that ended; only the first is still to be waited for.
+            # cancel() returns False for a running call and for one that has ended; only the first one hangs.
             if not future.cancel() and not future.done():
                 self._hung.add(future)
 
@@ -73,7 +73,7 @@ def _answer(future: Future[Any], call: Callable[[], Any]) -> None:
         return
     try:
         answer = call()
-    except BaseException as error:  # whoever waits for the future gets it, whatever it is
+    except BaseException as error:  # the caller of run() gets it
         future.set_exception(error)
     else:
         future.set_result(answer)

@@ -1,4 +1,4 @@
-"""From the name that the hub knows to the POSIX name, and never from two names to one by accident."""
+"""The translation of a hub user name to a POSIX user name."""
 
 from __future__ import annotations
 
@@ -10,45 +10,47 @@ from ..refusal import Refusal
 from ..settings import Settings
 from ..wording import quote
 
-# useradd(8)'s names, and the dot that directories add.
+# The names that useradd(8) accepts, and dots, which directory services allow.
 NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 
 
 class Username(Settings):
-    """How the hub's user names become POSIX names."""
+    """How hub user names are translated to POSIX user names."""
 
     lower: StrictBool = Field(
         default=False,
-        title="Capital letters become small ones",
-        description="`Alice` is looked up as `alice`. False: the hub's name is used as it is.",
+        title="Convert user names to lower case",
+        description="If true, `Alice` is looked up as `alice`.",
     )
     strip_domain: str | None = Field(
         None,
-        title="Domain to cut off",
-        description="`alice@example.edu` is looked up as `alice`; a name with another domain is refused.",
+        title="Domain to remove from user names",
+        description="`alice@example.edu` is looked up as `alice`. A user name with another domain is refused.",
         pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$",
         examples=["example.edu"],
     )
     require_domain: StrictBool = Field(
         default=False,
-        title="A name without the domain is refused",
-        description="For hubs with a second way to log in: else `alice` and `alice@example.edu` are one person here.",
+        title="Refuse user names without the domain",
+        description="Use it if the hub has a second login method. Otherwise `alice` and `alice@example.edu` "
+        "are the same user.",
     )
 
     @model_validator(mode="after")
     def _of_a_domain(self) -> Username:
         if self.require_domain and self.strip_domain is None:
-            raise ValueError("require_domain says nothing without strip_domain")
+            raise ValueError("require_domain requires strip_domain")
         return self
 
 
 def is_posix_name(name: str) -> bool:
+    """Return whether `name` is a valid POSIX user name."""
     return NAME.fullmatch(name) is not None and ".." not in name
 
 
 def posix_name(settings: Username, hub_name: str) -> str:
-    """The name to ask the sources for.  Raises Refusal (403, field `name`)."""
-    # Some other letters become ASCII ones when they are lowered: U+212A (the Kelvin sign) becomes a plain k.
+    """Return the POSIX user name for a hub user name.  Raises Refusal (403, field `name`)."""
+    # Lower case turns some other letters into ASCII letters: U+212A (the Kelvin sign) becomes k.
     if not hub_name.isascii():
         raise _refused(hub_name)
     name = hub_name
@@ -68,11 +70,11 @@ def posix_name(settings: Username, hub_name: str) -> str:
 def _refused(hub_name: str) -> Refusal:
     return Refusal(
         "invalid-identity",
-        f"Your user name {quote(hub_name)} is not a name that the file systems know.",
+        f"Your user name {quote(hub_name)} cannot be translated to a POSIX user name.",
         field="name",
         hint=(
-            "Such a name begins with a small letter, has only small letters, digits, '_', '.' and '-', "
-            "and at most 32 of them. Log in with another name, or ask the people who run this hub."
+            "A POSIX user name has at most 32 lower-case letters, digits, '_', '.' and '-', and begins with a letter "
+            "or '_'. Log in with another user name, or ask your administrators."
         ),
         status=403,
     )

@@ -1,4 +1,4 @@
-"""A site as cluster objects: what must exist before its pods do.  Pure: settings in, plain dicts out."""
+"""The manifests of the cluster objects that a site requires, as plain dicts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import batch_deployment, network, rbac
 from .release import Release
 from .site_prerequisites import claim_templates, client_config_map, priority_classes
 
-# In the order in which they can be applied: the batch service comes last, when its rights and limits are there.
+# In the order in which they are applied: the batch service comes last, after its roles and network policies.
 PARTS: dict[str, Callable[[Site, Release], list[Json]]] = {
     "priorities": priority_classes,
     "devices": claim_templates,
@@ -22,9 +22,9 @@ PARTS: dict[str, Callable[[Site, Release], list[Json]]] = {
 
 
 def everything(site: Site, release: Release, only: Iterable[str] = tuple(PARTS)) -> list[Json]:
-    """The objects of the parts named in `only`, for `kubectl apply -f -`.
+    """Return the objects of the parts in `only`, for `kubectl apply -f -`.
 
-    Raises ValueError with a sentence if a part lacks something that `release` should say.
+    Raises ValueError with a sentence if `release` lacks something that a part requires.
     """
     wanted = frozenset(only)
     return [found for part, objects in PARTS.items() if part in wanted for found in objects(site, release)]

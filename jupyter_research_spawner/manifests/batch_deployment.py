@@ -1,4 +1,4 @@
-"""The batch service beside the hub: its settings, Service and Deployment.  Its rights are in `rbac`.
+"""The ConfigMap, Service and Deployment of the batch service.  Its roles are in `rbac`.
 
 Contract: JupyterHub's external services, with the token that the chart makes for `hub.services.batch`.
 """
@@ -13,21 +13,21 @@ from .release import BATCH, BATCH_PORT, Release, labels, metadata
 
 SERVICE_NAME = "batch"
 SETTINGS = "/etc/research-spawner"
-# What the chart's secret calls it (templates/hub/secret.yaml).
+# The key in the chart's Secret (templates/hub/secret.yaml).
 TOKEN_KEY = f"hub.services.{SERVICE_NAME}.apiToken"
 SELECTOR = {"app.kubernetes.io/name": "research-spawner", "app.kubernetes.io/component": "batch"}
 
 
 def objects(site: Site, release: Release) -> list[Json]:
-    """Raises ValueError when no image is named: which one has the package only the site knows."""
+    """Return the objects of the batch service.  Raises ValueError if no image is set."""
     if release.batch_image is None:
-        raise ValueError("the batch service needs an image that has this package; the hub's own will do")
+        raise ValueError("the batch service requires an image with this package; the hub's image is suitable")
     hub_namespace = release.namespace_of(site)
     return [_settings(site, hub_namespace), _service(hub_namespace), _deployment(site, release, hub_namespace)]
 
 
 def _settings(site: Site, hub_namespace: str) -> Json:
-    """What the site wrote, merged.  Settings hold no secrets, only their places."""
+    """Return the ConfigMap with the merged settings.  Settings contain no secrets, only references to them."""
     written = site.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return {
         "apiVersion": "v1",
@@ -52,14 +52,14 @@ def _deployment(site: Site, release: Release, hub_namespace: str) -> Json:
         "kind": "Deployment",
         "metadata": metadata(BATCH, "batch", hub_namespace),
         "spec": {
-            # One: which hub user holds which uid is remembered per process.
+            # One replica: the process remembers in memory which hub user has which uid.
             "replicas": 1,
             "selector": {"matchLabels": SELECTOR},
             "template": {
                 "metadata": {
-                    # The chart lets pods with the second label reach the hub.
+                    # The chart's network policy allows pods with the second label to reach the hub.
                     "labels": {**labels("batch"), "hub.jupyter.org/network-access-hub": "true"},
-                    # Changed settings make new pods.
+                    # A change of the settings restarts the pod.
                     "annotations": {OUR_PREFIX + "site": site.digest},
                 },
                 "spec": _pod(release),
@@ -73,7 +73,7 @@ def _pod(release: Release) -> Json:
     mounts: list[Json] = [{"name": "settings", "mountPath": SETTINGS, "readOnly": True}]
     for index, (name, path) in enumerate(sorted(release.config_maps.items())):
         sources.append({"name": f"files-{index}", "configMap": {"name": name}})
-        # Whole directories: a file mounted by subPath never changes while the pod lives.
+        # Whole directories, because a file mounted by subPath is never updated while the pod runs.
         mounts.append({"name": f"files-{index}", "mountPath": path, "readOnly": True})
     return {
         "serviceAccountName": BATCH,
@@ -81,7 +81,7 @@ def _pod(release: Release) -> Json:
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
-            # The chart's hub image names its user, and the kubelet can only compare numbers.
+            # The chart's hub image has a user name, but the kubelet checks runAsNonRoot only for numeric uids.
             "runAsUser": 1000,
             "runAsGroup": 1000,
             "seccompProfile": {"type": "RuntimeDefault"},
@@ -123,7 +123,7 @@ def _probe(release: Release, every: int) -> Json:
 
 
 def _environment(release: Release) -> list[Json]:
-    """What the hub would give a service that it starts itself (jupyterhub/services/service.py)."""
+    """Return the environment that the hub gives to a managed service (jupyterhub/services/service.py)."""
     base = release.base_url.rstrip("/")
     plain = {
         "JUPYTERHUB_SERVICE_NAME": SERVICE_NAME,
@@ -132,7 +132,7 @@ def _environment(release: Release) -> list[Json]:
         "JUPYTERHUB_CLIENT_ID": f"service-{SERVICE_NAME}",
         "JUPYTERHUB_BASE_URL": f"{base}/",
         "JUPYTERHUB_API_URL": f"{release.hub_url.rstrip('/')}{base}/hub/api",
-        # Without scopes a service lets in whoever has any token of the hub.
+        # Without scopes a service accepts any token of the hub.
         "JUPYTERHUB_OAUTH_ACCESS_SCOPES": f'["access:services!service={SERVICE_NAME}"]',
     }
     token: Json = {

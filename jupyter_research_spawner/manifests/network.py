@@ -1,4 +1,7 @@
-"""Who may talk to whom.  Contract: networking.k8s.io/v1; the chart's own policies know neither jobs nor our service."""
+"""The network policies of notebooks, jobs and the batch service, which the chart's policies do not cover.
+
+Contract: networking.k8s.io/v1.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from ..site import Site
 from .release import BATCH, BATCH_PORT, CHART_COMPONENT, Release, labels, metadata
 
 NAMESPACE = "kubernetes.io/metadata.name"
-# RFC 1918, and RFC 6598, which managed clusters give to pods.
+# RFC 1918, and RFC 6598, which managed clusters use for pods.
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
-# The clouds' metadata servers hand out the node's credentials; a node-local DNS cache lies there too.
+# Here are the clouds' metadata servers, which give out the node's credentials, and node-local DNS caches.
 LINK_LOCAL = "169.254.0.0/16"
 
 
 def objects(site: Site, release: Release) -> list[Json]:
+    """Return the network policies."""
     pods, hub_namespace = site.namespaces.name, release.namespace_of(site)
     notebooks = {"matchLabels": {KIND: NOTEBOOK_KIND}}
     service = {"matchLabels": _service_labels()}
@@ -25,15 +29,15 @@ def objects(site: Site, release: Release) -> list[Json]:
         {"podSelector": {"matchLabels": {CHART_COMPONENT: component}}} for component in ("hub", "proxy", "autohttps")
     ]
     return [
-        # Ingress alone: it has to reach the API server and directories, whose addresses no selector names.
+        # Only ingress: no selector covers the API server and directory services, which the batch service must reach.
         _policy(BATCH, hub_namespace, service, ingress=[{"from": [_in(pods, notebooks), *doors], **port}]),
-        # Beside the chart's own policy for notebooks, which denies private addresses; alone it would allow only this.
+        # In addition to the chart's policy for notebooks, which denies private addresses.
         _policy("research-notebooks", pods, notebooks, egress=[{"to": [_in(hub_namespace, service)], **port}]),
         _policy("research-jobs", pods, _JOBS, ingress=[], egress=_job_egress(release)),
     ]
 
 
-# `NotIn` alone would also hold for pods without the label, the hub's for one.
+# `NotIn` alone would also select pods without the label, for example the hub's.
 _JOBS: Json = {
     "matchExpressions": [
         {"key": KIND, "operator": "Exists"},
@@ -43,7 +47,7 @@ _JOBS: Json = {
 
 
 def _job_egress(release: Release) -> list[Json]:
-    """As the chart's default for notebooks: names and the internet, but no private address and no metadata server."""
+    """Return egress rules like the chart's for notebooks: DNS and the internet, without private addresses."""
     names: list[Json] = [{"namespaceSelector": {"matchLabels": {NAMESPACE: "kube-system"}}}]
     names += [{"ipBlock": {"cidr": cidr}} for cidr in (*PRIVATE, LINK_LOCAL)]
     rules: list[Json] = [
@@ -59,7 +63,7 @@ def _cidr(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text))
     except ValueError as error:
-        raise ValueError(f"{text!r} is not a network: {error}. Write it as 10.20.0.0/16") from None
+        raise ValueError(f"{text!r} is not a valid network: {error}. Example: 10.20.0.0/16") from None
 
 
 def _service_labels() -> dict[str, str]:

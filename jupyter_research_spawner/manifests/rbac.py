@@ -1,6 +1,6 @@
-"""Rights: what the hub lacks under the chart's own role, and all that the batch service has.
+"""The roles of the hub, in addition to the chart's role, and of the batch service.
 
-No right here can make a pod directly, read a Secret, or change anybody's rights.
+None of them allows creating pods, reading Secrets or changing roles.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ LOOK = "research-prerequisites"
 
 
 def objects(site: Site, release: Release) -> list[Json]:
+    """Return the service account of the batch service, the roles and their bindings."""
     pods, hub_namespace = site.namespaces.name, release.namespace_of(site)
     batch: Json = {"kind": "ServiceAccount", "name": BATCH, "namespace": hub_namespace}
     hub: Json = {"kind": "ServiceAccount", "name": release.hub_service_account, "namespace": hub_namespace}
     found = site_prerequisites(site)
-    # ClusterRoles of two releases would meet under one name.
+    # The name has the namespace in it, because ClusterRoles of several installations share one cluster.
     everywhere = f"{LOOK}-{pods}"
     in_cluster = _may_get(one for one in found if one.namespace is None)
     return [
@@ -32,7 +33,7 @@ def objects(site: Site, release: Release) -> list[Json]:
             "apiVersion": "v1",
             "kind": "ServiceAccount",
             "metadata": metadata(BATCH, "batch", hub_namespace),
-            # Only the Deployment's own pod asks for its token.
+            # Only the pod of the Deployment mounts a token.
             "automountServiceAccountToken": False,
         },
         _role("Role", LOOK, pods, [*_may_get(one for one in found if one.namespace is not None), *_may_follow(site)]),
@@ -63,7 +64,7 @@ def _job_rules() -> list[Json]:
 
 
 def _may_get(found: Iterable[Prerequisite]) -> list[Json]:
-    """One rule per API group.  By kind and not by name: a new queue in the settings needs no new role."""
+    """Return one rule per API group, by kind and not by name, so that a new queue requires no new role."""
     by_group: dict[str, set[str]] = {}
     for prerequisite in found:
         by_group.setdefault(prerequisite.group, set()).add(prerequisite.resource)
@@ -74,7 +75,7 @@ def _may_get(found: Iterable[Prerequisite]) -> list[Json]:
 
 
 def _may_follow(site: Site) -> list[Json]:
-    """What a scheduler keeps about pods tells why they wait."""
+    """Return rules to watch the scheduler's objects that show why pods wait."""
     watched: tuple[Kind, ...] = SCHEDULERS[site.scheduler.kind].watched
     return [
         {"apiGroups": [kind.group], "resources": [kind.resource], "verbs": ["get", "list", "watch"]} for kind in watched
@@ -82,7 +83,7 @@ def _may_follow(site: Site) -> list[Json]:
 
 
 def _may_mark(site: Site) -> list[Json]:
-    """What lost its place without a mark gets one, or its job would not come back."""
+    """Return a rule to write pod conditions, if the scheduler preempts pods without one."""
     rule = {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]}
     return [rule] if SCHEDULERS[site.scheduler.kind].deletes_unmarked else []
 

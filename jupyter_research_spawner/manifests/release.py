@@ -1,4 +1,4 @@
-"""What a site's settings do not say: where the hub was installed, and with which image the batch service runs."""
+"""What the manifests require besides the settings: where the hub is installed, and the batch service's image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..shape import Json
 from ..site import Site
 
-# As the chart labels its own pods (zero-to-jupyterhub 4 and later).
+# The label of the chart's own pods (zero-to-jupyterhub 4 and later).
 CHART_COMPONENT = "app.kubernetes.io/component"
 BATCH = "research-batch"
 BATCH_PORT = 8080
@@ -16,11 +16,11 @@ BATCH_PORT = 8080
 
 @dataclass(frozen=True)
 class Release:
-    """Names around a site; the defaults are zero-to-jupyterhub's.
+    """Names in the installation of the hub; the defaults are zero-to-jupyterhub's.
 
-    `namespace` is the hub's, by default the pods' own.  `config_maps` are mounted into the batch service
-    (path by ConfigMap): files that the settings name, passwd and group for one.  `job_networks` are CIDRs that jobs
-    may reach besides the internet.
+    `namespace` is the hub's; None means that of the pods.  `config_maps` maps ConfigMaps to paths in the batch service,
+    for files that the settings refer to, such as passwd.  `job_networks` are CIDRs that jobs may reach besides the
+    internet.
     """
 
     batch_image: str | None = None
@@ -33,11 +33,12 @@ class Release:
     job_networks: tuple[str, ...] = ()
 
     def namespace_of(self, site: Site) -> str:
+        """Return the namespace of the hub and the batch service."""
         return self.namespace or site.namespaces.name
 
 
 def labels(component: str) -> dict[str, str]:
-    """On every object, so that `kubectl get -l app.kubernetes.io/name=research-spawner` finds them all."""
+    """Return the labels of every object, with which `kubectl get -l` finds them."""
     return {
         "app.kubernetes.io/name": "research-spawner",
         "app.kubernetes.io/component": component,
@@ -46,6 +47,6 @@ def labels(component: str) -> dict[str, str]:
 
 
 def metadata(name: str, component: str, namespace: str | None = None) -> Json:
-    """`namespace` is None for what is cluster-scoped."""
+    """Return the metadata of an object; `namespace` is None for a cluster-scoped one."""
     found: Json = {"name": name, "labels": labels(component)}
     return found if namespace is None else {"name": name, "namespace": namespace, "labels": found["labels"]}

@@ -1,4 +1,4 @@
-"""What a site writes: strict models, units, secrets, merged files.  Knows no Kubernetes and no JupyterHub."""
+"""The basis of all settings: strict models, units, secrets, and merging of files."""
 
 from .merge import merge, read
 from .problems import SettingsError

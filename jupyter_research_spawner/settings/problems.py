@@ -1,4 +1,4 @@
-"""Settings that cannot be used: every error at once, each with its path and what would be right."""
+"""Errors in settings: all at once, each with its path and what would be valid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .strict import NAME
 
 @dataclass(frozen=True)
 class Problem:
-    """One error: the path in the settings (`profiles.a100.gpu.kind`) and a sentence."""
+    """One error: its path in the settings (`profiles.a100.gpu.kind`) and a sentence."""
 
     path: str
     message: str
@@ -25,7 +25,7 @@ class Problem:
 
 
 class SettingsError(ValueError):
-    """All that is wrong with a site's settings, one line each."""
+    """All errors in the settings of a site, one line each."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
@@ -33,11 +33,12 @@ class SettingsError(ValueError):
 
     @classmethod
     def single(cls, path: str, message: str) -> SettingsError:
+        """Return an error with one problem."""
         return cls([Problem(path, message)])
 
     @classmethod
     def of(cls, error: ValidationError, model: type[BaseModel]) -> SettingsError:
-        """pydantic's errors about a `model` as sentences."""
+        """Return pydantic's errors about `model` as sentences."""
         return cls([_problem(dict(item), model) for item in error.errors(include_url=False)])
 
 
@@ -51,35 +52,38 @@ def _problem(item: dict[str, Any], model: type[BaseModel]) -> Problem:
     if "[key]" in item["loc"]:
         return Problem(path, _bad_key(item.get("ctx", {}).get("pattern")))
     if kind == "string_pattern_mismatch":
-        # The value is not repeated: it may be a secret in the wrong place.
-        written = f"Write it as in {examples[0]!r}; it" if examples else "It"
-        return Problem(path, f"is not written as it must be. {written} has to match {item['ctx']['pattern']}")
-    message = item["msg"].removeprefix("Value error, ")
-    # What was written may be a secret in the wrong place, so only what a wrong type was is shown, and only plain ones.
+        # The value is not repeated, because it may be a secret in the wrong place.
+        example = f" Example: {examples[0]!r}." if examples else ""
+        return Problem(path, f"has an invalid format.{example} Expected pattern: {item['ctx']['pattern']}")
+    message = "must be a boolean (true or false)" if kind in _BOOLEAN else item["msg"].removeprefix("Value error, ")
+    # The value may be a secret in the wrong place: it is shown only if its type is wrong, and only scalars.
     shown = item.get("input")
     if kind.endswith(("_type", "_parsing")) and isinstance(shown, (str, int, float, bool)):
         message = f"{message}, not {shown!r}"
     return Problem(path, message)
 
 
+_BOOLEAN = ("bool_type", "bool_parsing")
+
+
 def _bad_key(pattern: str | None) -> str:
     if pattern == NAME:
-        return "is no name: use 1 to 63 lower-case letters, digits and dashes, as in stats-101"
-    return f"cannot be a key here{': it has to match ' + pattern if pattern else ''}"
+        return "is not a valid name: use 1 to 63 lower-case letters, digits and dashes, for example stats-101"
+    return f"is not a valid key here{'. Expected pattern: ' + pattern if pattern else ''}"
 
 
 def _unknown(name: str, allowed: list[str]) -> str:
     close = difflib.get_close_matches(name, allowed, n=1)
     if close:
         return f"there is no such setting. Did you mean {close[0]!r}?"
-    here = f"Here may stand: {', '.join(sorted(allowed))}" if allowed else "Here is nothing to set"
-    return f"there is no such setting. {here}"
+    keys = f"Allowed keys: {', '.join(sorted(allowed))}" if allowed else "No keys are allowed here"
+    return f"there is no such setting. {keys}"
 
 
 def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str], list[Any]]:
-    """The path as it stands in the file, the keys allowed beside its last part, and examples of what may stand there.
+    """Return the path in the file, the keys that are allowed next to its last part, and example values.
 
-    pydantic puts the tag of a union into the location (`sources.local.nss.order`); the file has none there.
+    pydantic's location also has the tag of a union (`sources.local.nss.order`), which the file does not have.
     """
     at: list[Any] = [model]
     parts: list[str] = []
@@ -100,7 +104,7 @@ def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[
 
 
 def _examples(at: list[Any], part: str, above: list[Any]) -> list[Any]:
-    """A field's own examples; below a map or a list, what stands in the examples of that."""
+    """Return the examples of a field; below a map, the values in the examples of the map."""
     fields = [
         field for option in _models(at) for name, field in option.model_fields.items() if part == (field.alias or name)
     ]
@@ -123,7 +127,7 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _below(at: Any, part: int | str) -> Iterator[Any]:
-    """The types that may stand below `at` at the key `part`."""
+    """Yield the types that are allowed at the key `part` of `at`."""
     if isinstance(at, type) and issubclass(at, BaseModel):
         yield from _options(_fields(at).get(str(part)))
     elif get_origin(at) in (dict, list, tuple):

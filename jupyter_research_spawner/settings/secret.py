@@ -1,4 +1,4 @@
-"""A secret is never written in settings, only where to find it."""
+"""References to secrets: settings never contain a secret itself."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from .strict import Settings
 
 
 class Secret(Settings):
-    """Where a secret lies: `{env: NAME}` or `{file: PATH}`, exactly one of them."""
+    """A reference to a secret: either `{env: NAME}` or `{file: PATH}`."""
 
-    env: str | None = Field(None, title="Environment variable that holds it", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    file: Path | None = Field(None, title="File that holds it", examples=["/etc/secrets/bind"])
+    env: str | None = Field(None, title="Environment variable with the secret", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    file: Path | None = Field(None, title="File with the secret", examples=["/etc/secrets/bind"])
 
     @model_validator(mode="before")
     @classmethod
     def _no_literal(cls, value: Any) -> Any:
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-            # The value itself is not repeated: it may be a real secret.
-            raise ValueError("a secret may not be written here. Write {env: NAME} or {file: /path/to/it} instead")
+            # The value is not repeated, because it may be a real secret.
+            raise ValueError("must not contain the secret itself. Use {env: NAME} or {file: /path/to/file}")
         return value
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Secret:
         if (self.env is None) == (self.file is None):
-            raise ValueError("give exactly one of env and file: {env: NAME} or {file: /path/to/it}")
+            raise ValueError("must have exactly one of env and file: {env: NAME} or {file: /path/to/file}")
         return self
 
     def read(self) -> str:
-        """The secret itself, without a trailing newline.
+        """Return the secret, without a trailing newline.
 
-        Raises ValueError with a sentence that names the place and never the content.
+        Raises ValueError with a sentence that never contains the secret.
         """
         place, secret = self._found()
         secret = secret.rstrip("\n")
@@ -53,4 +53,4 @@ class Secret(Settings):
         except OSError as error:
             raise ValueError(f"{self.file} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise ValueError(f"{self.file} is not text") from None
+            raise ValueError(f"{self.file} is not UTF-8 text") from None

@@ -1,4 +1,4 @@
-"""The base of everything that a site writes, and the two shapes that recur: maps by name, and maps of groups."""
+"""The base class of all settings models, and two types that many of them use: maps by name, and maps of groups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StringConstraints
 
-# Our names become label values and object names (RFC 1123 label): one rule for all of them.
+# Names in settings become label values and object names, so each must be an RFC 1123 label.
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 Name = Annotated[str, StringConstraints(pattern=NAME, strict=True)]
 Groups = dict[str, StrictBool]
@@ -17,12 +17,14 @@ ByName = dict[Name, T]
 
 
 class Settings(BaseModel):
-    """Unknown keys are errors, values are what they look like, and nothing changes after it was read."""
+    """The base class of settings models: unknown keys are errors, and a model cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Ordered(Protocol):
+    """A model with an `order`."""
+
     @property
     def order(self) -> int: ...
 
@@ -31,14 +33,17 @@ Item = TypeVar("Item", bound=Ordered)
 
 
 def ordered(by_name: Mapping[str, Item]) -> list[tuple[str, Item]]:
-    """Items by `order`, then by name: helm sorts the keys of a map, so their order in a file means nothing."""
+    """Return the items sorted by `order`, then by name.
+
+    The order in the file has no meaning, because helm sorts the keys of a map.
+    """
     return sorted(by_name.items(), key=lambda item: (item[1].order, item[0]))
 
 
 def open_to(groups: Groups, mine: Iterable[str]) -> bool:
-    """Whether a person in the groups `mine` may use what is meant for `groups`.
+    """Return whether a user in the groups `mine` may use something that is restricted to `groups`.
 
-    No key at all means everybody.  Any key: only those that are true, so a map of falses is nobody.
+    An empty map allows everybody.  Otherwise only groups with the value true are allowed.
     """
     if not groups:
         return True

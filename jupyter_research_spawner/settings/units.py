@@ -1,4 +1,4 @@
-"""Durations, cores and bytes as people write them.  Quantities follow Kubernetes' resource.Quantity."""
+"""Durations, CPU cores and bytes in settings.  Quantities follow Kubernetes' resource.Quantity."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _FACTORS = {
 
 
 def parse_duration(text: Any) -> timedelta:
-    """`"8h"`, `"90m"`, `"21d"` as a timedelta.  Raises ValueError with a sentence."""
+    """Return a text like `"8h"`, `"90m"` or `"21d"` as a timedelta.  Raises ValueError with a sentence."""
     if isinstance(text, timedelta):
         duration = text
     elif isinstance(text, str) and len(text) <= 10 and re.fullmatch(DURATION, text):
         duration = timedelta(seconds=int(text[:-1]) * _SECONDS[text[-1]])
     else:
-        raise ValueError(f"{text!r} is not a duration. Write a whole number and a unit: 30s, 90m, 8h or 21d")
+        raise ValueError(f"{text!r} is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d")
     if not timedelta(seconds=1) <= duration <= timedelta(days=10 * 366):
-        raise ValueError(f"{text!r} is not between one second and ten years")
+        raise ValueError(f"{text!r} must be between one second and ten years")
     return duration
 
 
 def format_duration(duration: timedelta) -> str:
-    """The shortest exact spelling: 8h, not 480m."""
+    """Return the shortest exact notation: 8h, not 480m."""
     seconds = int(duration.total_seconds())
     for unit in ("d", "h", "m"):
         if seconds and seconds % _SECONDS[unit] == 0:
@@ -50,34 +50,34 @@ def format_duration(duration: timedelta) -> str:
 
 
 def parse_cores(value: Any) -> Decimal:
-    """`2`, `0.5` or `"500m"` as cores.  Raises ValueError with a sentence."""
+    """Return `2`, `0.5` or `"500m"` as a number of cores.  Raises ValueError with a sentence."""
     text = format(value, "f") if isinstance(value, Decimal) else str(value)
     if len(text) > 10 or not re.fullmatch(CPU, text):
-        raise ValueError(f"{value!r} is not a number of CPUs. Write 2, 0.5 or '500m'")
+        raise ValueError(f"{value!r} is not a valid number of CPUs. Use for example 2, 0.5 or '500m'")
     cores = Decimal(text[:-1]) / 1000 if text.endswith("m") else Decimal(text)
     if not 0 < cores <= 4096:
-        raise ValueError(f"{value!r} CPUs is not more than 0 and at most 4096")
+        raise ValueError(f"{value!r} must be more than 0 and at most 4096 CPUs")
     return cores
 
 
 def format_cores(cores: Decimal) -> str:
-    """As Kubernetes writes it: `"2"` or `"500m"`."""
+    """Return cores in Kubernetes' notation: `"2"` or `"500m"`."""
     return str(int(cores)) if cores == int(cores) else f"{int(cores * 1000)}m"
 
 
 def parse_bytes(value: Any) -> int:
-    """`"4Gi"`, `"500M"` or a plain number of bytes.  Raises ValueError with a sentence."""
+    """Return a text like `"4Gi"` or `"500M"`, or a number, as bytes.  Raises ValueError with a sentence."""
     found = re.fullmatch(r"([0-9]{1,20})(Ki|Mi|Gi|Ti|k|M|G|T)?", str(value))
     if not found:
-        raise ValueError(f"{value!r} is not an amount of memory. Write a whole number and a unit: 4Gi or 500Mi")
+        raise ValueError(f"{value!r} is not a valid amount of memory. Use a whole number and a unit: 4Gi or 500Mi")
     size = int(found[1]) * _FACTORS[found[2] or ""]
     if not 2**20 <= size <= 2**50:
-        raise ValueError(f"{value!r} is not between 1Mi and 1024Ti; was the unit forgotten? Write 4Gi or 500Mi")
+        raise ValueError(f"{value!r} must be between 1Mi and 1024Ti. Is the unit missing? Use for example 4Gi or 500Mi")
     return size
 
 
 def format_bytes(size: int) -> str:
-    """The shortest exact binary spelling: `"4Gi"`."""
+    """Return the shortest exact notation with binary units: `"4Gi"`."""
     for unit in ("Ti", "Gi", "Mi", "Ki"):
         if size % _FACTORS[unit] == 0:
             return f"{size // _FACTORS[unit]}{unit}"

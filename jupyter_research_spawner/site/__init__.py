@@ -1,4 +1,4 @@
-"""One installation's settings: what it may say, and how files become it."""
+"""The settings of one installation: the model, and loading it from files."""
 
 from .loading import load, validate
 from .pod_fields import Allowed, PodFields

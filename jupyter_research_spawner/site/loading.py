@@ -1,4 +1,4 @@
-"""Settings files become a Site, checked as a whole once at start."""
+"""Loading of settings files into a Site, with all checks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from .site_settings import CourseClass, Site
 
 
 def load(*parts: Mapping[str, Any] | Path | str) -> Site:
-    """Merge settings, each a map or a YAML file, left to right, and check them.
+    """Return the Site for settings that are merged from left to right, each of them a map or a YAML file.
 
-    Relative files in the settings (a passwd file) are looked for beside the process's working directory.
-    Raises SettingsError with every problem found.
+    Raises SettingsError with all problems.
     """
     maps = [dict(part) if isinstance(part, Mapping) else read(Path(part)) for part in parts]
     resolved = _resolved(merge(*maps))
@@ -36,14 +35,14 @@ def _resolved(raw: Raw) -> Raw:
 
 
 def _back_by_like(maps: list[Raw], resolved: Raw) -> list[Problem]:
-    """Nulls that delete nothing in a profile that has the key from `like`: it would have, say, the GPU all the same."""
+    """Return problems with nulls in profiles that cannot delete a key, because the key comes from `like`."""
     found = []
     for index, part in enumerate(maps):
         earlier = _profiles(merge(*maps[:index]))
         for name, profile in _profiles(part).items():
             for key, value in profile.items():
                 if value is None and key not in earlier.get(name, {}) and key in _profiles(resolved).get(name, {}):
-                    why = "null deletes what an earlier file says, not what like brings. Write a profile without like"
+                    why = "null only deletes a key of an earlier file, but this key comes from like"
                     found.append(Problem(f"profiles.{name}.{key}", why))
     return found
 
@@ -56,6 +55,7 @@ def _profiles(raw: Raw) -> dict[str, Mapping[str, Any]]:
 
 
 def validate(raw: Raw) -> Site:
+    """Return the Site for merged settings.  Raises SettingsError with all problems."""
     try:
         site = Site.model_validate(raw)
     except ValidationError as error:
@@ -66,12 +66,12 @@ def validate(raw: Raw) -> Site:
 
 
 def _references(site: Site) -> list[Problem]:
-    """Names that name nothing, and GPUs that the scheduler does not give."""
+    """Return the names that do not exist, and the GPUs that the scheduler does not provide."""
     found = _priorities(site)
 
     def known(path: str, name: str | None, place: str, names: Mapping[str, Any]) -> None:
         if name is not None and name not in names:
-            found.append(Problem(path, f"{name!r} is not one of {place}: {', '.join(sorted(names))}"))
+            found.append(Problem(path, f"{name!r} is not in {place}. Allowed values: {', '.join(sorted(names))}"))
 
     for name, queue in site.queues.items():
         known(f"queues.{name}.priority", queue.priority, "priorities", site.priorities)
@@ -80,7 +80,7 @@ def _references(site: Site) -> list[Problem]:
         for queue_name in profile.queues:
             known(f"profiles.{name}.queues.{queue_name}", queue_name, "queues", site.queues)
         if profile.queue and profile.queues and not profile.queues.get(profile.queue):
-            found.append(Problem(f"profiles.{name}.queue", f"{profile.queue!r} is not among this profile's own queues"))
+            found.append(Problem(f"profiles.{name}.queue", f"{profile.queue!r} is not in the queues of this profile"))
         scheduler = site.scheduler
         if profile.gpu is not None and (why := why_no_gpu(profile.gpu, scheduler.kind, scheduler.name)):
             found.append(Problem(f"profiles.{name}.gpu.kind", why))
@@ -95,19 +95,21 @@ def _priorities(site: Site) -> list[Problem]:
     found = []
     defaults = [name for name, priority in site.priorities.items() if priority.default]
     if len(defaults) != 1:
-        named = f"{' and '.join(defaults)} are" if defaults else "none is"
-        found.append(Problem("priorities", f"{named} the default; exactly one must have default: true"))
+        marked = f"{' and '.join(defaults)} have" if defaults else "none has"
+        found.append(Problem("priorities", f"exactly one priority must have default: true, but {marked} it"))
     holders: dict[str, str] = {}
     for name in site.priorities:
         in_cluster = site.priority_class(name)
         holder = holders.setdefault(in_cluster, name)
         if holder != name:
-            found.append(Problem(f"priorities.{name}.class", f"{in_cluster!r} is the class of priority {holder!r}"))
+            found.append(
+                Problem(f"priorities.{name}.class", f"{in_cluster!r} is already the class of priority {holder!r}")
+            )
     return found
 
 
 def _course(site: Site, name: str, course: CourseClass) -> list[Problem]:
-    """A class must really be open to its roster, else 300 people learn it on the first day."""
+    """Return the problems of a course whose roster may not use its profile or queue."""
     found = []
     group = course.roster.group
     for kind, offers, chosen in (("profile", site.profiles, course.profile), ("queue", site.queues, course.queue)):
@@ -116,13 +118,15 @@ def _course(site: Site, name: str, course: CourseClass) -> list[Problem]:
             found.append(
                 Problem(
                     f"classes.{name}.{kind}",
-                    f"the roster's group {group!r} may not use {kind} {chosen!r}. Add it: "
+                    f"the group {group!r} of the roster may not use {kind} {chosen!r}. Add it: "
                     f"{kind}s.{chosen}.groups: {{{group}: true}}",
                 )
             )
     profile = site.profiles.get(course.profile)
     if profile is not None and profile.queues and not profile.queues.get(course.queue):
-        found.append(Problem(f"classes.{name}.queue", f"profile {course.profile!r} may not wait in {course.queue!r}"))
+        found.append(
+            Problem(f"classes.{name}.queue", f"profile {course.profile!r} does not allow queue {course.queue!r}")
+        )
     if course.since is not None and course.since > course.until:
-        found.append(Problem(f"classes.{name}.until", "lies before since"))
+        found.append(Problem(f"classes.{name}.until", "must not be before since"))
     return found

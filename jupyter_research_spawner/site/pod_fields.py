@@ -1,4 +1,7 @@
-"""What a site adds to every pod, and what else it lets hooks add.  Spelled as Kubernetes' PodSpec spells it."""
+"""Fields that are added to pods, and what KubeSpawner's settings and hooks may add.
+
+The names are those of Kubernetes' PodSpec.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ QualifiedKey = Annotated[
 ]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
 
-# KubeSpawner finds its pods by these: on a job they would make the hub take it for a server.
+# KubeSpawner finds its pods by these labels, so a job with them would look like a server.
 _KUBESPAWNER = (
     "app",
     "component",
@@ -36,38 +39,40 @@ def _not_ours(labels: dict[str, str]) -> dict[str, str]:
     for key in labels:
         is_kubernetes = key.partition("/")[0].endswith("k8s.io")
         if key.startswith(OUR_PREFIX) or reserved(key) or key in _KUBESPAWNER or is_kubernetes:
-            raise ValueError(f"{key!r} belongs to the hub, to a scheduler or to Kubernetes; choose another key")
+            raise ValueError(f"{key!r} is reserved for the hub, a scheduler or Kubernetes; choose another key")
     return labels
 
 
 def _plain_env(env: dict[str, str]) -> dict[str, str]:
     for name, value in env.items():
         if name.startswith(("JUPYTERHUB_", "RESEARCH_")) or name in IDENTITY_ENV:
-            raise ValueError(f"{name} is set by the hub or by this spawner; choose another name")
+            raise ValueError(f"{name} is reserved for the hub or this spawner; choose another name")
         if name.startswith(HIJACKING_ENV):
-            raise ValueError(f"{name} would change who programs think they are")
+            raise ValueError(f"{name} is not allowed: it changes which user programs believe to run as")
         if name in DEVICE_ENV and value not in NO_DEVICES:
-            raise ValueError(f"{name} would take GPUs past every queue. Profiles have them: profiles.<name>.gpu")
+            raise ValueError(f"{name} is not allowed: it gives access to GPUs without a queue. Use profiles.<name>.gpu")
     return env
 
 
 class PodFields(Settings):
-    """Fields of Kubernetes' PodSpec that a site adds to notebooks and jobs alike, spelled as Kubernetes spells them."""
+    """Fields of Kubernetes' PodSpec that are added to the pods of notebooks and jobs."""
 
-    nodeSelector: dict[str, str] = Field(default_factory=dict, title="Labels a node must have")
-    tolerations: list[dict[str, JsonValue]] = Field(default_factory=list, title="Taints that are borne")
+    nodeSelector: dict[str, str] = Field(default_factory=dict, title="Labels that the node must have")
+    tolerations: list[dict[str, JsonValue]] = Field(default_factory=list, title="Tolerated taints")
     affinity: dict[str, JsonValue] = Field(default_factory=dict, title="Affinity")
-    topologySpreadConstraints: list[dict[str, JsonValue]] = Field(default_factory=list, title="Spreading")
-    imagePullSecrets: list[dict[str, str]] = Field(default_factory=list, title="Secrets for private images")
-    hostAliases: list[dict[str, JsonValue]] = Field(default_factory=list, title="Lines of /etc/hosts")
+    topologySpreadConstraints: list[dict[str, JsonValue]] = Field(
+        default_factory=list, title="Topology spread constraints"
+    )
+    imagePullSecrets: list[dict[str, str]] = Field(default_factory=list, title="Secrets for pulling private images")
+    hostAliases: list[dict[str, JsonValue]] = Field(default_factory=list, title="Entries of /etc/hosts")
     runtimeClassName: str | None = Field(None, title="RuntimeClass")
     dnsPolicy: str | None = Field(None, title="DNS policy")
     dnsConfig: dict[str, JsonValue] | None = Field(None, title="DNS configuration")
     terminationGracePeriodSeconds: StrictInt | None = Field(None, title="Seconds between SIGTERM and SIGKILL", ge=0)
     env: Annotated[dict[EnvName, str], AfterValidator(_plain_env)] = Field(
         default_factory=dict,
-        title="Environment of the main container",
-        description="Taken as it stands: `$(NAME)` is not expanded.",
+        title="Environment variables of the main container",
+        description="Values are used literally: `$(NAME)` is not expanded.",
         examples=[{"HTTPS_PROXY": "http://proxy.example.edu:3128"}],
     )
     labels: Annotated[dict[QualifiedKey, LabelValue], AfterValidator(_not_ours)] = Field(
@@ -78,12 +83,12 @@ class PodFields(Settings):
     )
 
     def spec(self) -> dict[str, Any]:
-        """The PodSpec part: what is not empty, but for env, labels and annotations."""
+        """Return the fields of the PodSpec that are not empty: all except env, labels and annotations."""
         written = self.model_dump(exclude={"env", "labels", "annotations"}, exclude_defaults=True)
         return {key: value for key, value in written.items() if value}
 
     def over(self, base: PodFields) -> PodFields:
-        """`base` with these on top: maps merge, lists add up, scalars replace."""
+        """Return these fields merged over `base`: maps are merged, lists concatenated, scalars replaced."""
         merged = base.model_dump(exclude_defaults=True)
         for key, value in self.model_dump(exclude_defaults=True).items():
             if isinstance(value, dict):
@@ -99,21 +104,23 @@ Access = Literal["ro", "rw"]
 
 
 class Allowed(Settings):
-    """What KubeSpawner's settings and hooks may add to a notebook beyond what is harmless."""
+    """What KubeSpawner's settings and hooks may add to a notebook, besides what is always allowed."""
 
-    claims: dict[ClaimName, Access] = Field(default_factory=dict, title="More claims", examples=[{"software": "ro"}])
+    claims: dict[ClaimName, Access] = Field(
+        default_factory=dict, title="PersistentVolumeClaims that may be mounted", examples=[{"software": "ro"}]
+    )
     host_paths: dict[Annotated[str, AfterValidator(absolute)], Access] = Field(
-        default_factory=dict, title="Directories of the node", examples=[{"/cvmfs": "ro"}]
+        default_factory=dict, title="Directories of the node that may be mounted", examples=[{"/cvmfs": "ro"}]
     )
     secrets: dict[ClaimName, StrictBool] = Field(default_factory=dict, title="Secrets that may be mounted")
-    scheduling_gates: dict[str, StrictBool] = Field(default_factory=dict, title="Scheduling gates")
+    scheduling_gates: dict[str, StrictBool] = Field(default_factory=dict, title="Scheduling gates that may be added")
     fields: dict[str, StrictBool] = Field(
-        default_factory=dict, title="Further fields of PodSpec", examples=[{"readinessGates": True}]
+        default_factory=dict, title="Other fields of the PodSpec that may be set", examples=[{"readinessGates": True}]
     )
 
 
 class Pods(Settings):
-    """Every pod."""
+    """Fields of the pods of notebooks and jobs."""
 
-    base: PodFields = Field(default_factory=PodFields, title="Added to notebooks and jobs")
-    allow: Allowed = Field(default_factory=Allowed, title="What hooks may add")
+    base: PodFields = Field(default_factory=PodFields, title="Fields added to all pods")
+    allow: Allowed = Field(default_factory=Allowed, title="What KubeSpawner's settings and hooks may add")

@@ -1,4 +1,4 @@
-"""The JSON schema of a Site, for editors and for charts that pass settings through."""
+"""The JSON schema of the settings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class _AsWritten(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a whole Site after merging: for editors, and for charts that pass settings through."""
+    """Return the JSON schema of merged settings, for editors and for helm charts."""
     schema = Site.model_json_schema(by_alias=True, schema_generator=_AsWritten)
     profile = schema["$defs"]["Profile"]
-    # A profile that is `like` another has its required settings from there.
+    # A profile with `like` gets its required settings from the other profile.
     profile["properties"]["like"] = {
         "type": "string",
-        "title": "Another profile whose settings are taken, but for title and order",
+        "title": "Profile whose settings are copied, except title and order",
     }
     profile["anyOf"] = [{"required": ["like", "title"]}, {"required": profile.pop("required")}]
     for model in _maps_by_name(schema):
@@ -35,7 +35,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _maps_by_name(schema: Any) -> Iterator[dict[str, Any]]:
-    """pydantic writes the names that a map may have as patternProperties, and lets others pass."""
+    """Yield the schemas of maps by name: pydantic allows other keys besides their patternProperties."""
     if isinstance(schema, dict):
         if "patternProperties" in schema:
             yield schema

@@ -1,4 +1,4 @@
-"""One installation's settings, assembled from the rooms below."""
+"""The settings of one installation, composed of the models of the other packages."""
 
 from __future__ import annotations
 
@@ -18,43 +18,65 @@ from ..settings import ByName, Duration, Groups, Name, Settings
 from ..storage import ClaimName, Storage
 from .pod_fields import PodFields, Pods
 
-# Longest by far in practice; a newline or a space in it would be somebody's trick.
+# The pattern excludes spaces and newlines; no real image name is longer.
 ImageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$", strict=True)]
 Title = Annotated[str, StringConstraints(min_length=1, max_length=120)]
 
 
 class Priority(Settings):
-    """One priority: both a PriorityClass and a WorkloadPriorityClass."""
+    """A priority: the value of a PriorityClass, and of Kueue's WorkloadPriorityClass."""
 
-    value: StrictInt = Field(title="Higher goes first", ge=-1_000_000_000, le=1_000_000_000)
-    default: StrictBool = Field(False, title="Taken by queues that name none")
+    value: StrictInt = Field(
+        title="Value of the priority class",
+        description="Pods with a higher value are started first.",
+        examples=[0],
+        ge=-1_000_000_000,
+        le=1_000_000_000,
+    )
+    default: StrictBool = Field(
+        False,
+        title="Default priority",
+        description="The priority of queues without `priority`. Exactly one priority must be the default.",
+    )
     class_: ClaimName | None = Field(
         None,
         alias="class",
-        title="Name in the cluster",
-        description="By default research-<name>, made by `research-spawner manifests`.",
+        title="Name of the priority class in the cluster",
+        description="Default: `research-` and the name of the priority, created by `research-spawner manifests`.",
     )
 
 
 class _Queue(Settings):
-    """Where work waits. What each scheduler calls it is the scheduler module's affair."""
+    """A queue in which notebooks and jobs wait. Its settings for a scheduler are below the kind of the scheduler."""
 
     groups: Groups = Field(
         default_factory=dict,
-        title="POSIX groups that may use it",
-        description="Empty: everybody. A map, so that two values files can each add a group.",
+        title="POSIX groups that may use the queue",
+        description="Default: all users. It is a map, so that several values files can add groups.",
         examples=[{"climate": True}],
     )
-    order: StrictInt = Field(100, title="Place in lists; the lowest that is mine is my default")
-    share: StrictInt = Field(1, title="Weight against the other queues when all are busy", ge=1)
-    priority: Name | None = Field(None, title="One of `priorities`", description="By default the default one.")
+    order: StrictInt = Field(
+        100,
+        title="Position in lists",
+        description="The queue with the lowest order that a user may use is the default of this user.",
+    )
+    share: StrictInt = Field(
+        1, title="Weight of the queue if all queues are busy", description="Reserved: nothing uses it yet.", ge=1
+    )
+    priority: Name | None = Field(
+        None,
+        title="Priority",
+        description="A name in `priorities`. Default: the default priority.",
+        examples=["normal"],
+    )
     preemptible: StrictBool = Field(
         False,
-        title="May others take its place?",
-        description="True for students' backfill: free, and bumped by research. Never anybody's default.",
+        title="Preemptible",
+        description="If true, pods of other queues can preempt those of this queue. It is never a default queue.",
     )
 
     def options(self, kind: str) -> Settings:
+        """Return the settings of this queue for a kind of scheduler."""
         options: Settings = getattr(self, kind.replace("-", "_"))
         return options
 
@@ -62,7 +84,9 @@ class _Queue(Settings):
 _queue_options: dict[str, Any] = {
     kind.replace("-", "_"): (
         module.QueueOptions,
-        Field(default_factory=module.QueueOptions, alias=kind, title=f"This queue in {kind}"),
+        Field(
+            default_factory=module.QueueOptions, alias=kind, title=f"Settings of the queue for scheduler.kind {kind}"
+        ),
     )
     for kind, module in SCHEDULERS.items()
 }
@@ -70,77 +94,99 @@ Queue = create_model("Queue", __base__=_Queue, __doc__=_Queue.__doc__, **_queue_
 
 
 class Profile(Sized):
-    """A named offer: resources, limits, who may take it, which queues."""
+    """A profile that users choose: resources, wall time, images, and who may use it."""
 
-    title: Title = Field(title="What people choose", examples=["Small"])
-    description: str = Field("", title="A sentence below the title", max_length=400)
-    order: StrictInt = Field(100, title="Place in lists; the lowest that is mine, without GPU, is my default")
-    groups: Groups = Field(default_factory=dict, title="POSIX groups that may take it. Empty: everybody")
-    queue: Name | None = Field(None, title="Queue when none is asked for")
+    title: Title = Field(title="Title that users see", examples=["Small"])
+    description: str = Field("", title="Description that users see below the title", max_length=400)
+    order: StrictInt = Field(
+        100,
+        title="Position in lists",
+        description="The profile without GPU that has the lowest order is the default of a user who may use it.",
+    )
+    groups: Groups = Field(
+        default_factory=dict, title="POSIX groups that may use the profile", description="Default: all users."
+    )
+    queue: Name | None = Field(
+        None,
+        title="Default queue",
+        description="The queue of requests without one. Default: the user's default queue.",
+        examples=["climate"],
+    )
     queues: Groups = Field(
-        default_factory=dict, title="Queues it may wait in. Empty: all", examples=[{"climate": True}]
+        default_factory=dict,
+        title="Queues that the profile may use",
+        description="Default: all queues.",
+        examples=[{"climate": True}],
     )
     images: ByName[ImageName] = Field(
         default_factory=dict,
         title="Images",
-        description="`default`, or the first by name, is taken when none is asked for. Empty: notebooks take "
-        "KubeSpawner's image, jobs one of batch.images.",
+        description="A request without an image gets `default`, or the first one by name. If there are no images, "
+        "notebooks get KubeSpawner's image, and jobs one of `batch.images`.",
         examples=[{"default": "quay.io/jupyter/scipy-notebook:2026-10-01"}],
     )
     wall_time: Duration = Field(title="Soft wall time", examples=["8h"])
     wall_time_hard: Duration | None = Field(
-        None, title="Hard wall time of notebooks", description="By default wall_time."
+        None,
+        title="Hard wall time of notebooks",
+        description="After this time the cluster ends the pod. Default: `wall_time`.",
     )
-    pod: PodFields = Field(default_factory=PodFields, title="Added to this profile's pods, over pods.base")
+    pod: PodFields = Field(
+        default_factory=PodFields,
+        title="Fields added to the pods of the profile",
+        description="They are merged over `pods.base`.",
+    )
 
     @model_validator(mode="after")
     def _hard_is_later(self) -> Profile:
         if self.wall_time_hard is not None and self.wall_time_hard < self.wall_time:
-            raise ValueError("wall_time_hard is shorter than wall_time; the cluster would end it before the warning")
+            raise ValueError("wall_time_hard must not be shorter than wall_time")
         return self
 
     @property
     def hard(self) -> timedelta:
+        """The hard wall time of notebooks."""
         return self.wall_time_hard or self.wall_time
 
     @property
     def default_image(self) -> str | None:
+        """The image of requests without an image, or None if the profile has no images."""
         if not self.images:
             return None
         return self.images.get("default") or self.images[min(self.images)]
 
 
 class Batch(Settings):
-    """Jobs that are submitted from a notebook."""
+    """The batch service and its jobs."""
 
     url: str | None = Field(
         None,
-        title="Where notebooks reach the batch service",
-        description="Without it a notebook has no `job` command.",
+        title="URL of the batch service for notebooks",
+        description="If it is not set, notebooks have no `job` command.",
         pattern=r"^https?://[^\s?#]+[^/\s?#]$",
         examples=["http://proxy-public/services/batch"],
     )
     images: ByName[ImageName] = Field(
         default_factory=dict,
-        title="Images for jobs besides the profile's own",
+        title="Images for jobs, in addition to those of the profile",
         examples=[{"default": "quay.io/jupyter/minimal-notebook:2026-10-01"}],
     )
-    wall_time_hard: Duration = Field(timedelta(days=21), title="No job runs longer", validate_default=True)
-    keep: Duration = Field(timedelta(days=7), title="How long an ended job stays in the list")
+    wall_time_hard: Duration = Field(timedelta(days=21), title="Maximum hard wall time of jobs", validate_default=True)
+    keep: Duration = Field(timedelta(days=7), title="How long ended jobs are kept")
     max_jobs: StrictInt = Field(
         200,
-        title="Jobs of one user that have not ended",
+        title="Maximum number of unfinished jobs of a user",
         description="A job array counts as many jobs as may run at once: --array 0-999%10 counts 10.",
         ge=1,
     )
-    max_array_size: StrictInt = Field(1000, title="Indexes of one job array", ge=1, le=10_000)
+    max_array_size: StrictInt = Field(1000, title="Maximum number of indexes of a job array", ge=1, le=10_000)
 
 
 def _day(written: Any) -> Any:
-    """pydantic also takes a number, as seconds since 1970, and a time of day."""
+    """Reject numbers and times of day, which pydantic would accept as a date."""
     is_day = isinstance(written, date) and not isinstance(written, datetime)
     if not is_day and not (isinstance(written, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", written)):
-        raise ValueError(f"{written!r} is not a day. Write year-month-day: 2026-12-20")
+        raise ValueError(f"{written!r} is not a valid date. Use the format year-month-day: 2026-12-20")
     return written
 
 
@@ -148,92 +194,116 @@ Day = Annotated[date, BeforeValidator(_day)]
 
 
 class Roster(Settings):
-    """The people of a class."""
+    """A group of users."""
 
     group: str = Field(title="POSIX group", min_length=1, examples=["stats101-f26"])
 
 
 class CourseClass(Settings):
-    """A course: roster, dates, profile, queue, staff."""
+    """A course whose students get a profile and a queue for the time of the course."""
 
-    title: Title | None = Field(None, title="What people choose. By default the class's name")
-    profile: Name = Field(title="One of `profiles`", examples=["small"])
-    queue: Name = Field(title="One of `queues`", examples=["teaching"])
-    roster: Roster = Field(title="Who takes it", examples=[{"group": "stats101-f26"}])
-    staff: Roster | None = Field(None, title="Who gives it", examples=[{"group": "stats101-staff"}])
-    since: Day | None = Field(None, title="First day", examples=["2026-09-01"])
-    until: Day = Field(title="Last day", description="All of it, in UTC.", examples=["2026-12-20"])
+    title: Title | None = Field(
+        None, title="Title that users see", description="Default: the name of the class.", examples=["Statistics 101"]
+    )
+    profile: Name = Field(title="Profile", description="A name in `profiles`.", examples=["small"])
+    queue: Name = Field(title="Queue", description="A name in `queues`.", examples=["teaching"])
+    roster: Roster = Field(title="Students", examples=[{"group": "stats101-f26"}])
+    staff: Roster | None = Field(
+        None, title="Course staff", description="Reserved: nothing uses it yet.", examples=[{"group": "stats101-staff"}]
+    )
+    since: Day | None = Field(
+        None,
+        title="First day",
+        description="The class begins at the start of this day in UTC.",
+        examples=["2026-09-01"],
+    )
+    until: Day = Field(
+        title="Last day", description="The class ends at the end of this day in UTC.", examples=["2026-12-20"]
+    )
 
 
 class SchedulerChoice(Settings):
-    """Which scheduler queues and places pods."""
+    """The scheduler that queues and places pods."""
 
-    kind: str = Field(title="One of the schedulers", examples=["kueue"], json_schema_extra={"enum": list(SCHEDULERS)})
-    name: ClaimName | None = Field(None, title="schedulerName, where the site renamed it", examples=["hami-scheduler"])
+    kind: str = Field(title="Kind of scheduler", examples=["kueue"], json_schema_extra={"enum": list(SCHEDULERS)})
+    name: ClaimName | None = Field(
+        None,
+        title="schedulerName of the pods",
+        description="Set it if the scheduler has another name than usual in your cluster.",
+        examples=["hami-scheduler"],
+    )
 
     @model_validator(mode="after")
     def _known(self) -> SchedulerChoice:
         if self.kind not in SCHEDULERS:
-            raise ValueError(f"kind: {self.kind!r} is none of {', '.join(SCHEDULERS)}")
+            raise ValueError(f"unknown kind {self.kind!r}. Allowed values: {', '.join(SCHEDULERS)}")
         return self
 
 
 class Namespaces(Settings):
-    """Where pods are made."""
+    """The namespace of notebooks and jobs."""
 
-    mode: Literal["shared"] = Field("shared", title="shared: one namespace for everybody's pods")
+    mode: Literal["shared"] = Field(
+        "shared",
+        title="How pods are distributed to namespaces",
+        description="shared: the pods of all users are in one namespace. There is no other mode yet.",
+    )
     name: Name = Field(title="Namespace of notebooks and jobs", examples=["jhub"])
 
 
 class Hub(Settings):
-    """Limits of the hub's own waiting."""
+    """Limits and times of the hub."""
 
     concurrent_starts: StrictInt = Field(
-        64, title="Starts worked on at once; the others wait a moment, queued ones do not count", ge=1
+        64,
+        title="Number of concurrent starts",
+        description="Further starts wait. Notebooks that wait in a queue do not count.",
+        ge=1,
     )
-    queue_limit: Duration = Field(timedelta(days=1), title="How long a notebook may wait in its queue")
-    boot_limit: Duration = Field(timedelta(minutes=10), title="From admission to a notebook that answers")
-    stop_limit: Duration = Field(timedelta(minutes=2), title="How long stopping may take")
+    queue_limit: Duration = Field(timedelta(days=1), title="Maximum time that a notebook waits in its queue")
+    boot_limit: Duration = Field(timedelta(minutes=10), title="Maximum time from admission until the notebook answers")
+    stop_limit: Duration = Field(timedelta(minutes=2), title="Maximum time of a stop")
     prerequisites_cache: Duration = Field(
         timedelta(minutes=1),
-        title="How long a found prerequisite is not looked up again",
-        description="A prerequisite is a cluster object that must exist: a claim, a queue, a priority class.",
+        title="How long an existing prerequisite is not checked again",
+        description="A prerequisite is a cluster object that must exist, for example a claim or a priority class.",
     )
 
 
 class Site(Settings):
-    """One installation's settings."""
+    """The settings of one installation."""
 
-    identity: IdentitySettings = Field(title="Who people are")
-    namespaces: Namespaces = Field(title="Where pods are made")
+    identity: IdentitySettings = Field(title="Identities of users")
+    namespaces: Namespaces = Field(title="Namespaces")
     storage: Storage = Field(title="Shared storage")
-    scheduler: SchedulerChoice = Field(title="Who queues and places pods", examples=[{"kind": "kueue"}])
+    scheduler: SchedulerChoice = Field(title="Scheduler", examples=[{"kind": "kueue"}])
     priorities: ByName[Priority] = Field(title="Priorities", min_length=1)
     queues: ByName[Queue] = Field(title="Queues", min_length=1)
     profiles: ByName[Profile] = Field(title="Profiles", min_length=1)
-    pods: Pods = Field(default_factory=Pods, title="Every pod")
+    pods: Pods = Field(default_factory=Pods, title="Fields of pods")
     batch: Batch = Field(default_factory=Batch, title="Batch jobs")
-    classes: ByName[CourseClass] = Field(default_factory=dict, title="Courses")
-    hub: Hub = Field(default_factory=Hub, title="The hub's limits")
+    classes: ByName[CourseClass] = Field(default_factory=dict, title="Classes")
+    hub: Hub = Field(default_factory=Hub, title="Limits and times of the hub")
 
     @cached_property
     def pod_fields(self) -> dict[str, PodFields]:
-        """What is added to the pods of each profile: its own over the base."""
+        """The fields that are added to the pods of each profile: `pod` of the profile merged over `pods.base`."""
         return {name: profile.pod.over(self.pods.base) for name, profile in self.profiles.items()}
 
     @property
     def default_priority(self) -> str:
+        """The name of the default priority."""
         return next(name for name, priority in self.priorities.items() if priority.default)
 
     def priority_class(self, priority: str) -> str:
-        """What the cluster calls one of `priorities`."""
+        """Return the name of the priority class of one of `priorities`."""
         return self.priorities[priority].class_ or f"research-{priority}"
 
     @cached_property
     def digest(self) -> str:
-        """Tells two settings apart in a pod's annotation, whatever defaults a new version brings.
+        """A hash of the settings without the defaults, for an annotation of each pod.
 
-        Secrets are not in it: settings hold only their places.
+        Settings contain no secrets, only references to them.
         """
         written = json.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(written.encode()).hexdigest()[:16]

@@ -238,7 +238,7 @@ def test_nobody_is_preempted_by_volcano_as_it_is_installed(together: Alice) -> N
 
 @pytest.mark.actions(PREEMPTING)
 def test_a_gang_starts_whole_or_not_at_all_where_others_are_preempted(alice: Alice) -> None:
-    placed = "There is a place for it when others have ended, or when all that start together have one."
+    placed = "It has a node, and waits for other pods to end there or for the rest of its group to get nodes."
     starts_whole_or_not_at_all(alice, {FULL_FOR_THREE, placed})
 
 
