@@ -18,10 +18,10 @@ from typing import Any
 
 from aiohttp import web
 
-from jupyter_research_spawner.embedded.api import ADMIN, Api
-from jupyter_research_spawner.embedded.kinds import CLAIM, EVENT, NAMESPACE, POD, PRIORITY_CLASS
-from jupyter_research_spawner.embedded.objects import now
-from jupyter_research_spawner.embedded.store import Change, Store
+from jupyter_research_spawner.embedded.apimachinery.api_resources import CLAIM, EVENT, NAMESPACE, POD, PRIORITY_CLASS
+from jupyter_research_spawner.embedded.apimachinery.object_fields import now
+from jupyter_research_spawner.embedded.apiserver.http_server import ADMIN, Api
+from jupyter_research_spawner.embedded.objectstore.object_store import Change, Store
 
 from . import sides
 from .sides import Json

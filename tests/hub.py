@@ -26,7 +26,7 @@ from patience import eventually
 from stand_in import NAMESPACE
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
-from jupyter_research_spawner.embedded.kinds import POD
+from jupyter_research_spawner.embedded.apimachinery.api_resources import POD
 
 Json = dict[str, Any]
 

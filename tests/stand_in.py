@@ -10,7 +10,7 @@ import pytest_asyncio
 from patience import eventually
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
-from jupyter_research_spawner.embedded.kinds import EVENT, POD
+from jupyter_research_spawner.embedded.apimachinery.api_resources import EVENT, POD
 
 NAMESPACE = "jhub"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_research_spawner.demo import table
-from jupyter_research_spawner.demo.person import Form, NotAsExpected
+from jupyter_research_spawner.demo import comparison
+from jupyter_research_spawner.demo.user_session import Form, UnexpectedResult
 
 NOTEBOOK = {
     "user": "alice",
@@ -21,30 +21,30 @@ NOTEBOOK = {
 
 
 def test_equal_sides_are_equal_row_by_row():
-    assert all(row.equal is True for row in table.compare(NOTEBOOK, NOTEBOOK, {}))
+    assert all(row.equal is True for row in comparison.compare(NOTEBOOK, NOTEBOOK, {}))
 
 
-@pytest.mark.parametrize("name", table.COMPARED)
+@pytest.mark.parametrize("name", comparison.COMPARED)
 def test_every_row_that_differs_is_told(name):
-    rows = table.compare(NOTEBOOK, {**NOTEBOOK, name: "other"}, {})
+    rows = comparison.compare(NOTEBOOK, {**NOTEBOOK, name: "other"}, {})
     assert [row.name for row in rows if row.equal is False] == [name]
 
 
-@pytest.mark.parametrize("name", table.COMPARED)
+@pytest.mark.parametrize("name", comparison.COMPARED)
 def test_what_neither_side_knows_is_not_equal(name):
     unknown = {key: value for key, value in NOTEBOOK.items() if key != name}
-    assert [row.name for row in table.compare(unknown, unknown, {}) if row.equal is False] == [name]
+    assert [row.name for row in comparison.compare(unknown, unknown, {}) if row.equal is False] == [name]
 
 
 def test_what_cannot_be_compared_is_named_with_its_reason():
-    rows = table.compare(NOTEBOOK, NOTEBOOK, {"uid": "not root", "gid": "not root"})
+    rows = comparison.compare(NOTEBOOK, NOTEBOOK, {"uid": "not root", "gid": "not root"})
     assert [row.name for row in rows if row.equal is None] == ["uid", "gid"]
-    assert table.render(rows).endswith("- not compared: uid, gid: not root")
+    assert comparison.render(rows).endswith("- not compared: uid, gid: not root")
 
 
 def test_the_table_fits_a_terminal_and_loses_nothing():
     long = {**NOTEBOOK, "groups": ", ".join(f"group-{number}" for number in range(20)), "home": "/home/" + "x" * 70}
-    text = table.render(table.compare(long, long, {}))
+    text = comparison.render(comparison.compare(long, long, {}))
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("group-19") == 2
     assert text.count("x") >= 140
@@ -73,5 +73,5 @@ def test_a_choice_is_made_by_its_label():
 
 
 def test_a_choice_that_is_not_offered_says_what_is():
-    with pytest.raises(NotAsExpected, match=r"offers no choice 'Large'; it offers: Small 2 CPU, A100 & more"):
+    with pytest.raises(UnexpectedResult, match=r"offers no choice 'Large'; it offers: Small 2 CPU, A100 & more"):
         Form(PAGE).choose("Large")

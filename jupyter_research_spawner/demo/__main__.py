@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from .given import Given
-from .ground import CannotStart, Ground
-from .person import NotAsExpected
-from .stage import Stage, set_up
-from .stand_in import StandIn
+from .demo_cluster import CannotStart, DemoCluster
+from .embedded_cluster import EmbeddedCluster
+from .external_cluster import ExternalCluster
+from .running_demo import RunningDemo, set_up
 from .tour import tour
+from .user_session import UnexpectedResult
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.image is not None and options.kubeconfig is None:
         parser.error("the embedded cluster has no images; --image is for --kubeconfig")
-    ground = StandIn() if options.kubeconfig is None else Given(options.kubeconfig, options.image)
+    ground = EmbeddedCluster() if options.kubeconfig is None else ExternalCluster(options.kubeconfig, options.image)
     try:
         return asyncio.run(_main(ground, options.state.absolute(), stay=options.tour is None))
     except CannotStart as error:
@@ -47,7 +47,7 @@ def _say(text: str, file: TextIO | None = None) -> None:
         print("\n".join(wrapped) if len(line) > 80 else line, file=file, flush=True)
 
 
-async def _main(ground: Ground, state: Path, *, stay: bool) -> int:
+async def _main(ground: DemoCluster, state: Path, *, stay: bool) -> int:
     playing = asyncio.create_task(_play(ground, state, stay=stay))
     stopped = False
 
@@ -68,7 +68,7 @@ async def _main(ground: Ground, state: Path, *, stay: bool) -> int:
         return 130
 
 
-async def _play(ground: Ground, state: Path, *, stay: bool) -> int:
+async def _play(ground: DemoCluster, state: Path, *, stay: bool) -> int:
     began = time.monotonic()
     _say(ground.announced)
     async with set_up(ground, state, _say) as stage:
@@ -76,7 +76,7 @@ async def _play(ground: Ground, state: Path, *, stay: bool) -> int:
         _say(_who_is_who(stage))
         try:
             is_good = await tour(stage, _say)
-        except NotAsExpected as error:
+        except UnexpectedResult as error:
             _say(f"\nThe tour ended early: {error}\nThe hub's log is {stage.hub.log}")
             is_good = False
         _say(f"\n{'All as it must be' if is_good else 'NOT as it must be'}, after {time.monotonic() - began:.0f} s.")
@@ -87,7 +87,7 @@ async def _play(ground: Ground, state: Path, *, stay: bool) -> int:
     return 0 if is_good else 1
 
 
-def _who_is_who(stage: Stage) -> str:
+def _who_is_who(stage: RunningDemo) -> str:
     shortcoming = stage.cluster.shortcoming
     if shortcoming:
         return f"{shortcoming[:1].upper()}{shortcoming[1:]}. What that leaves out is named below."

@@ -18,9 +18,9 @@ from typing import IO
 import aiohttp
 import yaml
 
-from ..embedded.container import marked_processes
+from ..embedded.node.container_process import marked_processes
 from ..settings import merge
-from .ground import HERE, CannotStart, Prepared
+from .demo_cluster import HERE, CannotStart, PreparedCluster
 
 SITE = "site.yaml"
 
@@ -41,7 +41,7 @@ def needs_proxy() -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(state: Path, cluster: Prepared) -> AsyncIterator[Hub]:
+async def running(state: Path, cluster: PreparedCluster) -> AsyncIterator[Hub]:
     """A JupyterHub in a process group of its own: Ctrl-C reaches us alone, and we stop it in order."""
     port = free_port(cluster.address, 8000)
     hub = Hub(f"http://{cluster.address}:{port}", secrets.token_urlsafe(6), state / "hub.log")

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from ..shape import OUR_PREFIX, Json
-from . import table
-from .ground import Say
-from .person import NotAsExpected, Person
-from .stage import Stage
+from . import comparison
+from .demo_cluster import Say
+from .running_demo import RunningDemo
+from .user_session import UnexpectedResult, UserSession
 
-PROBE = (Path(__file__).parent / "probe.py").read_text()
+PROBE = (Path(__file__).parent / "identity_probe.py").read_text()
 WHO = ("user", "uid", "gid", "groups", "mounts")
 
 
-async def tour(stage: Stage, say: Say) -> bool:
+async def tour(stage: RunningDemo, say: Say) -> bool:
     """Both acts.  False if anything is not as it must be; what, was said."""
     async with (
-        Person(stage.hub.url, "alice", stage.hub.password) as alice,
-        Person(stage.hub.url, "bob", stage.hub.password) as bob,
+        UserSession(stage.hub.url, "alice", stage.hub.password) as alice,
+        UserSession(stage.hub.url, "bob", stage.hub.password) as bob,
     ):
         say("\nFirst act: a notebook, and a job from it, both as alice\n")
         is_same = await first_act(stage, alice, say)
@@ -33,7 +33,7 @@ async def tour(stage: Stage, say: Say) -> bool:
     return is_same and came_back
 
 
-async def first_act(stage: Stage, alice: Person, say: Say) -> bool:
+async def first_act(stage: RunningDemo, alice: UserSession, say: Say) -> bool:
     await alice.log_in()
     say("alice logs in.")
     began = time.monotonic()
@@ -55,17 +55,17 @@ async def first_act(stage: Stage, alice: Person, say: Say) -> bool:
     pods = await stage.pods()
     notebook_pod = _pod(pods, "alice", "notebook")
     job_pod = next(pod for pod in pods if pod["metadata"]["labels"].get("job-name") == job_id)
-    rows = table.compare(
+    rows = comparison.compare(
         {**in_notebook, **_decided(notebook_pod)}, {**in_job, **_decided(job_pod)}, _not_compared(stage)
     )
-    say(table.render(rows))
+    say(comparison.render(rows))
     for name, pod in (("notebook", notebook_pod), ("job", job_pod)):
         decided = json.loads(pod["metadata"]["annotations"][OUR_PREFIX + "plan"])
         say(f"wall time of the {name}: {decided['wall_time_hard']} ({decided['wall_time_reason']})")
     return _verdict(stage, rows, in_notebook, say)
 
 
-def _verdict(stage: Stage, rows: list[table.Row], in_notebook: dict[str, str], say: Say) -> bool:
+def _verdict(stage: RunningDemo, rows: list[comparison.Row], in_notebook: dict[str, str], say: Say) -> bool:
     is_good = all(row.equal is not False for row in rows)
     if not is_good:
         say("\nThe notebook and the job differ. This must not be.")
@@ -80,7 +80,7 @@ def _verdict(stage: Stage, rows: list[table.Row], in_notebook: dict[str, str], s
     return is_good
 
 
-async def second_act(stage: Stage, alice: Person, bob: Person, say: Say) -> bool:
+async def second_act(stage: RunningDemo, alice: UserSession, bob: UserSession, say: Say) -> bool:
     await bob.log_in()
     await bob.start_server("stats-101")
     say("bob, a student, logs in and starts a notebook of his class stats-101.")
@@ -113,7 +113,7 @@ async def second_act(stage: Stage, alice: Person, bob: Person, say: Say) -> bool
     return len(back) == 1 and is_private
 
 
-async def _cannot_read(stage: Stage, bob: Person, say: Say) -> bool:
+async def _cannot_read(stage: RunningDemo, bob: UserSession, say: Say) -> bool:
     if stage.cluster.shortcoming:
         say("Whether he can read alice's files cannot be shown: here both are the user who runs the demo.")
         return True
@@ -126,8 +126,8 @@ async def _cannot_read(stage: Stage, bob: Person, say: Say) -> bool:
     return True
 
 
-async def jobs(person: Person, *arguments: str) -> str:
-    """The command `job` as the person would type it in a cell; its output.  Raises NotAsExpected with its words."""
+async def jobs(person: UserSession, *arguments: str) -> str:
+    """The command `job` as the person would type it in a cell; its output.  Raises UnexpectedResult with its words."""
     command = shlex.join(("job", *arguments))
     # The kernel is given Python text, so the command goes in as one Python string.
     code = (
@@ -141,7 +141,7 @@ async def jobs(person: Person, *arguments: str) -> str:
 
 
 async def _until(
-    person: Person, ids: list[str], reached: Callable[[dict[str, Any]], bool], what: str, limit: float = 90
+    person: UserSession, ids: list[str], reached: Callable[[dict[str, Any]], bool], what: str, limit: float = 90
 ) -> list[dict[str, Any]]:
     deadline = time.monotonic() + limit
     while True:
@@ -151,7 +151,7 @@ async def _until(
             return mine
         if time.monotonic() > deadline:
             told = "; ".join(f"{job['id']} is {job['state']} ({job['message']})" for job in mine)
-            raise NotAsExpected(f"Not {what} within {limit:.0f} s: {told}")
+            raise UnexpectedResult(f"Not {what} within {limit:.0f} s: {told}")
         await asyncio.sleep(0.5)
 
 
@@ -164,7 +164,7 @@ def _json_line(text: str) -> str:
     for line in reversed(text.splitlines()):
         if line.startswith("{"):
             return line
-    raise NotAsExpected(f"The job did not say who it is: {text!r}")
+    raise UnexpectedResult(f"The job did not say who it is: {text!r}")
 
 
 def _pod(pods: list[Json], user: str, kind: str) -> Json:
@@ -172,7 +172,7 @@ def _pod(pods: list[Json], user: str, kind: str) -> Json:
         labels = pod["metadata"].get("labels", {})
         if labels.get(OUR_PREFIX + "user") == user and labels.get(OUR_PREFIX + "kind") == kind:
             return pod
-    raise NotAsExpected(f"There is no pod of {user}'s {kind}.")
+    raise UnexpectedResult(f"There is no pod of {user}'s {kind}.")
 
 
 def _decided(pod: Json) -> dict[str, str]:
@@ -184,7 +184,7 @@ def _decided(pod: Json) -> dict[str, str]:
     }
 
 
-def _not_compared(stage: Stage) -> dict[str, str]:
+def _not_compared(stage: RunningDemo) -> dict[str, str]:
     if not stage.cluster.shortcoming:
         return {}
     return dict.fromkeys((*WHO, "home"), stage.cluster.shortcoming)

@@ -1,12 +1,12 @@
-"""A stand-in Kubernetes cluster for the demo and the fast tests: pods are processes of this machine.
+"""An embedded Kubernetes cluster for the demo and the fast tests: its pods are processes of this machine.
 
-It imports nothing else of this package.  Contract: what tests/behaviour checks, also against a real kube-apiserver.
+It imports nothing else of this package.  tests/behaviour compares it with a real kube-apiserver.
 """
 
-from .api import Api, Delays
+from .apimachinery.api_errors import ApiError
+from .apiserver.http_server import Api, Delays
 from .cluster import Cluster
-from .container import Abilities, abilities
-from .errors import ApiError
-from .node import NodeSpec
+from .node.container_process import Abilities, abilities
+from .node.kubelet import NodeSpec
 
 __all__ = ["Abilities", "Api", "ApiError", "Cluster", "Delays", "NodeSpec", "abilities"]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from .cluster import Cluster
-from .node import NodeSpec
+from .node.kubelet import NodeSpec
 
 
 def node_spec(text: str) -> NodeSpec:

@@ -12,20 +12,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from .addresses import Addresses
-from .api import ADMIN, Api
-from .claims import ClaimBinder
-from .container import abilities, kill_leftovers
-from .jobs import JobController
-from .kinds import CLAIM, NAMESPACE
-from .logs import ContainerLog
-from .node import Node, NodeSpec
-from .objects import Json
-from .pod_run import Machine
-from .scheduler import Scheduler
-from .store import Store
-from .tls import self_signed, write_private
-from .volumes import Storage
+from .apimachinery.api_resources import CLAIM, NAMESPACE
+from .apimachinery.container_log import ContainerLog
+from .apimachinery.object_fields import Json
+from .apiserver.certificate import self_signed, write_private
+from .apiserver.http_server import ADMIN, Api
+from .controllers.job_controller import JobController
+from .controllers.pod_scheduler import Scheduler
+from .node.container_process import abilities, kill_leftovers
+from .node.kubelet import Node, NodeSpec
+from .node.pod_addresses import Addresses
+from .node.pod_volumes import ClaimBinder, Storage
+from .node.pod_worker import Machine
+from .objectstore.object_store import Store
 
 HOST = "127.0.0.1"
 

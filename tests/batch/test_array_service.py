@@ -8,7 +8,7 @@ import pytest
 from conftest import Client, small_site
 from patience import eventually
 
-from jupyter_research_spawner.embedded.kinds import JOB
+from jupyter_research_spawner.embedded.apimachinery.api_resources import JOB
 
 INDEX = "echo index $SLURM_ARRAY_TASK_ID"
 

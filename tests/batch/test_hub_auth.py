@@ -16,7 +16,7 @@ from tornado.web import create_signed_value
 from jupyter_research_spawner.batch import auth, handlers
 from jupyter_research_spawner.batch.app import options
 from jupyter_research_spawner.batch.auth import HubAuth, cookie_secret, open_hub_auth
-from jupyter_research_spawner.embedded.kinds import JOB
+from jupyter_research_spawner.embedded.apimachinery.api_resources import JOB
 
 pytestmark = pytest.mark.embedded
 

@@ -21,7 +21,7 @@ from conftest import PREFIX, Client
 from patience import eventually
 from stub_hub import ACCESS
 
-from jupyter_research_spawner.embedded.container import marked_processes
+from jupyter_research_spawner.embedded.node.container_process import marked_processes
 
 pytestmark = pytest.mark.embedded
 

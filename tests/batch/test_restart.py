@@ -20,7 +20,7 @@ from stub_hub import stub_hub, user
 from test_service import PREEMPTED, eventually_twice, fill, until
 
 from jupyter_research_spawner.batch.app import running
-from jupyter_research_spawner.embedded.kinds import EVENT, JOB, POD
+from jupyter_research_spawner.embedded.apimachinery.api_resources import EVENT, JOB, POD
 
 pytestmark = pytest.mark.embedded
 

@@ -16,9 +16,9 @@ from stub_hub import user
 from jupyter_research_spawner import jobs
 from jupyter_research_spawner.batch import handlers
 from jupyter_research_spawner.batch.attempts import ATTEMPTS
-from jupyter_research_spawner.embedded import decoding
-from jupyter_research_spawner.embedded.kinds import CLAIM, JOB, POD, PRIORITY_CLASS
-from jupyter_research_spawner.embedded.pod_subresources import bind
+from jupyter_research_spawner.embedded.apimachinery.api_resources import CLAIM, JOB, POD, PRIORITY_CLASS
+from jupyter_research_spawner.embedded.apiserver import decoding
+from jupyter_research_spawner.embedded.objectstore.pod_operations import bind
 
 pytestmark = pytest.mark.embedded
 

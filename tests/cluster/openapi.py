@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from jupyter_research_spawner.embedded.kinds import BUILT_IN, CRD, Kind
+from jupyter_research_spawner.embedded.apimachinery.api_resources import BUILT_IN, CRD, Kind
 
 Json = dict[str, Any]
 Fields = dict[str, dict[str, str]]

@@ -16,14 +16,14 @@ from samples import site_with
 from test_manifests import HERE, SCHEDULER
 from test_pod_golden import AS_DIFFERENCES, IN_FULL, sent
 
-from jupyter_research_spawner.embedded import kinds
+from jupyter_research_spawner.embedded.apiserver import decoding
 from jupyter_research_spawner.manifests import everything
 
 TESTS = Path(__file__).parents[1]
 GOLDEN = sorted([*TESTS.glob("golden/job/*.yaml"), *TESTS.glob("golden/pod/*/notebook.yaml")])
 GOLDEN += [*TESTS.glob("golden/pod/*/job.yaml"), TESTS / "golden/cli/notebook.yaml"]
 MANIFESTS = sorted(TESTS.glob("golden/manifests/*.yaml"))
-FIELDS = Path(kinds.__file__).parent / "fields.json"
+FIELDS = Path(decoding.__file__).parent / "fields.json"
 NAMESPACE = "jhub"
 
 

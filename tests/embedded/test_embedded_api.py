@@ -20,10 +20,10 @@ from stand_in import NAMESPACE, create, ended, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster
 from jupyter_research_spawner.embedded.__main__ import node_spec
-from jupyter_research_spawner.embedded.container import MARK, marked_processes
-from jupyter_research_spawner.embedded.kinds import POD
-from jupyter_research_spawner.embedded.logs import seek_to_tail
-from jupyter_research_spawner.embedded.node import NodeSpec
+from jupyter_research_spawner.embedded.apimachinery.api_resources import POD
+from jupyter_research_spawner.embedded.apiserver.pod_logs import seek_to_tail
+from jupyter_research_spawner.embedded.node.container_process import MARK, marked_processes
+from jupyter_research_spawner.embedded.node.kubelet import NodeSpec
 
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 

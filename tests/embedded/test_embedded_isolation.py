@@ -15,7 +15,7 @@ from patience import eventually
 from stand_in import NAMESPACE, create, ended, events, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec, abilities
-from jupyter_research_spawner.embedded.kinds import CLAIM
+from jupyter_research_spawner.embedded.apimachinery.api_resources import CLAIM
 
 ALICE = {"runAsUser": 20001, "runAsGroup": 20001, "supplementalGroups": [20500], "supplementalGroupsPolicy": "Strict"}
 BOB = {"runAsUser": 20002, "runAsGroup": 20002}

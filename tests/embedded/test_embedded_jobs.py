@@ -8,8 +8,8 @@ from patience import eventually
 from stand_in import NAMESPACE, create, events, log_of, phase
 
 from jupyter_research_spawner.embedded import Cluster
-from jupyter_research_spawner.embedded.kinds import JOB, POD
-from jupyter_research_spawner.embedded.objects import condition, is_true, now
+from jupyter_research_spawner.embedded.apimachinery.api_resources import JOB, POD
+from jupyter_research_spawner.embedded.apimachinery.object_fields import condition, is_true, now
 
 IGNORE_DISRUPTIONS = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 

@@ -15,10 +15,10 @@ from patience import eventually
 from stand_in import NAMESPACE, create, ended, events, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
-from jupyter_research_spawner.embedded.container import MARK, POD_MARK, marked_processes
-from jupyter_research_spawner.embedded.environment import expand
-from jupyter_research_spawner.embedded.kinds import POD
-from jupyter_research_spawner.embedded.objects import condition
+from jupyter_research_spawner.embedded.apimachinery.api_resources import POD
+from jupyter_research_spawner.embedded.apimachinery.object_fields import condition
+from jupyter_research_spawner.embedded.node.container_environment import expand
+from jupyter_research_spawner.embedded.node.container_process import MARK, POD_MARK, marked_processes
 
 
 def state(cluster: Cluster, name: str, container: int = 0) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from patience import eventually
 from stand_in import NAMESPACE, create, ended, events, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
-from jupyter_research_spawner.embedded.kinds import POD
-from jupyter_research_spawner.embedded.objects import condition
-from jupyter_research_spawner.embedded.scheduler import requests_of
+from jupyter_research_spawner.embedded.apimachinery.api_resources import POD
+from jupyter_research_spawner.embedded.apimachinery.object_fields import condition
+from jupyter_research_spawner.embedded.controllers.pod_scheduler import requests_of
 
 
 def needs(cpu: str, **more: str) -> dict[str, Any]:

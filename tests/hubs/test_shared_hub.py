@@ -20,8 +20,8 @@ from hub import SITE, Browser, Hub, Json, research_cluster_in
 from patience import eventually
 from stand_in import NAMESPACE
 
-from jupyter_research_spawner.embedded import decoding
-from jupyter_research_spawner.embedded.kinds import EVENT, POD
+from jupyter_research_spawner.embedded.apimachinery.api_resources import EVENT, POD
+from jupyter_research_spawner.embedded.apiserver import decoding
 
 pytestmark = [pytest.mark.embedded, pytest.mark.asyncio(loop_scope="module")]
 

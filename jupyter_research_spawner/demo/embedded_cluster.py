@@ -1,0 +1,57 @@
+"""The embedded cluster as the tour's ground: two nodes of 4 CPUs, and storage that is directories of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from ..embedded import Cluster, NodeSpec, abilities
+from ..manifests import Release, everything
+from ..site import load
+from .demo_cluster import HERE, BatchNode, People, PreparedCluster, Say, settings
+from .shared_storage import CLAIMS, entries
+from .storage_layout import lay_out
+
+
+class EmbeddedCluster:
+    """DemoCluster that this process brings itself."""
+
+    announced = "Starting an embedded cluster, a JupyterHub and the batch service ..."
+
+    @contextlib.asynccontextmanager
+    async def prepared(self, state: Path, people: People, _: Say) -> AsyncIterator[PreparedCluster]:
+        able = abilities()
+        written = settings()
+        site = load(written)
+        shared = state / "shared"
+        shutil.rmtree(shared, ignore_errors=True)
+        shared.mkdir()
+        lay_out(shared, entries(people, owned=able.namespaces))
+        cluster = await Cluster.start(
+            state / "cluster",
+            nodes=[
+                NodeSpec("interactive", cpu=4, memory="16Gi", labels={"pool": "interactive"}),
+                NodeSpec("batch", cpu=4, memory="16Gi", labels={"pool": "batch"}),
+            ],
+            namespace=site.namespaces.name,
+            claims={name: shared / name for name in CLAIMS},
+            expose=[HERE.parent.parent],
+        )
+        try:
+            for manifest in everything(site, Release(), only=("priorities", "client")):
+                await cluster.apply(manifest)
+            yield PreparedCluster(
+                kubeconfig=str(cluster.kubeconfig),
+                settings=written,
+                site=site,
+                address="127.0.0.1",
+                batch=BatchNode("The node for batch has 4 CPUs.", "2 CPUs", seconds=8),
+                where="Pods run in mount namespaces of their own",
+                shortcoming=able.reason,
+                pods_are_root=able.root and not able.namespaces,
+            )
+        finally:
+            await cluster.stop()
+            shutil.rmtree(shared, ignore_errors=True)

@@ -1,0 +1,63 @@
+"""What the tour plays on: a cluster that is prepared, and a real hub with its proxy and batch service."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..identity import Resolver
+from ..shape import Json
+from ..site import load
+from . import hub
+from .cluster_api import Api, connected
+from .demo_cluster import CannotStart, DemoCluster, People, PreparedCluster, Say, settings
+
+NAMES = ("alice", "bob")
+
+
+@dataclass(frozen=True)
+class RunningDemo:
+    """Everything that runs."""
+
+    cluster: PreparedCluster
+    hub: hub.Hub
+    people: People
+    api: Api
+
+    async def pods(self) -> list[Json]:
+        """All pods of the demo, as the API server has them."""
+        return await self.api.list("v1", "Pod", self.cluster.site.namespaces.name)
+
+
+@contextlib.asynccontextmanager
+async def set_up(ground: DemoCluster, state: Path, say: Say) -> AsyncIterator[RunningDemo]:
+    """Start everything below `state`; on the way out nothing of it goes on running.  Raises CannotStart."""
+    hub.needs_proxy()
+    resolver = Resolver(load(settings()).identity)
+    people = {name: await resolver.resolve(name) for name in NAMES}
+    with _alone(state):
+        # What libraries have to say is for those who look for it.
+        logging.basicConfig(filename=state / "demo.log", filemode="w")
+        hub.end_leftovers(state)
+        async with (
+            ground.prepared(state, people, say) as cluster,
+            connected(cluster.kubeconfig) as api,
+            hub.running(state, cluster) as started,
+        ):
+            yield RunningDemo(cluster, started, people, api)
+
+
+@contextlib.contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Two demos in one place would stop each other's pods."""
+    state.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CannotStart(f"A demo is already running in {state}. Stop it with Ctrl-C, or give --state.") from None
+        yield

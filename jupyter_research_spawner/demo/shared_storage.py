@@ -1,0 +1,29 @@
+"""What lies on the shared storage when the tour begins."""
+
+from __future__ import annotations
+
+from ..shape import Json
+from .demo_cluster import People
+
+CLAIMS = ("home", "project-climate", "era5")
+
+
+def entries(people: People, *, owned: bool) -> list[Json]:
+    """For lay_out.py: homes of mode 0700, and a group's directory that others cannot enter.
+
+    `owned`: by the people; else by whoever makes them.
+    """
+    climate = next(group.gid for group in people["alice"].groups if group.name == "climate")
+    found: list[Json] = [
+        {"path": "home", "mode": 0o755, "uid": 0, "gid": 0},
+        {"path": "project-climate", "mode": 0o2770, "uid": 0, "gid": climate},
+        {"path": "era5", "mode": 0o755, "uid": 0, "gid": 0},
+        {"path": "era5/README", "mode": 0o644, "uid": 0, "gid": 0, "text": "Reanalysis data, read-only for all.\n"},
+        *(
+            {"path": f"home/{name}", "mode": 0o700, "uid": identity.uid, "gid": identity.gid}
+            for name, identity in people.items()
+        ),
+    ]
+    if owned:
+        return found
+    return [{key: value for key, value in entry.items() if key not in ("uid", "gid")} for entry in found]

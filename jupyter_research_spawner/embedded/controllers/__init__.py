@@ -1,0 +1,1 @@
+"""The controllers of the embedded cluster: Jobs, and the scheduling of pods."""

@@ -1,0 +1,140 @@
+"""Completion indexes of a Job whose completionMode is Indexed.
+
+Follows pkg/controller/job/indexed_job_utils.go of Kubernetes 1.36; KEP-3850 for backoffLimitPerIndex.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Mapping
+
+from ..apimachinery.object_fields import Json, is_true
+from .pod_failure_policy import has_failed, verdict
+
+INDEX = "batch.kubernetes.io/job-completion-index"  # an annotation and a label of each pod
+FAILURE_COUNT = "batch.kubernetes.io/job-index-failure-count"
+IGNORED_FAILURE_COUNT = "batch.kubernetes.io/job-index-ignored-failure-count"
+VARIABLE = "JOB_COMPLETION_INDEX"
+_LONGEST_PREFIX = 58  # of a generated name: 63 characters without the suffix of 5
+
+
+def is_indexed(job: Json) -> bool:
+    """Return whether the Job has one pod for each completion index."""
+    return bool(job["spec"].get("completionMode") == "Indexed")
+
+
+def limits_each_index(job: Json) -> bool:
+    """Return whether each index has a limit of failures of its own."""
+    return is_indexed(job) and job["spec"].get("backoffLimitPerIndex") is not None
+
+
+def parse_indexes(text: str | None, completions: int) -> set[int]:
+    """Return the indexes that `text`, such as "1,3-5", names, without those that are not below `completions`."""
+    found: set[int] = set()
+    for interval in text.split(",") if text else ():
+        first, _, last = interval.partition("-")
+        found.update(range(int(first), min(int(last or first), completions - 1) + 1))
+    return found
+
+
+def format_indexes(indexes: Iterable[int]) -> str:
+    """Return indexes as a Job's status has them: three or more in a row become an interval, as in "1,3-5"."""
+    runs: list[list[int]] = []
+    for index in sorted(indexes):
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
+
+
+def completion_index(job: Json, pod: Json) -> int | None:
+    """Return the pod's index; None if it has none or one that the Job does not have (any more)."""
+    index = _number(pod, INDEX)
+    return index if index is not None and index < job["spec"]["completions"] else None
+
+
+def failure_count(pod: Json, *, with_ignored: bool = False) -> int:
+    """Return how often the pod's index had failed before this pod was created."""
+    counted = _number(pod, FAILURE_COUNT) or 0
+    return counted + (_number(pod, IGNORED_FAILURE_COUNT) or 0) if with_ignored else counted
+
+
+def _number(pod: Json, annotation: str) -> int | None:
+    text = (pod["metadata"].get("annotations") or {}).get(annotation, "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def fails_its_index(job: Json, pod: Json) -> bool:
+    """Return whether no other pod is created for the index of this one, because it failed too often or for good."""
+    if not has_failed(job, pod):
+        return False
+    action = verdict(job, pod).action
+    if action in ("FailIndex", "Ignore"):
+        return action == "FailIndex"
+    return failure_count(pod) >= int(job["spec"]["backoffLimitPerIndex"])
+
+
+def pending_indexes(completions: int, taken: Collection[int | None], count: int) -> list[int]:
+    """Return the first `count` indexes that are not taken."""
+    found: list[int] = []
+    for index in range(completions):
+        if len(found) >= count:
+            break
+        if index not in taken:
+            found.append(index)
+    return found
+
+
+def pods_to_remove(job: Json, active: list[Json], excess: int) -> list[Json]:
+    """Return pods without a valid index of their own, and more if that is fewer than `excess`."""
+    if not is_indexed(job):
+        return sorted(active, key=_precedence)[: max(excess, 0)]
+    removed: list[Json] = []
+    kept: dict[int, Json] = {}
+    for pod in sorted(active, key=_precedence, reverse=True):
+        index = completion_index(job, pod)
+        if index is None or index in kept:
+            removed.append(pod)
+        else:
+            kept[index] = pod
+    more = max(excess - len(removed), 0)
+    return [*removed, *sorted(kept.values(), key=_precedence)[:more]]
+
+
+def _precedence(pod: Json) -> tuple[bool, bool, bool, list[int]]:
+    """Return a key that sorts pods which have come less far to the front, and younger ones before older ones."""
+    age = [-ord(character) for character in pod["metadata"]["creationTimestamp"]]
+    return bool(pod["spec"].get("nodeName")), pod["status"].get("phase") == "Running", is_true(pod, "Ready"), age
+
+
+def set_index(job: Json, pod: Json, index: int, replaced: Json | None) -> None:
+    """Give a new pod its index: name, host name, label, annotations and variables.
+
+    `replaced` is the failed pod of that index which it replaces, of a Job that limits the failures of each index.
+    """
+    name, metadata, spec = job["metadata"]["name"], pod["metadata"], pod["spec"]
+    suffix = f"-{index}-"
+    metadata["generateName"] = name[: _LONGEST_PREFIX - len(suffix)] + suffix
+    metadata["labels"] = {**(metadata.get("labels") or {}), INDEX: str(index)}
+    annotations = {**(metadata.get("annotations") or {}), INDEX: str(index)}
+    if limits_each_index(job):
+        annotations |= _failure_counts(job, replaced)
+    metadata["annotations"] = annotations
+    spec["hostname"] = f"{name}-{index}"
+    source = {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}}
+    for container in [*spec["containers"], *(spec.get("initContainers") or [])]:
+        variables = container.get("env") or []
+        if not any(variable["name"] == VARIABLE for variable in variables):
+            container["env"] = [*variables, {"name": VARIABLE, "valueFrom": copy.deepcopy(source)}]
+
+
+def _failure_counts(job: Json, replaced: Json | None) -> Mapping[str, str]:
+    counted = ignored = 0
+    if replaced:
+        counted, ignored = failure_count(replaced), _number(replaced, IGNORED_FAILURE_COUNT) or 0
+        if verdict(job, replaced).action == "Ignore":
+            ignored += 1
+        else:
+            counted += 1
+    return {FAILURE_COUNT: str(counted)} | ({IGNORED_FAILURE_COUNT: str(ignored)} if ignored else {})

@@ -1,0 +1,260 @@
+"""Start and stop one container as a process of this machine, and tell beforehand what that machine can do.
+
+CPU and memory limits are not enforced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ..apimachinery.object_fields import Json
+
+SANDBOX = Path(__file__).with_name("sandbox.py")
+MARK = "EMBEDDED_CLUSTER"  # environment variable of all processes of a cluster: its state directory
+POD_MARK = "EMBEDDED_POD_UID"
+KILL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What containers can be here; `reason` is one sentence when they are not isolated, else empty."""
+
+    root: bool
+    namespaces: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A directory or file of the host (`source`) at a path of the container (`target`)."""
+
+    source: Path
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """One process and its surroundings; uid, gid, groups and mounts count only with `isolate`."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str  # empty: HOME where there is such a directory, else /
+    isolate: bool
+    uid: int
+    gid: int
+    groups: list[int]
+    hostname: str
+    home: str  # made for this user when no volume brings it, as an image would
+    mounts: list[Mount]
+    exposed: list[Path]
+    hidden: list[Path]
+    root: Path
+
+    def as_json(self) -> Json:
+        return {
+            "argv": self.argv,
+            "env": self.env,
+            "cwd": self.cwd,
+            "isolate": self.isolate,
+            "uid": self.uid,
+            "gid": self.gid,
+            "groups": self.groups,
+            "hostname": self.hostname[:63],
+            "directories": [{"path": self.home, "uid": self.uid, "gid": self.gid}] if self.home else [],
+            "mounts": [{"source": str(m.source), "target": m.target, "read_only": m.read_only} for m in self.mounts],
+            "exposed": [str(path) for path in self.exposed],
+            "hidden": [str(path) for path in self.hidden],
+            "root": str(self.root),
+            "node_pid": os.getpid(),
+        }
+
+
+class StartError(Exception):
+    """The container's process could not be started; the sentence is what a kubelet shows."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
+            f"runc create failed: unable to start container process: error during container init: {why}: unknown"
+        )
+
+
+class Container:
+    """A container that runs; ends with its process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._exit: asyncio.Task[int] = asyncio.ensure_future(process.wait())
+
+    @classmethod
+    async def start(cls, spec: ContainerSpec, log: Path, marks: dict[str, str]) -> Container:
+        """Raises StartError when the program, its directory or its mounts are not there."""
+        read_status, write_status = os.pipe()
+        spec_fd = _memory_file(json.dumps(spec.as_json() | {"env": {**spec.env, **marks}}).encode())
+        try:
+            with log.open("ab") as output:
+                process = await asyncio.create_subprocess_exec(
+                    *_sandbox_command(spec_fd, write_status),
+                    env={**marks, "LC_ALL": "C.UTF-8"},
+                    cwd="/",
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(spec_fd, write_status),
+                    start_new_session=True,  # a terminal's Ctrl-C is for the cluster, which then stops its pods
+                )
+        finally:
+            os.close(write_status)
+            os.close(spec_fd)
+        container = cls(process)
+        try:
+            failure = await _read_all(read_status)
+        except asyncio.CancelledError:
+            await container.kill()
+            raise
+        if failure:
+            await container.kill()
+            raise StartError(failure)
+        return container
+
+    async def wait(self) -> int:
+        """The exit code, 128 + signal when one ended it."""
+        code = await asyncio.shield(self._exit)
+        return code if code >= 0 else 128 - code
+
+    @property
+    def ended(self) -> bool:
+        return self._exit.done()
+
+    async def stop(self, grace_over: asyncio.Event) -> int:
+        """SIGTERM, and SIGKILL for all that is left once the grace is over; the exit code."""
+        self._signal(signal.SIGTERM)
+        over = asyncio.ensure_future(grace_over.wait())
+        await asyncio.wait({self._exit, over}, return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        return await self.kill()
+
+    async def kill(self) -> int:
+        """End all of its processes; the exit code."""
+        self._signal(signal.SIGUSR1)
+        try:
+            return await asyncio.wait_for(self.wait(), KILL_SECONDS)
+        except asyncio.TimeoutError:
+            self._signal(signal.SIGKILL)
+            return await self.wait()
+
+    def _signal(self, number: int) -> None:
+        if not self.ended:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+
+def _sandbox_command(*fds: int) -> list[str]:
+    # -I -S: nothing of this environment's packages or variables may run as root in there.
+    return [sys.executable, "-I", "-S", str(SANDBOX), *map(str, fds)]
+
+
+def _memory_file(content: bytes) -> int:
+    fd = os.memfd_create("container", 0)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+async def _read_all(fd: int) -> str:
+    """What the container's start has to complain about, until its exec closes the pipe."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb"))
+    try:
+        return (await reader.read()).decode(errors="replace")
+    finally:
+        transport.close()
+
+
+@lru_cache(maxsize=1)
+def abilities() -> Abilities:
+    """Try once whether a container can have namespaces and a user of its own."""
+    if os.geteuid() != 0:
+        reason = (
+            f"this runs as uid {os.geteuid()}, not as root, so every pod runs as that user, with no mounts of its own"
+        )
+        return Abilities(root=False, namespaces=False, reason=reason)
+    with tempfile.TemporaryDirectory() as root:
+        nobody = 65534
+        spec = ContainerSpec(
+            argv=["true"],
+            env={"PATH": "/usr/bin:/bin"},
+            cwd="/",
+            isolate=True,
+            uid=nobody,
+            gid=nobody,
+            groups=[],
+            hostname="trial",
+            home="",
+            mounts=[],
+            exposed=[],
+            hidden=[],
+            root=Path(root),
+        )
+        failure = _try(spec)
+    if failure:
+        reason = f"mount and PID namespaces do not work here ({failure}), so every pod runs as root, without mounts"
+        return Abilities(root=True, namespaces=False, reason=reason)
+    return Abilities(root=True, namespaces=True, reason="")
+
+
+def _try(spec: ContainerSpec) -> str:
+    read_status, write_status = os.pipe()
+    spec_fd = _memory_file(json.dumps(spec.as_json()).encode())
+    try:
+        done = subprocess.run(  # noqa: S603  (our own file)
+            _sandbox_command(spec_fd, write_status),
+            pass_fds=(spec_fd, write_status),
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(write_status)
+        os.close(spec_fd)
+    with os.fdopen(read_status) as status:
+        said = status.read()
+    return said or (
+        f"exit code {done.returncode}: {done.stderr.decode(errors='replace')[-200:]}" if done.returncode else ""
+    )
+
+
+def marked_processes(name: str, value: str) -> Iterable[int]:
+    """Processes of this machine whose environment has this mark."""
+    wanted = f"{name}={value}".encode()
+    for directory in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted in (directory / "environ").read_bytes().split(b"\0"):
+                yield int(directory.name)
+
+
+def kill_leftovers(state: Path) -> int:
+    """End what a killed run of the cluster in `state` left; how many processes those were."""
+    found = 0
+    for _ in range(10):
+        pids = [pid for pid in marked_processes(MARK, str(state)) if pid != os.getpid()]
+        if not pids:
+            break
+        found += len(pids)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+    return found

@@ -1,0 +1,391 @@
+"""One pod on its node: volumes, init containers, containers and their restarts, deadline, end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..apimachinery.api_resources import POD
+from ..apimachinery.container_log import ContainerLog
+from ..apimachinery.object_fields import Json
+from ..objectstore.object_store import Store
+from .container_environment import ConfigError, Surroundings, environment, expand
+from .container_process import MARK, POD_MARK, Container, ContainerSpec, Mount, StartError
+from .container_status import ContainerState, PodReason, pod_status
+from .host_paths import adapt, words_on_host
+from .pod_volumes import Storage, VolumeError, mounts, prepare, read_only_volumes
+
+DEADLINE = PodReason("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+# What an image brings, as those of jupyter/docker-stacks; they begin in their home.
+IMAGE_COMMAND = ["jupyterhub-singleuser"]
+IMAGE_HOME = "/home/jovyan"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+HOST_IP = "127.0.0.1"
+MESSAGE_BYTES = 4096  # of a termination message
+RETRY_SECONDS = 1.0  # for what is missing: an image, a Secret, a ConfigMap
+BACK_OFF_LIMIT = 300.0
+_ANY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\]|\*)?:")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What all pods of a node share."""
+
+    node: str
+    allocatable: dict[str, str]
+    storage: Storage
+    exposed: list[Path]
+    isolate: bool
+    back_off_seconds: float
+
+
+class PodRun:
+    """Runs a pod that is bound to this node until it has ended or is deleted."""
+
+    def __init__(self, store: Store, machine: Machine, pod: Json, address: str) -> None:
+        self.store = store
+        self.machine = machine
+        self.pod = pod
+        self.address = address
+        spec = pod["spec"]
+        self.init = [ContainerState(container, is_init=True) for container in spec.get("initContainers") or []]
+        self.containers = [ContainerState(container) for container in spec["containers"]]
+        if self.init:
+            for state in self.containers:
+                state.waits("PodInitializing")
+        self.ended_by: PodReason | None = None
+        self._volumes: dict[str, Path] = {}
+        self._started = 0.0  # loop time
+        self._stop = asyncio.Event()
+        self._grace_over = asyncio.Event()
+        self._deadline_moved = asyncio.Event()
+
+    @property
+    def uid(self) -> str:
+        return str(self.pod["metadata"]["uid"])
+
+    @property
+    def directory(self) -> Path:
+        return self.machine.storage.pod(self.uid)
+
+    def updated(self, pod: Json) -> None:
+        """The pod changed in the API: its deadline may have come nearer, or it is being deleted."""
+        self.pod = pod
+        self._deadline_moved.set()
+        if pod["metadata"].get("deletionTimestamp"):
+            self.stop(pod["metadata"].get("deletionGracePeriodSeconds", 30))
+
+    def stop(self, grace: float) -> None:
+        """End the pod: SIGTERM now, SIGKILL after `grace` seconds; a later call can only bring that nearer."""
+        self._stop.set()
+        asyncio.get_running_loop().call_later(grace, self._grace_over.set)
+
+    async def run(self) -> None:
+        """Until the pod has ended; its status is then final.  Cancelled: kill all at once, say nothing."""
+        self._started = asyncio.get_running_loop().time()
+        self.publish()
+        live, stopped = asyncio.ensure_future(self._live()), asyncio.ensure_future(self._stop.wait())
+        deadline = asyncio.ensure_future(self._deadline())
+        try:
+            await asyncio.wait({live, stopped, deadline}, return_when=asyncio.FIRST_COMPLETED)
+            if live.done():
+                live.result()
+                return
+            if deadline.done():
+                self.ended_by = DEADLINE
+                self.record("DeadlineExceeded", DEADLINE.message)
+                self.stop(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
+            live.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await live
+            await self._end()
+        finally:
+            for task in (live, stopped, deadline):
+                task.cancel()
+            await asyncio.gather(live, stopped, deadline, return_exceptions=True)
+            await asyncio.gather(*(state.running.kill() for state in self._all() if state.running))
+
+    async def _end(self) -> None:
+        """Sidecars end after the containers that they are there for."""
+        await self._stop_all(self.containers)
+        await self._stop_all(self.init)
+        for state in self._all():
+            if "waiting" in state.state:  # never ran, or was about to be started again
+                state.state = state.last_state or {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
+            state.over = True
+        self.publish()
+
+    async def _stop_all(self, states: list[ContainerState]) -> None:
+        running = [(state, state.running) for state in states if state.running]
+        for state, _ in running:
+            self.record("Killing", f"Stopping container {state.name}")
+        exits = await asyncio.gather(*(container.stop(self._grace_over) for _, container in running))
+        for (state, _), code in zip(running, exits, strict=True):
+            state.ended(code, self._message(state))
+
+    def _all(self) -> list[ContainerState]:
+        return [*self.init, *self.containers]
+
+    async def _deadline(self) -> None:
+        """Return once activeDeadlineSeconds are over, counted from the pod's start on this node."""
+        while True:
+            self._deadline_moved.clear()
+            seconds = self.pod["spec"].get("activeDeadlineSeconds")
+            # Not from status.startTime: that has whole seconds, and would end a short pod before it began.
+            left = self._started + seconds - asyncio.get_running_loop().time() if seconds else None
+            if left is not None and left <= 0:
+                return
+            # Not wait_for: before Python 3.12 it forgets that it was cancelled when the event comes in the same turn.
+            moved = asyncio.ensure_future(self._deadline_moved.wait())
+            try:
+                await asyncio.wait({moved}, timeout=left)
+            finally:
+                moved.cancel()
+
+    async def _live(self) -> None:
+        await self._mount()
+        policy = self.pod["spec"]["restartPolicy"]
+        tasks: list[asyncio.Future[None]] = []
+        try:
+            for state in self.init:
+                if state.is_sidecar:
+                    tasks.append(asyncio.ensure_future(self._keep_running(state, "Always")))
+                    await state.has_begun.wait()
+                    continue
+                await self._keep_running(state, "OnFailure" if policy == "Always" else policy)
+                if state.exit_code:
+                    return
+            running = [asyncio.ensure_future(self._keep_running(state, policy)) for state in self.containers]
+            tasks += running
+            await asyncio.gather(*running)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if all(state.over for state in self.containers) or any(state.exit_code for state in self.init):
+                await self._stop_sidecars()
+
+    async def _stop_sidecars(self) -> None:
+        """Nobody needs them any more; they have the pod's grace."""
+        if not any(state.running for state in self.init):
+            return
+        grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
+        asyncio.get_running_loop().call_later(grace, self._grace_over.set)
+        await self._stop_all(self.init)
+        self.publish()
+
+    async def _mount(self) -> None:
+        while True:
+            try:
+                self._volumes = prepare(self.store, self.machine.storage, self.around())
+                return
+            except VolumeError as reason:  # noqa: PERF203  (tried until it is there)
+                self.record("FailedMount", str(reason), warning=True)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep_running(self, state: ContainerState, policy: str) -> None:
+        """Run a container, again and again as its restartPolicy says."""
+        await self._pull(state)
+        delay = 0.0  # the first restart is immediate, as a kubelet's is
+        while True:
+            code = await self._run_once(state)
+            state.over = policy == "Never" or (policy == "OnFailure" and code == 0)
+            self.publish()
+            if state.over:
+                return
+            if delay:
+                await self._back_off(state, delay)
+            delay = min(delay * 2 or self.machine.back_off_seconds, BACK_OFF_LIMIT)
+            state.restarts_from_here()
+
+    async def _pull(self, state: ContainerState) -> None:
+        """Images are ignored, but one whose name has `missing` in it cannot be pulled."""
+        image = state.spec["image"]
+        if "missing" not in image:
+            here = f'Container image "{image}" already present on machine and can be accessed by the pod'
+            self.record("Pulled", here)
+            return
+        if state.spec["imagePullPolicy"] == "Never":
+            await self._never_pulled(state)
+        why = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: not found'
+        self.record("Pulling", f'Pulling image "{image}"')
+        self.record("Failed", f'Failed to pull image "{image}": {why}', warning=True)
+        self.record("Failed", "Error: ErrImagePull", warning=True)
+        state.waits("ErrImagePull", why)
+        self.publish()
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            self.record("BackOff", f'Back-off pulling image "{image}"')
+            self.record("Failed", "Error: ImagePullBackOff", warning=True)
+            state.waits("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {why}')
+            self.publish()
+
+    async def _never_pulled(self, state: ContainerState) -> None:
+        why = f'Container image "{state.spec["image"]}" is not present with pull policy of Never'
+        state.waits("ErrImageNeverPull", why)
+        self.publish()
+        while True:
+            self.record("ErrImageNeverPull", why, warning=True)
+            self.record("Failed", "Error: ErrImageNeverPull", warning=True)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _back_off(self, state: ContainerState, delay: float) -> None:
+        metadata = self.pod["metadata"]
+        which = f"{state.name} in pod {metadata['name']}_{metadata['namespace']}({self.uid})"
+        self.record("BackOff", f"Back-off restarting failed container {which}", warning=True)
+        if state.exit_code == 0:  # who ends well does not crash: its end stays to be seen
+            await asyncio.sleep(delay)
+            return
+        state.last_state = state.state
+        which = f"container={state.name} pod={metadata['name']}_{metadata['namespace']}({self.uid})"
+        state.waits("CrashLoopBackOff", f"back-off {delay:g}s restarting failed {which}")
+        self.publish()
+        await asyncio.sleep(delay)
+
+    async def _run_once(self, state: ContainerState) -> int:
+        spec = await self._configured(state)
+        self.record("Created", "Container created")
+        try:
+            container = await Container.start(spec, self.log_path(state.name, state.restarts), self._marks())
+        except StartError as reason:
+            self.record("Failed", f"Error: {reason}", warning=True)
+            state.could_not_start(str(reason))
+            return 128
+        state.runs(container)
+        self.record("Started", "Container started")
+        self.publish()
+        state.has_begun.set()
+        code = await container.wait()
+        state.ended(code, self._message(state))
+        return code
+
+    async def _configured(self, state: ContainerState) -> ContainerSpec:
+        """The container's surroundings; waits while something that they need is missing."""
+        while True:
+            try:
+                return self._container_spec(state)
+            except ConfigError as reason:  # noqa: PERF203  (tried until it is there)
+                self.record("Failed", f"Error: {reason}", warning=True)
+                state.waits("CreateContainerConfigError", str(reason))
+                self.publish()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _container_spec(self, state: ContainerState) -> ContainerSpec:
+        container, pod_spec = state.spec, self.pod["spec"]
+        shared = pod_spec.get("securityContext") or {}
+        context = {**shared, **(container.get("securityContext") or {})}
+        uid = context.get("runAsUser", 0)
+        if context.get("runAsNonRoot") and uid == 0:
+            asked = "runAsUser" in context
+            rule = "'s runAsUser breaks non-root policy" if asked else " has runAsNonRoot and image will run as root"
+            raise ConfigError(f"container{rule} (pod: {self._described()}, container: {state.name})")
+        groups = {*(shared.get("supplementalGroups") or []), *([shared["fsGroup"]] if "fsGroup" in shared else [])}
+        env = environment(self.store, self.around(), container)
+        argv = [expand(word, env) for word in [*(container.get("command") or []), *(container.get("args") or [])]]
+        env = self._image_environment() | env
+        if "JUPYTERHUB_SERVICE_URL" in env:  # what listens on all addresses of a pod listens on the pod's own
+            env["JUPYTERHUB_SERVICE_URL"] = _ANY_ADDRESS.sub(f"//{self.address}:", env["JUPYTERHUB_SERVICE_URL"])
+        mounted = mounts(container, self._volumes, env, read_only_volumes(self.pod))
+        mounted.append(
+            Mount(self._message_file(state, anew=True), container["terminationMessagePath"], read_only=False)
+        )
+        cwd = container.get("workingDir") or ""
+        if not self.machine.isolate:
+            argv = words_on_host(argv, mounted)
+            env, cwd = adapt(env, cwd, mounted, self.directory / "containers" / state.name)
+        root = self.machine.storage.state / "root"
+        root.mkdir(exist_ok=True)
+        return ContainerSpec(
+            argv=argv or IMAGE_COMMAND,
+            env=env,
+            cwd=cwd,
+            isolate=self.machine.isolate,
+            uid=uid,
+            gid=context.get("runAsGroup", 0),
+            groups=sorted(groups),
+            hostname=pod_spec.get("hostname") or self.pod["metadata"]["name"],
+            home=IMAGE_HOME,
+            mounts=mounted,
+            exposed=self.machine.exposed,
+            hidden=[self.machine.storage.state],
+            root=root,
+        )
+
+    def _image_environment(self) -> dict[str, str]:
+        """What an image brings: a PATH with this Python's programs, and a home."""
+        return {
+            "PATH": f"{Path(sys.prefix) / 'bin'}:{PATH}",
+            "HOME": IMAGE_HOME,
+            "HOSTNAME": self.pod["metadata"]["name"],
+            "LANG": "C.UTF-8",
+            "SHELL": "/bin/bash",
+        }
+
+    def _message_file(self, state: ContainerState, *, anew: bool = False) -> Path:
+        """Where a container of this pod leaves its last words."""
+        path = self.directory / "messages" / f"{state.name}-{state.restarts}"
+        if anew:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+            path.chmod(0o666)
+        return path
+
+    def _message(self, state: ContainerState) -> str:
+        with contextlib.suppress(OSError):
+            return self._message_file(state).read_bytes()[:MESSAGE_BYTES].decode(errors="replace")
+        return ""
+
+    def _marks(self) -> dict[str, str]:
+        return {MARK: str(self.machine.storage.state), POD_MARK: self.uid}
+
+    def _described(self) -> str:
+        metadata = self.pod["metadata"]
+        return f'"{metadata["name"]}_{metadata["namespace"]}({self.uid})"'
+
+    def around(self) -> Surroundings:
+        return Surroundings(self.pod, self.address, HOST_IP, self.machine.allocatable)
+
+    def log_path(self, container: str, attempt: int) -> Path:
+        path = self.directory / "logs" / container / f"{attempt}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def log(self, container: str, *, previous: bool) -> ContainerLog | None:
+        state = next((s for s in self._all() if s.name == container), None)
+        if state is None:
+            return None
+        attempt = state.restarts - (1 if previous else 0)
+        path = self.directory / "logs" / container / f"{attempt}.log"
+        if not path.exists() and not previous and attempt:  # waits to be started again
+            path = path.with_name(f"{attempt - 1}.log")
+        if not path.exists():
+            return None
+        return ContainerLog(path, is_open=_still_writes(state, attempt))
+
+    def publish(self) -> None:
+        """Write the status as it is now, all of it at once."""
+        addresses = (self.address, HOST_IP)
+
+        def change(pod: Json) -> None:
+            pod["status"] = pod_status(pod, self.init, self.containers, addresses, self.ended_by)
+
+        current = self.store.find(POD, self.pod["metadata"]["namespace"], self.pod["metadata"]["name"])
+        if current and current["metadata"]["uid"] == self.uid:
+            self.pod = self.store.modify(POD, current, change)
+
+    def record(self, reason: str, message: str, *, warning: bool = False) -> None:
+        self.store.record(self.pod, reason, message, source="kubelet", warning=warning)
+
+    def clean(self) -> None:
+        """Remove all that the pod had on this node."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _still_writes(state: ContainerState, attempt: int) -> Callable[[], bool]:
+    return lambda: not state.over and state.restarts == attempt and "terminated" not in state.state
