@@ -112,7 +112,7 @@ def test_a_node_that_cannot_be_played_on_is_told_with_its_reason(status, spec, r
 
 
 def test_a_cluster_without_nodes_is_told():
-    with pytest.raises(CannotStart, match="it has none"):
+    with pytest.raises(CannotStart, match="the cluster has no node"):
         node_choice.choose([], [])
 
 
@@ -145,9 +145,9 @@ def test_two_notebooks_and_two_jobs_fit_and_a_third_job_never_does(free):
 def test_what_is_derived_is_said():
     here = replace(READ, free_cpu=Decimal("1.05"))
     assert node_choice.derived(here, node_choice.sizes(here)) == (
-        "Node node has 2 CPUs for pods, and those that run there ask for 0.95 CPUs. Free: 1.05 CPUs and 4.0 GiB of "
-        "memory. From that follow 0.25 CPUs for a notebook and 0.26 CPUs for a batch job: two of each fit, and a third "
-        "job does not."
+        "Node node has 2 CPUs for pods, and its pods request 0.95 CPUs. Free: 1.05 CPUs and 4.0 GiB of "
+        "memory. The demo therefore uses 0.25 CPUs for a notebook and 0.26 CPUs for a batch job: two of each fit "
+        "on the node, and a third job does not."
     )
 
 
@@ -235,7 +235,7 @@ async def test_a_kubeconfig_that_cannot_be_used_is_told_without_what_is_in_it(tm
 
 
 async def test_a_kubeconfig_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(CannotStart, match="There is no kubeconfig at /nowhere"):
+    with pytest.raises(CannotStart, match="The kubeconfig /nowhere does not exist"):
         async with ExternalCluster("/nowhere").prepared(tmp_path, PEOPLE, print):
             pass
 
@@ -266,10 +266,10 @@ async def test_both_ways_are_tried(tmp_path):
 @pytest.mark.parametrize(
     ("said", "answered", "sentence"),
     [
-        ("", "word", "pods do not reach this machine at 127.0.0.1:"),
-        ("drow", "word", "pods do not reach this machine at 127.0.0.1:"),
-        ("word", "drow", r"this machine does not reach pods .*ip route add 10.244.0.0/24 via 192.0.2.7"),
-        ("", "", "pods do not reach this machine at .* and this machine does not reach pods .tried 127.0.0.1:"),
+        ("", "word", "pods cannot reach this machine at 127.0.0.1:"),
+        ("drow", "word", "pods cannot reach this machine at 127.0.0.1:"),
+        ("word", "drow", r"this machine cannot reach pods .*ip route add 10.244.0.0/24 via 192.0.2.7"),
+        ("", "", "pods cannot reach this machine at .* and this machine cannot reach pods .tried 127.0.0.1:"),
     ],
 )
 async def test_a_way_that_is_shut_is_named(monkeypatch, said, answered, sentence):
@@ -332,7 +332,7 @@ async def test_a_failure_leaves_nothing_behind(cluster, tmp_path, node_tmp):
     with pytest.raises(CannotStart, match="prepare-storage cannot run on node: Error, exit code 1"):
         async with ExternalCluster(str(cluster.kubeconfig), IMAGE).prepared(tmp_path, PEOPLE, said.append):
             pytest.fail("nothing was laid out")
-    assert said[-1] == "Nothing of it is left there: no namespace, no volume, no priority, no file on the node."
+    assert said[-1] == "The demo is removed from the cluster: namespace, volumes, priority classes, files on the node."
     assert await names(cluster) == before
     assert list(node_tmp.iterdir()) == []
 
@@ -357,7 +357,7 @@ async def test_what_a_killed_demo_left_is_swept_and_what_others_made_stays(clust
 
     other = tmp_path / "another"
     other.mkdir()
-    with pytest.raises(CannotStart, match="has a namespace research-demo that another demo made"):
+    with pytest.raises(CannotStart, match="has a namespace research-demo that another demo created"):
         async with given.prepared(other, PEOPLE, print):
             pass
     assert demo_manifests.NAMESPACE in (await names(cluster))["Namespace"]
@@ -366,7 +366,7 @@ async def test_what_a_killed_demo_left_is_swept_and_what_others_made_stays(clust
     with pytest.raises(CannotStart, match="prepare-storage cannot run"):
         async with given.prepared(tmp_path, PEOPLE, said.append):
             pass
-    assert "A demo that did not end in order left its namespace; it is removed first ..." in said
+    assert "Removing the namespace of an earlier demo that was killed ..." in said
     assert await names(cluster) == {**before, "PriorityClass": [*before["PriorityClass"], "research-low"]}
     assert list(node_tmp.iterdir()) == []
 
@@ -377,7 +377,7 @@ async def test_what_a_killed_demo_left_is_swept_and_what_others_made_stays(clust
     [
         (
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "research-demo"}},
-            "has a namespace research-demo that somebody else made",
+            "has a namespace research-demo that someone else created",
         ),
         (
             {

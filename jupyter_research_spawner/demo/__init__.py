@@ -1,1 +1,1 @@
-"""The main job, for real, on one machine: an embedded cluster, a JupyterHub, the batch service, and a tour of them."""
+"""The demo: a cluster, a JupyterHub and the batch service on one machine, and a tour that checks what they do."""

@@ -1,4 +1,7 @@
-"""python -m jupyter_research_spawner.demo [--tour only] [--kubeconfig FILE [--image IMAGE]]: `make demo` runs this."""
+"""The command that `make demo` runs.
+
+python -m jupyter_research_spawner.demo [--tour only] [--kubeconfig FILE [--image IMAGE]]
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,17 @@ from .user_session import UnexpectedResult
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
-    parser.add_argument("--tour", choices=("only",), help="exit after the tour, with 0 if all was as it must be")
+    parser.add_argument("--tour", choices=("only",), help="exit after the tour, with 0 if all checks passed")
     parser.add_argument("--state", type=Path, default=Path(".demo"), help="where its files are kept (default: .demo)")
     parser.add_argument(
-        "--kubeconfig", metavar="FILE", help="play on the cluster of its current context, not on an embedded one"
+        "--kubeconfig", metavar="FILE", help="use the cluster of its current context instead of the embedded one"
     )
-    parser.add_argument("--image", help="for notebooks and jobs on that cluster; it has jupyterhub-singleuser")
+    parser.add_argument(
+        "--image", help="image of notebooks and jobs on that cluster; it must contain jupyterhub-singleuser"
+    )
     options = parser.parse_args()
     if options.image is not None and options.kubeconfig is None:
-        parser.error("the embedded cluster has no images; --image is for --kubeconfig")
+        parser.error("--image needs --kubeconfig, because the embedded cluster does not use images")
     ground = EmbeddedCluster() if options.kubeconfig is None else ExternalCluster(options.kubeconfig, options.image)
     try:
         return asyncio.run(_main(ground, options.state.absolute(), stay=options.tour is None))
@@ -39,7 +44,7 @@ def main() -> int:
 
 
 def _say(text: str, file: TextIO | None = None) -> None:
-    """Sentences are wrapped for a terminal of 80 columns, and what is indented goes on further in."""
+    """Print text, wrapped for a terminal of 80 columns.  Lines after an indented line are indented further."""
     for line in text.split("\n"):
         indent = " " * (len(line) - len(line.lstrip()))
         further = f"{indent}    " if indent else ""
@@ -52,7 +57,7 @@ async def _main(ground: DemoCluster, state: Path, *, stay: bool) -> int:
     stopped = False
 
     def stop() -> None:
-        # Once: a second Ctrl-C would break off the cleaning up.
+        # Only once: a second Ctrl-C would interrupt the clean-up.
         nonlocal stopped
         if not stopped:
             stopped = True
@@ -64,7 +69,7 @@ async def _main(ground: DemoCluster, state: Path, *, stay: bool) -> int:
     try:
         return await playing
     except asyncio.CancelledError:
-        _say("\nStopped: no process of the demo is left.")
+        _say("\nStopped. No process of the demo is running.")
         return 130
 
 
@@ -72,17 +77,17 @@ async def _play(ground: DemoCluster, state: Path, *, stay: bool) -> int:
     began = time.monotonic()
     _say(ground.announced)
     async with set_up(ground, state, _say) as stage:
-        _say(f"All is up after {time.monotonic() - began:.1f} s: {stage.hub.url}")
+        _say(f"The demo is running after {time.monotonic() - began:.1f} s: {stage.hub.url}")
         _say(_who_is_who(stage))
         try:
             is_good = await tour(stage, _say)
         except UnexpectedResult as error:
-            _say(f"\nThe tour ended early: {error}\nThe hub's log is {stage.hub.log}")
+            _say(f"\nFAILED: the tour stopped early. {error}\nThe hub's log is {stage.hub.log}")
             is_good = False
-        _say(f"\n{'All as it must be' if is_good else 'NOT as it must be'}, after {time.monotonic() - began:.0f} s.")
+        _say(f"\n{'All checks passed' if is_good else 'NOT all checks passed'} after {time.monotonic() - began:.0f} s.")
         if stay:
-            _say(f"\nLook around: {stage.hub.url}\nLog in as alice or bob; the password is {stage.hub.password}")
-            _say("Ctrl-C stops it.")
+            _say(f"\nOpen {stage.hub.url} in a browser.\nLog in as alice or bob with the password {stage.hub.password}")
+            _say("Ctrl-C stops the demo.")
             await asyncio.Event().wait()
     return 0 if is_good else 1
 
@@ -90,9 +95,9 @@ async def _play(ground: DemoCluster, state: Path, *, stay: bool) -> int:
 def _who_is_who(stage: RunningDemo) -> str:
     shortcoming = stage.cluster.shortcoming
     if shortcoming:
-        return f"{shortcoming[:1].upper()}{shortcoming[1:]}. What that leaves out is named below."
+        return f"{shortcoming[:1].upper()}{shortcoming[1:]}. The output names the checks that are therefore left out."
     uids = ", ".join(f"{name} is uid {identity.uid}" for name, identity in stage.people.items())
-    return f"{stage.cluster.where}, as the people they belong to: {uids}."
+    return f"{stage.cluster.where}, as their users: {uids}."
 
 
 if __name__ == "__main__":

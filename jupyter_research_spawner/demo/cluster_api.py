@@ -1,4 +1,4 @@
-"""The few calls that the demo makes to a cluster's API server, whichever kubeconfig leads to it."""
+"""The requests that the demo sends to the API server of a cluster."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .demo_cluster import CannotStart
 
 
 class Api:
-    """Plain objects in and out.  Raises CannotStart when the cluster refuses or does not answer."""
+    """A client for plain JSON objects.  Raises CannotStart if the cluster refuses a request or does not answer."""
 
     def __init__(self, server: ApiServer, url: str) -> None:
         self._server = server
         self.url = url
 
     async def create(self, obj: Json) -> Json:
-        """Validated strictly: a field that this cluster does not know is an error, not dropped."""
+        """Create the object with strict validation: a field that the cluster does not know is an error."""
         path = _path(obj["apiVersion"], obj["kind"], obj["metadata"].get("namespace"))
         return await self._ask("POST", path, obj, fieldValidation="Strict")
 
@@ -33,17 +33,17 @@ class Api:
 
     async def list(self, api_version: str, kind: str, namespace: str | None = None, **query: str) -> list[Json]:
         answer = await self._ask("GET", _path(api_version, kind, namespace), None, **query)
-        # A list's items have neither.
+        # Items of a list have neither field.
         return [{"apiVersion": api_version, "kind": kind, **item} for item in answer["items"]]
 
     async def delete(self, obj: Json, grace_seconds: int | None = None) -> None:
-        """Its dependents go too; what is gone already is fine."""
+        """Delete the object and its dependents.  It is not an error if the object no longer exists."""
         metadata = obj["metadata"]
         options: Json = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         path = f"{_path(obj['apiVersion'], obj['kind'], metadata.get('namespace'))}/{metadata['name']}"
-        # With a conflict it is another one of the same name by now.
+        # A conflict means that another object now has this name.
         with contextlib.suppress(Missing, Conflict):
             await self._ask("DELETE", path, options)
 
@@ -60,8 +60,8 @@ class Api:
                 raise Conflict(error.message) from None
             if error.status in (401, 403):
                 raise CannotStart(
-                    f"The cluster at {self.url} refuses {method} {path}: {error.message}. The demo makes a namespace, "
-                    "volumes and PriorityClasses: give a kubeconfig of somebody who may."
+                    f"The cluster at {self.url} refuses {method} {path}: {error.message}. It creates a namespace, "
+                    "volumes and PriorityClasses: use a kubeconfig of a user who has these rights."
                 ) from None
             raise CannotStart(f"The cluster at {self.url} refuses {method} {path}: {error.message}") from None
         except Refusal as refusal:
@@ -69,16 +69,16 @@ class Api:
 
 
 class Missing(CannotStart):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Conflict(CannotStart):
-    """There is one of that name already, or it is not as the precondition says."""
+    """An object of this name exists already, or a precondition of the request failed."""
 
 
 @contextlib.asynccontextmanager
 async def connected(kubeconfig: str) -> AsyncIterator[Api]:
-    """By the current context of `kubeconfig`, a path or several as in $KUBECONFIG.  Raises CannotStart."""
+    """Connect to the current context of `kubeconfig`, one path or several as in $KUBECONFIG.  Raises CannotStart."""
     try:
         client = await connect(kubeconfig)
     except CannotConnect as error:

@@ -1,4 +1,4 @@
-"""What is the same for the notebook and the job, and what is not."""
+"""Compare the identity and placement of the notebook with those of the job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMPARED = ("user", "uid", "gid", "groups", "home", "mounts", "scheduler", "queu
 
 @dataclass(frozen=True)
 class Row:
-    """One line; `equal` is None where there is nothing to compare, and `note` says why."""
+    """One line of the table.  `equal` is None if nothing was compared; `note` is the reason."""
 
     name: str
     notebook: str
@@ -21,7 +21,10 @@ class Row:
 
 
 def compare(notebook: Mapping[str, str], job: Mapping[str, str], not_compared: Mapping[str, str]) -> list[Row]:
-    """`not_compared`: names of rows, each with the reason.  Names that either side lacks are unequal."""
+    """Return a row for each compared value.  A value that is missing on one side is unequal.
+
+    `not_compared` has the names of values that are not compared, each with the reason.
+    """
     rows = []
     for name in COMPARED:
         left, right = notebook.get(name, ""), job.get(name, "")
@@ -33,7 +36,7 @@ def compare(notebook: Mapping[str, str], job: Mapping[str, str], not_compared: M
 
 
 def render(rows: Sequence[Row], width: int = 80) -> str:
-    """The table in at most `width` columns; what is too long goes on below, not away."""
+    """Return the table, at most `width` columns wide.  Long values continue on the next line."""
     name = max(len(row.name) for row in rows) + 1
     column = (width - name - 6 - 3) // 2
     lines = [_line("", "notebook", "job", "", name, column), "-" * (name + 2 * column + 9)]
@@ -63,7 +66,7 @@ def _line(name: str, left: str, right: str, mark: str, name_width: int, column: 
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Broken at blanks, or where a word alone is too long."""
+    """Wrap text at spaces, and within a word only if the word is longer than a line."""
     lines, line = [], ""
     for word in text.split(" "):
         rest = word

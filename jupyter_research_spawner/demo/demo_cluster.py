@@ -1,4 +1,4 @@
-"""What the tour needs of a cluster, whichever it is: the embedded one, or one that a kubeconfig gives."""
+"""The interface between the tour and its cluster, which is the embedded one or an external one."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ People = Mapping[str, PosixIdentity]
 
 
 class CannotStart(RuntimeError):
-    """A sentence: what is in the way, and what would work."""
+    """The demo cannot start.  The message says why and what would work."""
 
 
 @dataclass(frozen=True)
 class BatchNode:
-    """What the second act fills.
+    """The node that the batch jobs of the tour fill.
 
-    `told` is the sentence that says how large it is, `job_cpu` ("2 CPUs") what each of two jobs takes of it, `seconds`
-    how long such a job works: so long that it is still there when somebody wants its place.
+    `told` is a sentence about its size.  `job_cpu` is what each of two jobs requests, such as "2 CPUs".  `seconds` is
+    how long such a job runs; it is long enough for another job to preempt it.
     """
 
     told: str
@@ -38,10 +38,10 @@ class BatchNode:
 
 @dataclass(frozen=True)
 class PreparedCluster:
-    """A cluster with all that the site's pods look for: namespace, storage with people's homes, priorities, client.
+    """A cluster with everything that the site's pods need: namespace, storage with homes, priorities, client.
 
-    `kubeconfig` is as in $KUBECONFIG, `address` is this machine's, as pods reach it.  `shortcoming` says why pods do
-    not run as the people they belong to; it is empty where they do, and then `where` begins the sentence that says so.
+    `kubeconfig` is as in $KUBECONFIG.  `address` is the address of this machine for pods.  `shortcoming` is the reason
+    if pods do not run as their users, else empty.  `where` is the beginning of a sentence about where pods run.
     """
 
     kubeconfig: str
@@ -55,17 +55,17 @@ class PreparedCluster:
 
 
 class DemoCluster(Protocol):
-    """A cluster to play on."""
+    """A cluster on which the demo can run."""
 
     @property
     def announced(self) -> str:
-        """What is started now, in one sentence."""
+        """The sentence that is printed before the cluster is prepared."""
 
     def prepared(self, state: Path, people: People, say: Say) -> AbstractAsyncContextManager[PreparedCluster]:
-        """Everything but the hub; on the way out all of it goes again.  Raises CannotStart."""
+        """Prepare the cluster, and remove everything from it at the end.  Raises CannotStart."""
 
 
 def settings(more: Mapping[str, Any] | None = None) -> Json:
-    """The demo's site with `more` over it, and its files by absolute paths."""
+    """Return the demo's site settings merged with `more`, with absolute paths of its files."""
     files = {"passwd": str(HERE / "people.passwd"), "group": str(HERE / "people.group")}
     return merge(read(HERE / "site.yaml"), {"identity": {"sources": {"people": files}}}, more or {})

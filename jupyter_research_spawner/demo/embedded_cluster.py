@@ -1,4 +1,4 @@
-"""The embedded cluster as the tour's ground: two nodes of 4 CPUs, and storage that is directories of this machine."""
+"""Run the demo on the embedded cluster: two nodes of 4 CPUs, and storage in directories of this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .storage_layout import lay_out
 
 
 class EmbeddedCluster:
-    """DemoCluster that this process brings itself."""
+    """A cluster that this process starts."""
 
     announced = "Starting an embedded cluster, a JupyterHub and the batch service ..."
 
@@ -47,8 +47,8 @@ class EmbeddedCluster:
                 settings=written,
                 site=site,
                 address="127.0.0.1",
-                batch=BatchNode("The node for batch has 4 CPUs.", "2 CPUs", seconds=8),
-                where="Pods run in mount namespaces of their own",
+                batch=BatchNode("The node for batch jobs has 4 CPUs.", "2 CPUs", seconds=8),
+                where="Each pod runs in its own mount namespace",
                 shortcoming=able.reason,
                 pods_are_root=able.root and not able.namespaces,
             )

@@ -1,4 +1,4 @@
-"""A real hub with its proxy and its batch service, as processes of this machine."""
+"""Run a real JupyterHub with its proxy and the batch service as processes of this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SITE = "site.yaml"
 
 @dataclass(frozen=True)
 class Hub:
-    """Where it answers, the password of everybody, and its log."""
+    """A running hub: its URL, the password of all users, and its log file."""
 
     url: str
     password: str
@@ -35,14 +35,14 @@ class Hub:
 
 
 def needs_proxy() -> None:
-    """Raises CannotStart."""
+    """Check that the hub's proxy is installed.  Raises CannotStart."""
     if shutil.which("configurable-http-proxy") is None:
         raise CannotStart("The hub's proxy is not installed. Install it: npm install -g configurable-http-proxy")
 
 
 @contextlib.asynccontextmanager
 async def running(state: Path, cluster: PreparedCluster) -> AsyncIterator[Hub]:
-    """A JupyterHub in a process group of its own: Ctrl-C reaches us alone, and we stop it in order."""
+    """Run a JupyterHub in its own process group.  Ctrl-C therefore reaches only the demo, which then stops the hub."""
     port = free_port(cluster.address, 8000)
     hub = Hub(f"http://{cluster.address}:{port}", secrets.token_urlsafe(6), state / "hub.log")
     site = state / SITE
@@ -55,7 +55,7 @@ async def running(state: Path, cluster: PreparedCluster) -> AsyncIterator[Hub]:
         environment = {
             **_inherited(cluster.address),
             "KUBECONFIG": cluster.kubeconfig,
-            # Where a client certificate is in a kubeconfig itself, its reader writes it into a file.
+            # The Kubernetes client writes a certificate that the kubeconfig contains into a file.
             "TMPDIR": str(temporary),
             "DEMO_ADDRESS": cluster.address,
             "DEMO_PORT": str(port),
@@ -78,7 +78,7 @@ async def running(state: Path, cluster: PreparedCluster) -> AsyncIterator[Hub]:
 
 
 def _inherited(address: str) -> dict[str, str]:
-    """Ours, but for what would be taken for settings of the hub; and no proxy leads to this machine itself."""
+    """Return the environment for the hub: ours, without variables that would configure it, and without HTTP proxies."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "KUBE"))}
     direct = mine.get("no_proxy") or mine.get("NO_PROXY")
     return {**mine, "no_proxy": ",".join(filter(None, ("127.0.0.1,localhost", address, direct)))}
@@ -116,7 +116,7 @@ async def _end(process: asyncio.subprocess.Process, site: Path) -> None:
         process.terminate()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(process.wait(), 20)
-    # What a hub leaves that did not end in order: its proxy in its process group, its service in a session of its own.
+    # A killed hub leaves its proxy in its process group, and the batch service in another session.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     end_leftovers(site.parent)
@@ -124,7 +124,7 @@ async def _end(process: asyncio.subprocess.Process, site: Path) -> None:
 
 
 def end_leftovers(state: Path) -> None:
-    """End what a demo of `state` left that was killed itself: its hub, proxy and batch service."""
+    """Stop hub, proxy and batch service of an earlier demo in `state` that was killed."""
     for pid in marked_processes("DEMO_SITE", str(state / SITE)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -141,7 +141,7 @@ async def _answers(url: str, process: asyncio.subprocess.Process, log: Path, lim
                     if answer.status == 200:
                         return
             await asyncio.sleep(0.2)
-    raise CannotStart(f"The hub did not come up ({url}). The end of its log, {log}:\n{_tail(log)}")
+    raise CannotStart(f"The hub did not start ({url} does not answer). The end of its log {log}:\n{_tail(log)}")
 
 
 def _tail(log: Path) -> str:
@@ -149,7 +149,7 @@ def _tail(log: Path) -> str:
 
 
 def free_port(address: str, wanted: int = 0) -> int:
-    """A port of `address` that nobody uses, `wanted` if it is free.  Raises CannotStart."""
+    """Return an unused port of `address`, preferably `wanted`.  Raises CannotStart."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

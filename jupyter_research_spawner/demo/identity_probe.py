@@ -1,4 +1,4 @@
-"""Run in the notebook's kernel and, as it stands, in the job: prints one line of JSON that says who and where it is."""
+"""A script that the notebook's kernel and the job both run.  It prints their identity and mounts as JSON."""
 
 import grp
 import json
@@ -11,7 +11,7 @@ ROOTS = ("/home", "/project", "/data")
 
 
 def mounts() -> list[str]:
-    """Mount points of shared storage, from the kernel's own table (proc_pid_mountinfo(5))."""
+    """Return the mount points of shared storage from the kernel's mount table (proc_pid_mountinfo(5))."""
     found = set()
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split()

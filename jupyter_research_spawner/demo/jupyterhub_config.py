@@ -1,4 +1,4 @@
-"""The hub of the demo.  What is the demo's own comes from the environment; the rest is what any site would write."""
+"""The JupyterHub configuration of the demo.  Values of the run come from the environment; the rest suits any site."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
 address, password = os.environ["DEMO_ADDRESS"], os.environ["DEMO_PASSWORD"]
 c.JupyterHub.bind_url = f"http://{address}:{os.environ['DEMO_PORT']}"
-# Pods reach the hub there, too.
+# Pods also reach the hub at this address.
 c.JupyterHub.hub_bind_url = f"http://{address}:{os.environ['DEMO_HUB_PORT']}"
 c.JupyterHub.authenticator_class = "dummy"
 c.DummyAuthenticator.password = password
@@ -24,13 +24,13 @@ c.KubeSpawner.default_url = "/lab"
 if os.environ["DEMO_PODS_ARE_ROOT"] == "yes":
     c.KubeSpawner.args = ["--allow-root"]
 
-# What the service needs to reach the cluster, plugins of a kubeconfig included, and by what it is found again.
+# Variables that the service needs for the cluster, including kubeconfig plugins, and to be found after a crash.
 HANDED_ON = ("KUBECONFIG", "DEMO_SITE", "HOME", "TMPDIR", "https_proxy", "HTTPS_PROXY", "no_proxy")
 site = os.environ["DEMO_SITE"]
 jupyter_research_spawner.configure(
     c,
     site,
-    # Elsewhere the service is a Deployment of its own; here the hub runs it, so that Ctrl-C ends it too.
+    # On a real site the service is a Deployment.  Here the hub runs it, so that Ctrl-C also stops it.
     managed_batch={
         "url": f"http://127.0.0.1:{os.environ['DEMO_BATCH_PORT']}",
         "command": [sys.executable, "-m", "jupyter_research_spawner.batch", "--site", site],

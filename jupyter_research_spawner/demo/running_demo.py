@@ -1,4 +1,4 @@
-"""What the tour plays on: a cluster that is prepared, and a real hub with its proxy and batch service."""
+"""Start everything that the tour needs: a prepared cluster, and a hub with its proxy and the batch service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ("alice", "bob")
 
 @dataclass(frozen=True)
 class RunningDemo:
-    """Everything that runs."""
+    """The running cluster and hub, and the users of the tour."""
 
     cluster: PreparedCluster
     hub: hub.Hub
@@ -29,18 +29,18 @@ class RunningDemo:
     api: Api
 
     async def pods(self) -> list[Json]:
-        """All pods of the demo, as the API server has them."""
+        """Return all pods of the demo from the API server."""
         return await self.api.list("v1", "Pod", self.cluster.site.namespaces.name)
 
 
 @contextlib.asynccontextmanager
 async def set_up(ground: DemoCluster, state: Path, say: Say) -> AsyncIterator[RunningDemo]:
-    """Start everything below `state`; on the way out nothing of it goes on running.  Raises CannotStart."""
+    """Start everything with files below `state`, and stop it at the end.  Raises CannotStart."""
     hub.needs_proxy()
     resolver = Resolver(load(settings()).identity)
     people = {name: await resolver.resolve(name) for name in NAMES}
     with _alone(state):
-        # What libraries have to say is for those who look for it.
+        # Log messages of libraries go to a file.
         logging.basicConfig(filename=state / "demo.log", filemode="w")
         hub.end_leftovers(state)
         async with (
@@ -53,11 +53,13 @@ async def set_up(ground: DemoCluster, state: Path, say: Say) -> AsyncIterator[Ru
 
 @contextlib.contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """Two demos in one place would stop each other's pods."""
+    """Lock `state`, because two demos in one directory would stop each other's pods."""
     state.mkdir(mode=0o755, parents=True, exist_ok=True)
     with (state / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise CannotStart(f"A demo is already running in {state}. Stop it with Ctrl-C, or give --state.") from None
+            raise CannotStart(
+                f"Another demo is running in {state}. Stop it with Ctrl-C, or choose another directory with --state."
+            ) from None
         yield

@@ -1,4 +1,4 @@
-"""What lies on the shared storage when the tour begins."""
+"""The files and directories on the shared storage when the tour begins."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ CLAIMS = ("home", "project-climate", "era5")
 
 
 def entries(people: People, *, owned: bool) -> list[Json]:
-    """For lay_out.py: homes of mode 0700, and a group's directory that others cannot enter.
+    """Return the entries for storage_layout.py: private homes, and a group's directory that others cannot enter.
 
-    `owned`: by the people; else by whoever makes them.
+    `owned`: whether each entry belongs to its user; otherwise it belongs to the user who creates it.
     """
     climate = next(group.gid for group in people["alice"].groups if group.name == "climate")
     found: list[Json] = [

@@ -1,7 +1,7 @@
-"""Fills the shared storage with people's homes and the group's directories.
+"""Create the homes and the group directories on the shared storage.
 
-Imported where this process sees the storage; elsewhere its text runs as root in a pod on the node that has it, so it
-needs nothing but Python 3.8.  What is there already is an error: it would be somebody else's.
+The embedded cluster imports this module.  On an external cluster a pod runs its text as root, so it needs only
+Python 3.8.  An entry that exists already is an error, because it could belong to someone else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import Any
 
 
 def lay_out(root: str | Path, entries: list[dict[str, Any]]) -> None:
-    """`entries`: path below `root`, mode, perhaps uid and gid, and for a file its text; parents come first."""
+    """Create the entries below `root`; parents come first.
+
+    Each entry has a path and a mode, and can have uid and gid.  A file also has its text.
+    """
     for entry in entries:
         path = Path(root) / entry["path"]
         if "text" in entry:

@@ -1,4 +1,4 @@
-"""The tour: what a person does, in order, each step narrated and each claim checked against what really ran."""
+"""The tour: each step prints what a user does and checks the result on the running system."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ WHO = ("user", "uid", "gid", "groups", "mounts")
 
 
 async def tour(stage: RunningDemo, say: Say) -> bool:
-    """Both acts.  False if anything is not as it must be; what, was said."""
+    """Run both acts of the tour.  Return False if a check failed; the reason was printed."""
     async with (
         UserSession(stage.hub.url, "alice", stage.hub.password) as alice,
         UserSession(stage.hub.url, "bob", stage.hub.password) as bob,
     ):
-        say("\nFirst act: a notebook, and a job from it, both as alice\n")
+        say("\nPart 1: alice starts a notebook and submits a job from it\n")
         is_same = await first_act(stage, alice, say)
-        say("\nSecond act: a student's backfill gives way to research, and comes back\n")
+        say("\nPart 2: a research job preempts a student's backfill job, which then restarts\n")
         came_back = await second_act(stage, alice, bob, say)
     return is_same and came_back
 
 
 async def first_act(stage: RunningDemo, alice: UserSession, say: Say) -> bool:
     await alice.log_in()
-    say("alice logs in.")
+    say("alice logs in to JupyterHub.")
     began = time.monotonic()
     await alice.start_server("Small")
-    say(f"She chooses the profile Small in the form; JupyterLab answers after {time.monotonic() - began:.1f} s.")
+    say(f"She selects the profile Small. JupyterLab is ready after {time.monotonic() - began:.1f} s.")
     in_notebook = json.loads((await alice.run(PROBE)).splitlines()[-1])
-    say(f"A kernel in it runs `id`:\n    {in_notebook['id']}")
-    say(f"Her mounts there: {in_notebook['mounts'] or 'none'}")
+    say(f"She runs `id` in a notebook kernel:\n    {in_notebook['id']}")
+    say(f"Shared directories that are mounted there: {in_notebook['mounts'] or 'none'}")
     if not stage.cluster.shortcoming:
         await alice.run(
             "import os, pathlib\np = pathlib.Path.home() / 'notes.txt'\np.write_text('hers')\np.chmod(0o600)"
         )
     submitted = await jobs(alice, "submit", "--wait", "--name", "who-am-i", "--", "python3", "-c", PROBE)
-    say("From that kernel she submits a job that asks the same: job submit --wait -- python3 -c ...")
+    say("From the kernel she submits a job with the same script: job submit --wait -- python3 -c ...")
     in_job = json.loads(_json_line(submitted))
-    say(f"The job ran:\n    {in_job['id']}\n")
+    say(f"The output of `id` in the job:\n    {in_job['id']}\n")
     listed = json.loads(await jobs(alice, "list", "--json"))
     job_id = _jobs_of(listed)[0]["id"]
     pods = await stage.pods()
@@ -61,21 +61,21 @@ async def first_act(stage: RunningDemo, alice: UserSession, say: Say) -> bool:
     say(comparison.render(rows))
     for name, pod in (("notebook", notebook_pod), ("job", job_pod)):
         decided = json.loads(pod["metadata"]["annotations"][OUR_PREFIX + "plan"])
-        say(f"wall time of the {name}: {decided['wall_time_hard']} ({decided['wall_time_reason']})")
+        say(f"Wall time of the {name}: {decided['wall_time_hard']} ({decided['wall_time_reason']})")
     return _verdict(stage, rows, in_notebook, say)
 
 
 def _verdict(stage: RunningDemo, rows: list[comparison.Row], in_notebook: dict[str, str], say: Say) -> bool:
     is_good = all(row.equal is not False for row in rows)
     if not is_good:
-        say("\nThe notebook and the job differ. This must not be.")
+        say("\nFAILED: the notebook and the job differ in the rows marked DIFFERS.")
     if not stage.cluster.shortcoming:
         identity = stage.people["alice"]
         wanted = {"user": "alice", "uid": str(identity.uid), "gid": str(identity.gid), "home": identity.home}
         wanted["groups"] = ", ".join(sorted(identity.group_names))
         for name, value in wanted.items():
             if in_notebook[name] != value:
-                say(f"\nalice's {name} is {in_notebook[name]!r}, but the site says {value!r}. This must not be.")
+                say(f"\nFAILED: alice's {name} is {in_notebook[name]!r}, but her identity source says {value!r}.")
                 is_good = False
     return is_good
 
@@ -83,7 +83,7 @@ def _verdict(stage: RunningDemo, rows: list[comparison.Row], in_notebook: dict[s
 async def second_act(stage: RunningDemo, alice: UserSession, bob: UserSession, say: Say) -> bool:
     await bob.log_in()
     await bob.start_server("stats-101")
-    say("bob, a student, logs in and starts a notebook of his class stats-101.")
+    say("bob is a student. He logs in and starts a notebook of his class stats-101.")
     is_private = await _cannot_read(stage, bob, say)
     node = stage.cluster.batch
     work = f'echo "begins at $(date +%T)"; sleep {node.seconds}; echo "done at $(date +%T)"'
@@ -93,43 +93,46 @@ async def second_act(stage: RunningDemo, alice: UserSession, bob: UserSession, s
         for number in (1, 2)
     ]
     await _until(bob, filling, lambda job: job["state"] == "running", "both running")
-    say(f"{node.told} Two jobs of his in queue backfill, {node.job_cpu} each, fill it: {', '.join(filling)}.")
+    say(f"{node.told} bob fills them with two jobs of {node.job_cpu} each in the queue backfill: {', '.join(filling)}.")
     research = (
         await jobs(alice, *submit, "climate", "--name", "research", "--", "sh", "-c", "echo research; sleep 3")
     ).split()[-1]
-    say(f"alice submits {research}, {node.job_cpu} in queue climate, priority normal over low.")
+    say(
+        f"alice submits the job {research} of {node.job_cpu} to the queue climate. "
+        "Its priority is normal; that of bob's jobs is low."
+    )
     await _until(alice, [research], lambda job: job["state"] in ("running", "succeeded"), "running")
-    say("It runs: one of bob's was preempted for it.")
+    say("alice's job runs: the scheduler has preempted one of bob's jobs.")
     ended = await _until(bob, filling, lambda job: job["state"] == "succeeded", "succeeded")
     back = [job for job in ended if len(job["attempts"]) > 1]
     for job in back:
-        say(f"{job['id']} ran again from the start and finished:")
+        say(f"bob's job {job['id']} restarted from the beginning and finished:")
         for number, attempt in enumerate(job["attempts"], 1):
             times = f"{_clock(attempt['started'])} to {_clock(attempt['finished'])}"
             say(f"    attempt {number}: {times}  {attempt['reason'] or 'finished'}")
     if len(back) != 1:
-        say(f"Exactly one of bob's jobs should have two attempts, but {len(back)} have. This must not be.")
+        say(f"FAILED: exactly one of bob's jobs must have two attempts, but {len(back)} have.")
     say("\n" + (await jobs(bob, "list")).rstrip())
     return len(back) == 1 and is_private
 
 
 async def _cannot_read(stage: RunningDemo, bob: UserSession, say: Say) -> bool:
     if stage.cluster.shortcoming:
-        say("Whether he can read alice's files cannot be shown: here both are the user who runs the demo.")
+        say("The demo cannot check whether bob can read alice's files, because both run as the user of the demo.")
         return True
     attempt = "try:\n    print(open('/home/alice/notes.txt').read())\nexcept OSError as error:\n    print(error)"
     told = (await bob.run(attempt)).strip()
-    say(f"He tries to read alice's notes: {told}")
+    say(f"bob tries to read alice's notes: {told}")
     if "Permission denied" not in told:
-        say("He must not be able to. This must not be.")
+        say("FAILED: bob must not be able to read alice's notes.")
         return False
     return True
 
 
 async def jobs(person: UserSession, *arguments: str) -> str:
-    """The command `job` as the person would type it in a cell; its output.  Raises UnexpectedResult with its words."""
+    """Run the command `job` in the user's kernel and return its output.  Raises UnexpectedResult with the error."""
     command = shlex.join(("job", *arguments))
-    # The kernel is given Python text, so the command goes in as one Python string.
+    # The kernel runs Python, so the command is quoted as one Python string.
     code = (
         "import subprocess\n"
         f"done = subprocess.run({command!r}, shell=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)\n"
@@ -151,7 +154,7 @@ async def _until(
             return mine
         if time.monotonic() > deadline:
             told = "; ".join(f"{job['id']} is {job['state']} ({job['message']})" for job in mine)
-            raise UnexpectedResult(f"Not {what} within {limit:.0f} s: {told}")
+            raise UnexpectedResult(f"The jobs were not {what} within {limit:.0f} s: {told}")
         await asyncio.sleep(0.5)
 
 
@@ -164,7 +167,7 @@ def _json_line(text: str) -> str:
     for line in reversed(text.splitlines()):
         if line.startswith("{"):
             return line
-    raise UnexpectedResult(f"The job did not say who it is: {text!r}")
+    raise UnexpectedResult(f"The job did not print its identity: {text!r}")
 
 
 def _pod(pods: list[Json], user: str, kind: str) -> Json:

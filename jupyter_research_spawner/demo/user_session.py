@@ -1,6 +1,6 @@
-"""One person in front of a browser: logs in, fills in the form, waits for the server, runs code in a kernel.
+"""A user's browser session: log in, submit the form, wait for the server, run code in a kernel.
 
-Speaks JupyterHub's pages and the Jupyter server's REST and kernel protocol as a browser would, with cookies alone.
+It uses JupyterHub's pages and the REST and kernel protocols of the Jupyter server as a browser does, with cookies.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from yarl import URL
 
 
 class UnexpectedResult(RuntimeError):
-    """Something that the tour counts on did not happen; the sentence says what and what the page said."""
+    """A step of the tour failed.  The message says which one, and what the page said."""
 
 
 class Form(html.parser.HTMLParser):
-    """The fields of a page's forms with what is chosen in them, and the label of each radio button."""
+    """The fields of a page's forms with their selected values, and the label of each radio button."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Form(html.parser.HTMLParser):
         self._label_text += data
 
     def choose(self, label: str) -> None:
-        """The radio button whose label begins with `label`."""
+        """Select the radio button whose label begins with `label`."""
         for name, value, text in self.radios:
             if text.startswith(label):
                 self.fields[name] = value
@@ -80,7 +80,7 @@ class Form(html.parser.HTMLParser):
 
 
 class UserSession:
-    """A browser session of `name` at the hub of `base` (without a trailing slash)."""
+    """The session of user `name` at the hub with URL `base` (without a trailing slash)."""
 
     def __init__(self, base: str, name: str, password: str) -> None:
         self.name = name
@@ -89,7 +89,7 @@ class UserSession:
         self._kernel: str | None = None
 
     async def __aenter__(self) -> UserSession:
-        jar = aiohttp.CookieJar(unsafe=True)  # cookies of an address, 127.0.0.1
+        jar = aiohttp.CookieJar(unsafe=True)  # accept cookies of the address 127.0.0.1
         self._session = aiohttp.ClientSession(cookie_jar=jar, timeout=aiohttp.ClientTimeout(total=60))
         return self
 
@@ -114,7 +114,7 @@ class UserSession:
             raise UnexpectedResult(f"{self.name} could not log in (HTTP {answer.status} at {answer.url.path}).")
 
     async def start_server(self, choice: str) -> None:
-        """Choose `choice` in the form and wait until the server answers."""
+        """Select `choice` in the form, submit it, and wait until the server answers."""
         form = Form(await self._page("/hub/spawn"))
         form.choose(choice)
         form.fields["_xsrf"] = self._xsrf("/hub/")
@@ -140,7 +140,7 @@ class UserSession:
             raise UnexpectedResult(f"JupyterLab did not answer (HTTP {lab.status} at {lab.url.path}).")
 
     async def _progress(self) -> AsyncIterator[dict[str, Any]]:
-        """The events of the page that one waits on."""
+        """Yield the events of the page that shows a server's start."""
         url = f"{self._base}/hub/api/users/{self.name}/server/progress"
         timeout = aiohttp.ClientTimeout(total=300)
         async with self.http.get(url, params={"_xsrf": self._xsrf("/hub/")}, timeout=timeout) as answer:
@@ -151,13 +151,15 @@ class UserSession:
                     yield json.loads(line[5:])
 
     async def run(self, code: str) -> str:
-        """Run `code` in a real kernel of the server; what it printed.  Raises UnexpectedResult with its error."""
+        """Run `code` in a kernel of the server and return what it prints.  Raises UnexpectedResult with its error."""
         root = f"{self._base}/user/{self.name}"
         headers = {"X-XSRFToken": self._xsrf(f"/user/{self.name}/")}
         if self._kernel is None:
             answer = await self.http.post(f"{root}/api/kernels", json={"name": "python3"}, headers=headers)
             if answer.status != 201:
-                raise UnexpectedResult(f"No kernel was started (HTTP {answer.status}): {_text(await answer.text())}")
+                raise UnexpectedResult(
+                    f"JupyterLab did not start a kernel (HTTP {answer.status}): {_text(await answer.text())}"
+                )
             self._kernel = (await answer.json())["id"]
         channels = f"{root}/api/kernels/{self._kernel}/channels"
         async with self.http.ws_connect(channels, headers=headers, max_msg_size=0) as socket:
@@ -178,7 +180,7 @@ class UserSession:
 
 
 def _execute_request(user: str, code: str) -> dict[str, Any]:
-    """Jupyter messaging protocol 5.3, execute_request."""
+    """Return an execute_request message of the Jupyter messaging protocol 5.3."""
     header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "username": user, "session": uuid.uuid4().hex}
     content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "stop_on_error": True}
     return {
@@ -192,7 +194,7 @@ def _execute_request(user: str, code: str) -> dict[str, Any]:
 
 
 async def _output(socket: aiohttp.ClientWebSocketResponse[Any], request: str) -> str:
-    """What the kernel printed until it is idle again."""
+    """Return what the kernel prints until it is idle again."""
     printed: list[str] = []
     async for frame in socket:
         if frame.type is not aiohttp.WSMsgType.TEXT:
@@ -204,13 +206,15 @@ async def _output(socket: aiohttp.ClientWebSocketResponse[Any], request: str) ->
         if kind == "stream":
             printed.append(content["text"])
         elif kind == "error":
-            raise UnexpectedResult(f"The kernel said: {content['ename']}: {content['evalue']}\n{''.join(printed)}")
+            raise UnexpectedResult(
+                f"The code failed in the kernel: {content['ename']}: {content['evalue']}\n{''.join(printed)}"
+            )
         elif kind == "status" and content["execution_state"] == "idle":
             return "".join(printed)
-    raise UnexpectedResult("The kernel hung up.")
+    raise UnexpectedResult("The kernel closed the connection.")
 
 
 def _text(page: str) -> str:
-    """A page's words without its markup, shortened."""
+    """Return the text of a page without markup, shortened."""
     words = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]+>", " ", page)
     return " ".join(html.unescape(words).split())[:400]

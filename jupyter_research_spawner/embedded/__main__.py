@@ -1,4 +1,4 @@
-"""`python -m jupyter_research_spawner.embedded`: run a cluster until SIGTERM or Ctrl-C."""
+"""Run the embedded cluster until SIGTERM or Ctrl-C: `python -m jupyter_research_spawner.embedded`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .node.kubelet import NodeSpec
 
 
 def node_spec(text: str) -> NodeSpec:
-    """NAME=cpu[,memory][,label=value...]"""
+    """Parse NAME=cpu[,memory][,label=value...] from the command line."""
     name, equals, rest = text.partition("=")
     cpu, *more = rest.split(",")
     if not (name and equals and cpu):
@@ -26,7 +26,7 @@ def node_spec(text: str) -> NodeSpec:
 
 
 def claim(text: str) -> tuple[str, Path]:
-    """NAME=DIRECTORY"""
+    """Parse NAME=DIRECTORY from the command line."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise argparse.ArgumentTypeError(f"{text!r} is not CLAIM=DIRECTORY, such as home=/srv/home")

@@ -1,4 +1,4 @@
-"""A whole stand-in cluster in this process: API server, scheduler, Job controller, nodes, storage."""
+"""A complete embedded cluster in this process: API server, scheduler, Job controller, nodes, storage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOST = "127.0.0.1"
 
 
 class Cluster:
-    """Start it with `Cluster.start`; everything it has on disk is below `state`."""
+    """A running cluster, started by `Cluster.start`.  All of its files are below `state`."""
 
     def __init__(self, state: Path, namespace: str, storage: Storage, machine: Machine, lock: IO[str]) -> None:
         self.state = state
@@ -66,13 +66,13 @@ class Cluster:
         back_off_seconds: float = 1.0,
         port: int = 0,
     ) -> Cluster:
-        """Start a cluster whose files are below `state`, which is made when it is not there.
+        """Start a cluster with its files below `state`, which is created if it does not exist.
 
-        claims: claims to make in `namespace`, and the directories that they are.  expose: directories that all
-        containers see, read-only, beside the host's software and this Python.  privileged: pods as their own users in
-        namespaces; None: when that is possible here (see `abilities`).  back_off_seconds: before the second restart of
-        a container, and between a Job's pods.
-        Raises RuntimeError when another cluster runs in `state`, or `privileged` is asked for and not possible.
+        claims: names of claims to create in `namespace`, with their directories.  expose: directories that all
+        containers see read-only, in addition to the host's software and this Python.  privileged: whether pods run as
+        their own users in namespaces; None means if this machine allows it (see `abilities`).  back_off_seconds: the
+        delay before the second restart of a container, and before the next pod of a Job after a failure.
+        Raises RuntimeError if another cluster runs in `state`, or if `privileged` is true and not possible.
         """
         able = abilities()
         if privileged and not able.namespaces:
@@ -118,12 +118,12 @@ class Cluster:
         return node
 
     def add_user(self, name: str) -> str:
-        """A token for one more user; every user may do everything, but calls are recorded by name."""
+        """Add a user and return the user's token.  Every user can do everything; the audit log has the name."""
         self.api.tokens[name] = secrets.token_urlsafe(32)
         return self.api.tokens[name]
 
     def write_kubeconfig(self, path: Path, user: str) -> None:
-        """A kubeconfig, mode 0600: whoever can read it can start processes as any user."""
+        """Write a kubeconfig with mode 0600.  A user who can read it can start processes as any user."""
         cluster = {"server": self.url, "certificate-authority-data": base64.b64encode(self.ca.read_bytes()).decode()}
         config = {
             "apiVersion": "v1",
@@ -138,7 +138,7 @@ class Cluster:
         write_private(path, json.dumps(config, indent=1).encode())
 
     async def apply(self, obj: Json) -> Json:
-        """Create the object, or replace the one of that name.  Raises ApiError when it is refused."""
+        """Create the object, or replace the one of the same name.  Raises ApiError if it is refused."""
         kind = self.store.kinds.of(obj)
         namespace = obj["metadata"].get("namespace", self.namespace) if kind.namespaced else None
         old = self.store.find(kind, namespace, obj["metadata"].get("name", ""))
@@ -149,7 +149,7 @@ class Cluster:
         return self.store.update(kind, old, {**obj, "metadata": {**metadata, "namespace": namespace}})
 
     async def stop(self) -> None:
-        """End all pods and the server; nothing but `state` remains."""
+        """Stop all pods and the server.  Only the directory `state` remains."""
         await self.scheduler.stop()
         await self.jobs.stop()
         self.claims.stop()
@@ -181,7 +181,7 @@ def _locked(state: Path) -> IO[str]:
 
 
 def _exposed(more: Sequence[Path]) -> list[Path]:
-    """This Python, its environment and what else was asked for; outer directories first."""
+    """Return the directories that containers see: this Python, its environment and `more`.  Parents come first."""
     wanted = {Path(sys.base_prefix), Path(sys.prefix), *more}
     resolved = {path.absolute() for path in wanted} | {path.resolve() for path in wanted}
     return sorted(path for path in resolved if path.exists() and path != Path("/usr"))

@@ -32,12 +32,14 @@ def test_the_tour_ends_as_it_must_and_leaves_nothing(cluster: Cluster, node: Nod
     assert told.returncode == 0, told.stdout
     print(told.stdout)
     said = " ".join(told.stdout.split())
-    assert f"Pods run as containers on node {node.name}, as the people they belong to" in said
+    assert f"Pods run as containers on node {node.name}, as their users" in said
     assert "DIFFERS" not in said
-    assert "He tries to read alice's notes: [Errno 13] Permission denied" in said
+    assert "bob tries to read alice's notes: [Errno 13] Permission denied" in said
     assert "Preempted: work of a higher priority needed its place." in said
-    assert "All as it must be" in said
-    assert said.endswith("Nothing of it is left there: no namespace, no volume, no priority, no file on the node.")
+    assert "All checks passed" in said
+    assert said.endswith(
+        "The demo is removed from the cluster: namespace, volumes, priority classes, files on the node."
+    )
     assert max(map(len, told.stdout.splitlines())) <= 80
     assert {kind: found - before[kind] for kind, found in names(cluster).items() if found - before[kind]} == {}
     assert list(Path("/tmp").glob("research-demo-*")) == []

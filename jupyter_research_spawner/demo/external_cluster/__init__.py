@@ -1,6 +1,6 @@
-"""A cluster that a kubeconfig gives, as the tour's ground: kind, k3s, `make cluster`, any with one node for the tour.
+"""Run the demo on an existing cluster: kind, k3s, `make cluster`, or any other with one node that is large enough.
 
-Everything that is made there carries this demo's mark, is validated strictly, and goes again at the end.
+All objects of the demo have its label, are validated strictly, and are removed at the end.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from ..cluster_api import Api, Conflict, connected
 from ..demo_cluster import BatchNode, CannotStart, People, PreparedCluster, Say, settings
 from . import cleanup, demo_manifests, network_check, node_choice, pod_waiting
 
-# What `make cluster` brings along; other clusters fetch one of the same JupyterHub.
+# The image of `make cluster`.  Other clusters pull an image with the same JupyterHub version.
 OWN_IMAGE = "localhost/rig/notebook:1"
 PUBLIC_IMAGE = f"quay.io/jupyter/base-notebook:hub-{jupyterhub.__version__}"
-# A kernel with a quarter of a CPU takes some seconds to submit a job, and the jobs that wait for it must not be over.
+# A kernel with a quarter of a CPU takes seconds to submit a job, and bob's jobs must still run then.
 JOB_SECONDS = 30
 _IMAGES_SECONDS = 45.0
 
 
 class LeftBehind(CannotStart):
-    """Something stays on the cluster; the sentence says what, and how it is removed."""
+    """Objects of the demo remain on the cluster.  The message says which ones, and how to remove them."""
 
 
 @dataclass(frozen=True)
 class ExternalCluster:
-    """The demo's cluster, if a kubeconfig leads to one.
+    """The cluster of a kubeconfig.
 
-    `kubeconfig` is one path or several, as in $KUBECONFIG.  `image` has jupyterhub-singleuser and python3.
+    `kubeconfig` is one path or several, as in $KUBECONFIG.  `image` contains jupyterhub-singleuser and python3.
     """
 
     kubeconfig: str
@@ -54,13 +54,13 @@ class ExternalCluster:
         kubeconfig = _absolute(self.kubeconfig)
         owner = _owner(state)
         async with connected(kubeconfig) as api:
-            say(f"It is Kubernetes {await api.version()} at {api.url}.")
+            say(f"The cluster at {api.url} runs Kubernetes {await api.version()}.")
             await _sweep(api, owner, say)
             chosen = node_choice.choose(await api.list("v1", "Node"), await api.list("v1", "Pod"))
             found = node_choice.sizes(chosen)
             say(node_choice.derived(chosen, found))
             image = self.image or await _image(api, chosen, say)
-            say(f"Notebooks and jobs run the image {image}.")
+            say(f"Notebooks and jobs use the image {image}.")
             address = network_check.address_towards(chosen.address)
             written = settings(_settings(chosen, found, image))
             site = load(written)
@@ -68,7 +68,7 @@ class ExternalCluster:
             run = demo_manifests.Run(owner, secrets.token_hex(4), chosen.hostname, image)
             async with _removed_at_the_end(api, owner, say):
                 await api.create(demo_manifests.namespace(run))
-                with contextlib.suppress(Conflict):  # a controller was faster
+                with contextlib.suppress(Conflict):  # its controller has created it
                     await api.create(demo_manifests.account(run))
                 for obj in (*demo_manifests.volumes(run), *(_marked(obj, run) for obj in wanted)):
                     await api.create(obj)
@@ -86,14 +86,14 @@ class ExternalCluster:
 def _absolute(kubeconfig: str) -> str:
     paths = [os.path.abspath(Path(path).expanduser()) for path in kubeconfig.split(os.pathsep) if path]  # noqa: PTH100
     if not any(Path(path).is_file() for path in paths):
-        raise CannotStart(f"There is no kubeconfig at {kubeconfig or 'an empty path'}.")
+        raise CannotStart(f"The kubeconfig {kubeconfig or '(an empty path)'} does not exist.")
     return os.pathsep.join(paths)
 
 
 async def _image(api: Api, chosen: node_choice.Node, say: Say) -> str:
-    """A kubelet (1.36) looks which images there are twice a minute, so one that has just begun knows none."""
+    """Return the image for notebooks.  Waits for the kubelet's list of images, which it writes twice a minute."""
     if not chosen.images:
-        say("The node does not say yet which images it has; waiting for it ...")
+        say("The node has not reported its images yet. Waiting for it ...")
 
     async def told() -> Json | None:
         there = await api.find("v1", "Node", chosen.name)
@@ -104,7 +104,7 @@ async def _image(api: Api, chosen: node_choice.Node, say: Say) -> str:
 
 
 def _owner(state: Path) -> str:
-    """Who we are on any cluster: the same after a run that was killed, so that the next one can sweep."""
+    """Return the identifier of this demo.  It is the same in each run, so a run can remove what an earlier one left."""
     file = state / "owner"
     if not file.exists():
         file.write_text(secrets.token_hex(4))
@@ -112,7 +112,7 @@ def _owner(state: Path) -> str:
 
 
 def _settings(chosen: node_choice.Node, found: node_choice.Sizes, image: str) -> Json:
-    """Over the demo's site: this node alone, with pods as large as fit there."""
+    """Return site settings for this node alone, with pods that fit on it."""
     here = {
         "images": {"default": image},
         "pod": {"nodeSelector": {"pool": None, node_choice.HOSTNAME: chosen.hostname}},
@@ -132,27 +132,27 @@ def _settings(chosen: node_choice.Node, found: node_choice.Sizes, image: str) ->
 
 def _batch(chosen: node_choice.Node, found: node_choice.Sizes) -> BatchNode:
     rest = chosen.free_cpu - node_choice.NOTEBOOKS * found.notebook_cpu
-    told = f"The notebooks leave {node_choice.cpus(rest)} of node {chosen.name} free."
+    told = f"The notebooks leave {node_choice.cpus(rest)} of node {chosen.name}."
     return BatchNode(told, node_choice.cpus(found.job_cpu), JOB_SECONDS)
 
 
 async def _sweep(api: Api, owner: str, say: Say) -> None:
-    """What a killed run of this demo left.  Raises CannotStart where the namespace is somebody else's."""
+    """Remove what an earlier run left.  Raises CannotStart if someone else created the namespace."""
     there = await api.find("v1", "Namespace", demo_manifests.NAMESPACE)
     if there is not None and not cleanup.is_owned(there, owner):
-        whose = "another demo" if demo_manifests.OWNER in there["metadata"].get("labels", {}) else "somebody else"
+        whose = "another demo" if demo_manifests.OWNER in there["metadata"].get("labels", {}) else "someone else"
         raise CannotStart(
-            f"The cluster has a namespace {demo_manifests.NAMESPACE} that {whose} made. If nobody needs it, remove it: "
+            f"The cluster has a namespace {demo_manifests.NAMESPACE} that {whose} created. If nobody needs it: "
             f"kubectl delete namespace {demo_manifests.NAMESPACE}"
         )
     if there is not None:
-        say("A demo that did not end in order left its namespace; it is removed first ...")
+        say("Removing the namespace of an earlier demo that was killed ...")
     if left := await cleanup.clean(api, owner):
-        raise LeftBehind(f"What an earlier demo left cannot be removed: {'; '.join(left)}.")
+        raise LeftBehind(f"Objects of an earlier demo could not be removed: {'; '.join(left)}.")
 
 
 async def _wanted(api: Api, site: Site) -> list[Json]:
-    """The site's own objects that are not there yet.  Raises CannotStart where one says something else."""
+    """Return the objects of the site that do not exist yet.  Raises CannotStart if one exists with another value."""
     missing = []
     for obj in everything(site, Release(), only=("priorities", "client")):
         metadata = obj["metadata"]
@@ -162,7 +162,7 @@ async def _wanted(api: Api, site: Site) -> list[Json]:
         elif there.get("value") != obj.get("value"):
             raise CannotStart(
                 f"The cluster has a {obj['kind']} {metadata['name']} of value {there.get('value')}, but the demo needs "
-                f"{obj.get('value')}. It belongs to somebody else: take another cluster."
+                f"{obj.get('value')}. It belongs to someone else, so use another cluster."
             )
     return missing
 
@@ -174,7 +174,7 @@ def _marked(obj: Json, run: demo_manifests.Run) -> Json:
 
 @contextlib.asynccontextmanager
 async def _removed_at_the_end(api: Api, owner: str, say: Say) -> AsyncIterator[None]:
-    """Whatever happens in between.  Raises LeftBehind only where no other error is under way."""
+    """Remove the demo's objects at the end.  Raises LeftBehind, but only if there is no other exception."""
     try:
         yield
     except BaseException:
@@ -186,27 +186,27 @@ async def _removed_at_the_end(api: Api, owner: str, say: Say) -> AsyncIterator[N
 
 
 async def _remove(api: Api, owner: str, say: Say) -> str:
-    """What is left, as a sentence; empty when nothing is."""
+    """Remove the demo's objects.  Return a sentence about what is left, or an empty string."""
     say("\nRemoving the demo from the cluster ...")
     try:
         left = await cleanup.clean(api, owner)
     except CannotStart as error:
         kinds = ",".join(kind.lower() for _, kind in cleanup.CLUSTER_SCOPED)
         return (
-            f"The cluster could not be cleaned: {error} When it answers, start the demo once more, or: "
+            f"The demo's objects could not be removed: {error} When the cluster answers, start the demo again, or run: "
             f"kubectl delete namespace {demo_manifests.NAMESPACE}; "
             f"kubectl delete {kinds} -l {demo_manifests.OWNER}={owner}"
         )
     if left:
-        return f"Left on the cluster: {'; '.join(left)}."
-    say("Nothing of it is left there: no namespace, no volume, no priority, no file on the node.")
+        return f"These objects remain on the cluster: {'; '.join(left)}."
+    say("The demo is removed from the cluster: namespace, volumes, priority classes, files on the node.")
     return ""
 
 
 async def _prepare(
     api: Api, run: demo_manifests.Run, chosen: node_choice.Node, people: People, address: str, say: Say
 ) -> None:
-    """People's homes on the storage, and the proof that pods and this machine reach each other."""
+    """Create the homes on the storage, and check that pods and this machine reach each other."""
     word = secrets.token_hex(8)
     async with network_check.listening(address, word) as ear:
         entries = shared_storage.entries(people, owned=True)
@@ -214,4 +214,4 @@ async def _prepare(
         pod = await pod_waiting.address_of(api, demo_manifests.PREPARE, say)
         await network_check.both_ways(ear, chosen, pod, demo_manifests.PROBE_PORT, word)
     await pod_waiting.ended(api, demo_manifests.PREPARE, cleanup.SECONDS)
-    say(f"Pods reach this machine at {address}, and it reaches them (tried with {pod}).")
+    say(f"Pods reach this machine at {address}, and this machine reaches pods (tried: {pod}).")

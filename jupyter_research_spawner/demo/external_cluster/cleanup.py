@@ -1,4 +1,4 @@
-"""Takes away what a demo made on a given cluster: pods, files on the node, namespace, volumes, priorities."""
+"""Remove the demo from an external cluster: pods, files on the node, namespace, volumes, priority classes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from ..demo_cluster import CannotStart
 from . import demo_manifests, pod_waiting
 
 SECONDS = 60.0
-# Volumes after the claims that hold them, which go with the namespace.
+# Volumes are deleted after their claims, which are deleted with the namespace.
 CLUSTER_SCOPED = (("v1", "PersistentVolume"), ("scheduling.k8s.io/v1", "PriorityClass"))
 
 
 async def clean(api: Api, owner: str) -> list[str]:
-    """By what the cluster itself says is `owner`'s, so that also goes what was made when nobody heard of it.
+    """Remove all objects that have the label of `owner`, and the files on the node.  Return what could not be removed.
 
-    Returns what is left.  Raises CannotStart when the cluster does not answer.
+    Raises CannotStart if the cluster does not answer.
     """
     left: list[str] = []
     namespace = await api.find("v1", "Namespace", demo_manifests.NAMESPACE)
     if namespace is not None and is_owned(namespace, owner):
-        # One that is going is past this: no pod can be made in it any more.
+        # No pod can be created in a namespace that is being deleted.
         if not namespace["metadata"].get("deletionTimestamp"):
             on_node = await _is_on_node(api)
             await _end_pods(api)
@@ -37,16 +37,16 @@ def is_owned(obj: Json, owner: str) -> bool:
 
 
 async def _is_on_node(api: Api) -> bool:
-    """Whether there may be files on the node.  Where an image cannot be fetched, no pod can look either."""
+    """Return whether the node may have files of the demo.  It has none if the image could never be pulled."""
     prepare = await api.find("v1", "Pod", demo_manifests.PREPARE, demo_manifests.NAMESPACE)
-    if prepare is None:  # a demo that was killed may have come further
+    if prepare is None:  # an earlier demo may have been killed later than this
         return True
     begun = prepare.get("status", {}).get("initContainerStatuses", [])
     return any({"running", "terminated"} & status.get("state", {}).keys() for status in begun)
 
 
 async def _end_pods(api: Api) -> None:
-    """Nobody writes to the storage any more.  Pods of a node that is dead are taken from the API by force."""
+    """Delete all jobs and pods, so that nothing writes to the storage.  Pods of a dead node are deleted by force."""
     for job in await api.list("batch/v1", "Job", demo_manifests.NAMESPACE):
         await api.delete(job)
     for grace_seconds in (1, 0):
@@ -69,7 +69,7 @@ async def _clean_node(api: Api, run: demo_manifests.Run) -> list[str]:
     except CannotStart as error:
         await _end_pods(api)
         directory = f"{demo_manifests.NODE_TMP}/{run.directory}"
-        return [f"the directory {directory} on node {run.hostname}, which rm -r removes there ({error})"]
+        return [f"the directory {directory} on node {run.hostname}; remove it there with rm -r ({error})"]
     return []
 
 
@@ -78,4 +78,4 @@ async def _remove(api: Api, obj: Json) -> list[str]:
     if await pod_waiting.gone(api, obj, SECONDS):
         return []
     kind, name = obj["kind"], obj["metadata"]["name"]
-    return [f"the {kind} {name}, which is still going after {SECONDS:.0f} s"]
+    return [f"the {kind} {name}, whose deletion takes longer than {SECONDS:.0f} s"]

@@ -1,6 +1,6 @@
-"""The demo's own objects on a given cluster: its namespace, storage on one node, and two pods that run as root.
+"""Manifests of the demo on an external cluster: namespace, storage on one node, and two pods that run as root.
 
-Pure.  Everything carries the label OWNER, so that what a demo made is found again, by that demo alone.
+All objects have the label OWNER, so that only the demo that created them removes them.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from .node_choice import HOSTNAME
 NAMESPACE = "research-demo"
 OWNER = f"{NAMESPACE}/owner"
 NODE, RUN, IMAGE = f"{NAMESPACE}/node", f"{NAMESPACE}/run", f"{NAMESPACE}/image"
-# Of the node.  Whatever else befalls it, this is emptied one day.
+# A directory of the node that is emptied at times even if the demo cannot clean up.
 NODE_TMP = "/tmp"  # noqa: S108 - on the node, and the name below it is this demo's own
-PROBE_PORT = 8888  # as notebooks' own
+PROBE_PORT = 8888  # the port of notebooks
 PREPARE, CLEAN = "prepare-storage", "clean-node"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One tour on one node, by the value of its kubernetes.io/hostname.
+    """One run of the demo on one node, which is identified by the label kubernetes.io/hostname.
 
-    `owner` is whose demo it is, also after it was killed; `number` is in hexadecimal, and nobody can guess it before.
-    `image` is that of its pods, so that what ran before can also clean up.
+    `owner` identifies the demo and is the same in later runs.  `number` is random and hexadecimal.  `image` is the
+    image of the demo's pods; it is recorded so that a later run can clean up with it.
     """
 
     owner: str
@@ -41,7 +41,7 @@ class Run:
 
     @property
     def directory(self) -> str:
-        """Where the storage lies, below NODE_TMP of the node."""
+        """The directory of the storage, below NODE_TMP of the node."""
         return f"{NAMESPACE}-{self.number}"
 
     @property
@@ -53,13 +53,13 @@ class Run:
 
 
 def run_of(found: Json) -> Run:
-    """Which run made this namespace.  Raises CannotStart when it does not say so any more."""
+    """Return the run that created this namespace.  Raises CannotStart if its annotations were changed."""
     metadata = found["metadata"]
     owner, written = metadata.get("labels", {}).get(OWNER), metadata.get("annotations", {})
     if owner is None or not {NODE, RUN, IMAGE} <= written.keys() or not re.fullmatch("[0-9a-f]{8}", written[RUN]):
         raise CannotStart(
-            f"The annotations of the namespace {NAMESPACE} were changed, so where its files lie is unknown. "
-            f"Remove it: kubectl delete namespace {NAMESPACE}"
+            f"The annotations of the namespace {NAMESPACE} were changed, so its files on the node cannot be found. "
+            f"Delete it: kubectl delete namespace {NAMESPACE}"
         )
     return Run(owner, written[RUN], written[NODE], written[IMAGE])
 
@@ -70,7 +70,7 @@ def namespace(run: Run) -> Json:
         "kind": "Namespace",
         "metadata": {
             "name": NAMESPACE,
-            # Two pods of the demo reach a directory of the node itself; people's pods are checked by the hub.
+            # Two pods of the demo mount a hostPath.  The hub checks the pods of users.
             "labels": {**run.labels, "pod-security.kubernetes.io/enforce": "privileged"},
             "annotations": {NODE: run.hostname, RUN: run.number, IMAGE: run.image},
         },
@@ -78,16 +78,16 @@ def namespace(run: Run) -> Json:
 
 
 def account(run: Run) -> Json:
-    """The namespace's default ServiceAccount, which a controller makes a moment too late for the first pod."""
+    """Return the default ServiceAccount.  Its controller would create it too late for the first pod."""
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": run.metadata("default")}
 
 
 def volumes(run: Run) -> list[Json]:
-    """Each claim with the directory of the node that it is."""
+    """Return each claim, and a volume that is a directory of the node."""
     return [found for claim in shared_storage.CLAIMS for found in (_volume(claim, run), _claim(claim, run))]
 
 
-SPACE = {"storage": "1Gi"}  # asked of nobody: a hostPath has no limit
+SPACE = {"storage": "1Gi"}  # without effect: a hostPath has no size limit
 
 
 def _volume(claim: str, run: Run) -> Json:
@@ -128,7 +128,10 @@ def _claim(claim: str, run: Run) -> Json:
 
 
 def prepare(run: Run, entries: Sequence[Json], hub: str, word: str) -> Json:
-    """Lays out the storage as root; then, as nobody, says `word` to `hub` (HOST:PORT) and to whoever calls it."""
+    """Return the pod that prepares the storage as root, then checks the network as the user nobody.
+
+    The second container sends `word` to `hub` (HOST:PORT), and to the first client that connects to it.
+    """
     own: Json = {"path": ".", "mode": 0o755, "uid": 0, "gid": 0}
     told = {"ROOT": f"/node/{run.directory}", "ENTRIES": json.dumps([own, *entries])}
     reaches = {
@@ -149,7 +152,7 @@ REMOVE = "import os, shutil; path = os.environ['REMOVED']; os.path.lexists(path)
 
 
 def clean(run: Run) -> Json:
-    """Removes the storage from the node."""
+    """Return the pod that removes the storage from the node."""
     return _pod(CLEAN, run, containers=[_root("remove", run.image, None, {"REMOVED": f"/node/{run.directory}"})])
 
 
@@ -171,7 +174,7 @@ def _pod(name: str, run: Run, **containers: list[Json]) -> Json:
 
 
 def _root(name: str, image: str, script: str | None, env: dict[str, str]) -> Json:
-    """Root over files alone."""
+    """Return a container that runs as root, with capabilities for files only."""
     return {
         **_python(name, image, script, env),
         "volumeMounts": [{"name": "node", "mountPath": "/node"}],
@@ -188,7 +191,7 @@ def _python(name: str, image: str, script: str | None, env: dict[str, str]) -> J
     return {
         "name": name,
         "image": image,
-        # An image's own may be a home that nobody else may enter.
+        # The image's working directory may be a home that other users cannot enter.
         "workingDir": "/",
         "command": ["python3", "-c", REMOVE if script is None else Path(script).read_text()],
         "env": [{"name": key, "value": value} for key, value in env.items()],

@@ -1,4 +1,4 @@
-"""Whether pods reach the hub on this machine, and this machine the pods: both ways, tried before the tour."""
+"""Check before the tour that pods reach the hub on this machine, and that this machine reaches pods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CALL_SECONDS = 3.0
 
 
 def address_towards(node: str) -> str:
-    """This machine's address on its way to `node` (IPv4).  Nothing is sent.  Raises CannotStart."""
+    """Return this machine's IPv4 address on the route to `node`, without sending anything.  Raises CannotStart."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
         try:
             route.connect((node, 9))
@@ -27,7 +27,7 @@ def address_towards(node: str) -> str:
 
 @dataclass(frozen=True)
 class Ear:
-    """Listens at `address`; `heard` is set when the word was said to it."""
+    """A listening socket at `address`.  `heard` is set when a pod has sent the word."""
 
     address: str
     heard: asyncio.Event
@@ -35,7 +35,7 @@ class Ear:
 
 @contextlib.asynccontextmanager
 async def listening(address: str, word: str) -> AsyncIterator[Ear]:
-    """For pods that are to say `word`, on a port of its own."""
+    """Listen on a free port for pods that send `word`."""
     heard = asyncio.Event()
 
     async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,7 +52,7 @@ async def listening(address: str, word: str) -> AsyncIterator[Ear]:
 
 
 async def both_ways(ear: Ear, node: Node, pod: str, port: int, word: str) -> None:
-    """`pod` is the address of the pod that says and answers `word`.  Raises CannotStart."""
+    """Wait until the pod at address `pod` has sent `word` and has answered with it.  Raises CannotStart."""
     from_pods = asyncio.create_task(_within(ear.heard.wait()))
     to_pods = asyncio.create_task(_within(_answers(pod, port, word)))
     try:
@@ -64,9 +64,9 @@ async def both_ways(ear: Ear, node: Node, pod: str, port: int, word: str) -> Non
         return
     missing = []
     if not is_heard:
-        missing.append(f"pods do not reach this machine at {ear.address}")
+        missing.append(f"pods cannot reach this machine at {ear.address}")
     if not is_answered:
-        missing.append(f"this machine does not reach pods (tried {pod}:{port})")
+        missing.append(f"this machine cannot reach pods (tried {pod}:{port})")
     raise CannotStart(_sentence(" and ".join(missing), node, is_answered=is_answered))
 
 
@@ -96,6 +96,6 @@ def _sentence(missing: str, node: Node, *, is_answered: bool) -> str:
         command = f"ip route add {node.pods or 'PODS'} via {node.address}"
         route = f", or, for kind, a route from this machine to its pods: {command}"
     return (
-        f"The hub runs on this machine, and {missing}. What works: a cluster whose node is this machine (k3s, "
-        f"`make cluster`){route}. A firewall between them has to let both through."
+        f"The hub runs on this machine, and {missing}. Use a cluster whose node is this machine (k3s, "
+        f"`make cluster`){route}. A firewall between them must allow both directions."
     )

@@ -1,6 +1,7 @@
-"""Runs in a pod before the tour: can pods reach the hub, and the hub the pods?  Python 3.8 and nothing else.
+"""A script that a pod runs before the tour, to check that pods reach the hub and the hub reaches pods.
 
-Says WORD to HUB (HOST:PORT), and WORD to the first who connects to PORT, within half a minute.
+It sends WORD to HUB (HOST:PORT), and WORD to the first client that connects to PORT within half a minute.  It needs
+only Python 3.8.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which node of a given cluster the tour plays on, and how large its pods may be there.  Pure: objects in, data out.
+"""Choose the node of an external cluster on which the demo runs, and the sizes of its pods.
 
-Contract: v1.Node of Kubernetes 1.33 and later, where `status.features.supplementalGroupsPolicy` is there.
+Follows v1.Node of Kubernetes 1.33 and later, which has `status.features.supplementalGroupsPolicy`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from ..demo_cluster import CannotStart
 
 HOSTNAME = "kubernetes.io/hostname"
 NOTEBOOKS = 2  # alice's and bob's
-JOBS = 2  # bob's; alice's takes the place of one of them
+JOBS = 2  # bob's; alice's job preempts one of them
 NEEDED_CPU = Decimal(1)
 NOTEBOOK_MEMORY = 512 * 2**20
 JOB_MEMORY = 256 * 2**20
 NEEDED_MEMORY = NOTEBOOKS * NOTEBOOK_MEMORY + JOBS * JOB_MEMORY
-# Of what the notebooks leave: both jobs fit with some room to spare, and a third never does.
+# Share of the remaining CPUs for one job: two jobs fit, a third does not.
 SHARE = Decimal("0.48")
 
 
 @dataclass(frozen=True)
 class Node:
-    """`cpu` in cores and `memory` in bytes are what pods may have, `free_*` what is left of it by their requests.
+    """A node.  `cpu` (cores) and `memory` (bytes) are allocatable; `free_*` is what the requests of its pods leave.
 
-    `pods` is the node's pod network (CIDR), if the node says so.
+    `pods` is the node's pod network (CIDR), if the node has the field.
     """
 
     name: str
@@ -45,33 +45,35 @@ class Node:
 
 @dataclass(frozen=True)
 class Sizes:
-    """CPUs of a notebook and of a batch job."""
+    """The CPUs of a notebook and of a batch job."""
 
     notebook_cpu: Decimal
     job_cpu: Decimal
 
 
 def choose(nodes: Sequence[Json], pods: Sequence[Json]) -> Node:
-    """The node with the most free CPUs of those that can.  Raises CannotStart with each one's reason."""
+    """Return the suitable node with the most free CPUs.  Raises CannotStart with the reason of each node."""
     able = [node for node in nodes if not _in_the_way(node)]
     if not able:
-        reasons = "; ".join(f"{node['metadata']['name']} {_in_the_way(node)}" for node in nodes) or "it has none"
-        raise CannotStart(f"No node of the cluster can be played on: {reasons}.")
+        reasons = (
+            "; ".join(f"{node['metadata']['name']} {_in_the_way(node)}" for node in nodes) or "the cluster has no node"
+        )
+        raise CannotStart(f"The demo cannot run on any node of the cluster: {reasons}.")
     found = max((_read(node, pods) for node in able), key=lambda node: node.free_cpu)
     if found.free_cpu < NEEDED_CPU or found.free_memory < NEEDED_MEMORY:
         raise CannotStart(
             f"{_told(found)} The tour needs {NEEDED_CPU} CPU and {format_bytes(NEEDED_MEMORY)} free on one node: "
-            "give a cluster with a larger node (2 CPUs are enough), or remove what runs there."
+            "use a cluster with a larger node (2 CPUs are enough), or stop other pods there."
         )
     return found
 
 
 def _in_the_way(node: Json) -> str:
-    """Why pods of the demo cannot run there; empty where they can."""
+    """Return why pods of the demo cannot run on the node, or an empty string."""
     status, spec = node.get("status", {}), node.get("spec", {})
     ready: Json = next((found for found in status.get("conditions", []) if found["type"] == "Ready"), {})
     if ready.get("status") != "True":
-        return f"is not ready ({ready.get('message', 'it says nothing')})"
+        return f"is not ready ({ready.get('message', 'it does not say why')})"
     if spec.get("unschedulable"):
         return "is cordoned"
     if taint := next((found for found in spec.get("taints", []) if found["effect"] != "PreferNoSchedule"), None):
@@ -79,7 +81,7 @@ def _in_the_way(node: Json) -> str:
     if not status.get("features", {}).get("supplementalGroupsPolicy"):
         runtime = status.get("nodeInfo", {}).get("containerRuntimeVersion", "an unknown runtime")
         return (
-            "does not support supplementalGroupsPolicy: Strict, by which no image can add groups "
+            "does not support supplementalGroupsPolicy: Strict, which keeps images from adding groups "
             f"(it runs {runtime}; containerd 2 or CRI-O 1.31 is needed)"
         )
     if _address(node) is None:
@@ -110,7 +112,7 @@ def _read(node: Json, pods: Sequence[Json]) -> Node:
 
 
 def images(node: Json) -> frozenset[str]:
-    """The names of those that it says it has: up to 50, the largest first."""
+    """Return the names of the images that the node reports: up to 50, the largest first."""
     return frozenset(name for found in node["status"].get("images") or [] for name in found.get("names") or [])
 
 
@@ -119,7 +121,7 @@ def _counts(pod: Json) -> bool:
 
 
 def requested(pod: Json, resource: str) -> Decimal:
-    """What the scheduler counts for a pod (KEP-753): sidecars run with all, other init containers one at a time."""
+    """Return the requests of a pod as the scheduler counts them, with sidecar containers (KEP-753)."""
     spec = pod["spec"]
     if resource in (whole := (spec.get("resources") or {}).get("requests") or {}):
         return quantity(whole[resource]) + _overhead(spec, resource)
@@ -142,29 +144,29 @@ def _overhead(spec: Json, resource: str) -> Decimal:
 
 
 def sizes(node: Node) -> Sizes:
-    """Notebooks take half a CPU where there is enough of it; two jobs fill what they leave, and three do not fit."""
+    """Return sizes such that two notebooks and two jobs fit on the node, and a third job does not."""
     notebook = Decimal("0.5") if node.free_cpu >= 2 else Decimal("0.25")
     job = (node.free_cpu - NOTEBOOKS * notebook) * SHARE
     return Sizes(notebook, job.quantize(Decimal("0.01"), ROUND_DOWN))
 
 
 def derived(node: Node, found: Sizes) -> str:
-    """What was made of the node, for people."""
+    """Return a sentence about the node and the sizes that follow from it."""
     return (
-        f"{_told(node)} From that follow {cpus(found.notebook_cpu)} for a notebook and {cpus(found.job_cpu)} for a "
-        "batch job: two of each fit, and a third job does not."
+        f"{_told(node)} The demo therefore uses {cpus(found.notebook_cpu)} for a notebook and {cpus(found.job_cpu)} "
+        "for a batch job: two of each fit on the node, and a third job does not."
     )
 
 
 def _told(node: Node) -> str:
     memory = f"{node.free_memory / 2**30:.1f} GiB of memory"
     return (
-        f"Node {node.name} has {cpus(node.cpu)} for pods, and those that run there ask for "
+        f"Node {node.name} has {cpus(node.cpu)} for pods, and its pods request "
         f"{cpus(node.cpu - node.free_cpu)}. Free: {cpus(node.free_cpu)} and {memory}."
     )
 
 
 def cpus(cores: Decimal) -> str:
-    """`1 CPU`, `1.05 CPUs`."""
+    """Format cores as `1 CPU` or `1.05 CPUs`."""
     amount = f"{cores.quantize(Decimal('0.01'), ROUND_DOWN).normalize():f}"
     return f"{amount} CPU" if cores == 1 else f"{amount} CPUs"

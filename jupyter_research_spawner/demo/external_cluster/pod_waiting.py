@@ -1,4 +1,4 @@
-"""Waiting for the demo's own pods, and for others to go; what keeps one from running becomes a sentence."""
+"""Wait for the demo's pods to start, end or be deleted, and explain why one cannot run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .demo_manifests import NAMESPACE
 
 Found = TypeVar("Found")
 
-# A first pull of an image of one or two GB.
+# Long enough to pull an image of 2 GB.
 START_SECONDS = 600.0
 SLOW_SECONDS = 15.0
 PAUSE_SECONDS = 0.3
-# Others pass, or are tried again: ErrImagePull for one.
+# Other reasons, such as ErrImagePull, can be temporary.
 _HOPELESS = frozenset(
     {
         "CreateContainerConfigError",
@@ -33,7 +33,7 @@ _HOPELESS = frozenset(
 
 
 async def until(ask: Callable[[], Awaitable[Found | None]], seconds: float) -> Found | None:
-    """The first answer that is not None, or None when the time is over."""
+    """Call `ask` until it returns a value, and return that; None after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = await ask()
@@ -43,7 +43,7 @@ async def until(ask: Callable[[], Awaitable[Found | None]], seconds: float) -> F
 
 
 async def address_of(api: Api, name: str, say: Say) -> str:
-    """The pod's address, once its main container runs.  Raises CannotStart."""
+    """Return the pod's address when its main container runs.  Raises CannotStart."""
     began = time.monotonic()
     told = False
 
@@ -52,7 +52,7 @@ async def address_of(api: Api, name: str, say: Say) -> str:
         pod = await _pod(api, name)
         if not told and time.monotonic() - began > SLOW_SECONDS:
             told = True
-            say("The first pod does not run yet. To fetch its image for the first time may take minutes ...")
+            say("The first pod is not running yet. The first pull of its image can take minutes ...")
         statuses = pod.get("status", {}).get("containerStatuses", [])
         is_running = any("running" in status.get("state", {}) for status in statuses)
         return str(pod["status"]["podIP"]) if is_running and pod["status"].get("podIP") else None
@@ -64,7 +64,7 @@ async def address_of(api: Api, name: str, say: Say) -> str:
 
 
 async def ended(api: Api, name: str, seconds: float) -> None:
-    """Once it has done its work.  Raises CannotStart."""
+    """Wait until the pod has succeeded.  Raises CannotStart."""
 
     async def ask() -> bool | None:
         return True if (await _pod(api, name)).get("status", {}).get("phase") == "Succeeded" else None
@@ -85,14 +85,14 @@ async def gone(api: Api, obj: Json, seconds: float) -> bool:
 async def _pod(api: Api, name: str) -> Json:
     pod = await api.find("v1", "Pod", name, NAMESPACE)
     if pod is None:
-        raise CannotStart(f"Somebody has deleted the pod {name}.")
+        raise CannotStart(f"The pod {name} was deleted.")
     if trouble := in_the_way(pod):
         raise CannotStart(f"The pod {name} cannot run on {pod['spec'].get('nodeName', 'any node')}: {trouble}")
     return pod
 
 
 def in_the_way(pod: Json) -> str:
-    """Why the pod will never do its work; empty as long as it may."""
+    """Return why the pod will never succeed, or an empty string while it still can."""
     status = pod.get("status", {})
     for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
         state = container.get("state", {})
@@ -100,17 +100,17 @@ def in_the_way(pod: Json) -> str:
         if waiting.get("reason") in _HOPELESS:
             way_out = ""
             if "Image" in waiting["reason"]:
-                way_out = f" Give an image that the node has or can fetch, instead of {container['image']}: IMAGE=..."
+                way_out = f" Use an image that the node has or can pull instead of {container['image']}: IMAGE=..."
             return f"{waiting.get('message') or waiting['reason']}.{way_out}"
         if terminated.get("exitCode"):
             return f"{terminated.get('reason')}, exit code {terminated['exitCode']}: {terminated.get('message', '')}"
     if status.get("phase") == "Failed":
-        return str(status.get("message") or status.get("reason") or "it has failed")
+        return str(status.get("message") or status.get("reason") or "it failed")
     return ""
 
 
 async def _last_word(api: Api, name: str) -> str:
-    """What the cluster last said about the pod."""
+    """Return the last warning event about the pod."""
     said = await api.list("v1", "Event", NAMESPACE, fieldSelector=f"involvedObject.name={name}")
     warnings = [event["message"] for event in said if event.get("type") == "Warning"]
     return warnings[-1] if warnings else "the cluster does not say why."

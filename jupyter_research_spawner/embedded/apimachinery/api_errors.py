@@ -1,4 +1,4 @@
-"""Refusals of the API server: the `Status` object that every Kubernetes client reads."""
+"""Errors of the API server: the `Status` object that every Kubernetes client reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .object_fields import Json
 
 @dataclass(frozen=True)
 class Fault:
-    """One invalid field: where, which kind of fault, and the API server's sentence."""
+    """One invalid field: its path, the API server's message, and the kind of fault."""
 
     field: str
     message: str
@@ -22,7 +22,7 @@ class Fault:
 
 
 class ApiError(Exception):
-    """An answer other than success: HTTP status `code` and a `Status` body.  A `reason` may be missing."""
+    """An error response: HTTP status `code` and a `Status` body.  Some errors have no `reason`."""
 
     def __init__(self, code: int, reason: str, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class ApiError(Exception):
 
 
 def named(plural: str, group: str) -> str:
-    """The resource as error messages say it: `pods`, `jobs.batch`."""
+    """Return the resource as error messages write it: `pods`, `jobs.batch`."""
     return f"{plural}.{group}" if group else plural
 
 
@@ -69,7 +69,7 @@ def bad_request(message: str) -> ApiError:
 
 
 def invalid(kind: str, group: str, name: str, faults: Sequence[Fault]) -> ApiError:
-    """422 in the API server's words; `faults` must not be empty."""
+    """Return the 422 error for these faults, of which there must be at least one."""
     said = str(faults[0]) if len(faults) == 1 else "[" + ", ".join(map(str, faults)) + "]"
     causes = [{"reason": fault.reason, "message": fault.message, "field": fault.field} for fault in faults]
     named_ones = {"name": name, "group": group, "kind": kind}

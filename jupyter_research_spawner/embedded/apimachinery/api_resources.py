@@ -1,4 +1,4 @@
-"""Which kinds the API server serves: the built-in ones, those of CustomResourceDefinitions, and discovery."""
+"""The resources that the API server serves: built-in ones, those of CustomResourceDefinitions, and discovery."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Kind:
 
     @property
     def key(self) -> tuple[str, str]:
-        """All versions of a resource are stored under one key."""
+        """The key under which all versions of the resource are stored."""
         return (self.group, self.plural)
 
 
@@ -88,7 +88,7 @@ BUILT_IN = (
 )
 
 
-# Of what it gives no time to end, only these are given back when they are deleted; of others only a Status.
+# The response to the deletion of these kinds is the object; for other kinds it is a Status.
 GIVES_BACK_WHAT_IS_DELETED = frozenset(
     kind
     for kind in BUILT_IN
@@ -102,12 +102,12 @@ _UNCOUNTED_GROUPS = {"rbac.authorization.k8s.io", "storage.k8s.io", "coordinatio
 
 
 def counts_generations(kind: Kind) -> bool:
-    """Whether metadata.generation counts the changes of its spec."""
+    """Return whether metadata.generation counts the changes of the object's spec."""
     return kind == POD or bool(kind.group and kind.group not in _UNCOUNTED_GROUPS)
 
 
 class Kinds:
-    """The kinds that are served now; CustomResourceDefinitions come and go."""
+    """The kinds that are served now.  CustomResourceDefinitions add and remove some."""
 
     def __init__(self) -> None:
         self._served = {(kind.group, kind.version, kind.plural): kind for kind in BUILT_IN}
@@ -122,14 +122,14 @@ class Kinds:
             raise unknown_resource() from None
 
     def of(self, obj: Json) -> Kind:
-        """The kind of an object, by its apiVersion and kind; ApiError 404 when it is not served."""
+        """Return the kind of an object, by its apiVersion and kind.  Raises ApiError 404 if it is not served."""
         for kind in self._served.values():
             if (kind.api_version, kind.kind) == (obj.get("apiVersion"), obj.get("kind")):
                 return kind
         raise ApiError(404, "NotFound", f'no matches for kind "{obj.get("kind")}" in version "{obj.get("apiVersion")}"')
 
     def stored(self) -> Iterator[Kind]:
-        """Each resource once, whatever its versions."""
+        """Yield each resource once, however many versions it has."""
         return iter({kind.key: kind for kind in self._served.values()}.values())
 
     def define(self, crd: Json) -> None:
@@ -154,7 +154,7 @@ class Kinds:
                 del self._served[kind.group, kind.version, kind.plural]
 
     def groups(self) -> Json:
-        """The body of `GET /apis`."""
+        """Return the body of `GET /apis`."""
         versions: dict[str, dict[str, Json]] = {}
         for kind in self:
             if kind.group:
@@ -167,7 +167,7 @@ class Kinds:
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
     def resources(self, group: str, version: str) -> Json:
-        """The body of `GET /api/v1` and `GET /apis/GROUP/VERSION`."""
+        """Return the body of `GET /api/v1` and `GET /apis/GROUP/VERSION`."""
         served = [kind for kind in self if (kind.group, kind.version) == (group, version)]
         if not served:
             raise unknown_resource()

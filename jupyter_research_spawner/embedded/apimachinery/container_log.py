@@ -1,4 +1,4 @@
-"""Where the API server finds what a container wrote.  The node knows; the API server asks it through `LogSource`."""
+"""The file to which a container writes its log.  The node knows it; the API server asks for it through `LogSource`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .object_fields import Json
 
 @dataclass(frozen=True)
 class ContainerLog:
-    """Where one run of a container writes, and whether it still may."""
+    """The log file of one run of a container, and whether that run still writes to it."""
 
     path: Path
     is_open: Callable[[], bool]
 
 
-# (pod, container, previous) -> its log, None while the container has not started
+# (pod, container, previous) -> the log, or None if the container has not started
 LogSource = Callable[[Json, str, bool], "ContainerLog | None"]

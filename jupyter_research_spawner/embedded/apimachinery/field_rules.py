@@ -1,6 +1,6 @@
-"""The API server's sentences about fields, and the formats of names, labels and keys.
+"""The API server's messages about fields, and the formats of names, labels and keys.
 
-Contract: apimachinery's pkg/util/validation, seen with 1.36.3.
+Follows apimachinery's pkg/util/validation, compared with Kubernetes 1.36.3.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def value_faults(value: str, path: str) -> Iterator[Fault]:
 
 
 def key_faults(key: str, path: str) -> Iterator[Fault]:
-    """Faults of a label's key, or of anything else that is qualified as one."""
+    """Yield the faults of a label key, or of another qualified name."""
     prefix, slash, name = key.rpartition("/")
     if "/" in prefix:
         yield wrong_value(path, key, QUALIFIED_RULE)

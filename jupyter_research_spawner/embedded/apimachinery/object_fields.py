@@ -1,4 +1,4 @@
-"""What all modules here say about Kubernetes objects: plain dicts, times, conditions, owners."""
+"""Fields that Kubernetes objects share: times, conditions, owner references.  Objects are plain dicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def now(seconds: float = 0) -> str:
-    """The time, so many seconds from now, as the API server writes it: UTC, whole seconds."""
+    """Return the time `seconds` from now as the API server writes it: UTC, whole seconds."""
     return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime(_SECONDS)
 
 
@@ -22,18 +22,18 @@ def later(time: str, seconds: float) -> str:
 
 
 def micro_now() -> str:
-    """The time as `eventTime` and leases write it: UTC, microseconds."""
+    """Return the current time as `eventTime` and leases write it: UTC, microseconds."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def seconds_since(time: str) -> float:
-    """How long ago `time` (RFC 3339, as `now` writes it) was."""
+    """Return how many seconds ago `time` was.  It is written as `now` writes it (RFC 3339)."""
     then = datetime.strptime(time, _SECONDS).replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - then).total_seconds()
 
 
 def condition(obj: Json, type_: str) -> Json:
-    """The condition of that type in the object's status; empty when there is none."""
+    """Return the condition of that type in the object's status, or an empty dict."""
     conditions: Iterable[Json] = (obj.get("status") or {}).get("conditions") or []
     return next((c for c in conditions if c.get("type") == type_), {})
 
@@ -45,7 +45,7 @@ def is_true(obj: Json, type_: str) -> bool:
 def with_condition(
     conditions: Iterable[Json] | None, type_: str, status: str, reason: str = "", message: str = ""
 ) -> list[Json]:
-    """The conditions with this one added or replaced; its transition time changes only with its status."""
+    """Return the conditions with this one added or replaced.  Its transition time changes only with its status."""
     kept = [c for c in conditions or [] if c.get("type") != type_]
     before = next((c for c in conditions or [] if c.get("type") == type_), {})
     unchanged = before.get("status") == status
@@ -58,13 +58,13 @@ def with_condition(
 
 
 def controller_of(obj: Json) -> Json | None:
-    """The owner reference of the object's controller."""
+    """Return the owner reference of the object's controller, if it has one."""
     owners: list[Json] = obj["metadata"].get("ownerReferences") or []
     return next((owner for owner in owners if owner.get("controller")), None)
 
 
 def controller_reference(owner: Json) -> Json:
-    """What a controller writes into the objects that it makes for `owner`."""
+    """Return the owner reference that a controller writes into the objects that it creates for `owner`."""
     return {
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],

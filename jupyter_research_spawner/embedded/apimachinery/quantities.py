@@ -1,4 +1,4 @@
-"""Kubernetes quantities: `500m`, `2`, `16Gi`."""
+"""Kubernetes quantities, such as `500m`, `2`, `16Gi`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RULE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkK
 
 
 def quantity(text: str | float) -> Decimal:
-    """The amount that a quantity stands for: cores, bytes or pieces.  ValueError when it is not one."""
+    """Return the number that a quantity stands for.  Raises ValueError if the text is not a quantity."""
     found = _QUANTITY.fullmatch(str(text))
     if not found:
         raise ValueError(_RULE)
@@ -30,9 +30,9 @@ def quantity(text: str | float) -> Decimal:
 
 
 def canonical(text: str | float) -> str:
-    """The one way to write an amount that the API server keeps: `1000m` is `1`, `1.5Gi` is `1536Mi`.
+    """Return a quantity as the API server stores it: `1000m` as `1`, `1.5Gi` as `1536Mi`.
 
-    ValueError when it is no quantity.  Contract: apimachinery's resource.Quantity, seen with 1.36.3.
+    Raises ValueError if it is not a quantity.  Follows apimachinery's resource.Quantity, compared with 1.36.3.
     """
     amount = quantity(text)
     if "e" in str(text).lower().removesuffix("e"):

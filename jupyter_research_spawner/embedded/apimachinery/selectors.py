@@ -16,7 +16,7 @@ LabelTest = Callable[[Mapping[str, str]], bool]
 
 _EVERYWHERE = ("metadata.name", "metadata.namespace")
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-# What registries index (AddFieldLabelConversionFunc).
+# Fields that field selectors support (AddFieldLabelConversionFunc).
 _FIELDS: dict[Kind, tuple[str, ...]] = {
     POD: (
         *("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork"),
@@ -38,7 +38,7 @@ _COMMA_OUTSIDE_PARENTHESES = re.compile(r",(?![^(]*\))")
 
 
 def requirement(key: str, operator: str, values: list[str]) -> LabelTest:
-    """One requirement of a label selector in the API's own words (`In`, `Exists`, ...)."""
+    """Return the matcher of one requirement of a label selector, with the API's operators (`In`, `Exists`, ...)."""
     tests: dict[str, LabelTest] = {
         "In": lambda labels: labels.get(key) in values,
         "NotIn": lambda labels: labels.get(key) not in values,
@@ -80,14 +80,14 @@ def _checked(key: str, operator: str, values: list[str]) -> LabelTest:
 
 
 def by_labels(selector: str | None) -> Match:
-    """`labelSelector` of a list or watch."""
+    """Return the matcher of the `labelSelector` of a list or watch."""
     parts = [part.strip() for part in _COMMA_OUTSIDE_PARENTHESES.split(selector or "") if part.strip()]
     tests = [_label_test(part) for part in parts]
     return lambda obj: all(test(obj["metadata"].get("labels") or {}) for test in tests)
 
 
 def by_fields(selector: str | None, kind: Kind) -> Match:
-    """`fieldSelector` of a list or watch.  ApiError 400 for a field that the kind is not selected by."""
+    """Return the matcher of a `fieldSelector`.  Raises ApiError 400 for a field that this kind does not support."""
     tests: list[tuple[list[str], bool, str]] = []
     for part in (selector or "").split(","):
         if not part.strip():
@@ -112,7 +112,7 @@ def _not_selectable(name: str, kind: Kind) -> ApiError:
 
 
 def _field(obj: Any, path: list[str]) -> str:
-    if path == ["status", "successful"]:  # of a Job, whose field is called otherwise
+    if path == ["status", "successful"]:  # the field selector of Jobs has another name than the field
         return str(obj["status"].get("succeeded", 0))
     for step in path:
         obj = obj.get(step) if isinstance(obj, dict) else None
@@ -120,7 +120,7 @@ def _field(obj: Any, path: list[str]) -> str:
 
 
 def by_label_selector(selector: Json | None) -> LabelTest:
-    """A `LabelSelector` object: matchLabels and matchExpressions."""
+    """Return the matcher of a `LabelSelector` object: matchLabels and matchExpressions."""
     selector = selector or {}
     tests = [requirement(key, "In", [value]) for key, value in (selector.get("matchLabels") or {}).items()]
     tests += expressions(selector.get("matchExpressions") or [])

@@ -1,4 +1,4 @@
-"""What a request asks for: the object that its path names, its verb, selectors, page, options, and its body."""
+"""Parse a request: the object that its path names, its verb, selectors, page, options, and its body."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .decoding import Decoded, Mismatch, cannot_be_handled, decode, parse
 from .watch_stream import wants
 
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
-# Sentences that go with the answer to the request at hand.
+# Warnings for the response to the current request.
 WARNINGS: ContextVar[list[str]] = ContextVar("WARNINGS")
 _OPTIONS = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions", "delete": "DeleteOptions"}
 _POLICIES = ["Foreground", "Background", "Orphan", "nil"]
@@ -27,7 +27,7 @@ _POLICIES = ["Foreground", "Background", "Orphan", "nil"]
 
 @dataclass(frozen=True)
 class Target:
-    """What a request's path names."""
+    """The resource, and perhaps the object, that the path of a request names."""
 
     kind: Kind
     namespace: str | None
@@ -40,7 +40,7 @@ class Target:
 
 
 def target_of(kinds: Kinds, group: str, version: str, parts: list[str]) -> Target:
-    """ApiError 404 for what is not served."""
+    """Return what the path names.  Raises ApiError 404 for a resource that is not served."""
     namespace = None
     of_namespace_itself = len(parts) <= 2 or (len(parts) == 3 and parts[2] in NAMESPACE.subresources)
     if parts[0] == "namespaces" and not of_namespace_itself:
@@ -55,7 +55,7 @@ def target_of(kinds: Kinds, group: str, version: str, parts: list[str]) -> Targe
 
 
 def verb_of(request: web.Request, target: Target) -> str:
-    """The request's verb as RBAC and audit logs name it."""
+    """Return the verb of the request as RBAC and audit logs name it."""
     single = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
     several = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
     verb = (single if target.name else several).get(request.method)
@@ -83,7 +83,7 @@ def matcher(request: web.Request, target: Target) -> Match:
 
 
 def page_of(request: web.Request) -> tuple[int, int]:
-    """(start, limit) of a list; ApiError 400 when the client made them up."""
+    """Return start and limit of a list.  Raises ApiError 400 for a continue token that this server did not write."""
     limit = _number(request.query, "limit") or 0
     token = request.query.get("continue")
     try:
@@ -94,7 +94,7 @@ def page_of(request: web.Request) -> tuple[int, int]:
 
 
 def revision_of(request: web.Request) -> int:
-    """The resourceVersion of a list, 0 without one.  ApiError 400 or 422."""
+    """Return the resourceVersion of a list, or 0.  Raises ApiError 400 or 422."""
     given = request.query.get("resourceVersion") or ""
     if not given and request.query.get("resourceVersionMatch") and not wants(request.query, "sendInitialEvents"):
         why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
@@ -106,7 +106,7 @@ def revision_of(request: web.Request) -> int:
 
 
 def check_options(request: web.Request, verb: str) -> None:
-    """Refuse options that the verb does not have.  ApiError 400 or 422."""
+    """Refuse query parameters that the verb does not support.  Raises ApiError 400 or 422."""
     query = request.query
     for name in ("timeoutSeconds", "gracePeriodSeconds", "limit"):
         _number(query, name)
@@ -146,12 +146,12 @@ def is_dry_run(request: web.Request) -> bool:
 
 
 def warn(sentence: str) -> None:
-    """Send a `Warning` header (RFC 7234) with the answer to this request."""
+    """Send a `Warning` header (RFC 7234) with the response to this request."""
     WARNINGS.get().append(sentence)
 
 
 async def read_object(request: web.Request, kind: Kind) -> Json:
-    """The object to store.  ApiError 400, or 415 for a body that is no JSON."""
+    """Return the object in the body.  Raises ApiError 400, or 415 if the body is not JSON."""
     if request.content_type not in ("application/json", "application/yaml", "application/octet-stream"):
         raise unsupported_media_type()
     body = parse(kind, await request.text())
@@ -166,7 +166,7 @@ async def read_object(request: web.Request, kind: Kind) -> Json:
 
 
 def read_patched(request: web.Request, kind: Kind, patched: Any, *, is_apply: bool = False) -> Json:
-    """An object that a patch made, decoded as a body is.  ApiError 422; 500 when it was applied."""
+    """Decode a patched object like a request body.  Raises ApiError 422, or 500 if the patch was an apply."""
     try:
         decoded = decode(kind, patched)
     except Mismatch as mismatch:
@@ -191,7 +191,7 @@ def _patch_fault(patched: Any, why: str) -> ApiError:
 
 
 async def read_any(request: web.Request) -> Json:
-    """The body of a subresource's own kind, {} without one."""
+    """Return the body of a subresource request, or an empty dict."""
     body = json.loads(await request.text() or "{}")
     if not isinstance(body, dict):
         raise bad_request("the object provided is unrecognized (must be of type map): couldn't get version/kind")
@@ -199,7 +199,7 @@ async def read_any(request: web.Request) -> Json:
 
 
 async def read_delete_options(request: web.Request) -> Json:
-    """ApiError 422 for a propagation policy that there is none of."""
+    """Return the DeleteOptions.  Raises ApiError 422 for an unknown propagation policy."""
     options = await read_any(request)
     if (grace := _number(request.query, "gracePeriodSeconds")) is not None:
         options["gracePeriodSeconds"] = grace

@@ -1,4 +1,4 @@
-"""A key and a certificate for one loopback address: kubectl sends no token over plain HTTP."""
+"""A key and a certificate for one loopback address.  kubectl does not send a token over plain HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIFETIME = timedelta(days=365)
 
 
 def self_signed(path: Path, host: str) -> bytes:
-    """Write key and certificate (its own CA) as PEM to `path`, mode 0600; the certificate alone comes back."""
+    """Write key and self-signed certificate as PEM to `path`, mode 0600, and return the certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "embedded-kubernetes")])
     start = datetime.now(timezone.utc) - timedelta(minutes=5)
@@ -54,7 +54,7 @@ _USES = (
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that nobody else can read at any moment."""
+    """Write a file with mode 0600 from the start, so that no other user can ever read it."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)

@@ -1,7 +1,7 @@
-"""A request's body as an object of its kind: what is unknown, doubled or of a wrong type, in the API server's words.
+"""Decode a request body as an object of its kind, with the API server's messages about invalid fields.
 
-Contract: KEP-2885 (fieldValidation), seen with 1.36.3.  fields.json has the fields of the served kinds as a real
-server publishes them, each with its type: [] is a list, map a map, and ! is kept although it is empty.
+Follows KEP-2885 (fieldValidation), compared with 1.36.3.  fields.json contains the fields and types of the served
+kinds as a real API server publishes them: [] marks a list, map a map, ! a field that is stored although it is empty.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/=\r\n]*")
 
 
 class Mismatch(Exception):
-    """What a Go decoder says of a value that does not fit."""
+    """The Go decoder's message about a value of a wrong type."""
 
 
 @dataclass
 class Decoded:
-    """An object without what Kubernetes does not know of it, and a sentence about each such field."""
+    """An object without the fields that Kubernetes does not know, and a message about each of these fields."""
 
     obj: Json
     complaints: list[str] = field(default_factory=list)
 
 
 class _Doubled(dict[str, Any]):
-    """A JSON object that names keys twice; the last one counts."""
+    """A JSON object in which a key occurs twice.  The last value counts."""
 
     doubled: list[str]
 
 
 @dataclass(frozen=True)
 class _At:
-    """Where a value is: `path` for people, `go` without indices, `struct` the type around it."""
+    """The place of a value: `path` for messages, `go` without list indices, `struct` the type that contains it."""
 
     path: str = ""
     go: str = ""
@@ -60,13 +60,13 @@ class _At:
 
 @cache
 def types() -> dict[str, dict[str, str]]:
-    """Kind or part -> field -> type."""
+    """Return the types of all fields: by kind or struct, then by field."""
     found: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "fields.json").read_text())
     return found
 
 
 def parse(kind: Kind, text: str) -> Json:
-    """The JSON object of a body.  ApiError 400 when it is none."""
+    """Return the JSON object in a body.  Raises ApiError 400 if the body is not a JSON object."""
     reason = "json: cannot unmarshal it into an object"
     try:
         found = json.loads(text, object_pairs_hook=_object)
@@ -91,7 +91,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
 
 
 def decode(kind: Kind, body: Json) -> Decoded:
-    """Raises Mismatch.  Of custom resources only the metadata is known."""
+    """Return the decoded object.  Raises Mismatch.  Only the metadata of custom resources has known types."""
     _check_kind(kind, body)
     decoded = Decoded({})
     decoder = _Decoder(decoded.complaints)
@@ -106,7 +106,7 @@ def decode(kind: Kind, body: Json) -> Decoded:
 
 
 def cannot_be_handled(kind: Kind, body: Json, why: object) -> str:
-    """The API server's sentence about a body that is no such object."""
+    """Return the API server's error message for a body that is not an object of this kind."""
     given = str(body.get("kind") or kind.kind)
     version = str(body.get("apiVersion") or kind.api_version).rpartition("/")[2]
     return f'{given} in version "{version}" cannot be handled as a {kind.kind}: {why}'
@@ -122,7 +122,7 @@ def _check_kind(kind: Kind, body: Json) -> None:
 
 
 class _Decoder:
-    """Walks a value along its type; what it leaves out goes to `complaints`."""
+    """Decodes a value by its type and collects a complaint about each field that it leaves out."""
 
     def __init__(self, complaints: list[str]) -> None:
         self.complaints = complaints
@@ -171,7 +171,7 @@ class _Decoder:
 
 
 def _stays(type_: str) -> bool:
-    """Structs are there even when they are empty (`emptyDir: {}`), empty lists and maps are as good as absent."""
+    """Return whether an empty value is stored.  Empty structs are (`emptyDir: {}`); empty lists and maps are not."""
     return type_.endswith("!") or not type_.startswith(("[]", "map "))
 
 
@@ -200,7 +200,7 @@ def _expect(fits: bool, value: Any, at: _At, wanted: str) -> None:
 
 
 def _found(value: Any) -> str:
-    """The type of a JSON value, as Go's decoder names it."""
+    """Return the type of a JSON value as Go's decoder names it."""
     if isinstance(value, bool):
         return "bool"
     names = ((str, "string"), (int | float, "number"), (list, "array"), (dict, "object"))

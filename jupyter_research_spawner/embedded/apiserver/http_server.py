@@ -1,7 +1,7 @@
-"""The Kubernetes API over HTTP: enough of it for kubernetes_asyncio, KubeSpawner and kubectl.
+"""The Kubernetes API over HTTP, as far as kubernetes_asyncio, KubeSpawner and kubectl use it.
 
-Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/, judged by tests/behaviour, which also runs
-against a real kube-apiserver.  Every token may do everything: there is authentication, no authorization.
+Follows https://kubernetes.io/docs/reference/using-api/api-concepts/; tests/behaviour compares it with a real
+kube-apiserver.  It authenticates by bearer token and does not authorize: every token can do everything.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ _ORPHAN_WARNING = (
 
 @dataclass
 class Delays:
-    """Seconds that a create of a kind (by plural, such as `pods`) takes.
+    """Delays in seconds of requests that create an object, by resource, such as `pods`.
 
-    `before`: the object is stored after the wait.  `after`: it is stored at once and only the answer is late, so a
-    client that gives up has created it without knowing.
+    `before` delays the creation.  `after` delays only the response, so that a client which times out has created the
+    object without knowing it.
     """
 
     before: dict[str, float] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Delays:
 
 @dataclass(frozen=True)
 class Call:
-    """One request, as an audit log has it."""
+    """One request, as in an audit log."""
 
     user: str
     verb: str
@@ -86,7 +86,7 @@ class Call:
 
 
 class Api:
-    """The server.  `tokens` maps user names to their bearer tokens; the user `admin` may also use /embedded/*."""
+    """The HTTP server.  `tokens` has the bearer token of each user; the user `admin` can also use /embedded/*."""
 
     def __init__(self, store: Store, tokens: dict[str, str]) -> None:
         self.store = store
@@ -98,7 +98,7 @@ class Api:
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, certificate: Path | None, port: int = 0) -> str:
-        """Listen, with TLS when a certificate is given; the URL comes back."""
+        """Listen on `host`, with TLS if there is a certificate, and return the URL."""
         self._runner = web.AppRunner(
             self._application(), access_log=None, shutdown_timeout=0.5, handler_cancellation=True
         )
@@ -154,7 +154,7 @@ class Api:
         except web.HTTPNotFound:
             return _no_such_page()
         except (TypeError, AttributeError, KeyError, ValueError) as error:
-            # A field of a type that no check looked for.  A real server cannot decode such an object either.
+            # A field has a wrong type.  A real API server cannot decode such an object either.
             log.warning("request %s %s: %r", request.method, request.path, error, exc_info=True)
             message = f"the object provided cannot be handled: {type(error).__name__}: {error}"
             return web.json_response(bad_request(message).body, status=400)
@@ -195,7 +195,7 @@ class Api:
         return web.json_response(review, status=201)
 
     async def _embedded(self, request: web.Request) -> web.Response:
-        """Switches and counters for tests: /embedded/delays, /embedded/calls."""
+        """Answer requests of tests: /embedded/delays sets delays, /embedded/calls counts requests."""
         user = self._user(request)
         if user != ADMIN:
             raise ApiError(403, "Forbidden", f"only {ADMIN} may use {request.path}, you are {user}")
@@ -353,7 +353,7 @@ def _no_such_page() -> web.Response:
 
 
 def _as_item(obj: Json) -> Json:
-    """Lists of built-in kinds say once what their items are."""
+    """Return an object as an item of a list.  Items of built-in kinds have no apiVersion and kind."""
     return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
 
 

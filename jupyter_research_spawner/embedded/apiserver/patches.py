@@ -1,6 +1,6 @@
-"""The four patches of the Kubernetes API: merge (RFC 7386), JSON (RFC 6902), strategic merge, and apply.
+"""The four patch types of the Kubernetes API: merge (RFC 7386), JSON (RFC 6902), strategic merge, and apply.
 
-None changes what it is given: stored objects are shared by everybody who reads them.
+None of them changes its arguments, because all readers share the stored objects.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..apimachinery.object_fields import Json
 
 log = logging.getLogger(__name__)
 
-# Lists that a strategic merge joins by a key of their items; all others are replaced whole.
+# Lists that a strategic merge merges by a key of their items.  It replaces other lists.
 # From patchMergeKey in k8s.io/api.
 _MERGE_KEYS = {
     "containers": "name",
@@ -38,7 +38,7 @@ _MERGE_KEYS = {
 
 
 def merge(target: Any, patch: Any) -> Any:
-    """RFC 7386: null removes, objects are merged, everything else replaces."""
+    """Apply a merge patch (RFC 7386): null removes a key, objects are merged, and other values are replaced."""
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
@@ -51,7 +51,7 @@ def merge(target: Any, patch: Any) -> Any:
 
 
 def strategic(target: Any, patch: Any, field: str = "") -> Any:
-    """Kubernetes' strategic merge: like `merge`, but lists of named things are joined by name."""
+    """Apply a strategic merge patch: like `merge`, but some lists are merged by the names of their items."""
     if isinstance(patch, list):
         return _strategic_list(target, patch, field)
     if not isinstance(patch, dict):
@@ -91,7 +91,7 @@ def _strategic_list(target: Any, patch: list[Any], field: str) -> list[Any]:
 
 
 def json_patch(target: Any, operations: Any) -> Any:
-    """RFC 6902.  ApiError 422 when an operation cannot be done, 400 when it is not a list of operations."""
+    """Apply a JSON patch (RFC 6902).  Raises ApiError 422 if an operation fails, 400 if `operations` is not a list."""
     if not isinstance(operations, list):
         raise ApiError(
             400,
@@ -161,7 +161,7 @@ def _operate_on_list(parent: list[Any], index: int, operation: Json) -> None:
 JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 
-# Apply is taken as a strategic merge: field ownership is not kept.
+# Apply works like a strategic merge, without field ownership.
 BY_CONTENT_TYPE: dict[str, Callable[[Any, Any], Any]] = {
     "application/merge-patch+json": merge,
     JSON_PATCH: json_patch,

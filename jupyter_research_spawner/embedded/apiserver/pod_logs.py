@@ -1,4 +1,4 @@
-"""`GET pods/NAME/log`: what a container wrote, to its end or as it grows."""
+"""Answer `GET pods/NAME/log` with what a container has written, or follow it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK = 64 * 1024
 
 
 def container_of(pod: Json, asked: str | None) -> str:
-    """The container whose log is meant; ApiError 400 when that is not clear."""
+    """Return the container whose log is requested.  Raises ApiError 400 if the request does not identify one."""
     spec, name = pod["spec"], pod["metadata"]["name"]
     names = [container["name"] for container in spec["containers"]]
     if asked is None:
@@ -75,7 +75,7 @@ async def _copy(file: IO[bytes], response: web.StreamResponse) -> None:
 
 
 def seek_to_tail(file: IO[bytes], lines: int) -> None:
-    """Put the file's position before its last `lines` lines."""
+    """Move the position of the file to the start of its last `lines` lines."""
     end = position = file.seek(0, 2)
     found = b""
     while position > 0 and found.rstrip(b"\n").count(b"\n") < lines:

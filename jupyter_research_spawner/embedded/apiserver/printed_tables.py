@@ -1,4 +1,4 @@
-"""The Table form of lists, which `kubectl get` asks for (meta.k8s.io/v1 Table)."""
+"""The Table form of lists that `kubectl get` requests (meta.k8s.io/v1 Table)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Watches: a list that goes on.  History, bookmarks, 410, and objects that enter or leave a selector.
+"""Watches: history, bookmarks, 410 responses, and objects that begin or cease to match a selector.
 
-https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+Follows https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ DEFAULT_SECONDS = 1800.0
 
 
 def wants(query: Mapping[str, str], flag: str) -> bool:
-    """Go's strconv.ParseBool, as far as clients use it (kubernetes_asyncio sends `True`)."""
+    """Return a boolean query parameter, parsed like Go's strconv.ParseBool (kubernetes_asyncio sends `True`)."""
     return query.get(flag, "").lower() in {"true", "1", "t"}
 
 
 async def watch(request: web.Request, store: Store, kind: Kind, match: Match) -> web.StreamResponse:
-    """Answer a watch until its timeoutSeconds are over or its client goes."""
+    """Send changes until timeoutSeconds have passed or the client disconnects."""
     query = request.query
     try:
         seconds = float(query.get("timeoutSeconds") or DEFAULT_SECONDS)
@@ -73,7 +73,7 @@ async def _follow(stream: _Stream, changes: asyncio.Queue[Change], since: int, e
 
 
 class _Stream:
-    """What one watcher sees of the changes."""
+    """The events that one watcher receives."""
 
     def __init__(self, response: web.StreamResponse, kind: Kind, match: Match) -> None:
         self.response = response

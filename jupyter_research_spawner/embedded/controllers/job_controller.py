@@ -1,6 +1,6 @@
 """The Job controller: batch/v1 Jobs as kube-controller-manager 1.36 runs them (pkg/controller/job).
 
-A pod that ended keeps the finalizer batch.kubernetes.io/job-tracking until it is counted, so none is lost.
+A finished pod keeps the finalizer batch.kubernetes.io/job-tracking until the status counts it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class End:
-    """How a Job ends: `failed`, with reason and message of its conditions."""
+    """The outcome of a Job: whether it failed, and reason and message of its conditions."""
 
     failed: bool
     reason: str
@@ -56,7 +56,7 @@ class End:
 
 @dataclass
 class Pods:
-    """A Job's pods by what they count for."""
+    """The unfinished pods of a Job."""
 
     active: list[Json] = field(default_factory=list)
     terminating: list[Json] = field(default_factory=list)
@@ -73,7 +73,7 @@ class JobController:
         self._dirty: dict[Key, None] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._failed_at: dict[str, float] = {}  # loop time of a Job's last counted failure, by uid
+        self._failed_at: dict[str, float] = {}  # event loop time of the last counted failure, by uid of the Job
 
     def start(self) -> None:
         self.store.listeners.append(self._seen)
@@ -161,13 +161,13 @@ class JobController:
         return pods
 
     def _fail_unbound_pods(self, job: Json) -> None:
-        """Fail pods that are deleted before a node has them, as pod garbage collection does."""
+        """Mark pods as failed that were deleted before they had a node, as pod garbage collection does."""
         for pod in self._pods(job):
             if pod["metadata"].get("deletionTimestamp") and not pod["spec"].get("nodeName"):
                 self.store.modify(POD, pod, lambda new: new["status"].update(phase="Failed"))
 
     def _count(self, job: Json, status: Json, counts: Counts, end: End | None) -> None:
-        """Write pods that ended into the status and remove their finalizer; when the Job ends, all of its pods do."""
+        """Count finished pods in the status and remove their finalizer.  All pods of a Job that ends are finished."""
         awaiting = {pod["metadata"]["uid"] for pod in counts.awaiting_replacement.values()}
         failed = [pod for pod in counts.failed_pods if end or pod["metadata"]["uid"] not in awaiting]
         if end and end.failed:
@@ -193,7 +193,7 @@ class JobController:
         self.store.modify(POD, pod, change)
 
     def _release_orphans(self, namespace: str) -> None:
-        """Pods whose Job is gone are nobody's to count."""
+        """Remove the finalizer of pods whose Job no longer exists."""
         for pod in self.store.list(POD, namespace):
             owner = controller_of(pod)
             if TRACKING in (pod["metadata"].get("finalizers") or []) and (
@@ -202,7 +202,7 @@ class JobController:
                 self._release(pod)
 
     def _end_of(self, job: Json, status: Json, pods: Pods, counts: Counts) -> End | None:
-        """Return how the Job ends now; None if it goes on."""
+        """Return the outcome if the Job ends now, or None."""
         spec = job["spec"]
         if counts.policy_message:
             return End(failed=True, reason="PodFailurePolicy", message=counts.policy_message)
@@ -228,7 +228,7 @@ class JobController:
         return None
 
     def _finish(self, job: Json, status: Json, pods: Pods, end: End) -> None:
-        """Two conditions: the verdict at once, the final one when no pod is left."""
+        """Write the first condition now, and the final one when no pod is left."""
         first, last = ("FailureTarget", "Failed") if end.failed else ("SuccessCriteriaMet", "Complete")
         status["conditions"] = with_condition(status.get("conditions"), first, "True", end.reason, end.message)
         for pod in pods.active:
@@ -266,7 +266,7 @@ class JobController:
                 self._later(job, deadline)
 
     def _fill(self, job: Json, pods: Pods, counts: Counts) -> None:
-        """Create the pods that are missing, after the back-off that failures call for, or remove those in excess."""
+        """Create missing pods, after the back-off delay if pods failed, or remove excess pods."""
         spec = job["spec"]
         wanted = spec["parallelism"]
         if spec.get("completions") is not None:
@@ -290,7 +290,7 @@ class JobController:
                 self._create_pod(job)
 
     def _create_indexed_pods(self, job: Json, occupying: list[Json], counts: Counts, missing: int) -> None:
-        """Create pods of the first indexes that need one, leaving out those that still wait after a failure."""
+        """Create pods for the first pending indexes, except those that wait for their back-off delay."""
         taken = counts.completed_indexes | counts.failed_indexes | {completion_index(job, pod) for pod in occupying}
         waits: list[float] = []
         for index in pending_indexes(job["spec"]["completions"], taken, missing):
@@ -333,7 +333,7 @@ class JobController:
         self.store.record(job, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}", source=SOURCE)
 
     def _remove_pod(self, pod: Json) -> None:
-        """Delete a pod without counting it."""
+        """Delete a pod without counting it as failed."""
         self._release(pod)
         self._delete_pod(pod)
 
@@ -348,7 +348,7 @@ class JobController:
             self.store.delete(POD, current)
 
     def _expire(self, job: Json) -> None:
-        """ttlSecondsAfterFinished: delete the Job and its pods."""
+        """Delete a finished Job and its pods after ttlSecondsAfterFinished."""
         for pod in self._pods(job):
             self._release(pod)
         ttl = job["spec"].get("ttlSecondsAfterFinished")
@@ -377,7 +377,7 @@ def _end_by_failed_indexes(spec: Json, counts: Counts) -> End | None:
 
 
 def _pending_end(job: Json) -> End | None:
-    """The verdict that an earlier look came to, while pods are still ending."""
+    """Return the outcome that an earlier sync decided, while pods are still terminating."""
     for type_, failed in (("FailureTarget", True), ("SuccessCriteriaMet", False)):
         if is_true(job, type_):
             found = condition(job, type_)

@@ -1,4 +1,4 @@
-"""What a Job's pods amount to.  Follows pkg/controller/job/job_controller.go of Kubernetes 1.36."""
+"""Count the pods of a Job.  Follows pkg/controller/job/job_controller.go of Kubernetes 1.36."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TRACKING = "batch.kubernetes.io/job-tracking"
 
 @dataclass(frozen=True)
 class Counts:
-    """A Job's totals, with the pods that its status does not count yet.
+    """The totals of a Job, including finished pods that its status does not count yet.
 
-    `awaiting_replacement` has, for each index that may fail again, the failed pod whose failure count the next pod of
-    that index goes on from.  It is counted when that next pod exists.
+    `awaiting_replacement` has the last failed pod of each index that gets another pod.  That pod continues its failure
+    count, so the status counts the failed pod only after the other one exists.
     """
 
     succeeded_pods: list[Json]
@@ -35,11 +35,11 @@ class Counts:
     completed_indexes: set[int]
     failed_indexes: set[int]
     awaiting_replacement: dict[int, Json]
-    policy_message: str  # why the failure policy ends the Job; empty if it does not
+    policy_message: str  # message of the FailJob rule that a pod matched, or empty
 
 
 def count(job: Json, pods: list[Json], active: list[Json]) -> Counts:
-    """Count the Job's pods that still have the finalizer for it; `active` are those that run or will."""
+    """Count the pods of the Job.  `active` are those that are not finished and not terminating."""
     status = job["status"]
     succeeded_pods: list[Json] = []
     failed_pods: list[Json] = []
@@ -76,7 +76,10 @@ def count(job: Json, pods: list[Json], active: list[Json]) -> Counts:
 
 
 def counts_as_failure(job: Json, pod: Json) -> bool:
-    """Return whether a failed pod counts: the failure policy does not ignore it, and its index is still the Job's."""
+    """Return whether the status counts this failed pod.
+
+    It does not if the failure policy ignores the failure, or if the Job no longer has the pod's index.
+    """
     is_ignored = verdict(job, pod).action == "Ignore"
     return not is_ignored and (not is_indexed(job) or completion_index(job, pod) is not None)
 
@@ -86,7 +89,7 @@ def _indexes(job: Json, pods: Iterable[Json]) -> set[int]:
 
 
 def _last_by_index(job: Json, failed_pods: list[Json], done: set[int]) -> dict[int, Json]:
-    """Return the last failed pod of each index that is not done."""
+    """Return the last failed pod of each index that is not in `done`."""
     last: dict[int, Json] = {}
     for pod in sorted(failed_pods, key=lambda pod: (failure_count(pod, with_ignored=True), _ended_at(pod))):
         index = completion_index(job, pod)
@@ -96,13 +99,13 @@ def _last_by_index(job: Json, failed_pods: list[Json], done: set[int]) -> dict[i
 
 
 def seconds_until_replaced(pod: Json, back_off_seconds: float, limit: float) -> float:
-    """Return how long the index of a failed pod still waits for its next pod; it waits twice as long each time."""
+    """Return how long the index of a failed pod waits for its next pod.  Each failure doubles the delay."""
     delay = back_off_seconds * 2.0 ** min(failure_count(pod, with_ignored=True), 30)
     return max(float(min(delay, limit)) - seconds_since(_ended_at(pod)), 0.0)
 
 
 def _ended_at(pod: Json) -> str:
-    """Return when the pod ended, or if no container says so, when it was deleted or created."""
+    """Return when the pod's containers finished; if unknown, when the pod was deleted or created."""
     states = [status["state"].get("terminated") or {} for status in pod["status"].get("containerStatuses") or []]
     if states and all(state.get("finishedAt") for state in states):
         return max(str(state["finishedAt"]) for state in states)

@@ -1,6 +1,6 @@
-"""Completion indexes of a Job whose completionMode is Indexed.
+"""Completion indexes of a Job with completionMode Indexed.
 
-Follows pkg/controller/job/indexed_job_utils.go of Kubernetes 1.36; KEP-3850 for backoffLimitPerIndex.
+Follows pkg/controller/job/indexed_job_utils.go of Kubernetes 1.36, and KEP-3850 for backoffLimitPerIndex.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections.abc import Collection, Iterable, Mapping
 from ..apimachinery.object_fields import Json, is_true
 from .pod_failure_policy import has_failed, verdict
 
-INDEX = "batch.kubernetes.io/job-completion-index"  # an annotation and a label of each pod
+INDEX = "batch.kubernetes.io/job-completion-index"  # both an annotation and a label
 FAILURE_COUNT = "batch.kubernetes.io/job-index-failure-count"
 IGNORED_FAILURE_COUNT = "batch.kubernetes.io/job-index-ignored-failure-count"
 VARIABLE = "JOB_COMPLETION_INDEX"
-_LONGEST_PREFIX = 58  # of a generated name: 63 characters without the suffix of 5
+_LONGEST_PREFIX = 58  # 63 characters without the random suffix of 5
 
 
 def is_indexed(job: Json) -> bool:
-    """Return whether the Job has one pod for each completion index."""
+    """Return whether the Job has completionMode Indexed."""
     return bool(job["spec"].get("completionMode") == "Indexed")
 
 
 def limits_each_index(job: Json) -> bool:
-    """Return whether each index has a limit of failures of its own."""
+    """Return whether the Job has backoffLimitPerIndex."""
     return is_indexed(job) and job["spec"].get("backoffLimitPerIndex") is not None
 
 
 def parse_indexes(text: str | None, completions: int) -> set[int]:
-    """Return the indexes that `text`, such as "1,3-5", names, without those that are not below `completions`."""
+    """Return the indexes in a text such as "1,3-5", without those that are not below `completions`."""
     found: set[int] = set()
     for interval in text.split(",") if text else ():
         first, _, last = interval.partition("-")
@@ -38,7 +38,7 @@ def parse_indexes(text: str | None, completions: int) -> set[int]:
 
 
 def format_indexes(indexes: Iterable[int]) -> str:
-    """Return indexes as a Job's status has them: three or more in a row become an interval, as in "1,3-5"."""
+    """Return indexes as the status of a Job writes them.  Three or more in a row become an interval: "1,3-5"."""
     runs: list[list[int]] = []
     for index in sorted(indexes):
         if runs and index == runs[-1][-1] + 1:
@@ -49,13 +49,13 @@ def format_indexes(indexes: Iterable[int]) -> str:
 
 
 def completion_index(job: Json, pod: Json) -> int | None:
-    """Return the pod's index; None if it has none or one that the Job does not have (any more)."""
+    """Return the pod's index, or None if it is missing or not below `completions`."""
     index = _number(pod, INDEX)
     return index if index is not None and index < job["spec"]["completions"] else None
 
 
 def failure_count(pod: Json, *, with_ignored: bool = False) -> int:
-    """Return how often the pod's index had failed before this pod was created."""
+    """Return how many pods of the same index had failed before this pod was created."""
     counted = _number(pod, FAILURE_COUNT) or 0
     return counted + (_number(pod, IGNORED_FAILURE_COUNT) or 0) if with_ignored else counted
 
@@ -66,7 +66,7 @@ def _number(pod: Json, annotation: str) -> int | None:
 
 
 def fails_its_index(job: Json, pod: Json) -> bool:
-    """Return whether no other pod is created for the index of this one, because it failed too often or for good."""
+    """Return whether the failure of this pod fails its index, so that the index gets no other pod."""
     if not has_failed(job, pod):
         return False
     action = verdict(job, pod).action
@@ -87,7 +87,7 @@ def pending_indexes(completions: int, taken: Collection[int | None], count: int)
 
 
 def pods_to_remove(job: Json, active: list[Json], excess: int) -> list[Json]:
-    """Return pods without a valid index of their own, and more if that is fewer than `excess`."""
+    """Return pods that have no valid index, or the index of another pod, and then others up to `excess` pods."""
     if not is_indexed(job):
         return sorted(active, key=_precedence)[: max(excess, 0)]
     removed: list[Json] = []
@@ -103,15 +103,15 @@ def pods_to_remove(job: Json, active: list[Json], excess: int) -> list[Json]:
 
 
 def _precedence(pod: Json) -> tuple[bool, bool, bool, list[int]]:
-    """Return a key that sorts pods which have come less far to the front, and younger ones before older ones."""
+    """Return a sort key: pods without a node first, then pods that do not run, are not ready, or are younger."""
     age = [-ord(character) for character in pod["metadata"]["creationTimestamp"]]
     return bool(pod["spec"].get("nodeName")), pod["status"].get("phase") == "Running", is_true(pod, "Ready"), age
 
 
 def set_index(job: Json, pod: Json, index: int, replaced: Json | None) -> None:
-    """Give a new pod its index: name, host name, label, annotations and variables.
+    """Write the index into a new pod: name, host name, label, annotations and environment variables.
 
-    `replaced` is the failed pod of that index which it replaces, of a Job that limits the failures of each index.
+    `replaced` is the failed pod of the same index that this pod replaces, if the Job has backoffLimitPerIndex.
     """
     name, metadata, spec = job["metadata"]["name"], pod["metadata"], pod["spec"]
     suffix = f"-{index}-"

@@ -1,4 +1,4 @@
-"""What a failed pod means for its Job: batch/v1 podFailurePolicy (KEP-3329) and podReplacementPolicy (KEP-3939)."""
+"""The effect of a failed pod on its Job: podFailurePolicy (KEP-3329) and podReplacementPolicy (KEP-3939)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ..apimachinery.object_fields import Json, condition
 
 @dataclass(frozen=True)
 class Verdict:
-    """`action` is Count, Ignore, FailIndex or FailJob; `message` says why a Job fails."""
+    """The action for a failed pod: Count, Ignore, FailIndex or FailJob.  `message` is the reason of FailJob."""
 
     action: str
     message: str = ""
 
 
 def replaces_only_ended_pods(job: Json) -> bool:
-    """Return whether a pod that is being deleted is replaced, and counted as failed, only after it has ended."""
+    """Return whether the Job waits until a deleted pod has ended before it counts and replaces the pod."""
     return job["spec"].get("podReplacementPolicy") == "Failed" or bool(job["spec"].get("podFailurePolicy"))
 
 
 def has_failed(job: Json, pod: Json) -> bool:
-    """Return whether the Job takes the pod for failed."""
+    """Return whether the Job controller considers the pod failed."""
     phase = pod["status"].get("phase")
     if phase == "Failed" or replaces_only_ended_pods(job):
         return bool(phase == "Failed")
@@ -30,7 +30,7 @@ def has_failed(job: Json, pod: Json) -> bool:
 
 
 def verdict(job: Json, pod: Json) -> Verdict:
-    """Return what the first rule that matches the pod demands; without one the failure counts."""
+    """Return the action of the first rule that matches the pod, or Count."""
     for index, rule in enumerate((job["spec"].get("podFailurePolicy") or {}).get("rules") or []):
         matched = _exit_code_match(rule, pod) or _condition_match(rule, pod)
         if matched:

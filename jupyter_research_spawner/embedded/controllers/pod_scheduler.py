@@ -1,8 +1,8 @@
-"""The stand-in for kube-scheduler: by priority, then first come; preemption; its conditions, events and words (1.36).
+"""The scheduler, in place of kube-scheduler: priority order, preemption, conditions, events and messages of 1.36.
 
-Only pods of `default-scheduler`: queues of other schedulers are never simulated.  Known of a pod are its requests,
-nodeSelector, required node affinity, tolerations, gates and claims; of a node its allocatable, labels, taints and
-`unschedulable`.
+It schedules only pods of `default-scheduler` and does not simulate other schedulers.  It knows requests,
+nodeSelector, required node affinity, tolerations, scheduling gates and claims of pods, and allocatable resources,
+labels, taints and `unschedulable` of nodes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PREEMPTION = "default-scheduler: preempting to accommodate a higher priority pod
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 NOT_ELIGIBLE = "not eligible due to preemptionPolicy=Never."
 TERMINATING = "not eligible due to a terminating pod on the nominated node."
-# Of the plugin for dynamic resources, whatever a pod claims.
+# The plugin for dynamic resources adds this, also for pods without a claim.
 NO_CLAIMS = "no new claims to deallocate"
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NO_HELP = "Preemption is not helpful for scheduling"
@@ -34,9 +34,9 @@ Amounts = Mapping[str, Decimal]
 
 
 def requests_of(pod: Json) -> dict[str, Decimal]:
-    """What a pod takes of a node at its biggest moment; one of `pods`.
+    """Return the highest requests of a pod at any time, and one of the resource `pods`.
 
-    Sidecars (init containers that stay, KEP-753) count beside the containers and the init containers after them.
+    Sidecar containers (KEP-753) count together with the containers and with the init containers after them.
     """
     staying: dict[str, Decimal] = {}
     most: dict[str, Decimal] = {}
@@ -71,7 +71,7 @@ def _order(pod: Json) -> tuple[int, str, int]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node that a pod fits once these pods, of lower priority, are gone."""
+    """A node that has room for a pod if these pods of lower priority are removed."""
 
     node: str
     victims: list[Json]
@@ -84,7 +84,7 @@ class Candidate:
 
 
 def static_obstacle(pod: Json, node: Json) -> str:
-    """Why this pod can never run on this node; empty when it can."""
+    """Return why this pod can never run on this node, or an empty string."""
     labels = node["metadata"].get("labels") or {}
     if node["spec"].get("unschedulable"):
         return "node(s) were unschedulable"
@@ -119,7 +119,7 @@ def _tolerates(toleration: Json, taint: Json) -> bool:
 
 
 def shortages(pod: Json, node: Json, others: Iterable[Json]) -> list[str]:
-    """What the node has not enough of for the pod beside the others, in kube-scheduler's words."""
+    """Return the resources that the node lacks for the pod, in kube-scheduler's words."""
     used: dict[str, Decimal] = {}
     for other in others:
         for name, amount in requests_of(other).items():
@@ -239,7 +239,7 @@ class Scheduler:
         reasons: Counter[str] = Counter()
         candidates = []
         for node in nodes:
-            # What an empty node has not enough of, nobody's end makes room for.
+            # Preemption cannot help if the node is too small even when empty.
             if static_obstacle(pod, node) or shortages(pod, node, []):
                 reasons[NO_HELP] += 1
                 continue
@@ -269,7 +269,7 @@ class Scheduler:
         if short := shortages(pod, node, kept):
             return [], short
         victims = []
-        for other in sorted(lower, key=_order):  # the most important are spared first
+        for other in sorted(lower, key=_order):  # keep pods of the highest priority
             if shortages(pod, node, [*kept, other]):
                 victims.append(other)
             else:

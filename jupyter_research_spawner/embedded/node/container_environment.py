@@ -24,12 +24,12 @@ _KEYED_FIELD = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
 class ConfigError(Exception):
-    """What keeps a container in CreateContainerConfigError; the sentence is the kubelet's."""
+    """The kubelet's message of a container in CreateContainerConfigError."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a pod's own fields say once it is on a node."""
+    """What a pod's downward API can refer to once the pod is on a node."""
 
     pod: Json
     pod_ip: str
@@ -38,12 +38,12 @@ class Surroundings:
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
-    """Replace `$(NAME)` by its value; unknown names stay, `$$` is one dollar."""
+    """Replace `$(NAME)` by the value of NAME.  Unknown names stay, and `$$` becomes one dollar sign."""
     return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else env.get(found[1], found[0]), text)
 
 
 def environment(store: Store, around: Surroundings, container: Json) -> dict[str, str]:
-    """Raises ConfigError when a Secret, a ConfigMap or a key is missing."""
+    """Return the environment of a container.  Raises ConfigError if a Secret, a ConfigMap or a key is missing."""
     namespace = around.pod["metadata"]["namespace"]
     env: dict[str, str] = {}
     for source in container.get("envFrom") or []:
@@ -65,7 +65,7 @@ def _env_from(source: Json) -> tuple[Kind, Json]:
 
 
 def referenced(store: Store, kind: Kind, namespace: str, reference: Json) -> Json:
-    """The Secret or ConfigMap that is named; an empty one when it may be absent.  Raises ConfigError."""
+    """Return the Secret or ConfigMap, or an empty dict if it is optional and missing.  Raises ConfigError."""
     found = store.find(kind, namespace, reference.get("name", ""))
     if found is None and not reference.get("optional"):
         raise ConfigError(f'{kind.kind.lower()} "{reference.get("name", "")}" not found')
@@ -73,7 +73,7 @@ def referenced(store: Store, kind: Kind, namespace: str, reference: Json) -> Jso
 
 
 def values_of(source: Json) -> dict[str, bytes]:
-    """The contents of a Secret or a ConfigMap."""
+    """Return the contents of a Secret or a ConfigMap."""
     values: dict[str, bytes] = {}
     for key, text in (source.get("data") or {}).items():
         try:
@@ -105,7 +105,7 @@ def _value(store: Store, around: Surroundings, container: Json, variable: Json, 
 
 
 def field_value(around: Surroundings, path: str) -> str:
-    """A pod's field as the downward API gives it.  Raises ConfigError for a path that it does not have."""
+    """Return a field of the pod as the downward API does.  Raises ConfigError for an unknown path."""
     metadata, spec = around.pod["metadata"], around.pod["spec"]
     if keyed := _KEYED_FIELD.fullmatch(path):
         return str((metadata.get(keyed[1]) or {}).get(keyed[2], ""))
@@ -129,7 +129,7 @@ def field_value(around: Surroundings, path: str) -> str:
 
 
 def resource_value(around: Surroundings, reference: Json, container: Json | None) -> str:
-    """A request or limit; what has no limit has the node's allocatable.  Raises ConfigError."""
+    """Return a request or limit.  A missing limit is the node's allocatable amount.  Raises ConfigError."""
     name = reference.get("containerName")
     if name:
         containers = [*around.pod["spec"]["containers"], *(around.pod["spec"].get("initContainers") or [])]

@@ -1,4 +1,4 @@
-"""Start and stop one container as a process of this machine, and tell beforehand what that machine can do.
+"""Start and stop a container as a process of this machine, and check what this machine allows.
 
 CPU and memory limits are not enforced.
 """
@@ -21,14 +21,14 @@ from pathlib import Path
 from ..apimachinery.object_fields import Json
 
 SANDBOX = Path(__file__).with_name("sandbox.py")
-MARK = "EMBEDDED_CLUSTER"  # environment variable of all processes of a cluster: its state directory
+MARK = "EMBEDDED_CLUSTER"  # environment variable of all processes of a cluster; its value is the state directory
 POD_MARK = "EMBEDDED_POD_UID"
 KILL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """What containers can be here; `reason` is one sentence when they are not isolated, else empty."""
+    """What this machine allows containers.  `reason` is a sentence if they are not isolated, else empty."""
 
     root: bool
     namespaces: bool
@@ -37,7 +37,7 @@ class Abilities:
 
 @dataclass(frozen=True)
 class Mount:
-    """A directory or file of the host (`source`) at a path of the container (`target`)."""
+    """A directory or file of the host (`source`) that a container sees at `target`."""
 
     source: Path
     target: str
@@ -46,17 +46,17 @@ class Mount:
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """One process and its surroundings; uid, gid, groups and mounts count only with `isolate`."""
+    """The command, environment and identity of a container.  uid, gid, groups and mounts need `isolate`."""
 
     argv: list[str]
     env: dict[str, str]
-    cwd: str  # empty: HOME where there is such a directory, else /
+    cwd: str  # if empty: HOME if that directory exists, else /
     isolate: bool
     uid: int
     gid: int
     groups: list[int]
     hostname: str
-    home: str  # made for this user when no volume brings it, as an image would
+    home: str  # created for this user, as an image does, if no volume is mounted there
     mounts: list[Mount]
     exposed: list[Path]
     hidden: list[Path]
@@ -82,7 +82,7 @@ class ContainerSpec:
 
 
 class StartError(Exception):
-    """The container's process could not be started; the sentence is what a kubelet shows."""
+    """The container's process could not be started.  The message is the kubelet's."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -92,7 +92,7 @@ class StartError(Exception):
 
 
 class Container:
-    """A container that runs; ends with its process."""
+    """A running container."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -100,7 +100,7 @@ class Container:
 
     @classmethod
     async def start(cls, spec: ContainerSpec, log: Path, marks: dict[str, str]) -> Container:
-        """Raises StartError when the program, its directory or its mounts are not there."""
+        """Start the container.  Raises StartError if its program, directory or mounts are missing."""
         read_status, write_status = os.pipe()
         spec_fd = _memory_file(json.dumps(spec.as_json() | {"env": {**spec.env, **marks}}).encode())
         try:
@@ -113,7 +113,7 @@ class Container:
                     stdout=output,
                     stderr=output,
                     pass_fds=(spec_fd, write_status),
-                    start_new_session=True,  # a terminal's Ctrl-C is for the cluster, which then stops its pods
+                    start_new_session=True,  # Ctrl-C in a terminal reaches only the cluster, which then stops its pods
                 )
         finally:
             os.close(write_status)
@@ -130,7 +130,7 @@ class Container:
         return container
 
     async def wait(self) -> int:
-        """The exit code, 128 + signal when one ended it."""
+        """Return the exit code, or 128 plus the signal that killed the process."""
         code = await asyncio.shield(self._exit)
         return code if code >= 0 else 128 - code
 
@@ -139,7 +139,7 @@ class Container:
         return self._exit.done()
 
     async def stop(self, grace_over: asyncio.Event) -> int:
-        """SIGTERM, and SIGKILL for all that is left once the grace is over; the exit code."""
+        """Send SIGTERM, then SIGKILL to all processes when the grace period is over, and return the exit code."""
         self._signal(signal.SIGTERM)
         over = asyncio.ensure_future(grace_over.wait())
         await asyncio.wait({self._exit, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -147,7 +147,7 @@ class Container:
         return await self.kill()
 
     async def kill(self) -> int:
-        """End all of its processes; the exit code."""
+        """Kill all processes of the container and return its exit code."""
         self._signal(signal.SIGUSR1)
         try:
             return await asyncio.wait_for(self.wait(), KILL_SECONDS)
@@ -162,7 +162,7 @@ class Container:
 
 
 def _sandbox_command(*fds: int) -> list[str]:
-    # -I -S: nothing of this environment's packages or variables may run as root in there.
+    # -I -S: packages and variables of this environment must not run as root there.
     return [sys.executable, "-I", "-S", str(SANDBOX), *map(str, fds)]
 
 
@@ -174,7 +174,7 @@ def _memory_file(content: bytes) -> int:
 
 
 async def _read_all(fd: int) -> str:
-    """What the container's start has to complain about, until its exec closes the pipe."""
+    """Return the error of the container's start, or an empty string once its program runs."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb"))
@@ -186,7 +186,7 @@ async def _read_all(fd: int) -> str:
 
 @lru_cache(maxsize=1)
 def abilities() -> Abilities:
-    """Try once whether a container can have namespaces and a user of its own."""
+    """Return whether containers can have namespaces and users of their own.  The first call tries it."""
     if os.geteuid() != 0:
         reason = (
             f"this runs as uid {os.geteuid()}, not as root, so every pod runs as that user, with no mounts of its own"
@@ -238,7 +238,7 @@ def _try(spec: ContainerSpec) -> str:
 
 
 def marked_processes(name: str, value: str) -> Iterable[int]:
-    """Processes of this machine whose environment has this mark."""
+    """Yield the processes of this machine whose environment has this variable."""
     wanted = f"{name}={value}".encode()
     for directory in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -247,7 +247,7 @@ def marked_processes(name: str, value: str) -> Iterable[int]:
 
 
 def kill_leftovers(state: Path) -> int:
-    """End what a killed run of the cluster in `state` left; how many processes those were."""
+    """Kill the processes of an earlier cluster in `state` that was killed itself, and return their number."""
     found = 0
     for _ in range(10):
         pids = [pid for pid in marked_processes(MARK, str(state)) if pid != os.getpid()]

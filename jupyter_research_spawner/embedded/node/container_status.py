@@ -1,4 +1,4 @@
-"""The status of one container and of its pod, in the words of a kubelet (pkg/kubelet/kubelet_pods.go)."""
+"""The status of a container and of its pod, as a kubelet writes it (pkg/kubelet/kubelet_pods.go)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EPOCH = "1970-01-01T00:00:00Z"
 
 @dataclass
 class ContainerState:
-    """What a node knows of one container; changes as it runs."""
+    """The state of one container on its node.  It changes while the container runs."""
 
     spec: Json
     is_init: bool = False
@@ -21,7 +21,7 @@ class ContainerState:
     running: Container | None = None
     state: Json = field(default_factory=lambda: {"waiting": {"reason": "ContainerCreating"}})
     last_state: Json = field(default_factory=dict)
-    over: bool = False  # terminated, and not to be started again
+    over: bool = False  # terminated, and will not be restarted
     has_begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -30,12 +30,12 @@ class ContainerState:
 
     @property
     def is_sidecar(self) -> bool:
-        """An init container that stays (KEP-753)."""
+        """Whether this is a sidecar: an init container with restartPolicy Always (KEP-753)."""
         return self.spec.get("restartPolicy") == "Always"
 
     @property
     def has_initialized(self) -> bool:
-        """Whether the init containers after this one may begin."""
+        """Whether the next init container can start."""
         if self.is_sidecar:
             return "running" in self.state or self.over
         return self.over and self.exit_code == 0
@@ -56,7 +56,7 @@ class ContainerState:
         self._terminate(128, "StartError", message, _EPOCH)
 
     def ended(self, code: int, message: str = "") -> None:
-        """`message`: what it left at its terminationMessagePath."""
+        """Record the end of the container.  `message` is the content of its terminationMessagePath."""
         started = (self.state.get("running") or {}).get("startedAt", now())
         self._terminate(code, "Completed" if code == 0 else "Error", message, started)
 
@@ -89,7 +89,7 @@ class ContainerState:
 
 @dataclass(frozen=True)
 class PodReason:
-    """Why a node ended a pod, such as DeadlineExceeded."""
+    """Why the node ended a pod, such as DeadlineExceeded."""
 
     reason: str
     message: str
@@ -110,7 +110,7 @@ def phase(init: list[ContainerState], containers: list[ContainerState], ended_by
 def _conditions(
     now_phase: str, init: list[ContainerState], containers: list[ContainerState]
 ) -> dict[str, tuple[bool, str, str]]:
-    """Type -> whether it holds, reason and message (pkg/kubelet/status/generate.go)."""
+    """Return status, reason and message of each condition by its type (pkg/kubelet/status/generate.go)."""
     ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(now_phase, "")
     incomplete = [state.name for state in init if not state.has_initialized]
     unready = [state.name for state in containers if "running" not in state.state]
@@ -142,7 +142,10 @@ def pod_status(
     addresses: tuple[str, str],
     ended_by: PodReason | None,
 ) -> Json:
-    """The whole status, to be written at once: clients take a phase Running without podIP for an error."""
+    """Return the complete status of the pod.
+
+    It is written in one request, because clients fail on a running pod without podIP.
+    """
     pod_ip, host_ip = addresses
     uid, before = pod["metadata"]["uid"], pod["status"]
     now_phase = phase(init, containers, ended_by)

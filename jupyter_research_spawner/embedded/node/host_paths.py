@@ -1,8 +1,8 @@
-"""Containers without namespaces: every process is the caller's, so paths of the container become paths of this machine.
+"""Run containers without namespaces: translate their paths into paths of this machine.
 
-HOME, the working directory and every word of the command that is such a path are translated through the mounts; a file
-that would be mounted into a directory of PATH is put into a directory of the pod's own, first on PATH.  What else the
-pod asked for is named, not faked.
+Mounted paths are translated in HOME, the working directory and the command.  A file that is mounted into a directory
+of PATH is copied into a directory of the pod that comes first on PATH.  An annotation names everything else that the
+pod requests and does not get.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NOT_HONOURED = "embedded/not-honoured"  # annotation: a list such as "uid, gid, 
 
 
 def not_honoured(pod: Json) -> str:
-    """What this pod asks for and does not get, as one annotation's text; empty when nothing."""
+    """Return what this pod requests and does not get, such as "uid, gid"; empty if it gets everything."""
     spec = pod["spec"]
     contexts = [spec.get("securityContext") or {}, *[c.get("securityContext") or {} for c in spec["containers"]]]
     groups = {
@@ -35,9 +35,9 @@ def not_honoured(pod: Json) -> str:
 
 
 def on_host(path: str, mounts: list[Mount]) -> Path | None:
-    """Where a path of the container lies on this machine; None when no mount brings it.
+    """Return the path on this machine of a mounted path of the container, or None.
 
-    A program that asked for its own directory names it as it is on this machine, and it stays so.
+    A path that already is the host's directory of a mount is returned unchanged.
     """
     inside = PurePosixPath(path)
     if any(mount.source == Path(path) or mount.source in Path(path).parents for mount in mounts):
@@ -49,7 +49,7 @@ def on_host(path: str, mounts: list[Mount]) -> Path | None:
 
 
 def adapt(env: dict[str, str], cwd: str, mounts: list[Mount], directory: Path) -> tuple[dict[str, str], str]:
-    """Environment and working directory for a plain process; `directory` is the container's own and may be written."""
+    """Return environment and working directory for a process without namespaces.  Files are written to `directory`."""
     home = on_host(env["HOME"], mounts) if "HOME" in env else None
     if home is None or not home.is_dir():
         home = directory / "home"

@@ -1,6 +1,6 @@
-"""A node and its agent, the stand-in for a kubelet: runs the pods that are bound to it as processes of this machine.
+"""A node and its kubelet, which runs the node's pods as processes of this machine.
 
-CPU and memory are counted by the scheduler and enforced by nobody.  Probes, lifecycle hooks, images do not exist.
+The scheduler counts CPU and memory; nothing enforces their limits.  Images, probes and lifecycle hooks are ignored.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .pod_worker import HOST_IP, Machine, PodRun
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 2.0  # a pod's grace when the whole cluster stops
+STOP_SECONDS = 2.0  # grace period of pods when the cluster stops
 
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """A node to have.  `resources`: extended ones, such as {"nvidia.com/gpu": "2"}; taints as in the API."""
+    """A node to create.  `resources` are extended resources such as {"nvidia.com/gpu": "2"}; taints as in the API."""
 
     name: str
     cpu: float | str = 4
@@ -40,7 +40,7 @@ class NodeSpec:
 
 
 class Node:
-    """The agent of one node."""
+    """The kubelet of one node."""
 
     def __init__(self, store: Store, spec: NodeSpec, machine: Machine, addresses: Addresses) -> None:
         self.store = store
@@ -58,7 +58,7 @@ class Node:
         self.store.listeners.append(self._seen)
 
     async def stop(self) -> None:
-        """End all pods of this node within a short grace."""
+        """End all pods of this node within a short grace period."""
         with contextlib.suppress(ValueError):
             self.store.listeners.remove(self._seen)
         for run in self._runs.values():
@@ -108,7 +108,7 @@ class Node:
         }
 
     def _seen(self, change: Change) -> None:
-        """A pod changed; called while the change is written, so everything else happens later."""
+        """React to a change of a pod.  The store calls this during the write, so the work is scheduled for later."""
         if change.kind != POD or change.new["spec"].get("nodeName") != self.spec.name:
             return
         pod = change.new
@@ -128,12 +128,12 @@ class Node:
             if run.pod["metadata"].get("deletionTimestamp"):
                 run.stop(0)
             await run.run()
-        except Exception:  # whatever a pod's oddities break must not end the node
+        except Exception:  # an error in one pod must not stop the node
             log.exception("pod %s", run.pod["metadata"]["name"])
         self._delete_if_asked(run)
 
     def _delete_if_asked(self, run: PodRun) -> None:
-        """A kubelet's last word on a pod that is being deleted: now it may go."""
+        """Remove a terminating pod from the API once it has ended, as a kubelet does."""
         metadata = run.pod["metadata"]
         pod = self.store.find(POD, metadata["namespace"], metadata["name"])
         if pod and pod["metadata"]["uid"] == run.uid and pod["metadata"].get("deletionTimestamp"):

@@ -1,4 +1,7 @@
-"""Loopback addresses for pods: on Linux all of 127.0.0.0/8 is this machine's, so each pod can have the same port."""
+"""Loopback addresses for pods.
+
+On Linux all of 127.0.0.0/8 belongs to this machine, so each pod has an own address and all can use the same port.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ import socket
 from collections.abc import Iterator
 
 NETWORK = ipaddress.IPv4Network("127.77.0.0/16")
-_BLOCK_PREFIX = 20  # 16 clusters at once on one machine, 4,093 pods each
+_BLOCK_PREFIX = 20  # at most 16 clusters on one machine, with 4,093 pods each
 _LOCK_PORT = 40404
 
 
 class Addresses:
-    """A block of addresses that no other cluster on this machine uses.  Raises OSError when all are taken."""
+    """A block of addresses that no other cluster on this machine uses.  Raises OSError if all blocks are in use."""
 
     def __init__(self) -> None:
         blocks = list(NETWORK.subnets(new_prefix=_BLOCK_PREFIX))
@@ -23,7 +26,7 @@ class Addresses:
             try:
                 self._lock.bind(
                     (str(block.broadcast_address - 1), _LOCK_PORT)
-                )  # freed by the kernel, even after SIGKILL
+                )  # the kernel frees it, even after SIGKILL
                 self._lock.listen(1)
             except OSError:
                 self._lock.close()
@@ -35,7 +38,7 @@ class Addresses:
         raise OSError(f"all {len(blocks)} blocks of {NETWORK} are in use by other embedded clusters on this machine")
 
     def take(self) -> str:
-        """The least recently used free address."""
+        """Return the free address that was least recently used."""
         for _ in range(2):
             for address in self._next:
                 if str(address) not in self._used:

@@ -1,6 +1,6 @@
-"""A pod's volumes as directories of this machine, and each container's mounts of them.
+"""Volumes of pods as directories of this machine, and each container's mounts of them.
 
-Contents are written once, when the pod starts: later changes do not reach it, as is always so with subPath.
+ConfigMaps, Secrets and the downward API are written once, when the pod starts, and do not follow later changes.
 An emptyDir of medium Memory is a directory too.
 """
 
@@ -21,12 +21,12 @@ from .container_process import Mount
 
 
 class VolumeError(Exception):
-    """What keeps a pod in ContainerCreating; the sentence is that of the event FailedMount."""
+    """The message of the event FailedMount of a pod that stays in ContainerCreating."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Where volumes lie.  `claims` maps (namespace, claim) to a directory that is not the cluster's own."""
+    """The directories of volumes.  `claims` has those that exist outside of `state`, by namespace and claim."""
 
     state: Path
     claims: Mapping[tuple[str, str], Path]
@@ -45,7 +45,7 @@ class Storage:
 
 
 def prepare(store: Store, storage: Storage, around: Surroundings) -> dict[str, Path]:
-    """Make the volumes that a pod's containers mount; each one's directory by its name.  Raises VolumeError."""
+    """Create the volumes that the pod's containers mount, and return their directories by name.  Raises VolumeError."""
     directories = {}
     spec = around.pod["spec"]
     containers = [*(spec.get("initContainers") or []), *spec["containers"]]
@@ -93,7 +93,7 @@ def _make(path: Path, mode: int, group: int | None) -> None:
 
 
 def _give(path: Path, group: int | None) -> None:
-    """fsGroup: the group owns it and may write, and what is made in it is the group's too."""
+    """Apply fsGroup: the group owns the directory and can write, and new files belong to the group."""
     if group is None or os.geteuid() != 0:
         return
     os.chown(path, -1, group)
@@ -104,7 +104,7 @@ Files = dict[str, tuple[bytes, int]]
 
 
 def _files(store: Store, around: Surroundings, volume: Json) -> Files:
-    """The files that a volume brings: contents and mode by relative path."""
+    """Return content and mode of the files of a volume by relative path."""
     if "projected" in volume:
         files: Files = {}
         mode = volume["projected"].get("defaultMode", 0o644)
@@ -162,7 +162,7 @@ def _relative(path: str) -> str:
 def mounts(
     container: Json, directories: Mapping[str, Path], env: Mapping[str, str], read_only_claims: set[str]
 ) -> list[Mount]:
-    """The container's mounts, `subPath` and `subPathExpr` resolved.  Raises ConfigError."""
+    """Return the container's mounts with `subPath` and `subPathExpr` resolved.  Raises ConfigError."""
     found = []
     for mount in container.get("volumeMounts") or []:
         directory = directories[mount["name"]].resolve()
@@ -170,7 +170,7 @@ def mounts(
         source = (directory / sub_path).resolve()
         if source != directory and directory not in source.parents:
             raise ConfigError(f"subPath {sub_path!r} leads out of the volume {mount['name']!r}")
-        if not source.exists():  # a kubelet makes a directory there, also for a key that an optional ConfigMap lacks
+        if not source.exists():  # a kubelet creates a directory, also for a missing key of an optional ConfigMap
             source.mkdir(parents=True)
             source.chmod(directory.stat().st_mode & 0o7777)
         read_only = bool(mount.get("readOnly")) or mount["name"] in read_only_claims
@@ -179,7 +179,7 @@ def mounts(
 
 
 def read_only_volumes(pod: Json) -> set[str]:
-    """Volumes that are read-only whatever the mount says: contents of the API, and claims marked so."""
+    """Return the volumes that are always read-only: API contents, and claims with readOnly."""
     return {
         volume["name"]
         for volume in pod["spec"].get("volumes") or []
@@ -189,6 +189,8 @@ def read_only_volumes(pod: Json) -> set[str]:
 
 
 class ClaimBinder:
+    """Binds each PersistentVolumeClaim at once to a directory, and removes that directory with the claim."""
+
     def __init__(self, store: Store, storage: Storage) -> None:
         self.store = store
         self.storage = storage

@@ -1,4 +1,4 @@
-"""One pod on its node: volumes, init containers, containers and their restarts, deadline, end."""
+"""Run one pod on its node: volumes, init containers, containers and their restarts, deadline, end."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .host_paths import adapt, words_on_host
 from .pod_volumes import Storage, VolumeError, mounts, prepare, read_only_volumes
 
 DEADLINE = PodReason("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-# What an image brings, as those of jupyter/docker-stacks; they begin in their home.
+# What the images of jupyter/docker-stacks set; their working directory is the home directory.
 IMAGE_COMMAND = ["jupyterhub-singleuser"]
 IMAGE_HOME = "/home/jovyan"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_IP = "127.0.0.1"
-MESSAGE_BYTES = 4096  # of a termination message
-RETRY_SECONDS = 1.0  # for what is missing: an image, a Secret, a ConfigMap
+MESSAGE_BYTES = 4096  # limit of a termination message
+RETRY_SECONDS = 1.0  # until the next try if an image, a Secret or a ConfigMap is missing
 BACK_OFF_LIMIT = 300.0
 _ANY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\]|\*)?:")
 
@@ -46,7 +46,7 @@ class Machine:
 
 
 class PodRun:
-    """Runs a pod that is bound to this node until it has ended or is deleted."""
+    """Runs a pod of this node until it has ended or is deleted."""
 
     def __init__(self, store: Store, machine: Machine, pod: Json, address: str) -> None:
         self.store = store
@@ -75,19 +75,19 @@ class PodRun:
         return self.machine.storage.pod(self.uid)
 
     def updated(self, pod: Json) -> None:
-        """The pod changed in the API: its deadline may have come nearer, or it is being deleted."""
+        """React to a change of the pod in the API: an earlier deadline, or a deletion."""
         self.pod = pod
         self._deadline_moved.set()
         if pod["metadata"].get("deletionTimestamp"):
             self.stop(pod["metadata"].get("deletionGracePeriodSeconds", 30))
 
     def stop(self, grace: float) -> None:
-        """End the pod: SIGTERM now, SIGKILL after `grace` seconds; a later call can only bring that nearer."""
+        """Send SIGTERM now and SIGKILL after `grace` seconds.  A later call can only shorten the grace period."""
         self._stop.set()
         asyncio.get_running_loop().call_later(grace, self._grace_over.set)
 
     async def run(self) -> None:
-        """Until the pod has ended; its status is then final.  Cancelled: kill all at once, say nothing."""
+        """Run the pod until it has ended and its final status is written.  If cancelled, kill it without a status."""
         self._started = asyncio.get_running_loop().time()
         self.publish()
         live, stopped = asyncio.ensure_future(self._live()), asyncio.ensure_future(self._stop.wait())
@@ -112,11 +112,11 @@ class PodRun:
             await asyncio.gather(*(state.running.kill() for state in self._all() if state.running))
 
     async def _end(self) -> None:
-        """Sidecars end after the containers that they are there for."""
+        """Stop the sidecar containers after the main containers have ended."""
         await self._stop_all(self.containers)
         await self._stop_all(self.init)
         for state in self._all():
-            if "waiting" in state.state:  # never ran, or was about to be started again
+            if "waiting" in state.state:  # never started, or waits for its restart
                 state.state = state.last_state or {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
             state.over = True
         self.publish()
@@ -133,15 +133,15 @@ class PodRun:
         return [*self.init, *self.containers]
 
     async def _deadline(self) -> None:
-        """Return once activeDeadlineSeconds are over, counted from the pod's start on this node."""
+        """Return when activeDeadlineSeconds have passed since the pod started on this node."""
         while True:
             self._deadline_moved.clear()
             seconds = self.pod["spec"].get("activeDeadlineSeconds")
-            # Not from status.startTime: that has whole seconds, and would end a short pod before it began.
+            # Not from status.startTime: it has whole seconds, so a short deadline could end before the pod starts.
             left = self._started + seconds - asyncio.get_running_loop().time() if seconds else None
             if left is not None and left <= 0:
                 return
-            # Not wait_for: before Python 3.12 it forgets that it was cancelled when the event comes in the same turn.
+            # Not wait_for: before Python 3.12 it loses a cancellation in the same loop iteration as the event.
             moved = asyncio.ensure_future(self._deadline_moved.wait())
             try:
                 await asyncio.wait({moved}, timeout=left)
@@ -172,7 +172,7 @@ class PodRun:
                 await self._stop_sidecars()
 
     async def _stop_sidecars(self) -> None:
-        """Nobody needs them any more; they have the pod's grace."""
+        """Stop the sidecar containers within the pod's grace period."""
         if not any(state.running for state in self.init):
             return
         grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
@@ -190,9 +190,9 @@ class PodRun:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _keep_running(self, state: ContainerState, policy: str) -> None:
-        """Run a container, again and again as its restartPolicy says."""
+        """Run a container, and restart it as its restartPolicy demands."""
         await self._pull(state)
-        delay = 0.0  # the first restart is immediate, as a kubelet's is
+        delay = 0.0  # like a kubelet, restart immediately the first time
         while True:
             code = await self._run_once(state)
             state.over = policy == "Never" or (policy == "OnFailure" and code == 0)
@@ -205,7 +205,7 @@ class PodRun:
             state.restarts_from_here()
 
     async def _pull(self, state: ContainerState) -> None:
-        """Images are ignored, but one whose name has `missing` in it cannot be pulled."""
+        """Pretend to pull the image.  Images are ignored, but a name that contains `missing` cannot be pulled."""
         image = state.spec["image"]
         if "missing" not in image:
             here = f'Container image "{image}" already present on machine and can be accessed by the pod'
@@ -239,7 +239,7 @@ class PodRun:
         metadata = self.pod["metadata"]
         which = f"{state.name} in pod {metadata['name']}_{metadata['namespace']}({self.uid})"
         self.record("BackOff", f"Back-off restarting failed container {which}", warning=True)
-        if state.exit_code == 0:  # who ends well does not crash: its end stays to be seen
+        if state.exit_code == 0:  # a container that succeeded is not in CrashLoopBackOff
             await asyncio.sleep(delay)
             return
         state.last_state = state.state
@@ -266,7 +266,7 @@ class PodRun:
         return code
 
     async def _configured(self, state: ContainerState) -> ContainerSpec:
-        """The container's surroundings; waits while something that they need is missing."""
+        """Return the container's spec.  Waits while a Secret or ConfigMap that it needs is missing."""
         while True:
             try:
                 return self._container_spec(state)
@@ -289,7 +289,7 @@ class PodRun:
         env = environment(self.store, self.around(), container)
         argv = [expand(word, env) for word in [*(container.get("command") or []), *(container.get("args") or [])]]
         env = self._image_environment() | env
-        if "JUPYTERHUB_SERVICE_URL" in env:  # what listens on all addresses of a pod listens on the pod's own
+        if "JUPYTERHUB_SERVICE_URL" in env:  # a server on 0.0.0.0 must listen on the pod's address only
             env["JUPYTERHUB_SERVICE_URL"] = _ANY_ADDRESS.sub(f"//{self.address}:", env["JUPYTERHUB_SERVICE_URL"])
         mounted = mounts(container, self._volumes, env, read_only_volumes(self.pod))
         mounted.append(
@@ -318,7 +318,7 @@ class PodRun:
         )
 
     def _image_environment(self) -> dict[str, str]:
-        """What an image brings: a PATH with this Python's programs, and a home."""
+        """Return what an image would set: a PATH with this Python's programs, and HOME."""
         return {
             "PATH": f"{Path(sys.prefix) / 'bin'}:{PATH}",
             "HOME": IMAGE_HOME,
@@ -328,7 +328,7 @@ class PodRun:
         }
 
     def _message_file(self, state: ContainerState, *, anew: bool = False) -> Path:
-        """Where a container of this pod leaves its last words."""
+        """Return the file that is mounted at the container's terminationMessagePath."""
         path = self.directory / "messages" / f"{state.name}-{state.restarts}"
         if anew:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -362,14 +362,14 @@ class PodRun:
             return None
         attempt = state.restarts - (1 if previous else 0)
         path = self.directory / "logs" / container / f"{attempt}.log"
-        if not path.exists() and not previous and attempt:  # waits to be started again
+        if not path.exists() and not previous and attempt:  # it waits for its restart
             path = path.with_name(f"{attempt - 1}.log")
         if not path.exists():
             return None
         return ContainerLog(path, is_open=_still_writes(state, attempt))
 
     def publish(self) -> None:
-        """Write the status as it is now, all of it at once."""
+        """Write the complete current status in one request."""
         addresses = (self.address, HOST_IP)
 
         def change(pod: Json) -> None:
@@ -383,7 +383,7 @@ class PodRun:
         self.store.record(self.pod, reason, message, source="kubelet", warning=warning)
 
     def clean(self) -> None:
-        """Remove all that the pod had on this node."""
+        """Remove the pod's files on the node."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

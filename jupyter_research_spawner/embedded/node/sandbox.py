@@ -1,12 +1,12 @@
-"""One container: the program that the node agent starts for each, by its path with `python -I -S`, stdlib only.
+"""The init process of one container, which the node starts with `python -I -S`.  It needs only the standard library.
 
-usage: sandbox.py SPEC_FD STATUS_FD.  SPEC_FD holds a `Spec` as JSON (not argv: the environment has tokens).  STATUS_FD
-gets a sentence when the container cannot start, and is closed by the exec when it can.
+Usage: sandbox.py SPEC_FD STATUS_FD.  SPEC_FD contains a `Spec` as JSON; argv would show the tokens in its environment.
+STATUS_FD receives a sentence if the container cannot start.  The exec of the container's program closes it.
 
-With `isolate` the container has mount, PID, IPC and UTS namespaces of its own (namespaces(7)), and a root made of the
-host's software, read-only, plus its volumes.  Without, it is a plain process of the caller.  Either way this program is
-the init above it, as tini is in many images: it passes SIGTERM on, reaps orphans, and leaves nothing behind.  SIGUSR1
-ends everything at once.  It exits with the code of the container's process, 128 + signal when one ended it.
+With `isolate` the container has mount, PID, IPC and UTS namespaces (namespaces(7)) and a root of the host's software,
+read-only, and its volumes.  Without, it is a plain process of the caller.  In both cases this program passes SIGTERM
+on, reaps orphans, and ends everything on SIGUSR1, as tini does in many images.  It exits with the exit code of the
+container's process, or with 128 plus the signal that killed it.
 """
 
 # System calls on the paths of a root that is being built; every import costs start time.
@@ -39,7 +39,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
 MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 23, 24, 36, 38
 
-# Top-level directories of a host that are software and its settings; /home, /root, /mnt, ... are people's.
+# Top-level directories of a host with software and its settings; /home, /root, /mnt and others contain user data.
 HOST_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt", "var", "sys", "nix")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 OLD_ROOT = "/.host"
@@ -49,7 +49,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 class CannotStart(Exception):
-    """Why the container's process could not be started, in runc's words where it has some."""
+    """Why the container's process could not be started, in runc's words where runc has a message."""
 
 
 def call(name: str, *args: Any) -> None:
@@ -70,7 +70,7 @@ def bind(source: str, target: str, *, read_only: bool, recursive: bool = True) -
 
 
 def make_read_only(target: str) -> None:
-    # Flags that are already there must be kept, or a remount is refused (mount_namespaces(7), locked mounts).
+    # A remount must keep the existing flags, or it is refused (mount_namespaces(7), locked mounts).
     kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC)
     mount("none", target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
 
@@ -81,7 +81,7 @@ def main() -> int:
         spec: Spec = json.load(file)
     os.set_inheritable(status_fd, False)
     call("prctl", PR_SET_PDEATHSIG, signal.SIGUSR1, 0, 0, 0)
-    if os.getppid() != spec["node_pid"]:  # the node died before it could be watched
+    if os.getppid() != spec["node_pid"]:  # the node died before PR_SET_PDEATHSIG took effect
         return START_FAILED
     if not spec["isolate"]:
         call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -103,7 +103,7 @@ def main() -> int:
 
 
 def run(spec: Spec, status_fd: int, kill_rest: Any) -> int:
-    """Start the container's process below this one and wait for its end."""
+    """Start the container's process as a child and wait for its end."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
     try:
         if spec["isolate"]:
@@ -154,7 +154,7 @@ def report(status_fd: int, sentence: str) -> None:
 
 
 def kill_descendants() -> None:
-    """End all that is below this process; orphans come here too, since it is their subreaper."""
+    """Kill all descendants.  Orphans are included, because this process is their subreaper."""
     while found := descendants(os.getpid()):
         for pid in found:
             try:
@@ -185,7 +185,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def start(spec: Spec, status_fd: int) -> None:
-    """In the child: become the container's process.  Does not return."""
+    """Become the container's process.  This runs in the child and does not return."""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
         os.setsid()
@@ -202,7 +202,7 @@ def start(spec: Spec, status_fd: int) -> None:
 
 
 def drop_privileges(spec: Spec) -> None:
-    """Exactly this uid, gid and these groups, and no capability, not even for uid 0."""
+    """Set exactly this uid, gid and these groups, and drop all capabilities, also for uid 0."""
     capability = 0
     while libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
         call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -221,7 +221,7 @@ def enter(directory: str) -> None:
 
 
 def execute(argv: list[str], env: dict[str, str]) -> None:
-    """execvpe, with runc's words when the program is not there."""
+    """Execute the program, with runc's message if it does not exist."""
     program = argv[0]
     try:
         os.execvpe(program, argv, env)
@@ -233,9 +233,9 @@ def execute(argv: list[str], env: dict[str, str]) -> None:
 
 
 def build_root(spec: Spec) -> None:
-    """Make the container's root on a tmpfs, move into it, and mount the volumes there.
+    """Create the container's root on a tmpfs, change into it, and mount the volumes.
 
-    Volumes are mounted after the move, so that no symbolic link in a mountPath can lead to the host.
+    Volumes are mounted after the change, so that no symbolic link in a mountPath can lead to the host.
     """
     root = spec["root"]
     make_root_private(root)
@@ -252,7 +252,7 @@ def build_root(spec: Spec) -> None:
     for path in spec["hidden"]:
         if os.path.isdir(path):
             mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
-    for path in spec["directories"]:  # the image's home of this user
+    for path in spec["directories"]:  # the home directory that an image would contain
         tree.directory(path["path"], path["uid"], path["gid"])
     for volume in sorted(spec["mounts"], key=lambda volume: volume["target"].count("/")):
         tree.mount_volume(volume)
@@ -263,13 +263,13 @@ def build_root(spec: Spec) -> None:
 
 
 def make_root_private(free: str) -> None:
-    """No mount of ours may reach the host.  `free` is a directory to try that on."""
+    """Keep mounts from propagating to the host.  `free` is a directory on which this is tried."""
     try:
         mount("none", "/", None, MS_REC | MS_PRIVATE)
     except OSError as reason:
         if reason.errno != errno.EINVAL:
             raise
-        # In a chroot / is no mount point, which pivot_root needs too: bind it on itself, and step onto the new mount.
+        # pivot_root needs a mount point, and / is not one in a chroot: bind it on itself and enter the new mount.
         if is_shared(free):
             raise OSError(errno.EINVAL, "this is a chroot whose mounts the host would see") from None
         mount("/", "/", None, MS_BIND | MS_REC)
@@ -279,7 +279,7 @@ def make_root_private(free: str) -> None:
 
 
 def is_shared(directory: str) -> bool:
-    """Whether a mount here would be seen in other mount namespaces (proc_pid_mountinfo(5), optional fields)."""
+    """Return whether a mount here would appear in other mount namespaces (proc_pid_mountinfo(5), optional fields)."""
     mount(directory, directory, None, MS_BIND)
     try:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
@@ -293,12 +293,12 @@ def take_from_host(source: str, target: str) -> None:
         os.symlink(os.readlink(source), target)
     elif os.path.isdir(source):
         os.mkdir(target)
-        # /sys has the host's cgroups below it; nothing in a container needs to see those.
+        # /sys contains the host's cgroups, which containers do not need.
         bind(source, target, read_only=True, recursive=source != "/sys")
 
 
 def make_private_directories() -> None:
-    """/proc, /dev, /tmp, /run, ... of the container's own."""
+    """Create the container's own /proc, /dev, /tmp, /run and similar directories."""
     for path, mode in (
         ("/proc", 0o555),
         ("/dev", 0o755),
@@ -331,16 +331,16 @@ def make_private_directories() -> None:
 
 
 class Tree:
-    """The container's root while it is furnished: makes mount points without ever writing on the host."""
+    """The container's root while it is built.  It creates mount points without writing to the host."""
 
     def __init__(self) -> None:
         self.volumes: list[str] = []
         self.own_devices = {os.stat("/").st_dev, os.stat("/tmp").st_dev}
 
     def expose(self, path: str) -> None:
-        """Show a directory or file of the host at its own place, read-only; its parents are anybody's to pass."""
+        """Show a directory or file of the host at its own path, read-only.  Everyone can enter its parents."""
         if os.path.lexists(path) and os.stat(path).st_dev not in self.own_devices:
-            return  # below a host directory that is there already
+            return  # it is below a host directory that exists
         source = OLD_ROOT + path
         self.mount_point(path, directory=os.path.isdir(source))
         bind(source, path, read_only=True)
@@ -370,11 +370,11 @@ class Tree:
             Path(path).touch(0o644)
 
     def is_in_volume(self, path: str) -> bool:
-        # There the mount point is made in the volume itself, as runc does.
+        # Like runc, create the mount point in the volume itself.
         return any(path.startswith(volume.rstrip("/") + "/") for volume in self.volumes)
 
     def shadow(self, directory: str) -> None:
-        """Replace a host's directory by a tmpfs with the same entries, so that more can be added."""
+        """Replace a host directory by a tmpfs with the same entries, so that entries can be added."""
         former = "/.shadow"
         os.mkdir(former)
         mount(directory, former, None, MS_BIND | MS_REC)
@@ -389,14 +389,14 @@ class Tree:
                 os.mkdir(target)
             else:
                 Path(target).touch()
-            # Not a symbolic link: a python in /usr/local/bin finds its library from its own place.
+            # Not a symbolic link, because a Python in /usr/local/bin finds its library by its own path.
             mount(entry.path, target, None, MS_BIND | MS_REC)
         call("umount2", former, MNT_DETACH)
         os.rmdir(former)
 
 
 def make_working_directory(path: str, tree: Tree) -> None:
-    """runc makes a missing one, as root, on a volume too (seen with containerd 2.2)."""
+    """Create a missing working directory as root, also on a volume, as runc does (containerd 2.2)."""
     tree.mount_point(path, directory=True)
 
 

@@ -1,6 +1,6 @@
-"""What happens to an object between its request and its storage: defaults, the admission plugins, validation.
+"""Admit an object before it is stored: defaults, admission plugins, validation.
 
-The plugins are ServiceAccount (without its token: the node has none to give), Priority and DefaultTolerationSeconds.
+The plugins are ServiceAccount (without a token volume), Priority and DefaultTolerationSeconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Stored = Mapping[tuple[str, str], Objects]  # by Kind.key
 
 
 def admit(kind: Kind, new: Json, old: Json | None, stored: Stored) -> None:
-    """Complete `new` in place (the caller's own copy).  Raises ApiError 403 or 422 when it may not be stored."""
+    """Complete `new`, which is changed in place.  Raises ApiError 403 or 422 if the object is refused."""
     set_defaults(kind, new)
     if old is None:
         begin(kind, new)
@@ -48,7 +48,7 @@ def set_service_account(pod: Json, accounts: Objects) -> None:
 
 
 def set_tolerations(spec: Json) -> None:
-    """A node may be lost for five minutes before its pods go."""
+    """Add the tolerations that let a pod stay for five minutes on a node that is lost."""
     tolerations = list(spec.get("tolerations") or [])
     for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
         if not any(
@@ -61,7 +61,7 @@ def set_tolerations(spec: Json) -> None:
 
 
 def set_priority(pod: Json, classes: Objects) -> None:
-    """The Priority admission plugin: a class's value and preemption policy become the pod's."""
+    """Write value and preemption policy of the priority class into the pod, as the Priority plugin does."""
     spec = pod["spec"]
     name = spec.get("priorityClassName") or ""
     if not name:
@@ -101,7 +101,7 @@ def _global_default(classes: Objects) -> str:
 
 
 def accept_definition(crd: Json) -> None:
-    """A CustomResourceDefinition is served at once."""
+    """Write the status of a CustomResourceDefinition that is served at once."""
     names = crd["spec"]["names"]
     names.setdefault("singular", names["kind"].lower())
     names.setdefault("listKind", names["kind"] + "List")

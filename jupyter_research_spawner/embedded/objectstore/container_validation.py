@@ -1,4 +1,4 @@
-"""What the API server refuses in a container, in its own words (pkg/apis/core/validation, seen with 1.36.3)."""
+"""Validate containers, with the API server's messages (pkg/apis/core/validation, compared with 1.36.3)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def container_faults(container: Json, path: str, volumes: set[Any], *, is_init: 
 
 
 def security_faults(context: Json, path: str) -> Iterator[Fault]:
-    """Of a container, and that part of a pod's that a container has too."""
+    """Yield faults of the security context fields that pods and containers share."""
     for field in ("runAsUser", "runAsGroup"):
         yield from number_fault(f"{path}.{field}", context.get(field), 0, MAX_ID)
     profile = (context.get("seccompProfile") or {}).get("type", "Unconfined")

@@ -1,6 +1,6 @@
-"""What the API server fills in (k8s.io/kubernetes pkg/apis/*/v1/defaults.go, seen with 1.36.3).
+"""Defaults that the API server fills in (k8s.io/kubernetes pkg/apis/*/v1/defaults.go, compared with 1.36.3).
 
-Of built-in kinds that no client here reads the defaults of, such as Service, not all are filled in.
+Defaults that no client here reads, such as some of Service, are missing.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ..apimachinery.object_fields import Json, with_condition
 
 
 def set_defaults(kind: Kind, obj: Json) -> None:
-    """What is filled in each time that an object is read, so also what an update leaves out."""
+    """Fill in missing fields.  This happens at every write, so also for fields that an update leaves out."""
     if kind in BUILT_IN and kind.kind in _DEFAULTS:
         _DEFAULTS[kind.kind](obj)
 
 
 def begin(kind: Kind, obj: Json) -> None:
-    """What is made once, when an object is created, and replaces what was sent; after its defaults."""
+    """Set the fields that the server owns when an object is created.  They replace what the client sent."""
     if "status" in kind.subresources:
         obj["status"] = {}
     if kind in BUILT_IN and kind.kind in _BEGINNINGS:
@@ -114,7 +114,7 @@ def default_volume(volume: Json) -> None:
 
 
 def qos_class(spec: Json) -> str:
-    """Guaranteed, Burstable or BestEffort, by the CPU and memory of all containers."""
+    """Return Guaranteed, Burstable or BestEffort, by CPU and memory of all containers."""
     containers = spec.get("containers")
     if not isinstance(containers, list):
         return "BestEffort"
@@ -234,7 +234,7 @@ _BEGINNINGS: dict[str, Callable[[Json], None]] = {
 
 
 def _part(obj: Json, key: str) -> Json:
-    """The dict under `key`, made when it is absent or null."""
+    """Return the dict under `key`.  It is created if it is absent or null."""
     if obj.get(key) is None:
         obj[key] = {}
     if not isinstance(obj[key], dict):
@@ -245,6 +245,6 @@ def _part(obj: Json, key: str) -> Json:
 
 
 def _default(obj: Json, key: str, value: Any) -> None:
-    """An empty string is as good as none, as in Go."""
+    """Set a value that is missing.  As in Go, an empty string counts as missing."""
     if obj.get(key) in (None, ""):
         obj[key] = value

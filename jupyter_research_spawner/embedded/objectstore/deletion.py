@@ -1,6 +1,6 @@
-"""How objects go: grace, finalizers, owners' garbage collection, namespaces.
+"""Deletion of objects: grace periods, finalizers, garbage collection by owner, namespaces.
 
-https://kubernetes.io/docs/concepts/architecture/garbage-collection/
+Follows https://kubernetes.io/docs/concepts/architecture/garbage-collection/
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FINALIZERS = {"Foreground": FOREGROUND, "Orphan": ORPHAN}
 
 
 def delete(table: ObjectTable, kind: Kind, obj: Json, options: Json) -> Json:
-    """Delete as the options say; the object as it then is.  ApiError 409 when a precondition fails."""
+    """Delete the object by these DeleteOptions and return its last state.  Raises ApiError 409 (precondition)."""
     metadata = obj["metadata"]
     _check_preconditions(kind, metadata, options.get("preconditions") or {})
     policy = options.get("propagationPolicy") or _policy_of_old(options) or default_policy(kind)
@@ -41,7 +41,7 @@ def delete(table: ObjectTable, kind: Kind, obj: Json, options: Json) -> Json:
 
 
 def _policy_of_old(options: Json) -> str:
-    """What `orphanDependents`, which kubectl of old sends, means."""
+    """Return the propagation policy that the older option `orphanDependents` stands for."""
     meant = {True: "Orphan", False: "Background"}
     return meant.get(options.get("orphanDependents"), "")  # type: ignore[arg-type]
 
@@ -54,7 +54,7 @@ def _delete_dependents(table: ObjectTable, uid: str) -> None:
 
 
 def default_policy(kind: Kind) -> str:
-    """batch/v1 Jobs leave their pods behind unless told otherwise, to many people's surprise."""
+    """Return the default propagation policy.  That of batch/v1 Jobs is Orphan: their pods remain."""
     return "Orphan" if (kind.group, kind.kind) == ("batch", "Job") else "Background"
 
 
@@ -69,19 +69,19 @@ def _check_preconditions(kind: Kind, metadata: Json, preconditions: Json) -> Non
                 f"the {field} in the precondition ({wanted}) does not match the {field} in record ({metadata[key]}). "
                 f"The object might have been {what}"
             )
-            # Here the API server names the kind, not the resource.
+            # The API server writes the kind here, not the resource.
             raise conflict(kind.kind, kind.group, metadata["name"], why)
 
 
 def _grace(kind: Kind, obj: Json, asked: int | None) -> int:
-    """Only a pod that a node still runs is given time."""
+    """Return the grace period in seconds.  Only a pod on a node has one."""
     if kind != POD or not obj["spec"].get("nodeName") or obj["status"].get("phase") in ("Succeeded", "Failed"):
         return 0
     return int(obj["spec"].get("terminationGracePeriodSeconds", 30) if asked is None else asked)
 
 
 def _marked(kind: Kind, obj: Json, grace: int, finalizers: list[str]) -> Json:
-    """A copy with deletionTimestamp, which is when its grace ends; a second deletion can only shorten that."""
+    """Return a copy with deletionTimestamp, the end of the grace period.  A second deletion can only shorten it."""
     new = copy.deepcopy(obj)
     metadata = new["metadata"]
     before = metadata.get("deletionGracePeriodSeconds")
@@ -102,7 +102,7 @@ def _marked(kind: Kind, obj: Json, grace: int, finalizers: list[str]) -> Json:
 
 
 def finish(table: ObjectTable, kind: Kind, obj: Json) -> None:
-    """Remove an object that is being deleted once nothing holds it any more."""
+    """Remove a terminating object if no finalizer and no grace period is left."""
     metadata = obj["metadata"]
     if (
         not metadata.get("deletionTimestamp")
@@ -123,7 +123,7 @@ def finish(table: ObjectTable, kind: Kind, obj: Json) -> None:
 
 
 def remove(table: ObjectTable, kind: Kind, obj: Json, last: Json | None = None) -> Json:
-    """Take it out of the table, and all that only it owned.  `last` is what watchers see of it."""
+    """Remove the object, and the objects that have no other owner.  `last` is the state that watchers see."""
     gone = table.commit(kind, "DELETED", copy.deepcopy(obj) if last is None else last, obj)
     if kind == CRD:
         for defined in [k for k in table.kinds if k.key == (obj["spec"]["group"], obj["spec"]["names"]["plural"])]:

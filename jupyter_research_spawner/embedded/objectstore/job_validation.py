@@ -1,4 +1,4 @@
-"""What the API server refuses in a Job, in its own words (pkg/apis/batch/validation, seen with 1.36.3)."""
+"""Validate Jobs, with the API server's messages (pkg/apis/batch/validation, compared with 1.36.3)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LIMIT_WITH_MANY_COMPLETIONS = 10_000
 _REPLACEMENT_POLICIES = ["Failed", "TerminatingOrFailed"]
 _ACTIONS = ["Count", "FailIndex", "FailJob", "Ignore"]
 _IMMUTABLE = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy")
-# What a queue may still change while a Job has not begun.
+# Fields that can change while the Job is suspended and has never started.
 _SCHEDULING = ("nodeSelector", "tolerations", "schedulingGates", "affinity")
 _OWN_LABELS = ("controller-uid", "job-name")
 
@@ -54,7 +54,7 @@ def job_faults(new: Json, old: Json | None) -> Iterator[Fault]:
 
 
 def completion_mode_faults(spec: Json) -> Iterator[Fault]:
-    """Yield faults of the completion mode and of the fields that only Indexed has."""
+    """Yield faults of the completion mode and of the fields that only Indexed supports."""
     mode, most_failed = spec["completionMode"], spec.get("maxFailedIndexes")
     per_index = ("backoffLimitPerIndex", "maxFailedIndexes")
     if most_failed is not None and spec.get("backoffLimitPerIndex") is None:
@@ -70,7 +70,7 @@ def completion_mode_faults(spec: Json) -> Iterator[Fault]:
 
 
 def index_limit_faults(spec: Json) -> Iterator[Fault]:
-    """Yield what is wrong with the numbers of an Indexed Job; they limit how long its status can get."""
+    """Yield faults of the numbers of an Indexed Job.  Kubernetes limits them to limit the size of the status."""
     completions, most_failed = spec.get("completions"), spec.get("maxFailedIndexes")
     if completions is None:
         yield required("spec.completions", "when completion mode is Indexed")
@@ -94,7 +94,7 @@ def index_limit_faults(spec: Json) -> Iterator[Fault]:
 
 
 def host_name_faults(job: Json) -> Iterator[Fault]:
-    """Yield a fault if a pod of an Indexed Job would have an invalid host name: it is NAME-INDEX."""
+    """Yield a fault if NAME-INDEX, the host name of an Indexed Job's pod, would be invalid."""
     spec, name = job["spec"], job["metadata"].get("name") or ""
     if spec["completionMode"] == "Indexed" and (spec.get("completions") or 0) > 0:
         longest = f"{name}-{spec['completions'] - 1}"
@@ -103,7 +103,7 @@ def host_name_faults(job: Json) -> Iterator[Fault]:
 
 
 def own_label_faults(job: Json) -> Iterator[Fault]:
-    """Labels that the API server writes may be sent, but not with other values."""
+    """Yield a fault for each label of the API server that the client sent with another value."""
     if job["spec"].get("manualSelector"):
         return
     labels = job["spec"]["template"]["metadata"]["labels"]
@@ -127,7 +127,7 @@ def restart_faults(spec: Json, pod: Json) -> Iterator[Fault]:
 
 
 def rule_faults(rule: Json, path: str, spec: Json) -> Iterator[Fault]:
-    """Yield faults of one rule of the failure policy of a Job with this spec."""
+    """Yield faults of one rule of the pod failure policy of a Job with this spec."""
     action = rule.get("action") or ""
     if not action:
         yield required(f"{path}.action", 'valid values: ["Count" "FailIndex" "FailJob" "Ignore"]')
@@ -185,7 +185,7 @@ def update_faults(spec: Json, old: Json) -> Iterator[Fault]:
 
 
 def _fixed(template: Json) -> Json:
-    """The part of a template that not even a suspended Job may change."""
+    """Return the part of a template that cannot change even while the Job is suspended."""
     fixed = copy.deepcopy(template)
     for field in ("labels", "annotations"):
         (fixed.get("metadata") or {}).pop(field, None)
@@ -198,7 +198,7 @@ def _fixed(template: Json) -> Json:
 
 
 def _plain(value: Any) -> Any:
-    """Absent, null and empty are the same to the API server."""
+    """Return the value without absent, null and empty fields, which the API server considers equal."""
     if isinstance(value, dict):
         plain = {key: _plain(item) for key, item in value.items()}
         return {key: item for key, item in plain.items() if item not in (None, {}, [], "")}

@@ -1,4 +1,4 @@
-"""What the API server does to objects: create, update, delete, and events about them."""
+"""Create, update and delete objects as the API server does, and record events about them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .object_table import HISTORY, Change, ObjectTable
 
 __all__ = ["Change", "Store"]
 
-_NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # what the API server makes generated names of
+_NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # letters of the API server's generated names
 _SERVER_OWNED = (
     "uid",
     "creationTimestamp",
@@ -37,7 +37,7 @@ class Store(ObjectTable):
             self.create(NAMESPACE, None, {"metadata": {"name": name}})
 
     def create(self, kind: Kind, namespace: str | None, obj: Json, *, dry_run: bool = False) -> Json:
-        """Raises ApiError: 404 without the namespace, 409 when it exists, 403 or 422 when it is refused."""
+        """Create an object.  Raises ApiError 404 without its namespace, 409 if it exists, 403 or 422 if refused."""
         new = copy.deepcopy(obj)
         metadata = new["metadata"] = new.get("metadata") or {}
         new["apiVersion"], new["kind"] = kind.api_version, kind.kind
@@ -84,7 +84,7 @@ class Store(ObjectTable):
     def update(
         self, kind: Kind, old: Json, obj: Json, *, subresource: str | None = None, dry_run: bool = False
     ) -> Json:
-        """Replace `old` by `obj` as a PUT would.  Raises ApiError 409 on a stale resourceVersion, 422 when refused."""
+        """Replace `old` by `obj` like a PUT.  Raises ApiError 409 for an old resourceVersion, 422 if it is refused."""
         new, before = copy.deepcopy(obj), old["metadata"]
         metadata = new["metadata"] = new.get("metadata") or {}
         _check_place(metadata, before)
@@ -118,7 +118,7 @@ class Store(ObjectTable):
         return stored
 
     def modify(self, kind: Kind, obj: Json, change: Callable[[Json], None]) -> Json:
-        """Change any part of a stored object, as the cluster's own controllers may; no change, no write."""
+        """Change any part of a stored object, as controllers do.  Without a change nothing is written."""
         metadata = obj["metadata"]
         old = self.get(kind, metadata.get("namespace"), metadata["name"])
         new = copy.deepcopy(old)
@@ -135,9 +135,9 @@ class Store(ObjectTable):
     def record(
         self, obj: Json, reason: str, message: str, *, source: str, warning: bool = False, newer: bool = False
     ) -> None:
-        """Write an event about `obj`; the same event again only counts up, as client-go's recorders do.
+        """Write an event about `obj`.  If the same event exists, its count increases, as in client-go.
 
-        newer: as those of events.k8s.io write it, with eventTime and without the other times.
+        newer: write it like events.k8s.io, with eventTime instead of the other times.
         """
         namespace = obj["metadata"].get("namespace") or "default"
         about = {key: obj[key] for key in ("apiVersion", "kind")}

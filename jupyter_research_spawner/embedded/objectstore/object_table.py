@@ -1,7 +1,7 @@
-"""The table of all objects, their revisions and the history that watches replay.
+"""The table of all objects, their revisions, and the history that watches replay.
 
-Everything is in memory, in one thread, without a wait between reading and writing.  Stored objects are shared with all
-readers and never changed in place: a change is a copy that replaces the former object.
+Everything is in memory and in one thread, without an await between a read and a write.  All readers share the stored
+objects, which never change: a write replaces an object by a changed copy.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..apimachinery.api_resources import Kind, Kinds
 from ..apimachinery.object_fields import Json
 from ..apimachinery.selectors import Match
 
-HISTORY = 10_000  # changes that a watch can still be resumed over; older ones answer 410
+HISTORY = 10_000  # number of changes from which a watch can resume; older revisions get 410
 
 
 @dataclass(frozen=True)
 class Change:
-    """One write: ADDED, MODIFIED or DELETED, with the object before it."""
+    """One write (ADDED, MODIFIED or DELETED), with the object before and after it."""
 
     revision: int
     kind: Kind
@@ -35,26 +35,27 @@ class Change:
 
     @cached_property
     def new_json(self) -> bytes:
-        """Encoded once for all watchers."""
+        """The new object as JSON, encoded once for all watchers."""
         return json.dumps(self.new).encode()
 
 
 class ObjectTable:
-    """The objects of the cluster by kind, namespace and name; listeners see each change."""
+    """The objects of the cluster by kind, namespace and name.  Listeners are called for each change."""
 
     def __init__(self, history: int = HISTORY) -> None:
         self.kinds = Kinds()
         self.objects: dict[tuple[str, str], dict[tuple[str | None, str], Json]] = defaultdict(dict)
-        # Grows over restarts, so that a client of an earlier run gets 410 and not silence.
+        # Higher after each restart, so that a client of an earlier run gets 410 and not an endless watch.
         self.revision = int(time.time()) * 1000
         self.oldest = self.revision
         self.history: deque[Change] = deque(maxlen=history)
         self.listeners: list[Callable[[Change], None]] = []
         self.by_uid: dict[str, tuple[Kind, Json]] = {}
-        self.dependents: dict[str, dict[str, None]] = defaultdict(dict)  # owner's uid: its dependents' uids, in order
+        # Uids of dependents in order of creation, by uid of the owner.
+        self.dependents: dict[str, dict[str, None]] = defaultdict(dict)
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json:
-        """ApiError 404 when there is none."""
+        """Return the object.  Raises ApiError 404 if it does not exist."""
         found = self.find(kind, namespace, name)
         if found is None:
             raise not_found(kind.plural, kind.group, name)
@@ -64,7 +65,7 @@ class ObjectTable:
         return self.objects[kind.key].get((namespace if kind.namespaced else None, name))
 
     def list(self, kind: Kind, namespace: str | None = None, match: Match | None = None) -> list[Json]:
-        """Sorted by namespace and name, as etcd has them."""
+        """Return the objects, sorted by namespace and name as in etcd."""
         found = self.objects[kind.key]
         keys = sorted(found, key=lambda key: (key[0] or "", key[1]))
         if namespace is not None:
@@ -72,7 +73,7 @@ class ObjectTable:
         return [found[key] for key in keys if match is None or match(found[key])]
 
     def commit(self, kind: Kind, type_: str, new: Json, old: Json | None) -> Json:
-        """Write, and tell everybody."""
+        """Write an object and call the listeners."""
         self.revision += 1
         new["metadata"]["resourceVersion"] = str(self.revision)
         key = (new["metadata"].get("namespace"), new["metadata"]["name"])
@@ -102,7 +103,7 @@ class ObjectTable:
 
     @contextmanager
     def changes(self) -> Iterator[asyncio.Queue[Change]]:
-        """All changes from now on, for one watcher."""
+        """Return a queue of all changes from now on."""
         queue: asyncio.Queue[Change] = asyncio.Queue()
         self.listeners.append(queue.put_nowait)
         try:

@@ -1,4 +1,4 @@
-"""What the API server refuses in objects of any kind, and in the small ones, in its own words (seen with 1.36.3)."""
+"""Validate metadata of all objects, and objects of the smaller kinds, with the API server's messages (1.36.3)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ACCESS_MODES = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOnc
 
 
 def validate(kind: Kind, new: Json, old: Json | None) -> list[Fault]:
-    """Faults that an object about to be stored has beside those of its pods."""
+    """Return the faults of an object, except those that only pods and Jobs have."""
     faults = [*metadata_faults(kind, new["metadata"]), *metadata_update_faults(new, old)]
     if kind in _FAULTS:
         faults += _FAULTS[kind](new, old)
@@ -141,7 +141,7 @@ def priority_class_faults(new: Json, old: Json | None) -> Iterator[Fault]:
 
 
 def contents_faults(new: Json, old: Json | None) -> Iterator[Fault]:
-    """Of ConfigMaps and Secrets."""
+    """Yield faults of the contents of a ConfigMap or Secret."""
     for part in ("data", "binaryData"):
         for key in new.get(part) or {}:
             if not re.fullmatch(r"[-._a-zA-Z0-9]+", key):

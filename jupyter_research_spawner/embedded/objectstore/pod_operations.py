@@ -1,4 +1,4 @@
-"""The binding of a pod to its node and the eviction of a pod, as pkg/registry/core/pod of Kubernetes 1.36 does them."""
+"""Bind and evict pods as pkg/registry/core/pod of Kubernetes 1.36 does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .object_store import Store
 
 
 def bind(store: Store, pod: Json, node: str) -> None:
-    """Give the pod its node, as the scheduler's Binding does.  ApiError 409 when it has one, or may have none yet."""
+    """Bind the pod to the node.  Raises ApiError 409 if it has a node or scheduling gates, or is being deleted."""
     name, spec = pod["metadata"]["name"], pod["spec"]
     if pod["metadata"].get("deletionTimestamp"):
         raise conflict("pods/binding", "", name, f"pod {name} is being deleted, cannot be assigned to a host")
@@ -26,7 +26,7 @@ def bind(store: Store, pod: Json, node: str) -> None:
 
 
 def evict(store: Store, pod: Json, options: Json) -> None:
-    """Delete it, and say on it why (KEP-3329)."""
+    """Delete the pod after adding the condition DisruptionTarget to it (KEP-3329)."""
 
     def change(new: Json) -> None:
         told = ("DisruptionTarget", "True", "EvictionByEvictionAPI", "Eviction API: evicting")

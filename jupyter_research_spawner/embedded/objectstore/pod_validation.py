@@ -1,6 +1,6 @@
-"""What the API server refuses in a pod, in its own words (pkg/apis/core/validation, seen with 1.36.3).
+"""Validate pods, with the API server's messages (pkg/apis/core/validation, compared with 1.36.3).
 
-Affinity, topology spread, host aliases, hooks and resource claims are taken as they are.
+Affinity, topology spread, host aliases, hooks and resource claims are not validated.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def pod_faults(new: Json, old: Json | None) -> list[Fault]:
 
 
 def spec_faults(spec: Json, path: str) -> Iterator[Fault]:
-    """Faults of a pod's spec, be it a pod's own or a template's."""
+    """Yield faults of the spec of a pod or of a pod template."""
     volumes = spec.get("volumes") or []
     yield from volume_faults(volumes, f"{path}.volumes")
     yield from all_containers_faults(spec, path, {volume.get("name") for volume in volumes})
@@ -147,7 +147,7 @@ def deadline_update_faults(new: int | None, old: int | None) -> Iterator[Fault]:
 
 
 def _frozen(spec: Json, selector_may_change: bool) -> Json:
-    """The part of a pod's spec that never changes."""
+    """Return the part of a pod's spec that can never change."""
     free = _MAY_CHANGE if selector_may_change else _MAY_CHANGE - {"nodeSelector"}
     frozen: Json = {key: value for key, value in spec.items() if key not in free}
     for part in ("containers", "initContainers"):

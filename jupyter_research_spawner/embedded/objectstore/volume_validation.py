@@ -1,4 +1,4 @@
-"""What the API server refuses in volumes, in its own words (pkg/apis/core/validation, seen with 1.36.3)."""
+"""Validate volumes, with the API server's messages (pkg/apis/core/validation, compared with 1.36.3)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def source_faults(volume: Json, path: str) -> Iterator[Fault]:
 
 
 def items_faults(items: list[Json], path: str) -> Iterator[Fault]:
-    """Files of the downward API: relative, and each from a field that a pod has."""
+    """Yield faults of downward API items: each needs a relative path and a field that pods have."""
     for item in items:
         file = item.get("path") or ""
         if not file:
