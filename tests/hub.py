@@ -22,8 +22,8 @@ import pytest
 import pytest_asyncio
 import yaml
 from bs4 import BeautifulSoup
+from embedded_cluster import NAMESPACE
 from patience import eventually
-from stand_in import NAMESPACE
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.apimachinery.api_resources import POD

@@ -106,7 +106,7 @@ class StandIn:
         self.asked: list[Asked] = []
         self.answers: dict[tuple[str, str], list[Answer]] = defaultdict(list)
         self.between_pieces: Callable[[], object] = lambda: None
-        stand_in = self
+        embedded_cluster = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -115,7 +115,7 @@ class StandIn:
                 pass
 
             def do_GET(self) -> None:
-                stand_in.answer(self)
+                embedded_cluster.answer(self)
 
             do_POST = do_DELETE = do_GET
 
@@ -167,10 +167,10 @@ class StandIn:
 
 @pytest.fixture
 def batch() -> Iterator[StandIn]:
-    stand_in = StandIn()
-    yield stand_in
-    stand_in.server.shutdown()
-    stand_in.server.server_close()
+    embedded_cluster = StandIn()
+    yield embedded_cluster
+    embedded_cluster.server.shutdown()
+    embedded_cluster.server.server_close()
 
 
 @pytest.fixture

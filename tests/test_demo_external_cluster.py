@@ -1,4 +1,4 @@
-"""The demo on a cluster that a kubeconfig gives: what it makes of it, what it refuses, and that it leaves nothing."""
+"""The demo on an external cluster: what it creates, what it refuses, and that it removes everything."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ async def _say_to(address: str, word: str) -> None:
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    """A stand-in that gives nobody a capability, so that the storage is laid out in part and then not."""
+    """A cluster that grants no capabilities, so that the preparation of the storage fails halfway."""
     started = await Cluster.start(tmp_path / "cluster", nodes=[NodeSpec("node", cpu=2, memory="4Gi")], host_paths=True)
     try:
         yield started
@@ -318,7 +318,7 @@ async def names(cluster: Cluster) -> dict[str, list[str]]:
 
 @pytest.fixture
 def node_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The node's /tmp, for this test alone."""
+    """A directory in place of the node's /tmp."""
     found = tmp_path / "tmp"
     found.mkdir()
     monkeypatch.setattr(demo_manifests, "NODE_TMP", str(found))

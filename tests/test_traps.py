@@ -1,4 +1,4 @@
-"""What KubeSpawner is known to trip over, where no other test walks into it: each with what would have gone wrong."""
+"""Known pitfalls of KubeSpawner that no other test covers.  Each docstring says what would go wrong."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def spawner_of_alice(site: Site, server: str = "") -> Iterator[ResearchSpawner]:
     ],
 )
 def test_a_profile_cannot_say_who_runs_nor_what_nobody_reads(said: Json, path: str) -> None:
-    """KubeSpawner sets whatever a profile overrides, a misspelt name as silently as uid 0."""
+    """KubeSpawner applies every override of a profile, including uid 0 and misspelt names."""
     only_small = {"profiles": {"a100": None, "small": said}}
     with pytest.raises(SettingsError) as refused:
         load(SITE_FILE, only_small)
@@ -52,7 +52,7 @@ def test_a_profile_cannot_say_who_runs_nor_what_nobody_reads(said: Json, path: s
 
 
 async def test_braces_in_the_settings_arrive_as_they_are() -> None:
-    """KubeSpawner formats every string of its own settings: JSON in one of them ends each start with a KeyError."""
+    """KubeSpawner formats all strings of its settings, so JSON in one of them raises KeyError at each start."""
     braces = '{"user": "{username}", "x": {}}'
     base = {"annotations": {"example.org/why": braces}, "env": {"WHY": braces}, "nodeSelector": {"example.org/a": "b"}}
     pod = await rendered(site_with(PLAIN, {"pods": {"base": base}}))
@@ -61,7 +61,7 @@ async def test_braces_in_the_settings_arrive_as_they_are() -> None:
 
 
 async def test_devices_and_nodes_of_one_profile_are_not_left_to_the_next() -> None:
-    """KubeSpawner merges a profile's maps into the instance in place, so a CPU profile keeps the last one's GPU."""
+    """KubeSpawner changes the instance's maps in place, so a CPU profile would keep the GPU of an earlier profile."""
     a100 = {"pod": {"nodeSelector": {"gpu": "a100"}, "tolerations": [{"key": "gpu"}], "labels": {"gpu": "yes"}}}
     site = site_with(PLAIN, {"profiles": {"a100": a100}})
     pods = []
@@ -81,7 +81,7 @@ async def test_devices_and_nodes_of_one_profile_are_not_left_to_the_next() -> No
 async def test_where_files_are_comes_from_the_account_and_never_from_names_of_the_hub(
     hub_user: str, server: str
 ) -> None:
-    """The hub's name, made safe for Kubernetes, is another one: a home of that name would be empty, or a stranger's."""
+    """The hub escapes user names for Kubernetes, so a home of that name would be empty or belong to another user."""
     pod = await rendered(site_with(PLAIN), hub_user, server)
     container = pod["spec"]["containers"][0]
     env = {entry["name"]: entry.get("value") for entry in container["env"]}
@@ -102,7 +102,7 @@ async def test_a_second_start_does_not_look_for_the_last_event_of_the_first() ->
 
 
 async def test_options_are_handled_so_that_no_start_warns_of_them(caplog: pytest.LogCaptureFixture) -> None:
-    """JupyterHub 5.3 and later warn of every option that a spawner without apply_user_options is given."""
+    """JupyterHub 5.3 and later warn about each option if the spawner has no apply_user_options."""
     site = site_with(PLAIN)
 
     class Decided(ResearchSpawner):
@@ -117,7 +117,7 @@ async def test_options_are_handled_so_that_no_start_warns_of_them(caplog: pytest
 
 
 async def test_what_the_plan_warns_of_is_told_while_one_waits_even_without_events() -> None:
-    """KubeSpawner says nothing at all where events_enabled is False."""
+    """KubeSpawner shows no messages if events_enabled is False."""
     many = tuple(Group(30_000 + number, f"project-{number}") for number in range(17))
     alice = replace(person("alice"), groups=(*person("alice").groups, *many))
     site = site_with(PLAIN)

@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import samples
+from embedded_cluster import NAMESPACE
 from kubernetes_asyncio import config
 from kubernetes_asyncio.client import ApiClient, Configuration
-from stand_in import NAMESPACE
 from stub_hub import StubHub, stub_hub, user
 
 from jupyter_research_spawner.batch.app import Options, running

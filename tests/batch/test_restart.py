@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 import yaml
 from conftest import PREFIX, Client, connected, told
+from embedded_cluster import NAMESPACE
 from patience import PATIENCE_SECONDS, eventually
-from stand_in import NAMESPACE
 from stub_hub import stub_hub, user
 from test_service import PREEMPTED, eventually_twice, fill, until
 

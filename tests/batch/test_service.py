@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 from conftest import Client, small_site
+from embedded_cluster import NAMESPACE
 from patience import PATIENCE_SECONDS, eventually
-from stand_in import NAMESPACE
 from stub_hub import user
 
 from jupyter_research_spawner import jobs

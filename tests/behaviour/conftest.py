@@ -1,4 +1,4 @@
-"""Fixtures of kube.py for all tests here."""
+"""Fixtures of kube.py for all tests in this directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A server that is not ours has a node when somebody names an image of it."""
+    """Deselect tests that need a node if another API server is tested and BEHAVIOUR_IMAGE is not set."""
     if "BEHAVIOUR_URL" not in os.environ or os.environ.get("BEHAVIOUR_IMAGE"):
         return
     for_nodes = [item for item in items if item.get_closest_marker("node")]

@@ -1,4 +1,4 @@
-"""Steps of tests that follow a Job: submit it, play the node of its pods, look at its status."""
+"""Steps of tests about Jobs: submit one, act as the node of its pods, read its status."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ async def job_now(kube: Kube) -> Json:
 
 
 async def pods_of_job(kube: Kube) -> list[Json]:
-    """Those that are not on their way out, oldest first."""
+    """Return the pods of the Job that are not being deleted, oldest first."""
     found = (await kube.get("pods", labelSelector=f"{MANAGED}job-name=j")).body["items"]
     staying = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
     return sorted(staying, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["resourceVersion"]))
 
 
 async def running_pod(kube: Kube) -> str:
-    """The name of the Job's newest pod that still runs, bound to a node."""
+    """Bind the Job's pending pod to a node, report it as running, and return its name."""
 
     async def waiting() -> list[str]:
         found = [pod for pod in await pods_of_job(kube) if pod["status"]["phase"] == "Pending"]
@@ -49,7 +49,7 @@ async def _is_some(look: Any) -> bool:
 
 
 async def report(kube: Kube, name: str, **status: Any) -> None:
-    """What a kubelet writes of a pod."""
+    """Write the status of a pod as a kubelet does."""
     answer = await kube.patch(f"pods/{name}/status", {"status": status}, MERGE)
     assert answer.status == 200, answer.body
 

@@ -1,10 +1,9 @@
-"""What any Kubernetes API server does, judged over HTTP.
+"""Helpers of tests that describe the behaviour of any Kubernetes API server, over HTTP.
 
-By default the embedded one is judged.  To judge another: BEHAVIOUR_URL, BEHAVIOUR_TOKEN and BEHAVIOUR_CA (a file) in
-the environment.  It needs kube-controller-manager for owners, namespaces and Jobs, and kube-scheduler.  It needs no
-node, but for tests that are marked so: with BEHAVIOUR_IMAGE, a name of an image that its node has and that has `sh`,
-they are run too, and else the tests are the node of their pods.  Each test has a namespace of its own.
-DIFFERENCES.md has what is not judged, and why.
+By default they test the embedded cluster.  BEHAVIOUR_URL, BEHAVIOUR_TOKEN and BEHAVIOUR_CA (a file) select another
+API server, which needs kube-controller-manager and kube-scheduler.  Tests marked `node` also need a node, and
+BEHAVIOUR_IMAGE, an image on that node that contains `sh`.  Other tests act as the node of their pods.  Each test has
+its own namespace.  DIFFERENCES.md lists known differences and their reasons.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Answer:
 
 
 class Kube:
-    """JSON in and out, and the unmodified kubernetes_asyncio client beside it."""
+    """A client that sends and receives plain JSON, and the kubernetes_asyncio client."""
 
     def __init__(self, server: Server, session: aiohttp.ClientSession, api_client: client.ApiClient, namespace: str):
         self.server = server
@@ -106,7 +105,7 @@ class Kube:
     async def watched(
         self, last: tuple[str, str] | None = None, seconds: int = 60, **options: Any
     ) -> list[tuple[str, str]]:
-        """(type, name) of what a watch of this namespace's pods shows, until the server ends it or `last` was seen."""
+        """Return (type, name) of the watch events of this namespace's pods, up to the event `last`."""
         stream = watch.Watch().stream(self.core.list_namespaced_pod, self.namespace, timeout_seconds=seconds, **options)
         async with stream:
             seen = []
@@ -155,7 +154,7 @@ async def kube(server: Server) -> AsyncIterator[Kube]:
 
 @asynccontextmanager
 async def defined(kube: Kube, plural: str) -> AsyncIterator[str]:
-    """A custom kind of this test's own, served while in the context; its path in the namespace comes back."""
+    """Define a custom resource while in the context, and return its path in the namespace."""
     group, kind = f"{kube.namespace}.example.com", plural.removesuffix("s").capitalize()
     schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
     version = {"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
@@ -179,7 +178,7 @@ async def exists(kube: Kube, what: str) -> bool:
 
 
 async def eventually(look: Callable[[], Awaitable[Any]], wanted: Any) -> None:
-    """`look` gives what is wanted before patience ends."""
+    """Wait until `look` returns `wanted`."""
     end = time.monotonic() + PATIENCE_SECONDS
     while (found := await look()) != wanted:
         assert time.monotonic() < end, f"still {found!r}, not {wanted!r}"

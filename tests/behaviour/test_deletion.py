@@ -1,4 +1,4 @@
-"""Grace, preconditions, finalizers, owners, namespaces."""
+"""Deletion: grace periods, preconditions, finalizers, owner references, namespaces."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_grace_may_be_in_the_body(kube: Kube) -> None:
 
 
 async def test_a_deletion_tells_until_when_there_is_time(kube: Kube) -> None:
-    """deletionTimestamp is when the grace ends, not when it was asked for."""
+    """deletionTimestamp is the end of the grace period, not the time of the request."""
     await kube.made("pods", pod("p", nodeName=kube.nowhere))
     asked = datetime.now(timezone.utc)
     going = (await kube.delete("pods/p", gracePeriodSeconds="600")).body["metadata"]

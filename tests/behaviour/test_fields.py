@@ -1,4 +1,4 @@
-"""Which fields an object may have, what is done about others, and how values are kept (KEP-2885)."""
+"""Field validation (KEP-2885), and the normal form in which values are stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNKNOWN = ['unknown field "spec.containers[0].imagee"', 'unknown field "spec.nod
 
 
 def sentences(answer: Answer) -> list[str]:
-    """What the Warning headers say."""
+    """Return the messages of the Warning headers."""
     return sorted(json.loads(found.removeprefix("299 - ")) for found in answer.headers.getall("Warning", []))
 
 

@@ -1,4 +1,4 @@
-"""Jobs of completion mode Indexed (KEP-2214) and limits of each index (KEP-3850).  The tests play the node."""
+"""Jobs with completionMode Indexed (KEP-2214) and backoffLimitPerIndex (KEP-3850).  The tests act as the node."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ IGNORED_FAILURE_COUNT = "batch.kubernetes.io/job-index-ignored-failure-count"
 
 
 async def array(kube: Kube, completions: int, **spec: Any) -> Json:
-    """Submit an Indexed Job whose indexes all run at once, unless `spec` says otherwise."""
+    """Submit an Indexed Job.  Unless `spec` says otherwise, all indexes run at the same time."""
     return await submitted(kube, completionMode="Indexed", completions=completions, **{"parallelism": 9, **spec})
 
 
 async def indexes(kube: Kube) -> list[int]:
-    """The indexes of the Job's pods that have not ended and are not being deleted."""
+    """Return the indexes of the Job's pods that have not finished and are not being deleted."""
     pods = [pod for pod in await pods_of_job(kube) if pod["status"]["phase"] in ("Pending", "Running")]
     return sorted(int(pod["metadata"]["annotations"][INDEX]) for pod in pods)
 
 
 async def running_pod_of(kube: Kube, index: int) -> Json:
-    """Wait for the newest pod of this index, and run it on a node that no cluster has."""
+    """Wait for the pending pod of this index, bind it to a node and report it as running."""
 
     async def waiting() -> list[Json]:
         pods = [pod for pod in await pods_of_job(kube) if pod["metadata"]["labels"].get(INDEX) == str(index)]
@@ -45,7 +45,7 @@ async def running_pod_of(kube: Kube, index: int) -> Json:
 
 
 async def ends(kube: Kube, index: int, exit_code: int, *marks: Json) -> Json:
-    """Run the pod of this index until it exits with this code; returns the pod as it was before."""
+    """Let the pod of this index run and exit with this code.  Return the pod as it was while pending."""
     pod = await running_pod_of(kube, index)
     await ended(kube, pod["metadata"]["name"], exit_code, *marks)
     return pod

@@ -1,4 +1,4 @@
-"""What becomes of a Job and its pods (batch/v1, KEP-3329, KEP-3850, KEP-3998).  The tests play the node."""
+"""Jobs and their pods (batch/v1, KEP-3329, KEP-3850, KEP-3998).  The tests act as the node."""
 
 from __future__ import annotations
 

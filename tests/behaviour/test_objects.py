@@ -1,4 +1,4 @@
-"""Creating, reading, replacing and listing objects."""
+"""Create, read, replace and list objects."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ async def test_secrets_take_text_and_give_base64(kube: Kube) -> None:
 
 
 async def test_a_stranger_sees_nothing(kube: Kube, server: Server) -> None:
-    """401 where nobody is anonymous, as on the embedded server, 403 where anonymous people may do nothing."""
+    """The response is 401 if anonymous requests are disabled, as on the embedded server, else 403."""
     async with aiohttp.ClientSession() as stranger, stranger.get(f"{server.url}{kube.here}/pods", ssl=False) as answer:
         assert answer.status in (401, 403)
 

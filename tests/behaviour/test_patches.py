@@ -1,4 +1,4 @@
-"""The four patches, and the status subresource."""
+"""The four patch types, and the status subresource."""
 
 from __future__ import annotations
 

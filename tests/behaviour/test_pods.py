@@ -1,4 +1,4 @@
-"""What a node makes of pods, and tells of them: a kubelet with containers, and the embedded one with processes."""
+"""How a node runs pods and reports their status.  A kubelet uses containers, the embedded node processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def container(script: str, name: str = "main", **more: Any) -> Json:
 
 
 async def start(kube: Kube, script: str = SLEEP, main: Json | None = None, **spec: Any) -> Json:
-    """A pod `p` whose container runs the script."""
+    """Create a pod `p` whose container runs the script."""
     common = {"automountServiceAccountToken": False, "restartPolicy": "Never", "terminationGracePeriodSeconds": 2}
     spec = {**common, **ON_A_KUBELET, "containers": [container(script, **(main or {}))], **spec}
     return await kube.made("pods", {"metadata": {"name": "p"}, "spec": spec})
@@ -37,7 +37,7 @@ async def in_phase(kube: Kube, phase: str) -> Json:
 
 
 async def seen(kube: Kube, part: Callable[[Json], Any], wanted: Any) -> Json:
-    """The pod as it was when that part of it was what is wanted."""
+    """Wait until the given part of the pod is as wanted, and return the pod."""
     pods: list[Json] = []
 
     async def look() -> Any:
@@ -54,7 +54,7 @@ def state(pod: Json, index: int = 0, part: str = "containerStatuses") -> Json:
 
 
 async def waiting_for(kube: Kube, reason: str, part: str = "containerStatuses") -> Json:
-    """The pod once a container waits for that reason."""
+    """Wait until a container waits for that reason, and return the pod."""
     return await seen(kube, lambda pod: state(pod, 0, part).get("waiting", {}).get("reason", ""), reason)
 
 
@@ -69,7 +69,7 @@ async def log(kube: Kube, **query: str) -> str:
 
 
 async def says(kube: Kube, text: str, **query: str) -> None:
-    """The log has the text, soon."""
+    """Wait until the log contains the text."""
 
     async def found() -> bool:
         answer = await kube.get("pods/p/log", **query)
@@ -88,7 +88,7 @@ async def warned(kube: Kube, reason: str, part: str) -> None:
 
 
 async def last_seen(kube: Kube, revision: str) -> Json:
-    """The pod as it was when it went."""
+    """Return the last state of the pod before it was removed."""
     query = {"watch": "true", "resourceVersion": revision, "timeoutSeconds": "120"}
     async with kube.session.get(f"{kube.here}/pods", params=query) as response:
         async for line in response.content:
@@ -181,7 +181,7 @@ async def test_what_fails_again_waits_longer_and_longer(kube: Kube) -> None:
 
 
 async def test_what_ends_well_is_run_again_where_it_is_to_stay(kube: Kube) -> None:
-    """It waits as long as what fails, and is not said to crash."""
+    """A container that succeeds is restarted with the same delay, but is not in CrashLoopBackOff."""
     await start(kube, "exit 0", restartPolicy="Always")
 
     def has_ended_twice(pod: Json) -> bool:
@@ -284,7 +284,7 @@ async def test_without_them_nothing_begins(kube: Kube) -> None:
 
 
 async def test_a_sidecar_begins_before_and_ends_after(kube: Kube) -> None:
-    """An init container that stays (KEP-753) holds nobody up, and does not keep a pod alive."""
+    """A sidecar container (KEP-753) does not delay the others and does not keep the pod running."""
     side = container("trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done", "side", restartPolicy="Always")
     await start(kube, "sleep 1", initContainers=[side])
     found = await in_phase(kube, "Running")
@@ -362,7 +362,7 @@ async def test_a_volume_that_no_container_mounts_is_not_looked_at(kube: Kube) ->
 
 @pytest.mark.root  # embedded, it takes mount namespaces
 async def test_files_come_from_annotations(kube: Kube) -> None:
-    """As /etc/passwd of every pod of ours does: one file of a volume, over one of the image."""
+    """/etc/passwd of our pods is such a file: one file of a volume over a file of the image."""
     item = {"path": "passwd", "fieldRef": {"fieldPath": "metadata.annotations['example.com/passwd']"}}
     mount = {"name": "names", "mountPath": "/etc/passwd", "subPath": "passwd"}
     spec = {

@@ -1,4 +1,4 @@
-"""Where pods go, why they wait and who must make room, in kube-scheduler's words.  Nodes here are objects, no more."""
+"""Where the scheduler places pods, why they are pending, and preemption.  The nodes here are only objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREEMPTED = "default-scheduler: preempting to accommodate a higher priority pod"
 
 @asynccontextmanager
 async def node(kube: Kube, cpu: str = "2", pods: str = "10", **spec: Any) -> AsyncIterator[str]:
-    """A node that only pods of this test may go to."""
+    """Create a node that only pods of this test can use."""
     name = kube.namespace
     body = {"metadata": {"name": name, "labels": {POOL: name}}, "spec": spec}
     assert (await kube.call("POST", "/api/v1/nodes", body)).status == 201
@@ -52,7 +52,7 @@ async def priority(kube: Kube, value: int, **more: Any) -> AsyncIterator[str]:
 
 
 def waiting(kube: Kube, name: str, cpu: str = "1", **spec: Any) -> Json:
-    """It bears what any node may have for a moment, so that its selector alone keeps it from others."""
+    """Return a pod that tolerates all taints, so that only its selector keeps it from other nodes."""
     bearing = [{"key": key, "operator": "Exists"} for key in TROUBLES] + spec.pop("tolerations", [])
     body = pod(
         name, schedulerName="default-scheduler", nodeSelector={POOL: kube.namespace}, tolerations=bearing, **spec
@@ -62,7 +62,7 @@ def waiting(kube: Kube, name: str, cpu: str = "1", **spec: Any) -> Json:
 
 
 async def told(kube: Kube, name: str) -> tuple[str, str]:
-    """Reason and message of the pod's PodScheduled; ("bound", node) once that is true."""
+    """Return reason and message of the pod's condition PodScheduled, or ("bound", node) if it is true."""
     found = (await kube.get(f"pods/{name}")).body
     if found["spec"].get("nodeName"):
         return "bound", found["spec"]["nodeName"]
@@ -72,7 +72,7 @@ async def told(kube: Kube, name: str) -> tuple[str, str]:
 
 
 async def why(kube: Kube, name: str) -> str:
-    """Why it waits, of this test's node: other nodes do not match its selector."""
+    """Return why the pod is pending on this test's node.  Other nodes do not match its selector."""
 
     async def reason() -> str:
         return (await told(kube, name))[0]
@@ -86,7 +86,7 @@ HELPLESS = re.compile(r"(?:, )?(\d+) (Preemption is not helpful for scheduling)"
 
 
 def of_one_node(message: str) -> str:
-    """The scheduler's sentence without what it says of other nodes, of which there may be some and go some."""
+    """Return the scheduler's message without the part about other nodes."""
     others = sum(int(found) for found in ELSEWHERE.findall(message))
 
     def helpless(found: re.Match[str]) -> str:
@@ -155,7 +155,7 @@ async def test_nobodys_end_makes_room_for_what_is_too_big(kube: Kube) -> None:
 
 
 async def test_its_events_have_one_time(kube: Kube) -> None:
-    """kube-scheduler writes events of the newer kind: who sorts by lastTimestamp finds none."""
+    """kube-scheduler writes events with eventTime and without lastTimestamp."""
     async with node(kube):
         await kube.made("pods", waiting(kube, "p"))
         await bound(kube, "p")
@@ -301,7 +301,7 @@ async def test_equals_are_not_preempted(kube: Kube) -> None:
 
 
 async def test_a_sidecar_takes_room_beside_the_main_container(kube: Kube) -> None:
-    """An init container that stays, unlike one that ends, counts all the time (KEP-753)."""
+    """A sidecar container counts during the whole life of the pod (KEP-753)."""
     async with node(kube):
         side = {"name": "side", "image": "i", "resources": {"requests": {"cpu": "1500m"}}}
         await kube.made("pods", waiting(kube, "staying", initContainers=[{**side, "restartPolicy": "Always"}]))

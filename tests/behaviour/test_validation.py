@@ -1,4 +1,4 @@
-"""What is refused, and in which words; what is filled in."""
+"""Validation messages and defaults."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def test_timeout_seconds_ends_a_watch(kube: Kube) -> None:
 
 
 async def test_bookmarks_bring_the_revision_on(kube: Kube) -> None:
-    """A watcher of few objects learns that others have changed, shortly before its watch ends at the latest."""
+    """A watch without events sends the current revision in a bookmark before it ends."""
     query = {
         "watch": "true",
         "allowWatchBookmarks": "true",
@@ -124,7 +124,7 @@ async def test_a_streaming_list_ends_with_its_bookmark(kube: Kube) -> None:
 
 
 async def test_a_revision_that_is_forgotten_is_410(kube: Kube) -> None:
-    """A new kind has no history, so no API server can replay what was before it."""
+    """A new resource has no history, so no API server can replay changes before its creation."""
     async with defined(kube, "foos") as path:
 
         async def events() -> list[Json]:

@@ -1,5 +1,5 @@
 """The cluster fixture for the tests of its parts."""
 
-from stand_in import cluster
+from embedded_cluster import cluster
 
 __all__ = ["cluster"]

@@ -1,4 +1,4 @@
-"""What only the embedded API server has: delays, counters, users; and the logs of its pods over HTTP."""
+"""Features that only the embedded API server has (delays, counters, users), and pod logs over HTTP."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from embedded_cluster import NAMESPACE, create, ended, log_of, now, phase, pod
 from patience import PATIENCE_SECONDS, eventually
-from stand_in import NAMESPACE, create, ended, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster
 from jupyter_research_spawner.embedded.__main__ import node_spec
@@ -185,7 +185,7 @@ async def test_a_killed_cluster_takes_its_pods_with_it(tmp_path: Path) -> None:
 
 
 def sleeping(state: Path) -> list[int]:
-    """The pods' own processes, of the cluster in `state`."""
+    """Return the processes of pods of the cluster in `state`."""
     return [pid for pid in marked_processes(MARK, str(state)) if Path(f"/proc/{pid}/comm").read_text() == "sleep\n"]
 
 

@@ -1,4 +1,4 @@
-"""Containers with namespaces and users of their own, and what they become without."""
+"""Containers with namespaces and their own users, and the same pods without namespaces."""
 
 # ruff: noqa: ASYNC240  (small files of the test itself)
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from embedded_cluster import NAMESPACE, create, ended, events, log_of, now, phase, pod
 from patience import eventually
-from stand_in import NAMESPACE, create, ended, events, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec, abilities
 from jupyter_research_spawner.embedded.apimachinery.api_resources import CLAIM
@@ -25,7 +25,7 @@ GROUP = "root:x:0:\nalice:x:20001:\nclimate:x:20500:alice\n"
 
 @pytest_asyncio.fixture
 async def isolated(tmp_path: Path) -> AsyncIterator[Cluster]:
-    """A cluster whose claim `home` has directories of alice and bob that nobody else may enter."""
+    """A cluster with a claim `home` that contains private directories of alice and bob."""
     assert abilities().namespaces, abilities().reason
     home = tmp_path / "home"
     for name, uid in (("alice", 20001), ("bob", 20002)):
@@ -54,7 +54,7 @@ def names(directory: str) -> list[str]:
 
 
 async def output(cluster: Cluster, body: dict[str, Any]) -> str:
-    """What the pod writes until its end."""
+    """Return what the pod prints until its end."""
     name = body["metadata"]["name"]
     await create(cluster, body)
     await ended(cluster, name)
@@ -148,7 +148,7 @@ async def test_a_sub_path_may_not_leave_its_volume(isolated: Cluster) -> None:
 
 
 async def test_a_link_in_a_home_leads_nowhere_on_the_host(isolated: Cluster, tmp_path: Path) -> None:
-    """A mountPath below a person's own link is found in the container's root, not in the host's."""
+    """A mountPath below a user's symbolic link is resolved in the container's root, not on the host."""
     (tmp_path / "target").mkdir()
     home = isolated.storage.claims[NAMESPACE, "home"]
     (home / "alice" / "link").symlink_to(tmp_path / "target")

@@ -1,11 +1,11 @@
-"""The stand-in Job controller."""
+"""The Job controller of the embedded cluster, with pods that run."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from embedded_cluster import NAMESPACE, create, events, log_of, phase
 from patience import eventually
-from stand_in import NAMESPACE, create, events, log_of, phase
 
 from jupyter_research_spawner.embedded import Cluster
 from jupyter_research_spawner.embedded.apimachinery.api_resources import JOB, POD
@@ -83,7 +83,7 @@ async def test_several_completions(cluster: Cluster) -> None:
 
 
 async def preempted(cluster: Cluster) -> str:
-    """Preempt the running pod; its name."""
+    """Preempt the running pod and return its name."""
     await eventually(lambda: any(phase(cluster, p["metadata"]["name"]) == "Running" for p in pods(cluster)))
     (pod,) = pods(cluster)
 

@@ -1,4 +1,4 @@
-"""Pods as processes: what both kinds of container, isolated or not, have in common."""
+"""Pods as processes: what containers with and without isolation have in common."""
 
 # ruff: noqa: ASYNC240  (small files of the test itself)
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embedded_cluster import NAMESPACE, create, ended, events, log_of, now, phase, pod
 from patience import eventually
-from stand_in import NAMESPACE, create, ended, events, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.apimachinery.api_resources import POD

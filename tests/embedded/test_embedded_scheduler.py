@@ -1,11 +1,11 @@
-"""The stand-in scheduler: order, reasons, preemption, in kube-scheduler's words."""
+"""The scheduler of the embedded cluster: order, messages and preemption as in kube-scheduler."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from embedded_cluster import NAMESPACE, create, ended, events, log_of, now, phase, pod
 from patience import eventually
-from stand_in import NAMESPACE, create, ended, events, log_of, now, phase, pod
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.apimachinery.api_resources import POD
@@ -177,7 +177,7 @@ async def test_equals_are_never_preempted(cluster: Cluster) -> None:
 
 
 async def test_room_that_was_made_is_kept_for_whom_it_was_made(cluster: Cluster) -> None:
-    """One victim is gone, one still ends: a newcomer of lower priority must not take the place of the first."""
+    """While a second victim terminates, a new pod of lower priority must not use the room of the first."""
     await priority(cluster, "low", -100)
     await create(cluster, sleeper("quick", "2", priorityClassName="low"))
     stubborn = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")

@@ -16,9 +16,9 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from embedded_cluster import NAMESPACE
 from hub import SITE, Browser, Hub, Json, research_cluster_in
 from patience import eventually
-from stand_in import NAMESPACE
 
 from jupyter_research_spawner.embedded.apimachinery.api_resources import EVENT, POD
 from jupyter_research_spawner.embedded.apiserver import decoding

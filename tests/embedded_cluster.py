@@ -1,4 +1,4 @@
-"""The embedded cluster as a fixture, for the tests of all packages: `from stand_in import cluster`."""
+"""The embedded cluster as a fixture, for the tests of all packages: `from embedded_cluster import cluster`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["NAMESPACE", "cluster", "create", "ended", "events", "log_of", "now",
 
 @pytest_asyncio.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    """One node of 4 CPUs, 16 GiB; namespace jhub."""
+    """A cluster with namespace jhub and one node of 4 CPUs and 16 GiB."""
     started = await Cluster.start(
         tmp_path / "cluster", [NodeSpec("node-1", cpu=4, memory="16Gi")], namespace=NAMESPACE, back_off_seconds=0.2
     )
