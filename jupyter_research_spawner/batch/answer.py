@@ -30,11 +30,10 @@ _INDEXES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Standing:
-    """The state of a job, or of one index of an array.  `phase` is that of its newest pod, None without a pod."""
+    """The state of a job, or of one index of an array."""
 
     state: State
     message: str = ""
-    phase: Phase | None = None
 
     @property
     def is_over(self) -> bool:
@@ -207,18 +206,18 @@ def _standing(
         eviction = scheduler.eviction(newest, objects)
         phase = classify(newest, scheduler.status(newest, objects, ()), main, eviction)
     if result is not None and result.succeeded:
-        return Standing("succeeded", phase=phase)
+        return Standing("succeeded")
     if result is not None:
-        return Standing("failed", _why_failed(result, phase, attempts), phase)
+        return Standing("failed", _why_failed(result, phase, attempts))
     if job["metadata"].get("deletionTimestamp"):
-        return Standing("cancelling", "It is being cancelled.", phase)
+        return Standing("cancelling", "It is being cancelled.")
     if newest is None or phase is None:
         return Standing("queued", _why_no_pod(job, attempts, events, scheduler.status({}, objects, ()).message))
     if eviction is not None or phase.name == "ending":
         # The controller creates another pod as soon as this one has ended.
         lost = attempt_of(job, newest, objects).reason
         return Standing("queued", f"{lost} It waits to run again from the start.".lstrip())
-    return Standing(phase.name, phase.message, phase)
+    return Standing(phase.name, phase.message)
 
 
 def as_typed(word: str) -> str:
