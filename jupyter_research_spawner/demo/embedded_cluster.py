@@ -48,7 +48,7 @@ class EmbeddedCluster:
                 site=site,
                 address="127.0.0.1",
                 batch=BatchNode("The node for batch jobs has 4 CPUs.", "2 CPUs", seconds=8),
-                where="Each pod runs in its own mount namespace",
+                where="Pods run in their own mount namespaces",
                 shortcoming=able.reason,
                 pods_are_root=able.root and not able.namespaces,
             )
