@@ -28,33 +28,68 @@ class Shape:
     gang: int = 1
 
 
+# In the path of a template: each value of a map, or each item of a list.
+EACH = "*"
+
+
+class TemplateMissing(Exception):
+    """A manifest has no pod template where its kind says that there is one: `path` has `value` instead."""
+
+    def __init__(self, path: str, value: object) -> None:
+        super().__init__(path)
+        self.path = path
+        self.value = value
+
+
 @dataclass(frozen=True)
 class Template:
-    """Where one pod template lies in a manifest (keys; none: the manifest is the pod), and its main container."""
+    """Where a manifest has a pod template, and the name of its main container.
+
+    `path` has the keys on the way, with EACH for all values of a map or items of a list; an empty path means that the
+    manifest is itself the pod.
+    """
 
     path: Path
     main: str
 
+    @property
+    def is_object(self) -> bool:
+        """Return whether the created object is itself the pod."""
+        return not self.path
+
+    def find(self, manifest: Json) -> list[Json]:
+        """Return the objects with `metadata` and `spec` of a pod.  Raises TemplateMissing where there is none."""
+        found: list[tuple[str, Any]] = [("", manifest)]
+        for key in self.path:
+            found = [below for path, value in found for below in _children(path, value, key)]
+        for path, value in found:
+            if not isinstance(value, dict):
+                raise TemplateMissing(path, value)
+        return [value for _, value in found]
+
+
+def _children(path: str, value: Any, key: str) -> list[tuple[str, Any]]:
+    if key == EACH and isinstance(value, list) and value:
+        return [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    if not isinstance(value, dict) or (key == EACH and not value):
+        raise TemplateMissing(path, value)
+    keys = value if key == EACH else (key,)
+    return [(f"{path}.{name}".lstrip("."), value.get(name)) for name in keys]
+
 
 @dataclass(frozen=True)
 class Slots:
-    """Where compose and check find things in a manifest of one kind.
+    """Where compose and check find the pods in a manifest of one kind.
 
-    `interactive` pods get the client's command (`job`), since a person works in them.
+    `interactive` pods get the command `job`, since a user works in them.
     """
 
     templates: tuple[Template, ...]
     interactive: bool = False
 
     def pods(self, manifest: Json) -> list[tuple[Template, Json]]:
-        """Each template of `manifest`, with the object that has its `metadata` and `spec`."""
-        found = []
-        for template in self.templates:
-            at = manifest
-            for key in template.path:
-                at = at[key]
-            found.append((template, at))
-        return found
+        """Return each pod of `manifest` with its template.  Raises TemplateMissing."""
+        return [(template, pod) for template in self.templates for pod in template.find(manifest)]
 
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

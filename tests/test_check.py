@@ -767,7 +767,7 @@ def test_a_claim_of_hers_that_everybody_may_mount_can_be_mounted_otherwise() -> 
 
 
 def test_what_is_no_json_is_told_as_that() -> None:
-    with pytest.raises(Refusal, match="manifest is no JSON: Object of type object is not JSON serializable"):
+    with pytest.raises(Refusal, match="manifest is not valid JSON: Object of type object is not JSON serializable"):
         check(PLAN, edited(put("spec", "hostname", to=object())), SLOTS)
 
 

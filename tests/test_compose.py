@@ -12,7 +12,8 @@ from samples import IMAGE, Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.jobs.notebook import SLOTS
-from jupyter_research_spawner.pod import check, compose, overlay
+from jupyter_research_spawner.pod import check, compose
+from jupyter_research_spawner.pod.containers import all_containers
 from jupyter_research_spawner.pod.home_check import SCRIPT
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
@@ -58,7 +59,7 @@ DIFFERS: dict[str, tuple[Json, str, str]] = {
     "a hook's groups": (
         pod_with({"securityContext": {"supplementalGroups": [20500]}}),
         "spec.securityContext.supplementalGroups",
-        "is [20500], but the person's are [20500, 20602]",
+        "is [20500], but the user's are [20500, 20602]",
     ),
     "a hook's policy for groups": (
         pod_with({"securityContext": {"supplementalGroupsPolicy": "Merge"}}),
@@ -93,7 +94,7 @@ DIFFERS: dict[str, tuple[Json, str, str]] = {
     "no main container": (
         pod_with({"containers": [{"name": "nb"}]}),
         "spec.containers",
-        "has no container 'notebook', the one that the person works in",
+        "has no container 'notebook', the one that the user works in",
     ),
 }
 
@@ -108,7 +109,7 @@ def test_what_differs_is_refused_with_its_path(
         "manifest",
         f"Nothing was started: the pod's {path} {why}.",
         field=path,
-        hint="This is for the people who run this hub: a setting or a hook of theirs put it there.",
+        hint="Ask your administrators: one of the hub's settings or hooks put it there.",
         status=503,
     )
 
@@ -178,7 +179,7 @@ def test_every_container_has_the_identity_and_only_main_the_data(site: Site) -> 
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
     }
-    for _, container in overlay.containers(found):
+    for _, container in all_containers(found):
         assert container["securityContext"] == expected
         assert ("volumeMounts" in container) == (container["name"] in ("notebook", "research-home"))
 
@@ -280,7 +281,7 @@ def test_somebody_looks_for_the_home_from_where_nothing_is_made(site: Site) -> N
     main, found = notebook_pod()["spec"]["containers"][0], look(sent(site, notebook_pod()))
     assert (found["name"], found["image"], found["workingDir"]) == ("research-home", main["image"], "/")
     home = "Your home directory /home/alice does not exist on the shared file system."
-    assert found["command"][4:] == ["/home/alice", f"{home} Ask the people who run it to make it."]
+    assert found["command"][4:] == ["/home/alice", f"{home} Ask your administrators to make it."]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from samples import NOW, Json, decide, notebook_pod, person, raw_site, site_with
 
 from jupyter_research_spawner.cli import lint, main
 from jupyter_research_spawner.jobs.notebook import SLOTS
-from jupyter_research_spawner.pod import check, compose, guarantee, why_not_pinned
+from jupyter_research_spawner.pod import check, compose, equalize_requests_and_limits, why_not_pinned
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.settings import SettingsError
 
@@ -180,7 +180,7 @@ def test_what_a_hook_leaves_sloppy_is_refused_with_the_container_and_the_remedy(
 def test_limits_are_copied_before_anybody_is_refused() -> None:
     found = pod({"requests": SMALL}, init={"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}})
     assert where(found) != []
-    guarantee(found)
+    equalize_requests_and_limits(found)
     assert where(found) == []
     assert found["spec"]["containers"][1]["resources"] == {"requests": SMALL, "limits": SMALL}
 

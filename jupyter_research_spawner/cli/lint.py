@@ -9,7 +9,7 @@ from ..identity import PosixIdentity
 from ..identity.posix import Group
 from ..jobs import KINDS, notebook
 from ..plan import Request, plan
-from ..pod import guarantee, why_not_pinned
+from ..pod import equalize_requests_and_limits, why_not_pinned
 from ..pod.normalize import normalize
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
@@ -144,7 +144,7 @@ def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
     except Refusal as refusal:
         yield Problem("singleuser", refusal.message)
         return
-    guarantee(pod)
+    equalize_requests_and_limits(pod)
     for path, why in why_not_pinned(pod, main=notebook.SLOTS.templates[0].main):
         in_chart = path.replace("spec.containers", "spec.extraContainers").replace("spec", "singleuser", 1)
         yield Problem(in_chart, f"{why}. No user can start {format_list(profiles, 'or')} on one NUMA node")

@@ -1,62 +1,67 @@
-"""Re-read the finished manifest and trust nothing: it may have been through KubeSpawner's settings and admins' hooks.
+"""Verify a finished manifest: KubeSpawner's settings and administrators' hooks can have changed any field of it.
 
-Each rule is one function that yields (path, sentence).  Whatever is not known to be harmless is named and refused.
+Each rule is one function that yields (path, sentence).  A field that is not known to be harmless is refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from ..plan import ANNOTATION_LIMIT, Plan
 from ..refusal import Refusal
 from ..schedulers import reserved
 from ..shape import OUR_PREFIX, Json, Slots
-from . import check_containers, check_volumes, home_check, overlay
-from .findings import Findings, PodUnderCheck, same_json
+from . import container_rules, home_check, volume_rules
+from .containers import all_containers, main_container, manifest_refusal, same_json
+from .cpu_pinning import why_not_pinned
+from .findings import Findings, PodUnderCheck
 from .normalize import normalize
-from .numa import why_not_pinned
-from .overlay import manifest_refusal
+from .overlay import Overlay, object_overlay, pod_overlay
 
 
 def check(plan: Plan, manifest: Json, slots: Slots) -> None:
-    """Raises Refusal that names the first path that would make the pod somebody or something else."""
-    for path, message in _found(plan, manifest, slots):
+    """Raise Refusal with the first path that would change what runs, or as whom."""
+    for path, message in _findings(plan, manifest, slots):
         raise manifest_refusal(path, message)
 
 
 def problems(plan: Plan, manifest: Json, slots: Slots) -> list[tuple[str, str]]:
-    """Everything that is wrong, as (path, sentence); [] for a manifest that may be sent."""
+    """Return all problems as (path, sentence); [] for a manifest that can be sent."""
     try:
-        return list(_found(plan, manifest, slots))
+        return list(_findings(plan, manifest, slots))
     except Refusal as refusal:
         return [(refusal.field or "", refusal.message)]
 
 
-def _found(plan: Plan, manifest: Json, slots: Slots) -> Findings:
-    """Raises Refusal where the manifest is not even in form."""
-    found = normalize(manifest, slots)
-    yield from _object(plan, found, slots)
-    for template, pod in slots.pods(found):
-        checked = PodUnderCheck(plan, slots, pod, overlay.main_container(template, pod), is_object=not template.path)
+def _findings(plan: Plan, manifest: Json, slots: Slots) -> Findings:
+    """Raises Refusal where the manifest does not have the form that Kubernetes' API requires."""
+    finished = normalize(manifest, slots)
+    yield from _check_object(plan, finished, slots)
+    for template, pod in slots.pods(finished):
+        checked = PodUnderCheck(
+            plan,
+            pod_overlay(plan, slots, template),
+            pod,
+            main_container(template, pod),
+            tuple(all_containers(pod)),
+        )
         for rule in RULES:
             yield from rule(checked)
 
 
-def _object(plan: Plan, manifest: Json, slots: Slots) -> Findings:
+def _check_object(plan: Plan, manifest: Json, slots: Slots) -> Findings:
     metadata = manifest["metadata"]
     for key, value in (("name", plan.shape.name), ("namespace", plan.namespace)):
         if metadata.get(key) != value:
             yield f"metadata.{key}", f"is {metadata.get(key)!r}, not {value!r}"
-    if not all(template.path for template in slots.templates):
-        return  # it is the pod, and the rule `marks` reads more of it
+    if any(template.is_object for template in slots.templates):
+        return  # the object is the pod, and check_metadata reads it with the pod's overlay
     marks = plan.marks.object
-    yield from _texts("labels", metadata, {**overlay.labels(plan), **marks.labels})
-    yield from _texts("annotations", metadata, {**overlay.object_annotations(plan), **marks.annotations})
-    yield from _not_marks(metadata, {*marks.labels, *marks.annotations}, reserved)
+    yield from _compare_metadata(metadata, object_overlay(plan), {*marks.labels, *marks.annotations}, reserved)
 
 
-def identity_of_pod(checked: PodUnderCheck) -> Findings:
+def check_pod_identity(checked: PodUnderCheck) -> Findings:
     context, identity = checked.spec.get("securityContext", {}), checked.plan.identity
     path = "spec.securityContext"
     wanted = {
@@ -70,14 +75,14 @@ def identity_of_pod(checked: PodUnderCheck) -> Findings:
             yield f"{path}.{key}", f"is {context.get(key)!r}, but it must be {value!r}"
     groups = context.get("supplementalGroups", [])
     if set(groups) != set(identity.supplementary_gids):
-        yield f"{path}.supplementalGroups", f"is {groups}, but the person's are {list(identity.supplementary_gids)}"
+        yield f"{path}.supplementalGroups", f"is {groups}, but the user's are {list(identity.supplementary_gids)}"
     known = {*wanted, "supplementalGroups", "seccompProfile", "appArmorProfile"}
     for key in sorted(set(context) - known):
-        yield f"{path}.{key}", "may not be set: it could change who the person is to the file system"
-    yield from check_containers.confined(context, path)
+        yield f"{path}.{key}", "may not be set: it could change the user's identity for the file system"
+    yield from container_rules.check_confinement(context, path)
 
 
-# What a pod may say besides what compose writes.  A new field of Kubernetes is refused until a site allows it.
+# Fields that a pod can have besides those that compose writes.  Any other field is refused until a site allows it.
 HARMLESS = frozenset(
     {
         "activeDeadlineSeconds",
@@ -108,85 +113,84 @@ HARMLESS = frozenset(
         "volumes",
     }
 )
-_OTHERS = "must be false: the person would see other people's, or the sidecars', processes or traffic"
-# Fields with the one value they may have, if they are there at all.
+_OTHERS = "must be false: the user would see the processes or the traffic of other users or of sidecars"
+# Fields that can be absent or have this one value.
 FIXED: Mapping[str, tuple[Any, str]] = {
     "hostIPC": (False, _OTHERS),
     "hostNetwork": (False, _OTHERS),
     "hostPID": (False, _OTHERS),
-    "hostUsers": (True, "must be true: the shared file system would see another uid"),
+    "hostUsers": (True, "must be true: with false, the shared file system would see another uid"),
     "shareProcessNamespace": (False, _OTHERS),
 }
-# Never, whatever a site allows.
-WHY = {
-    "nodeName": "would pass by the scheduler and its queue",
-    "preemptionPolicy": "is the PriorityClass's affair",
-    "priority": "would pass by the queue's priority",
-    "resources": "would change what the profile gives, and no CPU is pinned with it",
-    "serviceAccount": "would give the person that account's rights in the cluster",
-    "serviceAccountName": "would give the person that account's rights in the cluster",
+# Fields that no site can allow, and why.
+FORBIDDEN = {
+    "nodeName": "would bypass the scheduler and its queue",
+    "preemptionPolicy": "is decided by the PriorityClass",
+    "priority": "would override the queue's priority",
+    "resources": "would change the profile's amounts, and the kubelet pins no CPU with it",
+    "serviceAccount": "would give the user that account's rights in the cluster",
+    "serviceAccountName": "would give the user that account's rights in the cluster",
 }
 
 
-def fields_of_spec(checked: PodUnderCheck) -> Findings:
+def check_spec_fields(checked: PodUnderCheck) -> Findings:
     spec, allowed = checked.spec, checked.plan.allowed
     for key in sorted(set(spec) - HARMLESS):
         if key in FIXED:
             value, why = FIXED[key]
             if not same_json(spec[key], value):
                 yield f"spec.{key}", why
-        elif key in WHY:
-            yield f"spec.{key}", WHY[key]
+        elif key in FORBIDDEN:
+            yield f"spec.{key}", FORBIDDEN[key]
         elif not allowed.fields.get(key):
-            yield f"spec.{key}", f"is not known to be harmless. If it is: pods.allow.fields: {{{key}: true}}"
+            yield f"spec.{key}", f"is not known to be harmless. To allow it: pods.allow.fields: {{{key}: true}}"
     if spec.get("automountServiceAccountToken") is not False:
-        yield "spec.automountServiceAccountToken", "must be false: the person gets no account in the cluster"
+        yield "spec.automountServiceAccountToken", "must be false: users get no account in the cluster"
     for gate in spec.get("schedulingGates", []):
         if not allowed.scheduling_gates.get(gate["name"]):
-            waits = "the pod would wait for whoever removes it (pods.allow.scheduling_gates)"
-            yield "spec.schedulingGates", f"has {gate['name']!r}: {waits}"
+            why = "the pod would wait until something removes it. To allow it: pods.allow.scheduling_gates"
+            yield "spec.schedulingGates", f"has {gate['name']!r}: {why}"
 
 
-def devices(checked: PodUnderCheck) -> Findings:
-    """That containers take the pod's claims as the plan says, the rules for their resources see."""
+def check_resource_claims(checked: PodUnderCheck) -> Findings:
+    """Compare the pod's claims; the rules for containers compare which container uses them."""
     claims, wanted = checked.spec.get("resourceClaims", []), checked.plan.resources.claims()
     if claims != wanted:
         yield "spec.resourceClaims", f"are {claims}, but the profile gives {wanted or 'none'}"
 
 
-def pinned(checked: PodUnderCheck) -> Findings:
+def check_cpu_pinning(checked: PodUnderCheck) -> Findings:
     wanted = checked.plan.resources
-    # Where the main container has other amounts than the profile's, that is what is wrong.
+    # If the amounts differ from the profile's, check_main_container says so already.
     if wanted.numa is not None and checked.main.get("resources") == wanted.as_requirements():
         yield from why_not_pinned(checked.pod, checked.main["name"])
 
 
-def wall_time(checked: PodUnderCheck) -> Findings:
+def check_wall_time(checked: PodUnderCheck) -> Findings:
     seconds, hard = checked.spec.get("activeDeadlineSeconds"), checked.plan.hard_seconds
     if type(seconds) is not int or not 0 < seconds <= hard:
         yield "spec.activeDeadlineSeconds", f"is {seconds!r}, but it must be 1 to {hard}, the hard wall time"
 
 
-def marks(checked: PodUnderCheck) -> Findings:
-    plan, metadata = checked.plan, checked.metadata
-    labels = {**overlay.labels(plan), **plan.marks.pod.labels}
-    annotations = {**overlay.pod_annotations(plan), **overlay.pod_mark_annotations(plan, checked.main["name"])}
-    if checked.is_object:
-        labels |= plan.marks.object.labels
-        annotations |= plan.marks.object.annotations
-    yield from _texts("labels", metadata, labels)
-    yield from _texts("annotations", metadata, annotations)
-    yield from _not_marks(metadata, {*labels, *annotations}, lambda key: key.startswith(OUR_PREFIX) or reserved(key))
-    for key, value in (("schedulerName", plan.marks.scheduler_name), ("priorityClassName", plan.marks.priority_class)):
+def check_metadata(checked: PodUnderCheck) -> Findings:
+    """Compare labels, annotations, scheduler and priority class with the plan."""
+    overlay, marks = checked.overlay, checked.plan.marks
+    written = {*overlay.labels, *overlay.annotations}
+    yield from _compare_metadata(checked.metadata, overlay, written, _is_ours_or_reserved)
+    for key, value in (("schedulerName", marks.scheduler_name), ("priorityClassName", marks.priority_class)):
         if checked.spec.get(key) != value:
             yield f"spec.{key}", f"is {checked.spec.get(key)!r}, not {value!r}"
 
 
-# Read by container runtimes: they hand over devices, take away confinement, or map the uid to another.
+def _is_ours_or_reserved(key: str) -> bool:
+    return key.startswith(OUR_PREFIX) or reserved(key)
+
+
+# Container runtimes read these: they give devices, lift confinement, or map the uid to another.
 RUNTIME_ANNOTATIONS = ("cdi.k8s.io/", "container.apparmor.security.beta.kubernetes.io/", "io.kubernetes.cri-o.")
 
 
-def runtime_annotations(checked: PodUnderCheck) -> Findings:
+def check_annotations(checked: PodUnderCheck) -> Findings:
     written = checked.metadata["annotations"]
     for key in sorted(written):
         if key.startswith(RUNTIME_ANNOTATIONS):
@@ -194,38 +198,43 @@ def runtime_annotations(checked: PodUnderCheck) -> Findings:
     texts = [part for key, value in written.items() if key.startswith(OUR_PREFIX) for part in (key, value)]
     size = sum(len(text.encode()) for text in texts)
     if size > ANNOTATION_LIMIT + 2_000:  # the plan counts values, not keys
-        yield "metadata.annotations", f"of ours are {size} bytes long, more than {ANNOTATION_LIMIT}"
+        yield (
+            "metadata.annotations",
+            f"of {OUR_PREFIX} are {size} bytes long, more than {ANNOTATION_LIMIT}",
+        )
 
 
-def _texts(kind: str, metadata: Json, wanted: Mapping[str, str]) -> Findings:
-    for key, value in wanted.items():
-        if metadata[kind].get(key) != value:
-            yield f"metadata.{kind}.{key}", f"is {metadata[kind].get(key)!r}, not {value!r}"
-
-
-def _not_marks(metadata: Json, wanted: Iterable[str], is_mark: Callable[[str], bool]) -> Findings:
+def _compare_metadata(
+    metadata: Json, overlay: Overlay, written: Container[str], is_mark: Callable[[str], bool]
+) -> Findings:
+    """Require the overlay's labels and annotations, and refuse marks that are not among those `written`."""
+    for kind, wanted in (("labels", overlay.labels), ("annotations", overlay.annotations)):
+        present = metadata[kind]
+        for key, value in wanted.items():
+            if present.get(key) != value:
+                yield f"metadata.{kind}.{key}", f"is {present.get(key)!r}, not {value!r}"
     for kind in ("labels", "annotations"):
-        for key in sorted(set(metadata[kind]) - set(wanted)):
-            if is_mark(key):
-                why = "is a mark that the plan did not make: the pod would be queued twice or as somebody else's"
+        for key in sorted(metadata[kind]):
+            if key not in written and is_mark(key):
+                why = "is a mark that the plan did not make: the pod would be queued twice, or for another user"
                 yield f"metadata.{kind}.{key}", why
 
 
 RULES: tuple[Callable[[PodUnderCheck], Findings], ...] = (
-    identity_of_pod,
-    check_containers.identity,
-    check_containers.fields,
-    check_containers.handlers,
-    check_containers.main,
-    home_check.home_check_is_first,
-    check_containers.resources,
-    check_containers.environment,
-    check_volumes.sources,
-    check_volumes.mounts,
-    fields_of_spec,
-    devices,
-    pinned,
-    wall_time,
-    marks,
-    runtime_annotations,
+    check_pod_identity,
+    container_rules.check_container_identity,
+    container_rules.check_container_fields,
+    container_rules.check_handlers,
+    container_rules.check_main_container,
+    home_check.check_home_check,
+    container_rules.check_other_resources,
+    container_rules.check_environment,
+    volume_rules.check_volume_sources,
+    volume_rules.check_mounts,
+    check_spec_fields,
+    check_resource_claims,
+    check_cpu_pinning,
+    check_wall_time,
+    check_metadata,
+    check_annotations,
 )

@@ -1,4 +1,4 @@
-"""Where the client's commands lie in a notebook, and the ConfigMap that brings them there."""
+"""The command `job` in a notebook: its directory and the ConfigMap that is mounted there."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import hashlib
 from ..client.archive import build
 
 CLIENT_DIRECTORY = "/usr/local/bin"
-# `jobs` is a builtin of every shell, so there the command is `job`; who runs programs without a shell may say either.
+# Every shell has a builtin `jobs`, so the command is `job`.  `jobs` works for programs that are run without a shell.
 COMMANDS = ("job", "jobs")
 
 
 @functools.cache
 def client_config_map_name() -> str:
-    """Has a hash of its content, so that a running notebook keeps the commands it started with."""
+    """Return a name with a hash of the content: a running notebook keeps the commands that it started with."""
     return f"research-client-{hashlib.sha256(build()).hexdigest()[:10]}"

@@ -1,7 +1,7 @@
-"""Write a plan into a manifest: fill what is absent, refuse what differs.
+"""Write a plan into a manifest: fill in fields that are absent, refuse fields that differ.
 
-Overwritten are only what is ours alone: marks, our labels and annotations, our environment, our volumes and mounts,
-and the main container's resources.  Pure and idempotent.
+Only what belongs to this project is overwritten: scheduler marks, the overlay, and the main container's resources.
+Pure and idempotent.
 """
 
 from __future__ import annotations
@@ -10,46 +10,46 @@ from typing import Any
 
 from ..plan import Plan
 from ..shape import Json, Slots
-from . import home_check, overlay
-from .findings import same_json
+from .containers import all_containers, main_container, manifest_refusal, remedy, same_json
+from .cpu_pinning import equalize_requests_and_limits
+from .home_check import HOME_CHECK, home_check_container
 from .normalize import normalize
-from .numa import guarantee
-from .overlay import manifest_refusal
+from .overlay import Overlay, object_overlay, pod_overlay
 
 
 def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
-    """A new manifest with `plan` in it.  Raises Refusal with the path of whatever says something else."""
-    found = normalize(manifest, slots)
-    metadata = found["metadata"]
+    """Return a new manifest with `plan` in it.  Raises Refusal with the path of a field that says something else."""
+    composed = normalize(manifest, slots)
+    metadata, overlay = composed["metadata"], object_overlay(plan)
     _fill(metadata, "name", plan.shape.name, "metadata")
     _fill(metadata, "namespace", plan.namespace, "metadata")
-    metadata["labels"].update({**overlay.labels(plan), **plan.marks.object.labels})
-    metadata["annotations"].update({**overlay.object_annotations(plan), **plan.marks.object.annotations})
-    for template, pod in slots.pods(found):
-        main = overlay.main_container(template, pod)
-        _pod_metadata(plan, pod["metadata"], main["name"])
-        _pod_spec(plan, pod["spec"], slots)
-        _security(plan, pod)
-        _main(plan, main, slots)
-        _home(plan, pod["spec"], main)
+    metadata["labels"].update(overlay.labels)
+    metadata["annotations"].update(overlay.annotations)
+    for template, pod in slots.pods(composed):
+        overlay = pod_overlay(plan, slots, template)
+        main = main_container(template, pod)
+        _compose_metadata(plan, overlay, pod["metadata"])
+        _compose_spec(plan, overlay, pod["spec"])
+        _compose_security(plan, pod)
+        _compose_main(plan, overlay, main)
+        others = [container for container in pod["spec"].get("initContainers", []) if container["name"] != HOME_CHECK]
+        pod["spec"]["initContainers"] = [home_check_container(plan, overlay, main), *others]
         if plan.resources.numa is not None:
-            guarantee(pod)
-    return found
+            equalize_requests_and_limits(pod)
+    return composed
 
 
-def _pod_metadata(plan: Plan, metadata: Json, main: str) -> None:
-    labels = {**overlay.labels(plan), **plan.marks.pod.labels}
-    annotations = {**overlay.pod_annotations(plan), **overlay.pod_mark_annotations(plan, main)}
-    for kind, theirs, own in (
-        ("labels", plan.pod_fields.labels, labels),
-        ("annotations", plan.pod_fields.annotations, annotations),
+def _compose_metadata(plan: Plan, overlay: Overlay, metadata: Json) -> None:
+    for kind, of_site, own in (
+        ("labels", plan.pod_fields.labels, overlay.labels),
+        ("annotations", plan.pod_fields.annotations, overlay.annotations),
     ):
-        for key, value in theirs.items():
+        for key, value in of_site.items():
             _fill(metadata[kind], key, value, f"metadata.{kind}")
         metadata[kind].update(own)
 
 
-def _pod_spec(plan: Plan, spec: Json, slots: Slots) -> None:
+def _compose_spec(plan: Plan, overlay: Overlay, spec: Json) -> None:
     for key, value in (
         ("schedulerName", plan.marks.scheduler_name),
         ("priorityClassName", plan.marks.priority_class),
@@ -63,12 +63,10 @@ def _pod_spec(plan: Plan, spec: Json, slots: Slots) -> None:
         _add(spec, key, value, "spec")
     if claims := plan.resources.claims():
         _fill(spec, "resourceClaims", claims, "spec")
-    own = overlay.volumes(plan, slots)
-    names = {volume["name"] for volume in own}
-    spec["volumes"] = [volume for volume in spec.get("volumes", []) if volume["name"] not in names] + own
+    _replace_named(spec, "volumes", overlay.volumes)
 
 
-def _security(plan: Plan, pod: Json) -> None:
+def _compose_security(plan: Plan, pod: Json) -> None:
     context = pod["spec"].setdefault("securityContext", {})
     path = "spec.securityContext"
     _fill(context, "runAsUser", plan.identity.uid, path)
@@ -77,12 +75,12 @@ def _security(plan: Plan, pod: Json) -> None:
     groups = list(plan.identity.supplementary_gids)
     present = context.get("supplementalGroups")
     if present and set(present) != set(groups):
-        raise manifest_refusal(f"{path}.supplementalGroups", f"is {present}, but the person's are {groups}")
+        raise manifest_refusal(f"{path}.supplementalGroups", f"is {present}, but the user's are {groups}")
     context["supplementalGroups"] = groups
     # With Merge, the default, the image's /etc/group adds groups that nobody decided (KEP-3619).
     _fill(context, "supplementalGroupsPolicy", "Strict", path)
     context.setdefault("seccompProfile", {"type": "RuntimeDefault"})
-    for where, container in overlay.containers(pod):
+    for where, container in all_containers(pod):
         own = container.setdefault("securityContext", {})
         for key, value in (
             ("runAsUser", plan.identity.uid),
@@ -90,42 +88,39 @@ def _security(plan: Plan, pod: Json) -> None:
             ("runAsNonRoot", True),
             ("allowPrivilegeEscalation", False),
         ):
-            _fill(own, key, value, f"{where}.securityContext", overlay.remedy(container))
+            _fill(own, key, value, f"{where}.securityContext", remedy(container))
         own.setdefault("capabilities", {}).setdefault("drop", ["ALL"])
 
 
-def _main(plan: Plan, container: Json, slots: Slots) -> None:
+def _compose_main(plan: Plan, overlay: Overlay, container: Json) -> None:
     container["resources"] = plan.resources.as_requirements()
     if plan.image is not None:
         _fill(container, "image", plan.image, f"container {container['name']!r}")
-    # Without one it is the image's own, which the runtime would make as root if it lies on shared storage.
+    # Without one, the image's own applies, which the runtime makes as root if it lies on shared storage.
     container["workingDir"] = container.get("workingDir") or plan.workdir
-    # What it said last becomes the reason that the person reads.
+    # The last lines of the log become the reason that the user reads.
     container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
-    env = overlay.environment(plan, slots)
-    # In front: what the base pod says may refer to HOME and the like.
-    container["env"] = [{"name": name, "value": overlay.literal(value)} for name, value in env.items()] + [
-        entry for entry in container.get("env", []) if entry["name"] not in env
-    ]
-    mounts = overlay.volume_mounts(plan, slots)
-    names = {mount["name"] for mount in mounts}
-    container["volumeMounts"] = [
-        mount for mount in container.get("volumeMounts", []) if mount["name"] not in names
-    ] + mounts
+    # In front: variables of the base pod can refer to HOME and the like.
+    names = {entry["name"] for entry in overlay.env}
+    others = [entry for entry in container.get("env", []) if entry["name"] not in names]
+    container["env"] = [*overlay.env, *others]
+    _replace_named(container, "volumeMounts", overlay.mounts)
 
 
-def _home(plan: Plan, spec: Json, main: Json) -> None:
-    others = [container for container in spec.get("initContainers", []) if container["name"] != home_check.NAME]
-    spec["initContainers"] = [home_check.home_check_container(plan, main), *others]
+def _replace_named(owner: Json, key: str, own: tuple[Json, ...]) -> None:
+    """Put `own` at the end of the list, in place of entries with the same names."""
+    names = {entry["name"] for entry in own}
+    others = [entry for entry in owner.get(key, []) if entry["name"] not in names]
+    owner[key] = [*others, *own]
 
 
-def _fill(owner: Json, key: str, value: Any, path: str, remedy: str = "") -> None:
+def _fill(owner: Json, key: str, value: Any, path: str, way_out: str = "") -> None:
     if not same_json(owner.setdefault(key, value), value):
-        raise manifest_refusal(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}{remedy}")
+        raise manifest_refusal(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}{way_out}")
 
 
 def _add(owner: Json, key: str, value: Any, path: str) -> None:
-    """A site's own pod fields, beside what is there: lists add up, maps fill in, and another value is refused."""
+    """Add a pod field of the site: lists are joined, maps are merged, and another value is refused."""
     present = owner.get(key)
     if isinstance(value, list) and isinstance(present, list):
         owner[key] = [*present, *(item for item in value if item not in present)]

@@ -1,4 +1,4 @@
-"""What a rule of check looks at, and what it finds."""
+"""What each rule of check reads and yields."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..plan import Plan
-from ..shape import Json, Slots
+from ..shape import Json
+from .overlay import Overlay
 
-# (path, why not): the sentence goes on after the path.
+# Pairs of a path and what is wrong there: a sentence that continues after the path.
 Findings = Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class PodUnderCheck:
-    """One pod template under examination, in plain form.  `main` is the container that the person works in."""
+    """One normalized pod template.  `main` is its main container; `containers` has each container with its path."""
 
     plan: Plan
-    slots: Slots
+    overlay: Overlay
     pod: Json
     main: Json
-    is_object: bool
+    containers: tuple[tuple[str, Json], ...]
 
     @property
-    def metadata(self) -> Json:
+    def metadata(self) -> dict[str, Any]:
         metadata: Json = self.pod["metadata"]
         return metadata
 
@@ -32,8 +33,3 @@ class PodUnderCheck:
     def spec(self) -> Json:
         spec: Json = self.pod["spec"]
         return spec
-
-
-def same_json(found: Any, wanted: Any) -> bool:
-    """True is not 1 and 1.0 is not 1: JSON and Kubernetes tell them apart, Python does not."""
-    return type(found) is type(wanted) and found == wanted

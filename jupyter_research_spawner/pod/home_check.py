@@ -1,7 +1,7 @@
-"""A look, before all else in the pod, whether the directories are there that the person starts in.
+"""An init container that checks, before all others, whether the home and the working directory exist.
 
-Container runtimes make a missing `workingDir` as root, on shared storage too (runc, seen with containerd 2.2), and the
-person would be left with a directory that is not theirs.  An init container that starts in / looks first.
+Container runtimes make a missing `workingDir` as root, also on shared storage (runc, seen with containerd 2.2), and
+the user would be left with a directory of root's.  This init container starts in / and fails with a sentence.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from ..plan import Plan
 from ..settings.units import format_bytes, format_cores
 from ..shape import Json
 from ..storage import within
-from . import overlay
 from .findings import Findings, PodUnderCheck
+from .overlay import Overlay, literal
 
-NAME = "research-home"
-# Pairs of a directory and what to say without it.  Both are arguments: no shell reads them as its own text.
+HOME_CHECK = "research-home"
+# The arguments are pairs of a directory and the message if it is missing; the shell does not interpret them.
 SCRIPT = 'while [ $# -gt 0 ]; do [ -d "$1" ] || { printf \'%s\\n\' "$2"; exit 1; }; shift 2; done'
-# Half a CPU is never pinned, so on a NUMA profile it leaves the kubelet's choice for the main container free.
+# The kubelet never pins half a CPU, so on a NUMA profile all CPUs are left for the main container.
 _CPU = Decimal("0.5")
 _MEMORY = 64 * 1024**2
-# By the API server, in a pod that a controller made.
+# Fields that the API server sets in a pod that a controller made.
 _FILLED_IN = ("imagePullPolicy", "terminationMessagePath")
 
 
-def home_check_container(plan: Plan, main: Json) -> Json:
-    """The init container of a pod whose main container is `main`, as the same person with the same mounts."""
+def home_check_container(plan: Plan, overlay: Overlay, main: Json) -> Json:
+    """Return the init container: it runs as the same user as the main container, with the same shared storage."""
     asked = [word for pair in _directories(plan, main).items() for word in pair]
     return {
-        "name": NAME,
-        "command": ["sh", "-c", SCRIPT, NAME, *map(overlay.literal, asked)],
+        "name": HOME_CHECK,
+        "command": ["sh", "-c", SCRIPT, HOME_CHECK, *map(literal, asked)],
         "workingDir": "/",
         "resources": _resources(plan),
         "securityContext": {
@@ -42,25 +42,25 @@ def home_check_container(plan: Plan, main: Json) -> Json:
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": overlay.claim_mounts(plan),
+        "volumeMounts": [dict(mount) for mount in overlay.storage_mounts],
         **_image(plan, main),
     }
 
 
-def home_check_is_first(checked: PodUnderCheck) -> Findings:
-    """check's rule: whatever ran before it could start in a directory that is missing."""
-    wanted = home_check_container(checked.plan, checked.main)
+def check_home_check(checked: PodUnderCheck) -> Findings:
+    """Require the init container in first place: one before it could start in a directory that is missing."""
+    wanted = home_check_container(checked.plan, checked.overlay, checked.main)
     present = (checked.spec.get("initContainers") or [{}])[0]
-    if present.get("name") != NAME:
-        yield "spec.initContainers[0]", f"must be {NAME}: it looks whether the home directory is there"
+    if present.get("name") != HOME_CHECK:
+        yield "spec.initContainers[0]", f"must be {HOME_CHECK}, which checks whether the home directory exists"
         return
     for key in sorted(wanted.keys() | present.keys()):
         if present.get(key) != wanted.get(key) and (key in wanted or key not in _FILLED_IN):
-            yield f"spec.initContainers[0].{key}", f"must be as the plan makes it: it is part of {NAME}"
+            yield f"spec.initContainers[0].{key}", f"must be as the plan makes it: it is part of {HOME_CHECK}"
 
 
 def _image(plan: Plan, main: Json) -> Json:
-    """With a shell; the main container's is there already, or has to be pulled anyhow."""
+    """Return an image with a shell.  The main container's needs no further pull."""
     if plan.home_check_image is not None:
         return {"image": plan.home_check_image}
     found: Json = {} if plan.image is None else {"image": plan.image}
@@ -71,10 +71,10 @@ def _directories(plan: Plan, main: Json) -> Json:
     home = plan.identity.home
     found = {
         home: f"Your home directory {home} does not exist on the shared file system. "
-        "Ask the people who run it to make it."
+        "Ask your administrators to make it."
     }
     starts_in = posixpath.normpath("/" + (plan.request.workdir or main.get("workingDir", "")).lstrip("/"))
-    # What is no mount is the container's own, and goes with it.
+    # A directory outside the mounts belongs to the container, and goes away with it.
     if any(within(starts_in, mount.path) for mount in plan.mounts):
         missing = f"The working directory {starts_in} does not exist. Make it first, or choose another."
         found.setdefault(starts_in, missing)
@@ -82,7 +82,7 @@ def _directories(plan: Plan, main: Json) -> Json:
 
 
 def _resources(plan: Plan) -> Json:
-    """Never more than the main container's, so the pod as a whole asks for no more than its profile."""
+    """Return at most the main container's amounts, so that the pod requests no more than its profile."""
     amounts = {
         "cpu": format_cores(min(plan.resources.cpu, _CPU)),
         "memory": format_bytes(min(plan.resources.memory, _MEMORY)),

@@ -1,15 +1,15 @@
-"""A manifest as plain JSON: whatever a hook left in it, compose and check read it without surprises."""
+"""Turn a manifest into plain JSON whose fields have the types of Kubernetes' API, whatever a hook left in it."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from ..shape import Json, Slots
-from .overlay import manifest_refusal
+from ..shape import Json, Slots, TemplateMissing
+from .containers import manifest_refusal
 
-# What is read here: a map has these keys' shapes, a list has items of its one shape, a type is itself and no subclass.
-# A map whose shape has `name` must have one.
+# The types of the fields that compose and check read.  A map here has a type for each key, a list has one type for all
+# its items.  A map whose type has `name` must have a name.
 _PROFILE: Json = {"type": str}
 _HANDLER: Json = {"httpGet": {}, "tcpSocket": {}}
 _CONTAINER: Json = {
@@ -50,78 +50,96 @@ _METADATA: Json = {"labels": {}, "annotations": {}}
 
 
 def normalize(manifest: Any, slots: Slots) -> Json:
-    """A deep copy, as the API server would read it: null in a map is absent, and what is read here has its type.
+    """Return a deep copy as the API server would read it: a field with null is absent, and types are those of the API.
 
-    Each template has `metadata` with labels and annotations, and `spec`.  Raises Refusal with the path of what is
-    something else than Kubernetes' API says.
+    Each pod template has `metadata` with labels and annotations, and `spec`.  Raises Refusal with the path of a field
+    of another type.
     """
-    found: Any = _as_sent(manifest)
-    if not isinstance(found, dict):
-        raise manifest_refusal("manifest", f"is {_kind(found)}, not a map")
-    _metadata(found)
-    for template in slots.templates:
-        pod: Any = found
-        for key in template.path:
-            pod = pod.get(key)
-            if not isinstance(pod, dict):
-                raise manifest_refusal(".".join(template.path), f"is {_kind(pod)}, not a map")
-        _metadata(pod)
-        spec = pod.setdefault("spec", {})
-        _shaped(spec, _SPEC, "spec")
-        _named_once(spec, ("volumes",))
-        _named_once(spec, ("initContainers", "containers", "ephemeralContainers"))
-    return found
-
-
-def _as_sent(manifest: Any) -> Any:
-    """Through JSON and back: what is an object of Python, with its own ideas of equality, is none afterwards."""
+    copied: Any = _through_json(manifest)
+    if not isinstance(copied, dict):
+        raise manifest_refusal("manifest", f"is {_type_name(copied)}, not a map")
+    _normalize_metadata(copied)
     try:
-        text = json.dumps(manifest, allow_nan=False, ensure_ascii=False).encode()
-        return json.loads(text, object_hook=_without_nulls)
+        pods = slots.pods(copied)
+    except TemplateMissing as missing:
+        raise manifest_refusal(missing.path, f"is {_type_name(missing.value)}, not a map") from None
+    for _, pod in pods:
+        _normalize_metadata(pod)
+        spec = pod.setdefault("spec", {})
+        _check_type(spec, _SPEC, ("", "spec"))
+        _check_unique_names(spec, ("volumes",))
+        _check_unique_names(spec, ("initContainers", "containers", "ephemeralContainers"))
+    return copied
+
+
+# RecursionError reports a circular manifest, so the encoder need not look for one.
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False)
+
+
+def _through_json(manifest: Any) -> Any:
+    """Encode and decode: an object of Python with its own idea of equality becomes plain data, or is refused."""
+    try:
+        text = _ENCODER.encode(manifest)
+        text.encode()  # refuses halves of UTF-16 pairs
+        return json.loads(text, object_hook=_without_nulls) if "null" in text else json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise manifest_refusal("manifest", f"is no JSON: {error}") from None
+        raise manifest_refusal("manifest", f"is not valid JSON: {error}") from None
 
 
-def _without_nulls(found: Json) -> Json:
-    return {key: value for key, value in found.items() if value is not None}
+def _without_nulls(read: Json) -> Json:
+    return {key: value for key, value in read.items() if value is not None}
 
 
-def _metadata(owner: Json) -> None:
+def _normalize_metadata(owner: Json) -> None:
     metadata = owner.setdefault("metadata", {})
-    _shaped(metadata, _METADATA, "metadata")
+    _check_type(metadata, _METADATA, ("", "metadata"))
     for key in ("labels", "annotations"):
         for name, value in metadata.setdefault(key, {}).items():
             if not isinstance(value, str):
-                raise manifest_refusal(f"metadata.{key}.{name}", f"is {_kind(value)}, not text")
+                raise manifest_refusal(f"metadata.{key}.{name}", f"is {_type_name(value)}, not text")
 
 
-def _shaped(value: Any, shape: Any, path: str) -> None:
-    if isinstance(shape, dict):
-        if not isinstance(value, dict):
-            raise manifest_refusal(path, f"is {_kind(value)}, not a map")
-        if "name" in shape and "name" not in value:
-            raise manifest_refusal(f"{path}.name", "is missing")
-        for key, below in shape.items():
-            if key in value and type(value[key]) is not below:
-                _shaped(value[key], below, f"{path}.{key}")
-    elif isinstance(shape, list):
-        if not isinstance(value, list):
-            raise manifest_refusal(path, f"is {_kind(value)}, not a list")
+# A path as its last part and what comes before it: it becomes text only for a refusal.
+_Place = tuple[Any, str | int]
+
+
+def _path(place: _Place) -> str:
+    before, part = place
+    written = f"[{part}]" if isinstance(part, int) else part
+    if not before:
+        return written
+    return _path(before) + (written if isinstance(part, int) else f".{written}")
+
+
+def _check_type(value: Any, wanted: Any, place: _Place) -> None:
+    if type(wanted) is dict:
+        if type(value) is not dict:
+            raise manifest_refusal(_path(place), f"is {_type_name(value)}, not a map")
+        if "name" in wanted and "name" not in value:
+            raise manifest_refusal(f"{_path(place)}.name", "is missing")
+        for key, below in value.items():
+            if key in wanted and type(below) is not wanted[key]:
+                _check_type(below, wanted[key], (place, key))
+    elif type(wanted) is list:
+        if type(value) is not list:
+            raise manifest_refusal(_path(place), f"is {_type_name(value)}, not a list")
+        (of_items,) = wanted
         for index, item in enumerate(value):
-            _shaped(item, shape[0], f"{path}[{index}]")
-    elif type(value) is not shape:
-        raise manifest_refusal(path, f"is {_kind(value)}, not {'text' if shape is str else 'a whole number'}")
+            _check_type(item, of_items, (place, index))
+    elif type(value) is not wanted:
+        expected = "text" if wanted is str else "a whole number"
+        raise manifest_refusal(_path(place), f"is {_type_name(value)}, not {expected}")
 
 
-def _named_once(spec: Json, sorts: tuple[str, ...]) -> None:
+def _check_unique_names(spec: Json, sorts: tuple[str, ...]) -> None:
     seen = set()
     for sort in sorts:
         for index, item in enumerate(spec.get(sort, [])):
             if item["name"] in seen:
-                raise manifest_refusal(f"spec.{sort}[{index}].name", f"is {item['name']!r} for the second time")
+                raise manifest_refusal(f"spec.{sort}[{index}].name", f"is {item['name']!r}, which is there twice")
             seen.add(item["name"])
 
 
-def _kind(value: Any) -> str:
-    known = {type(None): "not there", dict: "a map", list: "a list", str: "text", bool: "a truth value"}
+def _type_name(value: Any) -> str:
+    known = {type(None): "not there", dict: "a map", list: "a list", str: "text", bool: "a boolean"}
     return known.get(type(value), f"a {type(value).__name__}")

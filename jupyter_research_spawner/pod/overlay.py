@@ -1,15 +1,14 @@
-"""What we write on a pod: names, labels, annotations, volumes, environment.  compose writes it, check reads it back.
+"""What this project writes into a manifest, computed from the plan: compose merges it, check compares with it.
 
-Vocabulary: labels and annotations with the prefix research-spawner/.
+Labels and annotations that only this project writes have the prefix `research-spawner/`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ..plan import Plan
-from ..refusal import Refusal
 from ..shape import OUR_PREFIX, Json, Slots, Template, dns_label, label_value
 from .client_commands import CLIENT_DIRECTORY, COMMANDS, client_config_map_name
 
@@ -24,19 +23,83 @@ USER_NAME = OUR_PREFIX + "user-name"
 KIND = OUR_PREFIX + "kind"
 
 
-def manifest_refusal(path: str, message: str, hint: str = "") -> Refusal:
-    """The pod that came in cannot become this person's.  It is the site's to mend, so it says where."""
-    return Refusal(
-        "manifest",
-        f"Nothing was started: the pod's {path} {message}.",
-        field=path,
-        hint=hint or "This is for the people who run this hub: a setting or a hook of theirs put it there.",
-        status=503,
+@dataclass(frozen=True)
+class Overlay:
+    """What the plan writes into the object that is created, or into one of its pod templates.
+
+    `volumes`, `mounts` and `env` are entries of a pod, as Kubernetes writes them; an object that is not a pod has none.
+    `mounts` and `env` are for the main container.  `storage_mounts` are those of `mounts` that lie on shared storage.
+    """
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    volumes: tuple[Json, ...] = ()
+    mounts: tuple[Json, ...] = ()
+    storage_mounts: tuple[Json, ...] = ()
+    env: tuple[Json, ...] = ()
+
+
+def object_overlay(plan: Plan) -> Overlay:
+    """Return what the plan writes into the metadata of the created object, a Job as well as a pod."""
+    return Overlay(
+        labels={**_labels(plan), **plan.marks.object.labels},
+        annotations={**_object_annotations(plan), **plan.marks.object.annotations},
     )
 
 
-def labels(plan: Plan) -> dict[str, str]:
-    """Ours, for objects and pods alike: values that can be selected by."""
+def pod_overlay(plan: Plan, slots: Slots, template: Template) -> Overlay:
+    """Return what the plan writes into one pod template."""
+    marks = plan.marks
+    labels = {**_labels(plan), **marks.pod.labels}
+    annotations = {**_object_annotations(plan), **_pod_annotations(plan), **marks.pod.annotations}
+    if marks.names_main is not None:
+        annotations[marks.names_main] = template.main
+    if template.is_object:
+        labels |= marks.object.labels
+        annotations |= marks.object.annotations
+    volumes, storage = _storage(plan)
+    env = dict(plan.env)
+    mounts = [*storage, *_mounts_of(ACCOUNTS_VOLUME, "/etc", ("passwd", "group"))]
+    volumes.append(_accounts_volume())
+    if slots.interactive and plan.batch_url is not None:
+        env["RESEARCH_BATCH_URL"] = plan.batch_url
+        mounts += _mounts_of(CLIENT_VOLUME, CLIENT_DIRECTORY, COMMANDS)
+        config_map = {"name": client_config_map_name(), "optional": True, "defaultMode": 0o555}
+        volumes.append({"name": CLIENT_VOLUME, "configMap": config_map})
+    return Overlay(
+        labels=labels,
+        annotations=annotations,
+        volumes=tuple(volumes),
+        mounts=tuple(mounts),
+        storage_mounts=tuple(storage),
+        env=tuple({"name": name, "value": literal(value)} for name, value in env.items()),
+    )
+
+
+def volume_name(claim: str) -> str:
+    """Return the name of the volume of a claim.  Claim names can be longer than volume names, and can have dots."""
+    return dns_label(f"research-claim-{claim}")
+
+
+def literal(text: str) -> str:
+    """Return `text` written so that the kubelet passes it on unchanged: it expands `$(NAME)` and reads `$$` as `$`.
+
+    Source: Kubernetes, third_party/forked/golang/expansion.
+    """
+    return text.replace("$", "$$")
+
+
+def _accounts_volume() -> Json:
+    """Return the volume that shows two annotations of the pod as files (Kubernetes, downwardAPI volumes)."""
+    items = [
+        {"path": name, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{key}']"}}
+        for name, key in (("passwd", PASSWD), ("group", GROUP))
+    ]
+    return {"name": ACCOUNTS_VOLUME, "downwardAPI": {"defaultMode": 0o444, "items": items}}
+
+
+def _labels(plan: Plan) -> dict[str, str]:
+    """Return the labels of objects and pods alike; their values can be selected by."""
     found = {
         "user": label_value(plan.identity.name),
         "uid": str(plan.identity.uid),
@@ -50,20 +113,18 @@ def labels(plan: Plan) -> dict[str, str]:
     return {OUR_PREFIX + key: value for key, value in found.items()}
 
 
-def object_annotations(plan: Plan) -> dict[str, str]:
-    """For the object that is created, a Job as well as a pod."""
-    found = {
-        "user-name": plan.request.hub_user,
-        "wall-time": str(int(plan.wall_time.soft.total_seconds())),
-        "wall-time-hard": str(plan.hard_seconds),
-        "site": plan.site_digest,
-        "plan": plan.written,
+def _object_annotations(plan: Plan) -> dict[str, str]:
+    return {
+        USER_NAME: plan.request.hub_user,
+        OUR_PREFIX + "wall-time": str(int(plan.wall_time.soft.total_seconds())),
+        OUR_PREFIX + "wall-time-hard": str(plan.hard_seconds),
+        OUR_PREFIX + "site": plan.site_digest,
+        PLAN: plan.written,
     }
-    return {OUR_PREFIX + key: value for key, value in found.items()}
 
 
-def pod_annotations(plan: Plan) -> dict[str, str]:
-    """For pods only: what the downwardAPI volume shows in them, and the adoption key."""
+def _pod_annotations(plan: Plan) -> dict[str, str]:
+    """Return what only pods carry: the content of the downwardAPI volume, and the adoption key."""
     found = {
         PASSWD: plan.passwd,
         GROUP: plan.group,
@@ -71,110 +132,22 @@ def pod_annotations(plan: Plan) -> dict[str, str]:
     }
     if plan.adoption_key:
         found[REQUEST] = plan.adoption_key
-    return {**object_annotations(plan), **found}
-
-
-def pod_mark_annotations(plan: Plan, main: str) -> dict[str, str]:
-    """The scheduler's annotations on a pod whose main container is called `main`."""
-    named = {} if plan.marks.names_main is None else {plan.marks.names_main: main}
-    return {**plan.marks.pod.annotations, **named}
-
-
-def volume_name(claim: str) -> str:
-    """A volume of ours for a claim.  Claim names may be longer than volume names and have dots."""
-    return dns_label(f"research-claim-{claim}")
-
-
-def volumes(plan: Plan, slots: Slots) -> list[Json]:
-    found: list[Json] = [
-        {"name": volume_name(claim), "persistentVolumeClaim": {"claimName": claim}}
-        for claim in dict.fromkeys(mount.claim for mount in plan.mounts)
-    ]
-    found.append(
-        {
-            "name": ACCOUNTS_VOLUME,
-            "downwardAPI": {
-                "defaultMode": 0o444,
-                "items": [
-                    {"path": name, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{key}']"}}
-                    for name, key in (("passwd", PASSWD), ("group", GROUP))
-                ],
-            },
-        }
-    )
-    if _has_client(plan, slots):
-        found.append(
-            {
-                "name": CLIENT_VOLUME,
-                "configMap": {"name": client_config_map_name(), "optional": True, "defaultMode": 0o555},
-            }
-        )
     return found
 
 
-def claim_mounts(plan: Plan) -> list[Json]:
-    """The home and what the groups share."""
-    found: list[Json] = []
-    for mount in plan.mounts:
-        entry: Json = {"name": volume_name(mount.claim), "mountPath": mount.path}
-        if mount.read_only:
-            entry["readOnly"] = True
-        found.append(entry)
-    return found
+def _storage(plan: Plan) -> tuple[list[Json], list[Json]]:
+    """Return the volumes and the mounts of the home directory and of the groups' shared storage."""
+    volumes: dict[str, Json] = {}
+    mounts: list[Json] = []
+    for point in plan.mounts:
+        name = volume_name(point.claim)
+        volumes[name] = {"name": name, "persistentVolumeClaim": {"claimName": point.claim}}
+        mount: Json = {"name": name, "mountPath": point.path}
+        if point.read_only:
+            mount["readOnly"] = True
+        mounts.append(mount)
+    return list(volumes.values()), mounts
 
 
-def volume_mounts(plan: Plan, slots: Slots) -> list[Json]:
-    """For the main container: admins' sidecars get the identity, not the data."""
-    found = claim_mounts(plan)
-    found += [
-        {"name": ACCOUNTS_VOLUME, "mountPath": f"/etc/{name}", "subPath": name, "readOnly": True}
-        for name in ("passwd", "group")
-    ]
-    if _has_client(plan, slots):
-        found += [
-            {"name": CLIENT_VOLUME, "mountPath": f"{CLIENT_DIRECTORY}/{name}", "subPath": name, "readOnly": True}
-            for name in COMMANDS
-        ]
-    return found
-
-
-def environment(plan: Plan, slots: Slots) -> dict[str, str]:
-    """Values as the container is to see them; `literal` writes them into a manifest."""
-    found = dict(plan.env)
-    if _has_client(plan, slots):
-        assert plan.batch_url is not None
-        found["RESEARCH_BATCH_URL"] = plan.batch_url
-    return found
-
-
-def literal(text: str) -> str:
-    """`text` as the kubelet hands it on unchanged: it expands `$(NAME)` and reads `$$` as one dollar.
-
-    Source: Kubernetes, third_party/forked/golang/expansion.
-    """
-    return text.replace("$", "$$")
-
-
-def containers(pod: Json) -> Iterator[tuple[str, Json]]:
-    """Each container of every sort, with its path."""
-    for sort in ("initContainers", "containers", "ephemeralContainers"):
-        for index, container in enumerate(pod["spec"].get(sort) or []):
-            yield f"spec.{sort}[{index}]", container
-
-
-def main_container(template: Template, pod: Json) -> Json:
-    for container in pod["spec"].get("containers") or []:
-        if container.get("name") == template.main:
-            return cast(Json, container)
-    raise manifest_refusal("spec.containers", f"has no container {template.main!r}, the one that the person works in")
-
-
-def remedy(container: Json) -> str:
-    """How to be rid of a container of the chart's that cannot pass; empty for all others."""
-    if container["name"] == "block-cloud-metadata":
-        return ". Set singleuser.cloudMetadata.blockWithIptables: false and use the chart's NetworkPolicy instead"
-    return ""
-
-
-def _has_client(plan: Plan, slots: Slots) -> bool:
-    return slots.interactive and plan.batch_url is not None
+def _mounts_of(volume: str, directory: str, names: Iterable[str]) -> list[Json]:
+    return [{"name": volume, "mountPath": f"{directory}/{name}", "subPath": name, "readOnly": True} for name in names]

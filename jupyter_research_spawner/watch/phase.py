@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..pod.home_check import NAME as HOME_CHECK
+from ..pod.home_check import HOME_CHECK
 from ..schedulers import SCHEDULERS, QueueStatus, Reason
 from ..shape import Json
 

@@ -153,7 +153,7 @@ async def test_what_an_administrator_adds_runs_as_her_too(hub: RealHub) -> None:
 
 
 NO_HOME = (
-    "Your home directory /home/alice does not exist on the shared file system. Ask the people who run it to make it."
+    "Your home directory /home/alice does not exist on the shared file system. Ask your administrators to make it."
 )
 
 

@@ -1,12 +1,14 @@
-"""check's rules for containers of every sort: who runs in them, what they may do, take and are told."""
+"""Rules of check for each container: its user, capabilities, resources and environment."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from ..resources import DEVICE_ENV, NO_DEVICES
 from ..shape import Json
 from ..storage import HIJACKING_ENV
-from . import overlay
-from .findings import Findings, PodUnderCheck, same_json
+from .containers import remedy, same_json
+from .findings import Findings, PodUnderCheck
 
 _KNOWN_CONTEXT = frozenset(
     {
@@ -24,11 +26,11 @@ _KNOWN_CONTEXT = frozenset(
 )
 
 
-def identity(checked: PodUnderCheck) -> Findings:
+def check_container_identity(checked: PodUnderCheck) -> Findings:
     who = checked.plan.identity
-    for where, container in overlay.containers(checked.pod):
+    for where, container in checked.containers:
         path, context = f"{where}.securityContext", container.get("securityContext", {})
-        hint = overlay.remedy(container)
+        hint = remedy(container)
         for key, wanted in (("runAsUser", who.uid), ("runAsGroup", who.gid)):
             if not same_json(context.get(key, wanted), wanted):
                 yield f"{path}.{key}", f"is {context[key]!r}, but it must be {wanted}{hint}"
@@ -37,7 +39,7 @@ def identity(checked: PodUnderCheck) -> Findings:
         if context.get("privileged", False) is not False:
             yield f"{path}.privileged", f"may not be set{hint}"
         if context.get("allowPrivilegeEscalation") is not False:
-            why = "must be false: a setuid program would change who the person is"
+            why = "must be false: a setuid program would change the user's identity"
             yield f"{path}.allowPrivilegeEscalation", why + hint
         if context.get("procMount", "Default") != "Default":
             yield f"{path}.procMount", "must be Default"
@@ -48,16 +50,17 @@ def identity(checked: PodUnderCheck) -> Findings:
             yield f"{path}.capabilities.drop", f"must contain ALL{hint}"
         for key in sorted(set(context) - _KNOWN_CONTEXT):
             yield f"{path}.{key}", "may not be set: it could change what the container may do"
-        yield from confined(context, path)
+        yield from check_confinement(context, path)
 
 
-def confined(context: Json, path: str) -> Findings:
+def check_confinement(context: Json, path: str) -> Findings:
+    """Refuse the profiles that lift confinement, in the security context of a pod or of a container."""
     for key in ("seccompProfile", "appArmorProfile"):
         if context.get(key, {}).get("type") == "Unconfined":
             yield f"{path}.{key}", "may not be Unconfined"
 
 
-# A new field of Kubernetes is refused until somebody has read what it does.
+# A field that is not listed is refused, so that a new field of Kubernetes is read before it is allowed.
 _HARMLESS = frozenset(
     {
         "args",
@@ -85,36 +88,40 @@ _HARMLESS = frozenset(
     }
 )
 _WHY = {
-    "envFrom": "may not be set: nobody sees here which variables it brings. Name them in env",
-    "volumeDevices": "may not be set: a raw device knows no owner",
+    "envFrom": "may not be set: the variables that it brings cannot be checked here. Name them in env",
+    "volumeDevices": "may not be set: a raw device has no file permissions",
 }
 
 
-def fields(checked: PodUnderCheck) -> Findings:
-    for where, container in overlay.containers(checked.pod):
+def check_container_fields(checked: PodUnderCheck) -> Findings:
+    for where, container in checked.containers:
         for key in sorted(set(container) - _HARMLESS):
             yield f"{where}.{key}", _WHY.get(key, "is not known to be harmless")
         for index, port in enumerate(container.get("ports", [])):
             if port.get("hostPort", 0) != 0:
-                yield f"{where}.ports[{index}].hostPort", "may not be set: the node's ports are nobody's own"
+                yield f"{where}.ports[{index}].hostPort", "may not be set: ports of the node are shared by all users"
 
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _HOOKS = ("postStart", "preStop")
 
 
-def handlers(checked: PodUnderCheck) -> Findings:
-    """The kubelet asks on the node's behalf, behind every NetworkPolicy (Pod Security Standards, baseline, 1.34)."""
-    for where, container in overlay.containers(checked.pod):
-        asked = [(key, container.get(key, {})) for key in _PROBES]
-        asked += [(f"lifecycle.{key}", container.get("lifecycle", {}).get(key, {})) for key in _HOOKS]
-        for name, handler in asked:
+def check_handlers(checked: PodUnderCheck) -> Findings:
+    """Refuse probes and hooks with a host: the kubelet would send these requests itself, past every NetworkPolicy.
+
+    Source: Kubernetes 1.34, Pod Security Standards, baseline.
+    """
+    for where, container in checked.containers:
+        hooks = container.get("lifecycle", {})
+        found = [(key, container[key]) for key in _PROBES if key in container]
+        found += [(f"lifecycle.{key}", hooks[key]) for key in _HOOKS if key in hooks]
+        for name, handler in found:
             for kind in ("httpGet", "tcpSocket"):
                 if handler.get(kind, {}).get("host"):
                     yield f"{where}.{name}.{kind}.host", "may not be set: the node itself would send that request"
 
 
-def main(checked: PodUnderCheck) -> Findings:
+def check_main_container(checked: PodUnderCheck) -> Findings:
     plan, container = checked.plan, checked.main
     of_main = f"of container {container['name']!r}"
     if container.get("resources") != plan.resources.as_requirements():
@@ -122,21 +129,24 @@ def main(checked: PodUnderCheck) -> Findings:
     if plan.image is not None and container.get("image") != plan.image:
         yield f"image {of_main}", f"is {container.get('image')!r}, not {plan.image!r}"
     if not container.get("workingDir"):
-        why = "is missing: the image's own may lie on shared storage, where the container runtime would make it as root"
+        why = "is missing: the image's own can lie on shared storage, where the container runtime would make it as root"
         yield f"workingDir {of_main}", why
     elif plan.request.workdir is not None and container.get("workingDir") != plan.request.workdir:
         yield f"workingDir {of_main}", f"is {container.get('workingDir')!r}, not {plan.request.workdir!r}"
 
 
-def resources(checked: PodUnderCheck) -> Findings:
-    """Others beside the main container may take a little, but nothing that a profile is there to give."""
-    for where, container in overlay.containers(checked.pod):
+def check_other_resources(checked: PodUnderCheck) -> Findings:
+    """Allow containers beside the main one CPU, memory and local disk, but no devices."""
+    for where, container in checked.containers:
         if container is checked.main:
             continue
         amounts = container.get("resources", {})
         asked = {**amounts.get("requests", {}), **amounts.get("limits", {})}
         for name in sorted(set(asked) - {"cpu", "memory", "ephemeral-storage"}):
-            yield f"{where}.resources.{name}", "may not be asked for beside the profile's own"
+            yield (
+                f"{where}.resources.{name}",
+                "may not be requested: only the main container gets devices, as the profile says",
+            )
         for key in sorted(set(amounts) - {"requests", "limits"}):
             yield f"{where}.resources.{key}", "would take devices that the profile does not give"
 
@@ -144,23 +154,33 @@ def resources(checked: PodUnderCheck) -> Findings:
 _VALUE_FROM = frozenset({"configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"})
 
 
-def environment(checked: PodUnderCheck) -> Findings:
-    secrets = checked.plan.allowed.secrets
-    for where, container in overlay.containers(checked.pod):
-        for index, entry in enumerate(container.get("env", [])):
-            path, source = f"{where}.env[{index}]", entry.get("valueFrom", {})
-            if entry["name"].startswith(HIJACKING_ENV):
-                yield path, f"sets {entry['name']}, which could change who programs think they are"
-            for kind in sorted(set(source) - _VALUE_FROM):
-                yield f"{path}.valueFrom.{kind}", "is not known to be harmless"
-            if entry["name"] in DEVICE_ENV and (source or entry.get("value", "") not in NO_DEVICES):
-                yield path, f"sets {entry['name']}, which takes GPUs that the profile does not give"
-            secret = source.get("secretKeyRef", {}).get("name")
-            if "secretKeyRef" in source and not secrets.get(str(secret)):
-                yield f"{path}.valueFrom", f"is of the secret {secret!r}, which pods.allow.secrets does not name"
+def check_environment(checked: PodUnderCheck) -> Findings:
+    for where, container in checked.containers:
+        for index, entry in enumerate(container.get("env", ())):
+            for below, message in _variable(entry, checked.plan.allowed.secrets):
+                yield f"{where}.env[{index}]{below}", message
     entries: dict[str, list[Json]] = {}
-    for entry in checked.main.get("env", []):
+    for entry in checked.main.get("env", ()):
         entries.setdefault(entry["name"], []).append(entry)
-    for name, value in overlay.environment(checked.plan, checked.slots).items():
-        if entries.get(name) != [{"name": name, "value": overlay.literal(value)}]:
-            yield f"env of container {checked.main['name']!r}", f"must have {name} exactly once, as the plan says"
+    for own in checked.overlay.env:
+        if entries.get(own["name"]) != [own]:
+            yield (
+                f"env of container {checked.main['name']!r}",
+                f"must have {own['name']} exactly once, as the plan says",
+            )
+
+
+def _variable(entry: Json, allowed_secrets: Mapping[str, bool]) -> Findings:
+    name, source = entry["name"], entry.get("valueFrom")
+    if name.startswith(HIJACKING_ENV):
+        yield "", f"sets {name}, which could change which user programs see"
+    if name in DEVICE_ENV and (source or entry.get("value", "") not in NO_DEVICES):
+        yield "", f"sets {name}, which takes GPUs that the profile does not give"
+    if not source:
+        return
+    for kind in sorted(set(source) - _VALUE_FROM):
+        yield f".valueFrom.{kind}", "is not known to be harmless"
+    if "secretKeyRef" in source:
+        secret = source["secretKeyRef"].get("name")
+        if not allowed_secrets.get(str(secret)):
+            yield ".valueFrom", f"is of the secret {secret!r}, which pods.allow.secrets does not name"

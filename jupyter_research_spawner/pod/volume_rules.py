@@ -1,4 +1,4 @@
-"""check's rules for volumes and mounts: what a pod may see, at which path, and whether it may write there."""
+"""Rules of check for volumes and mounts: what a pod sees, at which path, and whether it can write there."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import posixpath
 from ..plan import Plan
 from ..shape import Json
 from ..storage import within
-from . import overlay
 from .findings import Findings, PodUnderCheck
 
 HARMLESS = frozenset(("emptyDir", "configMap", "downwardAPI"))
-# A file here changes who programs think they are, as LD_PRELOAD would (ld.so(8), nsswitch.conf(5)).
+# A file here changes which user programs see, as LD_PRELOAD would (ld.so(8), nsswitch.conf(5)).
 HIJACKING_FILES = ("/etc/ld.so.preload", "/etc/nsswitch.conf")
 
 
-def sources(checked: PodUnderCheck) -> Findings:
+def check_volume_sources(checked: PodUnderCheck) -> Findings:
     volumes = checked.spec.get("volumes", [])
-    for own in overlay.volumes(checked.plan, checked.slots):
+    for own in checked.overlay.volumes:
         if own not in volumes:
             yield f"spec.volumes[{own['name']}]", "is not as the plan made it"
     for volume in volumes:
@@ -39,12 +38,13 @@ def _refused(plan: Plan, kind: str, source: Json) -> str | None:
         claim = source.get("claimName")
         if claim in allowed.claims or claim in {mount.claim for mount in plan.mounts}:
             return None
-        return f"is the claim {claim!r}, not one of the person's. If everybody may: pods.allow.claims: {{{claim}: ro}}"
+        allow = f"pods.allow.claims: {{{claim}: ro}}"
+        return f"is the claim {claim!r}, not one of the user's. To allow it for all users: {allow}"
     if kind == "hostPath":
         path = source.get("path")
         if path in allowed.host_paths:
             return None
-        return f"is {path!r} on the node. If everybody may: pods.allow.host_paths"
+        return f"is {path!r} on the node. To allow it for all users: pods.allow.host_paths"
     if kind == "secret":
         secret = source.get("secretName")
         if allowed.secrets.get(str(secret)):
@@ -61,25 +61,25 @@ def _projected(plan: Plan, source: Json) -> str | None:
             if kind == "secret" and plan.allowed.secrets.get(str(content.get("name"))):
                 continue
             if kind not in ("configMap", "downwardAPI"):
-                return f"has a {kind}, which would hand the person a credential"
+                return f"has a {kind}, which would give the user a credential"
     return None
 
 
-def mounts(checked: PodUnderCheck) -> Findings:
+def check_mounts(checked: PodUnderCheck) -> Findings:
     volumes = {volume["name"]: volume for volume in checked.spec.get("volumes", [])}
-    own = overlay.volume_mounts(checked.plan, checked.slots)
+    own = checked.overlay.mounts
     taken = [*(mount["mountPath"] for mount in own), *HIJACKING_FILES]
     present = checked.main.get("volumeMounts", [])
     for mount in own:
         if present.count(mount) != 1:
             yield f"the mount {mount['mountPath']}", "is not as the plan made it"
-    # The kubelet makes a file for it, which anybody may write, and mounts that there.
+    # The kubelet mounts a file there that every process can write.
     message_path = checked.main.get("terminationMessagePath", "/dev/termination-log")
     yield from _on_taken("terminationMessagePath of the main container", message_path, taken)
-    for where, container in overlay.containers(checked.pod):
+    for where, container in checked.containers:
         for index, mount in enumerate(container.get("volumeMounts", [])):
             path = f"{where}.volumeMounts[{index}]"
-            # A sidecar may see what the person sees, in the same way.
+            # A sidecar can have the same mounts as the main container.
             if mount in own:
                 continue
             if container is checked.main:
@@ -109,6 +109,6 @@ def _access(plan: Plan, path: str, mount: Json, volume: Json) -> Findings:
     access = plan.allowed.host_paths.get(host_path) if claim is None else plan.allowed.claims.get(claim)
     if access is None and claim in {point.claim for point in plan.mounts}:
         why = "in another way than the plan: other path, subPath or access"
-        yield path, f"mounts the person's claim {claim!r} {why}"
+        yield path, f"mounts the user's claim {claim!r} {why}"
     if access == "ro" and mount.get("readOnly") is not True:
         yield f"{path}.readOnly", f"must be true: {claim or host_path} is allowed for reading only"

@@ -1,7 +1,8 @@
-"""Whether the kubelet pins a pod's CPUs.  Contract: the static CPU manager, as read of Kubernetes 1.36.3.
+"""Whether the kubelet pins a pod's CPUs.  Contract: the static CPU manager, as read in Kubernetes 1.36.3.
 
-One container that is not guaranteed makes the whole pod Burstable, and then no CPU of any container is pinned, without
-a word.  A container with half a CPU, requests equal to limits, runs in the shared pool and unpins nobody.
+One container whose requests differ from its limits makes the whole pod Burstable, and then the kubelet silently pins
+no CPU of any container.  A container with half a CPU whose requests equal its limits runs in the shared pool, and the
+CPUs of the other containers are still pinned.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _FACTORS = {
 _AMOUNTS = ("cpu", "memory")
 
 
-def guarantee(pod: Json) -> None:
-    """Limits become requests and requests limits, where a container says only one of them."""
+def equalize_requests_and_limits(pod: Json) -> None:
+    """Copy limits to requests and requests to limits where a container has only one of them."""
     for _, container in _containers(pod):
         resources = container.setdefault("resources", {})
         requests, limits = resources.get("requests", {}), resources.get("limits", {})
@@ -32,14 +33,14 @@ def guarantee(pod: Json) -> None:
 
 
 def why_not_pinned(pod: Json, main: str) -> list[tuple[str, str]]:
-    """(path, sentence with a remedy) for all that keeps the kubelet from pinning the CPUs of the container `main`.
+    """Return (path, sentence with a remedy) for each reason why the kubelet pins no CPU of the container `main`.
 
-    Reads `spec` alone, where containers of every sort count but those added for debugging (QoS of pods, 1.36.3).
+    It reads only `spec`.  Ephemeral containers do not count (Kubernetes 1.36.3, QoS classes of pods).
     """
-    return list(_found(pod, main))
+    return list(_reasons(pod, main))
 
 
-def _found(pod: Json, main: str) -> Iterator[tuple[str, str]]:
+def _reasons(pod: Json, main: str) -> Iterator[tuple[str, str]]:
     if pod["spec"].get("resources"):
         yield (
             "spec.resources",
@@ -66,7 +67,7 @@ def _containers(pod: Json) -> Iterator[tuple[str, Json]]:
 def _why_not_guaranteed(container: Json) -> str | None:
     resources = container.get("resources") or {}
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
-    # A limit of none is no limit (ComputePodQOS).
+    # A limit of 0 counts as no limit (Kubernetes, ComputePodQOS).
     missing = [name for name in _AMOUNTS if not _amount(limits.get(name))]
     if missing:
         return f"has no limit for {' and '.join(missing)}"
@@ -79,7 +80,7 @@ def _why_not_guaranteed(container: Json) -> str | None:
 
 
 def _amount(written: object) -> Decimal:
-    """Zero for what is no quantity, too: the API server takes none such."""
+    """Return the quantity as a number; 0 for text that is not a quantity, which the API server refuses anyway."""
     matched = _QUANTITY.fullmatch(str(written))
     if matched is None or isinstance(written, bool):
         return Decimal(0)

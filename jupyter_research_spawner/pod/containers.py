@@ -1,0 +1,47 @@
+"""The containers of a pod template, and the refusal of a manifest that cannot become the user's pod."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from ..refusal import Refusal
+from ..shape import Json, Template
+
+
+def manifest_refusal(path: str, message: str, hint: str = "") -> Refusal:
+    """Return the refusal of a manifest: `path` names the field, and `message` continues the sentence after it."""
+    return Refusal(
+        "manifest",
+        f"Nothing was started: the pod's {path} {message}.",
+        field=path,
+        hint=hint or "Ask your administrators: one of the hub's settings or hooks put it there.",
+        status=503,
+    )
+
+
+def all_containers(pod: Json) -> Iterator[tuple[str, Json]]:
+    """Yield each init, ordinary and ephemeral container with its path."""
+    for sort in ("initContainers", "containers", "ephemeralContainers"):
+        for index, container in enumerate(pod["spec"].get(sort) or ()):
+            yield f"spec.{sort}[{index}]", container
+
+
+def main_container(template: Template, pod: Json) -> Json:
+    """Return the container that runs the notebook or the user's command.  Raises Refusal if there is none."""
+    for container in pod["spec"].get("containers") or ():
+        if container.get("name") == template.main:
+            return cast(Json, container)
+    raise manifest_refusal("spec.containers", f"has no container {template.main!r}, the one that the user works in")
+
+
+def remedy(container: Json) -> str:
+    """Return how an administrator removes a container of the zero-to-jupyterhub chart that check refuses, or ""."""
+    if container["name"] == "block-cloud-metadata":
+        return ". Set singleuser.cloudMetadata.blockWithIptables: false and use the chart's NetworkPolicy instead"
+    return ""
+
+
+def same_json(found: Any, wanted: Any) -> bool:
+    """Return whether both have one type and one value: in JSON, True is not 1 and 1.0 is not 1."""
+    return type(found) is type(wanted) and found == wanted
