@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Prerequisite:
-    """A cluster object that must exist; without it a pod waits and no event says why.
+    """A cluster object that must exist; without it a pod waits, and no event says why.
 
-    `namespace` is None for a cluster-scoped object.  `shut` lists the values of its `status.state` in which it accepts
-    no new pods, also without an event.
+    `namespace` is None for a cluster-scoped object.  `shut` lists the values of `status.state` in which
+    the object accepts no new pods, also without an event.
     """
 
     api_version: str
@@ -22,12 +22,12 @@ class Prerequisite:
 
     @property
     def group(self) -> str:
-        """The API group; empty for Kubernetes' own core."""
+        """The API group of the object; empty for the core group."""
         return self.api_version.rpartition("/")[0]
 
     @property
     def resource(self) -> str:
-        """The kind as URLs and roles spell it."""
+        """The plural, lower-case name of the kind, as in API URLs and RBAC rules."""
         return self.kind.lower() + ("es" if self.kind.endswith("s") else "s")
 
     def __str__(self) -> str:
@@ -35,5 +35,5 @@ class Prerequisite:
 
 
 def claim_prerequisites(claims: Iterable[str], namespace: str) -> tuple[Prerequisite, ...]:
-    """The PersistentVolumeClaims of these names, each once, sorted by name."""
+    """Return one Prerequisite for each distinct PersistentVolumeClaim name, sorted by name."""
     return tuple(Prerequisite("v1", "PersistentVolumeClaim", claim, namespace) for claim in sorted(set(claims)))

@@ -1,4 +1,4 @@
-"""Why not: the one exception that a person is meant to read.  It is a value until the edge shows it."""
+"""Refusal, the one exception whose text is shown to users."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 
-# Not frozen: Python itself writes __traceback__ into an exception that is raised.
+# Not frozen, because Python sets __traceback__ on an exception that is raised.
 @dataclass(unsafe_hash=True)
 class Refusal(Exception):
-    """A sentence for the person who asked, with the field at fault and a way out.
+    """A refused request: a message for the user, the field at fault, and a hint that says what would work.
 
-    `status` is the HTTP status it becomes: 400 (the request is wrong), 403 (not yours), 409 (conflicts with what
-    exists), 503 (something is down; `retry_after` in seconds).  A refusal never counts as a failed spawn.
+    `status` is the HTTP status of the response: 400 (invalid request), 403 (not allowed), 409 (conflict with an
+    existing object) or 503 (a service is down; `retry_after` in seconds).  A refusal never counts as a failed spawn.
     """
 
     code: str
@@ -26,7 +26,7 @@ class Refusal(Exception):
         return f"{self.message} {self.hint}".strip()
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON object that REST callers get under the key `error`."""
+        """Return the JSON object that REST clients get under the key `error`."""
         return {
             "code": self.code,
             "field": self.field,

@@ -1,4 +1,4 @@
-"""What kind of thing is made, and where in its manifest pods are described."""
+"""Kinds of workloads, where pod templates are in their manifests, and Kubernetes names and label values."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ Json = dict[str, Any]
 Path = tuple[str, ...]
 
 NOTEBOOK_KIND = "notebook"
-# Labels and annotations that only this project writes.
+# Prefix of the labels and annotations that only this project writes.
 OUR_PREFIX = "research-spawner/"
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Kind, object name and size of one thing that is made.
+    """The kind, object name and number of pods of one workload, such as a notebook or a job.
 
-    `gang` is the number of pods that must start together; 1 means none waits for another.
+    `replicas` is the number of pods.  `gang` is the number of pods that must start together; 1 means that each pod
+    starts alone.
     """
 
     kind: str
@@ -81,7 +82,7 @@ def _children(path: str, value: Any, key: str) -> list[tuple[str, Any]]:
 class Slots:
     """Where compose and check find the pods in a manifest of one kind.
 
-    `interactive` pods get the command `job`, since a user works in them.
+    `interactive` pods get the command `job`, because users work in them.
     """
 
     templates: tuple[Template, ...]
@@ -97,15 +98,16 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 
 
 def label_value(text: str) -> str:
-    """`text` if it is a valid label value, else a readable slug with a hash, so that two texts never meet.
+    """Return `text` if it is a valid label value, else a readable slug with a hash, so that two texts never collide.
 
-    Source: Kubernetes, Labels and Selectors, syntax; the `---` keeps slugs apart from plain names, as KubeSpawner does.
+    Source: Kubernetes, Labels and Selectors, syntax.  The separator `---` distinguishes slugs from unchanged names, as
+    in KubeSpawner.
     """
     return text if _LABEL_VALUE.fullmatch(text) and "---" not in text else _slug(text)
 
 
 def dns_label(text: str) -> str:
-    """`text` as an RFC 1123 label (at most 63 of a-z, 0-9 and -), with a hash where it had to be changed."""
+    """Return `text` if it is an RFC 1123 label (at most 63 of a-z, 0-9 and -), else a readable slug with a hash."""
     return text if _DNS_LABEL.fullmatch(text) and "---" not in text else _slug(text)
 
 

@@ -1,4 +1,4 @@
-"""Homes and mounts on shared storage, and the passwd(5) and group(5) text that gives the person a name in any image."""
+"""Homes and mounts on shared storage, and the passwd(5) and group(5) files that define the user in any image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .refusal import Refusal
 from .settings import ByName, Groups, Settings
 from .settings.strict import open_to
 
-# Directories of the image: a mount there would hide what makes programs run, or our passwd and group.
+# Directories of the image.  A mount there would hide its programs or libraries, or the passwd and group files.
 IMAGE_DIRECTORIES = (
     "/etc",
     "/bin",
@@ -30,35 +30,41 @@ IMAGE_DIRECTORIES = (
     "/var",
 )
 
-# Environment that would change who programs think they are (ld.so(8), nss_wrapper(1)): names, or how they begin.
+# Variables, or prefixes of variables, that would change the user that programs see (ld.so(8), nss_wrapper(1)).
 HIJACKING_ENV = ("LD_PRELOAD", "LD_AUDIT", "NSS_WRAPPER_")
 IDENTITY_ENV = ("HOME", "USER", "LOGNAME", "SHELL", "NB_USER", "NB_UID", "NB_GID", "NB_GROUP")
 
 
-def absolute(path: str) -> str:
-    """A normal absolute path below /.  Raises ValueError with a sentence."""
+def validate_absolute_path(path: str) -> str:
+    """Return `path` if it is absolute and normalized and has only allowed characters.  Raises ValueError."""
     if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//"):
-        raise ValueError(f"{path!r} is not a plain absolute path. Write it as `realpath` prints it: /project/climate")
+        raise ValueError(
+            f"{path!r} is not a normalized absolute path. Write it as `realpath` prints it: /project/climate"
+        )
     if path == "/" or any(character in " :{}$" or not character.isprintable() for character in path):
-        raise ValueError(f"{path!r} cannot be mounted on: it is the root, or has a space or one of : {{ }} $ in it")
+        raise ValueError(
+            f"{path!r} cannot be a mount path. It must not be / or contain spaces, control characters or : {{ }} $"
+        )
     return path
 
 
-def mountable(path: str) -> str:
-    """An absolute path that is not the image's own.  Raises ValueError with a sentence."""
-    absolute(path)
-    for taken in IMAGE_DIRECTORIES:
-        if within(path, taken):
-            raise ValueError(f"{path!r} lies in the image's own {taken}, which programs need. Mount it elsewhere")
+def validate_mount_path(path: str) -> str:
+    """Return `path` if it is a valid absolute path outside the image's own directories.  Raises ValueError."""
+    validate_absolute_path(path)
+    for directory in IMAGE_DIRECTORIES:
+        if within(path, directory):
+            raise ValueError(
+                f"{path!r} is in the image's directory {directory}, whose files a mount would hide. Choose another path"
+            )
     return path
 
 
 def within(path: str, root: str) -> bool:
-    """Whether `path` is `root` or lies below it."""
+    """Return whether `path` is `root` or is below it."""
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-MountPath = Annotated[str, AfterValidator(mountable)]
+MountPath = Annotated[str, AfterValidator(validate_mount_path)]
 ClaimName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", strict=True)]
 
 
@@ -67,23 +73,23 @@ class Home(Settings):
 
     claim: ClaimName = Field(title="PersistentVolumeClaim in the pods' namespace", examples=["home"])
     root: MountPath = Field(
-        title="Where it is mounted, whole",
-        description="As on the login nodes. HOME is the identity's own home directory below it.",
+        title="Mount path of the whole claim",
+        description="The same path as on the login nodes. HOME is the user's home directory below it.",
         examples=["/home"],
     )
 
 
 class Mount(Settings):
-    """A PersistentVolumeClaim that some groups see at one path."""
+    """A PersistentVolumeClaim that is mounted for some groups at one path."""
 
     claim: ClaimName = Field(title="PersistentVolumeClaim in the pods' namespace", examples=["project-climate"])
-    path: MountPath = Field(title="Where it is mounted", examples=["/project/climate"])
-    groups: Groups = Field(default_factory=dict, title="POSIX groups that see it. Empty: everybody")
-    read_only: StrictBool = Field(False, title="Nobody writes to it")
+    path: MountPath = Field(title="Mount path", examples=["/project/climate"])
+    groups: Groups = Field(default_factory=dict, title="POSIX groups that get this mount. Empty: all users")
+    read_only: StrictBool = Field(False, title="Mount read-only")
 
 
 class SystemAccounts(Settings):
-    """Accounts of no person that every pod's /etc/passwd and /etc/group begin with."""
+    """System accounts that are the first lines of /etc/passwd and /etc/group in every pod."""
 
     passwd: str = Field(
         "root:x:0:0:root:/root:/bin/sh\n"
@@ -95,7 +101,7 @@ class SystemAccounts(Settings):
         "sshd:x:110:65534::/run/sshd:/usr/sbin/nologin\n"
         "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
         title="Lines of passwd(5)",
-        description="sshd is there for MPI's launchers, which need its name.",
+        description="MPI launchers need the account sshd.",
     )
     group: str = Field(
         "root:x:0:\ndaemon:x:1:\nbin:x:2:\nsys:x:3:\nadm:x:4:\ntty:x:5:\nwww-data:x:33:\nusers:x:100:\nnogroup:x:65534:\n",
@@ -108,29 +114,35 @@ class SystemAccounts(Settings):
             for line in text.splitlines():
                 parts = line.split(":")
                 if len(parts) != fields or not parts[2].isdecimal():
-                    raise ValueError(f"{name}: {line!r} is not a line of {name}(5): it needs {fields} fields")
+                    raise ValueError(
+                        f"{name}: {line!r} is not a valid line of {name}(5). It must have {fields} fields "
+                        "separated by colons, with a numeric ID"
+                    )
                 if int(parts[2]) >= 1000 and int(parts[2]) != 65534:
-                    raise ValueError(f"{name}: {line!r} is a person's number; only system accounts belong here")
+                    raise ValueError(
+                        f"{name}: {line!r} has an ID of 1000 or higher. Only system accounts, which have "
+                        "lower IDs, are allowed here"
+                    )
         return self
 
 
 class Storage(Settings):
-    """Shared storage, and who sees what of it."""
+    """Shared storage, and which users get which part of it."""
 
-    homes: ByName[Home] = Field(title="Claims that hold home directories", min_length=1)
-    mounts: ByName[Mount] = Field(default_factory=dict, title="Claims that groups share")
+    homes: ByName[Home] = Field(title="PersistentVolumeClaims with home directories", min_length=1)
+    mounts: ByName[Mount] = Field(default_factory=dict, title="PersistentVolumeClaims that groups share")
     home_check_image: Annotated[str, StringConstraints(strict=True, pattern=r"^\S+$")] | None = Field(
         None,
-        title="Image with a shell that looks, before each start, whether the home directory is there",
-        description="By default each pod's own image, whose `sh` does it. Set it where an image has no `sh`: container "
-        "runtimes make a missing home as root, so nothing starts before somebody has looked.",
+        title="Image of the init container that checks that the home directory exists",
+        description="The init container runs `sh` and checks before each start, because container runtimes create a "
+        "missing home directory as root. By default it uses the pod's own image. Set this if an image has no `sh`.",
         examples=["docker.io/library/busybox:1.37"],
     )
-    system_accounts: SystemAccounts = Field(default_factory=SystemAccounts, title="Names besides the person's own")
+    system_accounts: SystemAccounts = Field(default_factory=SystemAccounts, title="Accounts besides the user's own")
 
     @model_validator(mode="after")
     def _no_overlap(self) -> Storage:
-        # Of the homes a person sees only her own, so one may lie below another.
+        # A pod mounts only the claim with the user's own home, so the root of one claim may be below that of another.
         homes = [(f"homes.{name}.root", home.root) for name, home in self.homes.items()]
         mounts = [(f"mounts.{name}.path", mount.path) for name, mount in self.mounts.items()]
         for index, (this, path) in enumerate(places := homes + mounts):
@@ -138,8 +150,8 @@ class Storage(Settings):
                 hidden = within(path, other) or within(other, path)
                 if path == other or (hidden and index >= len(homes)):
                     raise ValueError(
-                        f"{this} ({path}) and {that} ({other}) lie on one another: one would hide the other. "
-                        "Give each a path of its own"
+                        f"{this} ({path}) and {that} ({other}) overlap, so one mount would hide the other. "
+                        "Choose paths that do not contain each other"
                     )
         return self
 
@@ -157,18 +169,18 @@ class MountPoint:
 
 
 def mounts_for(storage: Storage, identity: PosixIdentity) -> tuple[MountPoint, ...]:
-    """The person's home and every mount that the groups give, home first.
+    """Return the mounts that the user gets: the home first, then those that the user's groups allow.
 
-    Raises Refusal if no claim holds the home directory: a notebook without it would write into nothing.
+    Raises Refusal if no claim contains the user's home directory, because the notebook's files would be lost.
     """
     homes = [home for home in storage.homes.values() if within(identity.home, home.root) and identity.home != home.root]
     if not homes:
         roots = ", ".join(sorted(home.root for home in storage.homes.values()))
         raise Refusal(
             "home-elsewhere",
-            f"Your home directory {identity.home} is on none of the file systems mounted here ({roots}).",
+            f"Your home directory {identity.home} is not on a file system that is mounted here ({roots}).",
             field="home",
-            hint="Ask the people who run this hub: storage.homes needs a claim for it.",
+            hint="Ask your administrators to add its file system to storage.homes.",
             status=403,
         )
     home = max(homes, key=lambda candidate: len(candidate.root))
@@ -182,18 +194,21 @@ def _shared(storage: Storage, identity: PosixIdentity) -> Iterator[MountPoint]:
 
 
 def passwd_text(system: SystemAccounts, identity: PosixIdentity) -> str:
-    """passwd(5) with the system's names and the person.  No gecos: some controllers expand `{{...}}` in it."""
+    """Return the passwd(5) file: the system accounts and the user.
+
+    The gecos field is empty, because some controllers expand `{{...}}` in it.
+    """
     own = f"{identity.name}:x:{identity.uid}:{identity.gid}::{identity.home}:{identity.shell}"
-    return _with_own(system.passwd, [own])
+    return _append_own(system.passwd, [own])
 
 
 def group_text(system: SystemAccounts, identity: PosixIdentity) -> str:
-    """group(5) with the system's names and the person's groups, the person alone as their member."""
-    return _with_own(system.group, [f"{g.name}:x:{g.gid}:{identity.name}" for g in identity.groups])
+    """Return the group(5) file: the system groups and the user's groups, with the user as their only member."""
+    return _append_own(system.group, [f"{g.name}:x:{g.gid}:{identity.name}" for g in identity.groups])
 
 
-def _with_own(base: str, own: list[str]) -> str:
-    """A base line that has the name or the number of one of ours would answer for it: it is left out."""
+def _append_own(base: str, own: list[str]) -> str:
+    """Return `own` after the lines of `base`, without base lines that have the name or the ID of a line in `own`."""
     names = {line.split(":")[0] for line in own}
     numbers = {line.split(":")[2] for line in own}
     kept = [line for line in base.splitlines() if line.split(":")[0] not in names and line.split(":")[2] not in numbers]
@@ -201,7 +216,7 @@ def _with_own(base: str, own: list[str]) -> str:
 
 
 def environment(identity: PosixIdentity) -> dict[str, str]:
-    """What login(1) would set, and what Jupyter's docker-stacks images ask for (their start.sh)."""
+    """Return the variables that login(1) sets and those that start.sh of Jupyter's docker-stacks images reads."""
     primary = next((group.name for group in identity.groups if group.gid == identity.gid), str(identity.gid))
     return {
         "HOME": identity.home,

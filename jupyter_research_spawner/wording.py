@@ -1,4 +1,4 @@
-"""Text that sentences for people are made of: lists of names, and values that somebody else wrote."""
+"""Format parts of messages: lists of names, and values from users or from other programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ QUOTE_LIMIT = 64
 
 
 def format_list(names: Iterable[str], conjunction: str = "and", limit: int | None = 12) -> str:
-    """Return `a, b and c`.  Of more than `limit` names, the first ones and the number of the others."""
+    """Return `a, b and c`, or `a, b and 3 more` if there are more than `limit` names."""
     found = list(names)
     if limit is not None and len(found) > limit:
         return f"{', '.join(found[:limit])} and {len(found) - limit} more"
@@ -16,7 +16,7 @@ def format_list(names: Iterable[str], conjunction: str = "and", limit: int | Non
 
 
 def quote(value: object) -> str:
-    """Return somebody else's value in quotes, shortened and without line ends or other unprintable characters."""
+    """Return `repr(value)`, shortened to QUOTE_LIMIT characters, so that it has no line ends or control characters."""
     if isinstance(value, str):
         return repr(_shorten(value))
     return _shorten(repr(value))

@@ -1,4 +1,4 @@
-"""The decision: what a request becomes, what is refused in which words, and what the plan does not depend on."""
+"""Plans: the choices made for a request, refusals with their messages, and what the adoption key depends on."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ HOUR = timedelta(hours=1)
 OTHER_IMAGE = "quay.io/jupyter/datascience-notebook:2026-10-01"
 
 
-def refused(site: Site, who: PosixIdentity, kind: str = "notebook", **wishes: Any) -> Refusal:
+def refused(site: Site, who: PosixIdentity, kind: str = "notebook", **choices: Any) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        decide(site, who, kind, **wishes)
+        decide(site, who, kind, **choices)
     return caught.value
 
 
-def test_alice_is_given_the_first_that_is_hers(site: Site, alice: PosixIdentity) -> None:
+def test_the_defaults_are_the_first_profile_and_queue_that_the_user_may_use(site: Site, alice: PosixIdentity) -> None:
     decided = decide(site, alice)
     assert (decided.profile, decided.queue, decided.priority, decided.preemptible) == (
         "small",
@@ -49,63 +49,63 @@ def test_alice_is_given_the_first_that_is_hers(site: Site, alice: PosixIdentity)
     assert decided.warnings == ()
 
 
-def test_bob_sees_no_mount_and_no_queue_of_a_group_that_is_not_his(site: Site, bob: PosixIdentity) -> None:
+def test_a_user_gets_no_mount_and_no_queue_of_another_group(site: Site, bob: PosixIdentity) -> None:
     decided = decide(site, bob)
     assert decided.queue == "teaching"
     assert [mount.claim for mount in decided.mounts] == ["home", "era5"]
 
 
-def test_a_preemptible_queue_is_taken_only_when_it_is_asked_for(site: Site, bob: PosixIdentity) -> None:
+def test_a_preemptible_queue_is_never_a_default(site: Site, bob: PosixIdentity) -> None:
     first = site_with({"queues": {"backfill": {"order": 0}}})
     assert decide(first, bob).queue == "teaching"
     asked = decide(first, bob, queue="backfill")
     assert (asked.queue, asked.preemptible, asked.priority) == ("backfill", True, "low")
 
 
-def test_without_a_queue_of_her_own_carol_is_told_how_to_ask(site: Site, carol: PosixIdentity) -> None:
-    assert str(refused(site, carol)) == "None of the profiles here is yours by default. Yours: small."
+def test_a_user_without_a_default_queue_is_told_which_queue_to_choose(site: Site, carol: PosixIdentity) -> None:
+    assert str(refused(site, carol)) == "You have no default profile. Your profiles: small."
     assert (
         str(refused(site, carol, profile="small"))
-        == "No queue of yours takes profile 'small' by default. Choose one yourself: backfill."
+        == "You have no default queue for profile 'small'. Choose a queue: backfill."
     )
     assert decide(site, carol, queue="backfill").profile == "small"
 
 
-def test_order_decides_and_then_the_name(alice: PosixIdentity) -> None:
-    queues = {"b": {"order": 0}, "a": {"order": 0}, "z": {"order": -1, "groups": {"nobody-s": True}}}
+def test_defaults_follow_the_order_and_then_the_name(alice: PosixIdentity) -> None:
+    queues = {"b": {"order": 0}, "a": {"order": 0}, "z": {"order": -1, "groups": {"nobody": True}}}
     assert decide(site_with({"queues": queues}), alice).queue == "a"
     profiles = {"tiny": {"like": "small", "title": "Tiny", "order": 0, "cpu": 1}}
     assert decide(site_with({"profiles": profiles}), alice).profile == "tiny"
 
 
-def test_a_gpu_is_never_given_to_whom_did_not_ask_for_it(alice: PosixIdentity) -> None:
+def test_a_profile_with_a_gpu_is_never_a_default(alice: PosixIdentity) -> None:
     site = site_with({"profiles": {"a100": {"order": 0}, "small": {"groups": {"students": True}}}, "classes": None})
     assert refused(site, alice).code == "no-profile"
     assert decide(site, alice, profile="a100").resources.gpu is not None
 
 
-def test_a_class_is_never_given_to_whom_did_not_ask_for_it(site: Site, bob: PosixIdentity) -> None:
+def test_a_class_is_never_a_default(site: Site, bob: PosixIdentity) -> None:
     assert decide(site, bob).request.course is None
 
 
-def test_a_profile_s_own_queue_comes_before_the_order(alice: PosixIdentity) -> None:
+def test_the_queue_of_a_profile_precedes_the_order_of_queues(alice: PosixIdentity) -> None:
     site = site_with({"profiles": {"small": {"queue": "backfill"}, "a100": None}})
     assert decide(site, alice).queue == "backfill"
     assert decide(site, alice, queue="climate").queue == "climate"
 
 
-def test_a_profile_s_own_queue_that_is_not_mine_is_never_replaced(bob: PosixIdentity) -> None:
+def test_a_profile_whose_queue_is_not_allowed_is_refused_and_gets_no_other_queue(bob: PosixIdentity) -> None:
     site = site_with({"profiles": {"small": {"queue": "climate"}, "a100": None}})
     assert refused(site, bob, profile="small").code == "queue-not-yours"
 
 
-def test_a_profile_that_waits_where_i_may_not_is_never_my_default(bob: PosixIdentity) -> None:
+def test_a_profile_whose_queue_is_not_allowed_is_never_the_default(bob: PosixIdentity) -> None:
     second = {"like": "small", "title": "Second", "queue": "teaching"}
     site = site_with({"profiles": {"second": second, "small": {"queue": "climate"}, "a100": None}, "classes": None})
     assert decide(site, bob).profile == "second"
 
 
-def test_the_default_profile_can_wait_in_the_queue_that_was_asked_for(alice: PosixIdentity) -> None:
+def test_the_default_profile_can_be_used_in_the_requested_queue(alice: PosixIdentity) -> None:
     wide = {"like": "small", "title": "Wide", "queues": {"climate": True}}
     site = site_with({"profiles": {"small": {"queues": {"backfill": True, "teaching": True}}, "wide": wide}})
     assert decide(site, alice, queue="climate").profile == "wide"
@@ -113,7 +113,7 @@ def test_the_default_profile_can_wait_in_the_queue_that_was_asked_for(alice: Pos
 
 
 @pytest.mark.parametrize(
-    ("groups", "is_hers"),
+    ("groups", "is_allowed"),
     [
         ({}, True),
         ({"climate": True}, True),
@@ -125,21 +125,21 @@ def test_the_default_profile_can_wait_in_the_queue_that_was_asked_for(alice: Pos
     ],
     ids=str,
 )
-def test_groups_no_key_is_everybody_and_any_key_is_only_the_true_ones(
-    alice: PosixIdentity, groups: dict[str, bool], is_hers: bool
+def test_empty_groups_allow_all_users_and_other_groups_only_those_that_are_true(
+    alice: PosixIdentity, groups: dict[str, bool], is_allowed: bool
 ) -> None:
-    everybodys = {"queues": {"climate": {"groups": None}}}
+    for_all_users = {"queues": {"climate": {"groups": None}}}
     of_profile = {"profiles": {"more": {"like": "small", "title": "More", "groups": groups}}}
     of_queue = {"profiles": {"more": {"like": "small", "title": "More"}}, "queues": {"climate": {"groups": groups}}}
     for given in (of_profile, of_queue):
-        site = site_with(everybodys, given)
-        if is_hers:
+        site = site_with(for_all_users, given)
+        if is_allowed:
             assert decide(site, alice, profile="more", queue="climate").queue == "climate"
         else:
             assert refused(site, alice, profile="more", queue="climate").status == 403
 
 
-def test_profile_and_queue_must_both_be_mine(alice: PosixIdentity, bob: PosixIdentity) -> None:
+def test_the_user_must_be_allowed_both_the_profile_and_the_queue(alice: PosixIdentity, bob: PosixIdentity) -> None:
     site = site_with({"profiles": {"a100": {"queues": None}}})
     assert decide(site, alice, profile="a100", queue="backfill").queue == "backfill"
     assert refused(site, bob, profile="a100", queue="backfill").code == "profile-not-yours"
@@ -152,145 +152,153 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
         "profile-not-yours",
         "profile",
         403,
-        "Profile 'a100' is for the group climate; you are in bob, students and stats101-f26. "
-        "Ask your group's owner. Yours: small.",
+        "Profile 'a100' requires membership in group climate; your groups are bob, students and stats101-f26. "
+        "Ask the group's owner to add you. Your profiles: small.",
     ),
     "a queue of another group": (
         {"queue": "climate"},
         "queue-not-yours",
         "queue",
         403,
-        "Queue 'climate' is for the group climate; you are in bob, students and stats101-f26. "
-        "Ask your group's owner. Yours: teaching and backfill.",
+        "Queue 'climate' requires membership in group climate; your groups are bob, students and stats101-f26. "
+        "Ask the group's owner to add you. Your queues: teaching and backfill.",
     ),
-    "a profile that is none": (
+    "an unknown profile": (
         {"profile": "a200"},
         "unknown-profile",
         "profile",
         400,
-        "There is no profile 'a200'. Yours: small.",
+        "There is no profile 'a200'. Your profiles: small.",
     ),
-    "a queue that is none": (
+    "an unknown queue": (
         {"queue": "night"},
         "unknown-queue",
         "queue",
         400,
-        "There is no queue 'night'. Yours: teaching and backfill.",
+        "There is no queue 'night'. Your queues: teaching and backfill.",
     ),
     "a profile with a newline": (
         {"profile": "small\nevil"},
         "unknown-profile",
         "profile",
         400,
-        r"There is no profile 'small\nevil'. Yours: small.",
+        r"There is no profile 'small\nevil'. Your profiles: small.",
     ),
-    "a profile of a thousand letters": (
+    "a profile name of 1000 letters": (
         {"profile": "a" * 1000},
         "unknown-profile",
         "profile",
         400,
-        f"There is no profile '{'a' * 63}…'. Yours: small.",
+        f"There is no profile '{'a' * 63}…'. Your profiles: small.",
     ),
-    "a class that is none": (
+    "an unknown class": (
         {"course": "latin"},
         "class-not-yours",
         "class",
         403,
-        "There is no class 'latin' that you are on the roster of. Yours: stats-101.",
+        "You are not on the roster of a class named 'latin'. Your classes: stats-101.",
     ),
     "a class with another queue": (
         {"course": "stats-101", "queue": "backfill"},
         "class-fixed",
         "queue",
         400,
-        "The class 'stats-101' runs with queue 'teaching', not 'backfill'. Leave queue out.",
+        "Class 'stats-101' always uses queue 'teaching'; you asked for 'backfill'. "
+        "Do not choose a queue for this class.",
     ),
     "a class with another profile": (
         {"course": "stats-101", "profile": "a100"},
         "class-fixed",
         "profile",
         400,
-        "The class 'stats-101' runs with profile 'small', not 'a100'. Leave profile out.",
+        "Class 'stats-101' always uses profile 'small'; you asked for 'a100'. Do not choose a profile for this class.",
     ),
     "a longer wall time than the profile's": (
         {"wall_time": 9 * HOUR},
         "wall-time-too-long",
         "wall_time",
         400,
-        "A wall time of 9h is more than the 8h that profile 'small' may have. Ask for 8h or less.",
+        "Wall time 9h is longer than 8h, the maximum for profile 'small'. Ask for 8h or less.",
     ),
-    "no wall time at all": (
+    "a wall time of 0": (
         {"wall_time": timedelta(0)},
         "wall-time-too-short",
         "wall_time",
         400,
-        "A wall time of 0 seconds is none. Ask for at least a second, or leave it out.",
+        "Wall time must be longer than 0 seconds; you asked for 0 seconds. "
+        "Ask for at least 1 second, or leave the wall time out to get the default.",
     ),
-    "a wall time that has been": (
+    "a negative wall time": (
         {"wall_time": -HOUR},
         "wall-time-too-short",
         "wall_time",
         400,
-        "A wall time of -3600 seconds is none. Ask for at least a second, or leave it out.",
+        "Wall time must be longer than 0 seconds; you asked for -3600 seconds. "
+        "Ask for at least 1 second, or leave the wall time out to get the default.",
     ),
-    "an image of her own": (
+    "an image that the site does not list": (
         {"image": "evil.example/miner:1"},
         "image-not-allowed",
         "image",
         400,
-        f"The image 'evil.example/miner:1' is not allowed for profile 'small'. Allowed: {IMAGE}.",
+        f"Image 'evil.example/miner:1' is not allowed for profile 'small'. Allowed images: {IMAGE}.",
     ),
     "a working directory in the image": (
         {"workdir": "/etc"},
         "workdir-elsewhere",
         "workdir",
         400,
-        "The working directory '/etc' lies on none of your file systems. Yours: /home/bob and /data/era5.",
+        "Working directory '/etc' is not in your home directory or on a file system mounted for you. "
+        "Choose a directory in /home/bob or /data/era5.",
     ),
-    "a working directory in another's home": (
+    "a working directory in the home of another user": (
         {"workdir": "/home/alice/new"},
         "workdir-elsewhere",
         "workdir",
         400,
-        "The working directory '/home/alice/new' lies on none of your file systems. Yours: /home/bob and /data/era5.",
+        "Working directory '/home/alice/new' is not in your home directory or on a file system mounted for you. "
+        "Choose a directory in /home/bob or /data/era5.",
     ),
-    "a working directory that climbs": (
+    "a working directory with ..": (
         {"workdir": "/home/bob/../../etc"},
         "workdir-elsewhere",
         "workdir",
         400,
-        "The working directory '/home/bob/../../etc' lies on none of your file systems. "
-        "Yours: /home/bob and /data/era5.",
+        "Working directory '/home/bob/../../etc' is not in your home directory or on a file system mounted for you. "
+        "Choose a directory in /home/bob or /data/era5.",
     ),
-    "a working directory on a mount of others": (
+    "a working directory on a mount of another group": (
         {"workdir": "/project/climate"},
         "workdir-elsewhere",
         "workdir",
         400,
-        "The working directory '/project/climate' lies on none of your file systems. Yours: /home/bob and /data/era5.",
+        "Working directory '/project/climate' is not in your home directory or on a file system mounted for you. "
+        "Choose a directory in /home/bob or /data/era5.",
     ),
 }
 
 
-@pytest.mark.parametrize(("wishes", "code", "field", "status", "sentence"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_bob_may_not_have_is_refused_in_a_sentence(
-    site: Site, bob: PosixIdentity, wishes: dict[str, Any], code: str, field: str, status: int, sentence: str
+@pytest.mark.parametrize(("choices", "code", "field", "status", "sentence"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_refusal_has_code_field_status_message_and_hint(
+    site: Site, bob: PosixIdentity, choices: dict[str, Any], code: str, field: str, status: int, sentence: str
 ) -> None:
-    refusal = refused(site, bob, **wishes)
+    refusal = refused(site, bob, **choices)
     assert (refusal.code, refusal.field, refusal.status) == (code, field, status)
     assert str(refusal) == sentence
 
 
-def test_several_groups_are_told_as_a_choice_and_none_as_closed(bob: PosixIdentity) -> None:
+def test_a_refusal_names_all_required_groups_or_says_that_a_queue_is_closed(bob: PosixIdentity) -> None:
     site = site_with({"queues": {"climate": {"groups": {"oceans": True}}, "shut": {"groups": {"students": False}}}})
-    assert refused(site, bob, queue="climate").message.startswith("Queue 'climate' is for the group climate or oceans;")
-    assert refused(site, bob, queue="shut").message.startswith("Queue 'shut' is closed to everybody;")
+    assert refused(site, bob, queue="climate").message.startswith(
+        "Queue 'climate' requires membership in group climate or oceans;"
+    )
+    assert refused(site, bob, queue="shut").message.startswith("Queue 'shut' is closed to all users;")
 
 
-def test_a_queue_that_the_profile_may_not_wait_in(site: Site, alice: PosixIdentity) -> None:
+def test_a_queue_that_the_profile_does_not_allow_is_refused(site: Site, alice: PosixIdentity) -> None:
     assert (
         str(refused(site, alice, profile="a100", queue="backfill"))
-        == "Profile 'a100' may not wait in queue 'backfill'. It may wait in climate."
+        == "Profile 'a100' cannot be used in queue 'backfill'. Your queues for this profile: climate."
     )
 
 
@@ -298,7 +306,7 @@ def test_many_groups_do_not_fill_the_page(bob: PosixIdentity) -> None:
     groups = tuple(Group(30000 + number, f"g{number}") for number in range(40))
     site = site_with({"profiles": {"small": {"groups": {"elsewhere": True}}}, "classes": None})
     message = refused(site, replace(bob, groups=groups), profile="small").message
-    assert message.endswith("you are in g0, g1, g2, g3, g4, g5, g6, g7, g8, g9, g10, g11 and 28 more.")
+    assert message.endswith("your groups are g0, g1, g2, g3, g4, g5, g6, g7, g8, g9, g10, g11 and 28 more.")
 
 
 def at(day: str) -> datetime:
@@ -309,40 +317,38 @@ def in_class(site: Site, who: PosixIdentity, now: datetime) -> Plan:
     return plan(site, who, request(who, course="stats-101"), run_id=RUN_ID, now=now)
 
 
-def test_a_class_gives_its_profile_and_its_queue(site: Site, bob: PosixIdentity) -> None:
+def test_a_class_sets_its_profile_and_its_queue(site: Site, bob: PosixIdentity) -> None:
     decided = decide(site, bob, course="stats-101")
     assert (decided.profile, decided.queue, decided.request.course) == ("small", "teaching", "stats-101")
     same = decide(site, bob, course="stats-101", profile="small", queue="teaching")
     assert same == decided
 
 
-def test_a_class_is_its_roster_s_and_staff_is_no_roster(site: Site, alice: PosixIdentity) -> None:
+def test_a_user_who_is_not_on_the_roster_is_told_which_group_to_join(site: Site, alice: PosixIdentity) -> None:
     assert (
-        str(refused(site, alice, course="stats-101"))
-        == "There is no class 'stats-101' that you are on the roster of. Ask whoever gives the class to add you."
+        str(refused(site, alice, course="stats-101")) == "You are not on the roster of a class named 'stats-101'. "
+        "Ask the course staff to add you to group stats101-f26."
     )
 
 
-def test_a_class_is_held_from_its_first_day_to_the_end_of_its_last(bob: PosixIdentity) -> None:
+def test_a_class_is_available_from_its_first_day_to_the_end_of_its_last_day(bob: PosixIdentity) -> None:
     site = site_with({"classes": {"stats-101": {"since": "2026-09-01"}}})
     almost_midnight = timedelta(hours=23, minutes=59)
     for now in (at("2026-09-01"), at("2026-12-20") + almost_midnight):
         assert in_class(site, bob, now).queue == "teaching"
-    with pytest.raises(Refusal, match="The class 'stats-101' begins on 2026-09-01"):
+    with pytest.raises(Refusal, match="Class 'stats-101' begins on 2026-09-01"):
         in_class(site, bob, at("2026-08-31") + almost_midnight)
-    with pytest.raises(Refusal, match="The class 'stats-101' ended on 2026-12-20") as ended:
+    with pytest.raises(Refusal, match="Class 'stats-101' ended on 2026-12-20") as ended:
         in_class(site, bob, at("2026-12-21"))
     assert (ended.value.field, ended.value.status) == ("class", 403)
 
 
-def test_the_days_of_a_class_are_days_in_utc(site: Site, bob: PosixIdentity) -> None:
+def test_the_dates_of_a_class_are_in_utc(site: Site, bob: PosixIdentity) -> None:
     tokyo = timezone(timedelta(hours=9))
     assert in_class(site, bob, datetime(2026, 12, 21, 8, 0, tzinfo=tokyo)).queue == "teaching"
 
 
-def test_offers_are_what_plan_would_take(
-    site: Site, alice: PosixIdentity, bob: PosixIdentity, carol: PosixIdentity
-) -> None:
+def test_plan_accepts_every_offer(site: Site, alice: PosixIdentity, bob: PosixIdentity, carol: PosixIdentity) -> None:
     told = {
         who.name: [(offer.name, offer.course, offer.queues, offer.is_default) for offer in offers(site, who, NOW)]
         for who in (alice, bob, carol)
@@ -358,12 +364,14 @@ def test_offers_are_what_plan_would_take(
     for who in (alice, bob, carol):
         for offer in offers(site, who, NOW):
             for queue in offer.queues:
-                wishes = {"course": offer.course} if offer.course else {"profile": offer.profile}
-                assert decide(site, who, queue=queue, **wishes).profile == offer.profile
+                choices = {"course": offer.course} if offer.course else {"profile": offer.profile}
+                assert decide(site, who, queue=queue, **choices).profile == offer.profile
     assert [offer.name for offer in offers(site, bob, at("2027-01-01"))] == ["small"]
 
 
-def test_only_what_can_be_had_is_offered(alice: PosixIdentity, bob: PosixIdentity, carol: PosixIdentity) -> None:
+def test_profiles_without_an_allowed_queue_are_not_offered(
+    alice: PosixIdentity, bob: PosixIdentity, carol: PosixIdentity
+) -> None:
     site = site_with(
         {
             "profiles": {
@@ -380,10 +388,13 @@ def test_only_what_can_be_had_is_offered(alice: PosixIdentity, bob: PosixIdentit
         "bob": [("stats-101", "Statistics"), small],
         "carol": [small],
     }
-    assert refused(site, bob, profile="research", queue="backfill").hint == "It may wait in none of yours."
+    assert (
+        refused(site, bob, profile="research", queue="backfill").hint
+        == "You have no queue for this profile. Choose another profile."
+    )
 
 
-def test_a_class_without_a_title_is_called_by_its_name(site: Site, bob: PosixIdentity) -> None:
+def test_a_class_without_a_title_is_shown_by_its_name(site: Site, bob: PosixIdentity) -> None:
     assert offers(site, bob, NOW)[0].title == "stats-101"
 
 
@@ -403,26 +414,28 @@ def test_a_class_without_a_title_is_called_by_its_name(site: Site, bob: PosixIde
     ],
     ids=str,
 )
-def test_wall_times(alice: PosixIdentity, kind: str, asked: timedelta | None, expected: WallTime) -> None:
+def test_wall_time_of_notebooks_and_jobs(
+    alice: PosixIdentity, kind: str, asked: timedelta | None, expected: WallTime
+) -> None:
     site = site_with({"profiles": {"small": {"wall_time_hard": "12h"}, "a100": None}})
     decided = decide(site, alice, kind, profile="small", wall_time=asked)
     assert decided.wall_time == expected
     assert decided.hard_seconds == expected.hard.total_seconds()
 
 
-def test_a_job_has_the_batch_ceiling(site: Site, alice: PosixIdentity) -> None:
+def test_a_job_cannot_exceed_the_batch_wall_time(site: Site, alice: PosixIdentity) -> None:
     assert (
         str(refused(site, alice, "job", wall_time=22 * 24 * HOUR))
-        == "A wall time of 22d is more than the 21d that a job may have. Ask for 21d or less."
+        == "Wall time 22d is longer than 21d, the maximum for jobs. Ask for 21d or less."
     )
 
 
-def test_the_ceiling_shortens_a_job_s_soft_wall_time_too(alice: PosixIdentity) -> None:
+def test_the_batch_wall_time_also_limits_the_soft_wall_time_of_a_job(alice: PosixIdentity) -> None:
     decided = decide(site_with({"batch": {"wall_time_hard": "1h"}}), alice, "job")
     assert decided.wall_time == WallTime(HOUR, HOUR, "batch.wall_time_hard is 1h")
 
 
-# `a` comes before `default`, which is taken all the same.
+# `a` sorts before `default`, but `default` must be chosen.
 IMAGES = {
     "profiles": {"small": {"images": {"r": OTHER_IMAGE, "a": OTHER_IMAGE}}},
     "batch": {"images": {"alpine": "alpine:3"}},
@@ -445,7 +458,7 @@ IMAGES = {
         ("job", "alpine:4", None),
     ],
 )
-def test_images_are_those_that_the_site_names(
+def test_only_images_that_the_site_lists_are_allowed(
     alice: PosixIdentity, kind: str, asked: str | None, given: str | None
 ) -> None:
     site = site_with(IMAGES)
@@ -455,13 +468,14 @@ def test_images_are_those_that_the_site_names(
         assert decide(site, alice, kind, profile="small", image=asked).image == given
 
 
-def test_without_images_a_notebook_has_the_hub_s_and_a_job_none(alice: PosixIdentity) -> None:
+def test_without_images_a_notebook_uses_the_image_of_the_hub_and_a_job_is_refused(alice: PosixIdentity) -> None:
     site = site_with({"profiles": {"small": {"images": None}}})
     assert decide(site, alice).image is None
     assert refused(site, alice, image=IMAGE).code == "no-image"
     assert (
-        str(refused(site, alice, "job")) == "No image is allowed for profile 'small'. The people who run this hub name "
-        "them in profiles.small.images or batch.images."
+        str(refused(site, alice, "job"))
+        == "Profile 'small' has no allowed image. Ask your administrators to add one to "
+        "profiles.small.images or batch.images."
     )
     batch = site_with({"profiles": {"small": {"images": None}}, "batch": {"images": {"b": "busybox", "a": "alpine"}}})
     assert decide(batch, alice, "job").image == "alpine"
@@ -469,29 +483,29 @@ def test_without_images_a_notebook_has_the_hub_s_and_a_job_none(alice: PosixIden
     assert decide(with_default, alice, "job").image == "b"
 
 
-def test_a_job_has_its_profile_s_image_before_the_batch_service_s(alice: PosixIdentity) -> None:
+def test_an_image_of_the_profile_precedes_batch_images(alice: PosixIdentity) -> None:
     images = {"profiles": {"small": {"images": {"default": None, "r": OTHER_IMAGE}}}}
     site = site_with(images, {"batch": {"images": {"default": "busybox"}}})
     assert decide(site, alice, "job").image == decide(site, alice).image == OTHER_IMAGE
 
 
 @pytest.mark.parametrize(("asked", "path"), [("~", "/home/alice"), ("~/results", "/home/alice/results")])
-def test_a_tilde_is_her_own_home(site: Site, alice: PosixIdentity, asked: str, path: str) -> None:
+def test_a_tilde_means_the_home_of_the_user(site: Site, alice: PosixIdentity, asked: str, path: str) -> None:
     assert decide(site, alice, "job", workdir=asked).workdir == path
 
 
 @pytest.mark.parametrize("asked", ["~bob", "~/../bob", "~/../../etc", "~//results"])
-def test_a_tilde_leads_nowhere_else(site: Site, alice: PosixIdentity, asked: str) -> None:
-    with pytest.raises(Refusal, match="lies on none of your file systems"):
+def test_a_tilde_cannot_lead_out_of_the_home(site: Site, alice: PosixIdentity, asked: str) -> None:
+    with pytest.raises(Refusal, match="is not in your home directory or on a file system"):
         decide(site, alice, "job", workdir=asked)
 
 
 @pytest.mark.parametrize("workdir", ["/home", "/home/alice/results", "/project/climate"])
-def test_a_working_directory_on_her_storage_is_hers(site: Site, alice: PosixIdentity, workdir: str) -> None:
+def test_a_working_directory_on_mounted_storage_is_allowed(site: Site, alice: PosixIdentity, workdir: str) -> None:
     assert decide(site, alice, "job", workdir=workdir).workdir == workdir
 
 
-def test_prerequisites_are_the_scheduler_s_and_the_person_s_claims(site: Site, bob: PosixIdentity) -> None:
+def test_prerequisites_are_those_of_the_scheduler_and_the_claims_of_the_user(site: Site, bob: PosixIdentity) -> None:
     assert decide(site, bob).prerequisites == (
         Prerequisite("kueue.x-k8s.io/v1beta2", "LocalQueue", "teaching", "jhub"),
         Prerequisite("kueue.x-k8s.io/v1beta2", "WorkloadPriorityClass", "research-normal"),
@@ -501,12 +515,12 @@ def test_prerequisites_are_the_scheduler_s_and_the_person_s_claims(site: Site, b
     )
 
 
-def test_a_scheduler_that_cannot_take_it_refuses(alice: PosixIdentity) -> None:
+def test_a_refusal_of_the_scheduler_is_raised(alice: PosixIdentity) -> None:
     site = site_with({"scheduler": {"kind": "coscheduling"}})
     assert refused(site, alice).code == "scheduler-name-missing"
 
 
-def test_a_home_on_no_file_system_here_is_refused(site: Site, alice: PosixIdentity) -> None:
+def test_a_home_outside_the_mounted_file_systems_is_refused(site: Site, alice: PosixIdentity) -> None:
     assert refused(site, replace(alice, home="/users/alice")).code == "home-elsewhere"
 
 
@@ -515,7 +529,7 @@ def in_groups(who: PosixIdentity, count: int) -> PosixIdentity:
     return replace(who, groups=(*who.groups, *more))
 
 
-def test_more_groups_than_nfs_carries_are_a_warning_and_never_a_cut(site: Site, alice: PosixIdentity) -> None:
+def test_more_groups_than_nfs_supports_cause_a_warning_and_are_all_kept(site: Site, alice: PosixIdentity) -> None:
     assert decide(site, in_groups(alice, 16)).warnings == ()
     decided = decide(site, in_groups(alice, 17))
     assert len(decided.identity.groups) == 17
@@ -523,15 +537,17 @@ def test_more_groups_than_nfs_carries_are_a_warning_and_never_a_cut(site: Site, 
     assert warning.startswith("You are in 17 groups, but NFS with AUTH_SYS sends only 16")
 
 
-def test_seven_hundred_groups_pass_and_five_thousand_are_refused(site: Site, alice: PosixIdentity) -> None:
+def test_700_groups_are_accepted_and_5000_are_refused(site: Site, alice: PosixIdentity) -> None:
     assert len(decide(site, in_groups(alice, 700)).identity.groups) == 700
     refusal = refused(site, in_groups(alice, 5000))
     assert (refusal.code, refusal.field, refusal.status) == ("too-many-groups", "groups", 403)
-    assert refusal.message.startswith("Your 5000 groups make the pod's annotations ")
+    assert refusal.message.startswith("You are in 5000 groups. The pod's annotations list them and would be ")
 
 
 @pytest.mark.parametrize("kind", ["kueue", "yunikorn"])
-def test_whatever_the_plan_takes_the_check_takes_up_to_the_last_group(alice: PosixIdentity, kind: str) -> None:
+def test_annotations_with_the_most_groups_that_plan_accepts_are_below_the_limit(
+    alice: PosixIdentity, kind: str
+) -> None:
     site = site_with({"scheduler": {"kind": kind}})
 
     def fits(count: int) -> bool:
@@ -552,20 +568,20 @@ def test_whatever_the_plan_takes_the_check_takes_up_to_the_last_group(alice: Pos
     assert 60_000 < sum(len(key) + len(value) for key, value in annotations.items()) < 66_000
 
 
-def keyed(site: Site, who: PosixIdentity, *, run_id: str = RUN_ID, now: datetime = NOW, **wishes: Any) -> str:
-    return plan(site, who, request(who, **wishes), run_id=run_id, now=now, secret=b"hub").adoption_key
+def keyed(site: Site, who: PosixIdentity, *, run_id: str = RUN_ID, now: datetime = NOW, **choices: Any) -> str:
+    return plan(site, who, request(who, **choices), run_id=run_id, now=now, secret=b"hub").adoption_key
 
 
-OTHERWISE: dict[str, Callable[[Site, PosixIdentity], str]] = {
+CHANGED_KEYS: dict[str, Callable[[Site, PosixIdentity], str]] = {
     "another uid": lambda site, who: keyed(site, replace(who, uid=20009)),
     "another gid": lambda site, who: keyed(site, replace(who, gid=20500)),
-    "a group more": lambda site, who: keyed(site, replace(who, groups=(*who.groups, Group(20700, "oceans")))),
+    "another group": lambda site, who: keyed(site, replace(who, groups=(*who.groups, Group(20700, "oceans")))),
     "another home": lambda site, who: keyed(site, replace(who, home="/home/alice2")),
     "another profile": lambda site, who: keyed(site, who, profile="a100"),
     "another queue": lambda site, who: keyed(site, who, queue="backfill"),
     "another server": lambda site, who: keyed(site, who, server="second"),
     "another wall time": lambda site, who: keyed(site, who, wall_time=HOUR),
-    "another image that was asked for": lambda site, who: keyed(site, who, image=IMAGE),
+    "another requested image": lambda site, who: keyed(site, who, image=IMAGE),
     "another namespace": lambda site, who: keyed(site_with({"namespaces": {"name": "elsewhere"}}), who),
     "another secret": lambda site, who: (
         plan(site, who, request(who), run_id=RUN_ID, now=NOW, secret=b"another hub's").adoption_key
@@ -573,14 +589,14 @@ OTHERWISE: dict[str, Callable[[Site, PosixIdentity], str]] = {
 }
 
 
-@pytest.mark.parametrize("otherwise", OTHERWISE.values(), ids=OTHERWISE.keys())
-def test_a_pod_of_other_wishes_is_not_adopted(
-    site: Site, alice: PosixIdentity, otherwise: Callable[[Site, PosixIdentity], str]
+@pytest.mark.parametrize("changed_key", CHANGED_KEYS.values(), ids=CHANGED_KEYS.keys())
+def test_the_adoption_key_depends_on_the_request_and_the_decision(
+    site: Site, alice: PosixIdentity, changed_key: Callable[[Site, PosixIdentity], str]
 ) -> None:
-    assert otherwise(site, alice) != keyed(site, alice)
+    assert changed_key(site, alice) != keyed(site, alice)
 
 
-def test_a_restart_an_upgrade_and_time_change_nothing_about_the_adoption(site: Site, alice: PosixIdentity) -> None:
+def test_the_adoption_key_survives_a_restart_and_an_upgrade(site: Site, alice: PosixIdentity) -> None:
     upgraded = site_with({"profiles": {"small": {"images": {"default": OTHER_IMAGE}, "title": "S"}}})
     assert upgraded.digest != site.digest
     key = keyed(site, alice)
@@ -590,11 +606,11 @@ def test_a_restart_an_upgrade_and_time_change_nothing_about_the_adoption(site: S
     assert keyed(upgraded, alice) == key
 
 
-def test_without_the_hub_s_secret_there_is_no_key(site: Site, alice: PosixIdentity) -> None:
+def test_without_a_secret_the_plan_has_no_adoption_key(site: Site, alice: PosixIdentity) -> None:
     assert decide(site, alice).adoption_key == ""
 
 
-def test_the_plan_is_pure(site: Site, alice: PosixIdentity) -> None:
+def test_equal_arguments_give_equal_plans_and_are_not_changed(site: Site, alice: PosixIdentity) -> None:
     before = site.model_dump(), copy.deepcopy(alice)
     asked = request(alice, profile="a100")
     first = plan(site, alice, asked, run_id=RUN_ID, now=NOW, secret=b"hub")
@@ -604,7 +620,7 @@ def test_the_plan_is_pure(site: Site, alice: PosixIdentity) -> None:
     assert asked == request(alice, profile="a100")
 
 
-def test_the_identity_wins_over_the_site_s_environment(alice: PosixIdentity) -> None:
+def test_the_identity_precedes_the_environment_of_the_site(alice: PosixIdentity) -> None:
     decided = decide(site_with({"pods": {"base": {"env": {"LANG": "C.UTF-8"}}}}), alice)
     assert decided.env == {
         "LANG": "C.UTF-8",

@@ -69,7 +69,7 @@ DRA = DraGpu(kind="dra", device_class="gpu.nvidia.com")
 WITH_DRA = [kind for kind, module in SCHEDULERS.items() if module.refuses_gpu(DRA, None) is None]
 NO_NAME = "is not a valid name: use 1 to 63 lower-case letters, digits and dashes, for example stats-101"
 HOW_LONG = "is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d"
-OVERLAP = "lie on one another: one would hide the other. Give each a path of its own"
+OVERLAP = "overlap, so one mount would hide the other. Choose paths that do not contain each other"
 NOT_OURS = "is reserved for the hub, a scheduler or Kubernetes; choose another key"
 
 MISTAKES = {
@@ -209,17 +209,17 @@ MISTAKES = {
     "a mount over the image's programs": Mistake(
         mount(path="/usr/local"),
         "storage.mounts.more.path",
-        "'/usr/local' lies in the image's own /usr, which programs need. Mount it elsewhere",
+        "'/usr/local' is in the image's directory /usr, whose files a mount would hide. Choose another path",
     ),
     "a mount that climbs": Mistake(
         mount(path="/data/../etc"),
         "storage.mounts.more.path",
-        "'/data/../etc' is not a plain absolute path. Write it as `realpath` prints it: /project/climate",
+        "'/data/../etc' is not a normalized absolute path. Write it as `realpath` prints it: /project/climate",
     ),
     "a token in a mount's path": Mistake(
         mount(path="/data/{user}"),
         "storage.mounts.more.path",
-        "'/data/{user}' cannot be mounted on: it is the root, or has a space or one of : { } $ in it",
+        "'/data/{user}' cannot be a mount path. It must not be / or contain spaces, control characters or : { } $",
     ),
     "NUMA with half a CPU": Mistake(
         a100(cpu=2.5),

@@ -1,4 +1,4 @@
-"""Who sees what of the shared storage, and what a pod is told of its person: passwd, group, environment."""
+"""Mounts that a user gets, checks of mount paths and claims, and the passwd, group and environment of a pod."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def refused(homes: dict[str, Any] | None = None, **mounts: dict[str, Any]) -> st
     return "\n".join(item["msg"] for item in error.value.errors())
 
 
-def test_a_person_sees_her_home_and_what_her_groups_give() -> None:
+def test_a_user_gets_the_home_and_the_mounts_of_the_groups() -> None:
     site = storage(climate=CLIMATE, era5=ERA5)
     home, era5 = MountPoint("home", "/home"), MountPoint("era5", "/data/era5", read_only=True)
     assert mounts_for(site, ALICE) == (home, era5, MountPoint("project-climate", "/project/climate"))
@@ -68,7 +68,7 @@ def test_a_person_sees_her_home_and_what_her_groups_give() -> None:
         ({"climate": False}, []),
     ],
 )
-def test_groups_that_are_all_false_are_nobody(groups: dict[str, bool], seen_by: list[str]) -> None:
+def test_a_mount_whose_groups_are_all_false_is_for_no_user(groups: dict[str, bool], seen_by: list[str]) -> None:
     site = storage(it={**CLIMATE, "groups": groups})
     assert [person.name for person in (ALICE, BOB) if len(mounts_for(site, person)) == 2] == seen_by
 
@@ -91,29 +91,29 @@ HOMES = {
         ("/home2/alice", MountPoint("home2", "/home2")),
     ],
 )
-def test_the_longest_root_holds_the_home_by_whole_path_components(home: str, mounted: MountPoint) -> None:
+def test_the_home_is_on_the_claim_with_the_longest_matching_root(home: str, mounted: MountPoint) -> None:
     for homes in (HOMES, dict(reversed(HOMES.items()))):
         assert mounts_for(storage(homes), replace(ALICE, home=home)) == (mounted,)
 
 
 @pytest.mark.parametrize("home", ["/users/alice", "/home22/alice", "/home", "/", "/homealice"])
-def test_a_home_on_no_mounted_file_system_is_refused(home: str) -> None:
+def test_a_home_outside_the_mounted_file_systems_is_refused(home: str) -> None:
     with pytest.raises(Refusal) as error:
         mounts_for(storage(HOMES), replace(ALICE, home=home))
     assert (error.value.code, error.value.field, error.value.status) == ("home-elsewhere", "home", 403)
-    assert f"{home} is on none of the file systems mounted here (/home, /home/physics, /home2)" in str(error.value)
+    assert f"{home} is not on a file system that is mounted here (/home, /home/physics, /home2)" in str(error.value)
 
 
 @pytest.mark.parametrize("path", ["/etc", "/etc/ssl", "/usr/local/bin", "/lib64", "/var/run", "/proc", "/dev/shm"])
-def test_a_mount_over_the_images_own_directories_is_an_error(path: str) -> None:
+def test_a_mount_over_a_directory_of_the_image_is_an_error(path: str) -> None:
     message = refused(bad={"claim": "c", "path": path})
-    assert "lies in the image's own" in message
-    assert "Mount it elsewhere" in message
-    assert "lies in the image's own" in refused({"main": {"claim": "c", "root": path}})
+    assert "is in the image's directory" in message
+    assert "Choose another path" in message
+    assert "is in the image's directory" in refused({"main": {"claim": "c", "root": path}})
 
 
 @pytest.mark.parametrize("path", ["/etcetera", "/users", "/library", "/project/etc"])
-def test_a_path_that_only_begins_like_one_of_them_is_fine(path: str) -> None:
+def test_a_path_that_only_shares_a_prefix_with_an_image_directory_is_allowed(path: str) -> None:
     assert storage(fine={"claim": "c", "path": path}).mounts["fine"].path == path
 
 
@@ -121,19 +121,19 @@ def test_a_path_that_only_begins_like_one_of_them_is_fine(path: str) -> None:
     "path",
     ["project", "", "./project", "/project/../etc", "/project/.", "/project/", "//project", "/project//a", "/.."],
 )
-def test_a_path_is_absolute_and_plain(path: str) -> None:
-    assert "is not a plain absolute path" in refused(bad={"claim": "c", "path": path})
+def test_a_path_that_is_not_absolute_and_normalized_is_an_error(path: str) -> None:
+    assert "is not a normalized absolute path" in refused(bad={"claim": "c", "path": path})
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/a b", "/a:b", "/a\nb", "/a\tb", "/{user}", "/$(HOME)", "/a\u00a0b", "/a\x7f", "/a\u2028b"]
 )
-def test_a_path_has_nothing_in_it_that_means_something_elsewhere(path: str) -> None:
-    assert "cannot be mounted on" in refused(bad={"claim": "c", "path": path})
+def test_a_path_with_special_characters_is_an_error(path: str) -> None:
+    assert "cannot be a mount path" in refused(bad={"claim": "c", "path": path})
 
 
 @given(st.text(max_size=30))
-def test_whatever_path_is_taken_hides_nothing_of_the_image(path: str) -> None:
+def test_no_allowed_path_hides_a_directory_of_the_image(path: str) -> None:
     try:
         site = storage({"main": {"claim": "c", "root": "/home"}}, it={"claim": "c", "path": path})
     except ValidationError:
@@ -159,30 +159,30 @@ def test_whatever_path_is_taken_hides_nothing_of_the_image(path: str) -> None:
         ({**HOME, "other": {"claim": "home2", "root": "/home"}}, {}, "homes.other.root (/home)"),
     ],
 )
-def test_what_would_hide_another_is_an_error_that_names_both(
+def test_overlapping_mounts_are_an_error_that_names_both(
     homes: dict[str, Any] | None, mounts: dict[str, Any], named: str
 ) -> None:
     message = refused(homes, **mounts)
     assert named in message
-    assert "lie on one another" in message
+    assert "overlap, so one mount would hide the other" in message
 
 
-def test_neighbours_do_not_hide_one_another() -> None:
+def test_paths_with_a_common_prefix_do_not_overlap() -> None:
     site = storage(a=CLIMATE, b={**ERA5, "path": "/project/climate2"}, c={**ERA5, "path": "/home2"})
     assert len(mounts_for(site, ALICE)) == 4
 
 
 @pytest.mark.parametrize("claim", ["", "Home", "home/../x", "-home", "a" * 254, "home\n", 5])
-def test_a_claim_has_a_name_that_it_can_have(claim: Any) -> None:
+def test_an_invalid_claim_name_is_an_error(claim: Any) -> None:
     assert refused({"main": {"claim": claim, "root": "/home"}})
 
 
 @pytest.mark.parametrize("read_only", ["yes", 1, "true"])
-def test_read_only_is_true_or_false(read_only: Any) -> None:
+def test_read_only_must_be_a_boolean(read_only: Any) -> None:
     assert "valid boolean" in refused(bad={**ERA5, "read_only": read_only})
 
 
-def test_homes_are_on_some_claim() -> None:
+def test_at_least_one_claim_for_homes_is_required() -> None:
     with pytest.raises(ValidationError, match="at least 1"):
         Storage.model_validate({"homes": {}})
 
@@ -192,7 +192,7 @@ def lines(text: str, key: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith(f"{key}:") or f":x:{key}:" in line]
 
 
-def test_a_pod_knows_its_person_and_the_systems_accounts() -> None:
+def test_passwd_and_group_contain_the_user_and_the_system_accounts() -> None:
     passwd, group = passwd_text(SystemAccounts(), ALICE), group_text(SystemAccounts(), ALICE)
     assert passwd.splitlines()[0] == "root:x:0:0:root:/root:/bin/sh"
     assert passwd.splitlines()[-1] == "alice:x:20001:20001::/home/alice:/bin/bash"
@@ -201,8 +201,8 @@ def test_a_pod_knows_its_person_and_the_systems_accounts() -> None:
     assert lines(group, "users") == ["users:x:100:"]
 
 
-def test_a_person_whose_group_has_the_number_of_a_systems_group_has_her_own_name_for_it() -> None:
-    # gid 100 is `users` in most images, and the primary group of everybody at many sites.
+def test_a_group_of_the_user_replaces_a_system_group_with_the_same_gid() -> None:
+    # Most images call gid 100 `users`, and at many sites it is the primary group of all users.
     carol = PosixIdentity("carol", 20003, 100, (Group(100, "staff"),), "/home/carol", "/bin/sh", "people")
     group = group_text(SystemAccounts(), carol)
     assert lines(group, "100") == ["staff:x:100:carol"]
@@ -210,7 +210,7 @@ def test_a_person_whose_group_has_the_number_of_a_systems_group_has_her_own_name
     assert environment(carol)["NB_GROUP"] == "staff"
 
 
-def test_a_systems_name_with_the_persons_group_name_is_hers() -> None:
+def test_a_group_of_the_user_replaces_a_system_group_with_the_same_name() -> None:
     person = replace(ALICE, groups=(Group(20500, "users"),), gid=20500)
     assert lines(group_text(SystemAccounts(), person), "users") == ["users:x:20500:alice"]
 
@@ -222,7 +222,7 @@ group_sets = st.dictionaries(st.integers(0, 2**31), names, min_size=1, max_size=
 
 
 @given(names, st.integers(1, 2**31), group_sets)
-def test_names_and_numbers_answer_for_one_another(name: str, uid: int, by_gid: dict[int, str]) -> None:
+def test_every_name_has_one_id_and_every_id_one_name(name: str, uid: int, by_gid: dict[int, str]) -> None:
     groups = tuple(Group(gid, by_gid[gid]) for gid in sorted(by_gid))
     person = PosixIdentity(name, uid, groups[0].gid, groups, f"/home/{name}", "/bin/sh", "people")
     for text, own in (
@@ -237,27 +237,27 @@ def test_names_and_numbers_answer_for_one_another(name: str, uid: int, by_gid: d
 @pytest.mark.parametrize(
     ("field", "line", "sentence"),
     [
-        ("passwd", "alice:x:20001:20001::/home/alice:/bin/sh", "is a person's number"),
-        ("passwd", "alice:x:70000:70000::/home/alice:/bin/sh", "is a person's number"),
-        ("group", "climate:x:20500:", "is a person's number"),
-        ("passwd", "daemon:x:1:1:daemon", "it needs 7 fields"),
-        ("passwd", "daemon:x:one:1:daemon:/:/bin/false", "is not a line of passwd(5)"),
-        ("group", "", "it needs 4 fields"),
-        ("group", "daemon:x:1:bob:", "it needs 4 fields"),
+        ("passwd", "alice:x:20001:20001::/home/alice:/bin/sh", "has an ID of 1000 or higher"),
+        ("passwd", "alice:x:70000:70000::/home/alice:/bin/sh", "has an ID of 1000 or higher"),
+        ("group", "climate:x:20500:", "has an ID of 1000 or higher"),
+        ("passwd", "daemon:x:1:1:daemon", "It must have 7 fields"),
+        ("passwd", "daemon:x:one:1:daemon:/:/bin/false", "is not a valid line of passwd(5)"),
+        ("group", "", "It must have 4 fields"),
+        ("group", "daemon:x:1:bob:", "It must have 4 fields"),
     ],
 )
-def test_system_accounts_are_lines_of_no_person(field: str, line: str, sentence: str) -> None:
+def test_system_accounts_must_be_valid_lines_with_ids_below_1000(field: str, line: str, sentence: str) -> None:
     with pytest.raises(ValidationError) as error:
         SystemAccounts.model_validate({field: line + "\n"})
     assert sentence in str(error.value)
 
 
-def test_nobody_and_nogroup_are_no_persons() -> None:
+def test_the_id_65534_is_allowed_for_system_accounts() -> None:
     accounts = SystemAccounts(passwd="nobody:x:65534:65534::/:/bin/false\n", group="nogroup:x:65534:\n")
     assert len(accounts.passwd.splitlines()) == 1
 
 
-def test_the_environment_is_what_a_login_would_set() -> None:
+def test_the_environment_is_that_of_a_login() -> None:
     assert environment(ALICE) == {
         "HOME": "/home/alice",
         "USER": "alice",
@@ -270,7 +270,7 @@ def test_the_environment_is_what_a_login_would_set() -> None:
     }
 
 
-def test_a_mount_is_told_in_a_line() -> None:
+def test_a_mount_is_shown_as_one_line() -> None:
     assert [str(mount) for mount in mounts_for(storage(era5=ERA5), ALICE)] == [
         "/home (home)",
         "/data/era5 (era5, read-only)",

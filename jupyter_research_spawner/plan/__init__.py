@@ -1,4 +1,4 @@
-"""The decision: what a person may run and as whom.  Made once here; every pod is composed from it."""
+"""Decide what a user may run, and as whom.  The result is a Plan, from which every pod is composed."""
 
 from .choices import offers
 from .decide import ANNOTATION_LIMIT, plan

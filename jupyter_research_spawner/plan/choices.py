@@ -1,4 +1,4 @@
-"""What is offered to a person: classes, profiles and queues, the default ones, and why not another."""
+"""Classes, profiles and queues: which ones a user may choose, which are the defaults, and why others are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .model import Offer, Request
 
 
 def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, ...]:
-    """What this person may take now: classes first, then profiles, each in the site's order.  May be empty."""
+    """Return what the user may choose now: classes first, then profiles, each in the site's order.  May be empty."""
     mine = identity.group_names
     found = [
         Offer(
@@ -31,7 +31,7 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
             course=name,
         )
         for name, course in sorted(site.classes.items())
-        if course.roster.group in mine and _is_held(course, now)
+        if course.roster.group in mine and _is_current(course, now)
     ]
     default = _default_profile(site, identity)
     for name, profile in ordered(site.profiles):
@@ -52,7 +52,7 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
     return tuple(found)
 
 
-def _is_held(course: CourseClass, now: datetime) -> bool:
+def _is_current(course: CourseClass, now: datetime) -> bool:
     today = _today(now)
     return (course.since is None or course.since <= today) and today <= course.until
 
@@ -61,74 +61,85 @@ def _today(now: datetime) -> date:
     return now.astimezone(timezone.utc).date()
 
 
-def as_course(site: Site, identity: PosixIdentity, request: Request, now: datetime) -> Request:
-    """A class offers exactly its profile and its queue."""
+def apply_class(site: Site, identity: PosixIdentity, request: Request, now: datetime) -> Request:
+    """Return the request with the profile and the queue of its class.  Raises Refusal if it asks for others."""
     if request.course is None:
         return request
     course = site.classes.get(request.course)
     if course is None or course.roster.group not in identity.group_names:
-        mine = [offer.name for offer in offers(site, identity, now) if offer.course]
+        hints = []
+        if course is not None:
+            hints.append(f"Ask the course staff to add you to group {course.roster.group}.")
+        if mine := [offer.name for offer in offers(site, identity, now) if offer.course]:
+            hints.append(f"Your classes: {format_list(mine)}.")
         raise Refusal(
             "class-not-yours",
-            f"There is no class {quote(request.course)} that you are on the roster of.",
+            f"You are not on the roster of a class named {quote(request.course)}.",
             field="class",
-            hint=f"Yours: {format_list(mine)}." if mine else "Ask whoever gives the class to add you.",
+            hint=" ".join(hints) or "You are not on the roster of any class.",
             status=403,
         )
-    if not _is_held(course, now):
+    if not _is_current(course, now):
         when = f"ended on {course.until}" if _today(now) > course.until else f"begins on {course.since}"
         raise Refusal(
             "class-not-now",
-            f"The class {request.course!r} {when}.",
+            f"Class {request.course!r} {when}.",
             field="class",
-            hint="Take another profile, or ask its staff to change the date.",
+            hint="Choose a profile instead, or ask the course staff to change the date.",
             status=403,
         )
     for field, asked, fixed in (("profile", request.profile, course.profile), ("queue", request.queue, course.queue)):
         if asked is not None and asked != fixed:
             raise Refusal(
                 "class-fixed",
-                f"The class {request.course!r} runs with {field} {fixed!r}, not {asked!r}.",
+                f"Class {request.course!r} always uses {field} {fixed!r}; you asked for {asked!r}.",
                 field=field,
-                hint=f"Leave {field} out.",
+                hint=f"Do not choose a {field} for this class.",
             )
     return replace(request, profile=course.profile, queue=course.queue)
 
 
-def profile_for(site: Site, identity: PosixIdentity, request: Request) -> str:
+def choose_profile(site: Site, identity: PosixIdentity, request: Request) -> str:
+    """Return the profile that the request names, else the user's default profile.  Raises Refusal."""
     if request.profile is not None:
-        return _offered("profile", site.profiles, identity, request.profile)
+        return _require_allowed("profile", site.profiles, identity, request.profile)
     if request.queue is not None:
-        _offered("queue", site.queues, identity, request.queue)
+        _require_allowed("queue", site.queues, identity, request.queue)
     default = _default_profile(site, identity, request.queue)
     if default is None:
         raise Refusal(
             "no-profile",
-            "None of the profiles here is yours by default.",
+            "You have no default profile.",
             field="profile",
-            hint=_others("profile", site.profiles, identity),
+            hint=_alternatives("profile", site.profiles, identity),
             status=403,
         )
     return default
 
 
 def _default_profile(site: Site, identity: PosixIdentity, queue: str | None = None) -> str | None:
-    """The first that is mine and can wait, in `queue` or by default; a GPU is never given to who did not ask for it."""
+    """Return the first profile that the user may use in `queue`, or in its default queue if `queue` is None.
+
+    A profile with a GPU is never a default.
+    """
     for name, profile in ordered(site.profiles):
         if profile.gpu is not None or not open_to(profile.groups, identity.group_names):
             continue
-        can_wait = (
+        has_queue = (
             _default_queue(site, identity, profile) is not None
             if queue is None
             else queue in _queues_for(site, identity, profile)
         )
-        if can_wait:
+        if has_queue:
             return name
     return None
 
 
-def queue_for(site: Site, identity: PosixIdentity, request: Request, profile_name: str) -> str:
-    """The request's, else the profile's, else the first of mine that is not preemptible.  Never another than asked."""
+def choose_queue(site: Site, identity: PosixIdentity, request: Request, profile_name: str) -> str:
+    """Return the queue of the request, else of the profile, else the user's first queue that is not preemptible.
+
+    Raises Refusal if the user or the profile may not use that queue; it never falls back to another one.
+    """
     profile = site.profiles[profile_name]
     name = request.queue if request.queue is not None else profile.queue
     if name is None:
@@ -137,20 +148,21 @@ def queue_for(site: Site, identity: PosixIdentity, request: Request, profile_nam
         mine = _queues_for(site, identity, profile)
         raise Refusal(
             "no-queue",
-            f"No queue of yours takes profile {profile_name!r} by default.",
+            f"You have no default queue for profile {profile_name!r}.",
             field="queue",
-            hint=f"Choose one yourself: {format_list(mine)}."
-            if mine
-            else "Ask your group's owner for access to a queue.",
+            hint=f"Choose a queue: {format_list(mine)}." if mine else "Ask your administrators for access to a queue.",
             status=403,
         )
-    _offered("queue", site.queues, identity, name)
+    _require_allowed("queue", site.queues, identity, name)
     if profile.queues and not profile.queues.get(name):
+        mine = _queues_for(site, identity, profile)
         raise Refusal(
             "queue-not-for-profile",
-            f"Profile {profile_name!r} may not wait in queue {name!r}.",
+            f"Profile {profile_name!r} cannot be used in queue {name!r}.",
             field="queue",
-            hint=f"It may wait in {format_list(_queues_for(site, identity, profile)) or 'none of yours'}.",
+            hint=f"Your queues for this profile: {format_list(mine)}."
+            if mine
+            else "You have no queue for this profile. Choose another profile.",
         )
     return name
 
@@ -163,7 +175,7 @@ def _default_queue(site: Site, identity: PosixIdentity, profile: Profile) -> str
 
 
 def _queues_for(site: Site, identity: PosixIdentity, profile: Profile) -> tuple[str, ...]:
-    """Queues that both this person and this profile may use, the default one first."""
+    """Return the queues that both the user and the profile may use, the default queue first."""
     mine = [
         (name, queue)
         for name, queue in ordered(site.queues)
@@ -172,29 +184,33 @@ def _queues_for(site: Site, identity: PosixIdentity, profile: Profile) -> tuple[
     return tuple(name for name, queue in sorted(mine, key=lambda it: (it[0] != profile.queue, it[1].preemptible)))
 
 
-def _offered(field: str, offers_: Mapping[str, Any], identity: PosixIdentity, name: str) -> str:
-    """`name` if there is such an offer and it is theirs.  Raises Refusal."""
-    offer = offers_.get(name)
+def _require_allowed(field: str, choices: Mapping[str, Any], identity: PosixIdentity, name: str) -> str:
+    """Return `name` if a profile or queue of that name exists and the user may use it.  Raises Refusal."""
+    offer = choices.get(name)
     if offer is None:
         raise Refusal(
             f"unknown-{field}",
             f"There is no {field} {quote(name)}.",
             field=field,
-            hint=_others(field, offers_, identity),
+            hint=_alternatives(field, choices, identity),
         )
     if not open_to(offer.groups, identity.group_names):
-        theirs = [group for group, may in offer.groups.items() if may]
-        meant = f"is for the group {format_list(theirs, 'or')}" if theirs else "is closed to everybody"
+        allowed_groups = [group for group, is_allowed in offer.groups.items() if is_allowed]
+        rule = (
+            f"requires membership in group {format_list(allowed_groups, 'or')}"
+            if allowed_groups
+            else "is closed to all users"
+        )
         raise Refusal(
             f"{field}-not-yours",
-            f"{field.capitalize()} {name!r} {meant}; you are in {format_list(identity.group_names)}.",
+            f"{field.capitalize()} {name!r} {rule}; your groups are {format_list(identity.group_names)}.",
             field=field,
-            hint=f"Ask your group's owner. {_others(field, offers_, identity)}",
+            hint=f"Ask the group's owner to add you. {_alternatives(field, choices, identity)}",
             status=403,
         )
     return name
 
 
-def _others(field: str, offers_: Mapping[str, Any], identity: PosixIdentity) -> str:
-    mine = [name for name, offer in ordered(offers_) if open_to(offer.groups, identity.group_names)]
-    return f"Yours: {format_list(mine)}." if mine else f"No {field} here is yours: ask the people who run this hub."
+def _alternatives(field: str, choices: Mapping[str, Any], identity: PosixIdentity) -> str:
+    mine = [name for name, offer in ordered(choices) if open_to(offer.groups, identity.group_names)]
+    return f"Your {field}s: {format_list(mine)}." if mine else f"Ask your administrators for access to a {field}."

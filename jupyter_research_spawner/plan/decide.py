@@ -1,4 +1,4 @@
-"""The one decision: everything about a thing that is made follows from it."""
+"""Make a plan: resolve every choice of a request within the site's settings, or refuse it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..resources import gpu_prerequisites
 from ..schedulers import SCHEDULERS, Placement
 from ..site import Site
 from ..storage import environment, group_text, mounts_for, passwd_text
-from .choices import as_course, profile_for, queue_for
-from .limits import image_for, wall_time_for, workdir_for
+from .choices import apply_class, choose_profile, choose_queue
+from .limits import choose_image, choose_wall_time, choose_workdir
 from .model import Plan, Request
 
-# All annotations of ours on one object together; the API server's own limit is 256 KiB for everybody's.
+# Bytes of all annotations that this project writes on one object.  The API server allows 256 KiB for all annotations.
 ANNOTATION_LIMIT = 64_000
 
 
@@ -33,18 +33,18 @@ def plan(
     now: datetime,
     secret: bytes = b"",
 ) -> Plan:
-    """Decide what `request` becomes when `identity` makes it on `site`.
+    """Return the plan for a request that `identity` makes on `site`.
 
-    `run_id` is fresh for each spawn and submission, `now` is aware, `secret` is the hub's, for the adoption key.
-    Raises Refusal with the field at fault.  Pure: same arguments, same plan.
+    `run_id` must be new for each spawn and submission.  `now` must be timezone-aware.  `secret` is the hub's secret
+    for the adoption key.  Raises Refusal with the field at fault.  The same arguments always give the same plan.
     """
-    request = as_course(site, identity, request, now)
-    profile_name = profile_for(site, identity, request)
+    request = apply_class(site, identity, request, now)
+    profile_name = choose_profile(site, identity, request)
     profile = site.profiles[profile_name]
-    queue_name = queue_for(site, identity, request, profile_name)
+    queue_name = choose_queue(site, identity, request, profile_name)
     queue = site.queues[queue_name]
     priority = queue.priority or site.default_priority
-    wall_time = wall_time_for(site, request, profile_name)
+    wall_time = choose_wall_time(site, request, profile_name)
     placement = Placement(
         identity=identity,
         queue=queue_name,
@@ -63,7 +63,7 @@ def plan(
     if (refusal := scheduler.refuses(placement)) is not None:
         raise refusal
     mounts = mounts_for(site.storage, identity)
-    request = replace(request, workdir=workdir_for(request, identity, mounts))
+    request = replace(request, workdir=choose_workdir(request, identity, mounts))
     fields = site.pod_fields[profile_name]
     decided = Plan(
         request=request,
@@ -79,7 +79,7 @@ def plan(
         resources=placement.resources,
         mounts=mounts,
         wall_time=wall_time,
-        image=image_for(site, request, profile_name),
+        image=choose_image(site, request, profile_name),
         home_check_image=site.storage.home_check_image,
         passwd=passwd_text(site.storage.system_accounts, identity),
         group=group_text(site.storage.system_accounts, identity),
@@ -95,11 +95,12 @@ def plan(
         batch_url=site.batch.url,
         site_digest=site.digest,
     )
-    _bounded(decided)
+    _check_annotation_size(decided)
     return replace(decided, adoption_key=_adoption_key(decided, secret)) if secret else decided
 
 
-def _bounded(decided: Plan) -> None:
+def _check_annotation_size(decided: Plan) -> None:
+    """Raise Refusal if the annotations that compose writes for this plan would be larger than ANNOTATION_LIMIT."""
     texts = [decided.passwd, decided.group, json.dumps(decided.summary(), ensure_ascii=False)]
     texts += [f"{group.name}:{group.gid}," for group in decided.identity.groups]
     texts += [*decided.marks.object.annotations.values(), *decided.marks.pod.annotations.values()]
@@ -107,19 +108,19 @@ def _bounded(decided: Plan) -> None:
     if size > ANNOTATION_LIMIT:
         raise Refusal(
             "too-many-groups",
-            f"Your {len(decided.identity.groups)} groups make the pod's annotations {size} bytes long; "
-            f"{ANNOTATION_LIMIT} is the limit.",
+            f"You are in {len(decided.identity.groups)} groups. The pod's annotations list them and would be {size} "
+            f"bytes long; the limit is {ANNOTATION_LIMIT} bytes.",
             field="groups",
-            hint="Ask the people who run this hub to shorten what the identity source returns.",
+            hint="Ask your administrators to make the identity source return fewer groups.",
             status=403,
         )
 
 
 def _adoption_key(decided: Plan, secret: bytes) -> str:
-    """What a waiting pod must carry to be taken for this server's own after a restart.
+    """Return the key that a waiting pod must carry so that a restarted hub adopts it for this server.
 
-    What was asked for and what was decided, but neither the run id nor the settings' digest, and no image that the
-    settings chose: an upgrade must not cost anybody their place in the queue.
+    The key covers the request and the decision.  It leaves out the run id, the digest of the settings and an image that
+    the settings chose, so that a user keeps the place in the queue when the site is upgraded.
     """
     identity = decided.identity
     parts: list[Any] = [

@@ -1,4 +1,4 @@
-"""Wall time, image and working directory: what was asked, within what the site allows."""
+"""Wall time, image and working directory: check what the request asks for against what the site allows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from ..wording import format_list, quote
 from .model import Request, WallTime
 
 
-def wall_time_for(site: Site, request: Request, profile_name: str) -> WallTime:
-    """A notebook's hard limit is its profile's.  A job that asked for a time gets that as its limit, as under Slurm."""
+def choose_wall_time(site: Site, request: Request, profile_name: str) -> WallTime:
+    """Return the soft and the hard wall time.  Raises Refusal.
+
+    A notebook's hard limit is that of its profile.  A job that asks for a wall time gets it as its hard limit, as under
+    Slurm.
+    """
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
     ceiling = profile.hard if is_notebook else site.batch.wall_time_hard
@@ -26,15 +30,15 @@ def wall_time_for(site: Site, request: Request, profile_name: str) -> WallTime:
     if asked is not None and asked < timedelta(seconds=1):
         raise Refusal(
             "wall-time-too-short",
-            f"A wall time of {asked.total_seconds():g} seconds is none.",
+            f"Wall time must be longer than 0 seconds; you asked for {asked.total_seconds():g} seconds.",
             field="wall_time",
-            hint="Ask for at least a second, or leave it out.",
+            hint="Ask for at least 1 second, or leave the wall time out to get the default.",
         )
     if asked is not None and asked > ceiling:
         raise Refusal(
             "wall-time-too-long",
-            f"A wall time of {format_duration(asked)} is more than the {format_duration(ceiling)} "
-            f"that {'profile ' + repr(profile_name) if is_notebook else 'a job'} may have.",
+            f"Wall time {format_duration(asked)} is longer than {format_duration(ceiling)}, the maximum for "
+            f"{'profile ' + repr(profile_name) if is_notebook else 'jobs'}.",
             field="wall_time",
             hint=f"Ask for {format_duration(ceiling)} or less.",
         )
@@ -45,8 +49,11 @@ def wall_time_for(site: Site, request: Request, profile_name: str) -> WallTime:
     return WallTime(asked, asked, f"asked for {format_duration(asked)}")
 
 
-def image_for(site: Site, request: Request, profile_name: str) -> str | None:
-    """One of the profile's (or, for a job, of batch.images), by name or in full.  Nothing allowed means nothing."""
+def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
+    """Return the image that the request names, else the default image; None lets KubeSpawner choose.  Raises Refusal.
+
+    A request names an image of the profile, or for a job also of batch.images, by its key or by its full name.
+    """
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
     allowed = dict(profile.images) if is_notebook else {**site.batch.images, **profile.images}
@@ -61,34 +68,35 @@ def image_for(site: Site, request: Request, profile_name: str) -> str | None:
     if not allowed:
         raise Refusal(
             "no-image",
-            f"No image is allowed for profile {profile_name!r}.",
+            f"Profile {profile_name!r} has no allowed image.",
             field="image",
-            hint=f"The people who run this hub name them in profiles.{profile_name}.images or batch.images.",
+            hint=f"Ask your administrators to add one to profiles.{profile_name}.images or batch.images.",
         )
     raise Refusal(
         "image-not-allowed",
-        f"The image {asked!r} is not allowed for profile {profile_name!r}.",
+        f"Image {quote(asked)} is not allowed for profile {profile_name!r}.",
         field="image",
-        hint=f"Allowed: {format_list(sorted(set(allowed.values())))}.",
+        hint=f"Allowed images: {format_list(sorted(set(allowed.values())))}.",
     )
 
 
-def workdir_for(request: Request, identity: PosixIdentity, mounts: Iterable[MountPoint]) -> str | None:
-    """Their own home or a group's mount: the runtime makes a directory that is missing as root, in others' homes too.
+def choose_workdir(request: Request, identity: PosixIdentity, mounts: Iterable[MountPoint]) -> str | None:
+    """Return the working directory as an absolute path in the user's home or on a mount.  Raises Refusal.
 
-    `~` is the identity's home, as in a shell: who submits need not know its path.
+    `~` means the user's home directory, as in a shell.  Other paths are refused because the container runtime creates a
+    missing working directory as root, even in another user's home.
     """
     asked = request.workdir
     if asked is None:
         return None
     path = identity.home + asked[1:] if asked == "~" or asked.startswith("~/") else asked
     home, *shared = (mount.path for mount in mounts)
-    is_theirs = path == home or any(within(path, root) for root in (identity.home, *shared))
-    if is_theirs and posixpath.normpath(path) == path:
+    is_allowed = path == home or any(within(path, root) for root in (identity.home, *shared))
+    if is_allowed and posixpath.normpath(path) == path:
         return path
     raise Refusal(
         "workdir-elsewhere",
-        f"The working directory {quote(asked)} lies on none of your file systems.",
+        f"Working directory {quote(asked)} is not in your home directory or on a file system mounted for you.",
         field="workdir",
-        hint=f"Yours: {format_list((identity.home, *shared))}.",
+        hint=f"Choose a directory in {format_list((identity.home, *shared), 'or')}.",
     )

@@ -1,4 +1,4 @@
-"""What a person asks for and what was decided.  Frozen: whoever has a plan can believe it."""
+"""The request of a user and the plan made from it.  Both are frozen, so no code can change a plan afterwards."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ..storage import MountPoint
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for; None means "you choose".
+    """What a user asks for.  None means that the site chooses.
 
-    `hub_user` is the hub's name for the person, `server` the name of a named server.
+    `hub_user` is the user's name in the hub.  `server` is the name of a named server, or empty.
     """
 
     shape: Shape
@@ -39,7 +39,11 @@ class Request:
 
 @dataclass(frozen=True)
 class WallTime:
-    """`soft` is warned of and may be extended up to `hard`, which the cluster enforces; `reason` says whose rule."""
+    """The wall time limits of a notebook or job.
+
+    The user is warned before `soft` ends and may extend it up to `hard`, which the cluster enforces.  `reason` names
+    the request or the setting that set them.
+    """
 
     soft: timedelta
     hard: timedelta
@@ -48,7 +52,7 @@ class WallTime:
 
 @dataclass(frozen=True)
 class Plan:
-    """The decision about one thing that is made (a notebook, a job), whole enough to compose its pods from."""
+    """The decision about one notebook or job, with everything that is needed to compose its pods."""
 
     request: Request
     identity: PosixIdentity
@@ -89,7 +93,7 @@ class Plan:
         return int(self.wall_time.hard.total_seconds())
 
     def summary(self) -> dict[str, Any]:
-        """The plan as bounded JSON without secrets, for the annotation, for pages and for audit."""
+        """Return the plan as JSON of bounded size without secrets, for the plan annotation, web pages and audit."""
         return {
             "kind": self.shape.kind,
             "name": self.shape.name,
@@ -119,13 +123,13 @@ class Plan:
 
     @cached_property
     def written(self) -> str:
-        """The summary as compose writes it into the annotation, and check looks for it, on object and pods."""
+        """The summary as JSON text.  Compose writes it into the plan annotation, and check compares it."""
         return json.dumps(self.summary(), sort_keys=True, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A profile (or a class) that a person may take now, and the queues it may wait in, the default one first."""
+    """A profile or class that a user may choose now, with its allowed queues, the default queue first."""
 
     name: str
     title: str

@@ -13,7 +13,7 @@ from ..resources import DEVICE_ENV, NO_DEVICES
 from ..schedulers import reserved
 from ..settings import Settings
 from ..shape import OUR_PREFIX
-from ..storage import HIJACKING_ENV, IDENTITY_ENV, ClaimName, absolute
+from ..storage import HIJACKING_ENV, IDENTITY_ENV, ClaimName, validate_absolute_path
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$", strict=True)]
 # Kubernetes, Labels and Selectors, syntax: an optional DNS prefix and a name.
@@ -109,7 +109,7 @@ class Allowed(Settings):
     claims: dict[ClaimName, Access] = Field(
         default_factory=dict, title="PersistentVolumeClaims that may be mounted", examples=[{"software": "ro"}]
     )
-    host_paths: dict[Annotated[str, AfterValidator(absolute)], Access] = Field(
+    host_paths: dict[Annotated[str, AfterValidator(validate_absolute_path)], Access] = Field(
         default_factory=dict, title="Directories of the node that may be mounted", examples=[{"/cvmfs": "ro"}]
     )
     secrets: dict[ClaimName, StrictBool] = Field(default_factory=dict, title="Secrets that may be mounted")

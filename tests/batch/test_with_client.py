@@ -61,7 +61,7 @@ async def test_submit_logs_show_list_cancel(batch):
 async def test_a_refusal_is_a_sentence_with_a_way_out(batch):
     status, _, errors = await jobs(batch, "submit", "--queue", "teaching", "--", "true")
     assert status == 1
-    assert "Queue 'teaching' is for the group stats101-f26; you are in" in errors
+    assert "Queue 'teaching' requires membership in group stats101-f26; your groups are" in errors
     assert "Traceback" not in errors
 
 

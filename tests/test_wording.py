@@ -1,0 +1,63 @@
+"""Parts of messages: lists of names, and quoted values from users or from other programs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_research_spawner.wording import QUOTE_LIMIT, format_list, quote
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")],
+)
+def test_format_list_joins_names_with_commas_and_a_conjunction(names: list[str], text: str) -> None:
+    assert format_list(names) == text
+
+
+def test_format_list_accepts_another_conjunction_and_any_iterable() -> None:
+    assert format_list(iter(["a", "b", "c"]), "or") == "a, b or c"
+
+
+def test_format_list_says_how_many_names_it_leaves_out() -> None:
+    names = [f"g{number}" for number in range(14)]
+    assert format_list(names[:12]).endswith("g10 and g11")
+    assert format_list(names[:13]).endswith("g10, g11 and 1 more")
+    assert format_list(names, limit=2) == "g0, g1 and 12 more"
+    assert format_list(names, limit=None).endswith("g12 and g13")
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        ("small", "'small'"),
+        ("", "''"),
+        ("a\nb", r"'a\nb'"),
+        ("\x1b[31mred\x1b[0m", r"'\x1b[31mred\x1b[0m'"),
+        ("a\u202eb", r"'a\u202eb'"),
+        (5, "5"),
+        (None, "None"),
+        (["a", "b"], "['a', 'b']"),
+    ],
+)
+def test_quote_escapes_control_characters(value: object, quoted: str) -> None:
+    assert quote(value) == quoted
+
+
+def test_quote_shortens_text_inside_the_quotes() -> None:
+    assert quote("a" * QUOTE_LIMIT) == f"'{'a' * QUOTE_LIMIT}'"
+    assert quote("a" * (QUOTE_LIMIT + 1)) == f"'{'a' * (QUOTE_LIMIT - 1)}…'"
+
+
+def test_quote_shortens_other_values() -> None:
+    assert quote(["a" * 1000]) == f"['{'a' * (QUOTE_LIMIT - 3)}…"
+
+
+@given(st.text() | st.lists(st.text()) | st.binary())
+def test_a_quoted_value_is_bounded_and_printable(value: object) -> None:
+    quoted = quote(value)
+    assert quoted.isprintable()
+    # An unprintable character of a string takes at most 10 characters, as in '\U0010ffff'.
+    assert len(quoted) <= 10 * QUOTE_LIMIT + 2
