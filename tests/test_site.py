@@ -659,7 +659,7 @@ EVERY_FIELD = [
 def test_the_walk_finds_the_settings_of_every_room() -> None:
     names = {model.__name__ for model in EVERY_MODEL}
     assert names >= {"Site", "Queue", "QueueOptions", "Profile", "PodFields", "Username", "Options", "Checks", "Home"}
-    assert len([model for model in EVERY_MODEL if model.__name__ == "QueueOptions"]) == 7
+    assert len([model for model in EVERY_MODEL if model.__name__ == "QueueOptions"]) == len(SCHEDULERS)
 
 
 @pytest.mark.parametrize("model", EVERY_MODEL, ids=lambda model: f"{model.__module__}.{model.__name__}")

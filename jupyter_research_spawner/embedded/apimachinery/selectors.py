@@ -119,13 +119,5 @@ def _field(obj: Any, path: list[str]) -> str:
     return "" if obj is None else str(obj).lower() if isinstance(obj, bool) else str(obj)
 
 
-def by_label_selector(selector: Json | None) -> LabelTest:
-    """Return the matcher of a `LabelSelector` object: matchLabels and matchExpressions."""
-    selector = selector or {}
-    tests = [requirement(key, "In", [value]) for key, value in (selector.get("matchLabels") or {}).items()]
-    tests += expressions(selector.get("matchExpressions") or [])
-    return lambda labels: all(test(labels) for test in tests)
-
-
 def expressions(found: list[Json]) -> list[LabelTest]:
     return [requirement(e["key"], e["operator"], e.get("values") or []) for e in found]
