@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True, order=True)
@@ -28,17 +29,17 @@ class PosixIdentity:
     shell: str
     source: str
 
-    @property
+    @cached_property
     def group_names(self) -> tuple[str, ...]:
         """The names of all groups, in the order of their gids."""
         return tuple(group.name for group in self.groups)
 
-    @property
+    @cached_property
     def gids(self) -> tuple[int, ...]:
         """All gids, sorted."""
         return tuple(group.gid for group in self.groups)
 
-    @property
+    @cached_property
     def supplementary_gids(self) -> tuple[int, ...]:
         """The gids for `supplementalGroups`: all but the primary gid, sorted."""
         return tuple(gid for gid in self.gids if gid != self.gid)

@@ -72,8 +72,10 @@ def normalize(manifest: Any, slots: Slots) -> Json:
     return copied
 
 
-# RecursionError reports a circular manifest, so the encoder need not look for one.
-_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False)
+# A line end never stands in a string of JSON, so it marks the fields whose value is null.  A circular manifest ends in
+# a RecursionError, so the encoder need not look for one.
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False, separators=(",", ":\n"))
+_NULL_FIELD = ":\nnull"
 
 
 def _through_json(manifest: Any) -> Any:
@@ -81,7 +83,7 @@ def _through_json(manifest: Any) -> Any:
     try:
         text = _ENCODER.encode(manifest)
         text.encode()  # refuses halves of UTF-16 pairs
-        return json.loads(text, object_hook=_without_nulls) if "null" in text else json.loads(text)
+        return json.loads(text, object_hook=_without_nulls if _NULL_FIELD in text else None)
     except (TypeError, ValueError, RecursionError) as error:
         raise manifest_refusal("manifest", f"is not valid JSON: {error}") from None
 
