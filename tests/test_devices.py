@@ -1,4 +1,4 @@
-"""Each kind of GPU on the way to a pod: what is sent asks for exactly the plan's, and nothing that came in adds one."""
+"""GPUs in the finished pod: it requests exactly the GPUs of the plan, whatever KubeSpawner or a hook adds."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def site_of(kind: str) -> Site:
 PLANS = {kind: decide(site_of(kind), person("alice"), profile="gpu") for kind in KINDS}
 
 
-def with_company() -> Json:
-    """The notebook is neither first nor alone."""
+def pod_with_sidecars() -> Json:
+    """Return a pod with a sidecar before the notebook container, and an init container."""
     pod = notebook_pod()
     pod["spec"]["containers"].insert(0, {"name": "proxy", "image": "proxy:1", "resources": copy.deepcopy(AMOUNTS)})
     pod["spec"]["initContainers"] = [{"name": "prepare", "image": "busybox", "resources": copy.deepcopy(AMOUNTS)}]
@@ -60,7 +60,7 @@ def main_of(pod: Json, name: str = "notebook") -> Json:
 
 
 def asked(pod: Json) -> Json:
-    """All by which a pod asks for GPUs, wherever it stands."""
+    """Return every request for GPUs in the pod: resources, claims and annotations."""
     found: Json = {}
     for sort in ("initContainers", "containers"):
         for container in pod["spec"].get(sort, []):
@@ -108,15 +108,15 @@ ASKED: dict[str, Json] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_notebook_asks_once_and_in_its_main_container(kind: str) -> None:
-    pod = compose(PLANS[kind], with_company(), SLOTS)
+def test_a_notebook_requests_the_gpu_once_and_in_its_main_container(kind: str) -> None:
+    pod = compose(PLANS[kind], pod_with_sidecars(), SLOTS)
     assert asked(pod) == ASKED[kind]
     assert problems(PLANS[kind], pod, SLOTS) == []
     assert compose(PLANS[kind], pod, SLOTS) == pod
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_job_asks_as_the_notebook_does(kind: str) -> None:
+def test_a_job_requests_the_gpu_in_the_same_way_as_a_notebook(kind: str) -> None:
     decided = decide(site_of(kind), person("alice"), "job", profile="gpu")
     manifest = job.manifest(decided, parse_submission({"command": ["train"]}).request, site_of(kind).batch)
     composed = compose(decided, manifest, job.SLOTS)
@@ -127,7 +127,7 @@ def test_a_job_asks_as_the_notebook_does(kind: str) -> None:
     if "gpu-fraction-container-name" in in_notebook.get("annotations", {}):
         in_notebook["annotations"]["gpu-fraction-container-name"] = "job"
     assert asked(composed["spec"]["template"]) == in_notebook
-    # On the template alone: what made the pod is not the pod.
+    # Only the pod template has these annotations, not the Job itself.
     assert not {key for key in composed["metadata"]["annotations"] if key.startswith(("gpu-", "volcano.sh/vgpu"))}
 
 
@@ -154,41 +154,45 @@ NOT_THE_PLANS: dict[str, Edit] = {
     "a MIG slice": more("nvidia.com/mig-7g.80gb"),
     "a virtual GPU for a sidecar": more("volcano.sh/vgpu-memory", "64", of="proxy"),
     "more memory": more("nvidia.com/gpumem", "80000"),
-    "another class's": more("deviceclass.resource.kubernetes.io/gpu.nvidia.com", "8"),
-    "more of KAI": annotated("gpu-fraction", "0.9"),
-    "memory of KAI": annotated("gpu-memory", "80000"),
+    "the resource of a device class": more("deviceclass.resource.kubernetes.io/gpu.nvidia.com", "8"),
+    "a larger fraction of KAI": annotated("gpu-fraction", "0.9"),
+    "GPU memory of KAI": annotated("gpu-memory", "80000"),
     "more devices of KAI": annotated("gpu-fraction-num-devices", "8"),
-    "for the sidecar": annotated("gpu-fraction-container-name", "proxy"),
+    "a KAI fraction for the sidecar": annotated("gpu-fraction-container-name", "proxy"),
     "another mode": annotated("volcano.sh/vgpu-mode", "mig"),
     "a slice by annotation": annotated("nvidia.com/mig-7g.80gb", "1"),
     "a claim": claimed("nic"),
-    "another claim of the name": claimed("gpu"),
-    "a claim more": claimed("gpu", "nic"),
-    "no claims, named": claimed(),
+    "another claim with the same name": claimed("gpu"),
+    "two claims": claimed("gpu", "nic"),
+    "an empty list of claims": claimed(),
     "a claim for a sidecar": lambda pod: main_of(pod, "proxy")["resources"].update(claims=[{"name": "gpu"}]),
-    "a part of the claim": lambda pod: main_of(pod)["resources"].update(claims=[{"name": "gpu", "request": "nic"}]),
-    "all by environment": lambda pod: main_of(pod)["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}),
+    "one request of the claim": lambda pod: main_of(pod)["resources"].update(
+        claims=[{"name": "gpu", "request": "nic"}]
+    ),
+    "all devices by environment variable": lambda pod: main_of(pod)["env"].append(
+        {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("edit", NOT_THE_PLANS.values(), ids=NOT_THE_PLANS.keys())
 def test_any_other_gpu_in_the_finished_pod_is_refused(kind: str, edit: Edit) -> None:
-    good = compose(PLANS[kind], with_company(), SLOTS)
+    good = compose(PLANS[kind], pod_with_sidecars(), SLOTS)
     bad = copy.deepcopy(good)
     edit(bad)
     assert bad != good
     found = problems(PLANS[kind], bad, SLOTS)
-    if edit is NOT_THE_PLANS["no claims, named"] and kind != "dra":
-        assert found == []  # an empty list is none
+    if edit is NOT_THE_PLANS["an empty list of claims"] and kind != "dra":
+        assert found == []  # an empty list requests no claim
     else:
         assert len(found) == 1, found
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(edits=st.lists(st.sampled_from(sorted(NOT_THE_PLANS)), max_size=4))
-def test_whatever_a_hook_asked_for_the_pod_has_the_plan_s_gpu_or_is_refused(kind: str, edits: list[str]) -> None:
-    pod = with_company()
+def test_after_any_hook_the_pod_has_the_gpu_of_the_plan_or_is_refused(kind: str, edits: list[str]) -> None:
+    pod = pod_with_sidecars()
     for name in edits:
         NOT_THE_PLANS[name](pod)
     try:
@@ -200,8 +204,8 @@ def test_whatever_a_hook_asked_for_the_pod_has_the_plan_s_gpu_or_is_refused(kind
     assert "VISIBLE_DEVICES" not in repr(sent)
 
 
-def test_a_claim_that_a_hook_brought_is_refused_with_what_the_profile_gives() -> None:
-    pod = with_company()
+def test_a_claim_that_a_hook_adds_is_refused() -> None:
+    pod = pod_with_sidecars()
     claimed("nic")(pod)
     with pytest.raises(Refusal) as refused:
         compose(PLANS["dra"], pod, SLOTS)
@@ -212,15 +216,15 @@ def test_a_claim_that_a_hook_brought_is_refused_with_what_the_profile_gives() ->
 
 
 @pytest.mark.parametrize("claims", ["gpu", [{"resourceClaimName": "mine"}], {"gpu": {}}, [None]])
-def test_claims_that_are_none_are_refused(claims: Any) -> None:
+def test_invalid_claims_are_refused(claims: Any) -> None:
     for kind in ("dra", "whole"):
-        pod = with_company()
+        pod = pod_with_sidecars()
         pod["spec"]["resourceClaims"] = claims
         with pytest.raises(Refusal, match=r"resourceClaims"):
             check(PLANS[kind], compose(PLANS[kind], pod, SLOTS), SLOTS)
 
 
-def test_the_plan_looks_for_its_class_and_its_template() -> None:
+def test_device_class_and_claim_template_are_prerequisites() -> None:
     prerequisites = {
         Prerequisite("resource.k8s.io/v1", "DeviceClass", "gpu.nvidia.com"),
         Prerequisite("resource.k8s.io/v1", "ResourceClaimTemplate", TEMPLATE, "jhub"),
@@ -234,7 +238,7 @@ def test_the_plan_looks_for_its_class_and_its_template() -> None:
 HERE = Release(batch_image="hub:1")
 
 
-def test_manifests_make_each_sort_of_claim_once(golden: Callable[[str], Any]) -> None:
+def test_manifests_contain_each_different_claim_template_once(golden: Callable[[str], Any]) -> None:
     gpu = {"kind": "dra", "device_class": "gpu.nvidia.com"}
     site = site_with(
         {
@@ -266,7 +270,7 @@ def test_manifests_make_each_sort_of_claim_once(golden: Callable[[str], Any]) ->
     assert looked_at == {"deviceclasses", "resourceclaimtemplates"}
 
 
-def test_without_claims_there_is_nothing_to_make() -> None:
+def test_without_claims_there_is_no_device_manifest() -> None:
     assert everything(site_with(), HERE, ["devices"]) == []
 
 
@@ -274,15 +278,15 @@ def test_without_claims_there_is_nothing_to_make() -> None:
     ("kind", "words"),
     [("kai-fraction", "half a GPU"), ("kai-memory", "8Gi of the memory of each of 2 GPUs"), ("dra", "device class")],
 )
-def test_the_plan_tells_the_part_in_a_person_s_words(kind: str, words: str) -> None:
+def test_the_plan_summary_shows_the_gpu_in_plain_words(kind: str, words: str) -> None:
     decided: Plan = PLANS[kind]
     assert words in decided.summary()["resources"]
 
 
-def test_why_and_the_form_tell_the_part_too() -> None:
+def test_why_and_the_form_show_the_gpu_in_plain_words() -> None:
     site = site_of("kai-fraction")
     decided = PLANS["kai-fraction"]
-    told = " ".join(" ".join(explained(site, decided, compose(decided, with_company(), SLOTS))).split())
+    told = " ".join(" ".join(explained(site, decided, compose(decided, pod_with_sidecars(), SLOTS))).split())
     assert "2 CPU, 4Gi, half a GPU" in told
     assert "annotation gpu-fraction: 0.5 (on the pod)" in told
     assert "annotation gpu-fraction-container-name: the main container's name (on the pod)" in told

@@ -1,4 +1,4 @@
-"""One NUMA node: which pods the kubelet pins, and that both `lint` and the start say where one is not."""
+"""NUMA placement: which pods the kubelet pins to CPUs.  `lint` and the start report containers that prevent it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = {"cpu": "100m", "memory": "64Mi"}
 
 
 def pod(*others: Any, init: Any = None, main: Any = None, **spec: Any) -> Json:
-    """A notebook of two CPUs, with sidecars that have these resources."""
+    """Return a notebook pod with two CPUs and one sidecar for each of `others`, which are its resources."""
     containers = [{"name": "notebook", "resources": main or PINNED}]
     containers += [{"name": f"proxy-{index}", "resources": amounts} for index, amounts in enumerate(others)]
     before = {} if init is None else {"initContainers": [{"name": "prepare", "resources": init}]}
@@ -51,34 +51,34 @@ def where(found: Json) -> list[str]:
     ids=[
         "alone",
         "with half a CPU, guaranteed",
-        "with limits alone, which become requests",
-        "the same amounts in other words",
+        "with only limits, which become requests",
+        "the same amounts in other notations",
         "the same amounts as numbers",
-        "with space on disk, which counts for nothing",
+        "with ephemeral storage, which does not matter",
         "with an init container, guaranteed",
-        "whole in thousandths",
-        "a container for debugging",
+        "whole CPUs in millicores",
+        "with an ephemeral container",
     ],
 )
 def test_a_guaranteed_pod_is_pinned(found: Json) -> None:
     assert why_not_pinned(found, "notebook") == []
 
 
-SLOPPY: dict[str, tuple[Json, str]] = {
-    "nothing said": ({}, "has no limit for cpu and memory"),
-    "requests alone": ({"requests": SMALL}, "has no limit for cpu and memory"),
+NOT_GUARANTEED: dict[str, tuple[Json, str]] = {
+    "no resources": ({}, "has no limit for cpu and memory"),
+    "only requests": ({"requests": SMALL}, "has no limit for cpu and memory"),
     "no memory": ({"limits": {"cpu": "1"}}, "has no limit for memory"),
     "no CPU": ({"limits": {"memory": "1Gi"}}, "has no limit for cpu"),
-    "a limit of none": ({"limits": {"cpu": "0", "memory": "1Gi"}}, "has no limit for cpu"),
-    "a limit that is none": ({"limits": {"cpu": "much", "memory": "1Gi"}}, "has no limit for cpu"),
+    "a limit of 0": ({"limits": {"cpu": "0", "memory": "1Gi"}}, "has no limit for cpu"),
+    "an invalid limit": ({"limits": {"cpu": "much", "memory": "1Gi"}}, "has no limit for cpu"),
     "less requested": ({"requests": {"cpu": "50m"}, "limits": SMALL}, "requests cpu 50m, but its limit is 100m"),
     "nothing requested": ({"requests": {"cpu": "0"}, "limits": SMALL}, "requests cpu 0, but its limit is 100m"),
     "less memory": ({"requests": {"memory": "64M"}, "limits": SMALL}, "requests memory 64M, but its limit is 64Mi"),
 }
 
 
-@pytest.mark.parametrize(("amounts", "why"), SLOPPY.values(), ids=SLOPPY.keys())
-def test_one_sloppy_container_of_any_sort_unpins_the_pod(amounts: Json, why: str) -> None:
+@pytest.mark.parametrize(("amounts", "why"), NOT_GUARANTEED.values(), ids=NOT_GUARANTEED.keys())
+def test_one_container_without_equal_requests_and_limits_prevents_pinning(amounts: Json, why: str) -> None:
     guaranteed = {"limits": SMALL}
     for found, path, name in (
         (pod(guaranteed, amounts), "spec.containers[2].resources", "proxy-1"),
@@ -92,7 +92,7 @@ def test_one_sloppy_container_of_any_sort_unpins_the_pod(amounts: Json, why: str
         )
 
 
-def test_a_native_sidecar_counts_as_every_container() -> None:
+def test_a_native_sidecar_is_checked_like_other_containers() -> None:
     found = pod(init={})
     found["spec"]["initContainers"][0]["restartPolicy"] = "Always"
     assert where(found) == ["spec.initContainers[0].resources"]
@@ -106,11 +106,11 @@ def test_only_the_main_container_needs_whole_cpus() -> None:
     assert sentence == "(container 'notebook') has 1500m CPUs: only whole ones are pinned. Give it whole ones"
 
 
-def test_amounts_of_the_whole_pod_unpin_it() -> None:
+def test_pod_level_resources_prevent_pinning() -> None:
     assert where(pod(resources={"limits": {"cpu": "4"}})) == ["spec.resources"]
 
 
-def test_every_sloppy_container_is_named_at_once() -> None:
+def test_all_containers_that_prevent_pinning_are_reported_at_once() -> None:
     assert where(pod({}, {"limits": SMALL}, {}, init={})) == [
         "spec.initContainers[0].resources",
         "spec.containers[1].resources",
@@ -135,7 +135,7 @@ def is_guaranteed(found: Json) -> bool:
 
 amount = st.integers(0, 3)
 amounts = st.dictionaries(st.sampled_from(["cpu", "memory", "nvidia.com/gpu"]), amount, max_size=3)
-# The API server takes no request above its limit.
+# The API server rejects a request above its limit.
 resources = st.fixed_dictionaries({}, optional={"requests": amounts, "limits": amounts}).filter(
     lambda found: all(
         found.get("limits", {}).get(name, 3) >= asked for name, asked in found.get("requests", {}).items()
@@ -144,13 +144,13 @@ resources = st.fixed_dictionaries({}, optional={"requests": amounts, "limits": a
 
 
 @given(st.lists(resources, max_size=3), st.none() | resources)
-def test_pinned_is_what_the_kubelet_calls_guaranteed(others: list[Json], init: Json | None) -> None:
+def test_a_pod_is_pinned_exactly_if_its_qos_class_is_guaranteed(others: list[Json], init: Json | None) -> None:
     found = pod(*others, init=init, main={"limits": {"cpu": 2, "memory": 4}})
     assert (why_not_pinned(found, "notebook") == []) == is_guaranteed(found)
 
 
 @given(st.lists(resources, max_size=3), st.none() | resources)
-def test_a_numa_pod_that_is_sent_is_guaranteed(others: list[Json], init: Json | None) -> None:
+def test_every_accepted_numa_pod_is_guaranteed(others: list[Json], init: Json | None) -> None:
     company = pod(*others, init=init)["spec"]
     base = notebook_pod()
     base["spec"]["containers"] += company["containers"][1:]
@@ -164,7 +164,7 @@ def test_a_numa_pod_that_is_sent_is_guaranteed(others: list[Json], init: Json | 
     assert sent["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "16"
 
 
-def test_what_a_hook_leaves_sloppy_is_refused_with_the_container_and_the_remedy() -> None:
+def test_a_refusal_names_the_container_without_limits_and_the_remedy() -> None:
     base = notebook_pod()
     base["spec"]["containers"].append({"name": "logger", "image": "logger:1"})
     with pytest.raises(Refusal) as refused:
@@ -177,7 +177,7 @@ def test_what_a_hook_leaves_sloppy_is_refused_with_the_container_and_the_remedy(
     )
 
 
-def test_limits_are_copied_before_anybody_is_refused() -> None:
+def test_guarantee_completes_requests_and_limits_from_each_other() -> None:
     found = pod({"requests": SMALL}, init={"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}})
     assert where(found) != []
     equalize_requests_and_limits(found)
@@ -191,15 +191,15 @@ def values(tmp_path: Path, **singleuser: Any) -> list[str]:
     return ["--site", str(file)]
 
 
-SLOPPY_SIDECAR = {"name": "logger", "image": "logger:1", "resources": {"limits": {"memory": "64Mi"}}}
+SIDECAR_WITHOUT_CPU_LIMIT = {"name": "logger", "image": "logger:1", "resources": {"limits": {"memory": "64Mi"}}}
 
 
 @pytest.mark.parametrize("place", ["extraContainers", "initContainers"])
-def test_lint_finds_a_sloppy_container_in_helm_values_beforehand(
+def test_lint_finds_a_container_without_limits_in_helm_values(
     place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fine = {"name": "proxy", "image": "proxy:1", "resources": {"requests": SMALL}}
-    assert main(["lint", *values(tmp_path, **{place: [fine, SLOPPY_SIDECAR]})]) == 1
+    assert main(["lint", *values(tmp_path, **{place: [fine, SIDECAR_WITHOUT_CPU_LIMIT]})]) == 1
     assert capsys.readouterr().err == (
         f"singleuser.{place}[1].resources: (container 'logger') has no limit for cpu: the kubelet would pin no CPU of "
         "the whole pod. Give it limits for cpu and memory, and requests equal to them or none. No user can start "
@@ -208,31 +208,29 @@ def test_lint_finds_a_sloppy_container_in_helm_values_beforehand(
     assert main(["lint", *values(tmp_path, **{place: [fine]})]) == 0
 
 
-def test_lint_reads_sidecars_of_all_values_as_helm_merges_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lint_reads_sidecars_from_merged_helm_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = tmp_path / "more.yaml"
-    # Helm replaces lists, and null takes them away.
+    # Helm replaces lists, and null removes them.
     more.write_text(yaml.safe_dump({"singleuser": {"extraContainers": None}, "custom": {"research": {}}}))
-    sloppy = values(tmp_path, extraContainers=[SLOPPY_SIDECAR])
-    assert main(["lint", *sloppy]) == 1
-    assert main(["lint", *sloppy, "--site", str(more)]) == 0
+    unlimited = values(tmp_path, extraContainers=[SIDECAR_WITHOUT_CPU_LIMIT])
+    assert main(["lint", *unlimited]) == 1
+    assert main(["lint", *unlimited, "--site", str(more)]) == 0
 
 
 @pytest.mark.parametrize("given_", ["proxy", [{"image": "proxy:1"}], [{"name": "a", "resources": "much"}]])
-def test_lint_names_containers_that_are_none(given_: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lint_reports_invalid_containers(given_: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", *values(tmp_path, extraContainers=given_)]) == 1
     assert capsys.readouterr().err.startswith("singleuser: Nothing was started: the pod's spec.containers")
 
 
-def test_without_a_numa_profile_lint_does_not_mind(tmp_path: Path) -> None:
-    sloppy = {"containers": [SLOPPY_SIDECAR]}
-    lint.report(site_with({"profiles": {"a100": {"numa": None}}}), NOW, sloppy)
+def test_lint_accepts_containers_without_limits_if_no_profile_uses_numa(tmp_path: Path) -> None:
+    unlimited = {"containers": [SIDECAR_WITHOUT_CPU_LIMIT]}
+    lint.report(site_with({"profiles": {"a100": {"numa": None}}}), NOW, unlimited)
     with pytest.raises(SettingsError, match="No user can start a100"):
-        lint.report(site_with(), NOW, sloppy)
+        lint.report(site_with(), NOW, unlimited)
 
 
-def test_lint_tries_what_kubespawner_s_own_settings_and_hooks_add(
+def test_lint_checks_containers_from_kubespawner_settings_and_hooks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site = tmp_path / "site.yaml"
@@ -246,7 +244,7 @@ def test_lint_tries_what_kubespawner_s_own_settings_and_hooks_add(
     )
     assert main(["lint", "--site", str(site), "--config", str(config)]) == 1
     err = capsys.readouterr().err
-    # `small` starts with it: nothing is pinned there.
+    # Profile `small` can start with this sidecar, because its pods are not pinned.
     assert err.startswith(f"profiles.a100: cannot start with {config}: Nothing was started: the pod's ")
     assert "(container 'logger') has no limit for cpu and memory" in err
     assert err.count("\n") == 1
@@ -263,14 +261,14 @@ def test_lint_tries_what_kubespawner_s_own_settings_and_hooks_add(
         ({"pod": {"nodeSelector": {"numa": "yes"}}}, "profiles.a100.numa", "only if the nodes it selects"),
     ],
 )
-def test_lint_says_what_only_the_nodes_can_keep(more: Json, path: str, words: str) -> None:
+def test_lint_advises_what_the_kubelets_must_be_configured_for(more: Json, path: str, words: str) -> None:
     found = {advice.path: advice.message for advice in lint.advice(site_with({"profiles": {"a100": more}}), NOW)}
     assert words in found[path]
     even = {advice.path for advice in lint.advice(site_with(), NOW)}
     assert "profiles.a100.cpu" not in even
 
 
-def test_lint_says_when_a_virtual_gpu_may_lie_elsewhere_and_what_each_kind_needs() -> None:
+def test_lint_advises_about_virtual_gpus_and_numa() -> None:
     gpu = {"gpu": {"kind": "volcano-vgpu", "count": None}}
     site = site_with({"scheduler": {"kind": "volcano"}, "profiles": {"a100": gpu}})
     found = [advice.message for advice in lint.advice(site, NOW) if advice.path == "profiles.a100.gpu"]

@@ -1,4 +1,4 @@
-"""How large a pod is: CPU, memory, kinds of GPU and parts of one, one NUMA node."""
+"""The resources of a profile: CPU, memory, kinds and parts of GPUs, and NUMA placement."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def both(**amounts: str) -> dict[str, dict[str, str]]:
         ({"cpu": 4, "numa": "single-node"}, both(cpu="4", memory="4Gi")),
     ],
 )
-def test_what_is_requested_is_the_limit_too(written: dict[str, Any], requirements: dict[str, Any]) -> None:
+def test_requests_equal_limits(written: dict[str, Any], requirements: dict[str, Any]) -> None:
     assert sized(**written).as_requirements() == requirements
 
 
-KINDS = "the kind of a GPU is one of whole, mig, shared, kai-fraction, volcano-vgpu, hami, dra"
+KINDS = "kind of a GPU must be one of whole, mig, shared, kai-fraction, volcano-vgpu, hami, dra"
 
 
 @pytest.mark.parametrize(
@@ -104,34 +104,40 @@ KINDS = "the kind of a GPU is one of whole, mig, shared, kai-fraction, volcano-v
         ({"kind": "kai-fraction", "fraction": 0.5, "resource": "nvidia.com/gpu"}, "Extra inputs are not permitted"),
         ({"kind": "kai-fraction"}, "exactly one of fraction and memory: fraction: 0.5 or memory: 8Gi"),
         ({"kind": "kai-fraction", "fraction": 0.5, "memory": "8Gi"}, "exactly one of fraction and memory"),
-        ({"kind": "kai-fraction", "fraction": 1}, "For whole GPUs write kind: whole and their count"),
+        ({"kind": "kai-fraction", "fraction": 1}, "For whole GPUs use kind: whole with a count"),
         ({"kind": "kai-fraction", "fraction": 0}, "0 is not between 0 and 1"),
         ({"kind": "kai-fraction", "fraction": 0.00}, "0.0 is not between 0 and 1"),
-        ({"kind": "kai-fraction", "fraction": 0.333}, "0.333 is no part of a GPU. Write it in hundredths: 0.5"),
-        ({"kind": "kai-fraction", "fraction": -0.5}, "-0.5 is no part of a GPU"),
-        ({"kind": "kai-fraction", "fraction": True}, "True is no part of a GPU"),
-        ({"kind": "kai-fraction", "fraction": "half"}, "'half' is no part of a GPU"),
-        ({"kind": "kai-fraction", "fraction": "."}, "'.' is no part of a GPU"),
-        ({"kind": "kai-fraction", "fraction": 1e-7}, "is no part of a GPU"),
-        ({"kind": "kai-fraction", "memory": "8G"}, "7812500Ki is no whole number of mebibytes. Write 8Gi or 500Mi"),
+        ({"kind": "kai-fraction", "fraction": 0.333}, "0.333 is not a valid fraction of a GPU. Write a number with"),
+        ({"kind": "kai-fraction", "fraction": -0.5}, "-0.5 is not a valid fraction of a GPU"),
+        ({"kind": "kai-fraction", "fraction": True}, "True is not a valid fraction of a GPU"),
+        ({"kind": "kai-fraction", "fraction": "half"}, "'half' is not a valid fraction of a GPU"),
+        ({"kind": "kai-fraction", "fraction": "."}, "'.' is not a valid fraction of a GPU"),
+        ({"kind": "kai-fraction", "fraction": 1e-7}, "is not a valid fraction of a GPU"),
+        ({"kind": "kai-fraction", "memory": "8G"}, "7812500Ki is not a whole number of mebibytes. Write for example"),
         ({"kind": "kai-fraction", "memory": 8}, "Is the unit missing?"),
         ({"kind": "volcano-vgpu", "memory_percentage": 50}, "Extra inputs are not permitted"),
         ({"kind": "volcano-vgpu", "cores": 101}, "less than or equal to 100"),
         ({"kind": "volcano-vgpu", "cores": 0}, "greater than or equal to 1"),
         ({"kind": "volcano-vgpu", "mode": "mps"}, "Input should be 'hami-core' or 'mig'"),
-        ({"kind": "volcano-vgpu", "mode": "mig", "cores": 50}, "mode mig gives slices, whose cores are fixed"),
+        ({"kind": "volcano-vgpu", "mode": "mig", "cores": 50}, "mode mig uses slices with a fixed number of cores"),
         ({"kind": "hami", "mode": "mig"}, "Extra inputs are not permitted"),
         ({"kind": "hami", "memory_percentage": "50"}, "valid integer"),
-        ({"kind": "hami", "memory": "1Gi", "memory_percentage": 50}, "say the same thing in two ways"),
+        (
+            {"kind": "hami", "memory": "1Gi", "memory_percentage": 50},
+            "memory and memory_percentage cannot be used together",
+        ),
         ({"kind": "dra"}, "Field required"),
         ({"kind": "dra", "device_class": "GPU"}, "should match pattern"),
         ({"kind": "dra", "device_class": "gpu.nvidia.com", "count": 33}, "less than or equal to 32"),
-        ({"kind": "dra", "device_class": "gpu.nvidia.com", "selectors": [""]}, "a selector is one line of CEL"),
-        ({"kind": "dra", "device_class": "gpu.nvidia.com", "selectors": ["a\nb"]}, "a selector is one line of CEL"),
+        ({"kind": "dra", "device_class": "gpu.nvidia.com", "selectors": [""]}, "a selector must be one line of CEL"),
+        (
+            {"kind": "dra", "device_class": "gpu.nvidia.com", "selectors": ["a\nb"]},
+            "a selector must be one line of CEL",
+        ),
         ({"kind": "dra", "device_class": "gpu.nvidia.com", "selectors": "true"}, "valid list"),
     ],
 )
-def test_a_gpu_that_cannot_be_is_an_error(gpu: Any, sentence: str) -> None:
+def test_an_invalid_gpu_is_an_error(gpu: Any, sentence: str) -> None:
     assert sentence in refused(gpu=gpu)
 
 
@@ -139,7 +145,7 @@ def test_a_gpu_that_cannot_be_is_an_error(gpu: Any, sentence: str) -> None:
     ("cpu", "cpu_shown", "way_out"),
     [(2.5, "2500m", "cpu: 3"), ("500m", "500m", "cpu: 1"), ("3999m", "3999m", "cpu: 4")],
 )
-def test_one_numa_node_needs_whole_cpus(cpu: Any, cpu_shown: str, way_out: str) -> None:
+def test_numa_placement_needs_whole_cpus(cpu: Any, cpu_shown: str, way_out: str) -> None:
     message = refused(cpu=cpu, numa="single-node")
     assert f"numa: single-node needs whole CPUs, but cpu is {cpu_shown}" in message
     assert f"Write {way_out}, or leave numa out" in message
@@ -147,22 +153,22 @@ def test_one_numa_node_needs_whole_cpus(cpu: Any, cpu_shown: str, way_out: str) 
 
 
 @pytest.mark.parametrize("cpu", [2, "2", 2.0, "2000m"])
-def test_whole_cpus_are_whole_however_they_are_written(cpu: Any) -> None:
+def test_every_notation_of_whole_cpus_is_accepted(cpu: Any) -> None:
     assert sized(cpu=cpu, numa="single-node") == Resources(Decimal(2), 4 * 2**30, numa="single-node")
 
 
 @pytest.mark.parametrize("numa", ["single-numa-node", "restricted", True])
-def test_a_numa_policy_that_is_not_ours_is_an_error(numa: Any) -> None:
+def test_an_unknown_numa_policy_is_an_error(numa: Any) -> None:
     assert "Input should be 'single-node'" in refused(numa=numa)
 
 
 @pytest.mark.parametrize(
     "gpu", [{"kind": "kai-fraction", "fraction": 0.5}, {"kind": "dra", "device_class": "gpu.nvidia.com"}]
 )
-def test_a_gpu_that_the_kubelet_does_not_see_is_on_no_promised_numa_node(gpu: dict[str, Any]) -> None:
+def test_numa_placement_is_an_error_for_gpus_that_the_kubelet_cannot_align(gpu: dict[str, Any]) -> None:
     message = refused(gpu=gpu, numa="single-node")
-    assert f"numa: single-node cannot hold for a GPU of kind {gpu['kind']}" in message
-    assert "Leave numa out, or take kind whole, mig or shared" in message
+    assert f"numa: single-node is not possible with a GPU of kind {gpu['kind']}" in message
+    assert "Leave numa out, or use kind whole, mig or shared" in message
     for kind in ({"kind": "whole"}, {"kind": "volcano-vgpu"}, {"kind": "hami"}):
         assert sized(gpu=kind, numa="single-node").numa == "single-node"
 
@@ -198,12 +204,12 @@ A_GPU: TypeAdapter[Gpu] = TypeAdapter(Gpu)
         ),
     ],
 )
-def test_a_gpu_is_told_in_a_person_s_words(gpu: dict[str, Any], words: str) -> None:
+def test_a_gpu_is_shown_in_plain_words(gpu: dict[str, Any], words: str) -> None:
     assert str(A_GPU.validate_python(gpu)) == words
     assert str(sized(gpu=gpu)) == f"2 CPU, 4Gi, {words}"
 
 
-def test_resources_are_told_in_a_line() -> None:
+def test_resources_are_shown_as_one_line() -> None:
     assert str(sized(cpu=16, memory="120Gi", gpu={"kind": "whole"}, numa="single-node")) == (
         "16 CPU, 120Gi, 1 GPU (nvidia.com/gpu), on one NUMA node"
     )
@@ -220,12 +226,14 @@ def test_resources_are_told_in_a_line() -> None:
         ({"memory": 2**20, "count": 4}, {"gpu-memory": "1", "gpu-fraction-num-devices": "4"}),
     ],
 )
-def test_kai_is_told_a_part_in_hundredths_or_mebibytes(gpu: dict[str, Any], annotations: dict[str, str]) -> None:
+def test_kai_annotations_have_the_fraction_or_the_memory_in_mebibytes(
+    gpu: dict[str, Any], annotations: dict[str, str]
+) -> None:
     assert KaiFraction(kind="kai-fraction", **gpu).annotations() == annotations
 
 
 @given(st.integers(1, 99))
-def test_every_hundredth_reaches_kai_as_it_was_written(hundredths: int) -> None:
+def test_every_fraction_is_written_exactly_into_the_kai_annotation(hundredths: int) -> None:
     written = hundredths / 100
     annotation = KaiFraction.model_validate({"kind": "kai-fraction", "fraction": written}).annotations()["gpu-fraction"]
     assert float(annotation) == written
@@ -233,7 +241,7 @@ def test_every_hundredth_reaches_kai_as_it_was_written(hundredths: int) -> None:
     assert "e" not in annotation.lower()
 
 
-def test_volcano_is_told_how_nodes_must_cut_their_devices_only_where_the_site_cares() -> None:
+def test_the_volcano_mode_annotation_is_set_only_if_the_profile_has_a_mode() -> None:
     assert VolcanoVgpu(kind="volcano-vgpu", mode="mig").annotations() == {"volcano.sh/vgpu-mode": "mig"}
     assert VolcanoVgpu(kind="volcano-vgpu").annotations() == {}
 
@@ -242,7 +250,7 @@ def dra(**written: Any) -> DraGpu:
     return DraGpu.model_validate({"kind": "dra", "device_class": "gpu.nvidia.com", **written})
 
 
-def test_a_claim_asks_for_exactly_what_the_site_wrote() -> None:
+def test_a_claim_requests_the_count_and_selectors_of_the_profile() -> None:
     at_least = "device.capacity['gpu.nvidia.com'].memory.compareTo(quantity('40Gi')) >= 0"
     assert dra(count=2, selectors=[at_least]).claim_spec() == {
         "devices": {
@@ -261,8 +269,8 @@ def test_a_claim_asks_for_exactly_what_the_site_wrote() -> None:
     }
 
 
-def test_another_claim_is_another_template_since_none_can_be_changed() -> None:
-    sorts = [
+def test_each_different_claim_has_a_template_name_of_its_own() -> None:
+    gpus = [
         dra(),
         dra(count=2),
         dra(selectors=["true"]),
@@ -270,8 +278,8 @@ def test_another_claim_is_another_template_since_none_can_be_changed() -> None:
         dra(device_class="gpu-nvidia.com"),
         dra(device_class="g" * 253),
     ]
-    names = {gpu.template for gpu in sorts}
-    assert len(names) == len(sorts)
+    names = {gpu.template for gpu in gpus}
+    assert len(names) == len(gpus)
     assert all(re.fullmatch(r"research-[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])", name) for name in names), names
     assert dra().template == dra(count=1, selectors=[]).template
     assert dra().claims() == [{"name": "gpu", "resourceClaimTemplateName": dra().template}]
@@ -292,20 +300,20 @@ gpus = st.one_of(
     st.fixed_dictionaries({"kind": st.sampled_from(["volcano-vgpu", "hami"]), "count": st.integers(1, 64), **parts}),
     st.fixed_dictionaries({"kind": st.just("dra"), "device_class": st.just("gpu.nvidia.com")}),
 )
-# Whose a resource is: a container that has two of these asks for GPUs twice.
-GIVERS = ("nvidia.com/mig-", "nvidia.com/", "volcano.sh/")
+# Prefixes of resources, one for each device plugin.  A container with two of them would request GPUs twice.
+PLUGIN_PREFIXES = ("nvidia.com/mig-", "nvidia.com/", "volcano.sh/")
 
 
 @given(st.integers(1, 4096000), st.integers(2**20, 2**50), gpus)
-def test_a_pod_is_guaranteed_and_asks_for_one_kind_of_gpu(millicores: int, memory: int, written: Any) -> None:
+def test_a_pod_is_guaranteed_and_requests_one_kind_of_gpu(millicores: int, memory: int, written: Any) -> None:
     gpu = None if written is None else A_GPU.validate_python(written)
     asked = Resources(Decimal(millicores) / 1000, memory, gpu)
     requirements = asked.as_requirements()
     assert requirements["requests"] == requirements["limits"]
     devices = requirements["limits"].keys() - {"cpu", "memory"}
-    givers = {next(giver for giver in GIVERS if device.startswith(giver)) for device in devices}
+    prefixes = {next(prefix for prefix in PLUGIN_PREFIXES if device.startswith(prefix)) for device in devices}
     is_annotated = gpu is not None and gpu.kind == "kai-fraction"
-    assert len(givers) + len(asked.claims()) + is_annotated == (gpu is not None)
+    assert len(prefixes) + len(asked.claims()) + is_annotated == (gpu is not None)
     assert [claim["name"] for claim in asked.claims()] == [claim["name"] for claim in requirements.get("claims", [])]
     assert Sized.model_validate({key: requirements["limits"][key] for key in ("cpu", "memory")}).resources() == (
         Resources(Decimal(millicores) / 1000, memory)
@@ -313,6 +321,6 @@ def test_a_pod_is_guaranteed_and_asks_for_one_kind_of_gpu(millicores: int, memor
 
 
 @given(gpus.filter(lambda written: written is not None))
-def test_a_gpu_that_is_written_down_and_read_back_is_the_same(written: Any) -> None:
+def test_a_gpu_survives_a_round_trip_through_json(written: Any) -> None:
     gpu = A_GPU.validate_python(written)
     assert A_GPU.validate_python(json.loads(gpu.model_dump_json(exclude_none=True))) == gpu

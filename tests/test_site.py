@@ -278,13 +278,13 @@ MISTAKES = {
     "two shares of one GPU": Mistake(
         a100(gpu={"kind": "shared", "count": 2}),
         "profiles.a100.gpu",
-        "kind shared gives a share of one device: count must be 1, more would be no more of it",
+        "kind shared gives a share of one device: count must be 1, because more would not give a larger share",
         in_schema=True,
     ),
     "an unknown kind of GPU": Mistake(
         a100(gpu={"kind": "half"}),
         "profiles.a100.gpu",
-        "the kind of a GPU is one of whole, mig, shared, kai-fraction, volcano-vgpu, hami, dra",
+        "kind of a GPU must be one of whole, mig, shared, kai-fraction, volcano-vgpu, hami, dra",
         in_schema=True,
     ),
     "a part of a whole GPU": Mistake(
@@ -296,7 +296,7 @@ MISTAKES = {
     "two kinds of GPU": Mistake(
         a100(gpu=[{"kind": "whole"}, {"kind": "shared"}]),
         "profiles.a100.gpu",
-        "the kind of a GPU is one of whole, mig, shared, kai-fraction, volcano-vgpu, hami, dra",
+        "kind of a GPU must be one of whole, mig, shared, kai-fraction, volcano-vgpu, hami, dra",
         in_schema=True,
     ),
     "a part of a GPU by two measures": Mistake(
@@ -308,7 +308,7 @@ MISTAKES = {
     "more than a GPU as its part": Mistake(
         with_gpu("kai", {"kind": "kai-fraction", "fraction": 1.5}),
         "profiles.a100.gpu.fraction",
-        "1.5 is not between 0 and 1. For whole GPUs write kind: whole and their count",
+        "1.5 is not between 0 and 1. For whole GPUs use kind: whole with a count",
         in_schema=True,
     ),
     "a device class that cannot be one": Mistake(
@@ -352,8 +352,8 @@ MISTAKES = {
     "a GPU on one NUMA node that no kubelet sees": Mistake(
         {"scheduler": {"kind": "kai"}, **a100(gpu={"kind": "kai-fraction", "fraction": 0.5})},
         "profiles.a100",
-        "numa: single-node cannot hold for a GPU of kind kai-fraction: the kubelet aligns only what device plugins "
-        "give. Leave numa out, or take kind whole, mig or shared",
+        "numa: single-node is not possible with a GPU of kind kai-fraction: the kubelet aligns only devices of device "
+        "plugins. Leave numa out, or use kind whole, mig or shared",
     ),
     "all GPUs of a node by environment": Mistake(
         base(env={"NVIDIA_VISIBLE_DEVICES": "all"}),

@@ -1,4 +1,4 @@
-"""What a pod may use: CPU, memory, GPU, one NUMA node."""
+"""Resources of a pod: CPU, memory, GPUs and NUMA placement."""
 
 from .gpu import (
     DEVICE_ENV,

@@ -1,4 +1,4 @@
-"""GPUs and parts of GPUs: one model for each way in which a cluster gives them out, and exactly one per profile.
+"""GPUs and parts of GPUs: one settings model for each way to request them.  A profile uses at most one.
 
 Contracts: NVIDIA's k8s-device-plugin 0.20, KAI 0.12, Volcano 1.14.1, HAMi 2.10, Kubernetes 1.36 (resource.k8s.io/v1).
 """
@@ -30,7 +30,7 @@ from ..settings import Bytes, Settings
 from ..settings.units import format_bytes
 from ..shape import Json
 
-# An extended resource as nodes advertise it: a domain and a name.
+# The name of an extended resource, as nodes advertise it: a domain and a name.
 ResourceName = Annotated[
     str,
     StringConstraints(
@@ -41,7 +41,7 @@ ResourceName = Annotated[
 DeviceClassName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", strict=True, max_length=253)
 ]
-# Container runtimes read these: whatever they name is handed over, asked for or not.
+# Container runtimes give a container the devices that these variables name, even without a resource request.
 DEVICE_ENV = ("NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES")
 NO_DEVICES = ("", "none", "void")
 Percent = Annotated[StrictInt, Field(ge=1, le=100)]
@@ -49,52 +49,58 @@ _MEBIBYTE = 2**20
 
 
 def _whole_mebibytes(size: int) -> int:
+    """Return `size`, in bytes, if it is a whole number of mebibytes.  Raises ValueError."""
     if size % _MEBIBYTE:
-        raise ValueError(f"{format_bytes(size)} is no whole number of mebibytes. Write 8Gi or 500Mi")
+        raise ValueError(f"{format_bytes(size)} is not a whole number of mebibytes. Write for example 8Gi or 500Mi")
     return size
 
 
 GpuMemory = Annotated[Bytes, AfterValidator(_whole_mebibytes)]
 
 
-def _part(written: Any) -> Decimal:
-    """KAI itself counts hundredths of a GPU (gpu_resource_requirment.go) and wants more than none and less than all."""
+def _parse_fraction(written: Any) -> Decimal:
+    """Return a fraction of a GPU: more than 0, less than 1, at most two decimal places.  Raises ValueError.
+
+    Source: KAI counts hundredths of a GPU (gpu_resource_requirment.go).
+    """
     number = isinstance(written, (int, float, str, Decimal)) and not isinstance(written, bool)
     text = str(written)
     if not number or not text.isascii() or not text.replace(".", "", 1).isdigit() or len(text.partition(".")[2]) > 2:
-        raise ValueError(f"{written!r} is no part of a GPU. Write it in hundredths: 0.5 or 0.25")
-    part = Decimal(text)
-    if not 0 < part < 1:
-        raise ValueError(f"{text} is not between 0 and 1. For whole GPUs write kind: whole and their count")
-    return part
+        raise ValueError(
+            f"{written!r} is not a valid fraction of a GPU. Write a number with at most two decimal places: 0.5 or 0.25"
+        )
+    fraction = Decimal(text)
+    if not 0 < fraction < 1:
+        raise ValueError(f"{text} is not between 0 and 1. For whole GPUs use kind: whole with a count")
+    return fraction
 
 
-Part = Annotated[
+Fraction = Annotated[
     Decimal,
-    BeforeValidator(_part),
+    BeforeValidator(_parse_fraction),
     PlainSerializer(float, return_type=float),
     WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
 ]
 
 
 class _Gpu(Settings):
-    # Whether the kubelet's topology manager sees it: it asks the device plugins' manager, not DRA (1.36).
+    # Whether the kubelet's topology manager aligns the device: it handles device plugins, but not DRA (1.36).
     is_aligned: ClassVar[bool] = True
 
     kind: str
-    count: StrictInt = Field(1, title="How many", ge=1, le=64)
+    count: StrictInt = Field(1, title="Number of GPUs", ge=1, le=64)
 
     def amounts(self) -> dict[str, str]:
-        """The extended resources that the main container asks for, by name."""
+        """Return the amount of each extended resource that the main container requests."""
         return {}
 
     def claims(self) -> list[Json]:
-        """The pod's `resourceClaims`, of which the main container takes all."""
+        """Return the `resourceClaims` of the pod.  The main container uses all of them."""
         return []
 
 
 class _Counted(_Gpu):
-    """An extended resource that any scheduler counts without knowing what it is."""
+    """GPUs that are requested as one extended resource, which every scheduler can count."""
 
     @property
     def resource_name(self) -> str:
@@ -113,8 +119,8 @@ class WholeGpu(_Counted):
     kind: Literal["whole"] = Field(title="Whole devices")
     resource: ResourceName = Field(
         "nvidia.com/gpu",
-        title="Extended resource that is asked for",
-        description="From Kubernetes 1.36 on it may be that of a DeviceClass too, "
+        title="Extended resource to request",
+        description="From Kubernetes 1.36 on, the extended resource of a DeviceClass is also possible: "
         "deviceclass.resource.kubernetes.io/<class>.",
         examples=["amd.com/gpu"],
     )
@@ -125,13 +131,13 @@ class WholeGpu(_Counted):
 
 
 class MigGpu(_Counted):
-    """Slices of devices, made by the administrator (strategy mixed)."""
+    """MIG slices that an administrator created with the MIG strategy `mixed`."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["kind", "resource"]})
 
     kind: Literal["mig"] = Field(title="MIG slices")
     resource: ResourceName | None = Field(
-        None, title="Extended resource of the slice; it has to be named", examples=["nvidia.com/mig-1g.10gb"]
+        None, title="Extended resource of the slice (required)", examples=["nvidia.com/mig-1g.10gb"]
     )
 
     @model_validator(mode="after")
@@ -150,18 +156,20 @@ class MigGpu(_Counted):
 
 
 class SharedGpu(_Counted):
-    """Turns on one device (time-slicing or MPS of the device plugin)."""
+    """A share of one device, by time-slicing or MPS of the device plugin."""
 
-    kind: Literal["shared"] = Field(title="A share of one device, by turns")
+    kind: Literal["shared"] = Field(title="A share of one device, by time-slicing or MPS")
     count: StrictInt = Field(1, title="Always 1", ge=1, le=64, json_schema_extra={"maximum": 1})
     resource: ResourceName = Field(
-        "nvidia.com/gpu.shared", title="Extended resource that is asked for", examples=["nvidia.com/gpu.shared"]
+        "nvidia.com/gpu.shared", title="Extended resource to request", examples=["nvidia.com/gpu.shared"]
     )
 
     @model_validator(mode="after")
     def _is_one(self) -> SharedGpu:
         if self.count != 1:
-            raise ValueError("kind shared gives a share of one device: count must be 1, more would be no more of it")
+            raise ValueError(
+                "kind shared gives a share of one device: count must be 1, because more would not give a larger share"
+            )
         return self
 
     @property
@@ -173,20 +181,23 @@ class SharedGpu(_Counted):
 
 
 class KaiFraction(_Gpu):
-    """A part of a device's memory, as KAI gives it out.  KAI keeps nobody from taking more than that."""
+    """A fraction of a device, reserved by KAI.  KAI does not limit how much GPU memory a container really uses."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["fraction"]}, {"required": ["memory"]}]})
 
-    # KAI hands the device over by environment, behind the kubelet's back.
+    # KAI selects the device with an environment variable, so the kubelet does not know it.
     is_aligned: ClassVar[bool] = False
 
-    kind: Literal["kai-fraction"] = Field(title="A part of a device, by KAI")
-    count: StrictInt = Field(1, title="From how many devices; the part is that of each", ge=1, le=64)
-    fraction: Part | None = Field(
-        None, title="Part of a device", description="In hundredths. Either this or memory.", examples=[0.5]
+    kind: Literal["kai-fraction"] = Field(title="A fraction of a device, with KAI")
+    count: StrictInt = Field(1, title="Number of devices; fraction or memory applies to each of them", ge=1, le=64)
+    fraction: Fraction | None = Field(
+        None,
+        title="Fraction of a device",
+        description="At most two decimal places. Set either this or memory.",
+        examples=[0.5],
     )
     memory: GpuMemory | None = Field(
-        None, title="Memory of a device", description="Either this or fraction.", examples=["8Gi"]
+        None, title="Memory of a device", description="Set either this or fraction.", examples=["8Gi"]
     )
 
     @model_validator(mode="after")
@@ -196,7 +207,7 @@ class KaiFraction(_Gpu):
         return self
 
     def annotations(self) -> dict[str, str]:
-        """On the pod.  There may be no extended resource beside them: KAI's webhook rejects both together."""
+        """Return the annotations of the pod.  KAI's webhook rejects a pod that also requests an extended resource."""
         devices = {"gpu-fraction-num-devices": str(self.count)} if self.count > 1 else {}
         if self.memory is not None:
             return {"gpu-memory": str(self.memory // _MEBIBYTE), **devices}
@@ -217,18 +228,19 @@ class KaiFraction(_Gpu):
 
 
 class _Virtual(_Gpu):
-    """Devices that a library in the container cuts down to a part of memory and cores."""
+    """Virtual GPUs.  A library in the container limits the memory and the cores that it can use."""
 
     memory: GpuMemory | None = Field(
         None,
-        title="Memory of each",
-        description="By default all of it. The scheduler is told mebibytes: leave its own memory factor at 1.",
+        title="Memory of each virtual GPU",
+        description="By default all memory of the device. The request is in mebibytes, so keep the memory factor of "
+        "the device plugin at 1.",
         examples=["8Gi"],
     )
     cores: Percent | None = Field(
         None,
-        title="Cores of each, in percent",
-        description="By default no limit. 100 is a device that nobody else is on.",
+        title="Cores of each virtual GPU, in percent",
+        description="By default no limit. With 100 the device is not shared.",
         examples=[30],
     )
 
@@ -259,29 +271,32 @@ class _Virtual(_Gpu):
 class VolcanoVgpu(_Virtual):
     """Virtual GPUs of Volcano's plugin deviceshare.
 
-    Without a percentage of memory: Volcano 1.14.1 looks for volcano.sh/vgpu-memory-percentage among the resources of
-    nodes, where its device plugin never puts it, and such a pod waits for ever.
+    A percentage of memory is not possible.  Volcano 1.14.1 looks for volcano.sh/vgpu-memory-percentage in the resources
+    of nodes, but its device plugin does not advertise it, so such a pod would wait forever.
     """
 
-    kind: Literal["volcano-vgpu"] = Field(title="Virtual GPUs, by Volcano")
-    # Volcano 1.14.1 also has the word `mps`, but takes every node that is not `mig` for `hami-core`: such a pod waits.
+    kind: Literal["volcano-vgpu"] = Field(title="Virtual GPUs, with Volcano")
+    # Volcano 1.14.1 also accepts `mps`, but treats each node that is not `mig` as `hami-core`, so such a pod waits.
     mode: Literal["hami-core", "mig"] | None = Field(
         None,
-        title="How nodes must cut their devices",
-        description="hami-core: in software; mig: by hardware, where memory decides the slice. By default either.",
+        title="How nodes must divide their devices",
+        description="hami-core: in software. mig: in hardware, where the requested memory selects the slice. "
+        "By default both are accepted.",
     )
 
     @model_validator(mode="after")
     def _mig_has_slices(self) -> VolcanoVgpu:
         if self.mode == "mig" and self.cores is not None:
-            raise ValueError("mode mig gives slices, whose cores are fixed. Leave cores out, or take mode hami-core")
+            raise ValueError(
+                "mode mig uses slices with a fixed number of cores. Leave cores out, or use mode hami-core"
+            )
         return self
 
     def amounts(self) -> dict[str, str]:
         return self._amounts(*(f"volcano.sh/vgpu-{name}" for name in ("number", "memory", "cores")))
 
     def annotations(self) -> dict[str, str]:
-        """On the pod."""
+        """Return the annotations of the pod."""
         return {} if self.mode is None else {"volcano.sh/vgpu-mode": self.mode}
 
     def __str__(self) -> str:
@@ -289,17 +304,17 @@ class VolcanoVgpu(_Virtual):
 
 
 class HamiGpu(_Virtual):
-    """Virtual GPUs of HAMi's own scheduler."""
+    """Virtual GPUs of the HAMi scheduler."""
 
-    kind: Literal["hami"] = Field(title="Virtual GPUs, by HAMi")
+    kind: Literal["hami"] = Field(title="Virtual GPUs, with HAMi")
     memory_percentage: Percent | None = Field(
-        None, title="Memory of each, in percent", description="In place of memory.", examples=[50]
+        None, title="Memory of each virtual GPU, in percent", description="Set either this or memory.", examples=[50]
     )
 
     @model_validator(mode="after")
     def _one_memory(self) -> HamiGpu:
         if self.memory is not None and self.memory_percentage is not None:
-            raise ValueError("memory and memory_percentage say the same thing in two ways. Leave one of them out")
+            raise ValueError("memory and memory_percentage cannot be used together. Leave one of them out")
         return self
 
     def amounts(self) -> dict[str, str]:
@@ -313,33 +328,39 @@ class HamiGpu(_Virtual):
         return super()._memory() if percentage is None else f"{percentage}% of the memory"
 
 
-# What the claim, and the one request in it, are called within the pod.
+# The name of the resource claim in the pod, and of the one request in the claim.
 CLAIM = "gpu"
 
 
 def _one_expression(text: str) -> str:
+    """Return `text` if it is one line that is not empty.  Raises ValueError."""
     if not text.strip() or not text.isprintable():
-        raise ValueError("a selector is one line of CEL, as in device.attributes['gpu.nvidia.com'].type == 'gpu'")
+        raise ValueError(
+            "a selector must be one line of CEL, for example device.attributes['gpu.nvidia.com'].type == 'gpu'"
+        )
     return text
 
 
 class DraGpu(_Gpu):
-    """Devices by dynamic resource allocation: `research-spawner manifests` makes a ResourceClaimTemplate of it."""
+    """Devices by dynamic resource allocation.
+
+    `research-spawner manifests` writes the ResourceClaimTemplate that the pods refer to.
+    """
 
     is_aligned: ClassVar[bool] = False
 
     kind: Literal["dra"] = Field(title="Devices of a DeviceClass (Kubernetes 1.34 and later)")
-    count: StrictInt = Field(1, title="How many", ge=1, le=32)
+    count: StrictInt = Field(1, title="Number of devices", ge=1, le=32)
     device_class: DeviceClassName = Field(title="DeviceClass", examples=["gpu.nvidia.com"])
     selectors: list[Annotated[str, StringConstraints(max_length=2048), AfterValidator(_one_expression)]] = Field(
         default_factory=list,
-        title="CEL expressions that each device must meet",
+        title="CEL expressions that must be true for each device",
         max_length=32,
         examples=[["device.capacity['gpu.nvidia.com'].memory.compareTo(quantity('40Gi')) >= 0"]],
     )
 
     def claim_spec(self) -> Json:
-        """Kubernetes' ResourceClaimSpec (resource.k8s.io/v1)."""
+        """Return the ResourceClaimSpec (resource.k8s.io/v1)."""
         exactly: Json = {"deviceClassName": self.device_class, "allocationMode": "ExactCount", "count": self.count}
         if self.selectors:
             exactly["selectors"] = [{"cel": {"expression": text}} for text in self.selectors]
@@ -347,9 +368,10 @@ class DraGpu(_Gpu):
 
     @property
     def template(self) -> str:
-        """The name of its ResourceClaimTemplate, with a hash of what is in it.
+        """The name of the ResourceClaimTemplate, with a hash of its content.
 
-        A template cannot be changed, so other settings need another; a pod that waits keeps the one it came with.
+        A template is immutable, so changed settings need a template with another name.  Pods that already wait keep
+        their old template.
         """
         written = json.dumps(self.claim_spec(), sort_keys=True)
         readable = self.device_class.replace(".", "-")[:40].rstrip("-")
@@ -380,19 +402,19 @@ def _tag(model: type[_Gpu]) -> str:
 if TYPE_CHECKING:
     Gpu: TypeAlias = WholeGpu | MigGpu | SharedGpu | KaiFraction | VolcanoVgpu | HamiGpu | DraGpu
 else:
-    # Not `discriminator="kind"`, whose error for a missing kind is no sentence.
+    # Not `discriminator="kind"`, because its error message for a missing kind is hard to understand.
     Gpu = Annotated[
         Union[tuple(Annotated[model, Tag(_tag(model))] for model in KINDS)],  # noqa: UP007
         Discriminator(
             _kind,
             custom_error_type="unknown_kind",
-            custom_error_message=f"the kind of a GPU is one of {', '.join(_tag(model) for model in KINDS)}",
+            custom_error_message=f"kind of a GPU must be one of {', '.join(_tag(model) for model in KINDS)}",
         ),
     ]
 
 
 def gpu_prerequisites(gpu: Gpu | None, namespace: str) -> tuple[Prerequisite, ...]:
-    """The objects that must exist for pods with this GPU: for `dra` its DeviceClass and ResourceClaimTemplate."""
+    """Return the objects that pods with this GPU need: for `dra` the DeviceClass and the ResourceClaimTemplate."""
     if not isinstance(gpu, DraGpu):
         return ()
     return (

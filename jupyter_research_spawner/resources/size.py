@@ -1,4 +1,4 @@
-"""How large a pod is, and whether on one NUMA node.  Quantities follow Kubernetes' resource.Quantity."""
+"""The CPU, memory, GPUs and NUMA placement of a profile.  Amounts follow Kubernetes' resource.Quantity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Numa = Literal["single-node"]
 
 @dataclass(frozen=True)
 class Resources:
-    """Decided amounts: CPUs, bytes of memory, GPUs, and whether all of it lies on one NUMA node."""
+    """The resources of the main container: CPUs, bytes of memory, GPUs, and whether all are on one NUMA node."""
 
     cpu: Decimal
     memory: int
@@ -26,7 +26,7 @@ class Resources:
     numa: Numa | None = None
 
     def as_requirements(self) -> Json:
-        """Kubernetes' ResourceRequirements.  Requests equal limits: what one person was promised nobody else has."""
+        """Return the ResourceRequirements.  Requests equal limits, so a pod always gets everything up to its limits."""
         amounts = {"cpu": format_cores(self.cpu), "memory": format_bytes(self.memory)}
         if self.gpu is not None:
             amounts |= self.gpu.amounts()
@@ -36,7 +36,7 @@ class Resources:
         return found
 
     def claims(self) -> list[Json]:
-        """The pod's `resourceClaims`: devices by dynamic resource allocation."""
+        """Return the `resourceClaims` of the pod, for devices by dynamic resource allocation."""
         return [] if self.gpu is None else self.gpu.claims()
 
     def __str__(self) -> str:
@@ -49,24 +49,29 @@ class Resources:
 
 
 class Sized(Settings):
-    """The part of a profile that says how large a pod is."""
+    """The settings of a profile for CPU, memory, GPUs and NUMA placement."""
 
-    cpu: Cores = Field(title="CPUs", description="Requested and limit, so nobody else has them.", examples=[2, "500m"])
-    memory: Bytes = Field(title="Memory", description="Requested and limit.", examples=["4Gi"])
+    cpu: Cores = Field(
+        title="CPUs",
+        description="Both request and limit, so these CPUs are reserved for the pod.",
+        examples=[2, "500m"],
+    )
+    memory: Bytes = Field(title="Memory", description="Both request and limit.", examples=["4Gi"])
     gpu: Gpu | None = Field(
         None,
-        title="GPUs, or a part of one",
-        description="whole, mig or shared: what a device plugin offers, with any scheduler. kai-fraction: KAI alone. "
-        "volcano-vgpu: Volcano alone. hami: kube-scheduler or Kueue, with scheduler.name: hami-scheduler. "
-        "dra: all but YuniKorn and slurm-bridge.",
+        title="GPUs or parts of GPUs",
+        description="whole, mig and shared: devices of a device plugin, with any scheduler. "
+        "kai-fraction: only with KAI. volcano-vgpu: only with Volcano. "
+        "hami: with kube-scheduler or Kueue and scheduler.name: hami-scheduler. "
+        "dra: with any scheduler except YuniKorn and slurm-bridge.",
         examples=[{"kind": "whole", "count": 1}, {"kind": "kai-fraction", "fraction": 0.5}],
     )
     numa: Numa | None = Field(
         None,
         title="NUMA placement",
-        description="single-node: CPUs, memory and devices on one NUMA node. Needs whole CPUs, cpu and memory limits "
-        "on every sidecar and init container, and kubelets with cpuManagerPolicy static, memoryManagerPolicy Static "
-        "and topologyManagerPolicy single-numa-node.",
+        description="single-node: CPUs, memory and devices are on one NUMA node. This needs whole CPUs, cpu and memory "
+        "limits on each sidecar and init container, and kubelets with cpuManagerPolicy static, memoryManagerPolicy "
+        "Static and topologyManagerPolicy single-numa-node.",
     )
 
     @model_validator(mode="after")
@@ -78,8 +83,8 @@ class Sized(Settings):
             )
         if self.numa is not None and self.gpu is not None and not self.gpu.is_aligned:
             raise ValueError(
-                f"numa: {self.numa} cannot hold for a GPU of kind {self.gpu.kind}: the kubelet aligns only what device "
-                "plugins give. Leave numa out, or take kind whole, mig or shared"
+                f"numa: {self.numa} is not possible with a GPU of kind {self.gpu.kind}: the kubelet aligns only "
+                "devices of device plugins. Leave numa out, or use kind whole, mig or shared"
             )
         return self
 

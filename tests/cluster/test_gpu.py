@@ -16,7 +16,7 @@ import samples
 from hypothesis import given, settings
 from rig.api import Api, Json, Refused, namespace, until
 from rig.cluster import Cluster
-from test_numa import SLOPPY, pod, resources
+from test_numa import NOT_GUARANTEED, pod, resources
 
 from jupyter_research_spawner.jobs import notebook
 from jupyter_research_spawner.manifests import Release, everything
@@ -298,7 +298,7 @@ def quality(api: Api, found: Json) -> str:
 
 
 @pytest.mark.parametrize(
-    "amounts", [amounts for name, (amounts, _) in SLOPPY.items() if name != "a limit that is none"], ids=str
+    "amounts", [amounts for name, (amounts, _) in NOT_GUARANTEED.items() if name != "an invalid limit"], ids=str
 )
 def test_one_sloppy_container_makes_the_pod_burstable(api: Api, amounts: Json) -> None:
     for found in (pod(amounts), pod(init=amounts)):
