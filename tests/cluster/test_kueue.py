@@ -119,7 +119,7 @@ async def test_a_preempted_job_comes_back_and_ends(work: Work) -> None:
 async def test_a_job_of_more_than_the_whole_queue_is_told_that_it_cannot_start(work: Work) -> None:
     async with work.batch() as jobs:
         job = await jobs.submit("true", profile="large")
-        told = "It asks for 3 of cpu, and its whole queue has 500m: it cannot start."
+        told = "It requests 3 of cpu, but its whole queue has 500m: it cannot start."
         await jobs.until(job, "told", lambda job: job["state"] == "queued" and job["message"] == told)
 
 
@@ -235,7 +235,7 @@ def test_the_roles_of_a_site_let_hub_and_service_see_what_kueue_keeps(work: Work
 async def test_nothing_is_submitted_while_kueue_is_down(work: Work) -> None:
     with work.kueue.away():
         async with work.batch() as jobs:
-            with pytest.raises(Refusal, match=r"has to ask mjob\.kb\.io first, which does not answer") as refused:
+            with pytest.raises(Refusal, match=r"its admission webhook mjob\.kb\.io does not answer") as refused:
                 await jobs.submit("true")
         assert refused.value.status == 503
         assert not work.api.all_of("batch/v1", "Job", work.namespace)

@@ -111,7 +111,7 @@ def waits_in(queue: str) -> str:
 
 
 def not_taken(queue: str) -> str:
-    return f"YuniKorn rejected it: its queue {queue} does not exist, is not a leaf queue, or does not admit you."
+    return f"YuniKorn rejected it: queue {queue} does not exist, is not a leaf queue, or does not admit you."
 
 
 def test_a_notebook_runs_as_its_person_in_the_queue(alice: Alice, yunikorn: YuniKorn) -> None:
@@ -339,7 +339,7 @@ async def test_its_admission_controller_refuses_who_may_not_say_whose_it_is(
         with pytest.raises(Refused, match=re.escape(said)):
             alice.notebook("first")
         async with alice.batch() as jobs:
-            with pytest.raises(Refusal, match="The cluster did not take the job"):
+            with pytest.raises(Refusal, match="The cluster did not accept the job"):
                 await jobs.submit("true")
     assert said in caplog.text
     assert not alice.ground.pods()
