@@ -1,1 +1,1 @@
-"""What ResearchSpawner costs, against plain KubeSpawner in the same run: `python -m benchmarks`."""
+"""Compare the cost of ResearchSpawner with that of KubeSpawner: `python -m benchmarks`."""

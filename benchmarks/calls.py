@@ -1,4 +1,4 @@
-"""How many API calls a start costs, by verb and resource, as the API server counts them."""
+"""Count the API calls of one start, by verb and resource, as the API server sees them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import asyncio
 from dataclasses import dataclass
 
 from . import sides
-from .hub import Calls, DidNotMeasure, Hub, Setup, hub
+from .hub import Calls, Hub, MeasurementFailed, Setup, hub
 
 PEOPLE = 5
 READY_AFTER = 0.5
-# The reflectors list and watch by the clock, the same on both sides, however many start.
+# The reflectors list and watch periodically, on both sides alike and for any number of starts.
 BY_CLOCK = ("list", "watch")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Calls of `starts` starts (or stops) of one kind."""
+    """The API calls of `starts` starts (or stops) of one kind."""
 
     title: str
     starts: int
@@ -31,23 +31,23 @@ class Phase:
 
 
 async def measure(side: str) -> list[Phase]:
-    """A hub's first start, other people's first, the same people's next, and their stops."""
-    first, *others = names = sides.people(PEOPLE + 1)
+    """Return the calls of the hub's first start, other users' first starts, their stops and their next starts."""
+    first, *others = names = sides.usernames(PEOPLE + 1)
     async with hub(Setup(side, len(names), READY_AFTER)) as measured:
         await measured.add_users(names)
         await measured.calls()
         return [
             await _started(measured, "the hub's first start", [first]),
-            await _started(measured, "another person's first", others),
+            await _started(measured, "another user's first start", others),
             await _stopped(measured, others),
-            await _started(measured, "the same person's next", others),
+            await _started(measured, "the same user's next start", others),
         ]
 
 
 async def _started(measured: Hub, title: str, names: list[str]) -> Phase:
     failures = [started.failure for started in await measured.start_all(names) if started.failure]
     if failures:
-        raise DidNotMeasure(f"{len(failures)} of {len(names)} servers did not start: {failures[0]}")
+        raise MeasurementFailed(f"{len(failures)} of {len(names)} servers did not start: {failures[0]}")
     return Phase(title, len(names), await measured.calls())
 
 

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.cluster`: an API server with a node that only pretends, in a process of its own.
+"""`python -m benchmarks.cluster`: an API server with a simulated node, in its own process.
 
-The API server is the embedded cluster's, with its validation, history and counters.  Its node would start 400 notebooks
-on this machine; this one reports the same statuses and events after a while and points every pod at one stub server.
+The API server is that of the embedded cluster, with its validation, history and counters.  The simulated node starts no
+containers: it reports the statuses and events of a real node after a delay, and all pods share one stub server.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .sides import Json
 
 HOST = "127.0.0.1"
 NODE = "node-1"
-FOREIGN_SPREAD = timedelta(hours=1)  # how long an API server keeps events by default
+FOREIGN_SPREAD = timedelta(hours=1)  # the default time for which an API server keeps events
 
 
-class PretendedNode:
-    """Places every pod at once, and reports it running after `ready_after` seconds."""
+class SimulatedNode:
+    """A node that gets every pod at once and reports it running after `ready_after` seconds."""
 
     def __init__(self, store: Store, ready_after: float) -> None:
         self._store = store
@@ -109,8 +109,8 @@ def _running(pod: Json) -> Json:
     }
 
 
-def furnish(store: Store) -> None:
-    """What the site names: its namespace, claims and priority classes."""
+def create_site_objects(store: Store) -> None:
+    """Create the objects that the site's settings name: namespace, claims and priority classes."""
     store.create(NAMESPACE, None, {"metadata": {"name": sides.NAMESPACE}})
     for claim in sides.CLAIMS:
         spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Ti"}}}
@@ -120,7 +120,7 @@ def furnish(store: Store) -> None:
 
 
 def add_foreign_events(store: Store, number: int) -> None:
-    """Events of other pods in the namespace, as batch jobs leave them."""
+    """Create events of other pods in the namespace, as batch jobs produce them."""
     first = datetime.now(timezone.utc) - FOREIGN_SPREAD
     for place in range(number):
         pod = f"train-{place // 4:05}"
@@ -141,8 +141,8 @@ def add_foreign_events(store: Store, number: int) -> None:
 
 
 async def start_stub_notebook() -> int:
-    """One server for all notebooks; the hub only asks whether it answers.  Its port comes back."""
-    headers = {"X-JupyterHub-Version": version("jupyterhub")}  # else the hub warns at each start
+    """Start one server for all notebooks and return its port.  The hub only checks that it answers."""
+    headers = {"X-JupyterHub-Version": version("jupyterhub")}  # without it the hub logs a warning at each start
 
     async def handle(_: web.Request) -> web.Response:
         return web.json_response({"version": "2"}, headers=headers)
@@ -160,11 +160,11 @@ async def serve(token: str, ready_after: float, foreign_events: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store = Store()
-    furnish(store)
+    create_site_objects(store)
     add_foreign_events(store, foreign_events)
-    PretendedNode(store, ready_after)
+    SimulatedNode(store, ready_after)
     api = Api(store, {ADMIN: token})
-    # Without TLS: it would cost both sides the same, and drown what differs.
+    # Without TLS, whose equal cost on both sides would hide the differences.
     url = await api.start(HOST, None)
     print(json.dumps({"url": url, "notebook_port": await start_stub_notebook()}), flush=True)
     await stop.wait()

@@ -1,6 +1,6 @@
-"""What the decision costs: plan + compose + check, beside KubeSpawner's own get_pod_manifest.
+"""Measure plan + compose + check against KubeSpawner's get_pod_manifest.
 
-It runs in a process of its own, `python -m benchmarks.decide DIRECTORY`, where KubeSpawner finds a kubeconfig.
+The measurement runs in its own process, `python -m benchmarks.decide DIRECTORY`, in which KUBECONFIG is set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from jupyter_research_spawner.shape import NOTEBOOK_KIND, Shape
 from jupyter_research_spawner.site import Site, load
 
 from . import sides
-from .processes import DidNotStart, running, tail
+from .processes import StartFailed, running, tail
 from .sides import Json
 
 ROUNDS, IN_A_ROUND = 15, 100
@@ -39,7 +39,7 @@ Seconds = dict[str, list[float]]
 
 
 async def measure() -> Seconds:
-    """CPU seconds of one call of each, one value for each round."""
+    """Return the CPU seconds of one call of each step, with one value for each round."""
     with TemporaryDirectory(prefix="benchmark-") as directory:
         state = Path(directory)
         kubeconfig = state / "kubeconfig"
@@ -50,14 +50,14 @@ async def measure() -> Seconds:
             assert process.stdout is not None
             told = await asyncio.wait_for(process.stdout.read(), LIMIT_SECONDS)
             if await process.wait():
-                raise DidNotStart(f"Deciding could not be measured:\n{tail(log)}")
+                raise StartFailed(f"The cost of plan, compose and check could not be measured:\n{tail(log)}")
         seconds: Seconds = json.loads(told)
         return seconds
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One person's notebook, as the spawner decides it."""
+    """The inputs of one decision: the site, the user and the pod from KubeSpawner."""
 
     site: Site
     identity: PosixIdentity
@@ -69,8 +69,8 @@ class Decision:
         now = datetime.now(timezone.utc)
         return plan(self.site, self.identity, request, run_id=uuid.uuid4().hex, now=now, secret=b"a secret")
 
-    def whole(self) -> Json:
-        """The pod that is sent."""
+    def compose_pod(self) -> Json:
+        """Return the pod that the spawner would create."""
         decided = self.plan()
         manifest = compose(decided, self.base, notebook.SLOTS)
         check(decided, manifest, notebook.SLOTS)
@@ -78,29 +78,29 @@ class Decision:
 
 
 async def manifests(directory: Path, side: str, names: Sequence[str]) -> list[Json]:
-    """A notebook's pod for each of these people, for kube-scheduler alone.  KUBECONFIG has to be a file."""
-    sides.write_people(directory, names)
+    """Return a notebook pod for each user, for kube-scheduler.  The file that KUBECONFIG names must exist."""
+    sides.write_accounts(directory, names)
     site = load(sides.site(directory, "plain"))
     resolver = Resolver(site.identity, directory)
     found = []
     async with ApiClient() as client:
         for name in names:
             identity = await resolver.resolve(name)
-            traits = sides.kube_spawner() if side == sides.KUBE else _agreed(identity)
+            traits = sides.kube_spawner() if side == sides.KUBE else _matching_traits(identity)
             base: Json = client.sanitize_for_serialization(await _kube_spawner(name, traits).get_pod_manifest())
             base["metadata"]["namespace"] = sides.NAMESPACE
-            found.append(base if side == sides.KUBE else Decision(site, identity, base).whole())
+            found.append(base if side == sides.KUBE else Decision(site, identity, base).compose_pod())
     return found
 
 
 async def _rounds(directory: Path) -> Seconds:
-    name, *_ = names = sides.people(400)
-    sides.write_people(directory, names)
+    name, *_ = names = sides.usernames(400)
+    sides.write_accounts(directory, names)
     site = load(sides.site(directory, "kueue"))
     identity = await Resolver(site.identity, directory).resolve(name)
     spawner = _kube_spawner(name, sides.kube_spawner())
     async with ApiClient() as client:
-        beneath = _kube_spawner(name, _agreed(identity))
+        beneath = _kube_spawner(name, _matching_traits(identity))
         base: Json = client.sanitize_for_serialization(await beneath.get_pod_manifest())
     decision = Decision(site, identity, base)
     decided = decision.plan()
@@ -109,7 +109,7 @@ async def _rounds(directory: Path) -> Seconds:
         PLAN: decision.plan,
         COMPOSE: lambda: compose(decided, base, notebook.SLOTS),
         CHECK: lambda: check(decided, composed, notebook.SLOTS),
-        ALL: decision.whole,
+        ALL: decision.compose_pod,
     }
     seconds: Seconds = {MANIFEST: [], **{name: [] for name in steps}}
     for _ in range(ROUNDS):
@@ -125,8 +125,8 @@ async def _rounds(directory: Path) -> Seconds:
     return seconds
 
 
-def _agreed(identity: PosixIdentity) -> Json:
-    """KubeSpawner's traits beneath ResearchSpawner, which sets who runs and brings storage and environment itself."""
+def _matching_traits(identity: PosixIdentity) -> Json:
+    """Return the KubeSpawner traits that ResearchSpawner sets before it adds storage and environment."""
     return {
         "namespace": sides.NAMESPACE,
         "image": sides.IMAGE,
@@ -137,7 +137,7 @@ def _agreed(identity: PosixIdentity) -> Json:
 
 
 def _kube_spawner(name: str, traits: Json) -> KubeSpawner:
-    """KubeSpawner outside a hub, by its own tests' way."""
+    """Return a KubeSpawner outside a hub, made as in KubeSpawner's own tests."""
     user = SimpleNamespace(name=name, id=1, url=f"/user/{name}/", escaped_name=name)
     config = Config(KubeSpawner={**traits, "cmd": ["jupyterhub-singleuser"]})
     return KubeSpawner(user=user, config=config, _mock=True)

@@ -1,4 +1,4 @@
-"""One measured hub: a real JupyterHub in its own process, on a fresh API server, asked over REST as its pages ask."""
+"""One measured hub: a real JupyterHub in its own process, with a new API server, used through its REST API."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ from tempfile import TemporaryDirectory
 import aiohttp
 
 from . import sides
-from .processes import DidNotStart, cpu_seconds, running, tail
+from .processes import StartFailed, cpu_seconds, running, tail
 
 START_SECONDS = 60.0
 STOP_SECONDS = 120.0
 Calls = Counter[tuple[str, str]]
 
 
-class DidNotMeasure(RuntimeError):
-    """A sentence: servers that had to start did not."""
+class MeasurementFailed(RuntimeError):
+    """Servers that had to start did not.  The message is a sentence."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a run is about.  concurrent_starts: None is what a site gets that says nothing (ResearchSpawner only)."""
+    """The settings of one run.
+
+    `concurrent_starts` is None for the default of ResearchSpawner; KubeSpawner ignores it.
+    """
 
     side: str
     people: int
@@ -41,14 +44,14 @@ class Setup:
 
 @dataclass(frozen=True)
 class Started:
-    """How one server's start ended: seconds until its page said so, and why not when it did not."""
+    """The result of one start: the seconds until the progress page reported its end, and the reason of a failure."""
 
     seconds: float
     failure: str = ""
 
 
 class Hub:
-    """Made by `hub`."""
+    """A running hub.  Use the context manager `hub` to create one."""
 
     def __init__(self, url: str, process_id: int, api: aiohttp.ClientSession, cluster: aiohttp.ClientSession) -> None:
         self._url = url
@@ -65,13 +68,13 @@ class Hub:
             answer.raise_for_status()
 
     async def start(self, name: str) -> Started:
-        """Start the person's server and keep its progress page open until it is over."""
+        """Start the user's server and read its progress page until the server is ready or has failed."""
         begun = time.monotonic()
         server = f"{self._url}/hub/api/users/{name}/server"
         async with self._api.post(server) as answer:
             if answer.status not in (201, 202):
                 return Started(time.monotonic() - begun, f"HTTP {answer.status}: {await answer.text()}")
-        failure = "its progress page ended without a word"
+        failure = "the progress page ended without a result"
         async with self._api.get(f"{server}/progress") as answer:
             async for line in answer.content:
                 told = json.loads(line.removeprefix(b"data:")) if line.startswith(b"data:") else {}
@@ -84,7 +87,7 @@ class Hub:
         return await asyncio.gather(*map(self.start, names))
 
     async def stop(self, name: str) -> None:
-        """Stop the person's server and wait until the hub says that it is gone."""
+        """Stop the user's server and wait until the hub no longer lists it."""
         user = f"{self._url}/hub/api/users/{name}"
         async with self._api.delete(f"{user}/server") as answer:
             answer.raise_for_status()
@@ -94,17 +97,17 @@ class Hub:
                 if not (await answer.json())["servers"]:
                     return
             await asyncio.sleep(0.2)
-        raise TimeoutError(f"the server of {name} is still there after {STOP_SECONDS:.0f} s")
+        raise TimeoutError(f"the server of {name} still exists after {STOP_SECONDS:.0f} s")
 
     async def calls(self) -> Calls:
-        """What the API server has counted since it was asked last, by verb and resource."""
+        """Return the number of API calls since the last call of this method, by verb and resource."""
         async with self._cluster.delete("/embedded/calls") as answer:
             return Counter({(it["verb"], it["resource"]): it["count"] for it in (await answer.json())["calls"]})
 
 
 @contextlib.asynccontextmanager
 async def hub(setup: Setup) -> AsyncIterator[Hub]:
-    """A hub that answers, on an API server of its own.  Raises DidNotStart."""
+    """Yield a running hub with its own API server.  Raises StartFailed."""
     with TemporaryDirectory(prefix="benchmark-") as directory:
         state = Path(directory)
         token = secrets.token_urlsafe(32)
@@ -116,13 +119,13 @@ async def hub(setup: Setup) -> AsyncIterator[Hub]:
             process = await stack.enter_async_context(running(arguments, log, environment))
             api = await stack.enter_async_context(_session(f"token {token}"))
             cluster = await stack.enter_async_context(_session(f"Bearer {token}", cluster_url))
-            await _answers(f"{url}/hub/api", process, log, api)
+            await _wait_until_ready(f"{url}/hub/api", process, log, api)
             yield Hub(url, process.pid, api, cluster)
 
 
 @contextlib.asynccontextmanager
 async def _cluster(state: Path, token: str, setup: Setup) -> AsyncIterator[tuple[str, int]]:
-    """(the API server's URL, the port of all notebooks)"""
+    """Yield the URL of the API server and the port of all notebooks."""
     token_file = state / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(token)
@@ -133,7 +136,7 @@ async def _cluster(state: Path, token: str, setup: Setup) -> AsyncIterator[tuple
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
         if not line:
-            raise DidNotStart(f"The API server did not start:\n{tail(log)}")
+            raise StartFailed(f"The API server did not start:\n{tail(log)}")
         told = json.loads(line)
         yield told["url"], told["notebook_port"]
 
@@ -141,8 +144,8 @@ async def _cluster(state: Path, token: str, setup: Setup) -> AsyncIterator[tuple
 def _write_settings(
     state: Path, token: str, setup: Setup, url: str, cluster_url: str, notebook_port: int
 ) -> dict[str, str]:
-    """Files that the hub reads; the environment that says where they are comes back."""
-    sides.write_people(state, sides.people(setup.people))
+    """Write the files that the hub reads, and return the environment variables with their paths."""
+    sides.write_accounts(state, sides.usernames(setup.people))
     given = {
         "side": setup.side,
         "site": sides.site(state, "plain", setup.concurrent_starts),
@@ -157,7 +160,7 @@ def _write_settings(
 
 
 def _session(authorization: str, base_url: str | None = None) -> aiohttp.ClientSession:
-    """No limits: one page is open for each start, for as long as it takes."""
+    """Return an HTTP session without limits, because each start keeps one progress page open until it ends."""
     return aiohttp.ClientSession(
         base_url,
         headers={"Authorization": authorization},
@@ -166,7 +169,9 @@ def _session(authorization: str, base_url: str | None = None) -> aiohttp.ClientS
     )
 
 
-async def _answers(url: str, process: asyncio.subprocess.Process, log: Path, api: aiohttp.ClientSession) -> None:
+async def _wait_until_ready(
+    url: str, process: asyncio.subprocess.Process, log: Path, api: aiohttp.ClientSession
+) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.returncode is None:
         with contextlib.suppress(aiohttp.ClientConnectionError):
@@ -174,7 +179,7 @@ async def _answers(url: str, process: asyncio.subprocess.Process, log: Path, api
                 if answer.status == 200:
                     return
         await asyncio.sleep(0.1)
-    raise DidNotStart(f"The hub did not start:\n{tail(log)}")
+    raise StartFailed(f"The hub did not start:\n{tail(log)}")
 
 
 def _free_port() -> int:

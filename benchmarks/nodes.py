@@ -1,6 +1,6 @@
-"""What a pod of either side costs kube-scheduler among thousands of nodes, on a real control plane with kwok's nodes.
+"""Measure the CPU time of kube-scheduler per pod on thousands of kwok nodes, with a real control plane.
 
-As root, with the programs that `make test-cluster` builds.
+It needs root and the programs that `make test-cluster` builds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from . import sides
-from .processes import REPOSITORY, DidNotStart, running, tail
+from .processes import REPOSITORY, StartFailed, running, tail
 from .sides import Json
 
 LIMIT_SECONDS = 3600.0
@@ -21,7 +21,7 @@ LIMIT_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Run:
-    """CPU of the programs, and the time from the first create until all pods run, in seconds."""
+    """CPU seconds of each program, and the seconds from the first created pod until all pods run."""
 
     side: str
     pods: int
@@ -42,9 +42,9 @@ class Run:
 
 
 async def measure(nodes: int, pods: int, pairs: int) -> list[Run]:
-    """Both sides in turns on one cluster, in a process that finds `rig` and KubeSpawner a kubeconfig.
+    """Return the runs of both spawners, alternating on one cluster.  Raises StartFailed.
 
-    Raises DidNotStart.
+    They run in a separate process, whose environment lets it import `rig` and gives KubeSpawner a kubeconfig.
     """
     with TemporaryDirectory(prefix="benchmark-") as directory:
         state = Path(directory)
@@ -57,5 +57,5 @@ async def measure(nodes: int, pods: int, pairs: int) -> list[Run]:
             assert process.stdout is not None
             told = await asyncio.wait_for(process.stdout.read(), LIMIT_SECONDS)
             if await process.wait():
-                raise DidNotStart(f"Pods among {nodes} nodes could not be measured:\n{tail(log)}")
+                raise StartFailed(f"Pods on {nodes} nodes could not be measured:\n{tail(log)}")
         return [Run(**run) for run in json.loads(told)]

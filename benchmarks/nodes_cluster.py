@@ -1,4 +1,4 @@
-"""`python -m benchmarks.nodes_cluster DIRECTORY NODES PODS PAIRS`: the process in which nodes.py measures."""
+"""`python -m benchmarks.nodes_cluster DIRECTORY NODES PODS PAIRS`: the process that measures for nodes.py."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ THREADS = 4
 
 
 async def _measured(directory: Path, nodes: int, pods: int, pairs: int) -> list[Run]:
-    people = sides.people(pods)
+    people = sides.usernames(pods)
     made = {side: await decide.manifests(directory, side, people) for side in sides.SIDES}
     built = Programs()
-    # Not below `directory`, which nobody finds again when this is killed.
+    # Not below the temporary `directory`: after a kill, the next run must find this state in order to clean it up.
     with states.claim("bench"):
         cluster = Cluster.start(states.directory("bench") / "cluster", built.binary, built.source)
         try:
@@ -49,7 +49,7 @@ async def _measured(directory: Path, nodes: int, pods: int, pairs: int) -> list[
 
 
 def _prepare(api: Api, site: Site) -> None:
-    """What the pods of both sides name: a namespace, bound claims, priority classes."""
+    """Create what the pods of both spawners refer to: a namespace, bound claims and priority classes."""
     api.apply(namespace(sides.NAMESPACE), *everything(site, Release(), only=["priorities"]))
     common = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     room = {"storage": "1Gi"}
@@ -97,12 +97,12 @@ def _create(cluster: Cluster, manifests: Sequence[Json]) -> None:
 
 
 def _used(cluster: Cluster) -> dict[str, float]:
-    """CPU seconds so far of those of its processes that are measured."""
+    """Return the CPU seconds that each process of the cluster has used so far."""
     return {one.name: cpu_seconds(one.pid) for one in processes.running(cluster.state)}
 
 
 if __name__ == "__main__":
     where, *counts = sys.argv[1:]
-    with contextlib.redirect_stdout(sys.stderr):  # what the cluster says while it starts
+    with contextlib.redirect_stdout(sys.stderr):  # the cluster prints messages while it starts
         measured = asyncio.run(_measured(Path(where), *map(int, counts)))
     print(json.dumps([run.as_json() for run in measured]))

@@ -1,4 +1,4 @@
-"""Child processes that end with what started them, and what the kernel says they cost."""
+"""Start and end child processes, and read their CPU time from the kernel."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ END_SECONDS = 10.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class DidNotStart(RuntimeError):
-    """A sentence, with the end of the log."""
+class StartFailed(RuntimeError):
+    """A process did not start.  The message is a sentence followed by the end of its log."""
 
 
 @contextlib.asynccontextmanager
 async def running(
     arguments: Sequence[str], log: Path, environment: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python ARGUMENTS` with its standard error in `log`; it is ended on the way out."""
+    """Run `python ARGUMENTS` with standard error in `log`, and kill the process when the context ends."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *arguments,
             cwd=log.parent,
-            env={**_surroundings(), **environment},
+            env={**_base_environment(), **environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=output,
@@ -37,20 +37,20 @@ async def running(
         yield process
     finally:
         if process.returncode is None:
-            process.kill()  # nothing of a run is kept, so nothing needs to be put in order
+            process.kill()  # a run leaves no state, so no orderly shutdown is needed
         await asyncio.wait_for(process.wait(), END_SECONDS)
 
 
-def _surroundings() -> dict[str, str]:
+def _base_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "KUBE"))}
     path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
-    # Where the machine is reached through a proxy, this machine itself is not.
+    # Connections to this machine must not use an HTTP proxy.
     return {**kept, "PYTHONPATH": path, "no_proxy": "127.0.0.1,localhost"}
 
 
 def cpu_seconds(pid: int) -> float:
-    """What the process has used of the processors so far, in user and kernel mode.  proc(5), /proc/pid/stat."""
-    # The command's name may hold spaces and parentheses; the third field is the first after it.
+    """Return the CPU seconds that the process has used in user and kernel mode.  Source: proc(5), /proc/pid/stat."""
+    # The command name can contain spaces and parentheses; the third field follows its last closing parenthesis.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     utime, stime = fields[14 - 3], fields[15 - 3]
     return (int(utime) + int(stime)) / _TICKS

@@ -1,4 +1,4 @@
-"""What was measured, as a table and as JSON."""
+"""The results of all measurements, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from . import decide, sides
 from .calls import BY_CLOCK, Phase
-from .crowd import Case, Run
+from .concurrent_starts import Case, Run
 from .decide import Seconds
 from .nodes import Run as NodesRun
 from .sides import Json
@@ -22,22 +22,22 @@ AnyRun = TypeVar("AnyRun", Run, NodesRun)
 _PACKAGES = ("jupyterhub", "jupyterhub-kubespawner", "kubernetes_asyncio", "jupyter-research-spawner")
 _RUN_ROWS: tuple[tuple[str, Callable[[Run], float | None]], ...] = (
     ("hub CPU per start, ms", lambda run: run.cpu_ms_per_start),
-    ("half are ready after, s", lambda run: run.half_ready),
+    ("50 % are ready after, s", lambda run: run.half_ready),
     ("95 % are ready after, s", lambda run: run.most_ready),
     ("API calls per start, all", lambda run: run.calls_per_start),
-    ("did not start", lambda run: run.failed),
+    ("failed starts", lambda run: run.failed),
 )
 
 _NODE_ROWS: tuple[tuple[str, Callable[[NodesRun], float | None]], ...] = (
     ("scheduler CPU per pod, ms", lambda run: run.scheduler_ms_per_pod),
     ("API server CPU per pod, ms", lambda run: run.api_server_ms_per_pod),
-    ("all run after, s", lambda run: run.wall),
+    ("all pods run after, s", lambda run: run.wall),
 )
 
 
 @dataclass
 class Results:
-    """Filled as the measurements go."""
+    """The results so far; each measurement adds its own."""
 
     seconds: Seconds = field(default_factory=dict)
     phases: dict[str, list[Phase]] = field(default_factory=dict)
@@ -47,8 +47,8 @@ class Results:
     load_before: tuple[float, float, float] = field(default_factory=os.getloadavg)
 
     def table(self) -> str:
-        crowds = (_crowd(case, runs) for case, runs in self.runs)
-        sections = [*self._deciding(), *self._calls(), *crowds, *self._nodes()]
+        starts = (_starts_section(case, runs) for case, runs in self.runs)
+        sections = [*self._decide_sections(), *self._calls(), *starts, *self._nodes()]
         return f"{render(sections)}\n\n{self._machine()}"
 
     def as_json(self) -> Json:
@@ -58,7 +58,7 @@ class Results:
             "processors": os.cpu_count(),
             "load_before": self.load_before,
             "load_after": os.getloadavg(),
-            "cpu_seconds_of_deciding": self.seconds,
+            "cpu_seconds_of_decide": self.seconds,
             "calls": {
                 side: [
                     {
@@ -75,7 +75,7 @@ class Results:
             "on_nodes": [run.as_json() for run in self.on_nodes],
         }
 
-    def _deciding(self) -> list[Section]:
+    def _decide_sections(self) -> list[Section]:
         if not self.seconds:
             return []
         manifest = self.seconds[decide.MANIFEST]
@@ -83,8 +83,8 @@ class Results:
             (step, spread([1000 * value for value in values]), ratios(values, manifest))
             for step, values in self.seconds.items()
         )
-        columns = ("CPU, ms", "to the first row")
-        return [Section("DECIDING ONE NOTEBOOK", columns, rows, ("Aim: the last row under 0.5 ms.",))]
+        columns = ("CPU, ms", "ratio to row 1")
+        return [Section("PLAN, COMPOSE, CHECK", columns, rows, ("Goal: less than 0.5 ms in the last row.",))]
 
     def _calls(self) -> list[Section]:
         if not self.phases:
@@ -98,9 +98,9 @@ class Results:
                 for call in sorted({call for calls in counted for call in calls})
             )
         notes = (
-            f"Per start, without {' and '.join(BY_CLOCK)}: the reflectors' go by the clock, on both",
-            "sides alike. ResearchSpawner's gets are made again once a minute at most, for",
-            "all people together (hub.prerequisites_cache).",
+            f"Per start, without {' and '.join(BY_CLOCK)}: reflectors make those calls periodically,",
+            "with both spawners alike. ResearchSpawner repeats its gets at most once a",
+            "minute for all users together (hub.prerequisites_cache).",
         )
         return [Section("API CALLS", sides.SIDES, tuple(rows), notes)]
 
@@ -108,31 +108,31 @@ class Results:
         if not self.on_nodes:
             return []
         title = f"KUBE-SCHEDULER, {self.on_nodes[0].pods} PODS AT ONCE ON {self.nodes:,} NODES"
-        return [Section(title, (*sides.SIDES, "ratio"), _beside(self.on_nodes, _NODE_ROWS))]
+        return [Section(title, (*sides.SIDES, "ratio"), _comparison_rows(self.on_nodes, _NODE_ROWS))]
 
     def _machine(self) -> str:
         packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES[:2])
         load = " and ".join(f"{value:.1f}" for value in (self.load_before[0], os.getloadavg()[0]))
         return (
-            "Medians (least–most); ratios are ResearchSpawner to KubeSpawner, pair by pair.\n"
+            "Medians (minimum–maximum). Ratios are ResearchSpawner to KubeSpawner per pair.\n"
             f"Python {platform.python_version()}, {packages}; {os.cpu_count()} processors,\n"
-            f"load {load} before and after: what else runs here moves the numbers."
+            f"load {load} before and after. Other processes on this machine change the numbers."
         )
 
 
-def _crowd(case: Case, runs: Sequence[Run]) -> Section:
+def _starts_section(case: Case, runs: Sequence[Run]) -> Section:
     notes = []
     for side in sides.SIDES:
         run = next((run for run in runs if run.side == side and run.first_failure), None)
         if run is not None:
-            notes += textwrap.wrap(f"{run.side}, the first that did not start: {run.first_failure}", WIDTH)
-    return Section(case.title, (*sides.SIDES, "ratio"), _beside(runs, _RUN_ROWS), tuple(notes))
+            notes += textwrap.wrap(f"{run.side}, first failed start: {run.first_failure}", WIDTH)
+    return Section(case.title, (*sides.SIDES, "ratio"), _comparison_rows(runs, _RUN_ROWS), tuple(notes))
 
 
-def _beside(
+def _comparison_rows(
     runs: Sequence[AnyRun], rows: Iterable[tuple[str, Callable[[AnyRun], float | None]]]
 ) -> tuple[tuple[str, ...], ...]:
-    """For each row its label, both sides and their ratio."""
+    """Return for each row its label, the values of both spawners and their ratio."""
     found = []
     for label, value in rows:
         theirs, ours = ([value(run) for run in runs if run.side == side] for side in sides.SIDES)

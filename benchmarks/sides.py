@@ -1,4 +1,7 @@
-"""The two sides, and a site on which both make much the same pod: same person, storage, resources, environment."""
+"""The two compared spawners ("sides"), with settings that give both nearly the same pod.
+
+The pods have the same user, storage, resources and environment.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ TOLERATIONS = [{"key": "research", "operator": "Exists"}]
 ENVIRONMENT = {f"SITE_SETTING_{number}": "a value that a site would set" for number in range(10)}
 
 
-def people(number: int) -> list[str]:
-    """Names for the hub's users, who are as many people for the site."""
+def usernames(number: int) -> list[str]:
+    """Return `number` distinct user names."""
     return [f"alice{place}" for place in range(1, number + 1)]
 
 
-def write_people(directory: Path, names: Sequence[str]) -> None:
-    """passwd(5) and group(5) files with everybody in them."""
+def write_accounts(directory: Path, names: Sequence[str]) -> None:
+    """Write passwd(5) and group(5) files that contain all these users."""
     passwd = [f"{name}:x:{FIRST_UID + place}:{GID}::/home/{name}:/bin/bash" for place, name in enumerate(names)]
     (directory / "people.passwd").write_text("\n".join(passwd) + "\n")
     group = [f"students:x:{GID}:", f"climate:x:{CLIMATE}:{','.join(names)}"]
@@ -32,9 +35,9 @@ def write_people(directory: Path, names: Sequence[str]) -> None:
 
 
 def site(directory: Path, scheduler: str, concurrent_starts: int | None = None) -> Json:
-    """The settings for ResearchSpawner; the people's files lie in `directory`.
+    """Return the site settings for ResearchSpawner.  `directory` has the passwd and group files.
 
-    concurrent_starts: None leaves what a site gets that says nothing.
+    `concurrent_starts` is None for the default.
     """
     files = {"passwd": str(directory / "people.passwd"), "group": str(directory / "people.group")}
     settings: Json = {
@@ -83,7 +86,10 @@ def site(directory: Path, scheduler: str, concurrent_starts: int | None = None) 
 
 
 def kube_spawner() -> Json:
-    """Traits that make KubeSpawner's pod like the site's.  Everybody is one uid, the best it can do without a hook."""
+    """Return traits with which KubeSpawner makes nearly the same pod.
+
+    All users have one uid, because KubeSpawner cannot set a uid per user without a hook.
+    """
     return {
         "namespace": NAMESPACE,
         "image": IMAGE,

@@ -1,4 +1,4 @@
-"""Numbers with their spread, and a table of them that fits 80 columns."""
+"""Format numbers with their range, and tables that fit into 80 columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LABEL, COLUMN, WIDTH = 29, 17, 80
 
 @dataclass(frozen=True)
 class Section:
-    """Rows of a label and one text for each column."""
+    """One part of the table.  Each row has a label and one text for each column."""
 
     title: str
     columns: tuple[str, ...]
@@ -20,7 +20,7 @@ class Section:
 
 
 def spread(values: Sequence[float | None]) -> str:
-    """The median, and the least and the most where they differ."""
+    """Return the median, with the minimum and the maximum if they differ."""
     known = [value for value in values if value is not None]
     if not known:
         return "none"
@@ -31,13 +31,13 @@ def spread(values: Sequence[float | None]) -> str:
 
 
 def ratios(of: Sequence[float | None], to: Sequence[float | None]) -> str:
-    """Pair by pair, since what else the machine does changes from one pair to the next."""
+    """Return the range of the ratios of each pair, because the load of the machine changes between pairs."""
     pairs = [ours / theirs for ours, theirs in zip(of, to, strict=True) if ours is not None and theirs]
     return spread(pairs) if pairs else ""
 
 
 def number(value: float) -> str:
-    """Three digits that mean something."""
+    """Return the number with three significant digits."""
     if value == int(value) and value < 1000:
         return str(int(value))
     return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
@@ -48,7 +48,7 @@ def render(sections: Iterable[Section]) -> str:
 
 
 def _lines(section: Section) -> Iterator[str]:
-    # A title that is longer than the column of labels goes first, on a line of its own.
+    # A title that is longer than the label column gets its own line above the column titles.
     if len(section.title) > LABEL:
         yield section.title
     yield _row("" if len(section.title) > LABEL else section.title, section.columns)
@@ -59,7 +59,7 @@ def _lines(section: Section) -> Iterator[str]:
 
 
 def _row(label: str, cells: Sequence[str]) -> str:
-    # A long label takes from the room to the left of the first number.
+    # A long label may extend into the first column, to the left of its right-aligned number.
     first, *others = cells
     width = LABEL + COLUMN - len(label)
     return (f"{label}{first:>{width}}" + "".join(f"{cell:>{COLUMN}}" for cell in others)).rstrip()

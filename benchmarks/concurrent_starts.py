@@ -1,4 +1,4 @@
-"""What many starts at once cost the hub: processor time, and how long people wait."""
+"""Measure many concurrent starts: CPU time of the hub, and how long users wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 
 from . import sides
-from .hub import DidNotMeasure, Setup, hub
+from .hub import MeasurementFailed, Setup, hub
 from .sides import Json
 
 READY_AFTER = 5.0  # seconds from create to Running, with the image on the node
@@ -17,7 +17,7 @@ LIMIT_SECONDS = 1200.0
 
 @dataclass(frozen=True)
 class Case:
-    """A situation that both sides are measured in, `pairs` times in turns."""
+    """One scenario in which both spawners are measured `pairs` times, alternating."""
 
     name: str
     title: str
@@ -28,7 +28,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a hub, without its own start and first spawn.  Times in seconds; None when no server became ready."""
+    """One run of a hub, without its own start and first spawn.  Times in seconds; None if no server was ready."""
 
     side: str
     starts: int
@@ -55,27 +55,27 @@ class Run:
 def cases(starts: int, pairs: int) -> list[Case]:
     fewer = max(1, pairs - 1)
     return [
-        Case("crowd", f"HUB, {starts} STARTS AT ONCE", pairs),
+        Case("starts", f"HUB, {starts} STARTS AT ONCE", pairs),
         Case(
             "events",
             f"HUB, {starts} STARTS AT ONCE AMONG {FOREIGN_EVENTS:,} EVENTS OF OTHER PODS",
             fewer,
             foreign_events=FOREIGN_EVENTS,
         ),
-        Case("paced", f"HUB, {starts} STARTS AT ONCE, ResearchSpawner paced as shipped (64)", fewer, paced=True),
+        Case("paced", f"HUB, {starts} STARTS AT ONCE, with ResearchSpawner's default pacing (64)", fewer, paced=True),
     ]
 
 
 async def measure(case: Case, side: str, starts: int, ready_after: float) -> Run:
-    """One run on a fresh hub and API server.  Raises DidNotMeasure."""
-    first, *names = sides.people(starts + 1)
-    # Unpaced, ResearchSpawner does as KubeSpawner under this hub: everything at once.
+    """Return the measurements of one run on a new hub and a new API server.  Raises MeasurementFailed."""
+    first, *names = sides.usernames(starts + 1)
+    # Without pacing, ResearchSpawner starts all servers at once, as KubeSpawner does under this hub.
     setup = Setup(side, starts + 1, ready_after, case.foreign_events, None if case.paced else starts + 1)
     async with hub(setup) as measured:
         await measured.add_users([first, *names])
         warm = await measured.start(first)
         if warm.failure:
-            raise DidNotMeasure(f"The first server on {side} did not start: {warm.failure}")
+            raise MeasurementFailed(f"The first server on {side} did not start: {warm.failure}")
         await measured.calls()
         cpu, begun = measured.cpu_seconds, time.monotonic()
         started = await asyncio.wait_for(measured.start_all(names), LIMIT_SECONDS)
