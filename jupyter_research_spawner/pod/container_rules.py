@@ -173,7 +173,7 @@ def check_environment(checked: PodUnderCheck) -> Findings:
 def _variable(entry: Json, allowed_secrets: Mapping[str, bool]) -> Findings:
     name, source = entry["name"], entry.get("valueFrom")
     if name.startswith(HIJACKING_ENV):
-        yield "", f"sets {name}, which could change which user programs see"
+        yield "", f"sets {name}, which could make programs see another user"
     if name in DEVICE_ENV and (source or entry.get("value", "") not in NO_DEVICES):
         yield "", f"sets {name}, which takes GPUs that the profile does not give"
     if not source:

@@ -10,7 +10,7 @@ from ..storage import within
 from .findings import Findings, PodUnderCheck
 
 HARMLESS = frozenset(("emptyDir", "configMap", "downwardAPI"))
-# A file here changes which user programs see, as LD_PRELOAD would (ld.so(8), nsswitch.conf(5)).
+# With a file here, programs could see another user, as with LD_PRELOAD (ld.so(8), nsswitch.conf(5)).
 HIJACKING_FILES = ("/etc/ld.so.preload", "/etc/nsswitch.conf")
 
 
