@@ -145,7 +145,7 @@ def test_lint_names_every_mistake_on_its_line(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "path", "words"),
     [
-        ({"queues": {"old": {"groups": {"climate": False}}}}, "queues.old", "closed to everybody"),
+        ({"queues": {"old": {"groups": {"climate": False}}}}, "queues.old", "closed to all users"),
         (
             {
                 "queues": {"new": {}},
@@ -154,7 +154,7 @@ def test_lint_names_every_mistake_on_its_line(cli: Cli, tmp_path: Path) -> None:
             "queues.new",
             "no profile may wait in it",
         ),
-        ({"profiles": {"a100": {"groups": {"climate": False}}}}, "profiles.a100", "closed to everybody"),
+        ({"profiles": {"a100": {"groups": {"climate": False}}}}, "profiles.a100", "closed to all users"),
         (
             {"profiles": {"a100": {"queues": {"climate": False}}}},
             "profiles.a100",

@@ -44,7 +44,7 @@ def report(site: Site, now: datetime, added: Json | None = None) -> str:
 
 def _whom(groups: Groups) -> str:
     if not groups:
-        return "for everybody"
+        return "for all users"
     may = [group for group, may in groups.items() if may]
     return f"for {format_list(may, 'or')}" if may else "for nobody"
 
@@ -214,7 +214,7 @@ def _gpus(site: Site) -> Iterator[Problem]:
 def _unused_queues(site: Site) -> Iterator[Problem]:
     for name, queue in ordered(site.queues):
         if _closed(queue.groups):
-            yield Problem(f"queues.{name}", "is closed to everybody: none of its groups is true")
+            yield Problem(f"queues.{name}", "is closed to all users: none of its groups is true")
         elif not any(not profile.queues or profile.queues.get(name) for profile in site.profiles.values()):
             yield Problem(f"queues.{name}", "is not used: no profile may wait in it")
 
@@ -223,7 +223,7 @@ def _unused_profiles(site: Site) -> Iterator[Problem]:
     for name, profile in ordered(site.profiles):
         queues = queues_of(site, profile)
         if _closed(profile.groups):
-            yield Problem(f"profiles.{name}", "is closed to everybody: none of its groups is true")
+            yield Problem(f"profiles.{name}", "is closed to all users: none of its groups is true")
         elif not queues:
             yield Problem(f"profiles.{name}", "cannot be used: no queue that it may wait in is open")
         elif profile.queue is None and all(site.queues[queue].preemptible for queue in queues):

@@ -57,7 +57,7 @@ def _path(path: str) -> str:
     if path == "~" or (below_home and posixpath.normpath(f"/{below_home}") == f"/{below_home}" and path.isprintable()):
         return path
     if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//") or not path.isprintable():
-        raise ValueError(f"{path[:200]!r} is not a plain absolute path. Write it as `realpath` prints it")
+        raise ValueError(f"{path[:200]!r} is not a normalized absolute path. Write it as `realpath` prints it")
     return path
 
 

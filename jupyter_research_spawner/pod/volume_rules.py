@@ -95,7 +95,7 @@ def check_mounts(checked: PodUnderCheck) -> Findings:
 def _on_taken(path: str, at: str, taken: list[str]) -> Findings:
     normal = posixpath.normpath(at)
     if not at.startswith("/") or at.startswith("//") or normal != (at.rstrip("/") or "/"):
-        yield path, f"is {at!r}, not a plain absolute path"
+        yield path, f"is {at!r}, not a normalized absolute path"
         return
     for other in taken:
         if within(normal, other) or within(other, normal):

@@ -272,7 +272,7 @@ class VolcanoVgpu(_Virtual):
     """Virtual GPUs of Volcano's plugin deviceshare.
 
     A percentage of memory is not possible.  Volcano 1.14.1 looks for volcano.sh/vgpu-memory-percentage in the resources
-    of nodes, but its device plugin does not advertise it, so such a pod would wait forever.
+    of nodes, but its device plugin does not advertise it, so such a pod would never start.
     """
 
     kind: Literal["volcano-vgpu"] = Field(title="Virtual GPUs, with Volcano")

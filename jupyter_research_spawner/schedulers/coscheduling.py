@@ -35,7 +35,7 @@ class QueueOptions(Settings):
 
 def marks(placement: Placement) -> Marks:
     """Return the PodGroup label of a gang, the schedulerName and the priority class."""
-    # With the label but without a PodGroup a pod waits for ever, so a single pod does not get the label.
+    # A pod with the label but without a PodGroup never starts, so a single pod does not get the label.
     group = {GROUP: label_value(placement.shape.name)} if placement.shape.gang > 1 else {}
     return Marks(
         pod=Metadata(labels=group),

@@ -64,7 +64,7 @@ def marks(placement: Placement) -> Marks:
     """Return the labels for queue, priority and the maximum time of a notebook, and the priority class."""
     # No nodeSelector: Kueue adds the node labels of the flavor when it admits the pod.
     labels = {QUEUE: _local_queue(placement), PRIORITY: placement.priority_class}
-    if placement.is_notebook:  # Kueue leaves a Job with this label suspended for ever
+    if placement.is_notebook:  # Kueue never resumes a Job that has this label
         labels[MAX_SECONDS] = str(placement.hard_seconds + SLACK_SECONDS)
     shape = placement.shape
     annotations = {MIN_PARALLELISM: str(shape.gang)} if shape.replicas > shape.gang else {}

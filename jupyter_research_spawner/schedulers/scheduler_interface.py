@@ -278,7 +278,7 @@ def disruption_among_queues(pod: Json, objects: Objects = NO_OBJECTS) -> Reason 
 def refuse_gang(placement: Placement, scheduler: str, way_out: str) -> Refusal | None:
     """Refuse pods that must start together, for a scheduler that starts each pod on its own.
 
-    Some of the pods would hold their resources and wait for the others, perhaps for ever.
+    Some of the pods would hold their resources and wait for the others, which may never start.
     """
     if placement.shape.gang == 1:
         return None

@@ -74,5 +74,5 @@ class PacingSlot:
 
     @property
     def starts_ahead(self) -> int:
-        """How many starts must release a slot before this one gets its own; 0 if it waits for none."""
+        """The number of starts that must release a slot before this start gets one."""
         return self._pacing.starts_ahead_of(self)

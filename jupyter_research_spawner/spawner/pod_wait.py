@@ -120,7 +120,7 @@ class PodWait:
             raise _failed("pod-failed", phase.message or "Its pod was deleted.")
         if phase.name == "succeeded":
             raise _failed("pod-ended", "The notebook server exited without an error before it could be reached.")
-        if why := why_no_home(pod):  # The kubelet would repeat this check for ever.
+        if why := why_no_home(pod):  # The kubelet would repeat this check without end.
             raise _failed("no-home", why)
         if _count_crashes(pod, self.main) - self._earlier_crashes >= MAX_CRASHES:
             raise _failed("pod-crashes", why_ended(pod, self.main) or "Its container crashes repeatedly.")

@@ -78,7 +78,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
 
     @property
     def shared(self) -> ProcessState:
-        """What this spawner shares with the others of the process."""
+        """The state that all spawners of the hub process share."""
         return registered_state(self.installation)
 
     @property

@@ -59,7 +59,7 @@ class ApiServer:
         body: Json | None = None,
         content_type: str = "application/json",
     ) -> Json:
-        """Send one request and return the JSON object of the response, {} if the response is no object.
+        """Send one request and return the JSON object of the response, {} if the response is not an object.
 
         Raises ApiError (4xx), and Refusal (503) if the server does not answer, or answers with 429 or 5xx.
         """

@@ -38,7 +38,7 @@ class Change:
 
 
 async def follow(server: ApiServer, path: str, query: Mapping[str, str]) -> AsyncIterator[Change]:
-    """Yield the changes of the objects at `path`, for ever. After each failure it lists again, with growing pauses."""
+    """Yield the changes of the objects at `path` without end. After each failure it lists again, after a pause."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         begun = time.monotonic()

@@ -96,7 +96,7 @@ class Prerequisites:
 def _missing(prerequisites: Sequence[Prerequisite]) -> Refusal:
     return Refusal(
         "missing-in-cluster",
-        f"The cluster has no {', '.join(map(str, prerequisites))}, so the pod would wait for ever.",
+        f"The cluster has no {', '.join(map(str, prerequisites))}, so the pod would never start.",
         field=_FIELDS.get(prerequisites[0].kind, "queue"),
         hint="Ask your administrators: `research-spawner manifests` prints the objects that a site needs.",
         status=503,
