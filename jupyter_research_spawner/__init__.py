@@ -1,4 +1,4 @@
-"""JupyterHub notebooks and batch jobs that run as the person who started them."""
+"""JupyterHub notebooks and batch jobs that run as the user who started them."""
 
 from __future__ import annotations
 

@@ -88,6 +88,11 @@ class Slots:
     templates: tuple[Template, ...]
     interactive: bool = False
 
+    @property
+    def main(self) -> str:
+        """Return the name of the first template's main container."""
+        return self.templates[0].main
+
     def pods(self, manifest: Json) -> list[tuple[Template, Json]]:
         """Return each pod of `manifest` with its template.  Raises TemplateMissing."""
         return [(template, pod) for template in self.templates for pod in template.find(manifest)]

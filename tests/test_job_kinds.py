@@ -7,12 +7,13 @@ import json
 from typing import Any
 
 import pytest
+import retry_kind
 import samples
 
 from jupyter_research_spawner.batch.answer import answer
 from jupyter_research_spawner.batch.job_store import ALL
 from jupyter_research_spawner.cli import main
-from jupyter_research_spawner.jobs import KINDS, Submission, kind_of, parse_submission
+from jupyter_research_spawner.jobs import _MODULES, KINDS, Submission, kind_of, parse_submission
 from jupyter_research_spawner.jobs.request import JobRequest
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.plan import Plan, plan
@@ -79,8 +80,9 @@ def test_its_module_and_its_manifest_agree(name):
     assert issubclass(kind.REQUEST, JobRequest)
     templates = kind.SLOTS.pods(job)
     assert templates
+    assert {template.main for template in kind.SLOTS.templates} == {kind.SLOTS.main}
     for _, pod in templates:
-        assert kind.MAIN in [container["name"] for container in pod["spec"]["containers"]]
+        assert kind.SLOTS.main in [container["name"] for container in pod["spec"]["containers"]]
     assert f"{name}" in ALL
 
 
@@ -117,11 +119,14 @@ def test_the_service_gets_its_rights_from_the_registry(name):
     assert {"create", "delete", "get", "list", "patch", "watch"} <= {verb for rule in jobs for verb in rule["verbs"]}
     for rule in KINDS[name].RULES:
         assert rule in rules
+    for prerequisite in KINDS[name].PREREQUISITES:
+        assert prerequisite.namespace is None
 
 
 @every_kind
 def test_render_prints_it(name, capsys):
-    more = [f"--field={key}={value}" for key, value in fields(name).items() if key not in ("kind", "command")]
+    asked = {key: value for key, value in fields(name).items() if key not in ("kind", "command")}
+    more = [f"--field={key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in asked.items()]
     assert main(["render", "--site", str(samples.DATA / "site.yaml"), "--user", "alice", "--job", name, *more]) == 0
     assert f"research-spawner/kind: {name}" in capsys.readouterr().out
 
@@ -132,3 +137,91 @@ def test_an_unknown_kind_is_refused_with_the_names_of_those_that_exist():
     assert caught.value.field == "kind"
     for name in KINDS:
         assert name in caught.value.hint
+
+
+def test_no_two_kinds_have_one_name():
+    assert len(KINDS) == len(_MODULES)
+
+
+def a_pod(phase: str, exit_code: int) -> dict[str, Any]:
+    ended = {"startedAt": "2026-11-23T12:00:01Z", "finishedAt": "2026-11-23T12:00:05Z", "exitCode": exit_code}
+    containers = [{"name": "job", "state": {"terminated": ended}}]
+    return {
+        "metadata": {"name": "pod-0-abcde", "creationTimestamp": "2026-11-23T12:00:00Z"},
+        "status": {"phase": phase, "containerStatuses": containers},
+    }
+
+
+@pytest.fixture
+def retry(monkeypatch):
+    """Add the made-up kind to the registry."""
+    monkeypatch.setitem(KINDS, retry_kind.KIND, retry_kind)
+    return retry_kind.KIND
+
+
+RETRY_ENDED = {"type": "Failed", "status": "True", "message": "Job has reached the specified backoff limit"}
+
+
+def test_a_failed_pod_without_a_verdict_is_not_an_end(retry):
+    pod = a_pod("Failed", 3)
+    found = answer({**sent(retry), "status": {}}, [pod])
+    assert (found["state"], found["finished"], found["exit_code"]) == ("queued", None, None)
+    assert found["message"] == "Container job ended with exit code 3. It waits to run again from the start."
+    assert found["attempts"][0]["exit_code"] == 3
+    over = answer({**sent(retry), "status": {"conditions": [RETRY_ENDED]}}, [pod])
+    assert (over["state"], over["exit_code"]) == ("failed", 3)
+
+
+def test_a_pod_that_succeeded_is_not_the_end_of_a_job_with_more_of_them(retry):
+    job = sent(retry)
+    assert answer({**job, "status": {}}, [a_pod("Succeeded", 0)])["state"] == "succeeded"
+    job["spec"]["completions"] = 2
+    assert answer({**job, "status": {}}, [a_pod("Succeeded", 0)])["state"] == "running"
+
+
+@every_kind
+@pytest.mark.parametrize(("phase", "exit_code"), [("Failed", 3), ("Succeeded", 0)])
+def test_a_pod_is_an_end_only_if_the_kind_says_so(name, phase, exit_code, monkeypatch):
+    job = {**sent(name), "status": {}}
+    monkeypatch.setattr(KINDS[name], "pod_decides", lambda job, succeeded: False)
+    found = answer(job, [a_pod(phase, exit_code)])
+    states = {found["state"], *(index["state"] for index in found.get("indexes", []))}
+    assert states <= {"queued", "running"}
+    assert (found["finished"], found["exit_code"]) == (None, None)
+
+
+def test_a_kind_has_hints_of_its_own(retry):
+    with pytest.raises(Refusal) as caught:
+        parse_submission({"kind": retry, "command": COMMAND, "retries": "3"})
+    assert (caught.value.field, caught.value.hint) == ("retries", "Send a number from 1 to 10.")
+
+
+def test_render_reads_a_field_that_is_not_a_text_as_json(retry, capsys):
+    asked = ["render", "--site", str(samples.DATA / "site.yaml"), "--user", "alice", "--job", retry]
+    assert main([*asked, "--field", "retries=4", "--field", 'env={"A": "1"}', "--field", "name=7"]) == 0
+    printed = capsys.readouterr().out
+    assert "backoffLimit: 4" in printed
+    assert "research-spawner/job-name: '7'" in printed
+    assert main([*asked, "--field", "retries=four"]) != 0
+    error = capsys.readouterr().err
+    assert "retries: 'four' is not valid JSON, and this field is not a text." in error
+    assert "--field retries=3" in error
+
+
+def test_the_service_may_look_for_what_a_kind_requires(retry):
+    objects = everything(SITE, Release(batch_image="i"))
+    (role,) = (made for made in objects if made["kind"] == "ClusterRole")
+    assert {
+        "apiGroups": ["apiextensions.k8s.io"],
+        "resources": ["customresourcedefinitions"],
+        "verbs": ["get"],
+    } in role["rules"]
+    (batch,) = (made for made in objects if made["kind"] == "Role" and made["metadata"]["name"] == "research-batch")
+    assert retry_kind.RULES[0] in batch["rules"]
+
+
+def test_a_gang_of_a_kind_reaches_the_scheduler(retry, monkeypatch):
+    monkeypatch.setattr(retry_kind, "gang", lambda request: 4)
+    with pytest.raises(Refusal) as caught:
+        decided(retry)
+    assert caught.value.code == "gang-unsupported"

@@ -67,7 +67,7 @@ def answer(
         "queue": str(plan.get("queue", "")),
         "profile": str(plan.get("profile", "")),
         "priority": str(plan.get("priority", "")),
-        "image": _image(kind.SLOTS.pods(job)[0][1]["spec"], kind.MAIN),
+        "image": _image(kind.SLOTS.pods(job)[0][1]["spec"], kind.SLOTS.main),
         "command": [as_typed(word) for word in kind.command(job)],
         "created": metadata.get("creationTimestamp"),
         **_times(job, standing, attempts, is_array=bool(indexes)),
@@ -200,11 +200,11 @@ def _standing(
     objects: Objects,
 ) -> Standing:
     newest = in_order(pods)[-1] if pods else None
-    scheduler, main = scheduler_of(job), kind_of(job).MAIN
+    scheduler, kind = scheduler_of(job), kind_of(job)
     phase = eviction = None
     if newest is not None:
         eviction = scheduler.eviction(newest, objects)
-        phase = classify(newest, scheduler.status(newest, objects, ()), main, eviction)
+        phase = classify(newest, scheduler.status(newest, objects, ()), kind.SLOTS.main, eviction)
     if result is not None and result.succeeded:
         return Standing("succeeded")
     if result is not None:
@@ -217,6 +217,10 @@ def _standing(
         # The controller creates another pod as soon as this one has ended.
         lost = attempt_of(job, newest, objects).reason
         return Standing("queued", f"{lost} It waits to run again from the start.".lstrip())
+    if phase.is_over and not kind.pod_decides(job, phase.name == "succeeded"):
+        if phase.name == "failed":
+            return Standing("queued", f"{phase.message} It waits to run again from the start.")
+        return Standing("running", "Its newest pod has succeeded, and its controller has not ended the job.")
     return Standing(phase.name, phase.message)
 
 

@@ -79,7 +79,7 @@ def attempt_of(job: Json, pod: Json, objects: Objects = NO_OBJECTS, *, gone: boo
     """Return what a pod and its scheduler's objects say.  `gone` means that the pod was deleted in this state."""
     metadata, kind = pod["metadata"], kind_of(job)
     index = kind.index_of(job, metadata["name"])
-    ended, running = _main_states(pod, kind.MAIN)
+    ended, running = _main_states(pod, kind.SLOTS.main)
     eviction = scheduler_of(job).eviction(pod, objects)
     reason = ""
     if eviction is not None:

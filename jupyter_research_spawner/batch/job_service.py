@@ -184,7 +184,7 @@ class JobService:
         pause = 0.2
         while True:
             pods = in_order(_pods_of_index(job, await self._store.pods_of_job(job), index))
-            if pods and _has_begun(pods[-1], kind_of(job).MAIN):
+            if pods and _has_begun(pods[-1], kind_of(job).SLOTS.main):
                 try:
                     pieces = self._store.log(
                         pods[-1], follow=follow, tail=tail, silence_seconds=LOG_LIMIT.total_seconds()
@@ -231,12 +231,12 @@ class JobService:
         jobs = await self._store.jobs_of(owner)
         active = sum(kind_of(job).active_pod_count(job) for job in jobs if kind_of(job).result(job) is None)
         if active + pods > limit:
-            of_array = "" if pods == 1 else f" An array counts as many jobs as may run at once, this one {pods}."
-            throttle = " Or let fewer indexes run at once, for example --array 0-99%10." if pods > 1 else ""
+            counts = f" This job counts {pods}: as many of its pods may run at once." if pods > 1 else ""
+            fewer = " Or let fewer pods of this job run at once." if pods > 1 else ""
             raise Refusal(
                 "too-many-jobs",
-                f"You have {active} jobs that have not ended; {limit} is the limit.{of_array}",
-                hint=f"Wait for some to end, or cancel some.{throttle}",
+                f"You have {active} jobs that have not ended; {limit} is the limit.{counts}",
+                hint=f"Wait for some to end, or cancel some.{fewer}",
                 status=409,
             )
 

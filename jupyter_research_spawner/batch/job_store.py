@@ -203,7 +203,7 @@ class JobStore:
 
     async def log(self, pod: Json, *, follow: bool, tail: int | None, silence_seconds: float) -> AsyncIterator[bytes]:
         """Yield the main container's output as it arrives.  Raises ApiError (400: it has not started; 404)."""
-        query = {"container": kind_of(pod).MAIN, "follow": "true" if follow else "false"}
+        query = {"container": kind_of(pod).SLOTS.main, "follow": "true" if follow else "false"}
         if tail is not None:
             query["tailLines"] = str(tail)
         path = f"{self.pods_path}/{pod['metadata']['name']}/log"

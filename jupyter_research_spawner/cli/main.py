@@ -102,7 +102,7 @@ def _render(commands: Commands) -> None:
         type=_field,
         default=[],
         metavar="NAME=VALUE",
-        help="a field of the kind of job, as in array=0-9%%3",
+        help="a field of the kind of job, as in array=0-9%%3; as JSON if the field is not a text",
     )
     parser.add_argument("--why", action="store_true", help="print the reason for each part before it, as comments")
     parser.add_argument(

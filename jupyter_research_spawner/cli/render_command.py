@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shlex
 import sys
 import uuid
 from datetime import datetime, timezone
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..identity import Resolver
-from ..jobs import parse_submission
+from ..jobs import KINDS, parse_submission
 from ..plan import Plan, plan
 from ..pod import check, compose
 from ..refusal import Refusal
@@ -21,6 +22,7 @@ from ..settings.problems import Problem
 from ..shape import Json
 from ..site import Site
 from ..spawner import render_notebook
+from ..wording import quote
 from .files import base_directory, read_config, read_site
 from .lint import example_user, queues_of
 from .output import as_text
@@ -56,7 +58,8 @@ def _wishes(options: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _job(site: Site, base: Path, options: argparse.Namespace) -> tuple[Plan, Json]:
-    fields = {"kind": options.job, "command": options.command or ["id"], **dict(options.field), **_wishes(options)}
+    own = {name: _value(options.job, name, text) for name, text in options.field}
+    fields = {"kind": options.job, "command": options.command or ["id"], **own, **_wishes(options)}
     submission = parse_submission(fields)
     identity = await Resolver(site.identity, base).resolve(options.user)
     decided = plan(
@@ -70,6 +73,32 @@ async def _job(site: Site, base: Path, options: argparse.Namespace) -> tuple[Pla
     manifest = compose(decided, submission.manifest(decided, site.batch), slots)
     check(decided, manifest, slots)
     return decided, manifest
+
+
+def _value(kind: str, name: str, text: str) -> Any:
+    """Return the value of a field of a kind of job: the text itself if the field takes texts, else JSON."""
+    schema = KINDS[kind].REQUEST.model_json_schema()
+    described = schema["properties"].get(name)
+    # An unknown field is refused with all the others.
+    if described is None or _takes_text(described, schema.get("$defs", {})):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        examples = [shlex.quote(json.dumps(example)) for example in described.get("examples", [])[:1]]
+        raise Refusal(
+            "invalid",
+            f"{name}: {quote(text)} is not valid JSON, and this field is not a text.",
+            field=name,
+            hint=f"Write it as in --field {name}={examples[0]}." if examples else "Write it as JSON.",
+        ) from None
+
+
+def _takes_text(described: Json, definitions: Json) -> bool:
+    if "$ref" in described:
+        return _takes_text(definitions[described["$ref"].rpartition("/")[2]], definitions)
+    choices = [*described.get("anyOf", []), *described.get("allOf", [])]
+    return described.get("type") == "string" or any(_takes_text(choice, definitions) for choice in choices)
 
 
 def _written(manifest: Json, output: str) -> str:

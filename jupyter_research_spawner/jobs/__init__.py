@@ -15,17 +15,17 @@ from . import array, job
 from .batch_v1 import NAME
 from .kind import JobKind, Resource, Result
 from .parsing import json_type, parse
-from .request import HINTS, JobRequest, new_job_id, plan_request, refuse_too_long
+from .request import JobRequest, new_job_id, plan_request, refuse_too_long
 
-_MODULES: list[JobKind[Any]] = [job, array]
+_MODULES: list[JobKind] = [job, array]
 
-KINDS: Mapping[str, JobKind[Any]] = {module.KIND: module for module in _MODULES}
+KINDS: Mapping[str, JobKind] = {module.KIND: module for module in _MODULES}
 
 
 class Submission(NamedTuple):
     """A job as a user asked for it, with its kind."""
 
-    kind: JobKind[Any]
+    kind: JobKind
     request: JobRequest
 
     @property
@@ -34,12 +34,12 @@ class Submission(NamedTuple):
 
     def plan_request(self, hub_user: str) -> Request:
         """Return what `plan` is asked, with a new name for the object."""
-        shape = Shape(self.kind.KIND, new_job_id(self.request), replicas=self.pod_count)
+        shape = Shape(self.kind.KIND, new_job_id(self.request), self.pod_count, self.kind.gang(self.request))
         return plan_request(self.request, shape, hub_user)
 
-    def manifest(self, plan: Plan, limits: Batch) -> Json:
+    def manifest(self, plan: Plan, batch_settings: Batch) -> Json:
         """Return the object that compose writes the plan into.  Raises Refusal."""
-        return self.kind.manifest(plan, self.request, limits)
+        return self.kind.manifest(plan, self.request, batch_settings)
 
 
 def parse_submission(body: Any) -> Submission:
@@ -60,12 +60,12 @@ def parse_submission(body: Any) -> Submission:
             field="kind",
             hint=f"Kinds: {', '.join(sorted(KINDS))}.",
         )
-    request = parse(kind.REQUEST, fields, f"A job of kind {kind.KIND}", HINTS)
+    request = parse(kind.REQUEST, fields, f"A job of kind {kind.KIND}", kind.REQUEST.HINTS)
     refuse_too_long(request)
     return Submission(kind, request)
 
 
-def kind_of(obj: Json) -> JobKind[Any]:
+def kind_of(obj: Json) -> JobKind:
     """Return the kind of a stored job or of one of its pods, by its label; `job` if the label is not known."""
     return KINDS.get((obj["metadata"].get("labels") or {}).get(overlay.KIND, ""), job)
 

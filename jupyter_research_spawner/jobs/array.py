@@ -9,12 +9,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
 from ..plan import Plan
-from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..shape import OUR_PREFIX, Json
 from ..site import Batch
@@ -22,13 +21,12 @@ from . import batch_v1
 from .request import JobRequest
 
 KIND = "array"
-MAIN = batch_v1.MAIN
 SLOTS = batch_v1.SLOTS
 RESOURCE = batch_v1.RESOURCE
 POD_LABEL = batch_v1.POD_LABEL
 # What was asked for, as it was asked: Kubernetes itself only counts from 0.
 ARRAY = OUR_PREFIX + "array"
-PREREQUISITES: tuple[Prerequisite, ...] = ()
+PREREQUISITES = batch_v1.PREREQUISITES
 # To cancel one index, the service deletes its pod.
 RULES: tuple[Json, ...] = ({"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]},)
 
@@ -105,6 +103,8 @@ def _valid(text: str) -> str:
 class ArrayRequest(JobRequest):
     """A command that runs once for each index."""
 
+    HINTS: ClassVar[Mapping[str, str]] = {**JobRequest.HINTS, "array": "Leave it out for a single job."}
+
     array: Annotated[str, StringConstraints(strict=True, max_length=1000), AfterValidator(_valid)] = Field(
         title="Indexes, in the syntax of sbatch --array", examples=["0-9%3"]
     )
@@ -117,13 +117,13 @@ def pod_count(request: ArrayRequest) -> int:
     return parse_indexes(request.array).at_once
 
 
-def manifest(plan: Plan, request: ArrayRequest, limits: Batch) -> Json:
+def manifest(plan: Plan, request: ArrayRequest, batch_settings: Batch) -> Json:
     """Return an Indexed Job.  An index that fails does not run again, and the other indexes go on."""
     asked = parse_indexes(request.array)
-    if len(asked.values) > limits.max_array_size:
+    if len(asked.values) > batch_settings.max_array_size:
         raise Refusal(
             "array-too-large",
-            f"The array has {len(asked.values)} indexes; {limits.max_array_size} is the limit.",
+            f"The array has {len(asked.values)} indexes; {batch_settings.max_array_size} is the limit.",
             field="array",
             hint="Submit several smaller arrays, or let one index do more.",
         )
@@ -134,7 +134,7 @@ def manifest(plan: Plan, request: ArrayRequest, limits: Batch) -> Json:
         "backoffLimitPerIndex": 0,
     }
     words = ["/bin/sh", "-c", SCRIPT, KIND]
-    made = batch_v1.job_manifest(plan, request, limits, spec, _environment(plan.shape.name, asked), words)
+    made = batch_v1.job_manifest(plan, request, batch_settings, spec, _environment(plan.shape.name, asked), words)
     made["metadata"]["annotations"][ARRAY] = request.array
     return made
 
@@ -155,8 +155,16 @@ def _environment(job_id: str, asked: Indexes) -> dict[str, str]:
     }
 
 
+gang = batch_v1.gang
 command = batch_v1.command
 result = batch_v1.result
+
+
+def pod_decides(job: Json, succeeded: bool) -> bool:
+    """Return True: backoffLimitPerIndex is 0, and each index runs to one end."""
+    return True
+
+
 is_suspended = batch_v1.is_suspended
 
 

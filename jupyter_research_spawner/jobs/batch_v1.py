@@ -7,31 +7,34 @@ from typing import Any
 
 from ..plan import Plan
 from ..pod.overlay import literal
+from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..shape import OUR_PREFIX, Json, Slots, Template
 from ..site import Batch
 from .kind import Resource, Result
 from .request import JobRequest, display_name
 
-MAIN = "job"
-SLOTS = Slots((Template(("spec", "template"), MAIN),))
+SLOTS = Slots((Template(("spec", "template"), "job"),))
 RESOURCE = Resource("batch/v1", "jobs")
 POD_LABEL = "batch.kubernetes.io/job-name"
+PREREQUISITES: tuple[Prerequisite, ...] = ()
+RULES: tuple[Json, ...] = ()
 # The name that the user gave; the object's own name is made from it.
 NAME = OUR_PREFIX + "job-name"
 
 
 def job_manifest(
-    plan: Plan, request: JobRequest, limits: Batch, spec: Json, env: Mapping[str, str], words: Sequence[str]
+    plan: Plan, request: JobRequest, batch_settings: Batch, spec: Json, env: Mapping[str, str], words: Sequence[str]
 ) -> Json:
     """Return a Job with `spec` added to what every Job of ours has.
 
-    `env` is the kind's own environment and `words` its command, both without the user's.  Nothing of a notebook's
-    environment gets into a job, so none of its tokens does.  Raises Refusal if the user sets a variable that is taken.
+    `env` is the kind's own environment and `words` its command, both without the user's.  `literal` is applied here to
+    all words and values, so that the kubelet expands nothing in them.  Nothing of a notebook's environment gets into a
+    job, so none of its tokens does.  Raises Refusal if the user sets a variable that is taken.
     """
     _refuse_taken_names(request, {**plan.env, **env})
     container: dict[str, Any] = {
-        "name": MAIN,
+        "name": SLOTS.main,
         "command": [literal(word) for word in request.command],
         "env": [{"name": name, "value": literal(value)} for name, value in {**env, **request.env}.items()],
     }
@@ -49,7 +52,7 @@ def job_manifest(
             },
             # Only when the last pod has ended: two pods must never write the same file.
             "podReplacementPolicy": "Failed",
-            "ttlSecondsAfterFinished": int(limits.keep.total_seconds()),
+            "ttlSecondsAfterFinished": int(batch_settings.keep.total_seconds()),
             "template": {
                 "metadata": {},
                 "spec": {"restartPolicy": "Never", "enableServiceLinks": False, "containers": [container]},
@@ -71,10 +74,38 @@ def _refuse_taken_names(request: JobRequest, taken: Mapping[str, str]) -> None:
             )
 
 
+def pod_count(request: JobRequest) -> int:
+    return 1
+
+
+def gang(request: JobRequest) -> int:
+    return 1
+
+
+def active_pod_count(job: Json) -> int:
+    return int(job["spec"].get("parallelism") or 0)
+
+
+def answer_fields(job: Json) -> Json:
+    return {}
+
+
+def indexes(job: Json) -> tuple[int, ...]:
+    return ()
+
+
+def index_of(job: Json, pod_name: str) -> int | None:
+    return None
+
+
+def index_results(job: Json) -> Mapping[int, bool]:
+    return {}
+
+
 def command(job: Json) -> list[str]:
     """Return the user's command as the manifest has it: `args` where a kind's own command comes first."""
     for container in job["spec"]["template"]["spec"].get("containers") or []:
-        if container.get("name") == MAIN:
+        if container.get("name") == SLOTS.main:
             return list(container.get("args") or container.get("command") or [])
     return []
 
@@ -91,6 +122,12 @@ def result(job: Json) -> Result | None:
 def _finished(job: Json) -> str | None:
     found: str | None = (condition(job, "Complete") or condition(job, "Failed")).get("lastTransitionTime")
     return found
+
+
+def pod_decides(job: Json, succeeded: bool) -> bool:
+    """Return whether the Job creates no pod after this one: it may not fail again, or needs no second success."""
+    field, last = ("completions", 1) if succeeded else ("backoffLimit", 0)
+    return bool(job["spec"].get(field) == last)
 
 
 def is_suspended(job: Json) -> bool:

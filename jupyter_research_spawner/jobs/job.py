@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..plan import Plan
-from ..prerequisite import Prerequisite
 from ..shape import Json
 from ..site import Batch
 from . import batch_v1
 from .request import JobRequest
 
 KIND = "job"
-MAIN = batch_v1.MAIN
+REQUEST = JobRequest
 SLOTS = batch_v1.SLOTS
 RESOURCE = batch_v1.RESOURCE
 POD_LABEL = batch_v1.POD_LABEL
-REQUEST = JobRequest
-PREREQUISITES: tuple[Prerequisite, ...] = ()
-RULES: tuple[Json, ...] = ()
+PREREQUISITES = batch_v1.PREREQUISITES
+RULES = batch_v1.RULES
 
 
-def manifest(plan: Plan, request: JobRequest, limits: Batch) -> Json:
+def manifest(plan: Plan, request: JobRequest, batch_settings: Batch) -> Json:
     """Return a Job of one pod.  A command that failed does not run again: half of its work may be done."""
     spec = {"parallelism": 1, "completions": 1, "backoffLimit": 0}
-    return batch_v1.job_manifest(plan, request, limits, spec, env={}, words=())
+    return batch_v1.job_manifest(plan, request, batch_settings, spec, env={}, words=())
 
 
-def pod_count(request: JobRequest) -> int:
-    return 1
-
-
-def active_pod_count(job: Json) -> int:
-    return 1
-
-
+pod_count = batch_v1.pod_count
+gang = batch_v1.gang
+active_pod_count = batch_v1.active_pod_count
 command = batch_v1.command
+answer_fields = batch_v1.answer_fields
 result = batch_v1.result
+pod_decides = batch_v1.pod_decides
 is_suspended = batch_v1.is_suspended
-
-
-def answer_fields(job: Json) -> Json:
-    return {}
-
-
-def indexes(job: Json) -> tuple[int, ...]:
-    return ()
-
-
-def index_of(job: Json, pod_name: str) -> int | None:
-    return None
-
-
-def index_results(job: Json) -> Mapping[int, bool]:
-    return {}
+indexes = batch_v1.indexes
+index_of = batch_v1.index_of
+index_results = batch_v1.index_results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 from ..plan import Plan
 from ..prerequisite import Prerequisite
@@ -40,13 +40,10 @@ class Result:
     finished: str | None = None
 
 
-R = TypeVar("R", bound=JobRequest)
+class JobKind(Protocol):
+    """What the batch service and the command line ask of a kind of job.
 
-
-class JobKind(Protocol[R]):
-    """What the batch service and the command line ask of a kind of job.  `R` is its request model.
-
-    `job` is always the stored object, `pod` one of its pods, both as the API server returns them.
+    A request is an instance of REQUEST.  A job is always the stored object, as the API server returns it.
     """
 
     @property
@@ -54,12 +51,8 @@ class JobKind(Protocol[R]):
         """The kind's name, in requests and in the label research-spawner/kind."""
 
     @property
-    def MAIN(self) -> str:
-        """The container that runs the user's command, in each pod of the kind."""
-
-    @property
     def SLOTS(self) -> Slots:
-        """Where the manifest has its pod templates."""
+        """Where the manifest has its pod templates.  The main container has the same name in all of them."""
 
     @property
     def RESOURCE(self) -> Resource: ...
@@ -70,22 +63,33 @@ class JobKind(Protocol[R]):
 
     @property
     def PREREQUISITES(self) -> tuple[Prerequisite, ...]:
-        """Objects without which no job of this kind can run, for example a CustomResourceDefinition."""
+        """Cluster-scoped objects without which no job of this kind can run, such as a CustomResourceDefinition.
+
+        The service's right to read them follows.
+        """
 
     @property
     def RULES(self) -> tuple[Json, ...]:
         """RBAC rules that the batch service needs in the namespace of the pods, besides those for every kind."""
 
     @property
-    def REQUEST(self) -> type[R]: ...
+    def REQUEST(self) -> type[JobRequest]:
+        """The fields that a user may send, with HINTS for the fields of this kind."""
 
     @property
-    def pod_count(self) -> Callable[[R], int]:
+    def pod_count(self) -> Callable[[Any], int]:
         """The largest number of pods of this request that run at once."""
 
     @property
-    def manifest(self) -> Callable[[Plan, R, Batch], Json]:
-        """The object without anything that compose writes.  Raises Refusal with the field that is at fault."""
+    def gang(self) -> Callable[[Any], int]:
+        """How many pods of this request must start together; 1 if each starts alone."""
+
+    @property
+    def manifest(self) -> Callable[[Plan, Any, Batch], Json]:
+        """The object without anything that compose writes, from plan, request and the settings `batch`.
+
+        Raises Refusal with the field that is at fault.
+        """
 
     @property
     def command(self) -> Callable[[Json], Sequence[str]]:
@@ -97,7 +101,14 @@ class JobKind(Protocol[R]):
 
     @property
     def result(self) -> Callable[[Json], Result | None]:
-        """How a job ended, None if it has not ended."""
+        """How a job ended according to its controller, None if it has not ended."""
+
+    @property
+    def pod_decides(self) -> Callable[[Json, bool], bool]:
+        """Whether a pod that ended by itself ends the job, or its index, before the controller says so.
+
+        The second argument is whether the pod succeeded.  False while the controller may create another pod.
+        """
 
     @property
     def is_suspended(self) -> Callable[[Json], bool]:

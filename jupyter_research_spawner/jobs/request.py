@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 import secrets
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -71,7 +72,13 @@ Text = Annotated[str, StringConstraints(strict=True)]
 
 
 class JobRequest(Submitted):
-    """One job.  Nothing here says who the user is."""
+    """One job.  Nothing here says who the user is.  HINTS says by field what would work; a kind adds its own."""
+
+    HINTS: ClassVar[Mapping[str, str]] = {
+        "command": 'Write it as a list of words: ["python", "train.py"]. '
+        'A shell is a program too: ["bash", "-c", "..."].',
+        "env": 'Write it as a map from names to texts: {"OMP_NUM_THREADS": "2"}.',
+    }
 
     name: Annotated[Choice, StringConstraints(max_length=120)] | None = Field(
         None, title="What `job list` shows", description="By default the program's name.", examples=["train"]
@@ -88,13 +95,6 @@ class JobRequest(Submitted):
     workdir: Annotated[str, StringConstraints(strict=True, max_length=4096), AfterValidator(_path)] | None = Field(
         None, title="Working directory, in your home (`~/...`) or on a mount", examples=["~/climate"]
     )
-
-
-HINTS = {
-    "command": 'Write it as a list of words: ["python", "train.py"]. A shell is a program too: ["bash", "-c", "..."].',
-    "env": 'Write it as a map from names to texts: {"OMP_NUM_THREADS": "2"}.',
-    "array": "Leave it out for a single job.",
-}
 
 
 def refuse_too_long(request: JobRequest) -> None:

@@ -9,6 +9,7 @@ import base64
 from collections.abc import Iterator
 
 from ..client.archive import build
+from ..jobs import KINDS
 from ..pod.client_commands import COMMANDS, client_config_map_name
 from ..prerequisite import Prerequisite, claim_prerequisites
 from ..resources import DRA_API, DraGpu, gpu_prerequisites
@@ -22,7 +23,7 @@ PRIORITY_CLASS_KINDS = ("PriorityClass", "WorkloadPriorityClass")
 
 
 def site_prerequisites(site: Site) -> tuple[Prerequisite, ...]:
-    """The prerequisites of every queue, claim and profile of the site, sorted."""
+    """The prerequisites of every queue, claim and profile of the site, and of every kind of job, sorted."""
     claims = {home.claim for home in site.storage.homes.values()}
     claims |= {mount.claim for mount in site.storage.mounts.values()}
     found = set(claim_prerequisites(claims, site.namespaces.name))
@@ -30,6 +31,8 @@ def site_prerequisites(site: Site) -> tuple[Prerequisite, ...]:
         found.update(_queue_prerequisites(site, name, queue.priority or site.default_priority))
     for profile in site.profiles.values():
         found.update(gpu_prerequisites(profile.gpu, site.namespaces.name))
+    for kind in KINDS.values():
+        found.update(kind.PREREQUISITES)
     return tuple(sorted(found, key=lambda one: (one.api_version, one.kind, one.name, one.namespace or "")))
 
 

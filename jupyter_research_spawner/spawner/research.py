@@ -44,7 +44,7 @@ from .progress import announce_stop, stream_progress
 from .resume import schedule_resume
 from .start import Start
 
-MAIN = notebook.SLOTS.templates[0].main
+MAIN = notebook.SLOTS.main
 # KubeSpawner's limit for a start is later than ours, which can say why the start failed.
 EXTRA_SECONDS = 60
 SECONDS_BETWEEN_CONNECTIONS = 0.25

@@ -47,7 +47,7 @@ def a_job(*conditions: tuple[str, int], attempts: list[Attempt] | None = None, *
             "annotations": annotations,
             **metadata,
         },
-        "spec": {"template": {"spec": {"containers": [container]}}},
+        "spec": {"completions": 1, "backoffLimit": 0, "template": {"spec": {"containers": [container]}}},
         "status": {
             "conditions": [
                 {"type": kind, "status": "True", "lastTransitionTime": at(when), "message": f"{kind} says so"}

@@ -28,7 +28,7 @@ from jupyter_research_spawner.shape import NOTEBOOK_KIND, Shape, Slots
 from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch import Phase, classify
 
-MAIN = notebook.SLOTS.templates[0].main
+MAIN = notebook.SLOTS.main
 # Ten cycles of each scheduler.
 CYCLES_SECONDS = 2
 

@@ -34,7 +34,7 @@ from jupyter_research_spawner.site import Site
 
 NODE = "numa"
 GPU = "example.com/gpu"
-MAIN = notebook.SLOTS.templates[0].main
+MAIN = notebook.SLOTS.main
 OPTIONS = {
     "cpuManagerPolicy": "static",
     "topologyManagerPolicy": "single-numa-node",
