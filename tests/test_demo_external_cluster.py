@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from patience import PATIENCE_SECONDS
 
 from jupyter_research_spawner.demo import shared_storage, storage_layout
 from jupyter_research_spawner.demo.cluster_api import connected
@@ -406,7 +407,7 @@ async def test_ctrl_c_while_all_is_being_prepared_leaves_nothing_behind(cluster,
     is_there = asyncio.Event()
 
     def say(text: str) -> None:
-        if text.startswith("Notebooks and jobs run"):
+        if text.startswith("Notebooks and jobs use"):
             is_there.set()
 
     async def play() -> None:
@@ -414,7 +415,7 @@ async def test_ctrl_c_while_all_is_being_prepared_leaves_nothing_behind(cluster,
             pass
 
     playing = asyncio.create_task(play())
-    await is_there.wait()
+    await asyncio.wait_for(is_there.wait(), PATIENCE_SECONDS)
     while (await names(cluster)) == before:  # noqa: ASYNC110 - the cluster's state
         await asyncio.sleep(0.01)
     playing.cancel()

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from patience import eventually
+from patience import PATIENCE_SECONDS, eventually
 
 ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).with_name("uv")
@@ -47,7 +47,9 @@ def make(folder: Path, **more: str) -> subprocess.Popen[bytes]:
     """Start make in a small project with our Makefile, and with a real uv that needs no network."""
     environment = {**os.environ, "UV_CACHE_DIR": str(folder / "cache"), "UV_OFFLINE": "true", **more}
     target = f".venv/{sys.version_info.major}.{sys.version_info.minor}/demo.stamp"
-    command = ["make", f"PYTHON={sys.executable}", f"UV={UV}", "--old-file=.venv/uv/uv.stamp", target]
+    # Tests that were started in the background ignore SIGINT, which programs inherit (sh(1), `&`).
+    command = ["env", "--default-signal=INT", "make", "--old-file=.venv/uv/uv.stamp"]
+    command += [f"PYTHON={sys.executable}", f"UV={UV}", target]
     return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
 
 
@@ -68,19 +70,19 @@ async def test_an_interrupted_installation_is_begun_anew(tmp_path: Path, number:
     site_packages = tmp_path / ".venv" / version / "lib" / f"python{version}" / "site-packages"
     half_a_package = site_packages / "half.py"
     half_a_package.touch()
-    assert make(tmp_path).wait() == 0
+    assert make(tmp_path).wait(PATIENCE_SECONDS) == 0
     assert not half_a_package.exists()
     assert (site_packages / "small-1.dist-info").is_dir()
 
     half_a_package.touch()
-    assert make(tmp_path).wait() == 0
+    assert make(tmp_path).wait(PATIENCE_SECONDS) == 0
     assert half_a_package.exists(), "make replaced a finished environment"
 
     # A newer lock file is installed into the finished environment, and that is interrupted, too.
     for name in ("pyproject.toml", "requirements.lock"):
         (tmp_path / name).touch()
     await interrupt(tmp_path, number)
-    assert make(tmp_path).wait() == 0
+    assert make(tmp_path).wait(PATIENCE_SECONDS) == 0
     assert not half_a_package.exists()
 
 
@@ -91,7 +93,7 @@ async def interrupt(folder: Path, number: signal.Signals) -> None:
     running = make(folder, SLOW="1")
     await eventually(installing.exists)
     os.killpg(running.pid, number)
-    assert running.wait() != 0
+    assert running.wait(PATIENCE_SECONDS) != 0
 
 
 @pytest.fixture(scope="module")
