@@ -8,16 +8,30 @@ import sys
 from pathlib import Path
 
 import pytest
+import retry_kind
 from conftest import Client
 from test_service import until
 
 from jupyter_research_spawner import client
 from jupyter_research_spawner.client.research_jobs.job_model import job_from
+from jupyter_research_spawner.jobs import KINDS
 
 pytestmark = pytest.mark.embedded
 
 
-async def jobs(batch: Client, *arguments: str) -> tuple[int, str, str]:
+COMMAND = "from research_jobs.command import main; import sys; sys.exit(main(sys.argv[1:]))"
+# What `job submit --wait` does once the job is submitted.
+WAIT = """
+import sys
+from research_jobs.functions import show
+from research_jobs.job_following import follow_to_end
+
+job = follow_to_end(show(sys.argv[1]), write=sys.stdout.buffer.write, say=lambda words: print(words, file=sys.stderr))
+sys.exit(job.exit_code)
+"""
+
+
+async def jobs(batch: Client, *arguments: str, code: str = COMMAND) -> tuple[int, str, str]:
     """`jobs ARGUMENTS` as alice types it in her notebook."""
     environ = {
         "PATH": os.environ["PATH"],
@@ -29,7 +43,6 @@ async def jobs(batch: Client, *arguments: str) -> tuple[int, str, str]:
         "RESEARCH_PROFILE": "small",
         "JUPYTER_IMAGE_SPEC": "quay.io/jupyter/scipy-notebook:2026-10-01",
     }
-    code = "from research_jobs.command import main; import sys; sys.exit(main(sys.argv[1:]))"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -70,3 +83,14 @@ async def test_answers_are_jobs_as_the_client_reads_them(batch):
     assert job_from(job).state == "queued"
     ended = job_from(await until(batch, "alices", job["id"], "failed"))
     assert (ended.exit_code, [attempt.exit_code for attempt in ended.attempts]) == (3, [3])
+
+
+async def test_waiting_for_a_job_with_retries_ends_after_its_last_attempt(batch, monkeypatch):
+    monkeypatch.setattr(retry_kind, "PREREQUISITES", ())
+    monkeypatch.setitem(KINDS, retry_kind.KIND, retry_kind)
+    # Longer than the client's pauses, so that it sees each attempt.
+    job = await batch.submit("alices", "sh", "-c", "echo output; sleep 3; exit 3", kind="retry", retries=1)
+    status, output, errors = await jobs(batch, job["id"], code=WAIT)
+    assert (status, output) == (3, "output\noutput\n"), errors
+    ended = job_from(await until(batch, "alices", job["id"], "failed"))
+    assert [attempt.exit_code for attempt in ended.attempts] == [3, 3]
