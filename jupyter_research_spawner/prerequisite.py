@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Prerequisite:
-    """A cluster object that must exist; without it a pod waits, and no event says why.
+    """A cluster object without which a pod would stay Pending, and no event would tell the user why.
 
-    `namespace` is None for a cluster-scoped object.  `shut` lists the values of `status.state` in which
-    the object accepts no new pods, also without an event.
+    `namespace` is None for a cluster-scoped object.  `shut` lists the values of `status.state` in which the object
+    accepts no new pods; no event reports that either.
     """
 
     api_version: str
@@ -22,12 +22,12 @@ class Prerequisite:
 
     @property
     def group(self) -> str:
-        """The API group of the object; empty for the core group."""
+        """Return the object's API group; "" for the core group."""
         return self.api_version.rpartition("/")[0]
 
     @property
     def resource(self) -> str:
-        """The plural, lower-case name of the kind, as in API URLs and RBAC rules."""
+        """Return the plural, lower-case name of the kind, as in API URLs and RBAC rules."""
         return self.kind.lower() + ("es" if self.kind.endswith("s") else "s")
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Refusal, the one exception whose text is shown to users."""
+"""Refusal, the exception whose text is shown to users."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 # Not frozen, because Python sets __traceback__ on an exception that is raised.
 @dataclass(unsafe_hash=True)
 class Refusal(Exception):
-    """A refused request: a message for the user, the field at fault, and a hint that says what would work.
+    """The reason why a request is refused, with the invalid field and a hint that says what would work.
 
-    `status` is the HTTP status of the response: 400 (invalid request), 403 (not allowed), 409 (conflict with an
-    existing object) or 503 (a service is down; `retry_after` in seconds).  A refusal never counts as a failed spawn.
+    `status` is the HTTP status of the response, for example 400 (invalid request), 403 (not allowed), 409 (conflict
+    with an existing object) or 503 (a service is down).  `retry_after` is in seconds.  JupyterHub does not count a
+    refusal as a failed spawn.
     """
 
     code: str
@@ -26,7 +27,7 @@ class Refusal(Exception):
         return f"{self.message} {self.hint}".strip()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object that REST clients get under the key `error`."""
+        """Return the value of the key `error` in the JSON response to REST clients."""
         return {
             "code": self.code,
             "field": self.field,

@@ -1,4 +1,4 @@
-"""Kinds of workloads, where pod templates are in their manifests, and Kubernetes names and label values."""
+"""Describe workloads: their kind and pods, where a manifest has pod templates, and valid Kubernetes names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ OUR_PREFIX = "research-spawner/"
 class Shape:
     """The kind, object name and number of pods of one workload, such as a notebook or a job.
 
-    `replicas` is the number of pods.  `gang` is the number of pods that must start together; 1 means that each pod
-    starts alone.
+    `replicas` is the number of pods.  `gang` is the number of pods that must start together.
     """
 
     kind: str
@@ -29,12 +28,12 @@ class Shape:
     gang: int = 1
 
 
-# In the path of a template: each value of a map, or each item of a list.
+# In the path of a template, a wildcard for all values of a map or all items of a list.
 EACH = "*"
 
 
 class TemplateMissing(Exception):
-    """A manifest has no pod template where its kind says that there is one: `path` has `value` instead."""
+    """A manifest has `value` instead of a pod template at `path`."""
 
     def __init__(self, path: str, value: object) -> None:
         super().__init__(path)
@@ -44,10 +43,9 @@ class TemplateMissing(Exception):
 
 @dataclass(frozen=True)
 class Template:
-    """Where a manifest has a pod template, and the name of its main container.
+    """The path of a pod template in a manifest, and the name of its main container.
 
-    `path` has the keys on the way, with EACH for all values of a map or items of a list; an empty path means that the
-    manifest is itself the pod.
+    `path` is a sequence of keys, where EACH is a wildcard.  An empty path means that the manifest is itself a pod.
     """
 
     path: Path
@@ -55,11 +53,11 @@ class Template:
 
     @property
     def is_object(self) -> bool:
-        """Return whether the created object is itself the pod."""
+        """Return whether the manifest is itself a pod."""
         return not self.path
 
     def find(self, manifest: Json) -> list[Json]:
-        """Return the objects with `metadata` and `spec` of a pod.  Raises TemplateMissing where there is none."""
+        """Return all pods or pod templates at this path.  Raises TemplateMissing if there is none."""
         found: list[tuple[str, Any]] = [("", manifest)]
         for key in self.path:
             found = [below for path, value in found for below in _children(path, value, key)]
@@ -80,9 +78,9 @@ def _children(path: str, value: Any, key: str) -> list[tuple[str, Any]]:
 
 @dataclass(frozen=True)
 class Slots:
-    """Where compose and check find the pods in a manifest of one kind.
+    """The pod templates in a manifest of one kind.
 
-    `interactive` pods get the command `job`, because users work in them.
+    If `interactive`, users work in the pods, so the command `job` is mounted there.
     """
 
     templates: tuple[Template, ...]
@@ -94,7 +92,7 @@ class Slots:
         return self.templates[0].main
 
     def pods(self, manifest: Json) -> list[tuple[Template, Json]]:
-        """Return each pod of `manifest` with its template.  Raises TemplateMissing."""
+        """Return pairs of a Template and a pod that it finds in `manifest`.  Raises TemplateMissing."""
         return [(template, pod) for template in self.templates for pod in template.find(manifest)]
 
 
@@ -103,10 +101,9 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 
 
 def label_value(text: str) -> str:
-    """Return `text` if it is a valid label value, else a readable slug with a hash, so that two texts never collide.
+    """Return `text` if it is a valid label value, else a readable slug with a hash, so that slugs do not collide.
 
-    Source: Kubernetes, Labels and Selectors, syntax.  The separator `---` distinguishes slugs from unchanged names, as
-    in KubeSpawner.
+    Source: Kubernetes, Labels and Selectors.  As in KubeSpawner, slugs contain `---`; a text with `---` becomes a slug.
     """
     return text if _LABEL_VALUE.fullmatch(text) and "---" not in text else _slug(text)
 

@@ -30,7 +30,7 @@ IMAGE_DIRECTORIES = (
     "/var",
 )
 
-# Variables, or prefixes of variables, that would change the user that programs see (ld.so(8), nss_wrapper(1)).
+# Prefixes of variables that could make programs believe that they run as another user (ld.so(8), nss_wrapper(1)).
 HIJACKING_ENV = ("LD_PRELOAD", "LD_AUDIT", "NSS_WRAPPER_")
 IDENTITY_ENV = ("HOME", "USER", "LOGNAME", "SHELL", "NB_USER", "NB_UID", "NB_GID", "NB_GROUP")
 
@@ -80,7 +80,7 @@ class Home(Settings):
 
 
 class Mount(Settings):
-    """A PersistentVolumeClaim that is mounted for some groups at one path."""
+    """A PersistentVolumeClaim that is mounted at one path for the members of some groups."""
 
     claim: ClaimName = Field(title="PersistentVolumeClaim in the pods' namespace", examples=["project-climate"])
     path: MountPath = Field(title="Mount path", examples=["/project/climate"])
@@ -127,7 +127,7 @@ class SystemAccounts(Settings):
 
 
 class Storage(Settings):
-    """Shared storage, and which users get which part of it."""
+    """The shared storage, and who gets which mounts."""
 
     homes: ByName[Home] = Field(title="PersistentVolumeClaims with home directories", min_length=1)
     mounts: ByName[Mount] = Field(default_factory=dict, title="PersistentVolumeClaims that groups share")
@@ -138,11 +138,13 @@ class Storage(Settings):
         "missing home directory as root. By default it uses the pod's own image. Set this if an image has no `sh`.",
         examples=["docker.io/library/busybox:1.37"],
     )
-    system_accounts: SystemAccounts = Field(default_factory=SystemAccounts, title="Accounts besides the user's own")
+    system_accounts: SystemAccounts = Field(
+        default_factory=SystemAccounts, title="System accounts in the passwd and group files of every pod"
+    )
 
     @model_validator(mode="after")
     def _no_overlap(self) -> Storage:
-        # A pod mounts only the claim with the user's own home, so the root of one claim may be below that of another.
+        # A pod mounts only one of the homes, so their roots may contain each other.
         homes = [(f"homes.{name}.root", home.root) for name, home in self.homes.items()]
         mounts = [(f"mounts.{name}.path", mount.path) for name, mount in self.mounts.items()]
         for index, (this, path) in enumerate(places := homes + mounts):
@@ -158,7 +160,7 @@ class Storage(Settings):
 
 @dataclass(frozen=True)
 class MountPoint:
-    """One claim at one path in the main container."""
+    """A PersistentVolumeClaim and the path where the main container mounts it."""
 
     claim: str
     path: str
@@ -169,9 +171,9 @@ class MountPoint:
 
 
 def mounts_for(storage: Storage, identity: PosixIdentity) -> tuple[MountPoint, ...]:
-    """Return the mounts that the user gets: the home first, then those that the user's groups allow.
+    """Return the mount of the user's home, then the shared mounts of the user's groups.
 
-    Raises Refusal if no claim contains the user's home directory, because the notebook's files would be lost.
+    Raises Refusal if no claim contains the home directory, because files that the user writes there would be lost.
     """
     homes = [home for home in storage.homes.values() if within(identity.home, home.root) and identity.home != home.root]
     if not homes:
@@ -194,21 +196,21 @@ def _shared(storage: Storage, identity: PosixIdentity) -> Iterator[MountPoint]:
 
 
 def passwd_text(system: SystemAccounts, identity: PosixIdentity) -> str:
-    """Return the passwd(5) file: the system accounts and the user.
+    """Return a passwd(5) file with the system accounts and the user.
 
-    The gecos field is empty, because some controllers expand `{{...}}` in it.
+    The gecos field is empty, because some controllers would expand `{{...}}` in a user's full name.
     """
     own = f"{identity.name}:x:{identity.uid}:{identity.gid}::{identity.home}:{identity.shell}"
     return _append_own(system.passwd, [own])
 
 
 def group_text(system: SystemAccounts, identity: PosixIdentity) -> str:
-    """Return the group(5) file: the system groups and the user's groups, with the user as their only member."""
+    """Return a group(5) file with the system groups and the user's groups, whose only member is the user."""
     return _append_own(system.group, [f"{g.name}:x:{g.gid}:{identity.name}" for g in identity.groups])
 
 
 def _append_own(base: str, own: list[str]) -> str:
-    """Return `own` after the lines of `base`, without base lines that have the name or the ID of a line in `own`."""
+    """Return the lines of `base` and then `own`.  Leave out lines of `base` whose name or ID is also in `own`."""
     names = {line.split(":")[0] for line in own}
     numbers = {line.split(":")[2] for line in own}
     kept = [line for line in base.splitlines() if line.split(":")[0] not in names and line.split(":")[2] not in numbers]
@@ -216,7 +218,7 @@ def _append_own(base: str, own: list[str]) -> str:
 
 
 def environment(identity: PosixIdentity) -> dict[str, str]:
-    """Return the variables that login(1) sets and those that start.sh of Jupyter's docker-stacks images reads."""
+    """Return the variables that login(1) sets and those that start.sh in Jupyter's docker-stacks images reads."""
     primary = next((group.name for group in identity.groups if group.gid == identity.gid), str(identity.gid))
     return {
         "HOME": identity.home,

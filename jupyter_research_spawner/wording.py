@@ -1,4 +1,4 @@
-"""Format parts of messages: lists of names, and values from users or from other programs."""
+"""Format lists of names and untrusted values for messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def format_list(names: Iterable[str], conjunction: str = "and", limit: int | Non
 
 
 def quote(value: object) -> str:
-    """Return `repr(value)`, shortened to QUOTE_LIMIT characters, so that it has no line ends or control characters."""
+    """Return `repr(value)`, which escapes newlines and control characters, for at most QUOTE_LIMIT characters of it."""
     if isinstance(value, str):
         return repr(_shorten(value))
     return _shorten(repr(value))

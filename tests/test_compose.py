@@ -94,7 +94,7 @@ DIFFERS: dict[str, tuple[Json, str, str]] = {
     "no main container": (
         pod_with({"containers": [{"name": "nb"}]}),
         "spec.containers",
-        "has no container 'notebook', the one that the user works in",
+        "has no container 'notebook', the main container",
     ),
 }
 
@@ -109,7 +109,7 @@ def test_what_differs_is_refused_with_its_path(
         "manifest",
         f"Nothing was started: the pod's {path} {why}.",
         field=path,
-        hint="Ask your administrators: one of the hub's settings or hooks put it there.",
+        hint="Ask your administrators to check the hub's settings and hooks, which set this field.",
         status=503,
     )
 
@@ -147,7 +147,7 @@ def test_what_is_ours_alone_is_overwritten(site: Site) -> None:
 
 def test_another_scheduler_s_mark_is_not_taken_away_in_silence(site: Site) -> None:
     pod = pod_with({}, labels={"yunikorn.apache.org/queue": "root.fast"})
-    with pytest.raises(Refusal, match=r"yunikorn\.apache\.org/queue is a mark that the plan did not make"):
+    with pytest.raises(Refusal, match=r"yunikorn\.apache\.org/queue must not be set: a scheduler could queue"):
         sent(site, pod)
 
 
@@ -263,7 +263,7 @@ def test_on_one_numa_node_limits_are_copied_to_requests_or_back(site: Site, give
 @pytest.mark.parametrize("given", [{}, {"limits": {"cpu": "1"}}, {"requests": {"memory": "1Gi"}}], ids=str)
 def test_on_one_numa_node_a_container_without_amounts_is_named(site: Site, given: Json) -> None:
     pod = pod_with({"containers": [*notebook_pod()["spec"]["containers"], {"name": "proxy", "resources": given}]})
-    with pytest.raises(Refusal, match=r"\(container 'proxy'\) has no limit for .* Give it limits for cpu and memory"):
+    with pytest.raises(Refusal, match=r"\(container 'proxy'\) has no limit for .* Set limits for cpu and memory"):
         sent(site, pod, profile="a100")
 
 
@@ -281,7 +281,7 @@ def test_somebody_looks_for_the_home_from_where_nothing_is_made(site: Site) -> N
     main, found = notebook_pod()["spec"]["containers"][0], look(sent(site, notebook_pod()))
     assert (found["name"], found["image"], found["workingDir"]) == ("research-home", main["image"], "/")
     home = "Your home directory /home/alice does not exist on the shared file system."
-    assert found["command"][4:] == ["/home/alice", f"{home} Ask your administrators to make it."]
+    assert found["command"][4:] == ["/home/alice", f"{home} Ask your administrators to create it."]
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,8 @@ def test_one_container_without_equal_requests_and_limits_prevents_pinning(amount
         [(at, sentence)] = why_not_pinned(found, "notebook")
         assert at == path
         assert sentence == (
-            f"(container {name!r}) {why}: the kubelet would pin no CPU of the whole pod. Give it limits for cpu and "
-            "memory, and requests equal to them or none"
+            f"(container {name!r}) {why}: the kubelet would pin no CPUs of the pod. Set limits for cpu and "
+            "memory, and set no requests or the same requests"
         )
 
 
@@ -103,7 +103,7 @@ def test_only_the_main_container_needs_whole_cpus() -> None:
     assert where(pod(half)) == []
     [(path, sentence)] = why_not_pinned(pod(main=half), "notebook")
     assert path == "spec.containers[0].resources"
-    assert sentence == "(container 'notebook') has 1500m CPUs: only whole ones are pinned. Give it whole ones"
+    assert sentence == "(container 'notebook') has 1500m CPUs, but the kubelet pins only whole ones. Set a whole number"
 
 
 def test_pod_level_resources_prevent_pinning() -> None:
@@ -172,8 +172,8 @@ def test_a_refusal_names_the_container_without_limits_and_the_remedy() -> None:
     assert refused.value.field == "spec.containers[1].resources"
     assert refused.value.message == (
         "Nothing was started: the pod's spec.containers[1].resources (container 'logger') has no limit for cpu and "
-        "memory: the kubelet would pin no CPU of the whole pod. Give it limits for cpu and memory, and requests equal "
-        "to them or none."
+        "memory: the kubelet would pin no CPUs of the pod. Set limits for cpu and memory, and set no "
+        "requests or the same requests."
     )
 
 
@@ -201,8 +201,8 @@ def test_lint_finds_a_container_without_limits_in_helm_values(
     fine = {"name": "proxy", "image": "proxy:1", "resources": {"requests": SMALL}}
     assert main(["lint", *values(tmp_path, **{place: [fine, SIDECAR_WITHOUT_CPU_LIMIT]})]) == 1
     assert capsys.readouterr().err == (
-        f"singleuser.{place}[1].resources: (container 'logger') has no limit for cpu: the kubelet would pin no CPU of "
-        "the whole pod. Give it limits for cpu and memory, and requests equal to them or none. No user can start "
+        f"singleuser.{place}[1].resources: (container 'logger') has no limit for cpu: the kubelet would pin no CPUs of "
+        "the pod. Set limits for cpu and memory, and set no requests or the same requests. No user can start "
         "a100 on one NUMA node\n"
     )
     assert main(["lint", *values(tmp_path, **{place: [fine]})]) == 0

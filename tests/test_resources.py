@@ -86,7 +86,7 @@ KINDS = "kind of a GPU must be one of whole, mig, shared, kai-fraction, volcano-
     ("gpu", "sentence"),
     [
         ({"kind": "mig"}, "kind mig needs the name of the slice: resource: nvidia.com/mig-1g.10gb"),
-        ({"kind": "shared", "count": 2}, "kind shared gives a share of one device: count must be 1"),
+        ({"kind": "shared", "count": 2}, "kind shared requires count: 1, because"),
         ({"kind": "half"}, KINDS),
         ({}, KINDS),
         ({"kind": "whole", "count": 0}, "greater than or equal to 1"),
@@ -167,7 +167,7 @@ def test_an_unknown_numa_policy_is_an_error(numa: Any) -> None:
 )
 def test_numa_placement_is_an_error_for_gpus_that_the_kubelet_cannot_align(gpu: dict[str, Any]) -> None:
     message = refused(gpu=gpu, numa="single-node")
-    assert f"numa: single-node is not possible with a GPU of kind {gpu['kind']}" in message
+    assert f"numa: single-node cannot be used with a GPU of kind {gpu['kind']}" in message
     assert "Leave numa out, or use kind whole, mig or shared" in message
     for kind in ({"kind": "whole"}, {"kind": "volcano-vgpu"}, {"kind": "hami"}):
         assert sized(gpu=kind, numa="single-node").numa == "single-node"

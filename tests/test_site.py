@@ -278,7 +278,7 @@ MISTAKES = {
     "two shares of one GPU": Mistake(
         a100(gpu={"kind": "shared", "count": 2}),
         "profiles.a100.gpu",
-        "kind shared gives a share of one device: count must be 1, because more would not give a larger share",
+        "kind shared requires count: 1, because a higher count does not give a larger share of the device",
         in_schema=True,
     ),
     "an unknown kind of GPU": Mistake(
@@ -352,7 +352,7 @@ MISTAKES = {
     "a GPU on one NUMA node that no kubelet sees": Mistake(
         {"scheduler": {"kind": "kai"}, **a100(gpu={"kind": "kai-fraction", "fraction": 0.5})},
         "profiles.a100",
-        "numa: single-node is not possible with a GPU of kind kai-fraction: the kubelet aligns only devices of device "
+        "numa: single-node cannot be used with a GPU of kind kai-fraction: the kubelet aligns only devices of device "
         "plugins. Leave numa out, or use kind whole, mig or shared",
     ),
     "all GPUs of a node by environment": Mistake(

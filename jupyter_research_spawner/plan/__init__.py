@@ -1,4 +1,4 @@
-"""Decide what a user may run, and as whom.  The result is a Plan, from which every pod is composed."""
+"""Decide whether a user may run a notebook or job, and with which settings.  The result is a Plan."""
 
 from .choices import offers
 from .decide import ANNOTATION_LIMIT, plan

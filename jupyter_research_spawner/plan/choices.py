@@ -1,4 +1,4 @@
-"""Classes, profiles and queues: which ones a user may choose, which are the defaults, and why others are refused."""
+"""Decide which classes, profiles and queues a user may choose, and which are the defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .model import Offer, Request
 
 
 def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, ...]:
-    """Return what the user may choose now: classes first, then profiles, each in the site's order.  May be empty."""
+    """Return the classes, by name, and then the profiles, by `order`, that the user may choose now."""
     mine = identity.group_names
     found = [
         Offer(
@@ -62,7 +62,9 @@ def _today(now: datetime) -> date:
 
 
 def apply_class(site: Site, identity: PosixIdentity, request: Request, now: datetime) -> Request:
-    """Return the request with the profile and the queue of its class.  Raises Refusal if it asks for others."""
+    """Return the request with the profile and the queue of its class.
+
+    Raises Refusal if the user is not in the class, or if the request names another profile or queue."""
     if request.course is None:
         return request
     course = site.classes.get(request.course)
@@ -100,7 +102,7 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
 
 
 def choose_profile(site: Site, identity: PosixIdentity, request: Request) -> str:
-    """Return the profile that the request names, else the user's default profile.  Raises Refusal."""
+    """Return the name of the requested profile, or of the user's default profile.  Raises Refusal."""
     if request.profile is not None:
         return _require_allowed("profile", site.profiles, identity, request.profile)
     if request.queue is not None:
@@ -118,9 +120,9 @@ def choose_profile(site: Site, identity: PosixIdentity, request: Request) -> str
 
 
 def _default_profile(site: Site, identity: PosixIdentity, queue: str | None = None) -> str | None:
-    """Return the first profile that the user may use in `queue`, or in its default queue if `queue` is None.
+    """Return the first profile by `order` that the user may use in `queue`, or if None, that has a default queue.
 
-    A profile with a GPU is never a default.
+    A profile with a GPU is never the default.
     """
     for name, profile in ordered(site.profiles):
         if profile.gpu is not None or not open_to(profile.groups, identity.group_names):
@@ -136,9 +138,9 @@ def _default_profile(site: Site, identity: PosixIdentity, queue: str | None = No
 
 
 def choose_queue(site: Site, identity: PosixIdentity, request: Request, profile_name: str) -> str:
-    """Return the queue of the request, else of the profile, else the user's first queue that is not preemptible.
+    """Return the requested queue, or the profile's queue, or else the user's first queue that is not preemptible.
 
-    Raises Refusal if the user or the profile may not use that queue; it never falls back to another one.
+    Raises Refusal if the user or the profile may not use that queue.
     """
     profile = site.profiles[profile_name]
     name = request.queue if request.queue is not None else profile.queue
@@ -168,6 +170,7 @@ def choose_queue(site: Site, identity: PosixIdentity, request: Request, profile_
 
 
 def _default_queue(site: Site, identity: PosixIdentity, profile: Profile) -> str | None:
+    """Return the profile's own queue, or else the user's first queue that is not preemptible; None if not allowed."""
     mine = _queues_for(site, identity, profile)
     if profile.queue is not None:
         return profile.queue if profile.queue in mine else None
@@ -175,7 +178,9 @@ def _default_queue(site: Site, identity: PosixIdentity, profile: Profile) -> str
 
 
 def _queues_for(site: Site, identity: PosixIdentity, profile: Profile) -> tuple[str, ...]:
-    """Return the queues that both the user and the profile may use, the default queue first."""
+    """Return the queues that both the user and the profile may use.
+
+    The profile's own queue comes first, then queues that are not preemptible, then preemptible queues."""
     mine = [
         (name, queue)
         for name, queue in ordered(site.queues)
@@ -185,7 +190,7 @@ def _queues_for(site: Site, identity: PosixIdentity, profile: Profile) -> tuple[
 
 
 def _require_allowed(field: str, choices: Mapping[str, Any], identity: PosixIdentity, name: str) -> str:
-    """Return `name` if a profile or queue of that name exists and the user may use it.  Raises Refusal."""
+    """Return `name`.  Raises Refusal if that profile or queue does not exist or the user may not use it."""
     offer = choices.get(name)
     if offer is None:
         raise Refusal(

@@ -1,4 +1,4 @@
-"""Make a plan: resolve every choice of a request within the site's settings, or refuse it."""
+"""Make a plan from a user's request, the user's identity and the site's settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .choices import apply_class, choose_profile, choose_queue
 from .limits import choose_image, choose_wall_time, choose_workdir
 from .model import Plan, Request
 
-# Bytes of all annotations that this project writes on one object.  The API server allows 256 KiB for all annotations.
+# Limit in bytes for this project's annotations on one object.  The API server allows 256 KiB for all annotations.
 ANNOTATION_LIMIT = 64_000
 
 
@@ -35,8 +35,8 @@ def plan(
 ) -> Plan:
     """Return the plan for a request that `identity` makes on `site`.
 
-    `run_id` must be new for each spawn and submission.  `now` must be timezone-aware.  `secret` is the hub's secret
-    for the adoption key.  Raises Refusal with the field at fault.  The same arguments always give the same plan.
+    `run_id` must be unique for each spawn or submission.  `now` must be timezone-aware.  `secret` is the hub's secret
+    for the adoption key.  Raises Refusal with the invalid field.  The function is pure.
     """
     request = apply_class(site, identity, request, now)
     profile_name = choose_profile(site, identity, request)
@@ -117,10 +117,10 @@ def _check_annotation_size(decided: Plan) -> None:
 
 
 def _adoption_key(decided: Plan, secret: bytes) -> str:
-    """Return the key that a waiting pod must carry so that a restarted hub adopts it for this server.
+    """Return the key that a pending pod must have so that a restarted hub adopts it for this server.
 
-    The key covers the request and the decision.  It leaves out the run id, the digest of the settings and an image that
-    the settings chose, so that a user keeps the place in the queue when the site is upgraded.
+    The key covers the request and the plan, but not the run id, the digest of the settings or the default image.  So a
+    user keeps the place in the queue when the site is upgraded.
     """
     identity = decided.identity
     parts: list[Any] = [

@@ -1,4 +1,4 @@
-"""Wall time, image and working directory: check what the request asks for against what the site allows."""
+"""Choose the wall time, the image and the working directory, within the limits of the site."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from .model import Request, WallTime
 
 
 def choose_wall_time(site: Site, request: Request, profile_name: str) -> WallTime:
-    """Return the soft and the hard wall time.  Raises Refusal.
+    """Return the soft and the hard wall time.  Raises Refusal if the request exceeds the site's limit.
 
-    A notebook's hard limit is that of its profile.  A job that asks for a wall time gets it as its hard limit, as under
-    Slurm.
+    For a notebook, the profile sets the hard limit.  For a job, the requested wall time is the hard limit, as in Slurm.
     """
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
@@ -50,9 +49,10 @@ def choose_wall_time(site: Site, request: Request, profile_name: str) -> WallTim
 
 
 def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
-    """Return the image that the request names, else the default image; None lets KubeSpawner choose.  Raises Refusal.
+    """Return the requested image or the default image; None means KubeSpawner's image.  Raises Refusal.
 
-    A request names an image of the profile, or for a job also of batch.images, by its key or by its full name.
+    A notebook may request the images of its profile; a job may also request those of batch.images.  The request has the
+    image's key in the settings or its full name.
     """
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
@@ -83,8 +83,8 @@ def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
 def choose_workdir(request: Request, identity: PosixIdentity, mounts: Iterable[MountPoint]) -> str | None:
     """Return the working directory as an absolute path in the user's home or on a mount.  Raises Refusal.
 
-    `~` means the user's home directory, as in a shell.  Other paths are refused because the container runtime creates a
-    missing working directory as root, even in another user's home.
+    `~` means the user's home directory.  Other paths are refused, because the container runtime, which is root, would
+    create a missing working directory even in another user's home.
     """
     asked = request.workdir
     if asked is None:

@@ -1,4 +1,4 @@
-"""The request of a user and the plan made from it.  Both are frozen, so no code can change a plan afterwards."""
+"""The frozen dataclasses Request and Plan: what a user requests, and what the pod will get."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..storage import MountPoint
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for.  None means that the site chooses.
+    """What a user requests.  None means that the site's default applies.
 
     `hub_user` is the user's name in the hub.  `server` is the name of a named server, or empty.
     """
@@ -52,7 +52,7 @@ class WallTime:
 
 @dataclass(frozen=True)
 class Plan:
-    """The decision about one notebook or job, with everything that is needed to compose its pods."""
+    """All decisions about one notebook or job.  `compose` needs nothing else to write its manifest."""
 
     request: Request
     identity: PosixIdentity
@@ -93,7 +93,7 @@ class Plan:
         return int(self.wall_time.hard.total_seconds())
 
     def summary(self) -> dict[str, Any]:
-        """Return the plan as JSON of bounded size without secrets, for the plan annotation, web pages and audit."""
+        """Return the plan as a small JSON object without secrets, for the plan annotation, web pages and audit logs."""
         return {
             "kind": self.shape.kind,
             "name": self.shape.name,
@@ -123,13 +123,13 @@ class Plan:
 
     @cached_property
     def written(self) -> str:
-        """The summary as JSON text.  Compose writes it into the plan annotation, and check compares it."""
+        """Return the summary as JSON text, the value of the plan annotation."""
         return json.dumps(self.summary(), sort_keys=True, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A profile or class that a user may choose now, with its allowed queues, the default queue first."""
+    """A profile or class that a user may choose now, and the queues that the user may choose for it."""
 
     name: str
     title: str

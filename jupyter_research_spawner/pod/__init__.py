@@ -1,4 +1,4 @@
-"""From a plan to the pods that are sent: compose writes the plan into them, check verifies every field again."""
+"""Turn a plan into a manifest: `compose` writes the plan into a manifest, and `check` then verifies every field."""
 
 from .check import check, problems
 from .client_commands import client_config_map_name

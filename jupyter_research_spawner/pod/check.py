@@ -1,6 +1,6 @@
 """Verify a finished manifest: KubeSpawner's settings and administrators' hooks can have changed any field of it.
 
-Each rule is one function that yields (path, sentence).  A field that is not known to be harmless is refused by name.
+Each rule is a function that yields (path of the field, problem).  A field that no rule knows is refused.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .overlay import Overlay, object_overlay, pod_overlay
 
 
 def check(plan: Plan, manifest: Json, slots: Slots) -> None:
-    """Raise Refusal with the first path that would change what runs, or as whom."""
+    """Raise Refusal for the first field that could change what runs or the user that it runs as."""
     for path, message in _findings(plan, manifest, slots):
         raise manifest_refusal(path, message)
 
 
 def problems(plan: Plan, manifest: Json, slots: Slots) -> list[tuple[str, str]]:
-    """Return all problems as (path, sentence); [] for a manifest that can be sent."""
+    """Return all problems as (path of the field, problem); [] if the manifest may be created."""
     try:
         return list(_findings(plan, manifest, slots))
     except Refusal as refusal:
@@ -35,7 +35,7 @@ def problems(plan: Plan, manifest: Json, slots: Slots) -> list[tuple[str, str]]:
 
 
 def _findings(plan: Plan, manifest: Json, slots: Slots) -> Findings:
-    """Raises Refusal where the manifest does not have the form that Kubernetes' API requires."""
+    """Yield the problems of all rules.  Raises Refusal if a field has another type than in Kubernetes' API."""
     finished = normalize(manifest, slots)
     yield from _check_object(plan, finished, slots)
     for template, pod in slots.pods(finished):
@@ -56,12 +56,13 @@ def _check_object(plan: Plan, manifest: Json, slots: Slots) -> Findings:
         if metadata.get(key) != value:
             yield f"metadata.{key}", f"is {metadata.get(key)!r}, not {value!r}"
     if any(template.is_object for template in slots.templates):
-        return  # the object is the pod, and check_metadata reads it with the pod's overlay
+        return  # the object is a pod, and check_metadata compares its metadata with the pod's overlay
     marks = plan.marks.object
     yield from _compare_metadata(metadata, object_overlay(plan), {*marks.labels, *marks.annotations}, reserved)
 
 
 def check_pod_identity(checked: PodUnderCheck) -> Findings:
+    """Require the user's uid, gid and groups in the security context of the pod."""
     context, identity = checked.spec.get("securityContext", {}), checked.plan.identity
     path = "spec.securityContext"
     wanted = {
@@ -78,11 +79,11 @@ def check_pod_identity(checked: PodUnderCheck) -> Findings:
         yield f"{path}.supplementalGroups", f"is {groups}, but the user's are {list(identity.supplementary_gids)}"
     known = {*wanted, "supplementalGroups", "seccompProfile", "appArmorProfile"}
     for key in sorted(set(context) - known):
-        yield f"{path}.{key}", "may not be set: it could change the user's identity for the file system"
+        yield f"{path}.{key}", "must not be set: it could change the user's identity on the file system"
     yield from container_rules.check_confinement(context, path)
 
 
-# Fields that a pod can have besides those that compose writes.  Any other field is refused until a site allows it.
+# Fields of a PodSpec that are always allowed.  Other fields are refused unless FIXED or pods.allow.fields allows them.
 HARMLESS = frozenset(
     {
         "activeDeadlineSeconds",
@@ -114,7 +115,7 @@ HARMLESS = frozenset(
     }
 )
 _OTHERS = "must be false: the user would see the processes or the traffic of other users or of sidecars"
-# Fields that can be absent or have this one value.
+# Fields that must be absent or have the given value, and why.
 FIXED: Mapping[str, tuple[Any, str]] = {
     "hostIPC": (False, _OTHERS),
     "hostNetwork": (False, _OTHERS),
@@ -122,12 +123,12 @@ FIXED: Mapping[str, tuple[Any, str]] = {
     "hostUsers": (True, "must be true: with false, the shared file system would see another uid"),
     "shareProcessNamespace": (False, _OTHERS),
 }
-# Fields that no site can allow, and why.
+# Fields that cannot be allowed in the settings, and why.
 FORBIDDEN = {
     "nodeName": "would bypass the scheduler and its queue",
     "preemptionPolicy": "is decided by the PriorityClass",
     "priority": "would override the queue's priority",
-    "resources": "would change the profile's amounts, and the kubelet pins no CPU with it",
+    "resources": "would change the profile's amounts, and the kubelet would pin no CPUs",
     "serviceAccount": "would give the user that account's rights in the cluster",
     "serviceAccountName": "would give the user that account's rights in the cluster",
 }
@@ -148,12 +149,12 @@ def check_spec_fields(checked: PodUnderCheck) -> Findings:
         yield "spec.automountServiceAccountToken", "must be false: users get no account in the cluster"
     for gate in spec.get("schedulingGates", []):
         if not allowed.scheduling_gates.get(gate["name"]):
-            why = "the pod would wait until something removes it. To allow it: pods.allow.scheduling_gates"
+            why = "the pod would wait until a controller removes it. To allow it: pods.allow.scheduling_gates"
             yield "spec.schedulingGates", f"has {gate['name']!r}: {why}"
 
 
 def check_resource_claims(checked: PodUnderCheck) -> Findings:
-    """Compare the pod's claims; the rules for containers compare which container uses them."""
+    """Compare the pod's resource claims with the plan.  Other rules check which containers use the claims."""
     claims, wanted = checked.spec.get("resourceClaims", []), checked.plan.resources.claims()
     if claims != wanted:
         yield "spec.resourceClaims", f"are {claims}, but the profile gives {wanted or 'none'}"
@@ -161,7 +162,7 @@ def check_resource_claims(checked: PodUnderCheck) -> Findings:
 
 def check_cpu_pinning(checked: PodUnderCheck) -> Findings:
     wanted = checked.plan.resources
-    # If the amounts differ from the profile's, check_main_container says so already.
+    # check_main_container already reports amounts that differ from the profile's.
     if wanted.numa is not None and checked.main.get("resources") == wanted.as_requirements():
         yield from why_not_pinned(checked.pod, checked.main["name"])
 
@@ -173,7 +174,7 @@ def check_wall_time(checked: PodUnderCheck) -> Findings:
 
 
 def check_metadata(checked: PodUnderCheck) -> Findings:
-    """Compare labels, annotations, scheduler and priority class with the plan."""
+    """Compare the pod's labels, annotations, scheduler name and priority class with the plan."""
     overlay, marks = checked.overlay, checked.plan.marks
     written = {*overlay.labels, *overlay.annotations}
     yield from _compare_metadata(checked.metadata, overlay, written, _is_ours_or_reserved)
@@ -183,21 +184,24 @@ def check_metadata(checked: PodUnderCheck) -> Findings:
 
 
 def _is_ours_or_reserved(key: str) -> bool:
+    """Return whether only this project or a scheduler may give meaning to the label or annotation `key`."""
     return key.startswith(OUR_PREFIX) or reserved(key)
 
 
-# Container runtimes read these: they give devices, lift confinement, or map the uid to another.
+# Container runtimes read these annotations: they can give devices, remove confinement or map the uid to another uid.
 RUNTIME_ANNOTATIONS = ("cdi.k8s.io/", "container.apparmor.security.beta.kubernetes.io/", "io.kubernetes.cri-o.")
 
 
 def check_annotations(checked: PodUnderCheck) -> Findings:
+    """Refuse annotations that container runtimes obey, and annotations of this project that are too long."""
     written = checked.metadata["annotations"]
     for key in sorted(written):
         if key.startswith(RUNTIME_ANNOTATIONS):
-            yield f"metadata.annotations.{key}", "could change what the container may do, or as whom"
+            why = "must not be set: it could give the container devices, rights or another user"
+            yield f"metadata.annotations.{key}", why
     texts = [part for key, value in written.items() if key.startswith(OUR_PREFIX) for part in (key, value)]
     size = sum(len(text.encode()) for text in texts)
-    if size > ANNOTATION_LIMIT + 2_000:  # the plan counts values, not keys
+    if size > ANNOTATION_LIMIT + 2_000:  # the plan checks the values; here the keys are added
         yield (
             "metadata.annotations",
             f"of {OUR_PREFIX} are {size} bytes long, more than {ANNOTATION_LIMIT}",
@@ -207,7 +211,7 @@ def check_annotations(checked: PodUnderCheck) -> Findings:
 def _compare_metadata(
     metadata: Json, overlay: Overlay, written: Container[str], is_mark: Callable[[str], bool]
 ) -> Findings:
-    """Require the overlay's labels and annotations, and refuse marks that are not among those `written`."""
+    """Require the overlay's labels and annotations.  Refuse other keys for which `is_mark` is true."""
     for kind, wanted in (("labels", overlay.labels), ("annotations", overlay.annotations)):
         present = metadata[kind]
         for key, value in wanted.items():
@@ -216,7 +220,7 @@ def _compare_metadata(
     for kind in ("labels", "annotations"):
         for key in sorted(metadata[kind]):
             if key not in written and is_mark(key):
-                why = "is a mark that the plan did not make: the pod would be queued twice, or for another user"
+                why = "must not be set: a scheduler could queue the pod twice or for another user"
                 yield f"metadata.{kind}.{key}", why
 
 

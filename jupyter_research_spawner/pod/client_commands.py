@@ -1,4 +1,4 @@
-"""The command `job` in a notebook: its directory and the ConfigMap that is mounted there."""
+"""Where the command `job` is mounted in a notebook, and the name of the ConfigMap that contains it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import hashlib
 from ..client.archive import build
 
 CLIENT_DIRECTORY = "/usr/local/bin"
-# Every shell has a builtin `jobs`, so the command is `job`.  `jobs` works for programs that are run without a shell.
+# The command is `job`, because every shell has a builtin `jobs`.  A program that needs no shell can also run `jobs`.
 COMMANDS = ("job", "jobs")
 
 
 @functools.cache
 def client_config_map_name() -> str:
-    """Return a name with a hash of the content: a running notebook keeps the commands that it started with."""
+    """Return the ConfigMap's name.  It has a hash of the content, so an upgrade does not change running notebooks."""
     return f"research-client-{hashlib.sha256(build()).hexdigest()[:10]}"

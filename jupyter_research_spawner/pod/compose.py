@@ -1,7 +1,7 @@
-"""Write a plan into a manifest: fill in fields that are absent, refuse fields that differ.
+"""Write a plan into a manifest: fill in missing fields, and refuse fields with another value.
 
-Only what belongs to this project is overwritten: scheduler marks, the overlay, and the main container's resources.
-Pure and idempotent.
+Only scheduler marks, the overlay and the main container's resources are overwritten.  The functions are pure, and
+composing twice gives the same result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .overlay import Overlay, object_overlay, pod_overlay
 
 
 def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
-    """Return a new manifest with `plan` in it.  Raises Refusal with the path of a field that says something else."""
+    """Return a copy of the manifest with `plan` in it.  Raises Refusal if a field contradicts the plan."""
     composed = normalize(manifest, slots)
     metadata, overlay = composed["metadata"], object_overlay(plan)
     _fill(metadata, "name", plan.shape.name, "metadata")
@@ -77,7 +77,7 @@ def _compose_security(plan: Plan, pod: Json) -> None:
     if present and set(present) != set(groups):
         raise manifest_refusal(f"{path}.supplementalGroups", f"is {present}, but the user's are {groups}")
     context["supplementalGroups"] = groups
-    # With Merge, the default, the image's /etc/group adds groups that nobody decided (KEP-3619).
+    # With Merge, the default, groups in the image's /etc/group are added to the process (KEP-3619).
     _fill(context, "supplementalGroupsPolicy", "Strict", path)
     context.setdefault("seccompProfile", {"type": "RuntimeDefault"})
     for where, container in all_containers(pod):
@@ -96,11 +96,11 @@ def _compose_main(plan: Plan, overlay: Overlay, container: Json) -> None:
     container["resources"] = plan.resources.as_requirements()
     if plan.image is not None:
         _fill(container, "image", plan.image, f"container {container['name']!r}")
-    # Without one, the image's own applies, which the runtime makes as root if it lies on shared storage.
+    # Otherwise the image's working directory applies.  If that is on shared storage and missing, root creates it.
     container["workingDir"] = container.get("workingDir") or plan.workdir
-    # The last lines of the log become the reason that the user reads.
+    # If the container fails, its status then has the last lines of the log, which are shown to the user.
     container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
-    # In front: variables of the base pod can refer to HOME and the like.
+    # The overlay's variables come first, because later variables can refer to them, as in $(HOME).
     names = {entry["name"] for entry in overlay.env}
     others = [entry for entry in container.get("env", []) if entry["name"] not in names]
     container["env"] = [*overlay.env, *others]
@@ -108,19 +108,20 @@ def _compose_main(plan: Plan, overlay: Overlay, container: Json) -> None:
 
 
 def _replace_named(owner: Json, key: str, own: tuple[Json, ...]) -> None:
-    """Put `own` at the end of the list, in place of entries with the same names."""
+    """Append `own` to the list, and remove other entries that have the same names."""
     names = {entry["name"] for entry in own}
     others = [entry for entry in owner.get(key, []) if entry["name"] not in names]
     owner[key] = [*others, *own]
 
 
-def _fill(owner: Json, key: str, value: Any, path: str, way_out: str = "") -> None:
+def _fill(owner: Json, key: str, value: Any, path: str, hint: str = "") -> None:
+    """Set a missing field.  Raises Refusal if the field is present with another value."""
     if not same_json(owner.setdefault(key, value), value):
-        raise manifest_refusal(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}{way_out}")
+        raise manifest_refusal(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}{hint}")
 
 
 def _add(owner: Json, key: str, value: Any, path: str) -> None:
-    """Add a pod field of the site: lists are joined, maps are merged, and another value is refused."""
+    """Add a pod field from the settings: extend a list, merge a map, and refuse any other value that differs."""
     present = owner.get(key)
     if isinstance(value, list) and isinstance(present, list):
         owner[key] = [*present, *(item for item in value if item not in present)]

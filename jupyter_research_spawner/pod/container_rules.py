@@ -1,4 +1,4 @@
-"""Rules of check for each container: its user, capabilities, resources and environment."""
+"""Rules of `check` for each container: its user, capabilities, resources and environment."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _KNOWN_CONTEXT = frozenset(
 
 
 def check_container_identity(checked: PodUnderCheck) -> Findings:
+    """Refuse containers that run as another user or could gain privileges."""
     who = checked.plan.identity
     for where, container in checked.containers:
         path, context = f"{where}.securityContext", container.get("securityContext", {})
@@ -35,9 +36,9 @@ def check_container_identity(checked: PodUnderCheck) -> Findings:
             if not same_json(context.get(key, wanted), wanted):
                 yield f"{path}.{key}", f"is {context[key]!r}, but it must be {wanted}{hint}"
         if context.get("runAsNonRoot", True) is not True:
-            yield f"{path}.runAsNonRoot", f"may not be false{hint}"
+            yield f"{path}.runAsNonRoot", f"must not be false{hint}"
         if context.get("privileged", False) is not False:
-            yield f"{path}.privileged", f"may not be set{hint}"
+            yield f"{path}.privileged", f"must not be set{hint}"
         if context.get("allowPrivilegeEscalation") is not False:
             why = "must be false: a setuid program would change the user's identity"
             yield f"{path}.allowPrivilegeEscalation", why + hint
@@ -49,18 +50,18 @@ def check_container_identity(checked: PodUnderCheck) -> Findings:
         if "ALL" not in capabilities.get("drop", []):
             yield f"{path}.capabilities.drop", f"must contain ALL{hint}"
         for key in sorted(set(context) - _KNOWN_CONTEXT):
-            yield f"{path}.{key}", "may not be set: it could change what the container may do"
+            yield f"{path}.{key}", "must not be set: it could give the container more rights"
         yield from check_confinement(context, path)
 
 
 def check_confinement(context: Json, path: str) -> Findings:
-    """Refuse the profiles that lift confinement, in the security context of a pod or of a container."""
+    """Refuse the seccomp or AppArmor profile Unconfined in the security context of a pod or container."""
     for key in ("seccompProfile", "appArmorProfile"):
         if context.get(key, {}).get("type") == "Unconfined":
-            yield f"{path}.{key}", "may not be Unconfined"
+            yield f"{path}.{key}", "must not be Unconfined"
 
 
-# A field that is not listed is refused, so that a new field of Kubernetes is read before it is allowed.
+# Other fields are refused.  A field that a new version of Kubernetes adds must be reviewed before it is listed here.
 _HARMLESS = frozenset(
     {
         "args",
@@ -88,8 +89,8 @@ _HARMLESS = frozenset(
     }
 )
 _WHY = {
-    "envFrom": "may not be set: the variables that it brings cannot be checked here. Name them in env",
-    "volumeDevices": "may not be set: a raw device has no file permissions",
+    "envFrom": "must not be set: its variables cannot be checked. Name each one in env",
+    "volumeDevices": "must not be set: a raw device has no file permissions",
 }
 
 
@@ -99,7 +100,7 @@ def check_container_fields(checked: PodUnderCheck) -> Findings:
             yield f"{where}.{key}", _WHY.get(key, "is not known to be harmless")
         for index, port in enumerate(container.get("ports", [])):
             if port.get("hostPort", 0) != 0:
-                yield f"{where}.ports[{index}].hostPort", "may not be set: ports of the node are shared by all users"
+                yield f"{where}.ports[{index}].hostPort", "must not be set: all users share the ports of the node"
 
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
@@ -107,7 +108,7 @@ _HOOKS = ("postStart", "preStop")
 
 
 def check_handlers(checked: PodUnderCheck) -> Findings:
-    """Refuse probes and hooks with a host: the kubelet would send these requests itself, past every NetworkPolicy.
+    """Refuse a host in probes and hooks, because the kubelet sends these requests and no NetworkPolicy applies to it.
 
     Source: Kubernetes 1.34, Pod Security Standards, baseline.
     """
@@ -118,10 +119,11 @@ def check_handlers(checked: PodUnderCheck) -> Findings:
         for name, handler in found:
             for kind in ("httpGet", "tcpSocket"):
                 if handler.get(kind, {}).get("host"):
-                    yield f"{where}.{name}.{kind}.host", "may not be set: the node itself would send that request"
+                    yield f"{where}.{name}.{kind}.host", "must not be set: the kubelet itself would send that request"
 
 
 def check_main_container(checked: PodUnderCheck) -> Findings:
+    """Compare the main container's resources, image and working directory with the plan."""
     plan, container = checked.plan, checked.main
     of_main = f"of container {container['name']!r}"
     if container.get("resources") != plan.resources.as_requirements():
@@ -129,14 +131,14 @@ def check_main_container(checked: PodUnderCheck) -> Findings:
     if plan.image is not None and container.get("image") != plan.image:
         yield f"image {of_main}", f"is {container.get('image')!r}, not {plan.image!r}"
     if not container.get("workingDir"):
-        why = "is missing: the image's own can lie on shared storage, where the container runtime would make it as root"
+        why = "is missing: the container runtime would create the image's working directory as root"
         yield f"workingDir {of_main}", why
     elif plan.request.workdir is not None and container.get("workingDir") != plan.request.workdir:
         yield f"workingDir {of_main}", f"is {container.get('workingDir')!r}, not {plan.request.workdir!r}"
 
 
 def check_other_resources(checked: PodUnderCheck) -> Findings:
-    """Allow containers beside the main one CPU, memory and local disk, but no devices."""
+    """Allow the other containers to request CPU, memory and local disk, but no devices."""
     for where, container in checked.containers:
         if container is checked.main:
             continue
@@ -145,16 +147,17 @@ def check_other_resources(checked: PodUnderCheck) -> Findings:
         for name in sorted(set(asked) - {"cpu", "memory", "ephemeral-storage"}):
             yield (
                 f"{where}.resources.{name}",
-                "may not be requested: only the main container gets devices, as the profile says",
+                "must not be requested: only the main container may get devices",
             )
         for key in sorted(set(amounts) - {"requests", "limits"}):
-            yield f"{where}.resources.{key}", "would take devices that the profile does not give"
+            yield f"{where}.resources.{key}", "must not be set: it could give the container devices outside the profile"
 
 
 _VALUE_FROM = frozenset({"configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"})
 
 
 def check_environment(checked: PodUnderCheck) -> Findings:
+    """Refuse variables that are dangerous, and require the overlay's variables in the main container."""
     for where, container in checked.containers:
         for index, entry in enumerate(container.get("env", ())):
             for below, message in _variable(entry, checked.plan.allowed.secrets):
@@ -166,16 +169,16 @@ def check_environment(checked: PodUnderCheck) -> Findings:
         if entries.get(own["name"]) != [own]:
             yield (
                 f"env of container {checked.main['name']!r}",
-                f"must have {own['name']} exactly once, as the plan says",
+                f"must set {own['name']} exactly once, to its original value",
             )
 
 
 def _variable(entry: Json, allowed_secrets: Mapping[str, bool]) -> Findings:
     name, source = entry["name"], entry.get("valueFrom")
     if name.startswith(HIJACKING_ENV):
-        yield "", f"sets {name}, which could make programs see another user"
+        yield "", f"sets {name}, which could make programs believe that they run as another user"
     if name in DEVICE_ENV and (source or entry.get("value", "") not in NO_DEVICES):
-        yield "", f"sets {name}, which takes GPUs that the profile does not give"
+        yield "", f"sets {name}, which would give it GPUs outside the profile"
     if not source:
         return
     for kind in sorted(set(source) - _VALUE_FROM):

@@ -1,4 +1,4 @@
-"""The containers of a pod template, and the refusal of a manifest that cannot become the user's pod."""
+"""Find the containers of a pod template, and make the Refusal for a manifest that must not be created."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..shape import Json, Template
 
 
 def manifest_refusal(path: str, message: str, hint: str = "") -> Refusal:
-    """Return the refusal of a manifest: `path` names the field, and `message` continues the sentence after it."""
+    """Return the refusal of a manifest.  Its text is "the pod's PATH" followed by `message`."""
     return Refusal(
         "manifest",
         f"Nothing was started: the pod's {path} {message}.",
         field=path,
-        hint=hint or "Ask your administrators: one of the hub's settings or hooks put it there.",
+        hint=hint or "Ask your administrators to check the hub's settings and hooks, which set this field.",
         status=503,
     )
 
@@ -32,16 +32,16 @@ def main_container(template: Template, pod: Json) -> Json:
     for container in pod["spec"].get("containers") or ():
         if container.get("name") == template.main:
             return cast(Json, container)
-    raise manifest_refusal("spec.containers", f"has no container {template.main!r}, the one that the user works in")
+    raise manifest_refusal("spec.containers", f"has no container {template.main!r}, the main container")
 
 
 def remedy(container: Json) -> str:
-    """Return how an administrator removes a container of the zero-to-jupyterhub chart that check refuses, or ""."""
+    """Return how to remove the zero-to-jupyterhub chart's container that `check` refuses; "" for others."""
     if container["name"] == "block-cloud-metadata":
         return ". Set singleuser.cloudMetadata.blockWithIptables: false and use the chart's NetworkPolicy instead"
     return ""
 
 
 def same_json(found: Any, wanted: Any) -> bool:
-    """Return whether both have one type and one value: in JSON, True is not 1 and 1.0 is not 1."""
+    """Return whether two JSON values have the same type and value.  In Python alone, True == 1 and 1.0 == 1."""
     return type(found) is type(wanted) and found == wanted

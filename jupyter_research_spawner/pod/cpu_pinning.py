@@ -1,8 +1,8 @@
-"""Whether the kubelet pins a pod's CPUs.  Contract: the static CPU manager, as read in Kubernetes 1.36.3.
+"""Predict whether the kubelet pins the CPUs of a container.
 
-One container whose requests differ from its limits makes the whole pod Burstable, and then the kubelet silently pins
-no CPU of any container.  A container with half a CPU whose requests equal its limits runs in the shared pool, and the
-CPUs of the other containers are still pinned.
+Written for the static CPU manager of Kubernetes 1.36.3 (source).  If requests and limits differ in one container, the
+whole pod is Burstable, and the kubelet silently pins no CPUs.  In a Guaranteed pod, a container with half a CPU runs in
+the shared pool, and the CPUs of the other containers are still pinned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _AMOUNTS = ("cpu", "memory")
 
 
 def equalize_requests_and_limits(pod: Json) -> None:
-    """Copy limits to requests and requests to limits where a container has only one of them."""
+    """Copy each container's limits to missing requests, and its requests to missing limits."""
     for _, container in _containers(pod):
         resources = container.setdefault("resources", {})
         requests, limits = resources.get("requests", {}), resources.get("limits", {})
@@ -33,9 +33,9 @@ def equalize_requests_and_limits(pod: Json) -> None:
 
 
 def why_not_pinned(pod: Json, main: str) -> list[tuple[str, str]]:
-    """Return (path, sentence with a remedy) for each reason why the kubelet pins no CPU of the container `main`.
+    """Return (path, reason with a remedy) for each reason why the kubelet would not pin the CPUs of container `main`.
 
-    It reads only `spec`.  Ephemeral containers do not count (Kubernetes 1.36.3, QoS classes of pods).
+    Only the pod's `spec` is read.  Ephemeral containers do not affect the QoS class (Kubernetes 1.36.3).
     """
     return list(_reasons(pod, main))
 
@@ -44,18 +44,21 @@ def _reasons(pod: Json, main: str) -> Iterator[tuple[str, str]]:
     if pod["spec"].get("resources"):
         yield (
             "spec.resources",
-            "sets amounts for the whole pod, with which no CPU is pinned. Set them on each container instead",
+            "sets amounts for the whole pod, so the kubelet would pin no CPUs. Set them on each container instead",
         )
     for where, container in _containers(pod):
         path, name = f"{where}.resources", container["name"]
         if why := _why_not_guaranteed(container):
             yield (
                 path,
-                f"(container {name!r}) {why}: the kubelet would pin no CPU of the whole pod. Give it limits for cpu "
-                "and memory, and requests equal to them or none",
+                f"(container {name!r}) {why}: the kubelet would pin no CPUs of the pod. Set limits for cpu "
+                "and memory, and set no requests or the same requests",
             )
         elif name == main and _amount(cpus := container["resources"]["limits"]["cpu"]) % 1:
-            yield path, f"(container {name!r}) has {cpus} CPUs: only whole ones are pinned. Give it whole ones"
+            yield (
+                path,
+                f"(container {name!r}) has {cpus} CPUs, but the kubelet pins only whole ones. Set a whole number",
+            )
 
 
 def _containers(pod: Json) -> Iterator[tuple[str, Json]]:
@@ -65,14 +68,15 @@ def _containers(pod: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _why_not_guaranteed(container: Json) -> str | None:
+    """Return why the pod of this container would not get the QoS class Guaranteed; None if it can."""
     resources = container.get("resources") or {}
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
-    # A limit of 0 counts as no limit (Kubernetes, ComputePodQOS).
+    # The kubelet treats a limit of 0 as no limit (Kubernetes, ComputePodQOS).
     missing = [name for name in _AMOUNTS if not _amount(limits.get(name))]
     if missing:
         return f"has no limit for {' and '.join(missing)}"
     for name in _AMOUNTS:
-        # The API server fills a missing request in from the limit.
+        # The API server sets a missing request to the limit.
         request = requests.get(name, limits[name])
         if _amount(request) != _amount(limits[name]):
             return f"requests {name} {request}, but its limit is {limits[name]}"
@@ -80,7 +84,7 @@ def _why_not_guaranteed(container: Json) -> str | None:
 
 
 def _amount(written: object) -> Decimal:
-    """Return the quantity as a number; 0 for text that is not a quantity, which the API server refuses anyway."""
+    """Return the quantity as a number; 0 for text that is not a quantity, because the API server refuses it."""
     matched = _QUANTITY.fullmatch(str(written))
     if matched is None or isinstance(written, bool):
         return Decimal(0)

@@ -1,4 +1,4 @@
-"""What each rule of check reads and yields."""
+"""The argument and the return type of the rules of `check`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..plan import Plan
 from ..shape import Json
 from .overlay import Overlay
 
-# Pairs of a path and what is wrong there: a sentence that continues after the path.
+# Pairs of the path of a field and its problem.  The problem continues a sentence that begins with the path.
 Findings = Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class PodUnderCheck:
-    """One normalized pod template.  `main` is its main container; `containers` has each container with its path."""
+    """A normalized pod template with its plan, its overlay, its main container and the paths of all its containers."""
 
     plan: Plan
     overlay: Overlay

@@ -1,7 +1,7 @@
-"""An init container that checks, before all others, whether the home and the working directory exist.
+"""The first init container, which checks whether the home and the working directory exist.
 
-Container runtimes make a missing `workingDir` as root, also on shared storage (runc, seen with containerd 2.2), and
-the user would be left with a directory of root's.  This init container starts in / and fails with a sentence.
+A container runtime creates a missing `workingDir`, which then belongs to root, even on shared storage (checked with
+containerd 2.2 and runc).  This init container starts in / and fails with a message for the user instead.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from .findings import Findings, PodUnderCheck
 from .overlay import Overlay, literal
 
 HOME_CHECK = "research-home"
-# The arguments are pairs of a directory and the message if it is missing; the shell does not interpret them.
+# The arguments are pairs of a directory and the message for it.  The shell does not interpret them.
 SCRIPT = 'while [ $# -gt 0 ]; do [ -d "$1" ] || { printf \'%s\\n\' "$2"; exit 1; }; shift 2; done'
-# The kubelet never pins half a CPU, so on a NUMA profile all CPUs are left for the main container.
+# The kubelet does not pin half a CPU, so with a NUMA profile the main container gets all exclusive CPUs.
 _CPU = Decimal("0.5")
 _MEMORY = 64 * 1024**2
-# Fields that the API server sets in a pod that a controller made.
+# Fields that the API server adds to pods.
 _FILLED_IN = ("imagePullPolicy", "terminationMessagePath")
 
 
 def home_check_container(plan: Plan, overlay: Overlay, main: Json) -> Json:
-    """Return the init container: it runs as the same user as the main container, with the same shared storage."""
+    """Return the init container, which runs as the user and mounts the same shared storage as the main container."""
     asked = [word for pair in _directories(plan, main).items() for word in pair]
     return {
         "name": HOME_CHECK,
@@ -48,7 +48,7 @@ def home_check_container(plan: Plan, overlay: Overlay, main: Json) -> Json:
 
 
 def check_home_check(checked: PodUnderCheck) -> Findings:
-    """Require the init container in first place: one before it could start in a directory that is missing."""
+    """Require that this init container comes first, because the working directory of another one could be missing."""
     wanted = home_check_container(checked.plan, checked.overlay, checked.main)
     present = (checked.spec.get("initContainers") or [{}])[0]
     if present.get("name") != HOME_CHECK:
@@ -56,11 +56,11 @@ def check_home_check(checked: PodUnderCheck) -> Findings:
         return
     for key in sorted(wanted.keys() | present.keys()):
         if present.get(key) != wanted.get(key) and (key in wanted or key not in _FILLED_IN):
-            yield f"spec.initContainers[0].{key}", f"must be as the plan makes it: it is part of {HOME_CHECK}"
+            yield f"spec.initContainers[0].{key}", f"must not be changed: it is part of {HOME_CHECK}"
 
 
 def _image(plan: Plan, main: Json) -> Json:
-    """Return an image with a shell.  The main container's needs no further pull."""
+    """Return the image of the init container, by default the main container's, which is pulled anyway."""
     if plan.home_check_image is not None:
         return {"image": plan.home_check_image}
     found: Json = {} if plan.image is None else {"image": plan.image}
@@ -68,21 +68,22 @@ def _image(plan: Plan, main: Json) -> Json:
 
 
 def _directories(plan: Plan, main: Json) -> Json:
+    """Return the directories to check, each with the message to print if it does not exist."""
     home = plan.identity.home
     found = {
         home: f"Your home directory {home} does not exist on the shared file system. "
-        "Ask your administrators to make it."
+        "Ask your administrators to create it."
     }
     starts_in = posixpath.normpath("/" + (plan.request.workdir or main.get("workingDir", "")).lstrip("/"))
-    # A directory outside the mounts belongs to the container, and goes away with it.
+    # A directory outside the mounts is in the container's file system and is deleted with the container.
     if any(within(starts_in, mount.path) for mount in plan.mounts):
-        missing = f"The working directory {starts_in} does not exist. Make it first, or choose another."
+        missing = f"The working directory {starts_in} does not exist. Create it first, or choose another."
         found.setdefault(starts_in, missing)
     return found
 
 
 def _resources(plan: Plan) -> Json:
-    """Return at most the main container's amounts, so that the pod requests no more than its profile."""
+    """Return requests and limits that are at most the main container's, so that the pod does not request more."""
     amounts = {
         "cpu": format_cores(min(plan.resources.cpu, _CPU)),
         "memory": format_bytes(min(plan.resources.memory, _MEMORY)),

@@ -1,4 +1,4 @@
-"""Turn a manifest into plain JSON whose fields have the types of Kubernetes' API, whatever a hook left in it."""
+"""Turn a manifest, which a hook may have changed, into plain JSON with the field types of Kubernetes' API."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from ..shape import Json, Slots, TemplateMissing
 from .containers import manifest_refusal
 
-# The types of the fields that compose and check read.  A map here has a type for each key, a list has one type for all
-# its items.  A map whose type has `name` must have a name.
+# The types of the fields that compose and check read.  A dict gives the type of each key, and a list gives the type of
+# its items.  If a dict here has the key `name`, the field must have a name too.
 _PROFILE: Json = {"type": str}
 _HANDLER: Json = {"httpGet": {}, "tcpSocket": {}}
 _CONTAINER: Json = {
@@ -50,10 +50,10 @@ _METADATA: Json = {"labels": {}, "annotations": {}}
 
 
 def normalize(manifest: Any, slots: Slots) -> Json:
-    """Return a deep copy as the API server would read it: a field with null is absent, and types are those of the API.
+    """Return a deep copy of the manifest as plain JSON, without the fields whose value is null.
 
-    Each pod template has `metadata` with labels and annotations, and `spec`.  Raises Refusal with the path of a field
-    of another type.
+    Missing labels, annotations and pod specs become empty maps.  Raises Refusal if a field has another type than in
+    Kubernetes' API, or if two volumes or containers of a pod have the same name.
     """
     copied: Any = _through_json(manifest)
     if not isinstance(copied, dict):
@@ -72,17 +72,17 @@ def normalize(manifest: Any, slots: Slots) -> Json:
     return copied
 
 
-# A line end never stands in a string of JSON, so it marks the fields whose value is null.  A circular manifest ends in
-# a RecursionError, so the encoder need not look for one.
+# JSON strings contain no unescaped newline, so ":\nnull" occurs in the text only if a field is null.  A manifest that
+# contains itself raises RecursionError, so check_circular is not needed.
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False, separators=(",", ":\n"))
 _NULL_FIELD = ":\nnull"
 
 
 def _through_json(manifest: Any) -> Any:
-    """Encode and decode: an object of Python with its own idea of equality becomes plain data, or is refused."""
+    """Encode the manifest as JSON and decode it, so that only plain data is left.  Raises Refusal if it is not JSON."""
     try:
         text = _ENCODER.encode(manifest)
-        text.encode()  # refuses halves of UTF-16 pairs
+        text.encode()  # raises UnicodeEncodeError for an unpaired surrogate
         return json.loads(text, object_hook=_without_nulls if _NULL_FIELD in text else None)
     except (TypeError, ValueError, RecursionError) as error:
         raise manifest_refusal("manifest", f"is not valid JSON: {error}") from None
@@ -101,7 +101,7 @@ def _normalize_metadata(owner: Json) -> None:
                 raise manifest_refusal(f"metadata.{key}.{name}", f"is {_type_name(value)}, not text")
 
 
-# A path as its last part and what comes before it: it becomes text only for a refusal.
+# The path of a field as a linked list (parent, key or index), because text is needed only for a refusal.
 _Place = tuple[Any, str | int]
 
 
@@ -138,7 +138,7 @@ def _check_unique_names(spec: Json, sorts: tuple[str, ...]) -> None:
     for sort in sorts:
         for index, item in enumerate(spec.get(sort, [])):
             if item["name"] in seen:
-                raise manifest_refusal(f"spec.{sort}[{index}].name", f"is {item['name']!r}, which is there twice")
+                raise manifest_refusal(f"spec.{sort}[{index}].name", f"is {item['name']!r}, which is used twice")
             seen.add(item["name"])
 
 

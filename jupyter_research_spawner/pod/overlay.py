@@ -1,6 +1,6 @@
-"""What this project writes into a manifest, computed from the plan: compose merges it, check compares with it.
+"""Compute from the plan what this project writes into a manifest.  `compose` merges it, and `check` compares with it.
 
-Labels and annotations that only this project writes have the prefix `research-spawner/`.
+This project's own labels and annotations have the prefix `research-spawner/`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ KIND = OUR_PREFIX + "kind"
 class Overlay:
     """What the plan writes into the object that is created, or into one of its pod templates.
 
-    `volumes`, `mounts` and `env` are entries of a pod, as Kubernetes writes them; an object that is not a pod has none.
-    `mounts` and `env` are for the main container.  `storage_mounts` are those of `mounts` that lie on shared storage.
+    `volumes` are entries of the PodSpec; `mounts` and `env` are entries of the main container.  All are empty for an
+    object that is not a pod.  `storage_mounts` are the mounts of shared storage among `mounts`.
     """
 
     labels: dict[str, str]
@@ -40,7 +40,7 @@ class Overlay:
 
 
 def object_overlay(plan: Plan) -> Overlay:
-    """Return what the plan writes into the metadata of the created object, a Job as well as a pod."""
+    """Return the labels and annotations of the object that is created, for example a Job."""
     return Overlay(
         labels={**_labels(plan), **plan.marks.object.labels},
         annotations={**_object_annotations(plan), **plan.marks.object.annotations},
@@ -48,7 +48,7 @@ def object_overlay(plan: Plan) -> Overlay:
 
 
 def pod_overlay(plan: Plan, slots: Slots, template: Template) -> Overlay:
-    """Return what the plan writes into one pod template."""
+    """Return what the plan writes into a pod template."""
     marks = plan.marks
     labels = {**_labels(plan), **marks.pod.labels}
     annotations = {**_object_annotations(plan), **_pod_annotations(plan), **marks.pod.annotations}
@@ -77,12 +77,12 @@ def pod_overlay(plan: Plan, slots: Slots, template: Template) -> Overlay:
 
 
 def volume_name(claim: str) -> str:
-    """Return the name of the volume of a claim.  Claim names can be longer than volume names, and can have dots."""
+    """Return the volume name for a claim.  Unlike volume names, claim names can have dots and 253 characters."""
     return dns_label(f"research-claim-{claim}")
 
 
 def literal(text: str) -> str:
-    """Return `text` written so that the kubelet passes it on unchanged: it expands `$(NAME)` and reads `$$` as `$`.
+    """Return `text` escaped for the kubelet, which expands `$(NAME)` and turns `$$` into `$`.
 
     Source: Kubernetes, third_party/forked/golang/expansion.
     """
@@ -90,7 +90,7 @@ def literal(text: str) -> str:
 
 
 def _accounts_volume() -> Json:
-    """Return the volume that shows two annotations of the pod as files (Kubernetes, downwardAPI volumes)."""
+    """Return a downwardAPI volume that contains two annotations of the pod as the files passwd and group."""
     items = [
         {"path": name, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{key}']"}}
         for name, key in (("passwd", PASSWD), ("group", GROUP))
@@ -99,7 +99,7 @@ def _accounts_volume() -> Json:
 
 
 def _labels(plan: Plan) -> dict[str, str]:
-    """Return the labels of objects and pods alike; their values can be selected by."""
+    """Return the labels that both the object and its pods have, for use in label selectors."""
     found = {
         "user": label_value(plan.identity.name),
         "uid": str(plan.identity.uid),
@@ -124,7 +124,7 @@ def _object_annotations(plan: Plan) -> dict[str, str]:
 
 
 def _pod_annotations(plan: Plan) -> dict[str, str]:
-    """Return what only pods carry: the content of the downwardAPI volume, and the adoption key."""
+    """Return the annotations that only pods have: the content of the downwardAPI volume and the adoption key."""
     found = {
         PASSWD: plan.passwd,
         GROUP: plan.group,

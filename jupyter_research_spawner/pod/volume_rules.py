@@ -1,4 +1,4 @@
-"""Rules of check for volumes and mounts: what a pod sees, at which path, and whether it can write there."""
+"""Rules of `check` for volumes and mounts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from ..storage import within
 from .findings import Findings, PodUnderCheck
 
 HARMLESS = frozenset(("emptyDir", "configMap", "downwardAPI"))
-# With a file here, programs could see another user, as with LD_PRELOAD (ld.so(8), nsswitch.conf(5)).
+# These files could make programs believe that they run as another user (ld.so(8), nsswitch.conf(5)).
 HIJACKING_FILES = ("/etc/ld.so.preload", "/etc/nsswitch.conf")
 
 
 def check_volume_sources(checked: PodUnderCheck) -> Findings:
+    """Require the overlay's volumes, and refuse other volumes that are neither harmless nor allowed by the settings."""
     volumes = checked.spec.get("volumes", [])
     for own in checked.overlay.volumes:
         if own not in volumes:
-            yield f"spec.volumes[{own['name']}]", "is not as the plan made it"
+            yield f"spec.volumes[{own['name']}]", "is missing or was changed"
     for volume in volumes:
         path = f"spec.volumes[{volume['name']}]"
         kinds = set(volume) - {"name"}
@@ -31,6 +32,7 @@ def check_volume_sources(checked: PodUnderCheck) -> Findings:
 
 
 def _refused(plan: Plan, kind: str, source: Json) -> str | None:
+    """Return why a volume is not allowed; None if it is."""
     allowed = plan.allowed
     if kind in HARMLESS:
         return None
@@ -61,45 +63,50 @@ def _projected(plan: Plan, source: Json) -> str | None:
             if kind == "secret" and plan.allowed.secrets.get(str(content.get("name"))):
                 continue
             if kind not in ("configMap", "downwardAPI"):
-                return f"has a {kind}, which would give the user a credential"
+                return f"has a {kind}, which could give the user a credential"
     return None
 
 
 def check_mounts(checked: PodUnderCheck) -> Findings:
+    """Require the overlay's mounts, and refuse mounts that hide them or give more access than allowed."""
     volumes = {volume["name"]: volume for volume in checked.spec.get("volumes", [])}
     own = checked.overlay.mounts
     taken = [*(mount["mountPath"] for mount in own), *HIJACKING_FILES]
     present = checked.main.get("volumeMounts", [])
     for mount in own:
         if present.count(mount) != 1:
-            yield f"the mount {mount['mountPath']}", "is not as the plan made it"
-    # The kubelet mounts a file there that every process can write.
+            yield f"the mount {mount['mountPath']}", "is missing or was changed"
+    # At this path, the kubelet mounts a file that every process of the container can write.
     message_path = checked.main.get("terminationMessagePath", "/dev/termination-log")
     yield from _on_taken("terminationMessagePath of the main container", message_path, taken)
     for where, container in checked.containers:
         for index, mount in enumerate(container.get("volumeMounts", [])):
             path = f"{where}.volumeMounts[{index}]"
-            # A sidecar can have the same mounts as the main container.
+            # Any container may have the same mounts as the overlay.
             if mount in own:
                 continue
             if container is checked.main:
                 yield from _on_taken(f"{path}.mountPath", mount.get("mountPath", ""), taken)
             if mount.get("mountPropagation", "None") == "Bidirectional":
-                yield f"{path}.mountPropagation", "may not be Bidirectional: its mounts would stay on the node"
+                yield (
+                    f"{path}.mountPropagation",
+                    "must not be Bidirectional: its mounts would stay on the node",
+                )
             if mount["name"] not in volumes:
-                yield f"{path}.name", f"names no volume: {mount['name']!r}"
+                yield f"{path}.name", f"is {mount['name']!r}, but the pod has no such volume"
             else:
                 yield from _access(checked.plan, path, mount, volumes[mount["name"]])
 
 
 def _on_taken(path: str, at: str, taken: list[str]) -> Findings:
+    """Refuse the mount path `at` if it is not normalized, or if it is above or below one of the `taken` paths."""
     normal = posixpath.normpath(at)
     if not at.startswith("/") or at.startswith("//") or normal != (at.rstrip("/") or "/"):
         yield path, f"is {at!r}, not a normalized absolute path"
         return
     for other in taken:
         if within(normal, other) or within(other, normal):
-            yield path, f"({normal}) lies on {other}, which the plan needs as it is: one would hide the other"
+            yield path, f"({normal}) lies on {other}, which is mounted there: one would hide the other"
             return
 
 
@@ -108,7 +115,7 @@ def _access(plan: Plan, path: str, mount: Json, volume: Json) -> Findings:
     host_path = volume.get("hostPath", {}).get("path")
     access = plan.allowed.host_paths.get(host_path) if claim is None else plan.allowed.claims.get(claim)
     if access is None and claim in {point.claim for point in plan.mounts}:
-        why = "in another way than the plan: other path, subPath or access"
+        why = "with another path, subPath or access than allowed"
         yield path, f"mounts the user's claim {claim!r} {why}"
     if access == "ro" and mount.get("readOnly") is not True:
-        yield f"{path}.readOnly", f"must be true: {claim or host_path} is allowed for reading only"
+        yield f"{path}.readOnly", f"must be true: {claim or host_path} may only be mounted read-only"

@@ -1,6 +1,6 @@
-"""GPUs and parts of GPUs: one settings model for each way to request them.  A profile uses at most one.
+"""The settings models for GPUs and parts of GPUs.  Each model is one way to request them.
 
-Contracts: NVIDIA's k8s-device-plugin 0.20, KAI 0.12, Volcano 1.14.1, HAMi 2.10, Kubernetes 1.36 (resource.k8s.io/v1).
+Written for NVIDIA's k8s-device-plugin 0.20, KAI 0.12, Volcano 1.14.1, HAMi 2.10 and Kubernetes 1.36.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ResourceName = Annotated[
 DeviceClassName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", strict=True, max_length=253)
 ]
-# Container runtimes give a container the devices that these variables name, even without a resource request.
+# The container runtimes of NVIDIA and AMD give a container the devices in these variables, even if it requests none.
 DEVICE_ENV = ("NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES")
 NO_DEVICES = ("", "none", "void")
 Percent = Annotated[StrictInt, Field(ge=1, le=100)]
@@ -49,7 +49,7 @@ _MEBIBYTE = 2**20
 
 
 def _whole_mebibytes(size: int) -> int:
-    """Return `size`, in bytes, if it is a whole number of mebibytes.  Raises ValueError."""
+    """Return `size` in bytes.  Raises ValueError if it is not a whole number of mebibytes."""
     if size % _MEBIBYTE:
         raise ValueError(f"{format_bytes(size)} is not a whole number of mebibytes. Write for example 8Gi or 500Mi")
     return size
@@ -59,7 +59,7 @@ GpuMemory = Annotated[Bytes, AfterValidator(_whole_mebibytes)]
 
 
 def _parse_fraction(written: Any) -> Decimal:
-    """Return a fraction of a GPU: more than 0, less than 1, at most two decimal places.  Raises ValueError.
+    """Parse a fraction of a GPU between 0 and 1 with at most two decimal places.  Raises ValueError.
 
     Source: KAI counts hundredths of a GPU (gpu_resource_requirment.go).
     """
@@ -84,23 +84,23 @@ Fraction = Annotated[
 
 
 class _Gpu(Settings):
-    # Whether the kubelet's topology manager aligns the device: it handles device plugins, but not DRA (1.36).
+    # Whether the kubelet's topology manager aligns the device.  In 1.36 it supports device plugins, but not DRA.
     is_aligned: ClassVar[bool] = True
 
     kind: str
     count: StrictInt = Field(1, title="Number of GPUs", ge=1, le=64)
 
     def amounts(self) -> dict[str, str]:
-        """Return the amount of each extended resource that the main container requests."""
+        """Return the extended resources that the main container requests, with their amounts."""
         return {}
 
     def claims(self) -> list[Json]:
-        """Return the `resourceClaims` of the pod.  The main container uses all of them."""
+        """Return the pod's `resourceClaims`, all of which the main container uses."""
         return []
 
 
 class _Counted(_Gpu):
-    """GPUs that are requested as one extended resource, which every scheduler can count."""
+    """GPUs that are requested as one extended resource, which all schedulers support."""
 
     @property
     def resource_name(self) -> str:
@@ -114,7 +114,7 @@ class _Counted(_Gpu):
 
 
 class WholeGpu(_Counted):
-    """Whole devices."""
+    """Whole GPUs, requested as an extended resource."""
 
     kind: Literal["whole"] = Field(title="Whole devices")
     resource: ResourceName = Field(
@@ -156,7 +156,7 @@ class MigGpu(_Counted):
 
 
 class SharedGpu(_Counted):
-    """A share of one device, by time-slicing or MPS of the device plugin."""
+    """A share of one GPU, with time-slicing or MPS of NVIDIA's device plugin."""
 
     kind: Literal["shared"] = Field(title="A share of one device, by time-slicing or MPS")
     count: StrictInt = Field(1, title="Always 1", ge=1, le=64, json_schema_extra={"maximum": 1})
@@ -168,7 +168,7 @@ class SharedGpu(_Counted):
     def _is_one(self) -> SharedGpu:
         if self.count != 1:
             raise ValueError(
-                "kind shared gives a share of one device: count must be 1, because more would not give a larger share"
+                "kind shared requires count: 1, because a higher count does not give a larger share of the device"
             )
         return self
 
@@ -181,11 +181,11 @@ class SharedGpu(_Counted):
 
 
 class KaiFraction(_Gpu):
-    """A fraction of a device, reserved by KAI.  KAI does not limit how much GPU memory a container really uses."""
+    """A fraction of a GPU that KAI reserves.  KAI does not enforce the limit on GPU memory."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["fraction"]}, {"required": ["memory"]}]})
 
-    # KAI selects the device with an environment variable, so the kubelet does not know it.
+    # KAI selects the device with an environment variable, so the kubelet does not know the device and cannot align it.
     is_aligned: ClassVar[bool] = False
 
     kind: Literal["kai-fraction"] = Field(title="A fraction of a device, with KAI")
@@ -207,7 +207,7 @@ class KaiFraction(_Gpu):
         return self
 
     def annotations(self) -> dict[str, str]:
-        """Return the annotations of the pod.  KAI's webhook rejects a pod that also requests an extended resource."""
+        """Return the pod's annotations for KAI, whose webhook rejects pods that also request an extended resource."""
         devices = {"gpu-fraction-num-devices": str(self.count)} if self.count > 1 else {}
         if self.memory is not None:
             return {"gpu-memory": str(self.memory // _MEBIBYTE), **devices}
@@ -228,7 +228,7 @@ class KaiFraction(_Gpu):
 
 
 class _Virtual(_Gpu):
-    """Virtual GPUs.  A library in the container limits the memory and the cores that it can use."""
+    """Virtual GPUs, whose memory and cores a library in the container limits."""
 
     memory: GpuMemory | None = Field(
         None,
@@ -271,12 +271,12 @@ class _Virtual(_Gpu):
 class VolcanoVgpu(_Virtual):
     """Virtual GPUs of Volcano's plugin deviceshare.
 
-    A percentage of memory is not possible.  Volcano 1.14.1 looks for volcano.sh/vgpu-memory-percentage in the resources
-    of nodes, but its device plugin does not advertise it, so such a pod would never start.
+    A percentage of memory cannot be requested.  Volcano 1.14.1 has volcano.sh/vgpu-memory-percentage, but its device
+    plugin does not advertise that resource, so the pod would never start.
     """
 
     kind: Literal["volcano-vgpu"] = Field(title="Virtual GPUs, with Volcano")
-    # Volcano 1.14.1 also accepts `mps`, but treats each node that is not `mig` as `hami-core`, so such a pod waits.
+    # Volcano 1.14.1 also accepts `mps`, but treats every node as either `mig` or `hami-core`, so the pod never starts.
     mode: Literal["hami-core", "mig"] | None = Field(
         None,
         title="How nodes must divide their devices",
@@ -296,7 +296,7 @@ class VolcanoVgpu(_Virtual):
         return self._amounts(*(f"volcano.sh/vgpu-{name}" for name in ("number", "memory", "cores")))
 
     def annotations(self) -> dict[str, str]:
-        """Return the annotations of the pod."""
+        """Return the pod's annotations for Volcano."""
         return {} if self.mode is None else {"volcano.sh/vgpu-mode": self.mode}
 
     def __str__(self) -> str:
@@ -328,12 +328,12 @@ class HamiGpu(_Virtual):
         return super()._memory() if percentage is None else f"{percentage}% of the memory"
 
 
-# The name of the resource claim in the pod, and of the one request in the claim.
+# The name of the pod's resource claim, and of the request in the claim.
 CLAIM = "gpu"
 
 
 def _one_expression(text: str) -> str:
-    """Return `text` if it is one line that is not empty.  Raises ValueError."""
+    """Return `text`.  Raises ValueError if it is empty or has more than one line."""
     if not text.strip() or not text.isprintable():
         raise ValueError(
             "a selector must be one line of CEL, for example device.attributes['gpu.nvidia.com'].type == 'gpu'"
@@ -342,9 +342,9 @@ def _one_expression(text: str) -> str:
 
 
 class DraGpu(_Gpu):
-    """Devices by dynamic resource allocation.
+    """Devices that are requested with dynamic resource allocation (DRA).
 
-    `research-spawner manifests` writes the ResourceClaimTemplate that the pods refer to.
+    `research-spawner manifests` prints the ResourceClaimTemplate that the pods need.
     """
 
     is_aligned: ClassVar[bool] = False
@@ -368,10 +368,9 @@ class DraGpu(_Gpu):
 
     @property
     def template(self) -> str:
-        """The name of the ResourceClaimTemplate, with a hash of its content.
+        """Return the name of the ResourceClaimTemplate, which has a hash of its content.
 
-        A template is immutable, so changed settings need a template with another name.  Pods that already wait keep
-        their old template.
+        Templates are immutable, so changed settings need another name.  Pending pods keep the old template.
         """
         written = json.dumps(self.claim_spec(), sort_keys=True)
         readable = self.device_class.replace(".", "-")[:40].rstrip("-")
@@ -385,7 +384,7 @@ class DraGpu(_Gpu):
         return f"{self.count} GPU (device class {self.device_class}{chosen})"
 
 
-# The API of DeviceClass, ResourceClaim and ResourceClaimTemplate.
+# The API version of DeviceClass, ResourceClaim and ResourceClaimTemplate.
 DRA_API = "resource.k8s.io/v1"
 
 KINDS = (WholeGpu, MigGpu, SharedGpu, KaiFraction, VolcanoVgpu, HamiGpu, DraGpu)
@@ -402,7 +401,7 @@ def _tag(model: type[_Gpu]) -> str:
 if TYPE_CHECKING:
     Gpu: TypeAlias = WholeGpu | MigGpu | SharedGpu | KaiFraction | VolcanoVgpu | HamiGpu | DraGpu
 else:
-    # Not `discriminator="kind"`, because its error message for a missing kind is hard to understand.
+    # With `discriminator="kind"`, the error message for a missing kind would be hard to understand.
     Gpu = Annotated[
         Union[tuple(Annotated[model, Tag(_tag(model))] for model in KINDS)],  # noqa: UP007
         Discriminator(
@@ -414,7 +413,7 @@ else:
 
 
 def gpu_prerequisites(gpu: Gpu | None, namespace: str) -> tuple[Prerequisite, ...]:
-    """Return the objects that pods with this GPU need: for `dra` the DeviceClass and the ResourceClaimTemplate."""
+    """Return the cluster objects that pods with this GPU need: DeviceClass and ResourceClaimTemplate for `dra`."""
     if not isinstance(gpu, DraGpu):
         return ()
     return (

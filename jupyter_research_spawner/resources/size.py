@@ -1,4 +1,4 @@
-"""The CPU, memory, GPUs and NUMA placement of a profile.  Amounts follow Kubernetes' resource.Quantity."""
+"""The CPU, memory, GPUs and NUMA placement of a profile, in the units of Kubernetes' resource.Quantity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Numa = Literal["single-node"]
 
 @dataclass(frozen=True)
 class Resources:
-    """The resources of the main container: CPUs, bytes of memory, GPUs, and whether all are on one NUMA node."""
+    """The resources of the main container.  `memory` is in bytes."""
 
     cpu: Decimal
     memory: int
@@ -26,7 +26,7 @@ class Resources:
     numa: Numa | None = None
 
     def as_requirements(self) -> Json:
-        """Return the ResourceRequirements.  Requests equal limits, so a pod always gets everything up to its limits."""
+        """Return the container's `resources`.  Requests equal limits, so the container can always use its limits."""
         amounts = {"cpu": format_cores(self.cpu), "memory": format_bytes(self.memory)}
         if self.gpu is not None:
             amounts |= self.gpu.amounts()
@@ -36,7 +36,7 @@ class Resources:
         return found
 
     def claims(self) -> list[Json]:
-        """Return the `resourceClaims` of the pod, for devices by dynamic resource allocation."""
+        """Return the pod's `resourceClaims` for dynamic resource allocation."""
         return [] if self.gpu is None else self.gpu.claims()
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Sized(Settings):
             )
         if self.numa is not None and self.gpu is not None and not self.gpu.is_aligned:
             raise ValueError(
-                f"numa: {self.numa} is not possible with a GPU of kind {self.gpu.kind}: the kubelet aligns only "
+                f"numa: {self.numa} cannot be used with a GPU of kind {self.gpu.kind}: the kubelet aligns only "
                 "devices of device plugins. Leave numa out, or use kind whole, mig or shared"
             )
         return self

@@ -335,5 +335,5 @@ def test_a_numa_notebook_of_ours_is_guaranteed_or_refused(api: Api) -> None:
     assert quality(api, sent) == "Guaranteed"
     sent["spec"]["containers"].append({"name": "logger", "image": "logger:1"})
     assert quality(api, sent) == "Burstable"
-    with pytest.raises(Refusal, match="would pin no CPU of the whole pod"):
+    with pytest.raises(Refusal, match="would pin no CPUs of the pod"):
         check(decided, compose(decided, sent, notebook.SLOTS), notebook.SLOTS)

@@ -153,7 +153,7 @@ async def test_what_an_administrator_adds_runs_as_her_too(hub: RealHub) -> None:
 
 
 NO_HOME = (
-    "Your home directory /home/alice does not exist on the shared file system. Ask your administrators to make it."
+    "Your home directory /home/alice does not exist on the shared file system. Ask your administrators to create it."
 )
 
 
@@ -178,7 +178,7 @@ async def test_a_job_without_a_home_says_so_and_nobody_makes_it(here: Ground) ->
 async def test_a_working_directory_that_is_missing_is_made_by_nobody(here: Ground) -> None:
     async with batch(here.cluster, Site.model_validate(here.site())) as jobs:
         ended = await jobs.in_state(await jobs.submit("true", workdir="~/results"), "failed")
-    missing = "The working directory /home/alice/results does not exist. Make it first, or choose another."
+    missing = "The working directory /home/alice/results does not exist. Create it first, or choose another."
     assert ended["message"] == missing
     assert names_in(here.home / "alice") == []
 

@@ -168,7 +168,7 @@ def test_a_sidecar_without_limits_costs_the_notebook_its_cpu_and_is_named_before
     manifest = work.composed("pinned", "sloppy", SLOPPY)
     [(path, _)] = why_not_pinned(manifest, MAIN)
     assert path == "spec.containers[1].resources"
-    with pytest.raises(Refusal, match="the kubelet would pin no CPU of the whole pod"):
+    with pytest.raises(Refusal, match="the kubelet would pin no CPUs of the pod"):
         work.check("pinned", manifest)
     unpinned = work.start(manifest)
     assert unpinned["status"]["qosClass"] == "Burstable"
