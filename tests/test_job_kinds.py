@@ -204,7 +204,7 @@ def test_render_reads_a_field_that_is_not_a_text_as_json(retry, capsys):
     assert "research-spawner/job-name: '7'" in printed
     assert main([*asked, "--field", "retries=four"]) != 0
     error = capsys.readouterr().err
-    assert "retries: 'four' is not valid JSON, and this field is not a text." in error
+    assert "retries: 'four' is not valid JSON, and this field is not a string." in error
     assert "--field retries=3" in error
 
 

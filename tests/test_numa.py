@@ -258,7 +258,7 @@ def test_lint_checks_containers_from_kubespawner_settings_and_hooks(
     [
         ({"cpu": 15}, "profiles.a100.cpu", "full-pcpus-only"),
         ({}, "profiles.a100.numa", "memoryManagerPolicy Static"),
-        ({"pod": {"nodeSelector": {"numa": "yes"}}}, "profiles.a100.numa", "only if the nodes it selects"),
+        ({"pod": {"nodeSelector": {"numa": "yes"}}}, "profiles.a100.numa", "of the selected nodes"),
     ],
 )
 def test_lint_advises_what_the_kubelets_must_be_configured_for(more: Json, path: str, words: str) -> None:

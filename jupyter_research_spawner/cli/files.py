@@ -1,4 +1,4 @@
-"""Reads the files of the command line: settings, helm values with settings, and jupyterhub_config.py."""
+"""Read the files that the command line names: settings, helm values that contain settings, and jupyterhub_config.py."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..site import Site, load
 
 
 def read_site(files: Sequence[Path]) -> Site:
-    """Read settings from files.  Raises SettingsError."""
+    """Return the site that these files describe.  Raises SettingsError."""
     return load(*(_settings(file) for file in files))
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    """Return the settings in a file.  In helm values they are below the key `custom.research`."""
+    """Return the settings in a file.  Helm values contain them under the key `custom.research`."""
     found = read(file)
     if "custom" not in found:
         return found
@@ -40,16 +40,17 @@ def read_added_containers(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def base_directory(files: Sequence[Path]) -> Path:
+    """Return the directory that relative paths in the settings are relative to: that of the first file."""
     return files[0].parent.absolute()
 
 
 def read_config(file: Path) -> Config:
-    """Run a jupyterhub_config.py.  Raises SettingsError with the line where it fails."""
+    """Run a jupyterhub_config.py and return its configuration.  Raises SettingsError with the line that failed."""
     if not file.is_file():
         raise SettingsError.single(str(file), "is not a file")
     try:
         config: Config = PyFileConfigLoader(file.name, path=str(file.parent.absolute())).load_config()
-    except Exception as error:  # the site's own program, which can fail in any way
+    except Exception as error:  # the file is a program, which can raise anything
         lines = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file.name)
         ]

@@ -1,4 +1,4 @@
-"""`lint`: explains settings, finds what no user could start, and gives advice on settings that are rarely intended."""
+"""The command `lint`: summarize settings, find profiles that cannot start, and give advice on unusual settings."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .output import table
 
 
 def report(site: Site, now: datetime, added: Json | None = None) -> str:
-    """Return what `lint` prints.  `added` is the part of a notebook's PodSpec that helm values add.
+    """Return what `lint` prints.  `added` has the containers that helm values add to a notebook's PodSpec.
 
-    Raises SettingsError with everything that every user would be refused.
+    Raises SettingsError if no user could start one of the profiles.
     """
     if problems := [*_never(site, now), *_unpinned(site, added or {})]:
         raise SettingsError(problems)
@@ -43,6 +43,7 @@ def report(site: Site, now: datetime, added: Json | None = None) -> str:
 
 
 def _whom(groups: Groups) -> str:
+    """Return for whom a profile or queue with these groups is open, as a part of a sentence."""
     if not groups:
         return "for all users"
     may = [group for group, may in groups.items() if may]
@@ -55,7 +56,7 @@ def _profiles(site: Site) -> list[tuple[str, list[str]]]:
             name,
             [
                 f"{profile.title}: {profile.resources()}; wall time {format_duration(profile.wall_time)}; "
-                f"{_whom(profile.groups)}; waits in {format_list(queues_of(site, profile), 'or') or 'no queue'}"
+                f"{_whom(profile.groups)}; queue {format_list(queues_of(site, profile), 'or') or 'none'}"
             ],
         )
         for name, profile in ordered(site.profiles)
@@ -68,7 +69,7 @@ def _queues(site: Site) -> list[tuple[str, list[str]]]:
             name,
             [
                 f"{_whom(queue.groups)}; priority {queue.priority or site.default_priority}"
-                f"{'; others may take its place' if queue.preemptible else ''}"
+                f"{'; preemptible' if queue.preemptible else ''}"
             ],
         )
         for name, queue in ordered(site.queues)
@@ -92,11 +93,12 @@ def queues_of(site: Site, profile: Profile) -> list[str]:
 
 
 def _closed(groups: Groups) -> bool:
+    """Return whether `groups` admits nobody: it names groups, and all of them are false."""
     return bool(groups) and not any(groups.values())
 
 
 def _never(site: Site, now: datetime) -> Iterator[Problem]:
-    """Yield what no user could start: each profile in each of its queues, requested by a user who may use both."""
+    """Yield the profiles that no user can start.  Plan each one in each of its queues, for a user who may use both."""
     kinds = [NOTEBOOK_KIND, *(KINDS if site.batch.url else [])]
     for name, profile in ordered(site.profiles):
         if _closed(profile.groups):
@@ -135,7 +137,7 @@ def example_user(site: Site, profile: str, queue: str) -> PosixIdentity:
 
 
 def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
-    """Yield the sidecars without limits, because one of them keeps every NUMA profile from starting."""
+    """Yield added containers without limits, because each of them prevents all NUMA profiles from starting."""
     profiles = [name for name, profile in ordered(site.profiles) if profile.numa is not None]
     if not profiles:
         return
@@ -151,20 +153,20 @@ def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
 
 
 def advice(site: Site, now: datetime) -> Iterator[Problem]:
-    """Yield what is allowed but rarely intended, and what is easily forgotten outside these settings."""
+    """Yield settings that are valid but rarely intended, and reminders of what the cluster needs for them."""
     yield from _unused_queues(site)
     yield from _unused_profiles(site)
     yield from _no_default(site)
     for name, course in sorted(site.classes.items()):
         if course.until < now.date():
-            yield Problem(f"classes.{name}", f"has been over since {course.until}; it is not offered any more")
+            yield Problem(f"classes.{name}", f"ended on {course.until} and is no longer offered")
     yield from _images(site)
     yield from _numa(site)
     yield from _gpus(site)
     if site.batch.url is None:
         yield Problem(
             "batch.url",
-            "is missing: notebooks have no `job` command. With the service of `research-spawner manifests` it is "
+            "is missing, so notebooks have no `job` command. With the service of `research-spawner manifests`, set "
             "http://research-batch:8080/services/batch",
         )
     for name, source in ordered(site.identity.sources):
@@ -174,32 +176,32 @@ def advice(site: Site, now: datetime) -> Iterator[Problem]:
             yield Problem(
                 f"identity.sources.{name}",
                 f"has relative paths ({format_list(relative)}): "
-                "hub and batch service each look in a directory of their own",
+                "the hub and the batch service may read different files. Use absolute paths",
             )
 
 
 def _numa(site: Site) -> Iterator[Problem]:
-    """Yield what the nodes need for NUMA profiles, which the settings cannot check."""
+    """Yield the requirements of NUMA profiles on the nodes, because lint cannot check them."""
     for name, profile in ordered(site.profiles):
         if profile.numa is None:
             continue
         kubelets = "cpuManagerPolicy static, memoryManagerPolicy Static and topologyManagerPolicy single-numa-node"
         yield Problem(
             f"profiles.{name}.numa",
-            f"is kept only by kubelets with {kubelets}; send its pods there with profiles.{name}.pod.nodeSelector"
+            f"works only on nodes whose kubelets have {kubelets}; select them with profiles.{name}.pod.nodeSelector"
             if not site.pod_fields[name].nodeSelector
-            else f"is kept only if the nodes it selects have kubelets with {kubelets}",
+            else f"works only if the kubelets of the selected nodes have {kubelets}",
         )
         if profile.cpu % 2:
             yield Problem(
                 f"profiles.{name}.cpu",
-                "is odd: a kubelet whose CPU manager has the option full-pcpus-only rejects that (SMTAlignmentError), "
-                "where a core has two threads",
+                "is an odd number: on nodes with two threads per core, a kubelet with the CPU manager option "
+                "full-pcpus-only rejects the pod (SMTAlignmentError)",
             )
         if profile.gpu is not None and profile.gpu.kind in ("volcano-vgpu", "hami"):
             yield Problem(
                 f"profiles.{name}.gpu",
-                "is on the NUMA node of the CPUs only if its device plugin reports the node to the kubelet "
+                "is on the same NUMA node as the CPUs only if the device plugin reports NUMA nodes to the kubelet "
                 "(HAMi: enableNumaTopology)",
             )
 
@@ -214,24 +216,27 @@ def _gpus(site: Site) -> Iterator[Problem]:
 def _unused_queues(site: Site) -> Iterator[Problem]:
     for name, queue in ordered(site.queues):
         if _closed(queue.groups):
-            yield Problem(f"queues.{name}", "is closed to all users: none of its groups is true")
+            yield Problem(f"queues.{name}", "is closed to all users, because no group in it is true")
         elif not any(not profile.queues or profile.queues.get(name) for profile in site.profiles.values()):
-            yield Problem(f"queues.{name}", "is not used: no profile may wait in it")
+            yield Problem(f"queues.{name}", "is not used, because no profile allows it")
 
 
 def _unused_profiles(site: Site) -> Iterator[Problem]:
     for name, profile in ordered(site.profiles):
         queues = queues_of(site, profile)
         if _closed(profile.groups):
-            yield Problem(f"profiles.{name}", "is closed to all users: none of its groups is true")
+            yield Problem(f"profiles.{name}", "is closed to all users, because no group in it is true")
         elif not queues:
-            yield Problem(f"profiles.{name}", "cannot be used: no queue that it may wait in is open")
+            yield Problem(f"profiles.{name}", "cannot be used, because all queues that it allows are closed")
         elif profile.queue is None and all(site.queues[queue].preemptible for queue in queues):
-            yield Problem(f"profiles.{name}", "needs a queue in each request: all of its queues are preemptible")
+            yield Problem(
+                f"profiles.{name}",
+                "has no default queue, because all of its queues are preemptible; users must choose one",
+            )
 
 
 def _no_default(site: Site) -> Iterator[Problem]:
-    """Yield a problem if a user who is in none of the groups that the settings name gets no default profile."""
+    """Yield a problem if there is no default profile for a user who is in no group of the settings."""
     for profile in site.profiles.values():
         if profile.gpu is not None or profile.groups:
             continue
@@ -241,8 +246,8 @@ def _no_default(site: Site) -> Iterator[Problem]:
             return
     yield Problem(
         "profiles",
-        "a user who is in none of the groups named here gets no default: add a profile without GPU that is open to "
-        "everybody, with a queue that is open to everybody and not preemptible",
+        "a user who is in no group of these settings has no default profile. Add a profile without a GPU that is open "
+        "to all users, and a queue for it that is open to all users and not preemptible",
     )
 
 
@@ -253,4 +258,4 @@ def _images(site: Site) -> Iterator[Problem]:
         for name, image in sorted(images.items()):
             tag = image.rpartition("/")[2].partition(":")[2]
             if "@" not in image and tag in ("", "latest"):
-                yield Problem(f"{place}.{name}", f"{image} changes over time: use a tag that stays, or a digest")
+                yield Problem(f"{place}.{name}", f"{image} can change over time. Use a fixed tag or a digest")

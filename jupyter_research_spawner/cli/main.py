@@ -1,4 +1,4 @@
-"""The command research-spawner.  Exit codes: 1 refused or invalid, 2 wrong usage."""
+"""The command research-spawner.  It exits with 1 for a refusal or invalid settings, and with 2 for wrong usage."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the console script and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # The words after `--` are the job's command, whatever they look like.
+    # The words after `--` are the job's command, even if they look like options.
     at = arguments.index("--") if "--" in arguments else len(arguments)
     parser = _parser()
     options = parser.parse_args(arguments[:at])
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(refusal, file=sys.stderr)
         return REFUSED
     except BrokenPipeError:
-        # The reader has closed the pipe (`| head`); Python would report that again when it flushes at exit.
+        # The reader has closed the pipe (`| head`).  Without this, Python would report the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
@@ -74,7 +74,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 def _render(commands: Commands) -> None:
     parser = commands.add_parser(
         "render",
-        help="print the pod or the job that a user would get, and why",
+        help="print the pod or job that would be created for a user, and why",
         description="Prints the pod that the hub would create for a notebook, or with --job the object of a batch job.",
     )
     _site(parser)
@@ -102,14 +102,16 @@ def _render(commands: Commands) -> None:
         type=_field,
         default=[],
         metavar="NAME=VALUE",
-        help="a field of the kind of job, as in array=0-9%%3; as JSON if the field is not a text",
+        help="a field of the kind of job, for example array=0-9%%3; as JSON if the field is not a string",
     )
-    parser.add_argument("--why", action="store_true", help="print the reason for each part before it, as comments")
+    parser.add_argument(
+        "--why", action="store_true", help="print the reason for each part of the plan as comments before the manifest"
+    )
     parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="jupyterhub_config.py with KubeSpawner's own settings and hooks; it is run",
+        help="jupyterhub_config.py with KubeSpawner's settings and hooks; render runs it",
     )
     _output(parser)
     parser.set_defaults(run=lambda options: _rendered(parser, options))
@@ -125,15 +127,16 @@ def _rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> s
 def _lint(commands: Commands) -> None:
     parser = commands.add_parser(
         "lint",
-        help="check settings: print every mistake at once, then advice",
-        description="Prints every mistake and exits with 1, or prints what the settings mean, with advice.",
+        help="check settings and print all mistakes, or a summary and advice",
+        description="Prints all mistakes and exits with 1, or prints a summary of the settings with advice.",
     )
     _site(parser)
     parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="jupyterhub_config.py with KubeSpawner's own settings and hooks; it is run, and profiles tried with it",
+        help="jupyterhub_config.py with KubeSpawner's settings and hooks; lint runs it and composes a notebook of "
+        "every profile",
     )
     parser.set_defaults(run=_linted)
 
@@ -152,8 +155,8 @@ def _manifests(commands: Commands) -> None:
     parser = commands.add_parser(
         "manifests",
         help="print what the cluster needs, for kubectl apply -f -",
-        description="Prints PriorityClasses, ResourceClaimTemplates, the client's ConfigMap, rights, network policies "
-        "and the batch service.",
+        description="Prints PriorityClasses, ResourceClaimTemplates, the client's ConfigMap, RBAC rules, network "
+        "policies and the batch service.",
     )
     _site(parser)
     parser.add_argument(
@@ -166,7 +169,7 @@ def _manifests(commands: Commands) -> None:
         type=_mount,
         default=[],
         metavar="NAME=PATH",
-        help="a ConfigMap that the batch service sees at PATH: the passwd and group files of the settings",
+        help="mount ConfigMap NAME at PATH in the batch service, for example with passwd and group files",
     )
     parser.add_argument(
         "--job-network", action="append", default=[], metavar="CIDR", help="a private network that jobs may reach"
@@ -175,7 +178,7 @@ def _manifests(commands: Commands) -> None:
     parser.add_argument("--release-namespace", metavar="NAME", help="the hub's namespace (default: that of the pods)")
     for name, default, what in (
         ("hub-service-account", release.hub_service_account, "the hub's ServiceAccount"),
-        ("hub-url", release.hub_url, "the hub within the cluster"),
+        ("hub-url", release.hub_url, "the hub's address in the cluster"),
         ("base-url", release.base_url, "the hub's base_url"),
         ("token-secret", release.token_secret, "Secret with the key hub.services.batch.apiToken"),
     ):
@@ -217,8 +220,8 @@ def _site(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="FILE",
-        help="settings, or helm values with them under custom.research; several merge left to right. "
-        "Relative paths in them start at the first one's directory",
+        help="settings, or helm values that have them under custom.research; a later file overrides earlier ones. "
+        "Relative paths in the settings are relative to the directory of the first file",
     )
 
 

@@ -1,4 +1,4 @@
-"""Formats Kubernetes objects as readable YAML, and text within 80 columns."""
+"""Format Kubernetes objects as readable YAML, and text in lines of at most 80 columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH = 80
 
 
 class _Readable(yaml.SafeDumper):
-    """Writes text of several lines as a block, and every value in full, without anchors."""
+    """Writes text of several lines as a block, and repeats equal values instead of using anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -24,12 +24,12 @@ def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:
 
 _Readable.add_representer(str, _text)
 
-# As in every example of Kubernetes' own.
+# The order of keys in the documentation of Kubernetes.  Other keys follow in alphabetical order.
 _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace")
 
 
 def as_text(manifest: Any) -> str:
-    """Return one object as YAML, without a newline at its end."""
+    """Return an object as YAML without a newline at the end."""
     return yaml.dump(_sorted(manifest), Dumper=_Readable, sort_keys=False, allow_unicode=True, width=WIDTH).rstrip("\n")
 
 
@@ -43,7 +43,7 @@ def _sorted(value: Any) -> Any:
 
 
 def table(rows: Iterable[tuple[str, Iterable[str]]], width: int = WIDTH, prefix: str = "") -> list[str]:
-    """Return rows of a word with sentences beside it, wrapped; each sentence begins a new line."""
+    """Return the lines of a two-column table: a word, and its sentences, each wrapped and on a new line."""
     found = [(word, list(sentences)) for word, sentences in rows]
     column = max((len(word) for word, _ in found), default=0) + 2
     lines = []

@@ -1,4 +1,4 @@
-"""`render` and `lint --config`: they compose manifests with the calls that the hub and the batch service make."""
+"""`render` and `lint --config`, which compose manifests in the same way as the hub and the batch service."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from .why import explained
 
 
 def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
-    """Return what `render` prints: the manifest, with the reasons as comments.  Raises SettingsError, Refusal."""
+    """Return what `render` prints: the manifest, and with --why the reasons as comments.
+
+    Raises SettingsError or Refusal."""
     site, base = read_site(options.site), base_directory(options.site)
     if options.job:
         for name in ("class", "server", "config"):
@@ -76,10 +78,10 @@ async def _job(site: Site, base: Path, options: argparse.Namespace) -> tuple[Pla
 
 
 def _value(kind: str, name: str, text: str) -> Any:
-    """Return the value of a field of a kind of job: the text itself if the field takes texts, else JSON."""
+    """Return the value of a job's field: `text` itself if the field is a string, else `text` parsed as JSON."""
     schema = KINDS[kind].REQUEST.model_json_schema()
     described = schema["properties"].get(name)
-    # An unknown field is refused with all the others.
+    # parse_submission refuses an unknown field.
     if described is None or _takes_text(described, schema.get("$defs", {})):
         return text
     try:
@@ -88,7 +90,7 @@ def _value(kind: str, name: str, text: str) -> Any:
         examples = [shlex.quote(json.dumps(example)) for example in described.get("examples", [])[:1]]
         raise Refusal(
             "invalid",
-            f"{name}: {quote(text)} is not valid JSON, and this field is not a text.",
+            f"{name}: {quote(text)} is not valid JSON, and this field is not a string.",
             field=name,
             hint=f"Write it as in --field {name}={examples[0]}." if examples else "Write it as JSON.",
         ) from None
@@ -106,16 +108,16 @@ def _written(manifest: Json, output: str) -> str:
 
 
 def try_profiles(site: Site, config: Path, base: Path) -> None:
-    """Compose a notebook of every profile with KubeSpawner's settings and hooks from `config`, as a start does.
+    """Compose a notebook of every profile, with KubeSpawner's settings and hooks from `config`.
 
-    Raises SettingsError that lists every profile whose notebooks cannot start.
+    Raises SettingsError with all profiles whose notebooks cannot start.
     """
     problems = []
     for name, _ in ordered(site.profiles):
         for queue in queues_of(site, site.profiles[name])[:1]:
             who, wishes = example_user(site, name, queue), {"profile": name, "queue": queue}
             try:
-                # Read anew each time: KubeSpawner's hooks may change what they are given.
+                # Read the file again for each profile, because KubeSpawner's hooks may change the configuration.
                 asyncio.run(render_notebook(site, who.name, wishes, read_config(config), base=base, identity=who))
             except Refusal as refusal:
                 problems.append(Problem(f"profiles.{name}", f"cannot start with {config}: {refusal}"))

@@ -1,4 +1,4 @@
-"""Explains a plan: each part with the setting, or the request, that decided it."""
+"""Explain each part of a plan by the setting or the request that determined it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .output import WIDTH, table
 
 
 def explained(site: Site, decided: Plan, manifest: Json) -> list[str]:
-    """Return lines of at most 78 columns, so that they can become comments."""
+    """Return the explanation in lines of at most 78 columns, so that they fit behind "# "."""
     rows = [
         ("who", _who(site, decided)),
         ("profile", [_profile(site, decided)]),
@@ -26,10 +26,11 @@ def explained(site: Site, decided: Plan, manifest: Json) -> list[str]:
         ("wall time", _wall_time(decided)),
         ("mounts", list(_mounts(site, decided))),
         ("marks", _marks(site, decided)),
-        ("requires", ["in the cluster, which was not asked:", *map(str, decided.prerequisites)]),
+        ("requires", ["these objects in the cluster (not checked):", *map(str, decided.prerequisites)]),
         ("warnings", decided.warnings or ["none"]),
     ]
-    title = f"{decided.request.hub_user}'s {decided.shape.kind} in namespace {decided.namespace}, as it would be sent."
+    kind, who, where = decided.shape.kind, decided.request.hub_user, decided.namespace
+    title = f"The {kind} that would be created for {who} in namespace {where}."
     return [title, "", *table(rows, width=WIDTH - 2), ""]
 
 
@@ -49,9 +50,9 @@ def _profile(site: Site, decided: Plan) -> str:
     if course is not None:
         reason = f"classes.{course}.profile says so"
     elif decided.request.profile is not None:
-        reason = "it was asked for"
+        reason = "the request names it"
     else:
-        reason = f"it is the first by order that {decided.identity.name} may take, has a queue for, and has no GPU"
+        reason = f"it is the first by order without a GPU that {decided.identity.name} may use and has a queue for"
     return f"{name} ({site.profiles[name].title}), because {reason}"
 
 
@@ -60,28 +61,28 @@ def _queue(site: Site, decided: Plan) -> list[str]:
     if course is not None:
         reason = f"classes.{course}.queue says so"
     elif decided.request.queue is not None:
-        reason = "it was asked for"
+        reason = "the request names it"
     elif site.profiles[decided.profile].queue is not None:
         reason = f"profiles.{decided.profile}.queue says so"
     else:
         reason = f"it is the first by order that {decided.identity.name} may use and that is not preemptible"
     found = [f"{name}, because {reason}"]
     if decided.preemptible:
-        found.append(f"others may take its place: queues.{name}.preemptible")
+        found.append(f"can be preempted: queues.{name}.preemptible is true")
     return found
 
 
 def _priority(site: Site, decided: Plan) -> list[str]:
     name = decided.priority
     own = site.queues[decided.queue].priority is not None
-    reason = f"queues.{decided.queue}.priority says so" if own else "it is the default one"
+    reason = f"queues.{decided.queue}.priority says so" if own else "it is the default"
     value = site.priorities[name].value
     return [f"{name} ({value}), because {reason}; class {site.priority_class(name)} in the cluster"]
 
 
 def _image(site: Site, decided: Plan, manifest: Json) -> str:
     if decided.request.image is not None:
-        return f"{decided.image}, because it was asked for and is allowed"
+        return f"{decided.image}, because the request names it and it is allowed"
     for place, images in (
         (f"profiles.{decided.profile}.images", site.profiles[decided.profile].images),
         ("batch.images", site.batch.images),
@@ -89,7 +90,7 @@ def _image(site: Site, decided: Plan, manifest: Json) -> str:
         for name, image in images.items():
             if image == decided.image:
                 return f"{image}, because {place}.{name} says so"
-    return f"{manifest['spec']['containers'][0].get('image')}, KubeSpawner's own: the profile names none"
+    return f"{manifest['spec']['containers'][0].get('image')}, KubeSpawner's image, because the profile has none"
 
 
 def _wall_time(decided: Plan) -> list[str]:
@@ -107,22 +108,22 @@ def _mounts(site: Site, decided: Plan) -> Iterator[str]:
             name, mount = mounts[key]
             yield f"{point}, because storage.mounts.{name} is for {_for_whom(mount, who.group_names)}"
         else:
-            yield f"{point}, because {who.home} lies below {homes[key]}.root"
+            yield f"{point}, because {who.home} is below {homes[key]}.root"
     for name, mount in sorted(site.storage.mounts.items()):
         if not open_to(mount.groups, who.group_names):
             yield f"not {mount.path}: storage.mounts.{name} is for {_for_whom(mount)}"
 
 
 def _for_whom(mount: Mount, mine: tuple[str, ...] | None = None) -> str:
-    """Return the groups of a mount, with `mine` only those that are in it."""
+    """Return the groups that get a mount; with `mine`, only those that are also in `mine`."""
     if not mount.groups:
-        return "everybody"
+        return "all users"
     return format_list((group for group, may in mount.groups.items() if may and (mine is None or group in mine)), "or")
 
 
 def _marks(site: Site, decided: Plan) -> list[str]:
     marks = decided.marks
-    found = [f"of {decided.scheduler}, because scheduler.kind says so; for queue {decided.queue}:"]
+    found = [f"for {decided.scheduler} (scheduler.kind) and queue {decided.queue}:"]
     place = "pod" if decided.shape.kind == NOTEBOOK_KIND else decided.shape.kind
     for where, metadata in ((place, marks.object), ("pod", marks.pod)):
         for sort, texts in (("label", metadata.labels), ("annotation", metadata.annotations)):
@@ -132,7 +133,7 @@ def _marks(site: Site, decided: Plan) -> list[str]:
     if marks.scheduler_name is None:
         found.append("no schedulerName: the cluster's default scheduler places the pod")
     else:
-        own = "scheduler.name says so" if site.scheduler.name else f"{decided.scheduler} takes only such pods"
+        own = "scheduler.name says so" if site.scheduler.name else f"{decided.scheduler} schedules only such pods"
         found.append(f"schedulerName {marks.scheduler_name}, because {own}")
     found.append(f"priorityClassName {marks.priority_class or 'none'}")
     return found
