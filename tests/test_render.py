@@ -114,7 +114,7 @@ async def test_a_setting_that_replaces_the_security_context_does_not_change_the_
 async def test_a_setting_that_changes_the_identity_is_refused(setting: str, value: Any, path: str) -> None:
     refusal = await refused(**{setting: value})
     assert refusal.field == path
-    assert "people who run this hub" in refusal.hint
+    assert "Ask your administrators" in refusal.hint
 
 
 async def test_a_hook_that_changes_the_identity_is_refused_with_its_path() -> None:

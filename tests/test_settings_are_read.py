@@ -27,7 +27,7 @@ NOT_YET_READ = {
 # Names of variables that hold a model, besides the key of the setting and its singular.
 VARIABLES = {
     "Allowed": {"allowed"},
-    "Batch": {"limits"},
+    "Batch": {"batch_settings"},
     "Checks": {"settings"},
     "CourseClass": {"course"},
     "Hub": {"limits"},

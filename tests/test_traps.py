@@ -129,4 +129,4 @@ async def test_what_the_plan_warns_of_is_told_while_one_waits_even_without_event
         spawner.current_start.is_over = True
         told = [event["message"] async for event in spawner.progress()]
     assert told == list(decided.warnings)
-    assert "NFS (AUTH_SYS) carries only 16" in told[0]
+    assert "NFS with AUTH_SYS sends only 16" in told[0]

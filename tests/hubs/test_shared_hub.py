@@ -158,7 +158,7 @@ async def test_bad_requests_by_form_do_not_end_the_hub_and_keep_the_choices(hub:
     assert wall_time["aria-invalid"] == "true"
     error = page.find(id="wall_time--profile:small-error")
     assert error["id"] in wall_time["aria-describedby"].split()
-    assert "wall_time cannot be '<b>9</b>'" in error.get_text()
+    assert "wall_time: '<b>9</b>' is not a valid duration" in error.get_text()
     assert page.find("input", {"value": "profile:small"}).has_attr("checked")
     assert page.find("option", {"value": "backfill", "selected": True})
     assert not page.find_all("b", string="9")
@@ -177,7 +177,7 @@ async def test_the_form_of_a_named_server_keeps_its_own_choices(hub: Hub) -> Non
     )
     assert answer.status == 403
     assert answer.page.find("input", {"name": "wall_time--profile:small"})["value"] == "3h"
-    assert "you are in students" in answer.page.find(id="queue--profile:small-error").get_text()
+    assert "your groups are students" in answer.page.find(id="queue--profile:small-error").get_text()
     # Told once: the next visit is a fresh form.
     answer = await browser.get("spawn/bob/exp")
     assert answer.page.find("input", {"name": "wall_time--profile:small"})["value"] == ""
