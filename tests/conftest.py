@@ -52,13 +52,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Tests with real hubs, which mostly wait, come first, so that those beside them do not wait for them at the end.
     """
-    items.sort(key=lambda item: "hubs" not in item.path.parts)
+    items.sort(key=lambda item: "hubs" not in _folders(item))
     for item in items:
-        if DEPENDS_ON_UID & set(item.path.parts):
+        if DEPENDS_ON_UID & _folders(item):
             item.add_marker("uid")
     not_here = [item for item in items if _needs_thorough_run(item) or _needs_root(item)]
     config.hook.pytest_deselected(items=not_here)
     items[:] = [item for item in items if item not in not_here]
+
+
+def _folders(item: pytest.Item) -> set[str]:
+    """Return the folders of the test below the root of the project, wherever that lies."""
+    return set(item.path.relative_to(item.config.rootpath).parts)
 
 
 def _needs_thorough_run(item: pytest.Item) -> bool:
