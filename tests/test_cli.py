@@ -103,7 +103,7 @@ def test_why_beside_json_goes_to_stderr(cli: Cli) -> None:
     code, out, err = cli("render", *ALICE, "--why", "--output", "json")
     assert code == 0
     assert json.loads(out)["kind"] == "Pod"
-    assert "alice's notebook in namespace jhub" in err
+    assert "The notebook that would be created for alice in namespace jhub" in err
 
 
 def test_render_shows_what_kubespawners_own_settings_add(cli: Cli, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_indexes_are_read_as_sbatch_reads_them(text, values, throttle):
         ("0-9%0", "'0' after % is not a number"),
         ("0-9%", "'' after % is not a number"),
         ("0-9%3%3", "'3%3' after % is not a number"),
-        ("9-0", "The range 9-0 ends before it begins"),
+        ("9-0", "The last index of the range 9-0 is lower than its first index"),
         ("0-9:0", "The step of the range 0-9:0 must be at least 1"),
         ("1:2", "'1:2' is not an index"),
         ("0, 1", "' 1' is not an index"),
@@ -168,7 +168,7 @@ def test_an_array_is_no_larger_than_the_site_allows():
     with pytest.raises(Refusal) as caught:
         composed("0-10", site=plain_site(max_array_size=10))
     assert (caught.value.field, caught.value.status) == ("array", 400)
-    assert "11 indexes; 10 is the limit" in caught.value.message
+    assert "11 indexes; the limit is 10" in caught.value.message
     assert composed("0-9", site=plain_site(max_array_size=10))["spec"]["completions"] == 10
 
 

@@ -1,4 +1,4 @@
-"""A job and its pods, as the JSON that users and the client get.  Contract: the service's <job>."""
+"""Compute the service's JSON response about a job, from the stored job, its pods, its events and scheduler objects."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def answer(
     *,
     in_full: bool = True,
 ) -> Json:
-    """Return the answer about a job.
+    """Return the JSON response about a job.
 
-    `pods` are those of this job that still exist, `events` the job's own, where they were read, and `objects` those
-    that its scheduler keeps about it.  Without `in_full`, an array comes without its attempts and its indexes.
+    `pods` are the job's existing pods.  `events` are the events on the job itself, if they were read.  `objects` are
+    the scheduler's objects for the job.  If not `in_full`, an array's attempts and indexes are left out.
     """
     metadata, plan, kind = job["metadata"], plan_of(job), kind_of(job)
     annotations = metadata.get("annotations") or {}
@@ -93,10 +93,10 @@ def _image(pod_spec: Json, main: str) -> str:
 
 
 def _times(job: Json, standing: Standing, attempts: Sequence[Attempt], *, is_array: bool) -> Json:
-    """Return when the job started and ended, and its exit code; of an array the highest of its indexes'."""
+    """Return when the job started and ended, and its exit code.  An array has the highest exit code of its indexes."""
     result = kind_of(job).result(job)
     last = attempts[-1] if attempts else None
-    # A job that is queued again has not started: its time begins anew.
+    # A job that is queued again has not started; the start of its last attempt does not count.
     started = last.started if last and standing.state != "queued" else None
     finished = last.finished if last else None
     exit_code = last.exit_code if last else None
@@ -127,10 +127,10 @@ def _index_answer(index: int, standing: Standing, attempts: Sequence[Attempt]) -
 
 
 def attempts_of(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJECTS) -> list[Attempt]:
-    """Return all attempts that are known, oldest first; in an array by index."""
+    """Return all known attempts, oldest first.  Those of an array are sorted by index first."""
     now = [attempt_of(job, pod, objects) for pod in in_order(pods)]
     if job["metadata"].get("deletionTimestamp"):
-        # The pod is deleted with its job, because the user cancelled it or because the job was kept long enough.
+        # The pod was not evicted.  It is deleted with its job, because of the user or of ttlSecondsAfterFinished.
         now = [replace(attempt, reason="") if attempt.reason == TAKEN else attempt for attempt in now]
     return sorted(merged(recorded(job), now), key=lambda attempt: -1 if attempt.index is None else attempt.index)
 
@@ -138,7 +138,7 @@ def attempts_of(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJECTS) 
 def standing_of(
     job: Json, pods: Sequence[Json], events: Sequence[Json] = (), objects: Objects = NO_OBJECTS
 ) -> Standing:
-    """Return the state of a job: its controller's verdict first, and its newest pod's until there is one."""
+    """Return the state of a job: the result that its controller reports, or until then the state of its newest pod."""
     if indexes := index_standings(job, pods, objects):
         return _array_standing(job, indexes, events, objects)
     return _standing(job, kind_of(job).result(job), pods, attempts_of(job, pods, objects), events, objects)
@@ -214,24 +214,24 @@ def _standing(
     if newest is None or phase is None:
         return Standing("queued", _why_no_pod(job, attempts, events, scheduler.status({}, objects, ()).message))
     if eviction is not None or phase.name == "ending":
-        # The controller creates another pod as soon as this one has ended.
+        # The controller creates another pod when this one has ended.
         lost = attempt_of(job, newest, objects).reason
         return Standing("queued", f"{lost} It waits to run again from the start.".lstrip())
     if phase.is_over and not kind.pod_decides(job, phase.name == "succeeded"):
         if phase.name == "failed":
             return Standing("queued", f"{phase.message} It waits to run again from the start.")
-        return Standing("running", "Its newest pod has succeeded, and its controller has not ended the job.")
+        return Standing("running", "Its newest pod has succeeded, but the job has not ended yet.")
     return Standing(phase.name, phase.message)
 
 
 def as_typed(word: str) -> str:
-    """Return a word of a manifest as the user typed it: the inverse of `literal`."""
+    """Return a word of the command as the user typed it, which is the inverse of `literal`."""
     typed = word.replace("$$", "$")
     return typed if literal(typed) == word else word
 
 
 def in_order(pods: Iterable[Json]) -> list[Json]:
-    """Return pods, oldest first.  Their times are whole seconds, but an ended pod is older than its replacement."""
+    """Return pods, oldest first.  If two were created in the same second, the pod that has ended is the older one."""
     return sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", not _has_ended(pod)))
 
 
@@ -241,6 +241,7 @@ def _has_ended(pod: Json) -> bool:
 
 
 def _why_failed(result: Result, phase: Phase | None, attempts: Sequence[Attempt]) -> str:
+    """Return why a job failed: as its newest pod says, else as its last attempt or its controller says."""
     if phase is not None and phase.name == "failed":
         return phase.message
     if attempts and attempts[-1].reason:
@@ -249,7 +250,7 @@ def _why_failed(result: Result, phase: Phase | None, attempts: Sequence[Attempt]
 
 
 def _why_no_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json], waits: str) -> str:
-    """Return why a job, or an index, has no pod.  `waits` is the scheduler's reason, "" if it has none."""
+    """Return why a job or an index has no pod.  `waits` is the scheduler's reason; "" if it gives none."""
     if attempts and attempts[-1].reason:
         return f"{attempts[-1].reason} It waits to run again from the start. {waits}".rstrip()
     refused = [event for event in events if event.get("reason") == "FailedCreate"]

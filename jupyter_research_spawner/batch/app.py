@@ -1,4 +1,4 @@
-"""The batch service as a process: its command line, how its parts are connected, its start and its shutdown."""
+"""The process of the batch service: parse its command line, build its components, start and stop it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STOP_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Options:
-    """The service's command line.  The defaults of all but `site` are the variables that the hub sets, JUPYTERHUB_*."""
+    """The service's command line.  Except for `site`, the defaults are the hub's variables JUPYTERHUB_*."""
 
     site: tuple[Path, ...]
     name: str
@@ -49,14 +49,14 @@ class Options:
 
     @property
     def base(self) -> Path | None:
-        """Return the directory of relative paths in the settings, that of the first file, as for the hub."""
+        """Return the directory of the first settings file.  Relative paths in the settings are relative to it."""
         return self.site[0].absolute().parent if self.site else None
 
 
 def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
-    """Read the command line.  Raises SystemExit with a sentence.
+    """Parse the command line.  Prints the error and raises SystemExit if it is not valid.
 
-    The token is read from the environment only, because every user of the machine can see a command line.
+    The token is read only from the environment, because every user of the machine can read a command line.
     """
     parser = argparse.ArgumentParser(prog="python -m jupyter_research_spawner.batch", description=__doc__)
     add = parser.add_argument
@@ -67,10 +67,18 @@ def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     add(
         "--url",
         default=environ.get("JUPYTERHUB_SERVICE_URL") or "http://127.0.0.1:8000",
-        help="where to listen, as in http://0.0.0.0:8000",
+        help="address to listen at, for example http://0.0.0.0:8000",
     )
-    add("--prefix", default=environ.get("JUPYTERHUB_SERVICE_PREFIX"), help="path that all addresses begin with")
-    add("--hub-api-url", default=environ.get("JUPYTERHUB_API_URL"), help="as in http://hub:8081/hub/api")
+    add(
+        "--prefix",
+        default=environ.get("JUPYTERHUB_SERVICE_PREFIX"),
+        help="path with which all URLs of the service begin",
+    )
+    add(
+        "--hub-api-url",
+        default=environ.get("JUPYTERHUB_API_URL"),
+        help="the hub's API, for example http://hub:8081/hub/api",
+    )
     found = parser.parse_args(arguments)
     token = environ.get("JUPYTERHUB_API_TOKEN")
     if not token:
@@ -94,9 +102,9 @@ def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
 
 @asynccontextmanager
 async def running(options: Options, site: Site, client: ApiClient) -> AsyncIterator[int]:
-    """Serve requests and watch the cluster while the context is open; the context's value is the port.
+    """Serve requests and watch the cluster until the context is closed.  The context's value is the port.
 
-    At the end no new request is taken, those under way have STOP_SECONDS, and what is left is cut off.
+    On exit, the service accepts no new requests, and closes connections whose requests do not end within STOP_SECONDS.
     """
     api_server = ApiServer(client)
     store = JobStore(api_server, site.namespaces.name)
@@ -118,7 +126,7 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
         # HubOAuth checks the XSRF token of cookies, and API tokens need none.
         xsrf_cookies=False,
     )
-    # More than the handlers accept, so that they can refuse a body that is too long with a sentence.
+    # More than BODY_LIMIT, so that the handlers refuse a body that is too long with a message for the user.
     server = HTTPServer(app, max_body_size=4 * BODY_LIMIT, idle_connection_timeout=600, xheaders=True)
     sockets = bind_sockets(options.port, options.host)
     server.add_sockets(sockets)
@@ -145,7 +153,9 @@ async def _under_way_end(under_way: set[RequestHandler]) -> None:
 
 def _report(watching: asyncio.Future[None]) -> None:
     if not watching.cancelled() and watching.exception() is not None:
-        log.critical("The attempts of jobs are not recorded any more", exc_info=watching.exception())
+        log.critical(
+            "The watch of pods failed, and the attempts of jobs are no longer recorded", exc_info=watching.exception()
+        )
 
 
 async def serve(options: Options, site: Site) -> None:

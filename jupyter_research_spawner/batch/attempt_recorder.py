@@ -1,4 +1,4 @@
-"""Watches the pods of jobs, and records a pod's attempt on its job before the pod object is deleted."""
+"""Watch the pods of jobs, and record a pod's attempt on its job when the pod is being deleted or has been deleted."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .job_store import ALL, JobStore, belongs, job_name_of
 
 log = logging.getLogger(__name__)
 
-# What `from_events` reads.
+# The reasons of the events that `from_events` reads.
 _REASONS = ("SuccessfulCreate", "Started", INFORMATIONAL, *EVICTIONS)
 
 
 class AttemptRecorder:
-    """Runs once in each service.  Two services may run at once: both write the same."""
+    """Records attempts.  Several instances of the service may do so at once, because all write the same values."""
 
     def __init__(self, store: JobStore, owned_objects: OwnedObjectCache) -> None:
         self._store = store
@@ -37,7 +37,7 @@ class AttemptRecorder:
                 if change.kind == "listed":
                     await self._catch_up(change.objects)
             except Refusal as refusal:
-                # The next list of pods makes up for it.
+                # The attempt is recorded when the pods are listed again.
                 log.warning("An attempt could not be written: %s", refusal)
 
     async def _seen(self, pod: Json, *, gone: bool) -> None:
@@ -56,7 +56,7 @@ class AttemptRecorder:
         await self._store.record(job_id, add)
 
     async def _mark(self, pod: Json, job_id: str) -> None:
-        """Write DisruptionTarget on a pod that its scheduler preempted without it, so that it runs again (KEP-3329)."""
+        """Set DisruptionTarget on a preempted pod that lacks it.  The Job then creates another pod (KEP-3329)."""
         job = await self._store.find(job_id)
         if job is None or job["metadata"].get("deletionTimestamp") or not belongs(pod, job):
             return
@@ -64,7 +64,7 @@ class AttemptRecorder:
             await self._store.mark(pod, {**DELETED, "lastTransitionTime": _now()})
 
     async def _catch_up(self, pods: Iterable[Json]) -> None:
-        """Record what events say about pods that were deleted while the service did not watch."""
+        """Record, from events, the attempts of pods that were deleted while the service did not watch."""
         still_there = {pod["metadata"]["name"] for pod in pods}
         jobs = await self._store.all_jobs()
         if not jobs:
@@ -77,7 +77,7 @@ class AttemptRecorder:
 
 
 def _with_lost(before: list[Attempt], lost: list[Attempt]) -> list[Attempt]:
-    """Add attempts from events, but keep those that were recorded from the pod itself: they say more."""
+    """Add attempts from events.  Keep attempts that were recorded from a pod, because they have more details."""
     known = {attempt.pod for attempt in before}
     return [*before, *(attempt for attempt in lost if attempt.pod not in known)]
 
@@ -87,7 +87,7 @@ def _now() -> str:
 
 
 def _is_going(pod: Json) -> bool:
-    """Return whether the pod is deleted, or has a condition that says that it will be."""
+    """Return whether the pod is being deleted, or has a condition that announces its deletion."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     marked = any(
         found.get("type") in ("DisruptionTarget", "TerminationTarget") and found.get("status") == "True"

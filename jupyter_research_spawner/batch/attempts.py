@@ -1,9 +1,9 @@
-"""The attempts of a job: one for each pod.  They are recorded on the job, because a preempted pod is deleted.
+"""The attempts of a job, one for each of its pods.
 
-The annotation `research-spawner/attempts` has them as JSON, oldest first, at most KEPT of them.  The service writes it
-when it sees the deletion of a pod.  What happened while the service did not run is read from the cluster's events at
-its next start.  Kubernetes keeps events for an hour by default.  They have no exit code, and no end of a pod that was
-not preempted.
+Attempts are recorded on the job, because the pod of an attempt may have been deleted.  The annotation
+`research-spawner/attempts` contains the last KEPT attempts as JSON, oldest first.  The service writes it when a pod is
+deleted.  When the service starts, it reads missed deletions from events, which Kubernetes keeps for an hour by default.
+Events do not contain exit codes, and no end time unless the pod was preempted.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ CANCELLED = OUR_PREFIX + "cancelled-indexes"
 CANCELLED_MESSAGE = "It was cancelled."
 _REASON_LIMIT = 500
 TAKEN = DELETED["message"]
-# The reasons of events on a pod that kube-scheduler or Volcano preempts, and what they mean.
+# The reasons of the events that kube-scheduler or Volcano creates when it preempts a pod, and their messages for users.
 EVICTIONS = {
     "Preempted": "Preempted: work of a higher priority needed its place.",
     "Evict": "Preempted: work of a higher priority, or of a queue below its share, needed its place.",
 }
-# YuniKorn uses one reason for all its events; the message says that it is a preemption (seen with 1.8).
+# YuniKorn uses this reason for all events.  Only the message shows that a pod was preempted (checked with 1.8).
 INFORMATIONAL = "Informational"
 _PREEMPTED_BY = "Preempted by "
 _CREATED = "Created pod: "
@@ -38,9 +38,9 @@ _CREATED = "Created pod: "
 
 @dataclass(frozen=True)
 class Attempt:
-    """One pod of a job, with the index of the array that it ran.
+    """One run of a job's command in one pod.
 
-    Times are as Kubernetes writes them.  `reason` says why the pod ended before its command did, else "".
+    Times are RFC 3339 strings.  `reason` says why the pod was ended before its command; "" if it was not.
     """
 
     pod: str
@@ -51,17 +51,17 @@ class Attempt:
     index: int | None = None
 
     def as_dict(self) -> Json:
-        """Return the attempt for JSON, with `index` only in an array."""
+        """Return the attempt as a JSON object, which has `index` only if the job is an array."""
         return {key: value for key, value in asdict(self).items() if key != "index" or value is not None}
 
 
 def scheduler_of(job: Json) -> Scheduler:
-    """Return the scheduler that the job was planned for, even if the settings name another one now."""
+    """Return the scheduler in the job's plan, which can differ from the scheduler in the current settings."""
     return SCHEDULERS.get(plan_of(job).get("scheduler", ""), SCHEDULERS["plain"])
 
 
 def plan_of(job: Json) -> Json:
-    """Return the plan that is written on the job, {} if it is missing or is not valid JSON."""
+    """Return the summary of the plan in the job's annotation; {} if it is missing or not valid JSON."""
     try:
         found = json.loads((job["metadata"].get("annotations") or {}).get(PLAN, "{}"))
     except ValueError:
@@ -76,7 +76,7 @@ def cancelled_indexes(job: Json) -> frozenset[int]:
 
 
 def attempt_of(job: Json, pod: Json, objects: Objects = NO_OBJECTS, *, gone: bool = False) -> Attempt:
-    """Return what a pod and its scheduler's objects say.  `gone` means that the pod was deleted in this state."""
+    """Return the attempt of a pod.  `gone` means that the pod no longer exists and `pod` is its last state."""
     metadata, kind = pod["metadata"], kind_of(job)
     index = kind.index_of(job, metadata["name"])
     ended, running = _main_states(pod, kind.SLOTS.main)
@@ -97,10 +97,10 @@ def attempt_of(job: Json, pod: Json, objects: Objects = NO_OBJECTS, *, gone: boo
 
 
 def _ended_by_itself(ended: Json, metadata: Json) -> bool:
-    """Return whether the command ended before its pod was deleted, or ended with 0 nevertheless."""
+    """Return whether the command ended before the deletion of its pod was requested, or ended with exit code 0."""
     if "deletionTimestamp" not in metadata or ended.get("exitCode") == 0:
         return bool(ended)
-    # For a lost node the containers have ended, but without a time.
+    # If the node was lost, the terminated state has no finish time.
     if not ended.get("finishedAt"):
         return False
     asked = _time(metadata["deletionTimestamp"]) - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
@@ -108,12 +108,12 @@ def _ended_by_itself(ended: Json, metadata: Json) -> bool:
 
 
 def _time(text: str) -> datetime:
-    # Python 3.10 does not read the Z of RFC 3339.
+    # Python 3.10's fromisoformat does not accept the suffix Z of RFC 3339.
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def _main_states(pod: Json, main: str) -> tuple[Json, Json]:
-    """Return the main container's `terminated` and `running` states, {} for a state that it is not in."""
+    """Return the main container's `terminated` and `running` states; {} for a state that it does not have."""
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
         if container.get("name") == main:
             state = container.get("state") or {}
@@ -122,7 +122,7 @@ def _main_states(pod: Json, main: str) -> tuple[Json, Json]:
 
 
 def recorded(job: Json) -> list[Attempt]:
-    """Return the attempts that are recorded on the job, [] if the annotation is not valid."""
+    """Return the attempts in the job's annotation; [] if the annotation is not valid."""
     try:
         found = json.loads((job["metadata"].get("annotations") or {}).get(ATTEMPTS, "[]"))
         return [Attempt(**attempt) for attempt in found]
@@ -131,12 +131,12 @@ def recorded(job: Json) -> list[Attempt]:
 
 
 def written(attempts: Sequence[Attempt]) -> str:
-    """Return the annotation's value.  The oldest attempts are dropped, because the size of an object is limited."""
+    """Return the value of the annotation, with the last KEPT attempts, because the size of an object is limited."""
     return json.dumps([attempt.as_dict() for attempt in attempts[-KEPT:]], ensure_ascii=False)
 
 
 def merged(before: Iterable[Attempt], now: Iterable[Attempt]) -> list[Attempt]:
-    """Return one attempt for each pod: what is known `now` replaces what was known before, but never with less."""
+    """Return one attempt for each pod.  Values from `now` replace those from `before`, unless they are missing."""
     found = {attempt.pod: attempt for attempt in before}
     for attempt in now:
         known = found.get(attempt.pod)
@@ -155,7 +155,7 @@ def _completed(attempt: Attempt, known: Attempt) -> Attempt:
 
 
 def from_events(job: Json, events: Iterable[Json]) -> list[Attempt]:
-    """Return the attempts that the cluster's events report, oldest first: pods of this job and how they ended."""
+    """Return the attempts of this job that the cluster's events report, oldest first."""
     uid, index_of = job["metadata"]["uid"], kind_of(job).index_of
     pods: dict[str, Attempt] = {}
     told = sorted(events, key=_when)
@@ -184,6 +184,6 @@ def _eviction(event: Json) -> str | None:
 
 
 def _when(event: Json) -> str:
-    """Return an event's time.  It has one of three (core/v1 Event); the newer API's has microseconds."""
+    """Return the time of an event, which is in one of three fields (core/v1 Event), without fractions of a second."""
     at = str(event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp") or "")
     return at[:19] + "Z" if "." in at else at

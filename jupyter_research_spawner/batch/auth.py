@@ -1,4 +1,6 @@
-"""Authenticates requests: the hub names a token's or cookie's user.  Contract: jupyterhub.services.auth, 5.3 to 6."""
+"""Authenticate requests by asking the hub for the user of a token or cookie.
+
+Written for jupyterhub.services.auth of JupyterHub 5.3 to 6."""
 
 from __future__ import annotations
 
@@ -17,40 +19,40 @@ from ..refusal import Refusal
 log = logging.getLogger(__name__)
 
 HUB_SECONDS = 10.0
-# A revoked token works as long as this.
+# A revoked token can still be used for this long.
 CACHE_SECONDS = 30
 
 
 class HubAuth:
-    """Accepts users whose token has one of `scopes`, but neither services nor tokens that only identify their user."""
+    """Accepts users' tokens that have one of `scopes`.  Refuses services' tokens and tokens without such a scope."""
 
     def __init__(self, hub_auth: HubOAuth, scopes: Iterable[str]) -> None:
-        """Raises ValueError without scopes, because HubOAuth would then accept every token of the hub."""
+        """Raises ValueError if `scopes` is empty, because HubOAuth would then accept every token of the hub."""
         self.scopes = frozenset(scopes)
         if not self.scopes:
             raise ValueError("the batch service has no access scopes, so it would accept any token of the hub")
         self.hub_auth = hub_auth
-        # The hub's login page asks for these.
+        # HubOAuth requests these scopes when a browser logs in.
         hub_auth.access_scopes = set(self.scopes)
 
     async def hub_user(self, handler: RequestHandler) -> str:
-        """Return the hub's name of the user.  Raises Refusal: 401, 403, 503 (the hub does not answer).
+        """Return the user's name in the hub.  Raises Refusal: 401, 403, 503 (the hub does not answer).
 
-        A cookie without the page's _xsrf token is accepted for reading only: a browser also sends cookies with requests
-        that another site caused.
+        A cookie without an _xsrf token is accepted only for reading, because a browser also sends cookies with requests
+        that another site triggers.
         """
         try:
             model: Any = await asyncio.wait_for(self.hub_auth.get_user(handler, sync=False), HUB_SECONDS)
         except (HTTPError, asyncio.TimeoutError, OSError, ValueError) as error:
-            log.error("The hub did not answer who the user is: %r", error)
+            log.error("The hub did not authenticate the request: %r", error)
             raise _hub_down() from error
         if not isinstance(model, dict) or not model.get("name"):
             raise _unauthorized()
         if model.get("kind", "user") != "user":
             raise _forbidden(
-                "Jobs are submitted by users, and this is the token of a service.", "Use the token of a user."
+                "This is the token of a service, but only users can submit jobs.", "Use the token of a user."
             )
-        # A hub without scopes is older than JupyterHub 2, which is not supported.
+        # A hub that sends no scopes is older than JupyterHub 2 and is not supported.
         if not self.hub_auth.check_scopes(set(self.scopes), {"scopes": model.get("scopes") or ()}):
             log.warning("The token of %r has none of %s", model["name"], sorted(self.scopes))
             raise _forbidden(
@@ -61,21 +63,23 @@ class HubAuth:
 
 
 def open_hub_auth(service: str, api_url: str, api_token: str, prefix: str) -> HubAuth:
-    """Return the authentication of `service`, the hub's name for it; users need access:services!service=NAME."""
+    """Return the authentication of the service with this name in the hub.
+
+    Users need the scope access:services!service=NAME."""
     hub_auth = HubOAuth(
         api_url=api_url,
         api_token=api_token,
         base_url=prefix,
         cache_max_age=CACHE_SECONDS,
         oauth_client_id=f"service-{service}",
-        # Addresses are logged.
+        # URLs are logged.
         allow_token_in_url=False,
     )
     return HubAuth(hub_auth, {f"access:services!service={service}"} if service else ())
 
 
 def cookie_secret(api_token: str) -> bytes:
-    """Return a secret that stays the same after a restart and in a second service, derived from the service's token."""
+    """Return a secret that is derived from the service's token, so that it is the same after a restart."""
     return hmac.new(api_token.encode(), b"cookies of the batch service", hashlib.sha256).digest()
 
 
@@ -83,7 +87,7 @@ def _forbidden(message: str, hint: str) -> Refusal:
     return Refusal("forbidden", message, hint=hint, status=403)
 
 
-# A new exception each time: one that is raised again keeps the frames, and so the requests, of all times before.
+# These functions create a new exception for each request, because a raised exception keeps references to the request.
 
 
 def _unauthorized() -> Refusal:

@@ -1,4 +1,4 @@
-"""The HTTP interface of the batch service: /jobs, /jobs/ID, /jobs/ID/logs; errors as {"error": {...}}."""
+"""The HTTP API of the batch service: /jobs, /jobs/ID and /jobs/ID/logs.  Errors are sent as {"error": {...}}."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 BODY_LIMIT = 1024 * 1024
 TAIL_LIMIT = 1_000_000
-# Other users' notebooks may have the same origin as this service.  A page of theirs could open an answer in a frame or
-# window, with the cookie of the user who looks at it, and read it.  In an origin of its own it cannot (CSP3, sandbox).
+# Other users' notebooks may have the same origin as this service.  A page of such a notebook could load a response with
+# the viewer's cookie in a frame or window, and read it.  The sandbox gives each response its own origin (CSP3).
 ISOLATED = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 
 class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
-    """Answers in JSON, errors too."""
+    """Sends responses and errors as JSON."""
 
     def initialize(
         self, hub_login: HubAuth, service: JobService, recorder: AttemptRecorder, under_way: set[RequestHandler]
@@ -64,7 +64,7 @@ class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         self.finish({"error": refusal.as_dict()})
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log an error that is not a refusal, under the id that `_refusal` puts into the answer."""
+        """Log an unexpected error with an ID, which `_refusal` also puts into the response."""
         if not isinstance(value, (Refusal, HTTPError, StreamClosedError)):
             value.mark = secrets.token_hex(4)
             log.error(
@@ -73,7 +73,7 @@ class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
 
 class UserHandler(JsonHandler):
-    """Asks the hub for the user before anything else is done."""
+    """Authenticates the user before the request is handled."""
 
     async def prepare(self) -> None:
         self.hub_user = await self.hub_login.hub_user(self)
@@ -100,7 +100,7 @@ class Job(UserHandler):
 
 
 class Logs(UserHandler):
-    """Streams a log until the pod ends, the client disconnects, or LOG_LIMIT is over."""
+    """Streams a log until the pod ends, the client disconnects, or LOG_LIMIT has passed."""
 
     _sending: asyncio.Task[None] | None = None
 
@@ -111,7 +111,7 @@ class Logs(UserHandler):
         pieces = await self.service.read(self.hub_user, job_id, follow=follow, tail=tail, index=index)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         _enable_keepalive(self)
-        # A service that stops does not wait for logs.
+        # The service does not wait for log streams when it stops.
         self.under_way.discard(self)
         self._sending = asyncio.ensure_future(self._send(pieces))
         try:
@@ -122,14 +122,14 @@ class Logs(UserHandler):
             if not self._headers_written:
                 raise
             log.warning("A log broke off: %r", error)
-            # Without the end that HTTP needs, so that no client takes it for the whole log.
+            # Close the connection without HTTP's final chunk, so that the client notices that the log is incomplete.
             self.request.connection.stream.close()  # type: ignore[union-attr]
         finally:
             self._sending = None
 
     async def _send(self, pieces: AsyncIterator[bytes]) -> None:
         async with aclosing(pieces) as opened:  # type: ignore[type-var]
-            # The headers at once: a client that follows a waiting job must know that it is connected.
+            # Send the headers at once, so that a client that follows a waiting job knows that it is connected.
             await self.flush()
             async for piece in opened:
                 self.write(piece)
@@ -141,14 +141,14 @@ class Logs(UserHandler):
 
 
 class Health(JsonHandler):
-    """Answers probes, without authentication."""
+    """Answers the kubelet's probes without authentication."""
 
     def get(self) -> None:
         self.finish({"status": "ok", "cluster": "watched" if self.recorder.is_watching else "not yet"})
 
 
 class Home(JsonHandler):
-    """Signs a browser in at the hub and redirects it to the list."""
+    """Redirects a browser to the hub's login, and then to the list of jobs."""
 
     async def get(self) -> None:
         try:
@@ -162,7 +162,7 @@ class Home(JsonHandler):
 
 
 class Callback(HubOAuthCallbackHandler, JsonHandler):  # type: ignore[misc]
-    """Receives a browser that the hub sends back."""
+    """Handles the redirect from the hub after a browser has logged in."""
 
 
 class Unknown(JsonHandler):
@@ -171,7 +171,7 @@ class Unknown(JsonHandler):
 
 
 def routes(prefix: str, **parts: Any) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
-    """`prefix` begins and ends with a slash; `parts` are what `JsonHandler.initialize` takes."""
+    """Return the routes.  `prefix` begins and ends with a slash; `parts` are passed to `JsonHandler.initialize`."""
     base = re.escape(prefix.rstrip("/"))
     return [
         (rf"{base}/?", Home, parts),
@@ -187,7 +187,7 @@ def _json(body: bytes) -> Any:
     if len(body) > BODY_LIMIT:
         raise Refusal(
             "too-long",
-            f"The request has {len(body)} bytes; {BODY_LIMIT} is the limit.",
+            f"The request has {len(body)} bytes; the limit is {BODY_LIMIT} bytes.",
             hint="Put long text into a file.",
             status=413,
         )
@@ -224,7 +224,7 @@ def _index(text: str | None) -> int | None:
 
 
 def _enable_keepalive(handler: RequestHandler) -> None:
-    """Enable TCP keepalive, so that a client that vanished is noticed after a minute of silence."""
+    """Enable TCP keepalive, so that the loss of a client is detected about two minutes after the last packet."""
     stream = getattr(handler.request.connection, "stream", None)
     if stream is None or stream.socket is None:
         return
@@ -246,7 +246,7 @@ def _refusal(status: int, error: BaseException | None) -> Refusal:
     return Refusal(
         "internal",
         "The batch service failed. Your request is not the cause.",
-        hint=f"Your administrators find the reason in its log under {mark}." if mark else "",
+        hint=f"Your administrators can find the reason in its log under {mark}." if mark else "",
         status=500,
     )
 

@@ -1,4 +1,4 @@
-"""What users may do with jobs: submit, list, show, read logs, cancel.  Independent of HTTP."""
+"""The operations that users have on jobs, independent of HTTP: submit, list, show, read logs and cancel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .job_store import JobStore, Owner, belongs
 
 log = logging.getLogger(__name__)
 
-# A log that is followed needs two connections; the notebooks and pages of one user need a few.
+# The limit of log streams for each user.  Each stream that is followed needs two connections.
 LOGS_AT_ONCE = 20
 LOG_LIMIT = timedelta(days=1)
 _NAMES_TRIED = 3
@@ -34,7 +34,7 @@ _LONGEST_PAUSE_SECONDS = 3.0
 
 
 class JobService:
-    """The operations on jobs.  Every method takes the hub's name of the user who asks, and raises Refusal."""
+    """The operations on jobs.  All methods take the user's name in the hub and raise Refusal."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class JobService:
         self._reading: Counter[str] = Counter()
 
     async def submit(self, hub_user: str, body: Any) -> Json:
-        """Create a job from the body of a request.  Whatever can be refused is refused before that."""
+        """Create a job from the body of a request.  Raises Refusal before anything is created."""
         submission = parse_submission(body)
         owner = self._owner(hub_user)
         identity = await self._resolver.resolve(hub_user)
-        # One at a time for each user, so that jobs are not counted while more of them are created.
+        # A user's submissions run one at a time, so that two of them cannot both pass the limit of jobs.
         async with self._submitting.setdefault(hub_user, asyncio.Lock()):
             await self._has_room(owner, submission.pod_count)
             for _ in range(_NAMES_TRIED):
@@ -95,7 +95,7 @@ class JobService:
         return await self._answer(job)
 
     async def cancel(self, hub_user: str, job_id: str, index: int | None = None) -> Json:
-        """Delete a job after its pods, whether it has ended or not; or end one `index` of an array."""
+        """Delete a job, whether it has ended or not, and its pods.  With `index`, end only that index of an array."""
         job = await self._store.job(self._owner(hub_user), job_id)
         if index is not None:
             return await self._cancel_index(hub_user, job, index)
@@ -108,9 +108,9 @@ class JobService:
         return before if is_over else {**before, "state": "cancelling", "message": "It was cancelled."}
 
     async def _cancel_index(self, hub_user: str, job: Json, index: int) -> Json:
-        """Delete the pod of an index.  Its Job then counts the index as failed, and the other indexes go on.
+        """Delete the pod of an index.  The Job then counts the index as failed, and the other indexes continue.
 
-        Kubernetes cannot take an index without a pod out of a Job.
+        Raises Refusal if the index has no pod, because Kubernetes cannot remove an index from a Job.
         """
         pods = await self._store.pods_of_job(job)
         standing = _index_standing(job, pods, index)
@@ -127,7 +127,7 @@ class JobService:
                 status=409,
             )
         log.info("%s cancels index %d of %s", hub_user, index, name)
-        # First, because otherwise the deletion looks like a preemption and the index runs again.
+        # Record this first.  Otherwise the deletion would look like a preemption, and the index would run again.
         await self._store.record_cancelled(job, index)
         await self._store.delete_pod(own[-1])
         return await self.show(hub_user, name)
@@ -137,9 +137,9 @@ class JobService:
     ) -> AsyncIterator[bytes]:
         """Return the output of the newest pod of a job, or of one index of an array.
 
-        A job that waits has no output: the iterator ends at once, or with `follow` waits for the start.  With `follow`
-        it goes on until the pod ends, at most LOG_LIMIT.  Close the iterator when it is not needed any more.  Raises
-        Refusal 410 when the pod was deleted with its output.
+        If the pod has not started, the iterator is empty, or with `follow` waits for the start.  With `follow`, it ends
+        when the pod ends, or after LOG_LIMIT.  The caller must close the iterator.  Raises Refusal (410) if the pod was
+        deleted, because its output is deleted with it.
         """
         job = await self._store.job(self._owner(hub_user), job_id)
         pods = await self._store.pods_of_job(job)
@@ -153,19 +153,19 @@ class JobService:
         if not _pods_of_index(job, pods, index) and _index_standing(job, pods, index).is_over:
             raise Refusal(
                 "output-gone",
-                f"The output of {job_id} is gone: the cluster has deleted its pod.",
-                hint="Let a job write its results into a file.",
+                f"The output of {job_id} no longer exists, because its pod was deleted.",
+                hint="Write results to a file in the job.",
                 status=410,
             )
         if self._reading[hub_user] >= LOGS_AT_ONCE:
             raise Refusal(
                 "too-many-logs",
-                f"You already read {LOGS_AT_ONCE} logs at once.",
+                f"You are already reading {LOGS_AT_ONCE} logs, which is the limit.",
                 hint="Close one of them.",
                 status=409,
             )
         counted = self._counted(hub_user, self._pieces(job, index, follow=follow, tail=tail))
-        # Up to its first piece, which is empty: from now on it is counted, before another request is.
+        # Read the first piece, which is empty, so that this stream is counted before another request is checked.
         await anext(counted)
         return counted
 
@@ -178,7 +178,7 @@ class JobService:
                     yield piece
         finally:
             self._reading[hub_user] -= 1
-            self._reading += Counter()  # drops those at zero
+            self._reading += Counter()  # removes users whose count is 0
 
     async def _pieces(self, job: Json, index: int | None, *, follow: bool, tail: int | None) -> AsyncIterator[bytes]:
         pause = 0.2
@@ -193,7 +193,7 @@ class JobService:
                         yield piece
                     return
                 except ApiError as error:
-                    # The container starts at this moment, or the pod was deleted.
+                    # The container is about to start, or the pod was deleted.
                     log.info("The log of %s cannot be read yet: %s", pods[-1]["metadata"]["name"], error)
             if not follow or await self._will_not_begin(job, pods, index):
                 return
@@ -210,13 +210,13 @@ class JobService:
     async def _answer(self, job: Json) -> Json:
         pods = await self._store.pods_of_job(job)
         objects = self._owned_objects.of(job)
-        # A job without a pod does not say why it waits; only its events do, or its scheduler.
+        # If a queued job has no pod, its events or its scheduler's objects say why.
         waits = not pods and standing_of(job, pods).state == "queued"
         events = await self._store.events(involvedObject_uid=job["metadata"]["uid"]) if waits else []
         return answer(job, pods, events, objects)
 
     def _owner(self, hub_user: str) -> Owner:
-        """From the settings alone, so that users see and cancel their jobs while no identity source answers."""
+        """Return the owner of the user's jobs.  No identity source is asked, so that an outage does not affect this."""
         return Owner(hub_user, label_value(posix_name(self._site.identity.username, hub_user)))
 
     def _composed(self, decided: Plan, submission: Submission) -> Json:
@@ -226,17 +226,17 @@ class JobService:
         return composed
 
     async def _has_room(self, owner: Owner, pods: int) -> None:
-        """Raise Refusal if the user's jobs could have more pods at once than the site allows."""
+        """Raise Refusal if, with `pods` more, the user's jobs could have more pods at once than the site allows."""
         limit = self._site.batch.max_jobs
         jobs = await self._store.jobs_of(owner)
         active = sum(kind_of(job).active_pod_count(job) for job in jobs if kind_of(job).result(job) is None)
         if active + pods > limit:
-            counts = f" This job counts {pods}: as many of its pods may run at once." if pods > 1 else ""
+            counts = f" This job counts as {pods}, because {pods} of its pods may run at once." if pods > 1 else ""
             fewer = " Or let fewer pods of this job run at once." if pods > 1 else ""
             raise Refusal(
                 "too-many-jobs",
-                f"You have {active} jobs that have not ended; {limit} is the limit.{counts}",
-                hint=f"Wait for some to end, or cancel some.{fewer}",
+                f"You have {active} jobs that have not ended; the limit is {limit}.{counts}",
+                hint=f"Wait until some of them end, or cancel some.{fewer}",
                 status=409,
             )
 
@@ -249,7 +249,7 @@ def _pods_of_index(job: Json, pods: list[Json], index: int | None) -> list[Json]
 
 
 def _index_standing(job: Json, pods: list[Json], index: int | None) -> Standing:
-    """Return the state of a job, or of one index of an array.  Raises Refusal (404) for an index that it lacks."""
+    """Return the state of a job or of one of its indexes.  Raises Refusal (404) if the job has no such index."""
     if index is None:
         return standing_of(job, pods)
     indexes = index_standings(job, pods)
@@ -266,6 +266,7 @@ def _index_standing(job: Json, pods: list[Json], index: int | None) -> Standing:
 
 
 def _has_begun(pod: Json, main: str) -> bool:
+    """Return whether the container `main` is running or has ended."""
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
         if container.get("name") == main:
             return not {"running", "terminated"}.isdisjoint(container.get("state") or {})

@@ -1,4 +1,4 @@
-"""The jobs in the cluster, found by the labels and annotations that compose wrote.  The service stores nothing."""
+"""Create, find, change and delete jobs in the cluster.  The service has no storage of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .attempts import ATTEMPTS, CANCELLED, Attempt, cancelled_indexes, recorded,
 log = logging.getLogger(__name__)
 
 ALL = f"{overlay.KIND} in ({','.join(sorted(KINDS))})"
-# Several kinds may be stored as the same resource.
+# Several kinds can be stored as the same API resource.
 _RESOURCES: tuple[Resource, ...] = tuple(dict.fromkeys(kind.RESOURCE for kind in KINDS.values()))
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PATCHES = 5
@@ -27,7 +27,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 @dataclass(frozen=True)
 class Owner:
-    """A user: the hub's name for them, and the value of the label research-spawner/user on their jobs."""
+    """A user: the name in the hub, and the value of the label research-spawner/user on the user's jobs."""
 
     hub_name: str
     label: str
@@ -37,7 +37,7 @@ class Owner:
         return f"{overlay.USER}={self.label},{ALL}"
 
     def owns(self, job: Json) -> bool:
-        """Return whether a job is this user's.  Two names could share a label; the annotation has the whole name."""
+        """Return whether a job is this user's.  Two names can have one label value, so the name is compared too."""
         metadata = job["metadata"]
         labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
         return (
@@ -50,8 +50,8 @@ class Owner:
 class JobStore:
     """The jobs of one namespace, their pods and their events.
 
-    Every method raises Refusal: 404 for a job that does not exist or is another user's, 503 when the API server does
-    not answer or refuses the service.
+    All methods raise Refusal: 404 if the user has no such job, 503 if the API server does not answer or refuses the
+    service's request.
     """
 
     def __init__(self, server: ApiServer, namespace: str) -> None:
@@ -64,9 +64,9 @@ class JobStore:
         return f"{kind_of(job).RESOURCE.path(self._namespace)}/{job['metadata']['name']}"
 
     async def create(self, manifest: Json) -> Json | None:
-        """Create a job and return it as the API server stored it; None if its name is taken."""
+        """Create a job and return the stored object; None if its name is taken."""
         try:
-            # Otherwise the API server drops fields that it does not know; supplementalGroupsPolicy may be one of them.
+            # Without this, an API server drops fields that it does not know, maybe supplementalGroupsPolicy.
             strict = {"fieldValidation": "Strict"}
             path = kind_of(manifest).RESOURCE.path(self._namespace)
             return await self.server.ask("POST", path, query=strict, body=manifest)
@@ -85,8 +85,8 @@ class JobStore:
         except Refusal as down:
             if down.code == "webhook-down":
                 raise
-            # The request was sent, and may have been carried out.
-            hint = f"The job may have been submitted nevertheless: look at `job list` first. {down.hint}"
+            # The API server may have created the job.
+            hint = f"The job may have been submitted anyway; check with `job list` first. {down.hint}"
             raise Refusal(**{**down.as_dict(), "hint": hint}) from down
 
     async def jobs_of(self, owner: Owner) -> list[Json]:
@@ -112,19 +112,19 @@ class JobStore:
         return found
 
     async def find(self, job_id: str) -> Json | None:
-        """Return the job of this name, of any kind and any user; None if it does not exist."""
+        """Return the job with this name, of any kind and of any user; None if it does not exist."""
         if not _ID.fullmatch(job_id):
             return None
         for resource in _RESOURCES:
             try:
                 return await self.server.ask("GET", f"{resource.path(self._namespace)}/{job_id}")
-            except ApiError as error:  # noqa: PERF203 - the next resource may have it
+            except ApiError as error:  # noqa: PERF203 - the job can be stored as another resource
                 if error.status != 404:
                     raise _not_allowed(error) from error
         return None
 
     async def delete(self, job: Json) -> Json | None:
-        """Delete a job after its pods, and return it while it is being deleted; None if it is gone."""
+        """Delete a job after its pods.  Return the job if it still exists after the request, else None."""
         metadata = job["metadata"]
         await self._delete(self._path(job), metadata["uid"], propagationPolicy="Foreground")
         found = await self.find(metadata["name"])
@@ -143,12 +143,12 @@ class JobStore:
                 raise _not_allowed(error) from error
 
     async def events(self, **fields: str) -> list[Json]:
-        """Return the events with these fields: `reason="Preempted"`, or involvedObject_uid for involvedObject.uid."""
+        """Return the events with these field values.  In a keyword, `_` stands for `.`, as in involvedObject_uid."""
         selector = ",".join(f"{name.replace('_', '.')}={value}" for name, value in fields.items())
         return await self._list(self.events_path, fields=selector)
 
     async def record(self, job_id: str, add: Callable[[Json, list[Attempt]], list[Attempt]]) -> None:
-        """Write what `add` returns for a job and its recorded attempts, unless the job is deleted."""
+        """Replace the recorded attempts of a job by the return value of `add`, unless the job is being deleted."""
 
         def change(job: Json) -> dict[str, str]:
             before = recorded(job)
@@ -156,10 +156,12 @@ class JobStore:
             return {} if after == before else {ATTEMPTS: written(after)}
 
         if not await self._annotate(job_id, change):
-            log.warning("The attempts of %s could not be written, because the job changes all the time", job_id)
+            log.warning(
+                "The attempts of %s could not be written, because other changes to the job came first each time", job_id
+            )
 
     async def record_cancelled(self, job: Json, index: int) -> None:
-        """Write on an array that the user cancelled one of its indexes.  Raises Refusal (503) if that fails."""
+        """Record on an array that the user cancelled an index.  Raises Refusal (503) if that fails."""
         uid = job["metadata"]["uid"]
 
         def change(job: Json) -> dict[str, str]:
@@ -169,16 +171,19 @@ class JobStore:
 
         if not await self._annotate(job["metadata"]["name"], change):
             raise Refusal(
-                "busy", "The job changes all the time, so nothing was cancelled.", hint="Try again.", status=503
+                "busy",
+                "Other changes to the job came first each time, so nothing was cancelled.",
+                hint="Try again.",
+                status=503,
             )
 
     async def _annotate(self, job_id: str, change: Callable[[Json], dict[str, str]]) -> bool:
-        """Write the annotations that `change` returns; False if other writers came first each time."""
+        """Write the annotations that `change` returns.  Return False after too many conflicts with other writers."""
         for _ in range(_PATCHES):
             job = await self.find(job_id)
             if job is None or job["metadata"].get("deletionTimestamp") or not (annotations := change(job)):
                 return True
-            # With its version: another service that writes at the same time must not lose an attempt.
+            # resourceVersion makes the API server refuse the patch if another instance has changed the job since.
             body = {"metadata": {"resourceVersion": job["metadata"]["resourceVersion"], "annotations": annotations}}
             try:
                 await self.server.ask("PATCH", self._path(job), body=body, content_type=MERGE_PATCH)
@@ -191,7 +196,7 @@ class JobStore:
         return False
 
     async def mark(self, pod: Json, condition: Mapping[str, str]) -> None:
-        """Write a condition on a pod, unless this pod is gone."""
+        """Set a condition of a pod, unless the pod no longer exists."""
         metadata = pod["metadata"]
         body = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [dict(condition)]}}
         path = f"{self.pods_path}/{metadata['name']}/status"
@@ -202,7 +207,7 @@ class JobStore:
                 raise _not_allowed(error) from error
 
     async def log(self, pod: Json, *, follow: bool, tail: int | None, silence_seconds: float) -> AsyncIterator[bytes]:
-        """Yield the main container's output as it arrives.  Raises ApiError (400: it has not started; 404)."""
+        """Yield the main container's output as it arrives.  Raises ApiError: 400 (not started), 404 (no such pod)."""
         query = {"container": kind_of(pod).SLOTS.main, "follow": "true" if follow else "false"}
         if tail is not None:
             query["tailLines"] = str(tail)
@@ -215,26 +220,26 @@ class JobStore:
         try:
             found = await self.server.ask("GET", path, query={key: value for key, value in query.items() if value})
         except ApiError as error:
-            if error.status == 404:  # a cluster without the API of one kind
+            if error.status == 404:  # the cluster does not have the API of this kind
                 return []
             raise _not_allowed(error) from error
         return list(found.get("items") or [])
 
 
 def belongs(pod: Json, job: Json) -> bool:
-    """Return whether this job owns the pod.  A name may be used again, a uid is not."""
+    """Return whether this job owns the pod.  UIDs are compared, because a deleted job's name can be used again."""
     owners: Sequence[Json] = pod["metadata"].get("ownerReferences") or []
     return any(owner.get("uid") == job["metadata"]["uid"] for owner in owners)
 
 
 def job_name_of(pod: Json) -> str | None:
-    """Return the name of the job that a pod belongs to, None for a pod of nothing that we know."""
+    """Return the name of the job that a pod belongs to; None if it belongs to no job."""
     name: str | None = (pod["metadata"].get("labels") or {}).get(kind_of(pod).POD_LABEL)
     return name
 
 
 def not_found(job_id: str) -> Refusal:
-    """Another user's job is answered in the same words as one that does not exist."""
+    """Return the same refusal for a missing job and for another user's, so as not to reveal that the job exists."""
     return Refusal(
         "not-found", f"You have no job {job_id[:80]!r}.", field="id", hint="`job list` prints your jobs.", status=404
     )
@@ -246,7 +251,7 @@ def _not_taken(error: ApiError) -> Refusal:
     return Refusal(
         "cluster-refused",
         "The cluster did not accept the job, so nothing was submitted.",
-        hint=f"Your administrators find the reason in the batch service's log under {mark}.",
+        hint=f"Your administrators can find the reason in the batch service's log under {mark}.",
         status=503,
     )
 
@@ -257,6 +262,6 @@ def _not_allowed(error: ApiError) -> Refusal:
     return Refusal(
         "cluster-refused",
         "The cluster does not allow the batch service to do that.",
-        hint=f"Your administrators find the reason in the batch service's log under {mark}.",
+        hint=f"Your administrators can find the reason in the batch service's log under {mark}.",
         status=503,
     )

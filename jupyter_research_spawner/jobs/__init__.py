@@ -1,4 +1,4 @@
-"""The kinds of job, one module each: what can be asked for, the manifest, and how the stored object is read."""
+"""The kinds of job.  Each is a module with the fields of a request, the manifest, and functions on the stored job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS: Mapping[str, JobKind] = {module.KIND: module for module in _MODULES}
 
 
 class Submission(NamedTuple):
-    """A job as a user asked for it, with its kind."""
+    """The request for a job, and its kind."""
 
     kind: JobKind
     request: JobRequest
@@ -33,17 +33,17 @@ class Submission(NamedTuple):
         return self.kind.pod_count(self.request)
 
     def plan_request(self, hub_user: str) -> Request:
-        """Return what `plan` is asked, with a new name for the object."""
+        """Return the argument of `plan`, with a new name for the job."""
         shape = Shape(self.kind.KIND, new_job_id(self.request), self.pod_count, self.kind.gang(self.request))
         return plan_request(self.request, shape, hub_user)
 
     def manifest(self, plan: Plan, batch_settings: Batch) -> Json:
-        """Return the object that compose writes the plan into.  Raises Refusal."""
+        """Return the manifest into which `compose` writes the plan.  Raises Refusal."""
         return self.kind.manifest(plan, self.request, batch_settings)
 
 
 def parse_submission(body: Any) -> Submission:
-    """Read the body of POST /jobs, which may be any JSON.  Raises Refusal (400) with the field at fault."""
+    """Validate the body of POST /jobs, which can be any JSON value.  Raises Refusal (400) with the invalid field."""
     if not isinstance(body, dict):
         raise Refusal(
             "invalid",
@@ -66,7 +66,7 @@ def parse_submission(body: Any) -> Submission:
 
 
 def kind_of(obj: Json) -> JobKind:
-    """Return the kind of a stored job or of one of its pods, by its label; `job` if the label is not known."""
+    """Return the kind in the label of a stored job or of one of its pods; `job` if the label is unknown."""
     return KINDS.get((obj["metadata"].get("labels") or {}).get(overlay.KIND, ""), job)
 
 

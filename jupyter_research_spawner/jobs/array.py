@@ -1,6 +1,6 @@
-"""Kind `array`: one command once for each index, as an Indexed Job.  Syntax of indexes: sbatch(1), --array.
+"""Kind `array`: an Indexed Job that runs one command once for each index.
 
-Contract: Kubernetes, Job, completionMode Indexed with backoffLimitPerIndex; seen with 1.36.3.
+The syntax of indexes is that of sbatch(1), --array.  Checked with Kubernetes 1.36.3 (backoffLimitPerIndex).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ KIND = "array"
 SLOTS = batch_v1.SLOTS
 RESOURCE = batch_v1.RESOURCE
 POD_LABEL = batch_v1.POD_LABEL
-# What was asked for, as it was asked: Kubernetes itself only counts from 0.
+# The requested indexes, for example 1,3-5%2.  Kubernetes' completion indexes always count from 0.
 ARRAY = OUR_PREFIX + "array"
 PREREQUISITES = batch_v1.PREREQUISITES
-# To cancel one index, the service deletes its pod.
+# The service cancels an index by deleting its pod.
 RULES: tuple[Json, ...] = ({"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]},)
 
 LARGEST_SIZE = 10_000
 LARGEST_INDEX = 999_999
 _PART = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6})(?::([0-9]{1,6}))?)?", re.ASCII)
 _THROTTLE = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
-# Kubernetes numbers pods 0 to N-1.  This turns the number into the index that was asked for, and then becomes the
-# user's command: its words are arguments, and the shell reads none of them as its own text.
+# This script maps the completion index, 0 to N-1, to the requested index, and then executes the user's command.  The
+# command's words are arguments of the script, so the shell does not interpret them.
 SCRIPT = """\
 n=0
 for i in $RESEARCH_ARRAY_INDEXES; do
@@ -48,13 +48,13 @@ done
 echo "The job array has no index number $JOB_COMPLETION_INDEX." >&2
 exit 1
 """
-# Taken from a pod name that ends in -INDEX-SUFFIX (Kubernetes, podGenerateNameWithIndex).
+# The end of a pod name, -INDEX-SUFFIX, with the completion index (Kubernetes, podGenerateNameWithIndex).
 _POD_NAME = re.compile(r"-([0-9]{1,6})-[a-z0-9]{5}$", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Indexes:
-    """The indexes of an array in ascending order, and how many of them may run at once (`%N`)."""
+    """The requested indexes in ascending order, and how many of them may run at once (`%N`)."""
 
     values: tuple[int, ...]
     throttle: int | None = None
@@ -67,14 +67,14 @@ class Indexes:
 
 @lru_cache(maxsize=1024)
 def parse_indexes(text: str) -> Indexes:
-    """Read indexes as sbatch writes them: `0-9`, `1,3,7`, `0-20:5`, each with `%N`.  Raises ValueError."""
+    """Parse indexes in the syntax of sbatch, for example `0-9`, `1,3,7` or `0-20:5%2`.  Raises ValueError."""
     listed, percent, throttle = text.partition("%")
     if percent and not _THROTTLE.fullmatch(throttle):
         raise ValueError(f"{throttle[:20]!r} after % is not a number of indexes that may run at once. {_SYNTAX}")
     values: set[int] = set()
     for part in listed.split(","):
         found = _range(part)
-        # The length first: a range costs nothing until it is counted out.
+        # Check the length of the range first, because creating a set of a huge range would take long.
         if len(found) > LARGEST_SIZE or len(values := values | set(found)) > LARGEST_SIZE:
             raise ValueError(f"An array has at most {LARGEST_SIZE} indexes")
     return Indexes(tuple(sorted(values)), int(throttle) if percent else None)
@@ -89,7 +89,7 @@ def _range(part: str) -> range:
         raise ValueError(f"{part[:40]!r} is not an index or a range of indexes from 0 to {LARGEST_INDEX}. {_SYNTAX}")
     first, last, step = int(found[1]), int(found[2] or found[1]), int(found[3] or 1)
     if last < first:
-        raise ValueError(f"The range {part} ends before it begins. {_SYNTAX}")
+        raise ValueError(f"The last index of the range {part} is lower than its first index. {_SYNTAX}")
     if step < 1:
         raise ValueError(f"The step of the range {part} must be at least 1. {_SYNTAX}")
     return range(first, last + 1, step)
@@ -118,12 +118,12 @@ def pod_count(request: ArrayRequest) -> int:
 
 
 def manifest(plan: Plan, request: ArrayRequest, batch_settings: Batch) -> Json:
-    """Return an Indexed Job.  An index that fails does not run again, and the other indexes go on."""
+    """Return an Indexed Job.  A failed index is not retried, and the other indexes continue."""
     asked = parse_indexes(request.array)
     if len(asked.values) > batch_settings.max_array_size:
         raise Refusal(
             "array-too-large",
-            f"The array has {len(asked.values)} indexes; {batch_settings.max_array_size} is the limit.",
+            f"The array has {len(asked.values)} indexes; the limit is {batch_settings.max_array_size}.",
             field="array",
             hint="Submit several smaller arrays, or let one index do more.",
         )
@@ -140,9 +140,9 @@ def manifest(plan: Plan, request: ArrayRequest, batch_settings: Batch) -> Json:
 
 
 def _environment(job_id: str, asked: Indexes) -> dict[str, str]:
-    """Return the variables that sbatch(1) names and that are the same for all indexes; SCRIPT adds the index.
+    """Return the variables of sbatch(1) that are the same for all indexes.  SCRIPT sets those of one index.
 
-    SLURM_JOB_ID and the like are left out: programs would take the pod for an allocation of Slurm and call srun.
+    SLURM_JOB_ID and similar variables are not set, because programs would then call srun.
     """
     steps = {after - before for before, after in zip(asked.values, asked.values[1:], strict=False)}
     return {
@@ -161,7 +161,7 @@ result = batch_v1.result
 
 
 def pod_decides(job: Json, succeeded: bool) -> bool:
-    """Return True: backoffLimitPerIndex is 0, and each index runs to one end."""
+    """Return True, because backoffLimitPerIndex is 0: when its pod ends, the index ends."""
     return True
 
 
@@ -169,7 +169,7 @@ is_suspended = batch_v1.is_suspended
 
 
 def answer_fields(job: Json) -> Json:
-    """Return the indexes as they were asked for."""
+    """Return the requested indexes as text."""
     return {"array": _written(job)}
 
 
@@ -178,21 +178,21 @@ def _written(job: Json) -> str:
 
 
 def indexes(job: Json) -> tuple[int, ...]:
-    """Return the indexes that were asked for."""
+    """Return the requested indexes."""
     try:
         return parse_indexes(_written(job)).values
-    except ValueError:  # an annotation that is not ours: all that is left is Kubernetes' own count
+    except ValueError:  # the annotation was changed, so use the completion indexes
         return tuple(range(job["spec"].get("completions") or 0))
 
 
 def index_of(job: Json, pod_name: str) -> int | None:
-    """Return the index that was asked for, from the number in the pod's name."""
+    """Return the requested index for the completion index in a pod's name; None if there is none."""
     found, asked = _POD_NAME.search(pod_name), indexes(job)
     return None if found is None or int(found[1]) >= len(asked) else asked[int(found[1])]
 
 
 def index_results(job: Json) -> Mapping[int, bool]:
-    """Return what the Job controller has counted: `completedIndexes` and `failedIndexes`, as in "1,3-5"."""
+    """Return the indexes that have ended, from the Job's `completedIndexes` and `failedIndexes`, such as "1,3-5"."""
     status, asked = job.get("status") or {}, indexes(job)
     found: dict[int, bool] = {}
     for field, succeeded in (("completedIndexes", True), ("failedIndexes", False)):

@@ -1,4 +1,4 @@
-"""What kinds of job that are a Kubernetes batch/v1 Job have in common.  Contract: batch/v1, seen with 1.36.3."""
+"""Defaults for the kinds of job that are stored as a batch/v1 Job.  Checked with Kubernetes 1.36.3."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ RESOURCE = Resource("batch/v1", "jobs")
 POD_LABEL = "batch.kubernetes.io/job-name"
 PREREQUISITES: tuple[Prerequisite, ...] = ()
 RULES: tuple[Json, ...] = ()
-# The name that the user gave; the object's own name is made from it.
+# The name that the user chose.  The Job's name is derived from it.
 NAME = OUR_PREFIX + "job-name"
 
 
 def job_manifest(
     plan: Plan, request: JobRequest, batch_settings: Batch, spec: Json, env: Mapping[str, str], words: Sequence[str]
 ) -> Json:
-    """Return a Job with `spec` added to what every Job of ours has.
+    """Return a Job with the common fields and `spec`.
 
-    `env` is the kind's own environment and `words` its command, both without the user's.  `literal` is applied here to
-    all words and values, so that the kubelet expands nothing in them.  Nothing of a notebook's environment gets into a
-    job, so none of its tokens does.  Raises Refusal if the user sets a variable that is taken.
+    `env` are variables of the kind, in addition to the user's.  `words` is the kind's command, which gets the user's
+    command as its arguments; () if the kind has none.  `literal` is applied to all words and values here, so that the
+    kubelet does not expand them.  Raises Refusal if the user sets a variable that the site or the kind sets.
     """
     _refuse_taken_names(request, {**plan.env, **env})
     container: dict[str, Any] = {
@@ -45,12 +45,12 @@ def job_manifest(
         "kind": "Job",
         "metadata": {"name": plan.shape.name, "annotations": {NAME: display_name(request)}},
         "spec": {
-            # The first rule that matches decides, so other rules must come after it: a pod that was preempted or
-            # evicted does not count as a failure, and the Job creates another.
+            # A preempted or evicted pod does not count as a failure, and the Job creates another pod.  This rule must
+            # come first, because Kubernetes applies the first rule that matches.
             "podFailurePolicy": {
                 "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
             },
-            # Only when the last pod has ended: two pods must never write the same file.
+            # Create another pod only when the last pod has ended, so that two pods never write the same file.
             "podReplacementPolicy": "Failed",
             "ttlSecondsAfterFinished": int(batch_settings.keep.total_seconds()),
             "template": {
@@ -63,7 +63,7 @@ def job_manifest(
 
 
 def _refuse_taken_names(request: JobRequest, taken: Mapping[str, str]) -> None:
-    """The site's environment wins over the user's, so a conflict is refused instead of ignored."""
+    """Raise Refusal if the user sets a variable in `taken`, because compose would overwrite it."""
     for name in request.env:
         if name in taken:
             raise Refusal(
@@ -103,7 +103,7 @@ def index_results(job: Json) -> Mapping[int, bool]:
 
 
 def command(job: Json) -> list[str]:
-    """Return the user's command as the manifest has it: `args` where a kind's own command comes first."""
+    """Return the user's command in the stored job: `args` if the kind has its own command, else `command`."""
     for container in job["spec"]["template"]["spec"].get("containers") or []:
         if container.get("name") == SLOTS.main:
             return list(container.get("args") or container.get("command") or [])
@@ -111,7 +111,7 @@ def command(job: Json) -> list[str]:
 
 
 def result(job: Json) -> Result | None:
-    """Return the Job's own verdict: SuccessCriteriaMet and FailureTarget precede Complete and Failed."""
+    """Return the result of a Job.  SuccessCriteriaMet and FailureTarget are set before Complete and Failed."""
     if condition(job, "Complete") or condition(job, "SuccessCriteriaMet"):
         return Result(True, finished=_finished(job))
     if failed := condition(job, "Failed") or condition(job, "FailureTarget"):
@@ -125,7 +125,7 @@ def _finished(job: Json) -> str | None:
 
 
 def pod_decides(job: Json, succeeded: bool) -> bool:
-    """Return whether the Job creates no pod after this one: it may not fail again, or needs no second success."""
+    """Return whether the Job creates no pod after this one, because of `completions` 1 or `backoffLimit` 0."""
     field, last = ("completions", 1) if succeeded else ("backoffLimit", 0)
     return bool(job["spec"].get(field) == last)
 
@@ -135,7 +135,7 @@ def is_suspended(job: Json) -> bool:
 
 
 def condition(job: Json, kind: str) -> Json:
-    """Return the Job's condition of that type if it is True, else {}."""
+    """Return the Job's condition of type `kind` if its status is True, else {}."""
     for found in (job.get("status") or {}).get("conditions") or []:
         if found.get("type") == kind and found.get("status") == "True":
             return dict(found)

@@ -1,4 +1,4 @@
-"""Kind `job`: one command, in one pod, once."""
+"""Kind `job`: a Job that runs one command once, in one pod."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RULES = batch_v1.RULES
 
 
 def manifest(plan: Plan, request: JobRequest, batch_settings: Batch) -> Json:
-    """Return a Job of one pod.  A command that failed does not run again: half of its work may be done."""
+    """Return a Job with one pod.  A failed command is not retried, because it may have done a part of its work."""
     spec = {"parallelism": 1, "completions": 1, "backoffLimit": 0}
     return batch_v1.job_manifest(plan, request, batch_settings, spec, env={}, words=())
 

@@ -1,4 +1,6 @@
-"""The protocol of a kind of job: one module of pure functions over plain data.  Nobody else branches on its name."""
+"""The protocol that each kind of job implements as a module of pure functions.
+
+Code outside these modules never tests which kind a job has."""
 
 from __future__ import annotations
 
@@ -15,25 +17,25 @@ from .request import JobRequest
 
 @dataclass(frozen=True)
 class Resource:
-    """The API resource that one job of a kind is stored as, for example `batch/v1`, `jobs`."""
+    """The API resource as which jobs are stored, for example `batch/v1`, `jobs`."""
 
     api_version: str
     plural: str
 
     @property
     def group(self) -> str:
-        """Return the API group, "" for the core group."""
+        """Return the API group; "" for the core group."""
         return self.api_version.rpartition("/")[0]
 
     def path(self, namespace: str) -> str:
-        """Return the URL path of all objects of this resource in a namespace."""
+        """Return the URL path of this resource in a namespace."""
         root = "/apis" if self.group else "/api"
         return f"{root}/{self.api_version}/namespaces/{namespace}/{self.plural}"
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a job ended, as its controller says.  `finished` is a time as Kubernetes writes it."""
+    """The result that a job's controller reports.  `finished` is an RFC 3339 time."""
 
     succeeded: bool
     message: str = ""
@@ -41,9 +43,9 @@ class Result:
 
 
 class JobKind(Protocol):
-    """What the batch service and the command line ask of a kind of job.
+    """The members of a kind of job, which the batch service and the command line use.
 
-    A request is an instance of REQUEST.  A job is always the stored object, as the API server returns it.
+    A request is an instance of REQUEST.  A job is the stored object that the API server returns.
     """
 
     @property
@@ -52,80 +54,80 @@ class JobKind(Protocol):
 
     @property
     def SLOTS(self) -> Slots:
-        """Where the manifest has its pod templates.  The main container has the same name in all of them."""
+        """The paths of the pod templates in the manifest.  All templates have the same name for the main container."""
 
     @property
     def RESOURCE(self) -> Resource: ...
 
     @property
     def POD_LABEL(self) -> str:
-        """The label that the kind's controller writes on pods, with the job's object name as its value."""
+        """The label on pods whose value is the name of the job.  The kind's controller sets it."""
 
     @property
     def PREREQUISITES(self) -> tuple[Prerequisite, ...]:
-        """Cluster-scoped objects without which no job of this kind can run, such as a CustomResourceDefinition.
+        """Cluster-scoped objects that every job of this kind needs, such as a CustomResourceDefinition.
 
-        The service's right to read them follows.
+        The service's role allows it to read them.
         """
 
     @property
     def RULES(self) -> tuple[Json, ...]:
-        """RBAC rules that the batch service needs in the namespace of the pods, besides those for every kind."""
+        """RBAC rules that the batch service needs for this kind in the pods' namespace, besides the general ones."""
 
     @property
     def REQUEST(self) -> type[JobRequest]:
-        """The fields that a user may send, with HINTS for the fields of this kind."""
+        """The model of the fields that a user may send, with its HINTS."""
 
     @property
     def pod_count(self) -> Callable[[Any], int]:
-        """The largest number of pods of this request that run at once."""
+        """Return the largest number of pods that the requested job runs at once."""
 
     @property
     def gang(self) -> Callable[[Any], int]:
-        """How many pods of this request must start together; 1 if each starts alone."""
+        """Return how many pods of the requested job must start together; 1 without gang scheduling."""
 
     @property
     def manifest(self) -> Callable[[Plan, Any, Batch], Json]:
-        """The object without anything that compose writes, from plan, request and the settings `batch`.
+        """Return the object without the fields that compose writes.  The last argument is the settings `batch`.
 
-        Raises Refusal with the field that is at fault.
+        Raises Refusal with the invalid field.
         """
 
     @property
     def command(self) -> Callable[[Json], Sequence[str]]:
-        """The user's command in a stored job, each word as the manifest has it."""
+        """Return the user's command in a stored job, with `literal` still applied to each word."""
 
     @property
     def answer_fields(self) -> Callable[[Json], Json]:
-        """The fields of the service's answer that only jobs of this kind have."""
+        """Return the fields that the service's response has only for jobs of this kind."""
 
     @property
     def result(self) -> Callable[[Json], Result | None]:
-        """How a job ended according to its controller, None if it has not ended."""
+        """Return the result that the job's controller reports; None if the job has not ended."""
 
     @property
     def pod_decides(self) -> Callable[[Json, bool], bool]:
-        """Whether a pod that ended by itself ends the job, or its index, before the controller says so.
+        """Return whether a job, or its index, has ended when its pod has ended, before the controller reports that.
 
-        The second argument is whether the pod succeeded.  False while the controller may create another pod.
+        The second argument is whether the pod succeeded.  Returns False if the controller may create another pod.
         """
 
     @property
     def is_suspended(self) -> Callable[[Json], bool]:
-        """Whether a queue holds a job back, so that it has no pods."""
+        """Return whether a job is suspended, so that it has no pods until its queue admits it."""
 
     @property
     def active_pod_count(self) -> Callable[[Json], int]:
-        """The largest number of pods that a job which has not ended may have from now on."""
+        """Return the largest number of pods that a job that has not ended can still have at once."""
 
     @property
     def indexes(self) -> Callable[[Json], Sequence[int]]:
-        """The indexes of an array, in order.  Empty for a job that is not an array."""
+        """Return the indexes of an array, in ascending order; () for a job that is not an array."""
 
     @property
     def index_of(self) -> Callable[[Json, str], int | None]:
-        """The index that the pod of this name runs.  None if it has none."""
+        """Return the index that the pod with this name runs; None if it has none."""
 
     @property
     def index_results(self) -> Callable[[Json], Mapping[int, bool]]:
-        """The indexes that have ended, with True for those that succeeded."""
+        """Return the indexes that have ended, with True for those that succeeded."""

@@ -1,4 +1,4 @@
-"""The notebook: a pod that KubeSpawner makes and a user works in, and the options that a user may choose for it."""
+"""Kind `notebook`: a pod that KubeSpawner creates, and the options that a user can choose for it."""
 
 from pydantic import Field
 
@@ -6,12 +6,12 @@ from ..shape import NOTEBOOK_KIND, Slots, Template
 from .parsing import Choice, Submitted
 
 KIND = NOTEBOOK_KIND
-# KubeSpawner's name for the container (kubespawner.objects.make_pod).
+# The container's name in KubeSpawner (kubespawner.objects.make_pod).
 SLOTS = Slots((Template((), "notebook"),), interactive=True)
 
 
 class NotebookOptions(Submitted):
-    """JupyterHub's user_options."""
+    """The `user_options` of JupyterHub."""
 
     course: Choice | None = Field(None, alias="class", title="Class, a course with its own profile and queue")
 

@@ -1,4 +1,4 @@
-"""Reads what came as JSON from a form, a REST call or the database into a strict model.  All of it is untrusted."""
+"""Validate untrusted JSON from a form, a REST call or the hub's database with a strict model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..refusal import Refusal
 from ..settings import Duration, Settings, SettingsError
 from ..wording import quote
 
-# Fields that would say who the user is; only the hub does.
+# Names of fields, in lower case without `_`, that would set the user's identity, which only the hub may do.
 _IDENTITY_FIELDS = frozenset(
     {"uid", "gid", "groups", "group", "user", "username", "identity", "runasuser", "runasgroup"}
 )
@@ -29,7 +29,7 @@ Choice = Annotated[str, StringConstraints(strict=True, max_length=512), AfterVal
 
 
 class Submitted(Settings):
-    """The fields that a notebook and every kind of job share.  None means that the site chooses."""
+    """The fields that notebooks and all kinds of job have.  None means the site's default."""
 
     profile: Choice | None = Field(None, title="Profile", examples=["small"])
     queue: Choice | None = Field(None, title="Queue", examples=["climate"])
@@ -41,9 +41,9 @@ M = TypeVar("M", bound=Settings)
 
 
 def parse(model: type[M], body: Mapping[Any, Any], what: str, hints: Mapping[str, str]) -> M:
-    """Return `body` as a `model`.  Raises Refusal (400) with the first field that is at fault.
+    """Return `body` as an instance of `model`.  Raises Refusal (400) with the first invalid field.
 
-    `what` names the thing in sentences ("A job"), `hints` says by field what would work.
+    `what` is the subject of messages ("A job").  `hints` has a hint for each field.
     """
     names = {field.alias or name for name, field in model.model_fields.items()}
     for name in body:
@@ -79,7 +79,7 @@ def _unknown(name: Any, names: list[str], what: str) -> Refusal:
 
 
 def _refuse_unusable_text(field: str, value: Any) -> None:
-    """No program can be given a NUL (execve(2)), and a lone surrogate is not valid in UTF-8."""
+    """Raise Refusal for a NUL, which execve(2) cannot pass, or an unpaired surrogate, which UTF-8 cannot encode."""
     texts = [value]
     if isinstance(value, list):
         texts = value
@@ -89,9 +89,9 @@ def _refuse_unusable_text(field: str, value: Any) -> None:
         if isinstance(text, str) and ("\0" in text or not _is_unicode(text)):
             raise Refusal(
                 "invalid",
-                f"{field}: it has a character that cannot be passed to a program.",
+                f"{field}: the text has a character that cannot be passed to a program.",
                 field=field,
-                hint="NUL bytes and unpaired UTF-16 surrogates cannot. Put them into a file.",
+                hint="Remove NUL bytes and unpaired UTF-16 surrogates, or put the text into a file.",
             )
 
 
@@ -104,7 +104,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def json_type(value: Any) -> str:
-    """Return the JSON type of a value, as it reads within a sentence."""
+    """Return the JSON type of a value as words for a message."""
     names = {
         type(None): "null",
         bool: "true or false",

@@ -1,4 +1,4 @@
-"""What every kind of job can be asked for, and the names that a job gets.  Contract: POST /jobs."""
+"""The fields of POST /jobs that all kinds of job have, and the names of jobs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from ..shape import Shape
 from ..storage import HIJACKING_ENV, IDENTITY_ENV
 from .parsing import Choice, Submitted
 
-# Words and environment together.  The API server takes 1.5 MiB for a whole object, and a `$` doubles.
+# Limit in bytes of the command and the environment.  An object can have 1.5 MiB, and `literal` doubles each `$`.
 WORDS_LIMIT = 256 * 1024
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-# Set by the hub, by this project or by the cluster: where services are, which devices a container sees, which index of
-# an array a pod runs.
+# Prefixes of variables that the hub, this project or the cluster sets: addresses of services, devices, array indexes.
 _RESERVED_ENV = (
     "JUPYTERHUB_",
     "RESEARCH_",
@@ -33,14 +32,14 @@ _RESERVED_ENV = (
     "SLURM_ARRAY_",
     *DEVICE_ENV,
 )
-# Pods are named after their job with a suffix, and a pod's name is its host name: 63 characters in all.
+# A pod's name is the job's name with a suffix.  It is also the host name, which has at most 63 characters.
 _SLUG_LIMIT = 46
-# Kubernetes' own alphabet for suffixes: no vowels, so no words.
+# The characters of Kubernetes' name suffixes.  There are no vowels, so that no words appear.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def _env(env: dict[str, str]) -> dict[str, str]:
-    """PATH, PYTHONPATH and the like are allowed: they find programs and do not change who runs them."""
+    """Refuse reserved and dangerous variables, but not PATH and PYTHONPATH, which do not affect the identity."""
     for name in env:
         if not _ENV_NAME.fullmatch(name):
             raise ValueError(
@@ -49,7 +48,7 @@ def _env(env: dict[str, str]) -> dict[str, str]:
         if name.startswith(_RESERVED_ENV) or name in IDENTITY_ENV:
             raise ValueError(f"{name} is set by the hub or by the cluster; leave it out")
         if name.startswith(HIJACKING_ENV):
-            raise ValueError(f"{name} would change which user programs take you for; leave it out")
+            raise ValueError(f"{name} could make programs believe that they run as another user; leave it out")
     return env
 
 
@@ -72,7 +71,7 @@ Text = Annotated[str, StringConstraints(strict=True)]
 
 
 class JobRequest(Submitted):
-    """One job.  Nothing here says who the user is.  HINTS says by field what would work; a kind adds its own."""
+    """The request for a job, without the user's identity.  HINTS has a hint for each field; a kind adds its own."""
 
     HINTS: ClassVar[Mapping[str, str]] = {
         "command": 'Write it as a list of words: ["python", "train.py"]. '
@@ -81,10 +80,10 @@ class JobRequest(Submitted):
     }
 
     name: Annotated[Choice, StringConstraints(max_length=120)] | None = Field(
-        None, title="What `job list` shows", description="By default the program's name.", examples=["train"]
+        None, title="Name of the job in `job list`", description="By default the program's name.", examples=["train"]
     )
     command: Annotated[list[Text], AfterValidator(_words)] = Field(
-        title="The program and its arguments, one word each; no shell reads them",
+        title="The program and its arguments; no shell interprets them",
         min_length=1,
         max_length=10_000,
         examples=[["python", "train.py"]],
@@ -98,32 +97,32 @@ class JobRequest(Submitted):
 
 
 def refuse_too_long(request: JobRequest) -> None:
-    """Raise Refusal for a command and environment that would not fit into an object of the API server."""
+    """Raise Refusal if the command and the environment would be too large for a Kubernetes object."""
     size = sum(len(text.encode()) for text in (*request.command, *request.env, *request.env.values()))
     if size > WORDS_LIMIT:
         raise Refusal(
             "too-long",
-            f"The command and its environment are {size} bytes long; {WORDS_LIMIT} is the limit.",
+            f"The command and its environment are {size} bytes long; the limit is {WORDS_LIMIT} bytes.",
             field="command",
             hint="Put long text into a file, and pass the file's name.",
         )
 
 
 def display_name(request: JobRequest) -> str:
-    """Return the name that the user gave, or the program's name."""
+    """Return the name that the user chose, or the program's name."""
     return request.name or posixpath.basename(request.command[0])[:120] or "job"
 
 
 def new_job_id(request: JobRequest) -> str:
-    """Return a name for the object, such as `train-x7k2p`: at most 52 characters, one of 14 million for each name."""
+    """Return a random name for the Job, such as `train-x7k2p`, with at most 52 characters."""
     slug = re.sub(r"[^a-z0-9]+", "-", display_name(request).lower())[:_SLUG_LIMIT].strip("-")
-    # A label value, and objects of some schedulers, must begin with a letter.
+    # Names of some schedulers' objects must begin with a letter.
     slug = slug if slug[:1].isalpha() else f"job-{slug}".rstrip("-")[:_SLUG_LIMIT].rstrip("-")
     return f"{slug}-{''.join(secrets.choice(_ALPHABET) for _ in range(5))}"
 
 
 def plan_request(request: JobRequest, shape: Shape, hub_user: str) -> Request:
-    """Return what `plan` is asked for a job of `hub_user`, the name that the hub gave."""
+    """Return the argument of `plan`.  `hub_user` is the user's name in the hub."""
     return Request(
         shape=shape,
         hub_user=hub_user,

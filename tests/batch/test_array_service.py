@@ -118,7 +118,7 @@ class TestLimits:
         body = {"kind": "array", "array": "0-9%2", "command": ["true"]}
         status, refused = await batch.ask("alices", "POST", "/jobs", body)
         assert (status, refused["error"]["code"]) == (409, "too-many-jobs")
-        assert "You have 3 jobs that have not ended; 4 is the limit." in refused["error"]["message"]
+        assert "You have 3 jobs that have not ended; the limit is 4." in refused["error"]["message"]
         await batch.submit("alices", "true")
         assert len(cluster.store.list(JOB, "jhub")) == 2
 
