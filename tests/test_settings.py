@@ -477,18 +477,19 @@ def test_a_secret_is_in_one_place(written: Any) -> None:
 def test_a_secret_is_read_when_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bind").write_text(LITERAL + "\n")
     monkeypatch.setenv("BIND", LITERAL)
-    for where in ({"env": "BIND"}, {"file": str(tmp_path / "bind")}):
+    monkeypatch.chdir("/")
+    for where in ({"env": "BIND"}, {"file": str(tmp_path / "bind")}, {"file": "bind"}):
         secret = Secret.model_validate(where)
-        assert secret.read() == LITERAL
+        assert secret.read(tmp_path) == LITERAL
         assert LITERAL not in repr(secret) + secret.model_dump_json()
 
 
 def test_a_secret_that_is_not_there_names_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BIND", raising=False)
     with pytest.raises(ValueError, match="the environment variable BIND is not set"):
-        Secret(env="BIND").read()
+        Secret(env="BIND").read(tmp_path)
     with pytest.raises(ValueError, match=r"bind cannot be read: No such file or directory"):
-        Secret(file=tmp_path / "bind").read()
+        Secret(file=tmp_path / "bind").read(tmp_path)
 
 
 @pytest.mark.parametrize("empty", ["", "\n"])
@@ -497,13 +498,13 @@ def test_an_empty_secret_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("BIND", empty)
     for secret in (Secret(env="BIND"), Secret(file=tmp_path / "bind")):
         with pytest.raises(ValueError, match="is empty"):
-            secret.read()
+            secret.read(tmp_path)
 
 
 def test_a_secret_file_that_is_not_text_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "bind").write_bytes(b"horse\xff")
     with pytest.raises(ValueError, match="is not UTF-8 text") as error:
-        Secret(file=tmp_path / "bind").read()
+        Secret(file=tmp_path / "bind").read(tmp_path)
     assert "horse" not in repr(error.value)
 
 

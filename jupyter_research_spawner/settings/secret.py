@@ -12,10 +12,18 @@ from .strict import Settings
 
 
 class Secret(Settings):
-    """A reference to a secret: either `{env: NAME}` or `{file: PATH}`."""
+    """A reference to a secret: either `{env: NAME}` or `{file: PATH}`.
+
+    A relative path starts at the directory of the settings, which the reader of the secret passes to `read`.
+    """
 
     env: str | None = Field(None, title="Environment variable with the secret", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    file: Path | None = Field(None, title="File with the secret", examples=["/etc/secrets/bind"])
+    file: Path | None = Field(
+        None,
+        title="File with the secret",
+        description="A relative path starts at the directory of the settings.",
+        examples=["/etc/secrets/bind"],
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -31,26 +39,27 @@ class Secret(Settings):
             raise ValueError("must have exactly one of env and file: {env: NAME} or {file: /path/to/file}")
         return self
 
-    def read(self) -> str:
-        """Return the secret, without a trailing newline.
+    def read(self, base: Path) -> str:
+        """Return the secret, without a trailing newline.  A relative path starts at `base`.
 
         Raises ValueError with a sentence that never contains the secret.
         """
-        place, secret = self._found()
+        place, secret = self._found(base)
         secret = secret.rstrip("\n")
         if not secret:
             raise ValueError(f"{place} is empty")
         return secret
 
-    def _found(self) -> tuple[str, str]:
+    def _found(self, base: Path) -> tuple[str, str]:
         if self.env is not None:
             if self.env not in os.environ:
                 raise ValueError(f"the environment variable {self.env} is not set")
             return f"the environment variable {self.env}", os.environ[self.env]
         assert self.file is not None
+        path = base / self.file
         try:
-            return str(self.file), self.file.read_text()
+            return str(path), path.read_text(encoding="utf-8")
         except OSError as error:
-            raise ValueError(f"{self.file} cannot be read: {error.strerror}") from None
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise ValueError(f"{self.file} is not UTF-8 text") from None
+            raise ValueError(f"{path} is not UTF-8 text") from None
