@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 
 import grimp
+import pytest
 
 import jupyter_research_spawner
+from jupyter_research_spawner import identity, jobs, schedulers
+from jupyter_research_spawner.identity.sources import SOURCES
 
 PACKAGE = jupyter_research_spawner.__name__
 SPECIAL = {"__init__", "__main__"}
@@ -32,3 +39,18 @@ def test_no_import_cycle_between_modules() -> None:
         TopologicalSorter(imports).prepare()
     except CycleError as error:
         raise AssertionError("import cycle: " + " -> ".join(reversed(error.args[1]))) from None
+
+
+@pytest.mark.parametrize(
+    ("package", "registered"),
+    [(identity, SOURCES.values()), (schedulers, schedulers.SCHEDULERS.values()), (jobs, jobs.KINDS.values())],
+    ids=["identity", "schedulers", "jobs"],
+)
+def test_every_module_that_defines_a_kind_is_in_the_registry_of_its_package(
+    package: ModuleType, registered: Iterable[object]
+) -> None:
+    found = [import_module(f"{package.__name__}.{module.name}") for module in iter_modules(package.__path__)]
+    kinds = {module.__name__ for module in found if hasattr(module, "KIND")}
+    names = {getattr(module, "__name__", "") for module in registered}
+    assert kinds - names == set(), "import these modules in the registry and add them to its list _MODULES"
+    assert names - kinds == set()

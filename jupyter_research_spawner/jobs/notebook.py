@@ -2,10 +2,9 @@
 
 from pydantic import Field
 
-from ..shape import NOTEBOOK_KIND, Slots, Template
+from ..shape import Slots, Template
 from .parsing import Choice, Submitted
 
-KIND = NOTEBOOK_KIND
 # The container's name in KubeSpawner (kubespawner.objects.make_pod).
 SLOTS = Slots((Template((), "notebook"),), interactive=True)
 
