@@ -59,6 +59,13 @@ def test_contributing_guide_names_every_member(member: str) -> None:
 
 
 @each_source
+def test_source_has_a_test_file_of_its_own(kind: str) -> None:
+    """The tests here have no service to ask, so they see no account; that file tests found, unknown and down."""
+    name = f"test_identity_{kind.replace('-', '_')}.py"
+    assert (Path(__file__).parent / name).is_file(), f"write tests/{name}: CONTRIBUTING.md lists its cases"
+
+
+@each_source
 def test_options_accept_only_their_own_kind_and_known_keys(kind: str) -> None:
     model = SOURCES[kind].Options
     assert get_args(model.model_fields["kind"].annotation) == (kind,)
