@@ -134,7 +134,7 @@ PATH = re.compile(
 
 def named_paths(text: str) -> list[str]:
     quoted = [word for code in re.findall(r"`([^`\n]+)`", text) for word in re.split(r"[\s=:,]+", code)]
-    return [word for word in quoted if PATH.fullmatch(word) and "NAME" not in word]
+    return [word for word in quoted if PATH.fullmatch(word) and not re.search("NAME|MODULE|KIND", word)]
 
 
 @pytest.mark.parametrize("page", TEXTS)

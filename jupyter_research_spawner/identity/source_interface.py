@@ -33,7 +33,10 @@ class Account:
 
 
 class SourceDown(Exception):
-    """The source cannot say whether it has an account.  Only the log gets the message: it may name hosts."""
+    """The source cannot say whether it has an account, or which one.
+
+    The message is a sentence for the log, which alone gets it.  It may name hosts and files, but contains no secret.
+    """
 
 
 class SourceOptions(Settings):
@@ -49,12 +52,20 @@ class SourceOptions(Settings):
 
 
 class Source(Protocol):
-    """An opened source."""
+    """An opened source.  It lives as long as the process, and nothing closes it.
+
+    So a lookup opens its own connection and closes it, or the source closes a connection that is idle.
+    """
 
     async def lookup(self, name: str) -> Account | None:
         """Return the account, or None if the source answers that it has no account of this name.
 
-        Raises SourceDown in every other case, also for a partial or outdated answer.
+        Raises SourceDown in every other case: no answer, no answer in time, or an answer that is partial, malformed,
+        ambiguous, or older than this lookup.  The resolver caches answers; a source keeps only what it verifies in
+        each lookup, such as a file that has not changed.
+
+        The resolver asks only for valid POSIX names, but a source escapes any name for its protocol.  Lookups of
+        several users run at the same time, and the resolver cancels them after `identity.resolve_limit`.
         """
 
 
@@ -67,7 +78,10 @@ class SourceKind(Protocol):
 
     @property
     def EXAMPLE(self) -> Mapping[str, Any]:
-        """Example settings of a source of this kind, for the settings reference and the tests."""
+        """Example settings of a source of this kind, for the settings reference and the tests.
+
+        The tests look up names in a source with these settings, so a host name in them ends in `.invalid` (RFC 2606).
+        """
 
     @property
     def Options(self) -> type[SourceOptions]:
@@ -75,9 +89,10 @@ class SourceKind(Protocol):
 
     @property
     def open_source(self) -> Callable[[SourceOptions, Path], Source]:
-        """Return an opened source for these options; relative paths in them start at the given directory.
+        """Return an opened source for these options, which are an instance of `Options`.
 
-        It neither waits nor reads anything: the first lookup does.
+        Relative paths in them start at the given directory.  It is called before an event loop runs, and neither waits
+        nor reads anything: lookups do.
         """
 
 
