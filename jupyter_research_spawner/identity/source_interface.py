@@ -91,8 +91,8 @@ class SourceKind(Protocol):
     def open_source(self) -> Callable[[SourceOptions, Path], Source]:
         """Return an opened source for these options, which are an instance of `Options`.
 
-        Relative paths in them start at the given directory.  It is called before an event loop runs, and neither waits
-        nor reads anything: lookups do.
+        Relative paths in them start at the given directory.  The hub calls it before its event loop runs.  It neither
+        waits nor reads anything: lookups do.
         """
 
 
