@@ -77,8 +77,8 @@ async def test_a_students_job_makes_room_for_a_researchers_comes_back_and_ends(w
     assert (first["reason"], second["reason"]) == (PREEMPTED, "")
     assert first["pod"] != second["pod"]
     assert ended["exit_code"] == 0
-    # Never two writers of one file.
-    assert first["started"] < first["finished"] <= second["started"] < second["finished"]
+    # Never two writers of one file.  Times have whole seconds, and each attempt can end in its first.
+    assert first["started"] <= first["finished"] <= second["started"] <= second["finished"]
     assert "failed" not in work.job(backfill)["status"]
 
 
