@@ -384,7 +384,7 @@ def test_wait_survives_a_restart_of_the_service_and_a_broken_log(jobs, batch, mo
     ran = jobs("submit", "--wait", "--", "true")
     assert (ran.code, ran.out, pauses) == (0, "begun\n", [7, 7])
     assert "The output broke off before its end" in ran.err
-    assert "'job logs train-x7k2p' prints it all" in ran.err
+    assert "'job logs train-x7k2p' prints all of it" in ran.err
     assert ran.err.count("is not ready (HTTP 503)") == 1
 
 

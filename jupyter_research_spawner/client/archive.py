@@ -1,4 +1,4 @@
-"""Packs `research_jobs` into the one file mounted as /usr/local/bin/job.  Contract: a zip with a shebang (PEP 441)."""
+"""Packs `research_jobs` into the file mounted as /usr/local/bin/job, which is a zip with a shebang (PEP 441)."""
 
 import io
 import zipfile

@@ -40,22 +40,31 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         type=Path,
         required=True,
         metavar="DIR",
-        help="where its files go; DIR/kubeconfig is written, mode 0600",
+        help="directory for the cluster's files, among them its kubeconfig (mode 0600)",
     )
     parser.add_argument(
-        "--node", type=node_spec, action="append", metavar="NAME=cpu[,memory][,label=value...]", help="may be repeated"
+        "--node",
+        type=node_spec,
+        action="append",
+        metavar="NAME=cpu[,memory][,label=value...]",
+        help="a node; can be repeated",
     )
-    parser.add_argument("--namespace", default="default", help="made at start, and the kubeconfig's own")
+    parser.add_argument("--namespace", default="default", help="namespace to create; the default one in the kubeconfig")
     parser.add_argument(
         "--claim",
         type=claim,
         action="append",
         default=[],
         metavar="NAME=DIR",
-        help="a claim in the namespace that is this directory",
+        help="PersistentVolumeClaim NAME in that namespace, with its files in DIR",
     )
     parser.add_argument(
-        "--expose", type=Path, action="append", default=[], metavar="DIR", help="containers see it, read-only"
+        "--expose",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="directory that all containers can read at the same path",
     )
     parser.add_argument("--port", type=int, default=0)
     return parser.parse_args(argv)

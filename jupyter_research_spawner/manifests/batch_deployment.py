@@ -1,6 +1,6 @@
 """The ConfigMap, Service and Deployment of the batch service.  Its roles are in `rbac`.
 
-Contract: JupyterHub's external services, with the token that the chart makes for `hub.services.batch`.
+It is an external service of JupyterHub, with the token that the chart makes for `hub.services.batch`.
 """
 
 from __future__ import annotations

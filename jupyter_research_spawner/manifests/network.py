@@ -1,6 +1,6 @@
 """The network policies of notebooks, jobs and the batch service, which the chart's policies do not cover.
 
-Contract: networking.k8s.io/v1.
+API version: networking.k8s.io/v1.
 """
 
 from __future__ import annotations

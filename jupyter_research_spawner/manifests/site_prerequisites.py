@@ -1,6 +1,6 @@
 """The prerequisites of all pods of a site, and the manifests of those that this project creates.
 
-Contracts: scheduling.k8s.io/v1 and Kueue's WorkloadPriorityClass; resource.k8s.io/v1 (Kubernetes 1.34 and later).
+API versions: scheduling.k8s.io/v1 and Kueue's WorkloadPriorityClass; resource.k8s.io/v1 (Kubernetes 1.34 and later).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Coscheduling, a plugin of scheduler-plugins: kube-scheduler with gang scheduling.
 
-Contract: scheduler-plugins.sigs.k8s.io, 0.34.
+Written for scheduler-plugins 0.34 (scheduler-plugins.sigs.k8s.io).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """KAI: GPU queues with quotas on two levels.
 
-Contract: github.com/kai-scheduler/KAI-Scheduler, keys as in 0.17, tested with 0.12.  0.12 ignores GANG on a Job and
+Written for KAI 0.17 (github.com/kai-scheduler/KAI-Scheduler), tested with 0.12.  0.12 ignores GANG on a Job and
 starts its pods one by one.
 """
 

@@ -1,4 +1,4 @@
-"""Kueue: quota and queueing before kube-scheduler.  Contract: kueue.sigs.k8s.io, tested with 0.19.2."""
+"""Kueue: quota and queueing before kube-scheduler.  Tested with Kueue 0.19.2."""
 
 from __future__ import annotations
 

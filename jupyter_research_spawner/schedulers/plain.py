@@ -1,4 +1,4 @@
-"""kube-scheduler alone: priority and preemption, no quota.  Contract: kubernetes.io, Pod Priority and Preemption."""
+"""kube-scheduler alone: priority and preemption, no quota.  Source: Pod Priority and Preemption."""
 
 from __future__ import annotations
 

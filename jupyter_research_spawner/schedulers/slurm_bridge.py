@@ -1,4 +1,4 @@
-"""slurm-bridge: each pod is a job in a Slurm partition.  Contract: slinky.schedmd.com, keys as in 1.2.1."""
+"""slurm-bridge: each pod is a job in a Slurm partition.  Written for slurm-bridge 1.2.1."""
 
 from __future__ import annotations
 

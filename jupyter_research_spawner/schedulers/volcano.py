@@ -1,6 +1,6 @@
 """Volcano: queues with fair share, and gang scheduling.
 
-Contract: volcano.sh, keys as in 1.15.1, tested with 1.14.1.
+Written for Volcano 1.15.1 (volcano.sh), tested with 1.14.1.
 """
 
 from __future__ import annotations

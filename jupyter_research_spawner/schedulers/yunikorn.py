@@ -1,4 +1,4 @@
-"""YuniKorn: hierarchical queues for applications and their users.  Contract: yunikorn.apache.org, tested with 1.8."""
+"""YuniKorn: hierarchical queues for applications and their users.  Tested with YuniKorn 1.8."""
 
 from __future__ import annotations
 

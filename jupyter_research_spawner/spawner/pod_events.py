@@ -1,7 +1,7 @@
 """An index of the cluster's events by pod.
 
 KubeSpawner's reflector sorts all events of the namespace for each open page once a second, and an event without a
-timestamp makes each start fail. Contract: kubespawner 7.1 (reflector.py), Kubernetes Event v1.
+timestamp makes each start fail. Written for kubespawner 7.1 (reflector.py) and Kubernetes Event v1.
 """
 
 from __future__ import annotations

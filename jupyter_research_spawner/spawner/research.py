@@ -1,6 +1,6 @@
 """ResearchSpawner, a KubeSpawner whose notebooks run with the user's POSIX identity: its traits and its seams.
 
-Contract: JupyterHub 5.3 to 6.1 and kubespawner 7.1. Notes for administrators who know KubeSpawner:
+Written for JupyterHub 5.3 to 6.1 and kubespawner 7.1. Notes for administrators who know KubeSpawner:
 
 * The Site decides `profile_list`, `apply_user_options`, `start_timeout`, `uid`, `gid`, `fs_gid`, `supplemental_gids`,
   `cpu_*`, `mem_*` and `scheduler_name`. `configure` reports each of them that is set to something else.

@@ -1,6 +1,6 @@
 """List and watch objects without end, as an informer does.
 
-Contract: Kubernetes, Efficient detection of changes (resourceVersion, 410 Gone).
+Source: Kubernetes, Efficient detection of changes (resourceVersion, 410 Gone).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The phase of a pod as one word and a sentence, for notebooks and jobs alike.  Contract: Kubernetes, Pod Lifecycle."""
+"""The phase of a pod as one word and a sentence, for notebooks and jobs alike.  Source: Kubernetes, Pod Lifecycle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends HTTP requests to the batch service.  Contract: errors as {"error": {code, field, message, ...}}."""
+"""Sends HTTP requests to the batch service.  Errors are JSON: {"error": {code, field, message, ...}}."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class BatchClient:
         return answer
 
     def stream(self, path: str, *, silence_allowed: bool) -> Iterator[bytes]:
-        """Return an iterator over the bytes of a text as they arrive.  It raises the errors after the first byte."""
+        """Return an iterator over the response's bytes as they arrive.  Later errors are raised by the iterator."""
         response = self._open("GET", path, None, None if silence_allowed else ANSWER_SECONDS)
         return _pieces(response)
 

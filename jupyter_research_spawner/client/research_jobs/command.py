@@ -128,7 +128,7 @@ def _submit(args: argparse.Namespace) -> int:
 
 
 def _wait(job: Job, *, as_json: bool) -> int:
-    """Print the job's output, or with JSON the job at its end, to stdout, and all else to stderr."""
+    """Print the job's output to stdout, or with `--json` the ended job as JSON; everything else goes to stderr."""
     _say(f"submitted {job.id}")
     try:
         job = follow_to_end(job, write=_printer(sys.stderr if as_json else sys.stdout), say=_say)
@@ -218,24 +218,28 @@ def _parser() -> Parser:
     submit = command("submit", _submit, "start a job and print its id", SUBMIT_ABOUT)
     submit.usage = SUBMIT_USAGE
     for option, letter, about in (
-        ("--name", "N", "what to call it; the id begins with it"),
-        ("--profile", "P", "resources, instead of this notebook's profile"),
-        ("--queue", "Q", "where it waits, instead of this notebook's queue"),
-        ("--wall-time", "8h", "how long it may run: a number and s, m, h or d"),
+        ("--name", "N", "name of the job; its id begins with it"),
+        ("--profile", "P", "profile, instead of this notebook's"),
+        ("--queue", "Q", "queue, instead of this notebook's"),
+        ("--wall-time", "8h", "how long it can run: a number and s, m, h or d"),
         ("--image", "I", "container image, instead of this notebook's"),
-        ("--workdir", "D", "where it starts; else here, if below your home"),
+        ("--workdir", "D", "working directory; default: this one, if below your home"),
     ):
         submit.add_argument(option, metavar=letter, help=about)
     submit.add_argument("--array", metavar="0-9%3", help="run once for each index, as in sbatch; %%3: 3 at once")
-    submit.add_argument("--env", metavar="K=V", type=_assignment, action="append", help="a variable; may be repeated")
-    submit.add_argument("--wait", action="store_true", help="print its output (not an array's), exit with its code")
+    submit.add_argument(
+        "--env", metavar="K=V", type=_assignment, action="append", help="environment variable; can be repeated"
+    )
+    submit.add_argument(
+        "--wait", action="store_true", help="wait, print its output (not of an array), exit with its code"
+    )
     jobs = command("list", _list, "your jobs, newest first", LIST_ABOUT)
-    show = command("show", _show, "all about one job, with its attempts or indexes")
+    show = command("show", _show, "one job with its attempts or indexes")
     show.add_argument("id", metavar="ID")
     logs = command("logs", _logs, "what a job printed")
     logs.add_argument("id", metavar="ID")
     logs.add_argument("--follow", "-f", action="store_true", help="go on until the job ends")
-    logs.add_argument("--index", metavar="N", type=_number, help="which index of an array; the same as ID_N")
+    logs.add_argument("--index", metavar="N", type=_number, help="index of an array; the same as ID_N")
     logs.add_argument("--tail", metavar="N", type=_number, help="only the last N lines")
     cancel = command("cancel", _cancel, "end jobs, or remove those that ended")
     cancel.add_argument("ids", metavar="ID", nargs="+")

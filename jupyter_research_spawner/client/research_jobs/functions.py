@@ -1,4 +1,4 @@
-"""The five functions of the package.  Contract: POST, GET and DELETE on /jobs, /jobs/ID and /jobs/ID/logs."""
+"""The five functions of the package.  They call the batch service's paths /jobs, /jobs/ID and /jobs/ID/logs."""
 
 from __future__ import annotations
 

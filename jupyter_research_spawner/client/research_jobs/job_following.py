@@ -50,7 +50,7 @@ def _copy_log(job: Job, write: Callable[[bytes], None], say: Callable[[str], Non
     except Refused:
         return  # a job that never ran has no output; the caller prints how it ended
     except NotReady as error:
-        say(f"{error} Waiting for the job without it; 'job logs {job.id}' prints it all.")
+        say(f"{error} Still waiting for the job, but not printing its output; 'job logs {job.id}' prints all of it.")
 
 
 def _show_patiently(job_id: str, say: Callable[[str], None]) -> Job:

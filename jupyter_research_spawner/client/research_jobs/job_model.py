@@ -1,4 +1,4 @@
-"""A job as the batch service describes it.  Contract: the service's JSON; times as RFC 3339, durations `*_seconds`."""
+"""A job as the batch service describes it.  Times are in the format of RFC 3339."""
 
 from __future__ import annotations
 

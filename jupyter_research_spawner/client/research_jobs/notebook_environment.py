@@ -1,4 +1,4 @@
-"""What the spawner set in the environment of the notebook that this runs in.  Contract: the variables named below."""
+"""Reads the batch service's address and the job defaults from variables that the hub and the spawner set."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Notebook:
 
 
 def this_notebook(environment: Mapping[str, str]) -> Notebook:
-    """Read the variables.  Raises NotReady outside of a notebook, and JobsError for a variable that is not valid."""
+    """Read the environment of a notebook.  Raises NotReady outside a notebook, and JobsError if a value is invalid."""
     missing = [name for name in (URL, TOKEN) if not environment.get(name)]
     if missing:
         raise NotReady(
-            f"There is no batch service here: {' and '.join(missing)} {'are' if missing[1:] else 'is'} not set, as in "
-            "a notebook (a batch job has neither). Use a terminal or a notebook of your JupyterHub server; "
-            "if this is one, ask your administrators to enable the batch service."
+            f"There is no batch service here: {' and '.join(missing)} {'are' if missing[1:] else 'is'} not set. "
+            "They are set only in notebooks, not in batch jobs. Use a terminal or a notebook of your JupyterHub "
+            "server, or, if this is one, ask your administrators to enable the batch service."
         )
     image = next((environment[name] for name in IMAGES if environment.get(name)), "")
     return Notebook(

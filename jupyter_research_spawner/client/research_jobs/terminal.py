@@ -1,4 +1,4 @@
-"""Formats text for a terminal, without control characters and in aligned columns.  Contract: UAX 11 for widths."""
+"""Formats text for a terminal, without control characters and in aligned columns.  Widths follow UAX 11."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ class Scheduler:
         reasons: Counter[str] = Counter()
         for node in nodes:
             obstacle = static_obstacle(pod, node)
-            short = [obstacle] if obstacle else shortages(pod, node, self._beside(pod, node))
+            short = [obstacle] if obstacle else shortages(pod, node, self._competing_pods(pod, node))
             if not short:
                 self._bind(pod, node["metadata"]["name"])
                 return
@@ -206,11 +206,11 @@ class Scheduler:
         self._unscheduled(pod, "Unschedulable", f"0/{len(nodes)} nodes are available: {why}.{preemption}")
 
     def _on(self, node: str) -> list[Json]:
-        """Pods that take place on a node, those that are ending too."""
+        """Return the pods that use resources of the node, including terminating ones."""
         return [pod for pod in self.store.list(POD) if pod["spec"].get("nodeName") == node and not _has_ended(pod)]
 
-    def _beside(self, pod: Json, node: Json) -> list[Json]:
-        """What a pod must leave room for: who is there, and who was promised a place there and is no less important."""
+    def _competing_pods(self, pod: Json, node: Json) -> list[Json]:
+        """Return the pods on the node, and those nominated to it whose priority is not lower than the pod's."""
         name = node["metadata"]["name"]
         promised = [
             other
@@ -230,7 +230,7 @@ class Scheduler:
         self._record(bound, "Scheduled", message)
 
     def _preempt(self, pod: Json, nodes: list[Json]) -> str:
-        """Make room by ending pods of lower priority; why not, when that cannot be done, else an empty string."""
+        """Evict pods of lower priority to make room.  Return an empty string, or why that is not possible."""
         if pod["spec"].get("preemptionPolicy") == "Never":
             return NOT_ELIGIBLE
         nominated = pod["status"].get("nominatedNodeName")
@@ -261,7 +261,7 @@ class Scheduler:
 
     def _victims(self, pod: Json, node: Json) -> tuple[list[Json], list[str]]:
         """The fewest, lowest pods whose end makes room, or why there are none."""
-        beside = self._beside(pod, node)
+        beside = self._competing_pods(pod, node)
         lower = [other for other in beside if priority_of(other) < priority_of(pod) and other["spec"].get("nodeName")]
         kept = [other for other in beside if other not in lower]
         if not lower:
@@ -290,7 +290,7 @@ class Scheduler:
         self.store.delete(POD, self.store.get(POD, marked["metadata"]["namespace"], marked["metadata"]["name"]), {})
 
     def _unscheduled(self, pod: Json, reason: str, message: str) -> None:
-        """Write why the pod waits, when that is news."""
+        """Write why the pod waits, if the reason has changed."""
         pod = self.store.get(POD, pod["metadata"]["namespace"], pod["metadata"]["name"])
         before = condition(pod, "PodScheduled")
         if (before.get("reason"), before.get("message")) == (reason, message):
