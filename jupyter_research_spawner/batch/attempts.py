@@ -113,7 +113,7 @@ def _time(text: str) -> datetime:
 
 
 def _main_states(pod: Json, main: str) -> tuple[Json, Json]:
-    """Return the main container's `terminated` and `running` states; {} for a state that it does not have."""
+    """Return the main container's `terminated` and `running` states; {} for a state that it is not in."""
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
         if container.get("name") == main:
             state = container.get("state") or {}

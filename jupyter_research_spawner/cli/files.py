@@ -40,7 +40,7 @@ def read_added_containers(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def base_directory(files: Sequence[Path]) -> Path:
-    """Return the directory that relative paths in the settings are relative to: that of the first file."""
+    """Return the first file's directory.  Relative paths in the settings are relative to it."""
     return files[0].parent.absolute()
 
 

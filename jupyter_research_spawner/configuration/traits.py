@@ -46,7 +46,7 @@ def items(section: Config, trait: str) -> list[Any]:
 
 
 def add_items(section: Config, trait: str, more: Iterable[Any]) -> None:
-    """Append the items to a list that it does not have yet."""
+    """Append those items that the list trait does not contain yet."""
     present = items(section, trait)
     for item in more:
         if item not in present:
@@ -54,5 +54,5 @@ def add_items(section: Config, trait: str, more: Iterable[Any]) -> None:
 
 
 def is_bound(value: Any) -> bool:
-    """Return whether traitlets would copy an object along with this callable, once for each server."""
+    """Return whether this is a method of an instance; traitlets would copy that instance for each server."""
     return inspect.ismethod(value) and not inspect.isclass(value.__self__)

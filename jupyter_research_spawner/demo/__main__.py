@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def _say(text: str, file: TextIO | None = None) -> None:
-    """Print text, wrapped for a terminal of 80 columns.  Lines after an indented line are indented further."""
+    """Print text, wrapped for 80 columns.  If an indented line is wrapped, the rest is indented further."""
     for line in text.split("\n"):
         indent = " " * (len(line) - len(line.lstrip()))
         further = f"{indent}    " if indent else ""

@@ -22,7 +22,7 @@ def offer_value(kind: str, name: str) -> str:
 
 
 def chosen_by_form(posted: Mapping[str, Sequence[object]]) -> dict[str, str]:
-    """Return the options that a form's fields give.  Empty fields and those of other offers are ignored."""
+    """Return the options in a posted form.  Empty fields, and fields of profiles that were not chosen, are ignored."""
     options = {field: text for field in OPTIONS if (text := _first(posted, field))}
     offer = _first(posted, OFFER)
     if not offer:

@@ -18,9 +18,9 @@ BATCH_PORT = 8080
 class Release:
     """Names in the installation of the hub; the defaults are zero-to-jupyterhub's.
 
-    `namespace` is the hub's; None means that of the pods.  `config_maps` maps ConfigMaps to paths in the batch service,
-    for files that the settings refer to, such as passwd.  `job_networks` are CIDRs that jobs may reach besides the
-    internet.
+    `namespace` is the hub's; None means the pods' namespace.  `config_maps` maps ConfigMaps to paths in the batch
+    service, for files that the settings refer to, such as passwd.  `job_networks` are CIDRs that jobs may reach besides
+    the internet.
     """
 
     batch_image: str | None = None

@@ -240,7 +240,7 @@ class _Virtual(_Gpu):
     cores: Percent | None = Field(
         None,
         title="Cores of each virtual GPU, in percent",
-        description="By default no limit. With 100 the device is not shared.",
+        description="By default the cores are not limited. At 100, no other container shares the device.",
         examples=[30],
     )
 

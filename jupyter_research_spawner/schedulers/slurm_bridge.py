@@ -108,7 +108,7 @@ def refuses(placement: Placement) -> Refusal | None:
 
 
 def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
-    """Refuse GPUs by dynamic resource allocation, and those that are not extended resources."""
+    """Refuse GPUs that are claimed by dynamic resource allocation, and GPUs that are not extended resources."""
     if gpu.kind == "dra":
         return (
             "slurm-bridge rejects every pod with resourceClaims, because it creates them itself. Use "

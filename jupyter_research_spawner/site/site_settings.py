@@ -262,7 +262,7 @@ class Hub(Settings):
     )
     queue_limit: Duration = Field(timedelta(days=1), title="Maximum time that a notebook waits in its queue")
     boot_limit: Duration = Field(timedelta(minutes=10), title="Maximum time from admission until the notebook answers")
-    stop_limit: Duration = Field(timedelta(minutes=2), title="Maximum time of a stop")
+    stop_limit: Duration = Field(timedelta(minutes=2), title="Maximum time until the pod of a stopped server is gone")
     prerequisites_cache: Duration = Field(
         timedelta(minutes=1),
         title="How long an existing prerequisite is not checked again",

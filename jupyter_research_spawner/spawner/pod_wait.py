@@ -1,6 +1,6 @@
 """The wait from the create request until the notebook answers: its two time limits, and what ends it early.
 
-Source: Kubernetes, Pod Lifecycle. `watch.phase` has the words for a pod's condition.
+Source: Kubernetes, Pod Lifecycle. `watch.phase` has the sentences that tell users why a pod waits or ended.
 """
 
 from __future__ import annotations

@@ -242,7 +242,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
                 hint="Ask your administrators.",
                 status=503,
             )
-        self.log.info("Deleting pod %s/%s, which is not of this start", namespace, self.pod_name)
+        self.log.info("Deleting pod %s/%s, because this start cannot adopt it", namespace, self.pod_name)
         await self.stop(now=True)
         return False
 
@@ -270,7 +270,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             await asyncio.sleep(SECONDS_BETWEEN_CONNECTIONS)
 
     async def _delete_failed_pod(self, wait: PodWait) -> None:
-        """Delete the pod of a failed start: the hub does not, because KubeSpawner's poll says that it has stopped.
+        """Delete the pod of a failed start.  The hub does not delete it, because `poll` reports the server as stopped.
 
         Raises nothing, because the user must see why the start failed.
         """

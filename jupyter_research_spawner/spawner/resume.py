@@ -55,7 +55,7 @@ async def _resume(spawner: KubeSpawner, shared: ProcessState) -> None:
 
 
 async def _request_start(spawner: KubeSpawner) -> None:
-    """Ask the hub's REST API to start the server, with a token of the user that is revoked at once."""
+    """Ask the hub's REST API to start the server, with a token of the user, which is revoked afterwards."""
     user = spawner.user
     try:
         token = user.new_api_token(

@@ -122,7 +122,7 @@ def _check_kind(kind: Kind, body: Json) -> None:
 
 
 class _Decoder:
-    """Decodes a value by its type and collects a complaint about each field that it leaves out."""
+    """Decodes a value by its type.  It drops unknown fields, and adds a complaint about each of them."""
 
     def __init__(self, complaints: list[str]) -> None:
         self.complaints = complaints

@@ -1,12 +1,13 @@
 """The init process of one container, which the node starts with `python -I -S`.  It needs only the standard library.
 
-Usage: sandbox.py SPEC_FD STATUS_FD.  SPEC_FD contains a `Spec` as JSON; argv would show the tokens in its environment.
+Usage: sandbox.py SPEC_FD STATUS_FD.  SPEC_FD contains a `Spec` as JSON.  In argv, other processes could read the tokens
+of the container's environment.
 STATUS_FD receives a sentence if the container cannot start.  The exec of the container's program closes it.
 
 With `isolate` the container has mount, PID, IPC and UTS namespaces (namespaces(7)) and a root of the host's software,
-read-only, and its volumes.  Without, it is a plain process of the caller.  In both cases this program passes SIGTERM
-on, reaps orphans, and ends everything on SIGUSR1, as tini does in many images.  It exits with the exit code of the
-container's process, or with 128 plus the signal that killed it.
+read-only, and its volumes.  Without `isolate` it is an ordinary child process of the caller.  In both cases this
+program passes SIGTERM on, reaps orphans, and ends everything on SIGUSR1, as tini does in many images.  It exits with
+the exit code of the container's process, or with 128 plus the signal that killed it.
 """
 
 # System calls on the paths of a root that is being built; every import costs start time.

@@ -101,7 +101,7 @@ def _global_default(classes: Objects) -> str:
 
 
 def accept_definition(crd: Json) -> None:
-    """Write the status of a CustomResourceDefinition that is served at once."""
+    """Set the status of a CustomResourceDefinition to established, because this server serves it immediately."""
     names = crd["spec"]["names"]
     names.setdefault("singular", names["kind"].lower())
     names.setdefault("listKind", names["kind"] + "List")
