@@ -382,7 +382,7 @@ MISTAKES = {
     "no GPU, where like brings one": Mistake(
         {"profiles": {"cheap": {"like": "a100", "title": "Cheap", "gpu": None}}},
         "profiles.cheap.gpu",
-        "null only deletes a key of an earlier file, but this key comes from like",
+        "null deletes a key that an earlier file sets, but like copies this key. Set a value instead",
     ),
     "profiles that are like each other": Mistake(
         {"profiles": {"small": {"like": "a100"}}}, "profiles.a100.like", "is a cycle: small -> a100 -> small"
@@ -425,7 +425,7 @@ MISTAKES = {
     "environment that changes names": Mistake(
         base(env={"LD_PRELOAD": "libnss_wrapper.so"}),
         "pods.base.env",
-        "LD_PRELOAD is not allowed: it changes which user programs believe to run as",
+        "LD_PRELOAD is not allowed: it could make programs believe that they run as another user",
     ),
     "environment that is a number": Mistake(
         base(env={"OMP_NUM_THREADS": 4}),

@@ -1,4 +1,4 @@
-"""`configure(c, site)`: the only line that jupyterhub_config.py requires for this spawner."""
+"""`configure(c, site)`, the only call that jupyterhub_config.py requires for this spawner."""
 
 from __future__ import annotations
 
@@ -36,15 +36,18 @@ def configure(
 ) -> Site:
     """Configure JupyterHub (`c`) for a site, given as a Site, a map, a YAML file, or several maps and files to merge.
 
-    Call it last in jupyterhub_config.py; a second call changes nothing.  It sets or adds to:
-    spawner_class; namespace; concurrent_spawn_limit, to 0, because ResearchSpawner has `hub.concurrent_starts`;
-    k8s_api_request_timeout, to at least 10 s; template_paths; and for the batch service its role, and the scopes of
-    users and their notebooks.  On JupyterHub 5 it also sets consecutive_failure_limit to 0: there a refusal counts as
-    a failure, and five failures would stop the hub.
+    Call this function last in jupyterhub_config.py.  A second call changes nothing.  It sets:
 
-    base: the directory at which relative paths in the settings start; default: that of the first file, or the working
-    directory.  managed_batch: True lets the hub run the batch service, for a demo; a map is merged over its entry in
-    `c.JupyterHub.services`.
+    * spawner_class, namespace and template_paths;
+    * concurrent_spawn_limit to 0, because `hub.concurrent_starts` in the settings replaces it;
+    * k8s_api_request_timeout to at least 10 s;
+    * for the batch service its role, and the scopes of users and of their notebooks;
+    * on JupyterHub 5 consecutive_failure_limit to 0: there a refusal counts as a failure, and five failures would stop
+      the hub.
+
+    base: the directory that relative paths in the settings are relative to; default: the directory of the first file,
+    or the working directory.  managed_batch: with True the hub runs the batch service, for a demo; a map is merged over
+    the entry of the service in `c.JupyterHub.services`.
 
     Raises SettingsError with all problems of the settings, and all values in `c` that contradict them.
     """

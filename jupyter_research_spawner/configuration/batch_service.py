@@ -22,7 +22,7 @@ SERVICE = "batch"
 ACCESS = f"access:services!service={SERVICE}"
 ROLE = "research-batch"
 SERVICE_SCOPES = ["list:users", "read:users:name", "read:users:groups"]
-# The default scopes of a server's token (JupyterHub's role `server`), which a list of scopes replaces.
+# The default scopes of a server's token (JupyterHub's role `server`).  A list in server_token_scopes replaces them.
 SERVER_SCOPES = ["users:activity!user", "access:servers!server"]
 MANAGED_URL = "http://127.0.0.1:8090"
 
@@ -51,18 +51,18 @@ def configure(c: Config, site: Site, managed_entry: dict[str, Any] | None) -> No
 
 
 def managed(parts: object, base: Path, more: bool | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entry of a batch service that the hub starts as a process of its own.
+    """Return the entry in `services` for a batch service that the hub starts as a separate process.
 
-    Raises SettingsError if the settings are not files, which that process can read.
+    Raises SettingsError if the settings are not files, because the process could not read them.
     """
     files = list(parts) if isinstance(parts, tuple) else []
     if not files or not all(isinstance(part, (str, Path)) for part in files):
         raise SettingsError.single(
             "managed_batch",
-            "requires settings in YAML files, because the batch service is a process of its own that reads them",
+            "requires settings in YAML files, because the batch service is a separate process that reads them",
         )
     sites = [word for file in files for word in ("--site", str(Path(file).absolute()))]
-    # The hub does not pass its own environment on.
+    # The hub does not pass its own environment to a managed service.
     environment = {name: os.environ[name] for name in ("KUBECONFIG",) if name in os.environ}
     entry = {
         "name": SERVICE,
@@ -116,7 +116,10 @@ def _let_notebooks_in(c: Config) -> None:
 
 
 class _WithAccess:
-    """A site's function for server_token_scopes, with the scope of the service added.  traitlets can copy it."""
+    """Wraps the function that is set as server_token_scopes, and adds the scope of the batch service to its result.
+
+    It is a class, because traitlets copies configured values.
+    """
 
     def __init__(self, function: Any) -> None:
         self.function = function

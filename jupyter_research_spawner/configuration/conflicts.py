@@ -16,9 +16,10 @@ from .traits import SECTIONS, is_bound, plain, section_of, value_of
 
 @dataclass(frozen=True)
 class Conflict:
-    """A KubeSpawner option that must be unset, or equal to what the settings of the site say.
+    """A KubeSpawner option that must be unset or have the value that the settings of the site require.
 
-    `site_says` is a clause about the settings; `chart` is the value that unsets the option in the helm chart.
+    `wanted` returns that value.  `site_says` returns the part of the error that names the setting.  `chart` is the
+    value in the helm chart that unsets the option.
     """
 
     trait: str
@@ -54,7 +55,7 @@ CONFLICTS = (
 
 
 def problems(c: Config, site: Site) -> list[Problem]:
-    """Return the contradictions, each with the option in `c` and the setting."""
+    """Return a problem for each option in `c` that contradicts a setting."""
     found = [problem for conflict in CONFLICTS for problem in _conflict(c, site, conflict)]
     if "JupyterHub" in c and c.JupyterHub.get("internal_ssl"):
         found.append(
@@ -78,12 +79,12 @@ def _conflict(c: Config, site: Site, conflict: Conflict) -> Iterator[Problem]:
 
 
 def warnings(c: Config, site: Site) -> list[str]:
-    """Return sentences about options that are known to fail later."""
+    """Return warnings about options with which starts are known to fail later."""
     return [*_shadowed(c), *_copied(c), *_templates(c), *_claims(c, site)]
 
 
 def _shadowed(c: Config) -> Iterator[str]:
-    """Warn of a map in a more specific section, which replaces the other one as a whole."""
+    """Yield a warning for each map in a more specific section that replaces the whole map of a general section."""
     for specific, general in (("ResearchSpawner", "KubeSpawner"), ("ResearchSpawner", "Spawner")):
         for trait in sorted(set(c.get(specific, {})) & set(c.get(general, {}))):
             if isinstance(plain(c[specific][trait]), dict) and isinstance(plain(c[general][trait]), dict):
@@ -104,7 +105,7 @@ def _copied(c: Config) -> Iterator[str]:
 
 
 def _templates(c: Config) -> Iterator[str]:
-    """Warn of invalid templates: KubeSpawner expands `{name}` in these options, and any other brace is an error."""
+    """Yield warnings about templates: KubeSpawner expands `{name}` in these options, and fails at any other brace."""
     for trait in (
         "volumes",
         "volume_mounts",
@@ -120,7 +121,7 @@ def _templates(c: Config) -> Iterator[str]:
                 yield f"{where} has an invalid brace in {text!r}. Use {{{{ and }}}}, or no server can start."
             elif trait in ("volumes", "volume_mounts") and fields & {"unescaped_username", "username"}:
                 yield (
-                    f"{where} uses the hub's user name in {text!r}, which can differ from the POSIX user name. "
+                    f"{where} uses the user name in the hub in {text!r}, which can differ from the POSIX user name. "
                     "Use storage in the settings for homes and mounts."
                 )
 

@@ -1,6 +1,6 @@
-"""Reading traitlets' configuration and adding to it, without replacing a value.
+"""Reads values in traitlets' configuration, and adds items to its lists.
 
-`c.Class.trait.append(x)` on a trait that nobody set makes a LazyConfigValue, which is merged into the default later.
+`c.Class.trait.append(x)` on an unset trait creates a LazyConfigValue, which traitlets later merges into the default.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 from traitlets.config import Config
 from traitlets.config.loader import LazyConfigValue
 
-# More specific sections win (traitlets: a class's own section over those of its parents).
+# In the order of precedence: in traitlets the section of a class replaces the sections of its parent classes.
 SECTIONS = ("ResearchSpawner", "KubeSpawner", "Spawner")
 
 
 def section_of(c: Config, trait: str) -> str | None:
-    """Return the section whose value the spawner gets, or None if the trait is not set."""
+    """Return the section from which the spawner gets the trait, or None if no section sets it."""
     for name in SECTIONS:
         if name in c and trait in c[name]:
             return name
@@ -25,13 +25,19 @@ def section_of(c: Config, trait: str) -> str | None:
 
 
 def value_of(c: Config, trait: str) -> Any:
-    """Return the value that is set for the spawner, or None.  Of an extended list or map, return the added part."""
+    """Return the value that is set for the spawner, or None.
+
+    If the configuration extends the default list or map, return only the added items.
+    """
     name = section_of(c, trait)
     return plain(c[name][trait]) if name else None
 
 
 def plain(value: Any) -> Any:
-    """Return what was added to a LazyConfigValue, without resolving it as get_value would."""
+    """Return the items that were added to a LazyConfigValue; return any other value unchanged.
+
+    LazyConfigValue.get_value is not called, because it would also merge the items into a default.
+    """
     if not isinstance(value, LazyConfigValue):
         return value
     added = value.to_dict()
@@ -41,7 +47,7 @@ def plain(value: Any) -> Any:
 
 
 def items(section: Config, trait: str) -> list[Any]:
-    """Return the items of a list that are set so far, without those of its default."""
+    """Return the items that are set so far in a list trait, without the items of its default."""
     return list(plain(section[trait])) if trait in section else []
 
 

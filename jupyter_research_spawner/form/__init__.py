@@ -1,4 +1,4 @@
-"""The options form as data, and the options of a posted form. Neither HTTP nor templates are used here."""
+"""Builds the options form as data, and reads a posted form. No code here uses HTTP or templates."""
 
 from .options_form import ChoiceField, Form, OfferFields, build_form, refused_form
 from .posted import chosen_by_form, chosen_by_link

@@ -1,4 +1,4 @@
-"""The options form as data: what a user can choose, what is chosen, and what is wrong with it."""
+"""Builds the options form as data: the choices of a user, the selected ones, and their errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TextField:
 
 @dataclass(frozen=True)
 class OfferFields:
-    """One profile or class, with the options that it has."""
+    """The form's fields for one profile or class."""
 
     value: str
     title: str
@@ -61,9 +61,9 @@ class OfferFields:
 
 @dataclass(frozen=True)
 class Form:
-    """A page on which a user chooses a server. A page without offers shows only its error.
+    """The options form. A form without offers shows only its error.
 
-    notes: changes that the page made to earlier choices.  error, hint: a refusal that belongs to no field.
+    notes: sentences about earlier choices that are not available now.  error, hint: a refusal that no field shows.
     """
 
     offers: tuple[OfferFields, ...]
@@ -75,7 +75,7 @@ class Form:
 
 
 def refused_form(refusal: Refusal) -> Form:
-    """Return a page without offers that shows `refusal`."""
+    """Return a form without offers that shows `refusal`."""
     return Form((), error=refusal.message, hint=refusal.hint)
 
 
@@ -88,10 +88,10 @@ def build_form(
     refusal: Refusal | None = None,
     notes: Iterable[str] = (),
 ) -> Form:
-    """Return the form for `identity`, with `options` chosen where they are still available.
+    """Return the form for `identity`, with those `options` selected that are still available.
 
-    refusal: why `options` were refused; it is shown at its field. Raises Refusal if the user can have no pod at all,
-    because their home is on no file system of the site.
+    refusal: why `options` were refused; the form shows it at its field. Raises Refusal if the user's home directory is
+    on none of the site's file systems, so that the user cannot have a pod.
     """
     mounts = mounts_for(site.storage, identity)
     offered = offers(site, identity, now)
@@ -134,7 +134,7 @@ def _offer_key(offer: Offer) -> tuple[str, str]:
 
 
 def _chosen_offer(offered: tuple[Offer, ...], options: Mapping[str, str]) -> Offer | None:
-    """Return the offer that `options` name, None if it is not available; without a name the default offer."""
+    """Return the offer that `options` name, or None if it is not available. Return the default offer for no name."""
     for kind in ("class", "profile"):
         if kind in options:
             return next((offer for offer in offered if _offer_key(offer) == (kind, options[kind])), None)
@@ -183,7 +183,7 @@ def _offer_fields(
 
 
 def _image_names(site: Site, offer: Offer) -> tuple[str, ...]:
-    """Return the names of the offer's images, sorted, the default first."""
+    """Return the names of the offer's images: the default image first, then by name."""
     return tuple(sorted(site.profiles[offer.profile].images, key=lambda name: (name != "default", name)))
 
 

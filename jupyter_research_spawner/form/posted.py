@@ -1,4 +1,4 @@
-"""Reads a posted form, or the query of a link, as options of a notebook.  `spawner.options` checks them."""
+"""Reads the options of a notebook from a posted form or from the query of a link.  `spawner.options` checks them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from collections.abc import Mapping, Sequence
 from ..jobs.notebook import OPTIONS
 
 OFFER = "offer"
-# Fields that belong to one offer are called `queue--profile:small`.
+# The name of a field that belongs to one offer contains the offer, for example `queue--profile:small`.
 SEPARATOR = "--"
 OF_AN_OFFER = ("queue", "wall_time", "image")
 
 
 def field_name(field: str, offer: str) -> str:
+    """Return the name of an offer's form field."""
     return f"{field}{SEPARATOR}{offer}"
 
 
 def offer_value(kind: str, name: str) -> str:
-    """Return `profile:small` or `class:stats-101`: a class and a profile may have the same name."""
+    """Return the form's value for an offer, for example `profile:small` or `class:stats-101`.
+
+    It contains the kind because a class and a profile may have the same name.
+    """
     return f"{kind}:{name}"
 
 
@@ -36,9 +40,9 @@ def chosen_by_form(posted: Mapping[str, Sequence[object]]) -> dict[str, str]:
 
 
 def chosen_by_link(query: Mapping[str, Sequence[object]]) -> dict[str, str]:
-    """Return the options in a link's query, and ignore other fields.
+    """Return the options in a link's query, without other fields.
 
-    JupyterHub 6 removes the prefix `opt-`, JupyterHub 5 does not.
+    A field can have the prefix `opt-`, which JupyterHub 6 removes and JupyterHub 5 does not.
     """
     return {field: text for field in OPTIONS if (text := _first(query, field) or _first(query, f"opt-{field}"))}
 

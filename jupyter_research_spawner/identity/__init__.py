@@ -1,4 +1,4 @@
-"""Who a user is to the file systems: one module per identity source, and checks and a cache for all sources."""
+"""POSIX identities of hub users: one module per identity source, and the checks and the cache of all sources."""
 
 from .checks import warnings
 from .identity_settings import IdentitySettings

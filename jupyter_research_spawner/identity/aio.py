@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# How often the limit is divided, to give the event loop several turns.
+# The limit is waited for in this many parts, so that the event loop has several turns.
 SLICES = 20
 
 

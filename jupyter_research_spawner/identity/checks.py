@@ -1,4 +1,4 @@
-"""The checks of every account, whatever source it comes from.  Only checked accounts become identities."""
+"""Checks the account that a source returns, and makes an identity from it.  The checks are the same for all sources."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FIRST_UID = 1000
 # Linux allows up to 4294967293, but Kubernetes allows no runAsUser, runAsGroup or supplemental group above this
 # (apimachinery, util/validation: IsValidUserID).
 LAST_ID = 2147483647
-# nobody, and (uid_t)-1 on systems with 16-bit uids.
+# The uid of nobody, and (uid_t)-1 on systems with 16-bit uids.
 NOBODY = (65534, 65535)
 LONGEST_PATH = 1024
 LONGEST_GROUP_NAME = 64
-# RFC 5531: AUTH_SYS carries at most 16 gids, and the file server sees no others.
+# RFC 5531: an AUTH_SYS request has at most 16 gids, so the file server does not get the others.
 AUTH_SYS_GROUPS = 16
 
-# Programs that trust these names give their members access to devices, logs or the passwords of others.
+# Programs that trust these group names give the members access to devices, logs, password hashes or root.
 DENIED_GROUPS: Mapping[str, bool] = MappingProxyType(
     dict.fromkeys(
         ["adm", "disk", "docker", "kmem", "libvirt", "lxd", "root", "shadow", "sudo", "wheel"],
@@ -93,11 +93,12 @@ class Checks(Settings):
 
 
 def check(settings: Checks, source: str, asked: str, account: Account) -> PosixIdentity:
-    """Return the identity for an account that the source `source` has for the name `asked`.
+    """Return the identity for the account that the source `source` returned for the POSIX name `asked`.
 
-    Its `groups` always include the primary group.  A gid without a name gets the name `gid-20500`.  A real group with
-    such a name but another gid is refused: an invented name must not give access that is meant for a real group.
-    Raises Refusal (403) with the field at fault, and logs it for administrators.
+    The identity's `groups` always include the primary group.  A gid without a name, for example 20500,
+    gets the name `gid-20500`.  A real group with such a name but another gid is refused, because an invented name must
+    not give access that is meant for a real group.
+    Raises Refusal (403) that names the invalid field, and logs it for administrators.
     """
     try:
         _check_name(asked, account)
@@ -113,7 +114,7 @@ def check(settings: Checks, source: str, asked: str, account: Account) -> PosixI
 
 
 def warnings(identity: PosixIdentity) -> tuple[str, ...]:
-    """Return sentences about what may not work as the user expects."""
+    """Return warnings for the user about limits of this identity, for example too many groups for NFS."""
     if len(identity.groups) <= AUTH_SYS_GROUPS:
         return ()
     return (
@@ -133,7 +134,10 @@ def _check_name(asked: str, account: Account) -> None:
 
 def _check_uid(settings: Checks, uid: int) -> None:
     if not FIRST_UID <= uid <= LAST_ID or uid in NOBODY:
-        raise _refused("uid", f"Your uid {uid} is not a user's: user IDs are from {FIRST_UID} to {LAST_ID}.")
+        raise _refused(
+            "uid",
+            f"Your uid {uid} is not allowed: uids of users are from {FIRST_UID} to {LAST_ID}, except 65534 and 65535.",
+        )
     for name, taken in settings.reserved_uids.items():
         if uid in taken:
             raise _refused("uid", f"Your uid {uid} is in the range {name!r}, which is reserved here.")
@@ -181,9 +185,9 @@ def _check_group(settings: Checks, group: Group, field: str) -> None:
 
 
 def _is_group_name(name: str) -> bool:
-    """Return whether group(5) can hold the name.
+    """Return whether the name is valid in group(5).
 
-    Spaces and all scripts are allowed, because Active Directory has translated group names.
+    Spaces and letters of all scripts are allowed, because Active Directory has translated group names.
     """
     if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_GROUP_NAME:
         return False
@@ -192,7 +196,7 @@ def _is_group_name(name: str) -> bool:
 
 def _check_path(field: str, path: str) -> None:
     if len(path) > LONGEST_PATH or not path.isprintable() or any(sign in path for sign in ":{}$"):
-        # In passwd(5) a colon or newline starts another field or user; Kubernetes and Argo expand $( ) and {{ }}.
+        # In passwd(5) a colon starts another field and a newline another user.  Kubernetes expands $( ), Argo {{ }}.
         raise _refused(
             field, f"Your {field} {quote(path)} has characters that are not allowed here, for example : $ {{ }}."
         )

@@ -13,7 +13,7 @@ from .username import Username
 
 
 class Cache(Settings):
-    """How long answers of the sources are cached.  An older answer is never used, even if a source is down."""
+    """How long the answers of sources are cached.  An older answer is not used, not even while a source is down."""
 
     found: Duration = Field(timedelta(seconds=300), title="Time for a user who was found", examples=["300s"])
     unknown: Duration = Field(timedelta(seconds=30), title="Time for a user whom no source has", examples=["30s"])

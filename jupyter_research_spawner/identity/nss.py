@@ -51,7 +51,7 @@ class Options(SourceOptions):
 
 
 def open_source(options: SourceOptions, base: Path) -> Source:
-    """Return a source that asks the name service."""
+    """Return a source that looks up accounts in the name service of this machine."""
     assert isinstance(options, Options)
     return NameService(options)
 
@@ -64,7 +64,7 @@ class NameService:
         self._threads = Threads(options.threads)
 
     async def lookup(self, name: str) -> Account | None:
-        """Return the account that the name service has, or None."""
+        """Return the account from the name service, or None if there is none."""
         return await self._threads.run(lambda: _account(name, self._options.probe), self._options.lookup_limit)
 
 
@@ -75,7 +75,7 @@ def _account(name: str, probe: str | None) -> Account | None:
             raise SourceDown(f"it does not find the probe {probe!r} either")
         return None
     groups = tuple((gid, _group_name(gid)) for gid in sorted(set(os.getgrouplist(name, entry.pw_gid))))
-    # getgrouplist cannot fail: if the name service stops before it, it returns fewer groups.
+    # getgrouplist reports no error.  If the name service stopped since the lookup above, it returns fewer groups.
     if _passwd(name) != entry:
         raise SourceDown(f"its answer for {name!r} changed while the groups were read")
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir, login_shell(entry.pw_shell))
@@ -88,7 +88,7 @@ def _passwd(name: str) -> pwd.struct_passwd | None:
         return None
     except OSError as error:
         raise SourceDown(f"getpwnam: {error.strerror}") from None
-    except ValueError:  # a name with a NUL, or one that cannot be encoded
+    except ValueError:  # the name contains a NUL or cannot be encoded
         return None
 
 

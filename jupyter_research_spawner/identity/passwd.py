@@ -23,7 +23,7 @@ class Entry:
 class Directory:
     """Accounts and groups without conflicts: each name has one uid and each uid one name, and the same for groups.
 
-    Every `add_` raises ValueError with a sentence that names both sides of a conflict.
+    Every `add_` method raises ValueError with a message that names both entries of a conflict.
     """
 
     people: dict[str, Entry] = field(default_factory=dict)
@@ -42,7 +42,10 @@ class Directory:
         self.people[entry.name] = entry
 
     def add_group(self, name: str, gid: int, members: Iterable[str]) -> None:
-        """Add members to a group.  A group may occur several times with the same name and gid, as long groups do."""
+        """Add members to a group.
+
+        A group with many members can occur several times, with the same name and gid.
+        """
         known = self._gid_of_group.setdefault(name, gid)
         if known != gid:
             raise ValueError(f"the group {name!r} occurs twice, with gid {known} and with gid {gid}")
@@ -63,9 +66,9 @@ class Directory:
 
 
 def parse(passwd: Mapping[str, bytes], group: Mapping[str, bytes]) -> Directory:
-    """Return the accounts in passwd(5) and group(5) files, given by name and content.
+    """Return the accounts in passwd(5) and group(5) files.  Each argument maps file names to contents.
 
-    Raises ValueError with a sentence that names file and line.
+    Raises ValueError with a message that names the file and the line.
     """
     directory = Directory()
     for title, content in passwd.items():
@@ -82,10 +85,10 @@ def parse(passwd: Mapping[str, bytes], group: Mapping[str, bytes]) -> Directory:
 
 
 def _lines(title: str, content: bytes, count: int) -> Iterator[tuple[str, list[str]]]:
-    """Yield place and fields of each line, without the empty lines and comments that glibc skips."""
+    """Yield the place and the fields of each line.  Skip empty lines and comments, as glibc does."""
     if not content:
         raise ValueError(f"{title} is empty; perhaps it is just being written")
-    # The last line of a truncated file can have all its fields and still only half of the members.
+    # The last line of a truncated file can have all fields but only some of the group's members.
     if not content.endswith(b"\n"):
         raise ValueError(f"{title} does not end with a newline; perhaps it is just being written")
     # Not splitlines(): it also splits at characters that passwd(5) does not treat as line ends.
@@ -112,7 +115,7 @@ def _members(text: str) -> list[str]:
 
 
 class _At:
-    """A context manager that puts the place in front of the message of a ValueError."""
+    """A context manager that adds the place to the message of a ValueError."""
 
     def __init__(self, place: str) -> None:
         self._place = place

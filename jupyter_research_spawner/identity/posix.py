@@ -1,4 +1,4 @@
-"""A user's POSIX identity: what `id` prints on the login node."""
+"""A user's POSIX identity: name, uid, gid, groups, home directory and shell."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Group:
 
 @dataclass(frozen=True)
 class PosixIdentity:
-    """A user's account in the terms of passwd(5).
+    """A user's account, with the fields of passwd(5) and the groups.
 
-    `groups` has all groups, also the primary one, sorted by gid.  `source` is the source's name in the settings.
+    `groups` has all groups, including the primary one, sorted by gid.  `source` is the name of the identity source.
     """
 
     name: str
@@ -31,15 +31,15 @@ class PosixIdentity:
 
     @cached_property
     def group_names(self) -> tuple[str, ...]:
-        """The names of all groups, in the order of their gids."""
+        """Return the names of all groups, in the order of their gids."""
         return tuple(group.name for group in self.groups)
 
     @cached_property
     def gids(self) -> tuple[int, ...]:
-        """All gids, sorted."""
+        """Return all gids, sorted."""
         return tuple(group.gid for group in self.groups)
 
     @cached_property
     def supplementary_gids(self) -> tuple[int, ...]:
-        """The gids for `supplementalGroups`: all but the primary gid, sorted."""
+        """Return the gids for `supplementalGroups`: all except the primary gid, sorted."""
         return tuple(gid for gid in self.gids if gid != self.gid)

@@ -1,4 +1,4 @@
-"""The resolver: asks all identity sources for a hub user, refuses conflicting answers, and caches the result."""
+"""Resolves a hub user with all identity sources, refuses conflicting answers, and caches the result."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class _Answer:
 class Resolver:
     """Resolves hub users to POSIX identities.  There is one per process, used in one event loop.
 
-    It remembers in memory which uid a POSIX name has, and which hub user has a uid.  A name whose uid changes (a
-    recycled account) and a second hub user with the same uid are refused until `forget`.
-    `base` is the directory at which relative paths in the settings start; `clock` returns seconds.
+    The resolver remembers the uid of each POSIX name and the hub user of each uid, until the process ends or `forget`
+    is called.  It refuses a name whose uid has changed (a recycled account), and a second hub user with the same uid.
+    Relative paths in the settings are relative to `base`.  `clock` returns seconds.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Resolver:
         self._hub_name_of: dict[int, str] = {}
 
     async def resolve(self, hub_name: str) -> PosixIdentity:
-        """Return the identity of a hub user; it is at most `cache.found` old.
+        """Return the identity of a hub user, from an answer that is at most `cache.found` old.
 
         Raises Refusal: 403 `unknown-person`, `ambiguous-person`, `invalid-identity`, `account-locked`, `uid-changed`,
         `uid-taken`; 503 `source-down`.  While one source is down no user is resolved, even if another source has the
-        account: the one that is down may have another uid for it.
+        account, because the source that is down may have another uid for the user.
         """
         name = posix_name(self._settings.username, hub_name)
         answer = self._fresh(name)
@@ -74,15 +74,16 @@ class Resolver:
             if flight in self._forgotten:
                 return await self.resolve(hub_name)
         if isinstance(answer.outcome, Refusal):
-            # A copy, because each `raise` adds its traceback to the exception.
+            # Raise a copy, because each `raise` adds its traceback to the exception.
             raise replace(answer.outcome) from answer.outcome.__cause__
         self._hold(hub_name, answer.outcome)
         return answer.outcome
 
     def forget(self, hub_name: str) -> None:
-        """Forget what is known of a hub user, so that the next answer is accepted with any uid.
+        """Forget the cached identity and the uid of a hub user, so that the next answer is accepted with any uid.
 
-        For an account that was changed on purpose.  Nothing calls it yet: it is for a command of administrators.
+        This is for an account whose uid was changed on purpose.  It is reserved for a command for administrators;
+        nothing calls it yet.
         """
         name = posix_name(self._settings.username, hub_name)
         self._answers.pop(name, None)

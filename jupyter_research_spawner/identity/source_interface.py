@@ -18,7 +18,7 @@ _ID = re.compile(r"[0-9]{1,10}")
 
 @dataclass(frozen=True)
 class Account:
-    """The account of one name, exactly as the source has it.
+    """The account that a source has for a name, unchanged.
 
     `groups` has (gid, name) pairs in any order, with or without the primary group.  A name is None if the source has
     only the number.
@@ -35,7 +35,7 @@ class Account:
 class SourceDown(Exception):
     """The source cannot say whether it has an account, or which one.
 
-    The message is a sentence for the log, which alone gets it.  It may name hosts and files, but contains no secret.
+    The message goes only to the log, not to users.  It may name hosts and files, but must not contain a secret.
     """
 
 
@@ -52,17 +52,17 @@ class SourceOptions(Settings):
 
 
 class Source(Protocol):
-    """An opened source.  It lives as long as the process, and nothing closes it.
+    """An opened source.  It exists as long as the process and is never closed.
 
-    So a lookup opens its own connection and closes it, or the source closes a connection that is idle.
+    Therefore each lookup must open and close its own connection, or the source must close an idle connection itself.
     """
 
     async def lookup(self, name: str) -> Account | None:
         """Return the account, or None if the source answers that it has no account of this name.
 
         Raises SourceDown in every other case: no answer, no answer in time, or an answer that is partial, malformed,
-        ambiguous, or older than this lookup.  The resolver caches answers; a source keeps only what it verifies in
-        each lookup, such as a file that has not changed.
+        ambiguous, or older than this lookup.  The resolver caches answers.  A source may cache only what it verifies
+        in each lookup, for example the content of a file that has not changed.
 
         The resolver asks only for valid POSIX names, but a source escapes any name for its protocol.  Lookups of
         several users run at the same time, and the resolver cancels them after `identity.resolve_limit`.
@@ -70,7 +70,7 @@ class Source(Protocol):
 
 
 class SourceKind(Protocol):
-    """The interface of a source module.  No other module has a branch for one kind of source."""
+    """The interface of a source module.  Code outside these modules never tests the kind of a source."""
 
     @property
     def KIND(self) -> str:
@@ -91,13 +91,13 @@ class SourceKind(Protocol):
     def open_source(self) -> Callable[[SourceOptions, Path], Source]:
         """Return an opened source for these options, which are an instance of `Options`.
 
-        Relative paths in them start at the given directory.  The hub calls it before its event loop runs.  It neither
-        waits nor reads anything: lookups do.
+        Relative paths in the options are relative to the given directory.  The hub calls this function before its event
+        loop runs, so it must not do any I/O: only lookups may.
         """
 
 
 def parse_id(text: str) -> int:
-    """Return a uid or gid from its text in passwd(5) or LDAP.  Raises ValueError with a sentence."""
+    """Return a uid or gid from its text in passwd(5) or LDAP.  Raises ValueError with a message for the log."""
     if not _ID.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not a number of at most ten digits")
     return int(text)

@@ -22,7 +22,7 @@ def _kind(options: Any) -> str:
 if TYPE_CHECKING:
     AnyOptions = SourceOptions
 else:
-    # Not `discriminator="kind"`: its error for a missing kind is not a sentence.
+    # `discriminator="kind"` would be shorter, but its error for a missing kind is hard to understand.
     AnyOptions = Annotated[
         Union[tuple(Annotated[source.Options, Tag(kind)] for kind, source in SOURCES.items())],  # noqa: UP007
         Discriminator(

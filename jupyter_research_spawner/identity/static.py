@@ -19,7 +19,7 @@ KIND = "static"
 EXAMPLE = {"kind": "static", "passwd": "people.passwd", "group": "people.group", "order": 10}
 
 Text = Annotated[str, StringConstraints(strict=True)]
-# 32 bits; the checks of all sources decide which of them a user may have.
+# Any 32-bit ID.  `checks` decides which IDs a user may have.
 Id = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 Signature = tuple[int, ...]
 
@@ -48,7 +48,7 @@ class Options(SourceOptions):
         title="File with accounts, in the format of passwd(5)",
         description=(
             "It is read again if it changes. Replace it with `mv`, so that it is never read half-written. "
-            "A relative path starts at the directory of the settings. Requires `group`."
+            "A relative path is relative to the directory of the settings. Requires `group`."
         ),
         examples=["people.passwd"],
     )
@@ -126,13 +126,13 @@ class Files:
 
 
 def _signature(path: Path) -> Signature:
-    """Return values that change if the file or its content does.  Nobody can set back the ctime."""
+    """Return values that change if the file or its content changes.  The ctime cannot be set back by users."""
     status = path.stat()
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _directory(options: Options) -> Directory:
-    """Return the accounts in the settings.  Raises ValueError with a sentence that names both sides of a conflict."""
+    """Return the accounts in the settings.  Raises ValueError with a message that names both entries of a conflict."""
     directory = Directory()
     for name, person in options.people.items():
         if not is_posix_name(name):

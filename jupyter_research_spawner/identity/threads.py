@@ -1,4 +1,4 @@
-"""Blocking calls in a limited number of threads, each with a time limit."""
+"""Runs blocking calls in a limited number of threads, each call with a time limit."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _Call = tuple["Future[Any]", Callable[[], Any]]
 class Threads:
     """Runs blocking calls in at most `most` threads.
 
-    Python waits at exit for the threads of a ThreadPoolExecutor, so one hung lookup would keep the hub from exiting.
-    A thread cannot be stopped: after its time limit it still counts until it returns.  If all threads hang, further
-    calls fail at once instead of queueing up.
+    A ThreadPoolExecutor is not used, because Python waits for its threads at exit and a hung lookup would keep the hub
+    from exiting.  A thread cannot be stopped: after the time limit of its call it counts until the call returns.  If
+    all threads hang, further calls fail at once instead of waiting.
     """
 
     def __init__(self, most: int) -> None:
@@ -46,7 +46,7 @@ class Threads:
         except asyncio.TimeoutError:
             raise SourceDown(f"there was no answer within {format_duration(limit)}") from None
         finally:
-            # cancel() returns False for a running call and for one that has ended; only the first one hangs.
+            # cancel() returns False if the call runs or has ended.  Only a running call hangs.
             if not future.cancel() and not future.done():
                 self._hung.add(future)
 

@@ -1,4 +1,4 @@
-"""The translation of a hub user name to a POSIX user name."""
+"""Translates a hub user name to a POSIX user name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..refusal import Refusal
 from ..settings import Settings
 from ..wording import quote
 
-# The names that useradd(8) accepts, and dots, which directory services allow.
+# The names that useradd(8) accepts, also with dots, which directory services allow.
 NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 
 
@@ -50,7 +50,7 @@ def is_posix_name(name: str) -> bool:
 
 def posix_name(settings: Username, hub_name: str) -> str:
     """Return the POSIX user name for a hub user name.  Raises Refusal (403, field `name`)."""
-    # Lower case turns some other letters into ASCII letters: U+212A (the Kelvin sign) becomes k.
+    # lower() turns some other characters into ASCII letters: U+212A (the Kelvin sign) becomes k.
     if not hub_name.isascii():
         raise _refused(hub_name)
     name = hub_name

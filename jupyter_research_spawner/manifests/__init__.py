@@ -10,7 +10,7 @@ from . import batch_deployment, network, rbac
 from .release import Release
 from .site_prerequisites import claim_templates, client_config_map, priority_classes
 
-# In the order in which they are applied: the batch service comes last, after its roles and network policies.
+# The objects are applied in this order, so that the batch service starts after its roles and network policies exist.
 PARTS: dict[str, Callable[[Site, Release], list[Json]]] = {
     "priorities": priority_classes,
     "devices": claim_templates,
@@ -24,7 +24,7 @@ PARTS: dict[str, Callable[[Site, Release], list[Json]]] = {
 def everything(site: Site, release: Release, only: Iterable[str] = tuple(PARTS)) -> list[Json]:
     """Return the objects of the parts in `only`, for `kubectl apply -f -`.
 
-    Raises ValueError with a sentence if `release` lacks something that a part requires.
+    Raises ValueError with a message if `release` lacks a value that a part requires.
     """
     wanted = frozenset(only)
     return [found for part, objects in PARTS.items() if part in wanted for found in objects(site, release)]

@@ -73,7 +73,7 @@ def _pod(release: Release) -> Json:
     mounts: list[Json] = [{"name": "settings", "mountPath": SETTINGS, "readOnly": True}]
     for index, (name, path) in enumerate(sorted(release.config_maps.items())):
         sources.append({"name": f"files-{index}", "configMap": {"name": name}})
-        # Whole directories, because a file mounted by subPath is never updated while the pod runs.
+        # The whole directory is mounted, because a file mounted by subPath is never updated while the pod runs.
         mounts.append({"name": f"files-{index}", "mountPath": path, "readOnly": True})
     return {
         "serviceAccountName": BATCH,
@@ -132,7 +132,7 @@ def _environment(release: Release) -> list[Json]:
         "JUPYTERHUB_CLIENT_ID": f"service-{SERVICE_NAME}",
         "JUPYTERHUB_BASE_URL": f"{base}/",
         "JUPYTERHUB_API_URL": f"{release.hub_url.rstrip('/')}{base}/hub/api",
-        # Without scopes a service accepts any token of the hub.
+        # A service without these scopes accepts every token of the hub.
         "JUPYTERHUB_OAUTH_ACCESS_SCOPES": f'["access:services!service={SERVICE_NAME}"]',
     }
     token: Json = {

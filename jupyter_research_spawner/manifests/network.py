@@ -15,12 +15,12 @@ from .release import BATCH, BATCH_PORT, CHART_COMPONENT, Release, labels, metada
 NAMESPACE = "kubernetes.io/metadata.name"
 # RFC 1918, and RFC 6598, which managed clusters use for pods.
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
-# Here are the clouds' metadata servers, which give out the node's credentials, and node-local DNS caches.
+# In this range are cloud metadata servers, which return the node's credentials, and node-local DNS caches.
 LINK_LOCAL = "169.254.0.0/16"
 
 
 def objects(site: Site, release: Release) -> list[Json]:
-    """Return the network policies."""
+    """Return the network policies of the batch service, of notebooks and of jobs."""
     pods, hub_namespace = site.namespaces.name, release.namespace_of(site)
     notebooks = {"matchLabels": {KIND: NOTEBOOK_KIND}}
     service = {"matchLabels": _service_labels()}
@@ -29,9 +29,10 @@ def objects(site: Site, release: Release) -> list[Json]:
         {"podSelector": {"matchLabels": {CHART_COMPONENT: component}}} for component in ("hub", "proxy", "autohttps")
     ]
     return [
-        # Only ingress: no selector covers the API server and directory services, which the batch service must reach.
+        # This policy has no egress rules, because no selector matches the API server and the directory services, which
+        # the batch service must reach.
         _policy(BATCH, hub_namespace, service, ingress=[{"from": [_in(pods, notebooks), *doors], **port}]),
-        # In addition to the chart's policy for notebooks, which denies private addresses.
+        # The chart's own policy for notebooks denies private addresses, and so the batch service.
         _policy("research-notebooks", pods, notebooks, egress=[{"to": [_in(hub_namespace, service)], **port}]),
         _policy("research-jobs", pods, _JOBS, ingress=[], egress=_job_egress(release)),
     ]
@@ -47,7 +48,7 @@ _JOBS: Json = {
 
 
 def _job_egress(release: Release) -> list[Json]:
-    """Return egress rules like the chart's for notebooks: DNS and the internet, without private addresses."""
+    """Return the egress rules of jobs: DNS and the internet without private addresses, as the chart's for notebooks."""
     names: list[Json] = [{"namespaceSelector": {"matchLabels": {NAMESPACE: "kube-system"}}}]
     names += [{"ipBlock": {"cidr": cidr}} for cidr in (*PRIVATE, LINK_LOCAL)]
     rules: list[Json] = [

@@ -25,7 +25,7 @@ def objects(site: Site, release: Release) -> list[Json]:
     batch: Json = {"kind": "ServiceAccount", "name": BATCH, "namespace": hub_namespace}
     hub: Json = {"kind": "ServiceAccount", "name": release.hub_service_account, "namespace": hub_namespace}
     found = site_prerequisites(site)
-    # The name has the namespace in it, because ClusterRoles of several installations share one cluster.
+    # The name contains the namespace, so that several installations in one cluster have different ClusterRoles.
     everywhere = f"{LOOK}-{pods}"
     in_cluster = _may_get(one for one in found if one.namespace is None)
     return [
@@ -64,7 +64,7 @@ def _job_rules() -> list[Json]:
 
 
 def _may_get(found: Iterable[Prerequisite]) -> list[Json]:
-    """Return one rule per API group, by kind and not by name, so that a new queue requires no new role."""
+    """Return one rule per API group.  It allows whole kinds and not names, so that a new queue requires no new role."""
     by_group: dict[str, set[str]] = {}
     for prerequisite in found:
         by_group.setdefault(prerequisite.group, set()).add(prerequisite.resource)
@@ -83,7 +83,7 @@ def _may_follow(site: Site) -> list[Json]:
 
 
 def _may_mark(site: Site) -> list[Json]:
-    """Return a rule to write pod conditions, if the scheduler preempts pods without one."""
+    """Return a rule to write pod conditions, if the scheduler preempts pods without setting a condition."""
     rule = {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]}
     return [rule] if SCHEDULERS[site.scheduler.kind].deletes_unmarked else []
 

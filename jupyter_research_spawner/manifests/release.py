@@ -1,4 +1,4 @@
-"""What the manifests require besides the settings: where the hub is installed, and the batch service's image."""
+"""The values that manifests require in addition to the settings, for example the image of the batch service."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ BATCH_PORT = 8080
 class Release:
     """Names in the installation of the hub; the defaults are zero-to-jupyterhub's.
 
-    `namespace` is the hub's; None means the pods' namespace.  `config_maps` maps ConfigMaps to paths in the batch
-    service, for files that the settings refer to, such as passwd.  `job_networks` are CIDRs that jobs may reach besides
-    the internet.
+    `namespace` is the namespace of the hub; None means the namespace of the pods.  `config_maps` maps names of
+    ConfigMaps to the paths where the batch service mounts them, for example for passwd and group files that the
+    settings refer to.  `job_networks` are private networks (CIDRs) that jobs may reach.
     """
 
     batch_image: str | None = None
@@ -38,7 +38,7 @@ class Release:
 
 
 def labels(component: str) -> dict[str, str]:
-    """Return the labels of every object, with which `kubectl get -l` finds them."""
+    """Return the labels of an object, by which `kubectl get -l` finds it."""
     return {
         "app.kubernetes.io/name": "research-spawner",
         "app.kubernetes.io/component": component,

@@ -23,7 +23,7 @@ PRIORITY_CLASS_KINDS = ("PriorityClass", "WorkloadPriorityClass")
 
 
 def site_prerequisites(site: Site) -> tuple[Prerequisite, ...]:
-    """The prerequisites of every queue, claim and profile of the site, and of every kind of job, sorted."""
+    """Return the sorted prerequisites of all queues, claims and profiles of the site, and of all kinds of jobs."""
     claims = {home.claim for home in site.storage.homes.values()}
     claims |= {mount.claim for mount in site.storage.mounts.values()}
     found = set(claim_prerequisites(claims, site.namespaces.name))
@@ -37,9 +37,9 @@ def site_prerequisites(site: Site) -> tuple[Prerequisite, ...]:
 
 
 def priority_classes(site: Site, release: Release) -> list[Json]:
-    """One manifest for each priority and kind of priority class that the scheduler requires.
+    """Return one manifest for each priority and each kind of priority class that the scheduler requires.
 
-    A priority with a `class` of its own is left out: that class exists already.
+    A priority with the setting `class` is left out, because that class exists already.
     """
     return [
         {
@@ -56,7 +56,7 @@ def priority_classes(site: Site, release: Release) -> list[Json]:
 
 
 def claim_templates(site: Site, release: Release) -> list[Json]:
-    """One ResourceClaimTemplate for each distinct claim; profiles with the same GPU settings share it."""
+    """Return one ResourceClaimTemplate for each distinct claim.  Profiles with the same GPU settings share it."""
     gpus = {gpu.template: gpu for profile in site.profiles.values() if isinstance(gpu := profile.gpu, DraGpu)}
     return [
         {
@@ -70,9 +70,9 @@ def claim_templates(site: Site, release: Release) -> list[Json]:
 
 
 def client_config_map(site: Site, release: Release) -> list[Json]:
-    """The ConfigMap with the client's commands, which notebooks mount.
+    """Return the ConfigMap with the client's commands, which notebooks mount.
 
-    Its name has a hash of its content.  ConfigMaps of earlier versions stay while notebooks that mount them run.
+    Its name contains a hash of its content, so that running notebooks keep the ConfigMap of an earlier version.
     """
     content = base64.b64encode(build()).decode()
     return [
@@ -98,7 +98,7 @@ def _queue_prerequisites(site: Site, queue: str, priority: str) -> tuple[Prerequ
 
 
 def _priority_prerequisites(site: Site, priority: str) -> Iterator[Prerequisite]:
-    """The priority classes that the scheduler requires for this priority: the same in each queue."""
+    """Yield the priority classes that the scheduler requires for this priority.  They are the same in each queue."""
     for prerequisite in sorted(_queue_prerequisites(site, min(site.queues), priority)):
         if prerequisite.kind in PRIORITY_CLASS_KINDS:
             yield prerequisite

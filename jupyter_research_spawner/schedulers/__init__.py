@@ -30,16 +30,16 @@ _KEYS = frozenset(_RESERVED) - set(_PREFIXES)
 
 
 def reserved(key: str) -> bool:
-    """Return whether a label or annotation with this key belongs to one of the schedulers."""
+    """Return whether a scheduler reserves this key of a label or annotation."""
     return key in _KEYS or key.startswith(_PREFIXES)
 
 
 def why_no_gpu(gpu: Gpu, kind: str, scheduler_name: str | None) -> str | None:
-    """Return why the scheduler `kind` does not provide this GPU and which schedulers do, or None if it does."""
+    """Return why the scheduler `kind` does not provide this GPU and which schedulers do; None if it provides it."""
     why = SCHEDULERS[kind].refuses_gpu(gpu, scheduler_name)
     if why is None:
         return None
-    # Some schedulers provide a GPU only under a scheduler.name of their own, so any name will do here.
+    # Some schedulers provide a GPU only if scheduler.name is set, so this call passes some name.
     providers = [name for name, module in SCHEDULERS.items() if module.refuses_gpu(gpu, "any-name") is None]
     others = "" if kind in providers else f". Values of scheduler.kind that provide them: {', '.join(providers)}"
     return f"scheduler.kind {kind} does not provide GPUs of kind {gpu.kind!r}: {why}{others}"

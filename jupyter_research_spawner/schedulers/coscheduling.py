@@ -45,7 +45,7 @@ def marks(placement: Placement) -> Marks:
 
 
 def refuses(placement: Placement) -> Refusal | None:
-    """Refuse everything while `scheduler.name` is not set: coscheduling has no usual schedulerName."""
+    """Refuse every placement while `scheduler.name` is not set, because coscheduling has no usual schedulerName."""
     if placement.scheduler_name is not None:
         return None
     return Refusal(

@@ -45,7 +45,7 @@ RESERVED = (
     "gpu-fraction-num-devices",
     "gpu-memory",
     "mps",
-    # KAI reads these as a requested MIG slice, or as devices that it has already assigned.
+    # KAI reads these keys as a request for a MIG slice, or as devices that it has assigned already.
     "nvidia.com/mig-",
     "received-resource-type",
     "runai-gpu-group",
@@ -95,7 +95,8 @@ def marks(placement: Placement) -> Marks:
     labels = {
         QUEUE: _queue(placement),
         PRIORITY: placement.priority_class,
-        # Without it KAI preempts pods with a priority value below 100.  A non-preemptible pod stays within the quota.
+        # Without this label KAI preempts pods with a priority value below 100.  KAI starts a non-preemptible pod only
+        # within the quota of its queue.
         PREEMPTIBILITY: "preemptible" if placement.preemptible else "non-preemptible",
         USER: label_value(placement.identity.name),
     }
@@ -106,7 +107,7 @@ def marks(placement: Placement) -> Marks:
     return Marks(
         object=Metadata(labels, gang),
         pod=Metadata(labels, fraction),
-        # Without it KAI takes the first container, which may be a sidecar.
+        # Without this annotation KAI gives the fraction to the first container, which may be a sidecar.
         names_main=FRACTION_CONTAINER if fraction else None,
         scheduler_name=placement.scheduler_name or SCHEDULER_NAME,
         priority_class=placement.priority_class,
@@ -126,16 +127,16 @@ refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
 watched = ()
 
 _NOT_YET = "KAI has not scheduled it yet. It schedules nothing while the queue or its parent queue does not exist."
-# KAI's message if it gives no reason, for example because the queue has no parent.
+# KAI writes this message if it gives no reason, for example because the queue has no parent.
 _NO_WORDS = "Unable to schedule pod"
 _NO_REASON = "KAI cannot schedule it and gives no reason. One known cause is a queue without a parent queue."
 _PREAMBLE = "Scheduling conditions were not met for pod "
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """Return the queue status that the pod shows.
+    """Return the queue status from the conditions of the pod.
 
-    KAI writes no condition on a pod whose queue does not exist, or that waits for preempted pods to end.
+    KAI writes no condition while the queue does not exist, or while the pod waits for preempted pods to end.
     """
     found = status_of_pod(pod, objects, missing)
     labels = (pod.get("metadata") or {}).get("labels") or {}
@@ -149,7 +150,7 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
 
 
 def _why(message: str) -> str:
-    """Return KAI's message on one line, without the line that only names the pod."""
+    """Return KAI's message as one line, without its first line, which only names the pod."""
     if message == _NO_WORDS:
         return _NO_REASON
     lines = [line.strip() for line in message.splitlines() if not line.startswith(_PREAMBLE)]

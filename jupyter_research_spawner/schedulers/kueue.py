@@ -36,9 +36,9 @@ API = "kueue.x-k8s.io/v1beta2"
 QUEUE = "kueue.x-k8s.io/queue-name"
 PRIORITY = "kueue.x-k8s.io/priority-class"
 MAX_SECONDS = "kueue.x-k8s.io/max-exec-time-seconds"
-# Partial admission: a Job whose pods need not start together starts with as many pods as there is quota for.
+# With this annotation Kueue starts a Job with fewer pods if there is not enough quota for all (partial admission).
 MIN_PARALLELISM = "kueue.x-k8s.io/job-min-parallelism"
-# The pod's own deadline must come first: it leaves a reason, while Kueue's deletes the pod without one.
+# Kueue's limit must be later than the pod's activeDeadlineSeconds: Kueue deletes the pod without giving a reason.
 SLACK_SECONDS = 300
 
 GPU_ADVICE: Mapping[str, str] = {
@@ -68,7 +68,8 @@ def marks(placement: Placement) -> Marks:
         labels[MAX_SECONDS] = str(placement.hard_seconds + SLACK_SECONDS)
     shape = placement.shape
     annotations = {MIN_PARALLELISM: str(shape.gang)} if shape.replicas > shape.gang else {}
-    # kube-scheduler needs the PriorityClass if there is quota but no node has room: it must preempt the same pods.
+    # If there is quota but no node has room, kube-scheduler preempts too.  It needs the PriorityClass to choose the
+    # same pods as Kueue.
     return Marks(
         object=Metadata(labels, annotations),
         scheduler_name=placement.scheduler_name,
@@ -95,9 +96,9 @@ watched = (Kind(API, "Workload"),)
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """Return the queue status that the Workload shows.
+    """Return the queue status from the conditions of the Workload.
 
-    The pod shows only its scheduling gate, and a Job only that it is suspended.
+    The pod has only a scheduling gate, and a Job is only suspended: neither says why it waits.
     """
     workload = objects.one("Workload")
     reserved = condition(workload, "QuotaReserved")
@@ -137,7 +138,7 @@ _NO_QUOTA = re.compile(r"resource (\S+) unavailable in ClusterQueue")
 
 
 def _waiting(message: str, since: str | None) -> QueueStatus:
-    """Return a queue status with Kueue's message about quota in plain words; an unknown message is kept."""
+    """Return a queue status that explains Kueue's message about quota. An unknown message is kept as it is."""
     if never := _TOO_MUCH.search(message):
         resource, asked, whole = never.groups()
         told = f"It requests {asked} of {resource}, but its whole queue has {whole}: it cannot start."
@@ -156,7 +157,7 @@ def _waiting(message: str, since: str | None) -> QueueStatus:
 
 
 def _deactivated(workload: Json) -> str:
-    """Return a sentence for a Workload that an administrator or one of Kueue's limits has deactivated."""
+    """Return a message about a Workload that an administrator or a limit of Kueue has deactivated."""
     why = str(condition(workload, "Evicted").get("message") or "the workload is deactivated").rstrip(".")
     return f"Kueue deactivated its Workload ({why}). It cannot start unless an administrator activates the Workload."
 
@@ -164,8 +165,8 @@ def _deactivated(workload: Json) -> str:
 def eviction(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
     """Return why Kueue evicted the pod.
 
-    Kueue sets the condition TerminationTarget on the pod of a notebook, never DisruptionTarget.  The pod of a Job gets
-    no condition: only the Workload shows the eviction, until Kueue admits it again.
+    On the pod of a notebook Kueue sets the condition TerminationTarget, not DisruptionTarget.  On the pod of a Job it
+    sets no condition.  Only the Workload shows that eviction, until Kueue admits the Workload again.
     """
     found = condition(pod, "TerminationTarget")
     if found.get("status") == "True":

@@ -16,7 +16,7 @@ from .scheduler_interface import (
 )
 
 KIND = "plain"
-# HAMi extends kube-scheduler and writes the assigned devices into these annotations.
+# HAMi, an extender of kube-scheduler, writes the assigned devices into annotations with this prefix.
 RESERVED = ("hami.io/",)
 GPU_ADVICE = NO_GPU_ADVICE
 

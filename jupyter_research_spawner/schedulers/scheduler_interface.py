@@ -1,6 +1,6 @@
-"""The interface of a scheduler module, the data types that it uses, and defaults that a module can assign.
+"""The interface of a scheduler module, its data types, and default implementations that a module can assign.
 
-A scheduler module is pure: a Placement or a pod goes in, plain data comes out.
+The functions of a scheduler module are pure: they turn a Placement or a pod into plain data, without I/O.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ QueueName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61
 
 @dataclass(frozen=True)
 class QueuePlacement:
-    """A queue of the site, and the priority of the pods that wait in it: what a scheduler's prerequisites depend on.
+    """A queue of the site and the priority class of its pods, from which a scheduler derives its prerequisites.
 
-    `queue` is the site's name of the queue; `options` are this scheduler's settings for it.  `priority_class` is the
-    name of both the PriorityClass and Kueue's WorkloadPriorityClass.
+    `queue` is the name of the queue in the settings; `options` are the settings of the queue for this scheduler.
+    `priority_class` is the name of both the PriorityClass and Kueue's WorkloadPriorityClass.
     """
 
     queue: str
@@ -39,9 +39,9 @@ class QueuePlacement:
 
 @dataclass(frozen=True)
 class Placement(QueuePlacement):
-    """Everything that a scheduler module may know of one notebook or job.
+    """The properties of one notebook or job that a scheduler module can use.
 
-    `scheduler_name` is `scheduler.name` of the settings; `priority_value` is the value of the priority class.
+    `scheduler_name` is `scheduler.name` in the settings; `priority_value` is the value of the priority class.
     """
 
     identity: PosixIdentity
@@ -59,7 +59,7 @@ class Placement(QueuePlacement):
 
     @property
     def hard_seconds(self) -> int:
-        """The hard wall time in seconds."""
+        """Return the hard wall time in seconds."""
         return int(self.wall_time_hard.total_seconds())
 
 
@@ -73,9 +73,9 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Marks:
-    """What a scheduler needs in a manifest, so that it puts the pods into a queue.
+    """The labels, annotations and fields with which a scheduler puts the pods of a manifest into a queue.
 
-    `object` goes to the object that is created, `pod` to each pod template in it; a notebook's pod gets both.
+    `object` is added to the created object, and `pod` to each of its pod templates; a notebook's pod gets both.
     `scheduler_name` and `priority_class` replace the values of a base manifest or a chart; None removes them.
     `names_main` is the key of a pod annotation whose value is the name of the main container.
     """
@@ -89,7 +89,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a pod was evicted, as a sentence, and whether the eviction was a preemption."""
+    """The reason of an eviction: a message for the user, and whether the eviction was a preemption."""
 
     message: str
     preempted: bool = False
@@ -102,7 +102,8 @@ QueuePhase = Literal["gated", "queued", "scheduling", "unschedulable", "refused"
 class QueueStatus:
     """Why a pod waits, as the scheduler reports it.
 
-    `resource` is the resource that is short, `source` the kind of object that says so, `since` a Kubernetes timestamp.
+    `resource` is the resource of which too little is free.  `source` is the kind of object that has the report.
+    `since` is the Kubernetes timestamp of the report.
     """
 
     phase: QueuePhase
@@ -114,19 +115,22 @@ class QueueStatus:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object that a scheduler creates for a pod or job, in its namespace, and that the pod or job owns."""
+    """A kind of object that a scheduler creates for a pod or job.
+
+    The object is in the namespace of the pod or job, which owns it.
+    """
 
     api_version: str
     kind: str
 
     @property
     def resource(self) -> str:
-        """The resource name in URLs and roles: the plural of the kind, in lower case."""
+        """Return the resource name in URLs and roles: the plural of the kind, in lower case."""
         return Prerequisite(self.api_version, self.kind, "").resource
 
     @property
     def group(self) -> str:
-        """The API group."""
+        """Return the API group."""
         return Prerequisite(self.api_version, self.kind, "").group
 
 
@@ -149,7 +153,7 @@ NO_OBJECTS = Objects()
 
 
 class Scheduler(Protocol):
-    """The interface of a scheduler module.  No other module has a branch for one scheduler.
+    """The interface of a scheduler module.  Code outside these modules never tests which scheduler is used.
 
     A module must have every member.  For most of them this file has a default that the module can assign.
     """
@@ -171,14 +175,14 @@ class Scheduler(Protocol):
 
     @property
     def GPU_ADVICE(self) -> Mapping[str, str]:
-        """By kind of GPU: what an administrator must configure outside the settings, shown by `lint`.
+        """The advice that `lint` shows for each kind of GPU: what an administrator must configure outside the settings.
 
         Default: NO_GPU_ADVICE.
         """
 
     @property
     def refuses_gpu(self) -> Callable[[Gpu, str | None], str | None]:
-        """Return why this scheduler does not provide such a GPU, or None.  It gets the GPU and `scheduler.name`.
+        """Return why this scheduler does not provide a GPU, or None.  Arguments: the GPU, and `scheduler.name` or None.
 
         Default: `only_gpus(*COUNTED_GPUS)`.
         """
@@ -196,7 +200,7 @@ class Scheduler(Protocol):
 
     @property
     def prerequisites(self) -> Callable[[QueuePlacement], tuple[Prerequisite, ...]]:
-        """Return the cluster objects without which a pod in this queue waits and no event says why.
+        """Return the cluster objects without which a pod in this queue would wait, and no event would say why.
 
         Default: `only_priority_class`.
         """
@@ -207,7 +211,10 @@ class Scheduler(Protocol):
 
     @property
     def status(self) -> Callable[[Json, Objects, tuple[Prerequisite, ...]], QueueStatus]:
-        """Return the queue status of a pod.  It gets {} for a job that has no pod yet.  Default: `status_of_pod`."""
+        """Return the queue status of a pod.  The pod is {} for a job that has no pod yet.  Default: `status_of_pod`.
+
+        Further arguments: the objects of the `watched` kinds, and the prerequisites that are missing in the cluster.
+        """
 
     @property
     def eviction(self) -> Callable[[Json, Objects], Reason | None]:
@@ -215,9 +222,10 @@ class Scheduler(Protocol):
 
     @property
     def deletes_unmarked(self) -> bool:
-        """Whether it preempts a pod by deleting it without the condition DisruptionTarget.  Default: False.
+        """Whether this scheduler preempts a pod by deleting it without the condition DisruptionTarget.  Default: False.
 
-        The Job controller counts such a pod as failed.  If True, the batch service adds the condition DELETED to it.
+        The Job controller counts such a pod as failed.  If True, the batch service adds the condition DELETED to the
+        pod.
         """
 
 
@@ -230,7 +238,7 @@ def condition(obj: Mapping[str, Any], kind: str) -> Json:
 
 
 def status_of_pod(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """Return the queue status that the condition PodScheduled shows, or that a prerequisite is missing."""
+    """Return the queue status from the condition PodScheduled, or `refused` if a prerequisite is missing."""
     if missing:
         return QueueStatus("refused", f"{', '.join(map(str, missing))} does not exist in the cluster.")
     scheduled = condition(pod, "PodScheduled")
@@ -266,7 +274,10 @@ def disruption(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
 
 
 def disruption_among_queues(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
-    """As `disruption`, for schedulers that preempt both for priority and for fair share, with one same condition."""
+    """Return what `disruption` returns, with a message for schedulers that preempt for priority and for fair share.
+
+    These schedulers set the same condition in both cases.
+    """
     found = disruption(pod)
     if found is None or not found.preempted:
         return found
@@ -278,7 +289,7 @@ def disruption_among_queues(pod: Json, objects: Objects = NO_OBJECTS) -> Reason 
 def refuse_gang(placement: Placement, scheduler: str, way_out: str) -> Refusal | None:
     """Refuse pods that must start together, for a scheduler that starts each pod on its own.
 
-    Some of the pods would hold their resources and wait for the others, which may never start.
+    Otherwise some of the pods could hold resources and wait for the others, which might never start.
     """
     if placement.shape.gang == 1:
         return None
@@ -290,7 +301,7 @@ def refuse_gang(placement: Placement, scheduler: str, way_out: str) -> Refusal |
     )
 
 
-# These kinds are extended resources, which every scheduler counts.
+# GPUs of these kinds are extended resources, which every scheduler counts.
 COUNTED_GPUS = ("whole", "mig", "shared")
 
 
@@ -304,7 +315,7 @@ def only_gpus(*kinds: str) -> Callable[[Gpu, str | None], str | None]:
 
 
 def refuse_gpu_beside_hami(gpu: Gpu, scheduler_name: str | None) -> str | None:
-    """The `refuses_gpu` of kube-scheduler, which with HAMi's extender also provides `hami` GPUs."""
+    """Refuse GPUs that kube-scheduler does not provide.  It provides `hami` GPUs only with HAMi's extender."""
     if gpu.kind == "hami" and scheduler_name is None:
         return "only HAMi's scheduler provides them. Set scheduler.name to its name, for example hami-scheduler"
     return only_gpus(*COUNTED_GPUS, "dra", "hami")(gpu, scheduler_name)
@@ -326,6 +337,6 @@ def priority_class_prerequisite(placement: QueuePlacement) -> Prerequisite:
 def only_priority_class(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     """Return the PriorityClass as the only prerequisite, for a scheduler whose queues are not cluster objects.
 
-    Without it the API server rejects the pod, with an error that does not mention the settings.
+    Without the PriorityClass the API server rejects the pod, with an error that does not mention the settings.
     """
     return (priority_class_prerequisite(placement),)

@@ -70,19 +70,19 @@ def _options(placement: QueuePlacement) -> QueueOptions:
 def marks(placement: Placement) -> Marks:
     """Return the annotations of the Slurm job, on the object only: slurm-bridge reads those of a pod's owner.
 
-    `priority` is left out: with a number there the job does not take part in Slurm's fair share.
+    The annotation `priority` is left out: a job with a fixed priority does not take part in Slurm's fair share.
     """
     options = _options(placement)
     annotations = {
         "partition": options.partition or placement.queue,
         "account": options.account,
         "qos": options.qos,
-        # Slurm requires the name; without it every job belongs to SlurmUser.
+        # Slurm requires the user name here.  Without this annotation every job belongs to SlurmUser.
         "user-id": placement.identity.name,
         "group-id": str(placement.identity.gid),
         # In minutes.  Slurm's backfill scheduling requires a time limit.
         "timelimit": str(-(-placement.hard_seconds // 60)),
-        # Without it the pod would get whole nodes.
+        # Without this annotation the pod would get whole nodes.
         "exclusive": "false",
         "job-name": placement.shape.name,
     }
@@ -123,9 +123,9 @@ watched = ()
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """Return `queued` while a pod has a Slurm job without a node, else the status of the pod.
+    """Return `queued` while the pod's Slurm job has no node yet, else the status from the pod's conditions.
 
-    slurm-bridge labels a pod with its Slurm job at once, and names the node as soon as Slurm has chosen it.
+    slurm-bridge labels a pod with its Slurm job at once, and annotates the pod with the node once Slurm has chosen one.
     """
     metadata = pod.get("metadata") or {}
     job_id = (metadata.get("labels") or {}).get(JOB_ID)
@@ -135,7 +135,8 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     return status_of_pod(pod, objects, missing)
 
 
-# Time limit, scancel and preemption all delete the pod in the same way: only Slurm's accounting tells them apart.
+# slurm-bridge deletes the pod in the same way for a time limit, scancel and preemption.  Only Slurm's accounting
+# distinguishes them.
 eviction = disruption
-# A deletion may also mean that the job reached its time limit, and such a job must not be retried.
+# A deleted pod can also have reached its time limit, and its job must then not be retried.
 deletes_unmarked = False

@@ -66,10 +66,10 @@ def _queue(placement: QueuePlacement) -> str:
 
 def marks(placement: Placement) -> Marks:
     """Return the pod annotations for queue, preemption, NUMA and vGPU, and the gang size of the object."""
-    # Volcano reads the queue only from the pod.  A pod without this annotation is preemptable.
+    # Volcano reads the queue only from the pod.  A pod without the annotation PREEMPTABLE is preemptable.
     pod = {QUEUE: _queue(placement), PREEMPTABLE: "true" if placement.preemptible else "false"}
     if placement.resources.numa is not None:
-        # The plugin accepts the kubelet's strictest policy only.
+        # Volcano's plugin numa-aware accepts only this policy, the strictest one of the kubelet.
         pod[NUMA] = "single-numa-node"
     if isinstance(gpu := placement.resources.gpu, VolcanoVgpu):
         pod |= gpu.annotations()
@@ -94,7 +94,7 @@ def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
 refuses = refuses_nothing
 refuses_gpu = only_gpus(*COUNTED_GPUS, "volcano-vgpu", "dra")
 deletes_unmarked = False
-# A PodGroup repeats the message of its pods, and keeps it when they run, so nothing else is watched.
+# A PodGroup only repeats the message of its pods, and keeps it even when they run.  So no other kind is watched.
 watched = ()
 
 _NO_ROOM = re.compile(r"pod group is (?:not )?ready, .*?(\d+) minAvailable")
@@ -103,9 +103,9 @@ _NO_VGPU = "hami-vgpuDeviceSharing error"
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """Return the queue status that the pod shows.
+    """Return the queue status from the conditions of the pod.
 
-    Volcano writes the same message if the queue, the cluster or a node has no room.
+    Volcano writes the same message whether the queue, the cluster or a node has no room.
     """
     found = status_of_pod(pod, objects, missing)
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
@@ -113,14 +113,14 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     if found.phase == "scheduling" and not scheduled and QUEUE in annotations and GROUP not in annotations:
         told = "Volcano has not added it to its queue yet. It adds nothing while that queue is closed."
         return replace(found, phase="gated", message=told)
-    # A pod of a gang that has a node is also False, with the reason Schedulable, until all pods have a node.
+    # PodScheduled is also False, with the reason Schedulable, while the pod has a node but others of its gang do not.
     if found.phase == "queued" or (found.phase == "scheduling" and scheduled):
         return replace(found, phase="queued", message=_why(pod, found.message))
     return found
 
 
 def _why(pod: Json, message: str) -> str:
-    """Return Volcano's message in plain words; an unknown message is kept."""
+    """Return an explanation of Volcano's message.  An unknown message is returned as it is."""
     if (pod.get("status") or {}).get("nominatedNodeName"):
         return "It waits for the end of the pods that it preempts."
     if _PLACED in message:
@@ -134,5 +134,5 @@ def _why(pod: Json, message: str) -> str:
     return f"It waits for room{whole}: its queue is full or closed, or the cluster is full."
 
 
-# Only the condition Ready tells preemption from reclaim, and the kubelet overwrites it at once.
+# Only the condition Ready distinguishes preemption from reclaim, and the kubelet overwrites that condition at once.
 eviction = disruption_among_queues

@@ -72,7 +72,7 @@ def _user(placement: Placement) -> str:
 
 def marks(placement: Placement) -> Marks:
     """Return the application and queue labels, and the user and preemption annotations, for each pod."""
-    # Pods without an application label share one per namespace, with the user and queue of its first pod.
+    # Pods without this label share one application per namespace, with the user and the queue of its first pod.
     labels = {APPLICATION: label_value(placement.run_id), QUEUE: _queue(placement)}
     # A controller creates the pods of a job, so YuniKorn must get the user from the pod template.
     # allow-preemption is only a preference: YuniKorn spares all pods of a queue only if its preemption is disabled.
@@ -110,7 +110,8 @@ def refuses(placement: Placement) -> Refusal | None:
             hint="Ask your administrators to leave out groups that no queue and no file here depends on.",
             status=403,
         )
-    # Task groups would have to repeat the requests and tolerations of whole pods; a Placement has no sidecars.
+    # YuniKorn starts pods together only with task groups.  These repeat the requests and tolerations of whole pods with
+    # their sidecars, which a Placement does not have.
     return refuse_gang(placement, "YuniKorn without task groups", "Ask for one pod.")
 
 
@@ -127,9 +128,9 @@ watched = ()
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
-    """Return the queue status of a pod.
+    """Return the queue status from the pod's phase and conditions.
 
-    YuniKorn fails the pod of a rejected application, and writes no condition on a pod that waits for quota.
+    YuniKorn sets a pod of a rejected application to Failed, and sets no condition on a pod that waits for quota.
     """
     found = pod.get("status") or {}
     queue = ((pod.get("metadata") or {}).get("labels") or {}).get(QUEUE)
@@ -154,6 +155,6 @@ def _why_rejected(message: str, queue: str | None) -> str:
     return f"YuniKorn rejected it: {message}."
 
 
-# YuniKorn preempts by deleting the pod: only an event shows it, no condition.
+# YuniKorn preempts by deleting the pod.  Only an event shows the preemption, not a condition.
 eviction = disruption
 deletes_unmarked = True

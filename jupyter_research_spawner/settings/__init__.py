@@ -1,4 +1,4 @@
-"""The basis of all settings: strict models, units, secrets, and merging of files."""
+"""The base of all settings models: strict models, units, references to secrets, and merging of files."""
 
 from .merge import merge, read
 from .problems import SettingsError

@@ -1,4 +1,4 @@
-"""Merging of settings files by helm's rules, and `like:`, which copies a profile."""
+"""Reads settings files, merges them as helm merges values files, and resolves `like`, which copies a profile."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read(path: Path) -> Raw:
 
 
 def _what_is_wrong(error: Exception) -> str:
-    """Return the error and its position, without the line itself: it may contain a secret."""
+    """Return the error and its position, without the text of the line, which may contain a secret."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{error.problem} (line {mark.line + 1}, column {mark.column + 1})"
@@ -64,7 +64,7 @@ def merge(*files: Mapping[str, Any]) -> Raw:
     """Merge settings from left to right, as helm merges values files.
 
     Maps are merged, scalars and lists are replaced, and null deletes a key.  Helm keeps a null for a key without a
-    default in the chart; here it is deleted too.
+    default in the chart; this function deletes it.
     """
     merged: Raw = {}
     for file in files:
@@ -99,7 +99,7 @@ def resolve_like(profiles: Mapping[str, Any], where: str, keep: frozenset[str]) 
             raise SettingsError.single(path, f"is a cycle: {' -> '.join((*trail, parent))}")
         own = {key: value for key, value in profile.items() if key != "like"}
         inherited = resolved(parent, (*trail, parent))
-        if not isinstance(inherited, Mapping):  # which is reported as an error of its own
+        if not isinstance(inherited, Mapping):  # validation reports this as an error of the other profile
             return own
         return {**{key: value for key, value in inherited.items() if key not in keep}, **own}
 

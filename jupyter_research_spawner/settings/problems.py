@@ -1,4 +1,4 @@
-"""Errors in settings: all at once, each with its path and what would be valid."""
+"""Errors in settings: all of them are reported together, each with its path and the valid values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .strict import NAME
 
 @dataclass(frozen=True)
 class Problem:
-    """One error: its path in the settings (`profiles.a100.gpu.kind`) and a sentence."""
+    """One error: its path in the settings, for example `profiles.a100.gpu.kind`, and a message."""
 
     path: str
     message: str
@@ -38,7 +38,7 @@ class SettingsError(ValueError):
 
     @classmethod
     def of(cls, error: ValidationError, model: type[BaseModel]) -> SettingsError:
-        """Return pydantic's errors about `model` as sentences."""
+        """Return pydantic's errors about `model` as one SettingsError."""
         return cls([_problem(dict(item), model) for item in error.errors(include_url=False)])
 
 
@@ -56,7 +56,7 @@ def _problem(item: dict[str, Any], model: type[BaseModel]) -> Problem:
         example = f" Example: {examples[0]!r}." if examples else ""
         return Problem(path, f"has an invalid format.{example} Expected pattern: {item['ctx']['pattern']}")
     message = "must be a boolean (true or false)" if kind in _BOOLEAN else item["msg"].removeprefix("Value error, ")
-    # The value may be a secret in the wrong place: it is shown only if its type is wrong, and only scalars.
+    # The value may be a secret in the wrong place, so it is shown only if it is a scalar of the wrong type.
     shown = item.get("input")
     if kind.endswith(("_type", "_parsing")) and isinstance(shown, (str, int, float, bool)):
         message = f"{message}, not {shown!r}"
@@ -104,7 +104,7 @@ def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[
 
 
 def _examples(at: list[Any], part: str, above: list[Any]) -> list[Any]:
-    """Return the examples of a field; below a map, the values in the examples of the map."""
+    """Return the examples of a field.  For a key of a map, return the values in the examples of the map."""
     fields = [
         field for option in _models(at) for name, field in option.model_fields.items() if part == (field.alias or name)
     ]

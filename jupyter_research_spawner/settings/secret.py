@@ -1,4 +1,4 @@
-"""References to secrets: settings never contain a secret itself."""
+"""References to secrets.  Settings contain only references, never a secret."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .strict import Settings
 class Secret(Settings):
     """A reference to a secret: either `{env: NAME}` or `{file: PATH}`.
 
-    A relative path starts at the directory of the settings, which the reader of the secret passes to `read`.
+    A relative path is relative to the directory of the settings, which the caller passes to `read`.
     """
 
     env: str | None = Field(None, title="Environment variable with the secret", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     file: Path | None = Field(
         None,
         title="File with the secret",
-        description="A relative path starts at the directory of the settings.",
+        description="A relative path is relative to the directory of the settings.",
         examples=["/etc/secrets/bind"],
     )
 
@@ -40,9 +40,9 @@ class Secret(Settings):
         return self
 
     def read(self, base: Path) -> str:
-        """Return the secret, without a trailing newline.  A relative path starts at `base`.
+        """Return the secret, without a trailing newline.  A relative path is relative to `base`.
 
-        Raises ValueError with a sentence that never contains the secret.
+        Raises ValueError with a message that never contains the secret.
         """
         place, secret = self._found(base)
         secret = secret.rstrip("\n")

@@ -1,4 +1,4 @@
-"""The base class of all settings models, and two types that many of them use: maps by name, and maps of groups."""
+"""The base class of all settings models, and two types for them: maps by name, and maps of POSIX groups."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ordered(by_name: Mapping[str, Item]) -> list[tuple[str, Item]]:
 def open_to(groups: Groups, mine: Iterable[str]) -> bool:
     """Return whether a user in the groups `mine` may use something that is restricted to `groups`.
 
-    An empty map allows everybody.  Otherwise only groups with the value true are allowed.
+    An empty map allows all users.  Otherwise it allows only the groups with the value true.
     """
     if not groups:
         return True

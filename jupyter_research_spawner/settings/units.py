@@ -28,7 +28,7 @@ _FACTORS = {
 
 
 def parse_duration(text: Any) -> timedelta:
-    """Return a text like `"8h"`, `"90m"` or `"21d"` as a timedelta.  Raises ValueError with a sentence."""
+    """Return a text like `"8h"`, `"90m"` or `"21d"` as a timedelta.  Raises ValueError with a message for the user."""
     if isinstance(text, timedelta):
         duration = text
     elif isinstance(text, str) and len(text) <= 10 and re.fullmatch(DURATION, text):
@@ -41,7 +41,7 @@ def parse_duration(text: Any) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return the shortest exact notation: 8h, not 480m."""
+    """Return the duration in its shortest exact notation, for example 8h and not 480m."""
     seconds = int(duration.total_seconds())
     for unit in ("d", "h", "m"):
         if seconds and seconds % _SECONDS[unit] == 0:
@@ -50,7 +50,7 @@ def format_duration(duration: timedelta) -> str:
 
 
 def parse_cores(value: Any) -> Decimal:
-    """Return `2`, `0.5` or `"500m"` as a number of cores.  Raises ValueError with a sentence."""
+    """Return `2`, `0.5` or `"500m"` as a number of cores.  Raises ValueError with a message for the user."""
     text = format(value, "f") if isinstance(value, Decimal) else str(value)
     if len(text) > 10 or not re.fullmatch(CPU, text):
         raise ValueError(f"{value!r} is not a valid number of CPUs. Use for example 2, 0.5 or '500m'")
@@ -66,7 +66,7 @@ def format_cores(cores: Decimal) -> str:
 
 
 def parse_bytes(value: Any) -> int:
-    """Return a text like `"4Gi"` or `"500M"`, or a number, as bytes.  Raises ValueError with a sentence."""
+    """Return a text like `"4Gi"` or `"500M"`, or a number, as bytes.  Raises ValueError with a message for the user."""
     found = re.fullmatch(r"([0-9]{1,20})(Ki|Mi|Gi|Ti|k|M|G|T)?", str(value))
     if not found:
         raise ValueError(f"{value!r} is not a valid amount of memory. Use a whole number and a unit: 4Gi or 500Mi")
@@ -77,14 +77,14 @@ def parse_bytes(value: Any) -> int:
 
 
 def format_bytes(size: int) -> str:
-    """Return the shortest exact notation with binary units: `"4Gi"`."""
+    """Return the size in its shortest exact notation with binary units, for example `"4Gi"`."""
     for unit in ("Ti", "Gi", "Mi", "Ki"):
         if size % _FACTORS[unit] == 0:
             return f"{size // _FACTORS[unit]}{unit}"
     return str(size)
 
 
-# pydantic's own JSON schema for a timedelta is ISO 8601, which is not what a site writes.
+# pydantic's own JSON schema for a timedelta is ISO 8601, but settings have durations such as 8h.
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),

@@ -1,4 +1,4 @@
-"""The settings of one installation: the model, and loading it from files."""
+"""The settings of one installation: their model, and a loader for settings files."""
 
 from .loading import load, validate
 from .pod_fields import Allowed, PodFields

@@ -1,4 +1,4 @@
-"""Loading of settings files into a Site, with all checks."""
+"""Loads settings files into a Site and checks them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .site_settings import CourseClass, Site
 
 
 def load(*parts: Mapping[str, Any] | Path | str) -> Site:
-    """Return the Site for settings that are merged from left to right, each of them a map or a YAML file.
+    """Merge the settings (maps or YAML files) from left to right, and return the Site.
 
     Raises SettingsError with all problems.
     """
@@ -35,14 +35,14 @@ def _resolved(raw: Raw) -> Raw:
 
 
 def _back_by_like(maps: list[Raw], resolved: Raw) -> list[Problem]:
-    """Return problems with nulls in profiles that cannot delete a key, because the key comes from `like`."""
+    """Return a problem for each null in a profile that deletes nothing, because its key comes from `like`."""
     found = []
     for index, part in enumerate(maps):
         earlier = _profiles(merge(*maps[:index]))
         for name, profile in _profiles(part).items():
             for key, value in profile.items():
                 if value is None and key not in earlier.get(name, {}) and key in _profiles(resolved).get(name, {}):
-                    why = "null only deletes a key of an earlier file, but this key comes from like"
+                    why = "null deletes a key that an earlier file sets, but like copies this key. Set a value instead"
                     found.append(Problem(f"profiles.{name}.{key}", why))
     return found
 
@@ -66,7 +66,7 @@ def validate(raw: Raw) -> Site:
 
 
 def _references(site: Site) -> list[Problem]:
-    """Return the names that do not exist, and the GPUs that the scheduler does not provide."""
+    """Return the problems that concern several settings, for example a name that does not exist."""
     found = _priorities(site)
 
     def known(path: str, name: str | None, place: str, names: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""Fields that are added to pods, and what KubeSpawner's settings and hooks may add.
+"""The settings for fields that are added to pods, and for what KubeSpawner's configuration and hooks may add.
 
-The names are those of Kubernetes' PodSpec.
+The field names are those of Kubernetes' PodSpec.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _plain_env(env: dict[str, str]) -> dict[str, str]:
         if name.startswith(("JUPYTERHUB_", "RESEARCH_")) or name in IDENTITY_ENV:
             raise ValueError(f"{name} is reserved for the hub or this spawner; choose another name")
         if name.startswith(HIJACKING_ENV):
-            raise ValueError(f"{name} is not allowed: it changes which user programs believe to run as")
+            raise ValueError(f"{name} is not allowed: it could make programs believe that they run as another user")
         if name in DEVICE_ENV and value not in NO_DEVICES:
             raise ValueError(f"{name} is not allowed: it gives access to GPUs without a queue. Use profiles.<name>.gpu")
     return env
@@ -83,7 +83,7 @@ class PodFields(Settings):
     )
 
     def spec(self) -> dict[str, Any]:
-        """Return the fields of the PodSpec that are not empty: all except env, labels and annotations."""
+        """Return the PodSpec fields that are not empty, without env, labels and annotations."""
         written = self.model_dump(exclude={"env", "labels", "annotations"}, exclude_defaults=True)
         return {key: value for key, value in written.items() if value}
 

@@ -13,7 +13,7 @@ from .site_settings import Site
 
 
 class _AsWritten(GenerateJsonSchema):
-    """Write default durations as a site writes them (`21d`); pydantic's own spelling is ISO 8601."""
+    """Writes default durations as in settings (`21d`), not in ISO 8601 as pydantic does."""
 
     def encode_default(self, dft: Any) -> Any:
         return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
@@ -35,7 +35,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _maps_by_name(schema: Any) -> Iterator[dict[str, Any]]:
-    """Yield the schemas of maps by name: pydantic allows other keys besides their patternProperties."""
+    """Yield the schemas of maps by name, in which pydantic allows keys that match none of the patternProperties."""
     if isinstance(schema, dict):
         if "patternProperties" in schema:
             yield schema

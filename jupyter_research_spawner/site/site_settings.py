@@ -1,4 +1,4 @@
-"""The settings of one installation, composed of the models of the other packages."""
+"""The model of an installation's settings, which uses the settings models of other packages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..settings import ByName, Duration, Groups, Name, Settings
 from ..storage import ClaimName, Storage
 from .pod_fields import PodFields, Pods
 
-# The pattern excludes spaces and newlines; no real image name is longer.
+# The pattern excludes spaces and newlines, and names of more than 512 characters.
 ImageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$", strict=True)]
 Title = Annotated[str, StringConstraints(min_length=1, max_length=120)]
 
@@ -47,7 +47,7 @@ class Priority(Settings):
 
 
 class _Queue(Settings):
-    """A queue in which notebooks and jobs wait. Its settings for a scheduler are below the kind of the scheduler."""
+    """A queue in which notebooks and jobs wait. The key with the name of a scheduler has the settings for it."""
 
     groups: Groups = Field(
         default_factory=dict,
@@ -58,7 +58,8 @@ class _Queue(Settings):
     order: StrictInt = Field(
         100,
         title="Position in lists",
-        description="The queue with the lowest order that a user may use is the default of this user.",
+        description="A user's default queue is the one with the lowest order of those that the user may use and that "
+        "are not preemptible.",
     )
     share: StrictInt = Field(
         1, title="Weight of the queue if all queues are busy", description="Reserved: nothing uses it yet.", ge=1
@@ -72,7 +73,8 @@ class _Queue(Settings):
     preemptible: StrictBool = Field(
         False,
         title="Preemptible",
-        description="If true, pods of other queues can preempt those of this queue. It is never a default queue.",
+        description="If true, pods of other queues can preempt the pods of this queue. A preemptible queue is never a "
+        "user's default queue.",
     )
 
     def options(self, kind: str) -> Settings:
@@ -109,7 +111,7 @@ class Profile(Sized):
     queue: Name | None = Field(
         None,
         title="Default queue",
-        description="The queue of requests without one. Default: the user's default queue.",
+        description="The queue for requests that name no queue. Default: the user's default queue.",
         examples=["climate"],
     )
     queues: Groups = Field(
@@ -145,12 +147,12 @@ class Profile(Sized):
 
     @property
     def hard(self) -> timedelta:
-        """The hard wall time of notebooks."""
+        """Return the hard wall time of notebooks."""
         return self.wall_time_hard or self.wall_time
 
     @property
     def default_image(self) -> str | None:
-        """The image of requests without an image, or None if the profile has no images."""
+        """Return the image for requests that name no image, or None if the profile has no images."""
         if not self.images:
             return None
         return self.images.get("default") or self.images[min(self.images)]
@@ -229,7 +231,7 @@ class SchedulerChoice(Settings):
     name: ClaimName | None = Field(
         None,
         title="schedulerName of the pods",
-        description="Set it if the scheduler has another name than usual in your cluster.",
+        description="Set it if the scheduler does not have its usual name in your cluster.",
         examples=["hami-scheduler"],
     )
 
@@ -287,21 +289,21 @@ class Site(Settings):
 
     @cached_property
     def pod_fields(self) -> dict[str, PodFields]:
-        """The fields that are added to the pods of each profile: `pod` of the profile merged over `pods.base`."""
+        """Return, by profile, the fields that are added to its pods: `pod` of the profile merged over `pods.base`."""
         return {name: profile.pod.over(self.pods.base) for name, profile in self.profiles.items()}
 
     @property
     def default_priority(self) -> str:
-        """The name of the default priority."""
+        """Return the name of the default priority."""
         return next(name for name, priority in self.priorities.items() if priority.default)
 
     def priority_class(self, priority: str) -> str:
-        """Return the name of the priority class of one of `priorities`."""
+        """Return the name of the priority class in the cluster for a name in `priorities`."""
         return self.priorities[priority].class_ or f"research-{priority}"
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the settings without the defaults, for an annotation of each pod.
+        """Return a hash of the settings without default values, which is an annotation of each pod.
 
         Settings contain no secrets, only references to them.
         """

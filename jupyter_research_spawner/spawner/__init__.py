@@ -1,4 +1,4 @@
-"""ResearchSpawner, and the pod of a notebook without a hub."""
+"""ResearchSpawner, and functions that build a notebook's pod without a hub."""
 
 from .offline_render import render_base_pod, render_notebook
 from .research import ResearchSpawner

@@ -1,4 +1,4 @@
-"""Refusals as exceptions that JupyterHub 5 and 6 show to the user, and that the log shows without a traceback."""
+"""Exceptions for JupyterHub 5 and 6 that show a refusal to the user, and a log filter that drops their traceback."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class FormPreselected(Exception):
 
 
 def refusal_html(refusal: Refusal) -> str:
-    """Return the refusal's sentence and hint as escaped HTML."""
+    """Return the refusal's message and hint as escaped HTML."""
     hint = f"<br>{escape(refusal.hint)}" if refusal.hint else ""
     return f"{escape(refusal.message)}{hint}"
 
 
 class RefusalLogFilter(logging.Filter):
-    """Removes the traceback that JupyterHub logs with each failed start, if the start was refused."""
+    """Removes the traceback of a refused start, which JupyterHub logs as it does for each failed start."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error: Any = record.exc_info[1] if record.exc_info else None
@@ -66,6 +66,9 @@ _filter = RefusalLogFilter()
 
 
 def filter_refusals(logger: logging.Logger | logging.LoggerAdapter[Any]) -> None:
-    """Add the filter to `logger` and to tornado's, which logs a refusal after the hub stopped waiting. Idempotent."""
+    """Add the filter to `logger` and to tornado's `app_log`. A second call changes nothing.
+
+    Tornado logs a refusal that comes after the hub has stopped waiting for the start.
+    """
     for target in (logger.logger if isinstance(logger, logging.LoggerAdapter) else logger, app_log):
         target.addFilter(_filter)

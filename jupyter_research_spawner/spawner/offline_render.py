@@ -1,4 +1,4 @@
-"""The pod of a notebook without a hub and without a cluster, by the same calls as a start."""
+"""Builds a notebook's pod without a hub and without a cluster, with the same code as a real start."""
 
 from __future__ import annotations
 
@@ -72,10 +72,12 @@ async def render_notebook(
     base: Path | None = None,
     identity: PosixIdentity | None = None,
 ) -> tuple[Plan, Json]:
-    """Return the plan that `options` (as in REST) give for `hub_user`, and the pod as a start would send it.
+    """Return the plan for a user's options, and the pod that a start would create.
 
-    config: the hub's (`c` of jupyterhub_config.py), with KubeSpawner's own settings and hooks.  base: where relative
-    paths of the Site start.  identity: use this one instead of asking the site's sources.
+    options: as in JupyterHub's REST API.
+    config: the hub's configuration (`c` of jupyterhub_config.py), with KubeSpawner's own settings and hooks.
+    base: the directory that relative paths in the settings are relative to.
+    identity: the identity to use; None asks the site's identity sources.
 
     The pod differs from a real one in two ways: its API tokens are empty, and it has no adoption key, which needs the
     hub's secret. Prerequisites in the cluster are not checked. Raises Refusal.
@@ -91,7 +93,7 @@ async def render_notebook(
 
 
 async def render_base_pod(site: Site, decided: Plan, config: Config | None = None, *, base: Path | None = None) -> Json:
-    """Return KubeSpawner's own pod for `decided`, after `modify_pod_hook` and before compose."""
+    """Return the pod that KubeSpawner and `modify_pod_hook` make for `decided`, before `compose` changes it."""
     with _without_kubeconfig():
         spawner = _spawner(site, decided.request.hub_user, config, decided.request.server, base)
         spawner.apply_plan(decided)
@@ -123,7 +125,7 @@ async def _base_pod(spawner: ResearchSpawner) -> V1Pod:
 
 @contextmanager
 def _without_kubeconfig() -> Iterator[None]:
-    """Keep KubeSpawner from reading a kubeconfig in its constructor, although it sends no request before a start."""
+    """Keep KubeSpawner's constructor from loading a kubeconfig, which rendering does not need."""
     load_config = kubespawner.spawner.load_config
     kubespawner.spawner.load_config = lambda **_: None
     try:

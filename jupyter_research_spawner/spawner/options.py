@@ -1,4 +1,4 @@
-"""Reads the options of a notebook from a form, a REST call or the hub's database.  All three are untrusted."""
+"""Parses the options of a notebook, which come from a form, a REST call or the hub's database and are untrusted."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..wording import quote
 
 
 def request(options: Any, *, hub_user: str, server: str, pod_name: str) -> Request:
-    """Return what `plan` is asked for a notebook.  Raises Refusal (400) with the field at fault.
+    """Return the options as a Request for `plan`.  Raises Refusal (400) that names the invalid field.
 
-    Accepts the options themselves and JupyterHub 6's `{"user_options": ..., "display_name": ...}`, which JupyterHub 5
-    passes on whole.  Whether the user may have what they ask for is decided by `plan`.
+    The options can be wrapped as in JupyterHub 6's REST API, `{"user_options": ..., "display_name": ...}`: JupyterHub 5
+    does not unwrap them.  This function checks only the format; `plan` decides whether the user may have the options.
     """
     if not server.isprintable():
-        # JupyterHub 6 refuses such names itself, JupyterHub 5 accepts any name.
+        # JupyterHub 6 refuses names with control characters itself. JupyterHub 5 accepts any name.
         raise Refusal(
             "invalid",
             f"{quote(server)} is not a valid name for a server.",

@@ -1,4 +1,4 @@
-"""The options form as HTML, and what the next visit of the form shows of a refused or linked selection."""
+"""Renders the options form as HTML, with the options that a link selected or that were refused."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ SELECTED_BY_LINK = "The link that you followed selected these options. Nothing h
 
 @dataclass(frozen=True)
 class Selection:
-    """Options that the next visit of the form shows, and why they were refused (None: a link selected them).
+    """Options that the next options form shows as selected.
 
-    It is an attribute of the hub's User: JupyterHub shows a named server's refused form with the default server's
-    spawner.
+    refusal: why the options were refused; None if a link selected them.
+
+    The selection is kept on the hub's User and not on the spawner: after a refusal JupyterHub shows the form of a named
+    server with the spawner of the default server.
     """
 
     options: Mapping[str, Any]
@@ -31,11 +33,12 @@ class Selection:
     server: str
 
     def keep_for_next_form(self, user: Any) -> None:
+        """Keep this selection on the hub's User until `take` returns it."""
         setattr(user, _ATTRIBUTE, self)
 
     @staticmethod
     def take(user: Any, server: str) -> Selection | None:
-        """Return and forget the selection that was kept for this server; None if there is none."""
+        """Remove the selection that was kept for this server and return it; None if there is none."""
         kept: Selection | None = getattr(user, _ATTRIBUTE, None)
         if kept is None or server not in ("", kept.server):
             return None

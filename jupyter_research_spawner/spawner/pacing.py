@@ -1,4 +1,4 @@
-"""A limit on how many starts the hub works on at the same time. A pod that waits in a queue does not count."""
+"""Limits how many servers start at the same time (`hub.concurrent_starts`). A server in a queue does not count."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Pacing:
-    """Gives out at most `limit` slots, first come, first served. One per process, used in one event loop."""
+    """Grants at most `limit` slots at a time, in the order of the requests. Each process has one, in one event loop."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -40,7 +40,7 @@ class Pacing:
         while self._waiting and len(self._holders) < self._limit:
             first = next(iter(self._waiting))
             future = self._waiting.pop(first)
-            if not future.done():  # A cancelled waiter has not left the line yet.
+            if not future.done():  # A cancelled start can still be in `_waiting`.
                 self._holders.add(first)
                 future.set_result(None)
 
@@ -51,10 +51,10 @@ class Pacing:
 
 
 class PacingSlot:
-    """The slot of one start.
+    """The place that one server start takes in the hub's limit of concurrent starts.
 
-    A start holds it from the create request until the pod waits in a queue, and from the pod's admission until the
-    notebook answers.
+    A start acquires the slot before the create request, and releases it while the pod waits in a queue. It takes the
+    slot again when the scheduler admits the pod, and releases it when the notebook answers or the start fails.
     """
 
     def __init__(self, pacing: Pacing) -> None:
@@ -69,10 +69,10 @@ class PacingSlot:
         self._pacing.acquire_now(self)
 
     def release(self) -> None:
-        """Give up the slot, or the position in the line, to the next start. Can be called twice."""
+        """Release the slot, or stop waiting for one. A second call changes nothing."""
         self._pacing.release(self)
 
     @property
     def starts_ahead(self) -> int:
-        """The number of starts that must release a slot before this start gets one."""
+        """Return the position of this start among those that wait for a slot: 1 is next, 0 does not wait."""
         return self._pacing.starts_ahead_of(self)

@@ -1,7 +1,8 @@
-"""Create a notebook's pod, or judge the pod that has its name already.
+"""Creates a notebook's pod, or decides whether an existing pod of the same name can be adopted.
 
-Such a pod is from before a restart of the hub, or from a create request whose answer was lost. The adoption key on a
-pod is an HMAC with a secret of the hub (Plan.adoption_key): a user who can create pods cannot forge it.
+An existing pod was created before the hub restarted, or by a create request whose response was lost. The adoption key
+in its annotations is an HMAC with a secret of the hub (Plan.adoption_key), so a user who can create pods cannot forge
+the key.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ async def read_pod(api: CoreV1Api, namespace: str, name: str, *, request_seconds
 
 
 def can_adopt(plan: Plan, pod: Json) -> bool:
-    """Whether `pod` was created for the same user, server and options, and can still become the notebook."""
+    """Return whether `pod` was created for the same user, server and options, and has not ended or been deleted."""
     metadata = pod.get("metadata") or {}
     key = (metadata.get("annotations") or {}).get(REQUEST, "")
     if not plan.adoption_key or not hmac.compare_digest(plan.adoption_key.encode(), str(key).encode()):
@@ -85,13 +86,13 @@ def can_adopt(plan: Plan, pod: Json) -> bool:
 
 
 def other_user(plan: Plan, pod: Json) -> str | None:
-    """Return the hub's name of the user whose pod this is; None if it is the plan's own user or no user's."""
+    """Return the name in the hub of the other user who owns this pod; None if the plan's user or no user owns it."""
     user = (pod["metadata"].get("annotations") or {}).get(USER_NAME)
     return user if user not in (None, plan.request.hub_user) else None
 
 
 def api_token_of(pod: Json, main: str) -> str | None:
-    """Return the hub's API token in the environment of the pod's main container."""
+    """Return JUPYTERHUB_API_TOKEN of the pod's main container; None if the container has none."""
     for container in pod["spec"].get("containers") or []:
         if container.get("name") == main:
             for entry in container.get("env") or []:

@@ -1,7 +1,8 @@
-"""An index of the cluster's events by pod.
+"""KubeSpawner's event reflector with an index by pod.
 
-KubeSpawner's reflector sorts all events of the namespace for each open page once a second, and an event without a
-timestamp makes each start fail. Written for kubespawner 7.1 (reflector.py) and Kubernetes Event v1.
+KubeSpawner's own reflector sorts all events of the namespace once a second for each open progress page. There one
+event without a timestamp makes every start fail. Written for kubespawner 7.1 (reflector.py)
+and Kubernetes Event v1.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ..shape import Json
 
 
 class EventsByPod(dict[str, Json]):
-    """The reflector's map from an event's key to the event, with an index by pod name."""
+    """A dict of events by their key in the reflector, with an index by pod name."""
 
     def __init__(self, events: Mapping[str, Json] = {}) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class EventsByPod(dict[str, Json]):
                 self._by_pod.pop(pod, None)
 
     def of(self, pod: str) -> list[Json]:
-        """Return the events of the pod called `pod`, oldest first, with all keys that KubeSpawner reads."""
+        """Return the events of the pod called `pod`, oldest first. Each has all keys that KubeSpawner reads."""
         return sorted(map(_with_all_keys, self._by_pod.get(pod, {}).values()), key=_timestamp)
 
 

@@ -1,4 +1,4 @@
-"""The wait from the create request until the notebook answers: its two time limits, and what ends it early.
+"""Waits for a pod from the create request until the notebook answers, with time limits for the queue and the boot.
 
 Source: Kubernetes, Pod Lifecycle. `watch.phase` has the sentences that tell users why a pod waits or ended.
 """
@@ -32,7 +32,10 @@ QUEUED_PHASES = ("gated", "queued", "unschedulable", "refused")
 
 
 def is_pod_ready(pod: Json | None, main: str) -> bool:
-    """Whether the notebook can be reached. As KubeSpawner.is_pod_running, but accepts an incomplete status."""
+    """Return whether the pod runs, has an IP address and all its containers are ready.
+
+    KubeSpawner.is_pod_running raises an error for a pod whose status is incomplete; this function returns False.
+    """
     if pod is None or "deletionTimestamp" in pod["metadata"]:
         return False
     status = pod.get("status") or {}
@@ -43,7 +46,7 @@ def is_pod_ready(pod: Json | None, main: str) -> bool:
 
 
 async def accepts_connections(url: str) -> bool:
-    """Whether a TCP connection to the host and port of `url` succeeds. The hub checks the HTTP response itself."""
+    """Return whether a TCP connection to `url` succeeds. The hub itself checks the HTTP response."""
     address = urlsplit(url)
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(address.hostname, address.port), CONNECT_SECONDS)
@@ -55,10 +58,11 @@ async def accepts_connections(url: str) -> bool:
 
 @dataclass
 class PodWait:
-    """The wait of one start. Call `observe` whenever the pod may have changed.
+    """The state of one start while it waits for its pod. Call `observe` whenever the pod may have changed.
 
-    main: the name of the notebook's container.  clock: seconds, as time.monotonic.  owned_objects: returns what the
-    scheduler keeps about a pod.
+    main: the name of the notebook's container.
+    clock: returns seconds, as time.monotonic does.
+    owned_objects: returns the scheduler's objects for a pod, for example its Kueue Workload.
     """
 
     plan: Plan
@@ -78,7 +82,7 @@ class PodWait:
         self._begun = self.clock()
 
     def continue_with(self, pod: Json, now: datetime | None = None) -> None:
-        """Count the time since an adopted pod was created, and ignore the crashes before its adoption."""
+        """Count the time since an adopted pod was created, and only the crashes since its adoption."""
         created = (pod.get("metadata") or {}).get("creationTimestamp")
         if created:
             since = datetime.fromisoformat(created.replace("Z", "+00:00"))
@@ -95,7 +99,7 @@ class PodWait:
 
     @property
     def has_begun(self) -> bool:
-        """Whether `observe` was called, which KubeSpawner does only after the API server has accepted the pod."""
+        """Return whether `observe` was called. KubeSpawner calls it only after the API server has accepted the pod."""
         return self._seen or self._missing_since is not None
 
     @property
@@ -103,7 +107,7 @@ class PodWait:
         return self._admitted is None and self.status.phase in QUEUED_PHASES
 
     def observe(self, pod: Json | None) -> None:
-        """Take in the condition of a pod that is not ready. Raises Refusal if the wait cannot succeed any more.
+        """Update this state from a pod that is not ready. Raises Refusal if the pod cannot become ready any more.
 
         None means that the reflector does not show the pod.
         """
@@ -120,7 +124,7 @@ class PodWait:
             raise _failed("pod-failed", phase.message or "Its pod was deleted.")
         if phase.name == "succeeded":
             raise _failed("pod-ended", "The notebook server exited without an error before it could be reached.")
-        if why := why_no_home(pod):  # The kubelet would repeat this check without end.
+        if why := why_no_home(pod):  # The kubelet would repeat the check of the home directory forever.
             raise _failed("no-home", why)
         if _count_crashes(pod, self.main) - self._earlier_crashes >= MAX_CRASHES:
             raise _failed("pod-crashes", why_ended(pod, self.main) or "Its container crashes repeatedly.")
@@ -156,7 +160,7 @@ def _failed(code: str, why: str) -> Refusal:
 
 
 def _count_crashes(pod: Json, main: str) -> int:
-    """How often the main container has ended so far, including the last time if it is not running now."""
+    """Return how often the main container has ended, including its current end if it is not running now."""
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
         if container.get("name") == main:
             state = container.get("state") or {}

@@ -1,7 +1,7 @@
-"""What all spawners of one hub process share: the site, the identity resolver, the caches of the cluster, the pacing.
+"""The objects that all spawners of a hub process share: site, identity resolver, caches, and limit of starts.
 
-traitlets makes a deep copy of each configured value for each server. A resolver in the configuration would lose its
-cache, and a lock cannot be copied. Therefore the trait `installation` holds a key, and this module the objects.
+traitlets makes a deep copy of each configured value for each server: a copied resolver would lose its cache, and a lock
+cannot be copied. Therefore the trait `installation` is only a key, and this module keeps the objects.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ..watch.api_server import ApiServer
 from .background import run_in_background
 from .pacing import Pacing
 
-# How many interrupted starts begin again at the same time after a restart of the hub.
+# The maximum number of interrupted starts that the hub resumes at the same time after its restart.
 MAX_RESUMING = 10
-# How long a user waits for an API server that does not answer, before the options are refused.
+# After this time without an answer of the API server, the user's options are refused.
 PREREQUISITE_SECONDS = 10.0
 
 
@@ -43,14 +43,14 @@ class ProcessState:
         self._owned_objects: dict[int, OwnedObjectCache] = {}
 
     def prerequisites(self, api: ApiClient) -> Prerequisites:
-        """Return the cache of prerequisites that exist. Each event loop has its own client, each client its cache."""
+        """Return the cache of prerequisites that exist. Each client, and so each event loop, has its own cache."""
         if id(api) not in self._prerequisites:
             server = ApiServer(api, answer_seconds=PREREQUISITE_SECONDS)
             self._prerequisites[id(api)] = Prerequisites(server, self.site.hub.prerequisites_cache)
         return self._prerequisites[id(api)]
 
     def owned_objects(self, api: ApiClient) -> OwnedObjectCache:
-        """Return the cache of the scheduler's objects, one per client. The first call starts its watches."""
+        """Return the client's cache of the scheduler's objects. The first call for a client starts the watches."""
         if id(api) not in self._owned_objects:
             watched = SCHEDULERS[self.site.scheduler.kind].watched
             cache = self._owned_objects[id(api)] = OwnedObjectCache(ApiServer(api), self.site.namespaces.name, watched)
@@ -58,7 +58,7 @@ class ProcessState:
         return self._owned_objects[id(api)]
 
     def warn_of_spawn_limit(self, hub_settings: Mapping[str, Any], log: logging.Logger) -> None:
-        """Log once that `concurrent_spawn_limit` was set after `configure`: servers in queues would use it up."""
+        """Log once if `concurrent_spawn_limit` was set after `configure`: JupyterHub counts queued servers too."""
         limit = hub_settings.get("concurrent_spawn_limit")
         if limit and not self._has_warned:
             self._has_warned = True
@@ -73,9 +73,9 @@ _STATES: dict[str, ProcessState] = {}
 
 
 def register_site(site: Site, base: Path | None = None) -> str:
-    """Keep `site` for this process and return the key for `ResearchSpawner.installation`. Idempotent.
+    """Keep `site` for this process and return the key for `ResearchSpawner.installation`.
 
-    base: where relative paths in the site's settings start.
+    A second call with the same arguments returns the same key. Relative paths in the settings are relative to `base`.
     """
     key = f"{site.digest}-{hashlib.sha256(str((base or Path()).absolute()).encode()).hexdigest()[:8]}"
     if key not in _STATES:
@@ -84,7 +84,7 @@ def register_site(site: Site, base: Path | None = None) -> str:
 
 
 def registered_state(key: str) -> ProcessState:
-    """Return the state that `register_site` keeps under `key`. Raises LookupError if there is none."""
+    """Return the state that `register_site` keeps under `key`. Raises LookupError if the key is unknown."""
     try:
         return _STATES[key]
     except KeyError:

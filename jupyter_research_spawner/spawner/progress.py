@@ -1,4 +1,4 @@
-"""The messages that a user and the log get while a server starts or stops."""
+"""Produces the messages for the user and the log while a server starts or stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_PERCENT = 90
 
 
 class StartingServer(Protocol):
-    """What `stream_progress` reads from a spawner, once per update."""
+    """The attributes of a spawner that `stream_progress` reads for each update."""
 
     @property
     def current_start(self) -> Start | None: ...
@@ -28,7 +28,7 @@ class StartingServer(Protocol):
 async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
     """Yield JupyterHub progress messages until the start is over.
 
-    The messages are plain text, which the page escapes. Updates read only from memory and send no API request.
+    The messages are plain text, which the page escapes. No update sends a request to the API server.
     """
     reported, percent, events_sent, warned = "", 0.0, 0, False
     while True:
@@ -53,7 +53,7 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
 
 
 def _describe(start: Start) -> str:
-    """Return what the start waits for, as a sentence; "" if there is nothing to say."""
+    """Return a sentence that says what the start waits for, or ""."""
     if ahead := start.slot.starts_ahead:
         return f"Waiting for the hub: {ahead} {'start comes' if ahead == 1 else 'starts come'} before yours."
     if start.wait.is_queued:
@@ -66,9 +66,9 @@ def _format_event(event: Json) -> str:
 
 
 async def announce_stop(find_pod: Callable[[], Json | None], report: Callable[[str], None]) -> None:
-    """Call `report` once a second with the reason why the deleted pod still exists; "" if there is none.
+    """Call `report` once a second with the reason why a deleted pod still exists, or "".
 
-    Runs until the task is cancelled. JupyterHub has no page that shows what a stop waits for.
+    The coroutine runs until its task is cancelled. JupyterHub itself does not show what a stop waits for.
     """
     while True:
         await asyncio.sleep(SECONDS_BETWEEN_UPDATES)

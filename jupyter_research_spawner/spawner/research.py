@@ -1,14 +1,15 @@
-"""ResearchSpawner, a KubeSpawner whose notebooks run with the user's POSIX identity: its traits and its seams.
+"""ResearchSpawner, a KubeSpawner whose notebooks run with the user's POSIX identity.
 
 Written for JupyterHub 5.3 to 6.1 and kubespawner 7.1. Notes for administrators who know KubeSpawner:
 
-* The Site decides `profile_list`, `apply_user_options`, `start_timeout`, `uid`, `gid`, `fs_gid`, `supplemental_gids`,
-  `cpu_*`, `mem_*` and `scheduler_name`. `configure` reports each of them that is set to something else.
+* The settings of the site replace `profile_list`, `apply_user_options`, `start_timeout`, `uid`, `gid`, `fs_gid`,
+  `supplemental_gids`, `cpu_*`, `mem_*` and `scheduler_name`. `configure` reports each of these traits that is set to
+  another value.
 * traitlets does not merge a dict in `c.ResearchSpawner` with the same dict in `c.KubeSpawner`, it replaces it. Set only
   the traits of this class on `c.ResearchSpawner`.
 * KubeSpawner expands `{...}` in volumes, labels and annotations. Values from the Site are never expanded.
 * `modify_pod_hook` and `pre_spawn_hook` run before the pod is composed and checked. If a hook changes the identity or
-  the placement, the start fails with a sentence that names the path.
+  the scheduling of the pod, the start fails, and the error names the changed field.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from .resume import schedule_resume
 from .start import Start
 
 MAIN = notebook.SLOTS.main
-# KubeSpawner's limit for a start is later than ours, which can say why the start failed.
+# KubeSpawner's time limit is this much longer than ours, because only our error says why the start failed.
 EXTRA_SECONDS = 60
 SECONDS_BETWEEN_CONNECTIONS = 0.25
 STATE_KEY = "research_spawner"
@@ -58,12 +59,13 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         help="The key of the registered Site. `jupyter_research_spawner.configure` sets it; do not set it yourself."
     ).tag(config=True)
 
-    # KubeSpawner's trait is a Dict. A list by REST would end JupyterHub 5's request with a 500 before it is refused.
+    # KubeSpawner's trait is a Dict, with which JupyterHub 5 answers a list in a REST request with HTTP 500. With Any,
+    # `decide_plan` refuses the list with a message.
     user_options = AnyTrait()
 
     current_start: Start | None = None
     _accepted_options: Any = None
-    # get_state saves the first in the hub's database; after a restart, load_state sets the second from it.
+    # get_state saves `_is_starting` in the hub's database. After a restart, load_state sets `_was_interrupted` from it.
     _is_starting = False
     _was_interrupted = False
     # While this is set, poll reports the server as stopped, so that the hub does not delete its pod.
@@ -78,21 +80,21 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
 
     @property
     def shared(self) -> ProcessState:
-        """The state that all spawners of the hub process share."""
+        """Return the state that all spawners of the hub process share."""
         return registered_state(self.installation)
 
     @property
     def _hub_settings(self) -> Json:
         return getattr(self.user, "settings", None) or {}
 
-    # Options. The form, links, REST and saved options all pass _run_apply_user_options.
+    # Options. JupyterHub calls _run_apply_user_options for options from the form, from REST and from its database.
 
     async def get_options_form(self) -> str:
-        """Return the form. It is never empty, because the hub would start the server at once."""
+        """Return the form. It is never empty: for an empty form the hub would start the server at once."""
         return await render_options_page(self, self.shared)
 
     async def run_options_from_form(self, form_data: dict[str, Any]) -> dict[str, Any]:
-        """Return the options of a posted form. A refusal is shown at its field, before the start begins."""
+        """Return the options of a posted form. If they are refused, the form shows the error at its field."""
         selected = chosen_by_form(form_data)
         try:
             await self.decide_plan(selected)
@@ -102,16 +104,16 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         return selected
 
     def options_from_query(self, query_data: dict[str, Any]) -> dict[str, Any]:
-        """Select the options of a link in the form. A link never starts a server."""
+        """Show the form with the options of a link selected. A link never starts a server."""
         Selection(chosen_by_link(query_data), None, self.name or "").keep_for_next_form(self.user)
         raise FormPreselected
 
     async def _run_apply_user_options(self, user_options: Any) -> None:
-        """Decide the plan of the start that follows, or refuse the options."""
+        """Make the plan of the next start from the options, or refuse the options."""
         try:
             decided = await self.decide_plan(user_options)
         except Refusal as refusal:
-            # The hub has saved these options already. Each later start without a form would be refused for them.
+            # The hub has saved the refused options already, and would use them for each later start without a form.
             self.user_options = self.orm_spawner.user_options = self._accepted_options or {}
             self._leaves_pod_alone = refusal.status == 503
             raise HubRefusal(refusal) from None
@@ -120,7 +122,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         self.prepare_start(decided)
 
     async def decide_plan(self, user_options: Any) -> Plan:
-        """Return the plan for these options. Raises Refusal. Changes nothing."""
+        """Return the plan for these options, without changing the spawner. Raises Refusal."""
         request = options.request(user_options, hub_user=self.user.name, server=self.name or "", pod_name=self.pod_name)
         identity = await self.shared.resolver.resolve(self.user.name)
         decided = plan(
@@ -135,7 +137,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         return decided
 
     def apply_plan(self, decided: Plan) -> None:
-        """Set KubeSpawner's traits from the plan, so that its own pod and the hooks see the identity."""
+        """Set KubeSpawner's traits from the plan, so that KubeSpawner's pod and the hooks have the identity."""
         self.namespace = decided.namespace
         self.uid, self.gid, self.fs_gid = decided.identity.uid, decided.identity.gid, None
         self.supplemental_gids = list(decided.identity.supplementary_gids)
@@ -147,7 +149,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         self.image = decided.image or self._configured_image
 
     def prepare_start(self, decided: Plan) -> None:
-        """Make `decided` the plan of the start that follows."""
+        """Use the plan `decided` for the next start."""
         owned_objects = self.shared.owned_objects(self.api.api_client)
         wait = PodWait(decided, self.shared.site.hub, MAIN, owned_objects=owned_objects.of)
         self.current_start = Start(decided, self.shared.pacing.new_slot(), wait)
@@ -188,7 +190,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
     async def _make_create_pod_request(self, pod: V1Pod, request_timeout: float) -> bool:
         """Send one create request. KubeSpawner calls this again until it returns True.
 
-        The administrator's hooks have run before; nothing changes the pod after the check.
+        All hooks have run before this call, so nothing changes the pod after it is checked.
         """
         start = self.current_start
         if start is None:
@@ -209,16 +211,16 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         return outcome == "created"
 
     def finished_manifest(self, decided: Plan, pod: V1Pod) -> Json:
-        """Return the pod that is sent: composed from the plan and KubeSpawner's pod, and checked. Raises Refusal."""
+        """Compose the manifest from the plan and KubeSpawner's pod, check it, and return it. Raises Refusal."""
         base = self.api.api_client.sanitize_for_serialization(pod)
         manifest = compose(decided, base, notebook.SLOTS)
         check(decided, manifest, notebook.SLOTS)
         return manifest
 
     async def _adopt_or_delete(self, start: Start) -> bool:
-        """Adopt the pod that has this server's name, with its place in the queue, or delete it if it does not fit.
+        """Adopt the existing pod of this server's name, which keeps its place in the queue, or delete the pod.
 
-        Returns whether it was adopted. Raises Refusal if the pod is another user's.
+        Returns whether the pod was adopted. Raises Refusal if another user owns the pod.
         """
         namespace = start.plan.namespace
         pod = await read_pod(self.api, namespace, self.pod_name, request_seconds=self.k8s_api_request_timeout)
@@ -247,7 +249,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         return False
 
     def is_pod_running(self, pod: Json | None) -> bool:
-        """Whether the notebook can be reached. During a start, raises Refusal if the wait cannot succeed any more."""
+        """Return whether the pod is ready. During a start, raises Refusal if the pod cannot become ready any more."""
         ready = is_pod_ready(pod, MAIN)
         start = self.current_start
         if ready or start is None or asyncio.current_task() is not self._start_future:
@@ -262,17 +264,18 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
     async def _wait_for_connection(self, url: str, wait: PodWait) -> None:
         """Wait until the notebook accepts connections.
 
-        KubeSpawner ends its wait when the container runs. If the container then crashes, the hub says only that the
-        server did not respond.
+        KubeSpawner ends its wait when the pod is ready. If the container then crashed, the hub would say
+        only that the server did not respond.
         """
         while not await accepts_connections(url):
             wait.observe(self._reflected_pod())
             await asyncio.sleep(SECONDS_BETWEEN_CONNECTIONS)
 
     async def _delete_failed_pod(self, wait: PodWait) -> None:
-        """Delete the pod of a failed start.  The hub does not delete it, because `poll` reports the server as stopped.
+        """Delete the pod of a failed start.
 
-        Raises nothing, because the user must see why the start failed.
+        The hub does not delete it, because KubeSpawner's poll reports the server as stopped.
+        An error of the deletion is only logged, because the user must see why the start failed.
         """
         if not wait.has_begun:
             return
@@ -298,7 +301,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             self.start_timeout = start_timeout
 
     def _report_stop(self, why: str) -> None:
-        """Show why a stop takes long in the log and in the server's state, which administrators read by REST."""
+        """Put the reason why a stop takes long into the log and into the server's state in the hub's REST API."""
         if why and why != self._stop_waits_for:
             self.log.warning("Stopping %s: %s", self._log_name, why)
         self._stop_waits_for = why
@@ -306,7 +309,10 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
     # Restart of the hub.
 
     async def poll(self) -> int | None:
-        """Report a start that a restart of the hub interrupted as stopped, and start it again to adopt its pod."""
+        """Return the exit status of the server, None while it runs.
+
+        A server that was starting when the hub went down counts as stopped. It is started again and adopts its pod.
+        """
         await self._start_watching_pods()
         pod = self._reflected_pod()
         resumes = self._was_interrupted and self._start_future is None and _is_alive(pod) and not self._is_blocked
@@ -317,13 +323,17 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             self._leaves_pod_alone = True
             return 0
         if pod is not None and why_not_gone(pod):
-            # Its containers have ended. KubeSpawner would delete it again and wait, and a start would end with a 500.
+            # Its containers have ended and only a finalizer keeps it. KubeSpawner would delete it again and wait, and a
+            # new start would fail with HTTP 500.
             return 0
         return await super().poll()  # type: ignore[no-any-return]
 
     @property
     def _is_blocked(self) -> bool:
-        """Whether the hub stops this user's servers when it begins. It stops only those that poll says run."""
+        """Return whether the user is blocked.
+
+        When the hub starts, it stops those servers of blocked users that poll reports as running.
+        """
         return self.user.name in (getattr(self.authenticator, "blocked_users", None) or ())
 
     def get_state(self) -> Json:
@@ -353,7 +363,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
 
     @property
     def events(self) -> list[Json]:
-        """This pod's events since the start began, oldest first."""
+        """Return this pod's events since the start began, oldest first."""
         found: list[Json] = self.event_reflector.of(self.pod_name) if self.event_reflector else []
         for index, event in enumerate(found):
             if self._last_event and event["metadata"]["uid"] == self._last_event:
@@ -370,7 +380,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         )
 
     def _reflected_pod(self) -> Json | None:
-        """The pod as KubeSpawner's reflector has it in memory; None if it does not show one."""
+        """Return the pod from the memory of KubeSpawner's reflector; None if it is not there."""
         reflector = self.pod_reflector
         return reflector.pods.get(f"{self.namespace}/{self.pod_name}") if reflector else None
 

@@ -1,4 +1,4 @@
-"""After a restart of the hub, start the servers again whose start the restart interrupted.
+"""After a hub restart, start again the servers that were still starting when the hub went down.
 
 `ResearchSpawner.poll` reports such a server as stopped and leaves its pod alone. An ordinary start with the saved
 options then adopts the pod.
@@ -17,12 +17,12 @@ from ..refusal import Refusal
 from .background import run_in_background
 from .process_state import ProcessState
 
-# The hub listens only after its first polls, and an identity source can come up later than the hub.
+# The hub accepts requests only after its first polls, and an identity source can become ready later than the hub.
 MAX_TRIES, SECONDS_BETWEEN_TRIES = 60, 2.0
 
 
 def schedule_resume(spawner: KubeSpawner, shared: ProcessState) -> None:
-    """Ask the hub in the background to start this server again, and retry while the hub or a source is down."""
+    """Request the start from the hub in the background, and retry while the hub or an identity source is down."""
     run_in_background(_resume(spawner, shared))
 
 
@@ -31,7 +31,7 @@ async def _resume(spawner: KubeSpawner, shared: ProcessState) -> None:
         await asyncio.sleep(0.5)  # The hub first handles the result of poll.
         for _ in range(MAX_TRIES):
             try:
-                # A start that is refused here is refused at once, not after the hub has answered that it begins.
+                # Resolve first, to see a refusal here: the hub can accept the request and refuse the start later.
                 await shared.resolver.resolve(spawner.user.name)
                 await _request_start(spawner)
                 return
@@ -89,7 +89,7 @@ def _revoke(spawner: KubeSpawner, token: str) -> None:
 
 
 async def _give_up(spawner: KubeSpawner, why: str) -> None:
-    """Delete the pod of a server that cannot start with its saved options any more. The form shows the reason later."""
+    """Delete the pod of a server whose saved options are refused now. The options form later shows the reason."""
     spawner.log.warning("%s is not started again after the restart of the hub: %s", spawner._log_name, why)
     current = spawner.user.spawners.get(spawner.name)
     if current is None or not current.active:

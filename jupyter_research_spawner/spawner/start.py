@@ -12,7 +12,7 @@ from .pod_wait import PodWait
 
 @dataclass
 class Start:
-    """What was decided for this start, its slot in the hub's pacing, and its wait for the pod."""
+    """The plan of a start, its slot in the limit of concurrent starts, and its wait for the pod."""
 
     plan: Plan
     slot: PacingSlot

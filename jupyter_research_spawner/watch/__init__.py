@@ -1,4 +1,4 @@
-"""What the cluster says: which prerequisites exist, what a scheduler keeps about a pod, and a pod's phase."""
+"""Reads the cluster: whether prerequisites exist, a scheduler's objects for a pod, and the phase of a pod."""
 
 from .owned_objects import OwnedObjectCache
 from .phase import Phase, PhaseName, classify

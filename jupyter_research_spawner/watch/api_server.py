@@ -1,6 +1,7 @@
-"""Requests to the Kubernetes API server, with plain JSON in and out. Each failure is an ApiError or a Refusal.
+"""Sends requests to the Kubernetes API server, with plain JSON. Each failure is an ApiError or a Refusal.
 
-kubernetes_asyncio's typed models drop the fields that they do not know, so only its connection and its login are used.
+kubernetes_asyncio's typed models drop the fields that they do not know, so only its connection and its
+authentication are used.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20.0
 CONNECT_SECONDS = 10.0
 MERGE_PATCH = "application/merge-patch+json"
-# Each line of a watch is one object. etcd limits an object to 1.5 MiB, which is somewhat more as JSON.
+# Each line of a watch is one object. etcd limits a request to 1.5 MiB, and the same object can be somewhat larger here.
 _LINE_LIMIT = 8 * 1024 * 1024
 
 
 class ApiError(Exception):
     """The API server refused a request.
 
-    status: the HTTP status.  message: the server's own sentence, for logs and not for users.
+    status: the HTTP status.  message: the API server's message, for logs and not for users.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -59,9 +60,9 @@ class ApiServer:
         body: Json | None = None,
         content_type: str = "application/json",
     ) -> Json:
-        """Send one request and return the JSON object of the response, {} if the response is not an object.
+        """Send one request and return the JSON object in the response; {} if the response is not an object.
 
-        Raises ApiError (4xx), and Refusal (503) if the server does not answer, or answers with 429 or 5xx.
+        Raises ApiError for HTTP 4xx. Raises Refusal (503) for HTTP 429 or 5xx, or if the server does not answer.
         """
         limit = aiohttp.ClientTimeout(total=self._answer_seconds, sock_connect=CONNECT_SECONDS)
         async with self._open(method, path, query, body, content_type, limit) as response:

@@ -1,4 +1,4 @@
-"""The connection to the API server, with a kubeconfig or the pod's ServiceAccount.
+"""Connects to the API server with a kubeconfig or the pod's ServiceAccount.
 
 kubernetes_asyncio handles client certificates, tokens and exec plugins.
 """
@@ -17,14 +17,12 @@ class CannotConnect(RuntimeError):
 
 
 async def connect(kubeconfig: str | None = None) -> ApiClient:
-    """Return a client for the current context of `kubeconfig`, else of $KUBECONFIG, else for the pod's ServiceAccount.
+    """Return a client for the current context of a kubeconfig. Without a kubeconfig it uses the pod's ServiceAccount.
 
-    kubeconfig: a path, or several as in $KUBECONFIG.  The client's `configuration.host` is the URL.
-
-    Raises CannotConnect.
+    kubeconfig: a path, or several as in $KUBECONFIG; default: $KUBECONFIG.  Raises CannotConnect.
     """
     configuration = Configuration()
-    # No limit here: each followed log holds a connection, and the batch service limits the number of followed logs.
+    # 0 is no limit. Each followed log holds a connection, and the batch service limits the number of followed logs.
     configuration.connection_pool_maxsize = 0
     if kubeconfig := kubeconfig or os.environ.get("KUBECONFIG"):
         await _load(kubeconfig, configuration)
@@ -41,13 +39,13 @@ async def connect(kubeconfig: str | None = None) -> ApiClient:
 async def _load(kubeconfig: str, configuration: Configuration) -> None:
     try:
         await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
-    # All that kubernetes_asyncio 36.1 raises for a file that is not a valid kubeconfig.
+    # The exceptions that kubernetes_asyncio 36.1 raises for a file that is not a valid kubeconfig.
     except (config.ConfigException, yaml.YAMLError, OSError, KeyError, TypeError, AssertionError) as error:
         raise CannotConnect(f"The kubeconfig {kubeconfig} cannot be used: {_without_secrets(error)}.") from None
 
 
 def _without_secrets(error: Exception) -> str:
-    """Return the error without file contents: PyYAML quotes lines, kubernetes_asyncio 36.1 entries with tokens."""
+    """Return the error without file contents: PyYAML quotes lines, and kubernetes_asyncio 36.1 quotes tokens."""
     if not isinstance(error, config.ConfigException):
         return "it is not a valid kubeconfig with a current context"
     return str(error).split(" in ")[0].split("\n")[0]

@@ -1,4 +1,4 @@
-"""List and watch objects without end, as an informer does.
+"""Lists and watches objects without end, as an informer does.
 
 Source: Kubernetes, Efficient detection of changes (resourceVersion, 410 Gone).
 """
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 # The server ends a watch after this time. A connection that is lost without an error is noticed a little later.
 WATCH_SECONDS = 240
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
-# A watch that ends sooner without an event counts as failed: probably a proxy ended it and would end the next one.
+# A watch that ends sooner without an event counts as failed: a proxy probably ended it and would end the next one.
 SHORTEST_WATCH_SECONDS = 1.0
 
 
@@ -30,7 +30,8 @@ SHORTEST_WATCH_SECONDS = 1.0
 class Change:
     """A change of the followed objects.
 
-    `listed` has all objects that exist; an object that is not in it was deleted. The other kinds have one object.
+    A change of kind `listed` has all objects that exist, so an object that it lacks was deleted. A change of another
+    kind has one object.
     """
 
     kind: Literal["listed", "added", "modified", "deleted"]
@@ -38,7 +39,7 @@ class Change:
 
 
 async def follow(server: ApiServer, path: str, query: Mapping[str, str]) -> AsyncIterator[Change]:
-    """Yield the changes of the objects at `path` without end. After each failure it lists again, after a pause."""
+    """Yield the changes of the objects at `path` without end. After a failure, pause and list the objects again."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         begun = time.monotonic()
@@ -53,7 +54,7 @@ async def follow(server: ApiServer, path: str, query: Mapping[str, str]) -> Asyn
         # A successful list alone does not reset the pause: without the right to watch, it would list without end.
         if time.monotonic() - begun > LONGEST_PAUSE_SECONDS:
             pause = FIRST_PAUSE_SECONDS
-        # Random, so that not all services list at the same moment after the API server was down.
+        # The pause is random, so that not all clients list at the same moment after the API server was down.
         await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - not a secret
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

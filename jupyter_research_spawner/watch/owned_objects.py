@@ -1,4 +1,4 @@
-"""A cache of the objects in which a scheduler keeps what it knows about pods and jobs (Kueue: Workloads)."""
+"""A cache of the objects that a scheduler creates for pods and jobs, for example Kueue's Workloads."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .follow import Change, follow
 
 
 class OwnedObjectCache:
-    """Watches the given kinds; answers which of their objects belong to a pod or a job.
+    """Watches the given kinds, and returns those of their objects that belong to a pod or a job.
 
-    `run` must be started once as a task. `of` reads from memory and sends no request. Without the right to list and
-    watch a kind the cache stays empty for it, and each failed attempt writes a warning to the log.
+    `run` must be started once as a task. `of` reads from memory and sends no request. If the role
+    does not allow listing and watching a kind, its cache stays empty and each failed attempt is logged as a warning.
     """
 
     def __init__(self, server: ApiServer, namespace: str, kinds: Iterable[Kind]) -> None:
@@ -31,7 +31,7 @@ class OwnedObjectCache:
         await asyncio.gather(*(self._follow(kind) for kind in self._kinds))
 
     def of(self, obj: Json) -> Objects:
-        """The cached objects that `obj` (a pod or a job) owns, and those that an owner of `obj` owns."""
+        """Return the cached objects that are owned by `obj` (a pod or a job) or by an owner of `obj`."""
         metadata = obj.get("metadata") or {}
         owners = [metadata.get("uid"), *(owner["uid"] for owner in metadata.get("ownerReferences") or [])]
         by_kind: dict[str, list[Json]] = {}
@@ -73,7 +73,7 @@ def _owners(found: Mapping[str, Any]) -> list[str]:
 
 
 def _without_pods(found: Json) -> Json:
-    """Drop all lists and maps from the spec: Kueue copies pod specs with their tokens into its Workloads."""
+    """Return the object without the lists and maps of its spec: a Workload has pod specs, which contain tokens."""
     plain = {key: value for key, value in (found.get("spec") or {}).items() if not isinstance(value, (list, dict))}
     metadata = found["metadata"]
     kept = ("name", "namespace", "uid", "creationTimestamp", "ownerReferences")

@@ -28,8 +28,8 @@ _WAITING = {
 class Phase:
     """The phase of a pod.
 
-    message: the reason, as a sentence.  exit_code: the main container's, after it ended.  preempted: other work has the
-    pod's place now.
+    message: a sentence that gives the reason.  exit_code: the exit code of the main container, after it ended.
+    preempted: whether the pod was preempted.
     """
 
     name: PhaseName
@@ -45,8 +45,8 @@ class Phase:
 def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None = None) -> Phase:
     """Return the phase of `pod`.
 
-    queue: what the scheduler says of the pod.  main: the container that runs the user's program.  eviction: why the
-    cluster removes the pod, if it does.
+    queue: the pod's status in its queue.  main: the name of the container that runs the user's program.  eviction: why
+    the cluster evicts the pod, or None.
     """
     status = pod.get("status") or {}
     phase = status.get("phase")
@@ -69,7 +69,7 @@ def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None =
 
 
 def why_not_started(pod: Json) -> str:
-    """Return why the kubelet does not start a container, as a sentence; "" if it reports no problem."""
+    """Return a sentence that says why the kubelet cannot start a container; "" if it reports no problem."""
     for container in _statuses(pod):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _WAITING:
@@ -79,7 +79,7 @@ def why_not_started(pod: Json) -> str:
 
 
 def why_not_gone(pod: Json) -> str:
-    """Return which finalizer keeps a deleted pod whose containers have ended, as a sentence; "" if there is none."""
+    """Return a sentence about the finalizer that keeps a deleted pod whose containers have ended, or ""."""
     metadata = pod["metadata"]
     finalizers = [str(finalizer) for finalizer in metadata.get("finalizers") or []]
     runs = any("running" in (container.get("state") or {}) for container in _statuses(pod))
@@ -99,7 +99,7 @@ def _owner_of(finalizer: str) -> str:
 
 
 def why_failed(pod: Json, main: str) -> str:
-    """Return why a Failed pod failed: the pod's own reason if it has one, else its container's."""
+    """Return a sentence that says why a pod in phase Failed failed, from the status of the pod or of a container."""
     status = pod.get("status") or {}
     reason, message = status.get("reason"), status.get("message", "")
     if reason == "DeadlineExceeded":
@@ -133,7 +133,7 @@ def why_no_home(pod: Json) -> str:
 
 
 def why_ended(pod: Json, main: str) -> str:
-    """Return how a container failed, the main container first; "" if none did."""
+    """Return a sentence that says how a container failed; "" if none did. The main container is looked at first."""
     if why := why_no_home(pod):
         return why
     for container in sorted(_statuses(pod), key=lambda found: found.get("name") != main):
@@ -148,7 +148,7 @@ def why_ended(pod: Json, main: str) -> str:
 
 
 def _last_line(text: str) -> str:
-    """Return the last line that is not empty, at most 300 characters: of a traceback, the error."""
+    """Return at most 300 characters of the last line that is not empty, which is the error in a traceback."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:300].rstrip(".") if lines else ""
 

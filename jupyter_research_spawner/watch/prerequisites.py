@@ -1,4 +1,4 @@
-"""Check that the prerequisites of a pod exist in the cluster, and remember those that do."""
+"""Checks that the prerequisites of a pod exist in the cluster, and caches those that do."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class _Found:
 class Prerequisites:
     """A cache of the prerequisites that exist, filled by GET requests for single objects.
 
-    An object that exists is not requested again for `cache_time`. An object that is missing or shut is requested again
-    for each start, because an administrator may be repairing it.
-    Without the right to read an object (403) it counts as existing, and the log says once which right is missing: a hub
-    that must not read PriorityClasses can still start notebooks.
+    An object that exists is not requested again for `cache_time`. A missing object and a closed queue are requested
+    again for each start, because an administrator may be repairing them.
+    If RBAC does not allow reading an object (403), the object counts as existing, and the log says once which right is
+    missing. So a hub that must not read PriorityClasses can still start notebooks.
     """
 
     def __init__(self, server: ApiServer, cache_time: timedelta) -> None:
@@ -41,7 +41,7 @@ class Prerequisites:
         self._unreadable: set[tuple[str, str]] = set()
 
     async def require(self, prerequisites: Iterable[Prerequisite]) -> None:
-        """Raise Refusal (503) that names what is missing or shut, or says that the API server does not answer."""
+        """Raise Refusal (503) if an object is missing or closed, or if the API server does not answer."""
         found = await self._find(prerequisites)
         if missing := [prerequisite for prerequisite, answer in found.items() if not answer.exists]:
             raise _missing(missing)
@@ -63,7 +63,7 @@ class Prerequisites:
         return found
 
     def _shared_request(self, prerequisite: Prerequisite) -> asyncio.Task[_Found]:
-        """Return the running request for this object or begin one: a class that starts together sends one request."""
+        """Return the running request for this object, or send one: simultaneous starts share one request."""
         request = self._requests.get(prerequisite)
         if request is None:
             request = self._requests[prerequisite] = asyncio.ensure_future(self._get(prerequisite))

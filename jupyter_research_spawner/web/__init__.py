@@ -34,5 +34,5 @@ def render_template(template: str, **values: Any) -> str:
 
 @functools.cache
 def stylesheet() -> Markup:
-    """Return the CSS. The hub's pages contain it in a <style> element, because the hub serves no files of ours."""
+    """Return the CSS. The hub's pages contain it in a <style> element, because the hub cannot serve it as a file."""
     return Markup((HERE / "static" / "research.css").read_text())  # noqa: S704 - a file of this package

@@ -193,7 +193,7 @@ async def test_a_link_chooses_and_starts_nothing(hub: Hub) -> None:
     assert "Nothing has started yet" in answer.text
     answer = await browser.get("spawn?utm_source=mail")
     assert answer.status == 200
-    assert "As you will run" in answer.text
+    assert "You will run as" in answer.text
     assert not hub.pods()
     assert (await hub.server("alice"))["pending"] is None  # type: ignore[index]
     assert "Traceback" not in hub.log
