@@ -60,7 +60,7 @@ class Sized(Settings):
     gpu: Gpu | None = Field(
         None,
         title="GPUs or parts of GPUs",
-        description="whole, mig and shared: devices of a device plugin, with any scheduler. "
+        description="whole, mig and shared: devices of a device plugin; slurm-bridge supports only whole. "
         "kai-fraction: only with KAI. volcano-vgpu: only with Volcano. "
         "hami: with kube-scheduler or Kueue and scheduler.name: hami-scheduler. "
         "dra: with any scheduler except YuniKorn and slurm-bridge.",
