@@ -113,11 +113,12 @@ class Results:
     def _machine(self) -> str:
         packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES[:2])
         load = " and ".join(f"{value:.1f}" for value in (self.load_before[0], os.getloadavg()[0]))
-        return (
-            "Medians (minimum–maximum). Ratios are ResearchSpawner to KubeSpawner per pair.\n"
-            f"Python {platform.python_version()}, {packages}; {os.cpu_count()} processors,\n"
+        text = (
+            "Medians (minimum–maximum). Ratios are ResearchSpawner to KubeSpawner per pair. "
+            f"Python {platform.python_version()}, {packages}; {os.cpu_count()} processors, "
             f"load {load} before and after. Other processes on this machine change the numbers."
         )
+        return textwrap.fill(text, WIDTH, break_on_hyphens=False)
 
 
 def _starts_section(case: Case, runs: Sequence[Run]) -> Section:

@@ -141,7 +141,7 @@ class Clusters:
         self._name = ""
         self._cluster: Cluster | None = None
         self._node: Node | None = None
-        self._started: dict[Callable[[Cluster], object], object] = {}
+        self._started: dict[Callable[..., object], object] = {}
 
     def of(self, name: str) -> Cluster:
         """Return the cluster of that name, without nodes. Any other is thrown away."""
@@ -160,11 +160,14 @@ class Clusters:
             self._node.import_images(functools.partial(images.write, names=names))
         return self._node
 
-    def once(self, start: Callable[[Cluster], Started]) -> Started:
-        """Return what `start` returned on this cluster, where it is called once. It ends with its cluster."""
+    def once(self, start: Callable[..., Started], *arguments: object) -> Started:
+        """Return what `start(cluster, *arguments)` returned on this cluster, where it is called once.
+
+        What it starts ends with its cluster.
+        """
         assert self._cluster
         if start not in self._started:
-            self._started[start] = start(self._cluster)
+            self._started[start] = start(self._cluster, *arguments)
         return cast(Started, self._started[start])
 
     def close(self) -> None:
@@ -203,6 +206,12 @@ def state(worker_id: str) -> Iterator[Path]:
 def node(clusters: Clusters, cluster: Cluster) -> Node:
     """The node on which most tests' containers run. Beside a scheduler it has only the image of jobs."""
     return clusters.node()
+
+
+@pytest.fixture(scope="module")
+def once(clusters: Clusters, cluster: Cluster) -> Callable[..., object]:
+    """Call `start(cluster, *arguments)` once on this cluster: see Clusters.once."""
+    return clusters.once
 
 
 @pytest.fixture(scope="module")

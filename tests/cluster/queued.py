@@ -67,7 +67,10 @@ class Object:
         return whole and self.kind.knows(self.queued.kinds.now(self.composed))
 
     def runs(self) -> None:
-        until(self.is_whole, f"all pods of {self.composed.name} run")
+        try:
+            until(self.is_whole, f"all pods of {self.composed.name} run")
+        except TimeoutError as error:
+            raise AssertionError(f"{error} It is {self.picture()}") from None
 
     def becomes(self, *pictures: str) -> None:
         """Wait until it is one of these, and then see that it stays one of them."""

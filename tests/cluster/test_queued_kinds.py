@@ -6,13 +6,13 @@ docs/reference/kinds.md has it as a table.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import pytest
 from alice import Alice
 from ground import ground
-from kinds import Kind, Kinds, argo, jobset, mpi, operators, ray, trainer
+from kinds import Kind, Kinds, argo, jobset, mpi, ray, trainer
 from queued import SECONDS, Queued
 from queueing import SCHEDULERS, Queueing
 from rig.api import until
@@ -129,9 +129,10 @@ SEEN = {
 
 
 @pytest.fixture(scope="module")
-def all_operators(cluster: Cluster, node: Node) -> Iterator[None]:
-    with operators(cluster, node, *KINDS):
-        yield
+def all_operators(once: Callable[..., object], node: Node) -> None:
+    """Start the operators of all kinds. They end with the cluster: to remove their CRDs takes 100 s."""
+    for start in dict.fromkeys(start for kind in KINDS for start in kind.operators):
+        once(start, node)
 
 
 @pytest.fixture(

@@ -14,7 +14,9 @@ from .cluster import Cluster
 from .network import NoNetwork
 
 # The program starts as soon as it can reach the address in $1.
-_WHEN_CONNECTED = 'until ip -4 route get "$1" > /dev/null 2>&1; do sleep 0.05; done; shift; exec "$@"'
+_WHEN_CONNECTED = 'until ip -4 route get "$1" > /dev/null 2>&1; do sleep 0.05; done; shift; '
+_ONCE = _WHEN_CONNECTED + 'exec "$@"'
+_RESTARTED = _WHEN_CONNECTED + 'while :; do "$@" || :; sleep 1; done'
 
 # Each has an address of its own.
 APART = ("yunikorn-scheduler", "mpi-operator", "yunikorn-admission-controller")
@@ -30,16 +32,18 @@ def run(
     *words: str | Path,
     is_ready: Callable[[], bool],
     environment: Mapping[str, str] | None = None,
+    restarted: bool = False,
 ) -> None:
     """Start one of APART at its address, and wait until it is ready. Its network namespace ends with it.
 
+    restarted: start the program again whenever it ends, as a Deployment does.
     Raises DidNotStart, NoNetwork.
     """
     process = processes.start(
         cluster.state,
         name,
         [
-            *("unshare", "--net", "--", "sh", "-ec", _WHEN_CONNECTED, "sh", cluster.network.address),
+            *("unshare", "--net", "--", "sh", "-ec", _RESTARTED if restarted else _ONCE, "sh", cluster.network.address),
             *(cluster.binary(name), *words),
         ],
         environment=environment,

@@ -41,6 +41,8 @@ class MpiOperator:
             "-kube-api-burst=200",
             "-alsologtostderr",
             is_ready=operator._is_leading,
+            # It ends when it cannot renew its lease within 5 s, which has no flag: a busy machine stalls for longer.
+            restarted=True,
         )
         return operator
 
