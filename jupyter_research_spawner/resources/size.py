@@ -60,10 +60,9 @@ class Sized(Settings):
     gpu: Gpu | None = Field(
         None,
         title="GPUs or parts of GPUs",
-        description="whole, mig and shared: devices of a device plugin; slurm-bridge supports only whole. "
-        "kai-fraction: only with KAI. volcano-vgpu: only with Volcano. "
-        "hami: with kube-scheduler or Kueue and scheduler.name: hami-scheduler. "
-        "dra: with any scheduler except YuniKorn and slurm-bridge.",
+        description="whole, mig and shared: devices of a device plugin. kai-fraction and volcano-vgpu: only with the "
+        "scheduler of that name. hami: with HAMi's scheduler, whose name is scheduler.name. dra: with schedulers that "
+        "support dynamic resource allocation. An error names the schedulers that provide a kind.",
         examples=[{"kind": "whole", "count": 1}, {"kind": "kai-fraction", "fraction": 0.5}],
     )
     numa: Numa | None = Field(
