@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, order=True)
@@ -11,7 +11,8 @@ class Prerequisite:
     """A cluster object without which a pod would stay Pending, and no event would tell the user why.
 
     `namespace` is None for a cluster-scoped object.  `shut` lists the values of `status.state` in which the object
-    accepts no new pods; no event reports that either.
+    accepts no new pods; no event reports that either.  `selected_by` is the field of a request that selects the object:
+    the options form shows an error about the object at this field.
     """
 
     api_version: str
@@ -19,6 +20,7 @@ class Prerequisite:
     name: str
     namespace: str | None = None
     shut: tuple[str, ...] = ()
+    selected_by: str = field(default="queue", compare=False)
 
     @property
     def group(self) -> str:
@@ -36,4 +38,7 @@ class Prerequisite:
 
 def claim_prerequisites(claims: Iterable[str], namespace: str) -> tuple[Prerequisite, ...]:
     """Return one Prerequisite for each distinct PersistentVolumeClaim name, sorted by name."""
-    return tuple(Prerequisite("v1", "PersistentVolumeClaim", claim, namespace) for claim in sorted(set(claims)))
+    return tuple(
+        Prerequisite("v1", "PersistentVolumeClaim", claim, namespace, selected_by="mounts")
+        for claim in sorted(set(claims))
+    )

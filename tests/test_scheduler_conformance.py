@@ -37,6 +37,7 @@ from jupyter_research_spawner.resources import (
 from jupyter_research_spawner.schedulers import (
     DELETED,
     SCHEDULERS,
+    SELECTED_BY_PRIORITY,
     Marks,
     Objects,
     Placement,
@@ -87,6 +88,12 @@ def provided(kind: str) -> list[str]:
     return [name for name, gpu in GPUS.items() if SCHEDULERS[kind].refuses_gpu(gpu, "any-name") is None]
 
 
+def examples(kind: str) -> Json:
+    """Return the first example of each queue option."""
+    fields = SCHEDULERS[kind].QueueOptions.model_fields
+    return {name: field.examples[0] for name, field in fields.items() if field.examples}
+
+
 def gang(kind: str) -> Json | str:
     """Return the marks of four pods that must start together, or the scheduler's refusal."""
     asked = placement(kind, GANG)
@@ -109,6 +116,9 @@ def test_golden_summary(kind: str, golden: Callable[[str], Any]) -> None:
         "GPU kinds": provided(kind),
         "preempted by kube-scheduler": preempted.message,
         "watched kinds": [watched.kind for watched in module.watched],
+        "preemption events": [
+            f"{event.reason}: {event.starts_with}".rstrip(": ") for event in module.preemption_events
+        ],
         "deletes pods without a condition": module.deletes_unmarked,
     }
     assert summary == golden(f"schedulers/{kind}")
@@ -143,6 +153,23 @@ def test_queue_options_have_titles(kind: str) -> None:
     for name, field in SCHEDULERS[kind].QueueOptions.model_fields.items():
         assert field.title, name
         assert field.description or field.examples, name
+
+
+@each_scheduler
+@pytest.mark.parametrize("written", [False, True], ids=["defaults", "every option"])
+def test_prerequisites_are_cluster_scoped_or_in_the_namespace_of_the_pods(kind: str, *, written: bool) -> None:
+    """The roles of `research-spawner manifests` allow reading objects only there, so others would not be checked."""
+    asked = replace(placement(kind, options=examples(kind) if written else {}), namespace="pods-of-alice")
+    for prerequisite in SCHEDULERS[kind].prerequisites(asked):
+        assert prerequisite.namespace in (None, "pods-of-alice"), f"{kind}: {prerequisite}"
+
+
+@each_scheduler
+def test_prerequisites_of_the_priority_have_the_name_of_its_class(kind: str) -> None:
+    """`research-spawner manifests` prints them with this name and the priority's value."""
+    found = SCHEDULERS[kind].prerequisites(placement(kind, priority_class="research-low"))
+    selected = {one.name for one in found if one.selected_by == SELECTED_BY_PRIORITY}
+    assert selected == {"research-low"}
 
 
 @each_scheduler
@@ -261,13 +288,10 @@ groups = st.builds(Group, st.integers(0, 2**31), st.text(max_size=40))
 def placements(draw: st.DrawFn) -> tuple[str, Placement]:
     """Any placement that its scheduler accepts, with user names and run ids that nothing has checked."""
     kind = draw(st.sampled_from(sorted(SCHEDULERS)))
-    examples = {
-        name: field.examples[0] for name, field in SCHEDULERS[kind].QueueOptions.model_fields.items() if field.examples
-    }
     drawn = placement(
         kind,
         Shape(draw(st.sampled_from(["notebook", "job", "mpi"])), draw(names), 8, draw(st.integers(1, 8))),
-        draw(st.sampled_from([{}, examples])),
+        draw(st.sampled_from([{}, examples(kind)])),
         identity=replace(
             person("alice"),
             name=draw(st.text(min_size=1, max_size=80)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
@@ -9,13 +10,16 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import get_args
 
 import grimp
 import pytest
+from samples import placement
 
 import jupyter_research_spawner
 from jupyter_research_spawner import identity, jobs, schedulers
 from jupyter_research_spawner.identity.sources import SOURCES
+from jupyter_research_spawner.resources.gpu import KINDS as GPU_MODELS
 
 PACKAGE = jupyter_research_spawner.__name__
 SPECIAL = {"__init__", "__main__"}
@@ -39,6 +43,42 @@ def test_no_import_cycle_between_modules() -> None:
         TopologicalSorter(imports).prepare()
     except CycleError as error:
         raise AssertionError("import cycle: " + " -> ".join(reversed(error.args[1]))) from None
+
+
+# Files outside schedulers/ that contain names of schedulers, and why.
+KNOW_SCHEDULERS = {
+    "resources/gpu.py": "some kinds of GPU exist only with one scheduler, and are described as it reads them",
+    "site/site_settings.py": "the example of scheduler.kind",
+}
+
+
+def scheduler_names() -> set[str]:
+    """Return the names of the schedulers, except `plain`, and the API groups and prefixes of keys that they own."""
+    found: set[str] = set()
+    for kind, module in schedulers.SCHEDULERS.items():
+        # "plain" is also an English word, and it has no objects and no keys of its own.
+        found |= {kind, kind.replace("-", "_")} - {"plain"}
+        found |= {key.rstrip("/") for key in module.RESERVED if "/" in key}
+        found |= {watched.group for watched in module.watched}
+        found |= {one.group for one in module.prerequisites(placement(kind)) if "." in one.group}
+    return found - {"scheduling.k8s.io"}
+
+
+def test_only_scheduler_modules_contain_names_of_schedulers() -> None:
+    """Other code asks the registry: one that tests for a scheduler would have to change for each new one."""
+    names = "|".join(map(re.escape, sorted(scheduler_names())))
+    word = re.compile(rf"(?<![a-z0-9])({names})(?![a-z0-9])", re.IGNORECASE)
+    gpu_kinds = re.compile("|".join(get_args(model.model_fields["kind"].annotation)[0] for model in GPU_MODELS))
+    root = Path(jupyter_research_spawner.__file__).parent
+    files = [path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    found = {
+        place: sorted({name.lower() for name in names})
+        for path in files
+        if not (place := str(path.relative_to(root))).startswith("schedulers/")
+        and (names := word.findall(gpu_kinds.sub("", path.read_bytes().decode(errors="replace"))))
+    }
+    assert {place: names for place, names in found.items() if place not in KNOW_SCHEDULERS} == {}
+    assert set(KNOW_SCHEDULERS) - set(found) == set(), "these name no scheduler any more: remove them from the list"
 
 
 @pytest.mark.parametrize(

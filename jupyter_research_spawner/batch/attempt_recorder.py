@@ -11,13 +11,10 @@ from ..schedulers import DELETED
 from ..shape import Json
 from ..watch import OwnedObjectCache
 from ..watch.follow import follow
-from .attempts import EVICTIONS, INFORMATIONAL, TAKEN, Attempt, attempt_of, from_events, merged, scheduler_of
+from .attempts import TAKEN, Attempt, attempt_of, event_reasons, from_events, merged, scheduler_of
 from .job_store import ALL, JobStore, belongs, job_name_of
 
 log = logging.getLogger(__name__)
-
-# The reasons of the events that `from_events` reads.
-_REASONS = ("SuccessfulCreate", "Started", INFORMATIONAL, *EVICTIONS)
 
 
 class AttemptRecorder:
@@ -69,7 +66,7 @@ class AttemptRecorder:
         jobs = await self._store.all_jobs()
         if not jobs:
             return
-        events = [event for reason in _REASONS for event in await self._store.events(reason=reason)]
+        events = [event for reason in event_reasons(jobs) for event in await self._store.events(reason=reason)]
         for job in jobs:
             lost = [attempt for attempt in from_events(job, events) if attempt.pod not in still_there]
             if lost:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from ..jobs import kind_of
-from ..schedulers import DELETED, NO_OBJECTS, SCHEDULERS, Objects, Scheduler
+from ..schedulers import DELETED, NO_OBJECTS, Objects, Scheduler, find_scheduler, preemption_events
 from ..shape import OUR_PREFIX, Json
 
 ATTEMPTS = OUR_PREFIX + "attempts"
@@ -25,14 +25,8 @@ CANCELLED = OUR_PREFIX + "cancelled-indexes"
 CANCELLED_MESSAGE = "It was cancelled."
 _REASON_LIMIT = 500
 TAKEN = DELETED["message"]
-# The reasons of the events that kube-scheduler or Volcano creates when it preempts a pod, and their messages for users.
-EVICTIONS = {
-    "Preempted": "Preempted: work of a higher priority needed its place.",
-    "Evict": "Preempted: work of a higher priority, or of a queue below its share, needed its place.",
-}
-# YuniKorn uses this reason for all events.  Only the message shows that a pod was preempted (checked with 1.8).
-INFORMATIONAL = "Informational"
-_PREEMPTED_BY = "Preempted by "
+# The reasons of the events that the Job controller and the kubelet create, and the start of the first one's message.
+_CREATION, _START = "SuccessfulCreate", "Started"
 _CREATED = "Created pod: "
 
 
@@ -57,7 +51,11 @@ class Attempt:
 
 def scheduler_of(job: Json) -> Scheduler:
     """Return the scheduler in the job's plan, which can differ from the scheduler in the current settings."""
-    return SCHEDULERS.get(plan_of(job).get("scheduler", ""), SCHEDULERS["plain"])
+    return find_scheduler(_scheduler_kind(job))
+
+
+def _scheduler_kind(job: Json) -> str:
+    return str(plan_of(job).get("scheduler", ""))
 
 
 def plan_of(job: Json) -> Json:
@@ -154,14 +152,21 @@ def _completed(attempt: Attempt, known: Attempt) -> Attempt:
     )
 
 
+def event_reasons(jobs: Iterable[Json]) -> list[str]:
+    """Return the reasons of the events that `from_events` reads for these jobs."""
+    kinds = {_scheduler_kind(job) for job in jobs}
+    return [_CREATION, _START, *sorted({event.reason for kind in kinds for event in preemption_events(kind)})]
+
+
 def from_events(job: Json, events: Iterable[Json]) -> list[Attempt]:
     """Return the attempts of this job that the cluster's events report, oldest first."""
     uid, index_of = job["metadata"]["uid"], kind_of(job).index_of
+    preemptions = preemption_events(_scheduler_kind(job))
     pods: dict[str, Attempt] = {}
     told = sorted(events, key=_when)
     for event in told:
         about, message = event.get("involvedObject") or {}, str(event.get("message", ""))
-        if event.get("reason") == "SuccessfulCreate" and about.get("uid") == uid and message.startswith(_CREATED):
+        if event.get("reason") == _CREATION and about.get("uid") == uid and message.startswith(_CREATED):
             name = message.removeprefix(_CREATED).strip()
             pods[name] = Attempt(name, index=index_of(job, name))
     for event in told:
@@ -169,18 +174,11 @@ def from_events(job: Json, events: Iterable[Json]) -> list[Attempt]:
         known = pods.get(str(about.get("name"))) if about.get("kind") == "Pod" else None
         if known is None:
             continue
-        if event.get("reason") == "Started":
+        if event.get("reason") == _START:
             pods[known.pod] = replace(known, started=known.started or _when(event) or None)
-        elif reason := _eviction(event):
-            pods[known.pod] = replace(known, finished=_when(event) or None, reason=reason)
+        elif reported := [preemption for preemption in preemptions if preemption.matches(event)]:
+            pods[known.pod] = replace(known, finished=_when(event) or None, reason=reported[0].message)
     return list(pods.values())
-
-
-def _eviction(event: Json) -> str | None:
-    reason = str(event.get("reason"))
-    if reason == INFORMATIONAL and str(event.get("message")).startswith(_PREEMPTED_BY):
-        return EVICTIONS["Evict"]
-    return EVICTIONS.get(reason)
 
 
 def _when(event: Json) -> str:

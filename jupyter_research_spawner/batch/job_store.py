@@ -246,22 +246,22 @@ def not_found(job_id: str) -> Refusal:
 
 
 def _not_taken(error: ApiError) -> Refusal:
-    mark = secrets.token_hex(4)
-    log.error("The API server did not accept a job (%s): %s", mark, error)
-    return Refusal(
-        "cluster-refused",
-        "The cluster did not accept the job, so nothing was submitted.",
-        hint=f"Your administrators can find the reason in the batch service's log under {mark}.",
-        status=503,
-    )
+    message = "The cluster did not accept the job, so nothing was submitted."
+    return _refused(message, "The API server did not accept a job", error)
 
 
 def _not_allowed(error: ApiError) -> Refusal:
+    message = "The cluster does not allow the batch service to do that."
+    return _refused(message, "The API server refuses the batch service", error)
+
+
+def _refused(message: str, logged: str, error: ApiError) -> Refusal:
+    """Log the API server's error, and return a refusal for the user that names the log entry, but not the error."""
     mark = secrets.token_hex(4)
-    log.error("The API server refuses the batch service (%s): %s", mark, error)
+    log.error("%s (%s): %s", logged, mark, error)
     return Refusal(
         "cluster-refused",
-        "The cluster does not allow the batch service to do that.",
+        message,
         hint=f"Your administrators can find the reason in the batch service's log under {mark}.",
         status=503,
     )

@@ -198,12 +198,8 @@ def _numa(site: Site) -> Iterator[Problem]:
                 "is an odd number: on nodes with two threads per core, a kubelet with the CPU manager option "
                 "full-pcpus-only rejects the pod (SMTAlignmentError)",
             )
-        if profile.gpu is not None and profile.gpu.kind in ("volcano-vgpu", "hami"):
-            yield Problem(
-                f"profiles.{name}.gpu",
-                "is on the same NUMA node as the CPUs only if the device plugin reports NUMA nodes to the kubelet "
-                "(HAMi: enableNumaTopology)",
-            )
+        if profile.gpu is not None and profile.gpu.alignment_advice:
+            yield Problem(f"profiles.{name}.gpu", profile.gpu.alignment_advice)
 
 
 def _gpus(site: Site) -> Iterator[Problem]:

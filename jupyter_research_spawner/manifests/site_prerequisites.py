@@ -1,6 +1,6 @@
 """The prerequisites of all pods of a site, and the manifests of those that this project creates.
 
-API versions: scheduling.k8s.io/v1 and Kueue's WorkloadPriorityClass; resource.k8s.io/v1 (Kubernetes 1.34 and later).
+API versions: those of the scheduler's prerequisites; resource.k8s.io/v1 (Kubernetes 1.34 and later).
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ from ..jobs import KINDS
 from ..pod.client_commands import COMMANDS, client_config_map_name
 from ..prerequisite import Prerequisite, claim_prerequisites
 from ..resources import DRA_API, DraGpu, gpu_prerequisites
-from ..schedulers import SCHEDULERS, QueuePlacement
+from ..schedulers import SCHEDULERS, SELECTED_BY_PRIORITY, QueuePlacement
 from ..shape import Json
 from ..site import Site
 from .release import Release, metadata
-
-# Both have a name, a value and a description as top-level fields.
-PRIORITY_CLASS_KINDS = ("PriorityClass", "WorkloadPriorityClass")
 
 
 def site_prerequisites(site: Site) -> tuple[Prerequisite, ...]:
@@ -98,7 +95,10 @@ def _queue_prerequisites(site: Site, queue: str, priority: str) -> tuple[Prerequ
 
 
 def _priority_prerequisites(site: Site, priority: str) -> Iterator[Prerequisite]:
-    """Yield the priority classes that the scheduler requires for this priority.  They are the same in each queue."""
+    """Yield the prerequisites that a priority selects.  They are the same in each queue.
+
+    `value` and `description` are top-level fields of each of these kinds, as of PriorityClass.
+    """
     for prerequisite in sorted(_queue_prerequisites(site, min(site.queues), priority)):
-        if prerequisite.kind in PRIORITY_CLASS_KINDS:
+        if prerequisite.selected_by == SELECTED_BY_PRIORITY:
             yield prerequisite

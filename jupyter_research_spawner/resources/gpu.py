@@ -86,6 +86,8 @@ Fraction = Annotated[
 class _Gpu(Settings):
     # Whether the kubelet's topology manager aligns the device.  In 1.36 it supports device plugins, but not DRA.
     is_aligned: ClassVar[bool] = True
+    # What the device plugin needs to align the device, if that is optional: `lint` prints it.
+    alignment_advice: ClassVar[str] = ""
 
     kind: str
     count: StrictInt = Field(1, title="Number of GPUs", ge=1, le=64)
@@ -229,6 +231,11 @@ class KaiFraction(_Gpu):
 
 class _Virtual(_Gpu):
     """Virtual GPUs, whose memory and cores a library in the container limits."""
+
+    alignment_advice: ClassVar[str] = (
+        "is on the same NUMA node as the CPUs only if the device plugin reports NUMA nodes to the kubelet "
+        "(HAMi: enableNumaTopology)"
+    )
 
     memory: GpuMemory | None = Field(
         None,
@@ -417,6 +424,6 @@ def gpu_prerequisites(gpu: Gpu | None, namespace: str) -> tuple[Prerequisite, ..
     if not isinstance(gpu, DraGpu):
         return ()
     return (
-        Prerequisite(DRA_API, "DeviceClass", gpu.device_class),
-        Prerequisite(DRA_API, "ResourceClaimTemplate", gpu.template, namespace),
+        Prerequisite(DRA_API, "DeviceClass", gpu.device_class, selected_by="profile"),
+        Prerequisite(DRA_API, "ResourceClaimTemplate", gpu.template, namespace, selected_by="profile"),
     )

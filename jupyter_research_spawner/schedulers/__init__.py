@@ -7,11 +7,14 @@ from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
 from .scheduler_interface import (
     DELETED,
     NO_OBJECTS,
+    PREEMPTED_BY_KUBE_SCHEDULER,
+    SELECTED_BY_PRIORITY,
     Kind,
     Marks,
     Metadata,
     Objects,
     Placement,
+    PreemptionEvent,
     QueuePlacement,
     QueueStatus,
     Reason,
@@ -27,6 +30,16 @@ SCHEDULERS: dict[str, Scheduler] = {module.KIND: module for module in _MODULES}
 _RESERVED = [mark for scheduler in SCHEDULERS.values() for mark in scheduler.RESERVED]
 _PREFIXES = tuple(mark for mark in _RESERVED if mark.endswith(("/", "-")))
 _KEYS = frozenset(_RESERVED) - set(_PREFIXES)
+
+
+def find_scheduler(kind: str) -> Scheduler:
+    """Return the scheduler of this kind, or `plain` if the kind is unknown, for example after an upgrade."""
+    return SCHEDULERS.get(kind, plain)
+
+
+def preemption_events(kind: str) -> tuple[PreemptionEvent, ...]:
+    """Return all events that report the preemption of a pod of this scheduler."""
+    return (PREEMPTED_BY_KUBE_SCHEDULER, *find_scheduler(kind).preemption_events)
 
 
 def reserved(key: str) -> bool:
@@ -49,15 +62,19 @@ __all__ = [
     "DELETED",
     "NO_OBJECTS",
     "SCHEDULERS",
+    "SELECTED_BY_PRIORITY",
     "Kind",
     "Marks",
     "Metadata",
     "Objects",
     "Placement",
+    "PreemptionEvent",
     "QueuePlacement",
     "QueueStatus",
     "Reason",
     "Scheduler",
+    "find_scheduler",
+    "preemption_events",
     "reserved",
     "why_no_gpu",
 ]

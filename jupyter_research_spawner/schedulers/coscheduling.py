@@ -59,6 +59,7 @@ def refuses(placement: Placement) -> Refusal | None:
 
 prerequisites = only_priority_class
 refuses_gpu = only_gpus(*COUNTED_GPUS, "dra")
+preemption_events = ()
 deletes_unmarked = False
 watched = ()
 status = status_of_pod

@@ -159,4 +159,5 @@ def _why(message: str) -> str:
 
 # A preempted pod has a condition only if KAI's scheduler runs with --update-pod-eviction-condition.
 eviction = disruption_among_queues
+preemption_events = ()
 deletes_unmarked = True

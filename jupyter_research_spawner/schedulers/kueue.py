@@ -12,6 +12,8 @@ from ..settings import Settings
 from ..shape import Json
 from .scheduler_interface import (
     NO_OBJECTS,
+    PREEMPTED,
+    SELECTED_BY_PRIORITY,
     Kind,
     Marks,
     Metadata,
@@ -84,13 +86,14 @@ def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     """
     return (
         Prerequisite(API, "LocalQueue", _local_queue(placement), placement.namespace),
-        Prerequisite(API, "WorkloadPriorityClass", placement.priority_class),
+        Prerequisite(API, "WorkloadPriorityClass", placement.priority_class, selected_by=SELECTED_BY_PRIORITY),
         priority_class_prerequisite(placement),
     )
 
 
 refuses = refuses_nothing
 refuses_gpu = refuse_gpu_beside_hami
+preemption_events = ()
 deletes_unmarked = False
 watched = (Kind(API, "Workload"),)
 
@@ -182,7 +185,7 @@ _BY_KUEUE = "WorkloadEvictedDueTo"
 
 def _evicted(reason: str, message: str) -> Reason:
     if reason == "Preempted":
-        return Reason("Preempted: work of a higher priority needed its place.", preempted=True)
+        return Reason(PREEMPTED, preempted=True)
     if "MaximumExecutionTimeExceeded" in reason:
         return Reason("Ended by its hard wall time.")
     if reason == "PodsReadyTimeout":

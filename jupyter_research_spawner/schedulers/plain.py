@@ -37,6 +37,7 @@ def refuses(placement: Placement) -> Refusal | None:
 
 prerequisites = only_priority_class
 refuses_gpu = refuse_gpu_beside_hami
+preemption_events = ()
 deletes_unmarked = False
 watched = ()
 status = status_of_pod

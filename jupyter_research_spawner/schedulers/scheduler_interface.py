@@ -19,6 +19,8 @@ from ..resources import Gpu, Resources
 from ..settings import Settings
 from ..shape import NOTEBOOK_KIND, Json, Shape
 
+# `selected_by` of prerequisites that the user selects with the priority: `research-spawner manifests` prints them.
+SELECTED_BY_PRIORITY = "priority"
 # The name of a queue object: a DNS subdomain (RFC 1123) that is also a valid label value.
 QueueName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", strict=True)]
 
@@ -94,6 +96,30 @@ class Reason:
     message: str
     preempted: bool = False
 
+
+PREEMPTED = "Preempted: work of a higher priority needed its place."
+# For schedulers that preempt both for priority and for fair share, and report both in the same way.
+PREEMPTED_AMONG_QUEUES = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
+
+
+@dataclass(frozen=True)
+class PreemptionEvent:
+    """An event that a scheduler creates for a pod when it preempts the pod.
+
+    `reason` is the event's reason, and its message starts with `starts_with`.  `message` is the message for the user.
+    """
+
+    reason: str
+    message: str
+    starts_with: str = ""
+
+    def matches(self, event: Json) -> bool:
+        """Return whether this event reports a preemption."""
+        return event.get("reason") == self.reason and str(event.get("message", "")).startswith(self.starts_with)
+
+
+# kube-scheduler also preempts pods of other schedulers, so this event counts under every scheduler.
+PREEMPTED_BY_KUBE_SCHEDULER = PreemptionEvent("Preempted", PREEMPTED)
 
 QueuePhase = Literal["gated", "queued", "scheduling", "unschedulable", "refused", "running"]
 
@@ -202,6 +228,7 @@ class Scheduler(Protocol):
     def prerequisites(self) -> Callable[[QueuePlacement], tuple[Prerequisite, ...]]:
         """Return the cluster objects without which a pod in this queue would wait, and no event would say why.
 
+        Each is cluster-scoped or in `placement.namespace`, because only there the roles allow reading it.
         Default: `only_priority_class`.
         """
 
@@ -219,6 +246,13 @@ class Scheduler(Protocol):
     @property
     def eviction(self) -> Callable[[Json, Objects], Reason | None]:
         """Return why this pod was evicted, or None if it was not.  Default: `disruption`."""
+
+    @property
+    def preemption_events(self) -> tuple[PreemptionEvent, ...]:
+        """The events of this scheduler about a preempted pod, besides PREEMPTED_BY_KUBE_SCHEDULER.  Default: `()`.
+
+        The batch service reads them when it starts, to find out why pods were deleted while it was not running.
+        """
 
     @property
     def deletes_unmarked(self) -> bool:
@@ -269,7 +303,7 @@ def disruption(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
     if found.get("reason") == DELETED["reason"]:
         return Reason(DELETED["message"])
     if found.get("reason") == "PreemptionByScheduler":
-        return Reason("Preempted: work of a higher priority needed its place.", preempted=True)
+        return Reason(PREEMPTED, preempted=True)
     return Reason(f"Evicted by the cluster ({found.get('reason')}): {found.get('message', '')}".rstrip(": "))
 
 
@@ -281,9 +315,7 @@ def disruption_among_queues(pod: Json, objects: Objects = NO_OBJECTS) -> Reason 
     found = disruption(pod)
     if found is None or not found.preempted:
         return found
-    return replace(
-        found, message="Preempted: work of a higher priority, or of a queue below its share, needed its place."
-    )
+    return replace(found, message=PREEMPTED_AMONG_QUEUES)
 
 
 def refuse_gang(placement: Placement, scheduler: str, way_out: str) -> Refusal | None:
@@ -331,7 +363,9 @@ def refuses_nothing(placement: Placement) -> Refusal | None:
 
 def priority_class_prerequisite(placement: QueuePlacement) -> Prerequisite:
     """Return the PriorityClass of the pods as a prerequisite."""
-    return Prerequisite("scheduling.k8s.io/v1", "PriorityClass", placement.priority_class)
+    return Prerequisite(
+        "scheduling.k8s.io/v1", "PriorityClass", placement.priority_class, selected_by=SELECTED_BY_PRIORITY
+    )
 
 
 def only_priority_class(placement: QueuePlacement) -> tuple[Prerequisite, ...]:

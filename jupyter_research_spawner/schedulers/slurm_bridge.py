@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -13,7 +14,6 @@ from ..settings import Settings
 from ..shape import Json
 from .scheduler_interface import (
     COUNTED_GPUS,
-    NO_GPU_ADVICE,
     Marks,
     Metadata,
     Objects,
@@ -39,7 +39,9 @@ GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu", "deviceclass.resource.kubernet
 
 SlurmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", strict=True)]
 
-GPU_ADVICE = NO_GPU_ADVICE
+GPU_ADVICE: Mapping[str, str] = dict.fromkeys(
+    ("mig", "shared"), f"slurm-bridge passes only {', '.join(GPU_RESOURCES)} to Slurm, so it refuses other GPUs"
+)
 
 
 class QueueOptions(Settings):
@@ -138,5 +140,6 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
 # slurm-bridge deletes the pod in the same way for a time limit, scancel and preemption.  Only Slurm's accounting
 # distinguishes them.
 eviction = disruption
+preemption_events = ()
 # A deleted pod can also have reached its time limit, and its job must then not be retried.
 deletes_unmarked = False

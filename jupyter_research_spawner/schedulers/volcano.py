@@ -17,10 +17,12 @@ from ..settings import Settings
 from ..shape import Json
 from .scheduler_interface import (
     COUNTED_GPUS,
+    PREEMPTED_AMONG_QUEUES,
     Marks,
     Metadata,
     Objects,
     Placement,
+    PreemptionEvent,
     QueueName,
     QueuePlacement,
     QueueStatus,
@@ -93,6 +95,7 @@ def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
 
 refuses = refuses_nothing
 refuses_gpu = only_gpus(*COUNTED_GPUS, "volcano-vgpu", "dra")
+preemption_events = (PreemptionEvent("Evict", PREEMPTED_AMONG_QUEUES),)
 deletes_unmarked = False
 # A PodGroup only repeats the message of its pods, and keeps it even when they run.  So no other kind is watched.
 watched = ()

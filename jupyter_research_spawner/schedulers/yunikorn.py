@@ -15,10 +15,12 @@ from ..shape import Json, label_value
 from .scheduler_interface import (
     COUNTED_GPUS,
     NO_GPU_ADVICE,
+    PREEMPTED_AMONG_QUEUES,
     Marks,
     Metadata,
     Objects,
     Placement,
+    PreemptionEvent,
     QueuePlacement,
     QueueStatus,
     condition,
@@ -157,4 +159,6 @@ def _why_rejected(message: str, queue: str | None) -> str:
 
 # YuniKorn preempts by deleting the pod.  Only an event shows the preemption, not a condition.
 eviction = disruption
+# YuniKorn uses this reason for all events.  Only the message shows that a pod was preempted (checked with 1.8).
+preemption_events = (PreemptionEvent("Informational", PREEMPTED_AMONG_QUEUES, starts_with="Preempted by "),)
 deletes_unmarked = True

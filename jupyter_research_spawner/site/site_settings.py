@@ -24,7 +24,7 @@ Title = Annotated[str, StringConstraints(min_length=1, max_length=120)]
 
 
 class Priority(Settings):
-    """A priority: the value of a PriorityClass, and of Kueue's WorkloadPriorityClass."""
+    """A priority: the value of a PriorityClass, and of the scheduler's own kind of priority class if it has one."""
 
     value: StrictInt = Field(
         title="Value of the priority class",

@@ -62,7 +62,7 @@ class PodWait:
 
     main: the name of the notebook's container.
     clock: returns seconds, as time.monotonic does.
-    owned_objects: returns the scheduler's objects for a pod, for example its Kueue Workload.
+    owned_objects: returns the scheduler's objects for a pod.
     """
 
     plan: Plan

@@ -1,4 +1,4 @@
-"""A cache of the objects that a scheduler creates for pods and jobs, for example Kueue's Workloads."""
+"""A cache of the objects that a scheduler creates for pods and jobs."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _missing(prerequisites: Sequence[Prerequisite]) -> Refusal:
     return Refusal(
         "missing-in-cluster",
         f"The cluster has no {', '.join(map(str, prerequisites))}, so the pod would never start.",
-        field=_FIELDS.get(prerequisites[0].kind, "queue"),
+        field=prerequisites[0].selected_by,
         hint="Ask your administrators: `research-spawner manifests` prints the objects that a site needs.",
         status=503,
     )
@@ -107,20 +107,10 @@ def _shut(prerequisite: Prerequisite, state: str) -> Refusal:
     return Refusal(
         "shut-in-cluster",
         f"{prerequisite} is {state.lower()} and accepts no new pods.",
-        field=_FIELDS.get(prerequisite.kind, "queue"),
+        field=prerequisite.selected_by,
         hint="Select another queue, or try again when your administrators have opened this one.",
         status=503,
     )
-
-
-# Where the options form shows an error about an object of this kind.
-_FIELDS = {
-    "DeviceClass": "profile",
-    "PersistentVolumeClaim": "mounts",
-    "PriorityClass": "priority",
-    "ResourceClaimTemplate": "profile",
-    "WorkloadPriorityClass": "priority",
-}
 
 
 def _path(prerequisite: Prerequisite) -> str:

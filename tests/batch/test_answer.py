@@ -14,25 +14,29 @@ from jupyter_research_spawner.batch.attempts import (
     KEPT,
     Attempt,
     attempt_of,
+    event_reasons,
     from_events,
     merged,
     recorded,
     written,
 )
 from jupyter_research_spawner.pod.overlay import literal
+from jupyter_research_spawner.schedulers import SCHEDULERS
 
 PREEMPTED = "Preempted: work of a higher priority needed its place."
-PLAN = {"scheduler": "plain", "queue": "backfill", "profile": "small", "priority": "low", "warnings": ["16 groups"]}
+PLAN = {"queue": "backfill", "profile": "small", "priority": "low", "warnings": ["16 groups"]}
 
 
 def at(seconds: int) -> str:
     return f"2026-11-23T12:00:{seconds:02}Z"
 
 
-def a_job(*conditions: tuple[str, int], attempts: list[Attempt] | None = None, **metadata: Any) -> dict[str, Any]:
+def a_job(
+    *conditions: tuple[str, int], attempts: list[Attempt] | None = None, scheduler: str = "plain", **metadata: Any
+) -> dict[str, Any]:
     annotations = {
         "research-spawner/job-name": "Sweep",
-        "research-spawner/plan": json.dumps(PLAN),
+        "research-spawner/plan": json.dumps({**PLAN, "scheduler": scheduler}),
         "research-spawner/wall-time": "3600",
         "research-spawner/wall-time-hard": "7200",
     }
@@ -248,11 +252,33 @@ def test_events_tell_of_pods_that_went_unseen():
     assert from_events(a_job(), EVENTS) == [Attempt("sweep-a", at(2), at(5), None, PREEMPTED), Attempt("sweep-b")]
 
 
-def test_volcano_says_so_in_another_event():
-    evict = event("Evict", "Pod", "sweep-a", "pod-a", 5, "Pod is evicted, because of preempt")
-    (lost, _) = from_events(a_job(), [evict, *EVENTS[1:]])
-    reason = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
-    assert lost == Attempt("sweep-a", at(2), at(5), None, reason)
+@pytest.mark.parametrize(
+    ("scheduler", "reason", "message"),
+    [
+        ("volcano", "Evict", "Pod is evicted, because of preempt"),
+        ("yunikorn", "Informational", "Preempted by alice/train from application r-1 in root.climate"),
+    ],
+)
+def test_a_scheduler_reports_a_preemption_in_an_event_of_its_own(scheduler, reason, message):
+    told = event(reason, "Pod", "sweep-a", "pod-a", 5, message)
+    job = a_job(scheduler=scheduler)
+    (lost, _) = from_events(job, [told, *EVENTS[1:]])
+    sentence = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
+    assert lost == Attempt("sweep-a", at(2), at(5), None, sentence)
+    assert {reason, "Preempted", "Started"} <= set(event_reasons([job]))
+    (lost, _) = from_events(a_job(), [told, *EVENTS[1:]])
+    assert lost.reason == ""
+    assert reason not in event_reasons([a_job()])
+
+
+@pytest.mark.parametrize("scheduler", [*SCHEDULERS, "no-longer-known"])
+def test_kube_scheduler_preempts_pods_of_every_scheduler(scheduler):
+    assert from_events(a_job(scheduler=scheduler), EVENTS)[0].reason == PREEMPTED
+
+
+def test_yunikorn_uses_one_reason_for_all_its_events():
+    told = event("Informational", "Pod", "sweep-a", "pod-a", 5, "Pod is bound")
+    assert from_events(a_job(scheduler="yunikorn"), [told, *EVENTS[1:]])[0].reason == ""
 
 
 def test_events_of_the_newer_kind_have_their_time_elsewhere():
