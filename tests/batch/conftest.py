@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +86,14 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 async def hub() -> AsyncIterator[StubHub]:
     async with stub_hub(**TOKENS) as stub:
         yield stub
+    await close_hub_client()
+
+
+async def close_hub_client() -> None:
+    """Close the HTTP client that JupyterHub 6 keeps for this event loop: each holds an inotify instance of the user."""
+    with contextlib.suppress(ModuleNotFoundError):  # JupyterHub 5 has none
+        httpclient = importlib.import_module("jupyterhub.httpclient")
+        await httpclient.JupyterHubHTTPClient.loop_instance().close()
 
 
 async def connected(kubeconfig: Path) -> ApiClient:
