@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import retry_kind
 import samples
+from conformance import check_all_registered, check_guide_names, check_module, members
 
+from jupyter_research_spawner import jobs
 from jupyter_research_spawner.batch.answer import answer
 from jupyter_research_spawner.batch.job_store import ALL
 from jupyter_research_spawner.cli import main
-from jupyter_research_spawner.jobs import _MODULES, KINDS, Submission, kind_of, parse_submission
+from jupyter_research_spawner.jobs import _MODULES, KINDS, JobKind, Submission, kind_of, parse_submission
 from jupyter_research_spawner.jobs.request import JobRequest
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.plan import Plan, plan
@@ -53,6 +55,20 @@ def test_the_whole_object(name, golden):
     job = sent(name)
     text = json.dumps(job).replace(job["metadata"]["name"], "python-x7k2p")
     assert json.loads(text.replace(SITE.digest, "digest-of-the-settings")) == golden(f"job/{name}")
+
+
+@every_kind
+def test_module_has_every_member_and_its_file_is_named_after_its_kind(name):
+    check_module(KINDS[name], name, JobKind)
+
+
+def test_every_module_of_the_package_is_registered():
+    check_all_registered(jobs, _MODULES)
+
+
+@pytest.mark.parametrize("member", members(JobKind))
+def test_contributing_guide_names_every_member(member):
+    check_guide_names(member, "How to add a kind of job")
 
 
 @every_kind
@@ -137,10 +153,6 @@ def test_an_unknown_kind_is_refused_with_the_names_of_those_that_exist():
     assert caught.value.field == "kind"
     for name in KINDS:
         assert name in caught.value.hint
-
-
-def test_no_two_kinds_have_one_name():
-    assert len(KINDS) == len(_MODULES)
 
 
 def a_pod(phase: str, exit_code: int) -> dict[str, Any]:

@@ -11,16 +11,17 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance import check_all_registered, check_described, check_guide_names, check_module, members
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from samples import JOB, Json, decide, person, placement, site_with
 from samples import scheduler as scheduler_settings
 
+from jupyter_research_spawner import schedulers
 from jupyter_research_spawner.identity import Group
 from jupyter_research_spawner.prerequisite import Prerequisite
 from jupyter_research_spawner.resources import (
@@ -66,7 +67,6 @@ PREEMPTED: Json = {
     "reason": "PreemptionByScheduler",
     "message": "preempting to accommodate a higher priority pod",
 }
-MEMBERS = sorted(name for name in vars(Scheduler) if not name.startswith("_"))
 
 each_scheduler = pytest.mark.parametrize("kind", SCHEDULERS)
 
@@ -126,33 +126,31 @@ def test_golden_summary(kind: str, golden: Callable[[str], Any]) -> None:
 
 @each_scheduler
 def test_module_has_every_member_and_its_file_is_named_after_its_kind(kind: str) -> None:
-    module = SCHEDULERS[kind]
-    assert [name for name in MEMBERS if not hasattr(module, name)] == []
-    assert module.__name__.endswith("." + kind.replace("-", "_"))
-    assert re.fullmatch(r"[a-z][a-z0-9-]{0,30}", kind)
+    check_module(SCHEDULERS[kind], kind, Scheduler)
 
 
-@pytest.mark.parametrize("member", MEMBERS)
+def test_every_module_of_the_package_is_registered() -> None:
+    check_all_registered(schedulers, schedulers._MODULES)
+
+
+@pytest.mark.parametrize("member", members(Scheduler))
 def test_contributing_guide_names_every_member(member: str) -> None:
-    contributing = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
-    _, _, section = contributing.partition("\n## How to add a scheduler\n")
-    guide = section.partition("\n## ")[0]
-    assert f"`{member}`" in guide or f"`{member}(" in guide
+    check_guide_names(member, "How to add a scheduler")
 
 
 @each_scheduler
 def test_site_accepts_the_scheduler_and_refuses_unknown_queue_options(kind: str) -> None:
     assert site_with(scheduler_settings(kind)).scheduler.kind == kind
-    assert SCHEDULERS[kind].QueueOptions() == SCHEDULERS[kind].QueueOptions.model_validate({})
     with pytest.raises(ValidationError):
         SCHEDULERS[kind].QueueOptions.model_validate({"no-such-option": "x"})
 
 
 @each_scheduler
-def test_queue_options_have_titles(kind: str) -> None:
-    for name, field in SCHEDULERS[kind].QueueOptions.model_fields.items():
-        assert field.title, name
-        assert field.description or field.examples, name
+def test_queue_options_are_optional_and_described(kind: str) -> None:
+    """A queue needs no settings for a scheduler, so each option has a default."""
+    model = SCHEDULERS[kind].QueueOptions
+    assert [name for name, field in model.model_fields.items() if field.is_required()] == [], "give these a default"
+    check_described(model)
 
 
 @each_scheduler

@@ -7,19 +7,18 @@ tests/golden/sources/KIND.yaml: the JSON schema of its settings.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from conformance import check_all_registered, check_described, check_guide_names, check_module, members
 from pydantic import ValidationError
 
-from jupyter_research_spawner.identity import IdentitySettings
+from jupyter_research_spawner import identity
+from jupyter_research_spawner.identity import IdentitySettings, sources
 from jupyter_research_spawner.identity.source_interface import Account, Source, SourceDown, SourceKind, SourceOptions
 from jupyter_research_spawner.identity.sources import SOURCES
-
-MEMBERS = sorted(name for name in vars(SourceKind) if not name.startswith("_"))
 
 each_source = pytest.mark.parametrize("kind", SOURCES)
 
@@ -44,18 +43,16 @@ def test_golden_settings(kind: str, golden: Callable[[str], Any]) -> None:
 
 @each_source
 def test_module_has_every_member_and_its_file_is_named_after_its_kind(kind: str) -> None:
-    module = SOURCES[kind]
-    assert [name for name in MEMBERS if not hasattr(module, name)] == []
-    assert module.__name__.endswith("." + kind.replace("-", "_"))
-    assert re.fullmatch(r"[a-z][a-z0-9-]{0,30}", kind)
+    check_module(SOURCES[kind], kind, SourceKind)
 
 
-@pytest.mark.parametrize("member", MEMBERS)
+def test_every_module_of_the_package_is_registered() -> None:
+    check_all_registered(identity, sources._MODULES)
+
+
+@pytest.mark.parametrize("member", members(SourceKind))
 def test_contributing_guide_names_every_member(member: str) -> None:
-    contributing = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
-    _, _, section = contributing.partition("\n## How to add an identity source\n")
-    guide = section.partition("\n## ")[0]
-    assert f"`{member}`" in guide or f"`{member}(" in guide
+    check_guide_names(member, "How to add an identity source")
 
 
 @each_source
@@ -76,9 +73,7 @@ def test_options_accept_only_their_own_kind_and_known_keys(kind: str) -> None:
 
 @each_source
 def test_every_option_has_a_title_and_a_description_or_an_example(kind: str) -> None:
-    for name, field in SOURCES[kind].Options.model_fields.items():
-        assert field.title, name
-        assert field.description or field.examples or name == "kind", name
+    check_described(SOURCES[kind].Options)
 
 
 @each_source

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
-from types import ModuleType
 from typing import get_args
 
 import grimp
-import pytest
 from samples import placement
 
 import jupyter_research_spawner
-from jupyter_research_spawner import identity, jobs, schedulers
-from jupyter_research_spawner.identity.sources import SOURCES
+from jupyter_research_spawner import schedulers
 from jupyter_research_spawner.resources.gpu import KINDS as GPU_MODELS
 
 PACKAGE = jupyter_research_spawner.__name__
@@ -79,18 +73,3 @@ def test_only_scheduler_modules_contain_names_of_schedulers() -> None:
     }
     assert {place: names for place, names in found.items() if place not in KNOW_SCHEDULERS} == {}
     assert set(KNOW_SCHEDULERS) - set(found) == set(), "these name no scheduler any more: remove them from the list"
-
-
-@pytest.mark.parametrize(
-    ("package", "registered"),
-    [(identity, SOURCES.values()), (schedulers, schedulers.SCHEDULERS.values()), (jobs, jobs.KINDS.values())],
-    ids=["identity", "schedulers", "jobs"],
-)
-def test_every_module_that_defines_a_kind_is_in_the_registry_of_its_package(
-    package: ModuleType, registered: Iterable[object]
-) -> None:
-    found = [import_module(f"{package.__name__}.{module.name}") for module in iter_modules(package.__path__)]
-    kinds = {module.__name__ for module in found if hasattr(module, "KIND")}
-    names = {getattr(module, "__name__", "") for module in registered}
-    assert kinds - names == set(), "import these modules in the registry and add them to its list _MODULES"
-    assert names - kinds == set()

@@ -9,8 +9,11 @@ from pydantic import Discriminator, Tag
 from . import nss, static
 from .source_interface import SourceKind, SourceOptions
 
-# Typed, so that mypy names the module that lacks a member of SourceKind.
-_MODULES: list[SourceKind] = [static, nss]
+# Typed, and one module a line, so that mypy shows the module that lacks a member of SourceKind.
+_MODULES: list[SourceKind] = [
+    static,
+    nss,
+]
 
 SOURCES: dict[str, SourceKind] = {module.KIND: module for module in _MODULES}
 

@@ -17,7 +17,11 @@ from .kind import JobKind, Resource, Result
 from .parsing import json_type, parse
 from .request import JobRequest, new_job_id, plan_request, refuse_too_long
 
-_MODULES: list[JobKind] = [job, array]
+# Typed, and one module a line, so that mypy shows the module that lacks a member of JobKind.
+_MODULES: list[JobKind] = [
+    job,
+    array,
+]
 
 KINDS: Mapping[str, JobKind] = {module.KIND: module for module in _MODULES}
 

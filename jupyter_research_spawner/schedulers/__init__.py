@@ -21,8 +21,16 @@ from .scheduler_interface import (
     Scheduler,
 )
 
-# Typed, so that mypy names the module that lacks a member of Scheduler.
-_MODULES: list[Scheduler] = [plain, kueue, volcano, yunikorn, kai, slurm_bridge, coscheduling]
+# Typed, and one module a line, so that mypy shows the module that lacks a member of Scheduler.
+_MODULES: list[Scheduler] = [
+    plain,
+    kueue,
+    volcano,
+    yunikorn,
+    kai,
+    slurm_bridge,
+    coscheduling,
+]
 
 SCHEDULERS: dict[str, Scheduler] = {module.KIND: module for module in _MODULES}
 
@@ -34,7 +42,7 @@ _KEYS = frozenset(_RESERVED) - set(_PREFIXES)
 
 def find_scheduler(kind: str) -> Scheduler:
     """Return the scheduler of this kind, or `plain` if the kind is unknown, for example after an upgrade."""
-    return SCHEDULERS.get(kind, plain)
+    return SCHEDULERS[kind if kind in SCHEDULERS else plain.KIND]
 
 
 def preemption_events(kind: str) -> tuple[PreemptionEvent, ...]:
