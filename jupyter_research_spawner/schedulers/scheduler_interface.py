@@ -77,7 +77,8 @@ class Metadata:
 class Marks:
     """The labels, annotations and fields with which a scheduler puts the pods of a manifest into a queue.
 
-    `object` is added to the created object, and `pod` to each of its pod templates; a notebook's pod gets both.
+    `object` is added to the created object itself, for a scheduler that reads a job's metadata.  `pod` is added to each
+    pod template of that object.  A notebook is a single pod without a template, so its pod gets both.
     `scheduler_name` and `priority_class` replace the values of a base manifest or a chart; None removes them.
     `names_main` is the key of a pod annotation whose value is the name of the main container.
     """
@@ -121,15 +122,25 @@ class PreemptionEvent:
 # kube-scheduler also preempts pods of other schedulers, so this event counts under every scheduler.
 PREEMPTED_BY_KUBE_SCHEDULER = PreemptionEvent("Preempted", PREEMPTED)
 
-QueuePhase = Literal["gated", "queued", "scheduling", "unschedulable", "refused", "running"]
+QueuePhase = Literal["gated", "queued", "unschedulable", "refused", "scheduling", "running"]
 
 
 @dataclass(frozen=True)
 class QueueStatus:
     """Why a pod waits, as the scheduler reports it.
 
-    `resource` is the resource of which too little is free.  `source` is the kind of object that has the report.
-    `since` is the Kubernetes timestamp of the report.
+    gated: the scheduler does not consider the pod yet, for example because of a scheduling gate.
+    queued: the pod waits for its turn or for room, and will start without any change.
+    unschedulable: the pod requests more than its queue can ever have.
+    refused: the scheduler rejected the pod, or something that the pod needs is missing or closed.
+    scheduling: the scheduler has reported nothing yet.
+    running: the pod has a node.
+
+    Users see `message` in the first four phases, as the reason of a notebook or job that is queued.  In the last two
+    they see what the kubelet reports.
+
+    `resource` is the resource of which too little is free, `source` the kind of object that has the report, and `since`
+    the Kubernetes timestamp of the report.  So far only tests read these three: fill them if the report has them.
     """
 
     phase: QueuePhase
@@ -137,6 +148,11 @@ class QueueStatus:
     resource: str | None = None
     source: str = ""
     since: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Return whether the pod waits in a queue, or in front of it."""
+        return self.phase in ("gated", "queued", "unschedulable", "refused")
 
 
 @dataclass(frozen=True)
@@ -197,7 +213,7 @@ class Scheduler(Protocol):
 
     @property
     def QueueOptions(self) -> type[Settings]:
-        """The settings model of `queues.<name>.<KIND>`."""
+        """The settings model of `queues.<name>.<KIND>`.  Each field has a default, because a queue may set none."""
 
     @property
     def GPU_ADVICE(self) -> Mapping[str, str]:
@@ -215,7 +231,10 @@ class Scheduler(Protocol):
 
     @property
     def marks(self) -> Callable[[Placement], Marks]:
-        """Return the labels, annotations, schedulerName and priority class of a notebook or job."""
+        """Return the labels, annotations, schedulerName and priority class of a notebook or job.
+
+        If `placement.scheduler_name` is set, it must be the schedulerName, or `refuses` must refuse it.
+        """
 
     @property
     def refuses(self) -> Callable[[Placement], Refusal | None]:
@@ -241,6 +260,7 @@ class Scheduler(Protocol):
         """Return the queue status of a pod.  The pod is {} for a job that has no pod yet.  Default: `status_of_pod`.
 
         Further arguments: the objects of the `watched` kinds, and the prerequisites that are missing in the cluster.
+        There are no events: a reason that only an event gives cannot be shown.
         """
 
     @property
@@ -258,8 +278,9 @@ class Scheduler(Protocol):
     def deletes_unmarked(self) -> bool:
         """Whether this scheduler preempts a pod by deleting it without the condition DisruptionTarget.  Default: False.
 
-        The Job controller counts such a pod as failed.  If True, the batch service adds the condition DELETED to the
-        pod.
+        The Job controller counts such a pod as failed, and ends the job.  If True, the batch service adds the condition
+        DELETED to a job's pod that is being deleted, unless the user cancelled it, and the job runs again.  So it must
+        be False if the scheduler also deletes pods that must not run again, for example at a time limit.
         """
 
 

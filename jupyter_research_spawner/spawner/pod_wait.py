@@ -28,7 +28,6 @@ UNSEEN_SECONDS = 120
 MAX_CRASHES = 2
 CONNECT_SECONDS = 2.0
 _UNKNOWN = QueueStatus("scheduling")
-QUEUED_PHASES = ("gated", "queued", "unschedulable", "refused")
 
 
 def is_pod_ready(pod: Json | None, main: str) -> bool:
@@ -104,7 +103,7 @@ class PodWait:
 
     @property
     def is_queued(self) -> bool:
-        return self._admitted is None and self.status.phase in QUEUED_PHASES
+        return self._admitted is None and self.status.waits
 
     def observe(self, pod: Json | None) -> None:
         """Update this state from a pod that is not ready. Raises Refusal if the pod cannot become ready any more.
@@ -128,7 +127,7 @@ class PodWait:
             raise _failed("no-home", why)
         if _count_crashes(pod, self.main) - self._earlier_crashes >= MAX_CRASHES:
             raise _failed("pod-crashes", why_ended(pod, self.main) or "Its container crashes repeatedly.")
-        if self.status.phase not in QUEUED_PHASES and self._admitted is None:
+        if not self.status.waits and self._admitted is None:
             self._admitted = self.clock() if self.status.phase == "running" else None
         self._check_limits(pod)
 

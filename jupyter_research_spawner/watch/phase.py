@@ -61,7 +61,7 @@ def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None =
         return Phase("failed", message, exit_code)
     if pod.get("metadata", {}).get("deletionTimestamp"):
         return Phase("ending", exit_code=exit_code)
-    if queue.phase in ("gated", "queued", "unschedulable", "refused"):
+    if queue.waits:
         return Phase("queued", queue.message)
     if phase == "Running" and _is_running(status, main):
         return Phase("running")
