@@ -55,7 +55,10 @@ def normalize(manifest: Any, slots: Slots) -> Json:
     Missing labels, annotations and pod specs become empty maps.  Raises Refusal if a field has another type than in
     Kubernetes' API, or if two volumes or containers of a pod have the same name.
     """
-    copied: Any = _through_json(manifest)
+    try:
+        copied = _copy(manifest)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise manifest_refusal("manifest", f"is not valid JSON: {error}") from None
     if not isinstance(copied, dict):
         raise manifest_refusal("manifest", f"is {_type_name(copied)}, not a map")
     _normalize_metadata(copied)
@@ -72,20 +75,41 @@ def normalize(manifest: Any, slots: Slots) -> Json:
     return copied
 
 
-# JSON strings contain no unescaped newline, so ":\nnull" occurs in the text only if a field is null.  A manifest that
-# contains itself raises RecursionError, so check_circular is not needed.
-_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False, separators=(",", ":\n"))
-_NULL_FIELD = ":\nnull"
+_INT64 = range(-(2**63), 2**63)
 
 
-def _through_json(manifest: Any) -> Any:
-    """Encode the manifest as JSON and decode it, so that only plain data is left.  Raises Refusal if it is not JSON."""
-    try:
-        text = _ENCODER.encode(manifest)
-        text.encode()  # raises UnicodeEncodeError for an unpaired surrogate
-        return json.loads(text, object_hook=_without_nulls if _NULL_FIELD in text else None)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise manifest_refusal("manifest", f"is not valid JSON: {error}") from None
+def _copy(value: Any) -> Any:
+    """Return a deep copy of JSON data without null fields.  Raises TypeError, ValueError or RecursionError.
+
+    Ordinary values are copied here, which takes half the time of a JSON round trip.  All others go through JSON.
+    """
+    kind = type(value)
+    if kind is dict:
+        copied = {}
+        for key, below in value.items():
+            if type(key) is not str or not key.isascii():
+                return _through_json(value)
+            if type(below) is str and below.isascii():  # most fields: a call for each would take a quarter longer
+                copied[key] = below
+            elif below is not None:
+                copied[key] = _copy(below)
+        return copied
+    if kind is list:
+        return [_copy(item) for item in value]
+    if value is None or kind is bool or (kind is int and value in _INT64) or (kind is str and value.isascii()):
+        return value
+    return _through_json(value)
+
+
+# A manifest that contains itself raises RecursionError, so check_circular is not needed.
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False)
+
+
+def _through_json(value: Any) -> Any:
+    """Encode the value as JSON and decode it, so that tuples, subclasses and other keys become plain data."""
+    text = _ENCODER.encode(value)
+    text.encode()  # raises UnicodeEncodeError for an unpaired surrogate
+    return json.loads(text, object_hook=_without_nulls)
 
 
 def _without_nulls(read: Json) -> Json:
