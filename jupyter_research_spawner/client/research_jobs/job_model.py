@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from .job_errors import JobsError
 
@@ -92,9 +92,7 @@ def job_from(answer: Mapping[str, Any]) -> Job:
             image=_text(answer["image"]),
             command=tuple(_text(word) for word in answer["command"]),
             created=_time(answer["created"]),
-            started=_time_or_none(answer["started"]),
-            finished=_time_or_none(answer["finished"]),
-            exit_code=_number_or_none(answer["exit_code"]),
+            **_run_of(answer),
             attempts=tuple(_attempt(attempt) for attempt in answer["attempts"]),
             wall_time=timedelta(seconds=answer["wall_time_seconds"]),
             wall_time_hard=timedelta(seconds=answer["wall_time_hard_seconds"]),
@@ -114,9 +112,7 @@ def job_from(answer: Mapping[str, Any]) -> Job:
 def _attempt(answer: Mapping[str, Any]) -> Attempt:
     return Attempt(
         pod=_text(answer["pod"]),
-        started=_time_or_none(answer["started"]),
-        finished=_time_or_none(answer["finished"]),
-        exit_code=_number_or_none(answer["exit_code"]),
+        **_run_of(answer),
         reason=_text(answer["reason"]),
         index=_number_or_none(answer.get("index")),
     )
@@ -127,11 +123,24 @@ def _index(answer: Mapping[str, Any]) -> Index:
         index=int(answer["index"]),
         state=_text(answer["state"]),
         message=_text(answer["message"]),
-        started=_time_or_none(answer["started"]),
-        finished=_time_or_none(answer["finished"]),
-        exit_code=_number_or_none(answer["exit_code"]),
+        **_run_of(answer),
         attempts=int(answer["attempts"]),
     )
+
+
+class _Run(TypedDict):
+    started: datetime | None
+    finished: datetime | None
+    exit_code: int | None
+
+
+def _run_of(answer: Mapping[str, Any]) -> _Run:
+    """Return what a job, an attempt and an index have in common: when it ran, and its exit code."""
+    return {
+        "started": _time_or_none(answer["started"]),
+        "finished": _time_or_none(answer["finished"]),
+        "exit_code": _number_or_none(answer["exit_code"]),
+    }
 
 
 def _text(value: object) -> str:
