@@ -29,8 +29,14 @@ class Prerequisite:
 
     @property
     def resource(self) -> str:
-        """Return the plural, lower-case name of the kind, as in API URLs and RBAC rules."""
-        return self.kind.lower() + ("es" if self.kind.endswith("s") else "s")
+        """Return the plural, lower-case name of the kind, as in API URLs and RBAC rules.
+
+        It is formed as Kubernetes guesses it (apimachinery, UnsafeGuessKindToResource).
+        """
+        name = self.kind.lower()
+        if name.endswith("y"):
+            return name[:-1] + "ies"
+        return name + ("es" if name.endswith("s") else "s")
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r}" + (f" in namespace {self.namespace!r}" if self.namespace else "")

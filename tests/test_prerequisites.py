@@ -132,3 +132,11 @@ async def test_an_object_that_must_not_be_read_counts_as_existing_and_is_logged_
     await prerequisites.require([HOME, ERA5])
     assert api.asked == {"home": 1, "era5": 1}
     assert [f"(HTTP {status}) and is assumed to exist" in message for message in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "resource"),
+    [("LocalQueue", "localqueues"), ("PriorityClass", "priorityclasses"), ("QueuePolicy", "queuepolicies")],
+)
+def test_resource_is_the_plural_of_the_kind(kind: str, resource: str) -> None:
+    assert Prerequisite("example.org/v1", kind, "climate").resource == resource
