@@ -172,7 +172,8 @@ async def test_what_fails_again_waits_longer_and_longer(kube: Kube) -> None:
     found = await waiting_for(kube, "CrashLoopBackOff")
     which = f"p_{kube.namespace}({made['metadata']['uid']})"
     message = state(found)["waiting"]["message"]
-    assert message == f"back-off 10s restarting failed container=main pod={which}"
+    # On a busy machine the first time can be missed.
+    assert message in {f"back-off {delay}s restarting failed container=main pod={which}" for delay in (10, 20)}
     status = found["status"]["containerStatuses"][0]
     assert status["lastState"]["terminated"]["exitCode"] == 1
     assert found["status"]["phase"] == "Running"

@@ -65,20 +65,25 @@ class FailuresAtOnce:
 
 
 class Record:
-    """Write thorough.yaml when a thorough run has passed with all tests of thorough.TESTS."""
+    """Write thorough.yaml when all tests of thorough.TESTS have passed in a thorough run, whatever became of others."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._digests = thorough.digests() if thorough.is_thorough() and _is_whole(config) else {}
         self._passed: set[str] = set()
+        self._failed: set[str] = set()
         self._written = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" and report.passed:
-            self._passed.add(Path(report.nodeid.split("::")[0]).name)
+        module = Path(report.nodeid.split("::")[0]).name
+        if report.failed:
+            self._failed.add(module)
+        elif report.when == "call" and report.passed:
+            self._passed.add(module)
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        if not self._digests or exitstatus != 0 or not self._passed.issuperset(thorough.TESTS):
+        ran_to_the_end = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if not self._digests or not ran_to_the_end or not self._passed - self._failed >= {*thorough.TESTS}:
             return
         if self._digests != thorough.digests():
             self._written = f"{thorough.RECORD.name} was not written: files changed while the tests ran."
@@ -94,7 +99,7 @@ class Record:
 def _is_whole(config: pytest.Config) -> bool:
     """Whether no option leaves out some of the tests of a module."""
     option = config.option
-    some = option.keyword or option.markexpr or option.deselect or option.collectonly or _missing()
+    some = option.keyword or option.markexpr or option.deselect or option.maxfail or option.collectonly or _missing()
     return not some and not any("::" in argument for argument in config.args)
 
 
