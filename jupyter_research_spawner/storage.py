@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictBool, StringConstraints, model_validator
@@ -211,10 +212,17 @@ def group_text(system: SystemAccounts, identity: PosixIdentity) -> str:
 
 def _append_own(base: str, own: list[str]) -> str:
     """Return the lines of `base` and then `own`.  Leave out lines of `base` whose name or ID is also in `own`."""
-    names = {line.split(":")[0] for line in own}
-    numbers = {line.split(":")[2] for line in own}
-    kept = [line for line in base.splitlines() if line.split(":")[0] not in names and line.split(":")[2] not in numbers]
+    parts = [line.split(":", 3) for line in own]
+    names, numbers = {name for name, *_ in parts}, {number for _, _, number, *_ in parts}
+    kept = [line for line, name, number in _system_lines(base) if name not in names and number not in numbers]
     return "\n".join([*kept, *own]) + "\n"
+
+
+@lru_cache
+def _system_lines(base: str) -> tuple[tuple[str, str, str], ...]:
+    """Return each line of a passwd(5) or group(5) file with its name and its ID.  It is cached, as a site has two."""
+    split = [(line, line.split(":", 3)) for line in base.splitlines()]
+    return tuple((line, name, number) for line, (name, _, number, *_) in split)
 
 
 def environment(identity: PosixIdentity) -> dict[str, str]:

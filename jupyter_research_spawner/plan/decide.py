@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +16,8 @@ from ..schedulers import SCHEDULERS, Placement
 from ..site import Site
 from ..storage import environment, group_text, mounts_for, passwd_text
 from .choices import apply_class, choose_profile, choose_queue
-from .limits import choose_image, choose_wall_time, choose_workdir
-from .model import Plan, Request
+from .limits import apply_workdir, choose_image, choose_wall_time
+from .model import Plan, Request, WallTime
 
 # Limit in bytes for this project's annotations on one object.  The API server allows 256 KiB for all annotations.
 ANNOTATION_LIMIT = 64_000
@@ -63,7 +62,7 @@ def plan(
     if (refusal := scheduler.refuses(placement)) is not None:
         raise refusal
     mounts = mounts_for(site.storage, identity)
-    request = replace(request, workdir=choose_workdir(request, identity, mounts))
+    request = apply_workdir(request, identity, mounts)
     fields = site.pod_fields[profile_name]
     decided = Plan(
         request=request,
@@ -94,14 +93,15 @@ def plan(
         warnings=warnings(identity),
         batch_url=site.batch.url,
         site_digest=site.digest,
+        adoption_key=_adoption_key(secret, request, placement, profile_name, wall_time) if secret else "",
     )
     _check_annotation_size(decided)
-    return replace(decided, adoption_key=_adoption_key(decided, secret)) if secret else decided
+    return decided
 
 
 def _check_annotation_size(decided: Plan) -> None:
     """Raise Refusal if the annotations that compose writes for this plan would be larger than ANNOTATION_LIMIT."""
-    texts = [decided.passwd, decided.group, json.dumps(decided.summary(), ensure_ascii=False)]
+    texts = [decided.passwd, decided.group, decided.written]
     texts += [f"{group.name}:{group.gid}," for group in decided.identity.groups]
     texts += [*decided.marks.object.annotations.values(), *decided.marks.pod.annotations.values()]
     size = sum(len(text.encode()) for text in texts)
@@ -116,17 +116,17 @@ def _check_annotation_size(decided: Plan) -> None:
         )
 
 
-def _adoption_key(decided: Plan, secret: bytes) -> str:
+def _adoption_key(secret: bytes, request: Request, placement: Placement, profile: str, wall_time: WallTime) -> str:
     """Return the key that a pending pod must have so that a restarted hub adopts it for this server.
 
     The key covers the request and the plan, but not the run id, the digest of the settings or the default image.  So a
     user keeps the place in the queue when the site is upgraded.
     """
-    identity = decided.identity
+    identity = placement.identity
     parts: list[Any] = [
         [identity.name, identity.uid, identity.gid, list(identity.gids), identity.home],
-        [decided.namespace, decided.request.hub_user, decided.request.server, decided.shape.kind],
-        [decided.request.course, decided.request.image],
-        [decided.profile, decided.queue, decided.hard_seconds, int(decided.wall_time.soft.total_seconds())],
+        [placement.namespace, request.hub_user, request.server, request.shape.kind],
+        [request.course, request.image],
+        [profile, placement.queue, placement.hard_seconds, int(wall_time.soft.total_seconds())],
     ]
     return hmac.new(secret, json.dumps(parts).encode(), hashlib.sha256).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 from ..identity import PosixIdentity
@@ -80,20 +81,22 @@ def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
     )
 
 
-def choose_workdir(request: Request, identity: PosixIdentity, mounts: Iterable[MountPoint]) -> str | None:
-    """Return the working directory as an absolute path in the user's home or on a mount.  Raises Refusal.
+def apply_workdir(request: Request, identity: PosixIdentity, mounts: Iterable[MountPoint]) -> Request:
+    """Return the request with its working directory as an absolute path in the user's home or on a mount.
+
+    Raises Refusal if it is elsewhere.
 
     `~` means the user's home directory.  Other paths are refused, because the container runtime, which is root, would
     create a missing working directory even in another user's home.
     """
     asked = request.workdir
     if asked is None:
-        return None
+        return request
     path = identity.home + asked[1:] if asked == "~" or asked.startswith("~/") else asked
     home, *shared = (mount.path for mount in mounts)
     is_allowed = path == home or any(within(path, root) for root in (identity.home, *shared))
     if is_allowed and posixpath.normpath(path) == path:
-        return path
+        return replace(request, workdir=path)
     raise Refusal(
         "workdir-elsewhere",
         f"Working directory {quote(asked)} is not in your home directory or on a file system mounted for you.",
