@@ -5,7 +5,7 @@ Each rule is a function that yields (path of the field, problem).  A field that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from ..plan import ANNOTATION_LIMIT, Plan
@@ -195,12 +195,10 @@ RUNTIME_ANNOTATIONS = ("cdi.k8s.io/", "container.apparmor.security.beta.kubernet
 def check_annotations(checked: PodUnderCheck) -> Findings:
     """Refuse annotations that container runtimes obey, and annotations of this project that are too long."""
     written = checked.metadata["annotations"]
-    for key in sorted(written):
-        if key.startswith(RUNTIME_ANNOTATIONS):
-            why = "must not be set: it could give the container devices, rights or another user"
-            yield f"metadata.annotations.{key}", why
-    texts = [part for key, value in written.items() if key.startswith(OUR_PREFIX) for part in (key, value)]
-    size = sum(len(text.encode()) for text in texts)
+    for key in sorted(key for key in written if key.startswith(RUNTIME_ANNOTATIONS)):
+        why = "must not be set: it could give the container devices, rights or another user"
+        yield f"metadata.annotations.{key}", why
+    size = sum(len((key + value).encode()) for key, value in written.items() if key.startswith(OUR_PREFIX))
     if size > ANNOTATION_LIMIT + 2_000:  # the plan checks the values; here the keys are added
         yield (
             "metadata.annotations",
@@ -209,7 +207,7 @@ def check_annotations(checked: PodUnderCheck) -> Findings:
 
 
 def _compare_metadata(
-    metadata: Json, overlay: Overlay, written: Container[str], is_mark: Callable[[str], bool]
+    metadata: Json, overlay: Overlay, written: Set[str], is_mark: Callable[[str], bool]
 ) -> Findings:
     """Require the overlay's labels and annotations.  Refuse other keys for which `is_mark` is true."""
     for kind, wanted in (("labels", overlay.labels), ("annotations", overlay.annotations)):
@@ -218,8 +216,8 @@ def _compare_metadata(
             if present.get(key) != value:
                 yield f"metadata.{kind}.{key}", f"is {present.get(key)!r}, not {value!r}"
     for kind in ("labels", "annotations"):
-        for key in sorted(metadata[kind]):
-            if key not in written and is_mark(key):
+        for key in sorted(metadata[kind].keys() - written):
+            if is_mark(key):
                 why = "must not be set: a scheduler could queue the pod twice or for another user"
                 yield f"metadata.{kind}.{key}", why
 

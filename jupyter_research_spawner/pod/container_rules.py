@@ -153,15 +153,18 @@ def check_other_resources(checked: PodUnderCheck) -> Findings:
             yield f"{where}.resources.{key}", "must not be set: it could give the container devices outside the profile"
 
 
-_VALUE_FROM = frozenset({"configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"})
-
-
 def check_environment(checked: PodUnderCheck) -> Findings:
     """Refuse variables that are dangerous, and require the overlay's variables in the main container."""
     for where, container in checked.containers:
         for index, entry in enumerate(container.get("env", ())):
-            for below, message in _variable(entry, checked.plan.allowed.secrets):
-                yield f"{where}.env[{index}]{below}", message
+            name, source = entry["name"], entry.get("valueFrom")
+            if name.startswith(HIJACKING_ENV):
+                why = "which could make programs believe that they run as another user"
+                yield f"{where}.env[{index}]", f"sets {name}, {why}"
+            if name in DEVICE_ENV and (source or entry.get("value", "") not in NO_DEVICES):
+                yield f"{where}.env[{index}]", f"sets {name}, which would give it GPUs outside the profile"
+            if source:
+                yield from _check_value_from(source, checked.plan.allowed.secrets, f"{where}.env[{index}].valueFrom")
     entries: dict[str, list[Json]] = {}
     for entry in checked.main.get("env", ()):
         entries.setdefault(entry["name"], []).append(entry)
@@ -173,17 +176,13 @@ def check_environment(checked: PodUnderCheck) -> Findings:
             )
 
 
-def _variable(entry: Json, allowed_secrets: Mapping[str, bool]) -> Findings:
-    name, source = entry["name"], entry.get("valueFrom")
-    if name.startswith(HIJACKING_ENV):
-        yield "", f"sets {name}, which could make programs believe that they run as another user"
-    if name in DEVICE_ENV and (source or entry.get("value", "") not in NO_DEVICES):
-        yield "", f"sets {name}, which would give it GPUs outside the profile"
-    if not source:
-        return
+_VALUE_FROM = frozenset({"configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"})
+
+
+def _check_value_from(source: Json, allowed_secrets: Mapping[str, bool], path: str) -> Findings:
     for kind in sorted(set(source) - _VALUE_FROM):
-        yield f".valueFrom.{kind}", "is not known to be harmless"
+        yield f"{path}.{kind}", "is not known to be harmless"
     if "secretKeyRef" in source:
         secret = source["secretKeyRef"].get("name")
         if not allowed_secrets.get(str(secret)):
-            yield ".valueFrom", f"is of the secret {secret!r}, which pods.allow.secrets does not name"
+            yield path, f"is of the secret {secret!r}, which pods.allow.secrets does not name"
