@@ -87,6 +87,11 @@ class Slots:
     interactive: bool = False
 
     @property
+    def is_pod(self) -> bool:
+        """Return whether the manifest is itself a pod."""
+        return any(template.is_object for template in self.templates)
+
+    @property
     def main(self) -> str:
         """Return the name of the first template's main container."""
         return self.templates[0].main

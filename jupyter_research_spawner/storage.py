@@ -65,6 +65,12 @@ def within(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
+def overlap(path: str, other: str) -> bool:
+    """Return whether one of the paths is the other or is below it."""
+    path, other = path.rstrip("/") + "/", other.rstrip("/") + "/"
+    return path.startswith(other) or other.startswith(path)
+
+
 MountPath = Annotated[str, AfterValidator(validate_mount_path)]
 ClaimName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", strict=True)]
 
@@ -150,7 +156,7 @@ class Storage(Settings):
         mounts = [(f"mounts.{name}.path", mount.path) for name, mount in self.mounts.items()]
         for index, (this, path) in enumerate(places := homes + mounts):
             for that, other in places[:index]:
-                hidden = within(path, other) or within(other, path)
+                hidden = overlap(path, other)
                 if path == other or (hidden and index >= len(homes)):
                     raise ValueError(
                         f"{this} ({path}) and {that} ({other}) overlap, so one mount would hide the other. "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from datetime import datetime
@@ -129,4 +128,4 @@ def _adoption_key(secret: bytes, request: Request, placement: Placement, profile
         [request.course, request.image],
         [profile, placement.queue, placement.hard_seconds, int(wall_time.soft.total_seconds())],
     ]
-    return hmac.new(secret, json.dumps(parts).encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret, json.dumps(parts).encode(), "sha256").hex()

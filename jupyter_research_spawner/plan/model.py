@@ -18,6 +18,8 @@ from ..shape import Shape
 from ..site import Allowed, PodFields
 from ..storage import MountPoint
 
+_SUMMARY_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -124,7 +126,7 @@ class Plan:
     @cached_property
     def written(self) -> str:
         """Return the summary as JSON text, the value of the plan annotation."""
-        return json.dumps(self.summary(), sort_keys=True, ensure_ascii=False)
+        return _SUMMARY_ENCODER.encode(self.summary())
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ def _check_object(plan: Plan, manifest: Json, slots: Slots) -> Findings:
     for key, value in (("name", plan.shape.name), ("namespace", plan.namespace)):
         if metadata.get(key) != value:
             yield f"metadata.{key}", f"is {metadata.get(key)!r}, not {value!r}"
-    if any(template.is_object for template in slots.templates):
-        return  # the object is a pod, and check_metadata compares its metadata with the pod's overlay
+    if slots.is_pod:
+        return  # check_metadata compares its metadata with the pod's overlay
     marks = plan.marks.object
     yield from _compare_metadata(metadata, object_overlay(plan), {*marks.labels, *marks.annotations}, reserved)
 
@@ -206,9 +206,7 @@ def check_annotations(checked: PodUnderCheck) -> Findings:
         )
 
 
-def _compare_metadata(
-    metadata: Json, overlay: Overlay, written: Set[str], is_mark: Callable[[str], bool]
-) -> Findings:
+def _compare_metadata(metadata: Json, overlay: Overlay, written: Set[str], is_mark: Callable[[str], bool]) -> Findings:
     """Require the overlay's labels and annotations.  Refuse other keys for which `is_mark` is true."""
     for kind, wanted in (("labels", overlay.labels), ("annotations", overlay.annotations)):
         present = metadata[kind]

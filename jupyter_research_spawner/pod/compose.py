@@ -20,11 +20,13 @@ from .overlay import Overlay, object_overlay, pod_overlay
 def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
     """Return a copy of the manifest with `plan` in it.  Raises Refusal if a field contradicts the plan."""
     composed = normalize(manifest, slots)
-    metadata, overlay = composed["metadata"], object_overlay(plan)
+    metadata = composed["metadata"]
     _fill(metadata, "name", plan.shape.name, "metadata")
     _fill(metadata, "namespace", plan.namespace, "metadata")
-    metadata["labels"].update(overlay.labels)
-    metadata["annotations"].update(overlay.annotations)
+    if not slots.is_pod:
+        overlay = object_overlay(plan)
+        metadata["labels"].update(overlay.labels)
+        metadata["annotations"].update(overlay.annotations)
     for template, pod in slots.pods(composed):
         overlay = pod_overlay(plan, slots, template)
         main = main_container(template, pod)

@@ -141,11 +141,12 @@ def _check_type(value: Any, wanted: Any, place: _Place) -> None:
     if type(wanted) is dict:
         if type(value) is not dict:
             raise manifest_refusal(_path(place), f"is {_type_name(value)}, not a map")
-        if "name" in wanted and "name" not in value:
-            raise manifest_refusal(f"{_path(place)}.name", "is missing")
-        for key, below in value.items():
-            if key in wanted and type(below) is not wanted[key]:
-                _check_type(below, wanted[key], (place, key))
+        for key, below in wanted.items():
+            if key in value:
+                if type(value[key]) is not below:  # text, for most fields
+                    _check_type(value[key], below, (place, key))
+            elif key == "name":
+                raise manifest_refusal(f"{_path(place)}.name", "is missing")
     elif type(wanted) is list:
         if type(value) is not list:
             raise manifest_refusal(_path(place), f"is {_type_name(value)}, not a list")

@@ -6,7 +6,7 @@ import posixpath
 
 from ..plan import Plan
 from ..shape import Json
-from ..storage import within
+from ..storage import overlap
 from .findings import Findings, PodUnderCheck
 
 HARMLESS = frozenset(("emptyDir", "configMap", "downwardAPI"))
@@ -105,7 +105,7 @@ def _on_taken(path: str, at: str, taken: list[str]) -> Findings:
         yield path, f"is {at!r}, not a normalized absolute path"
         return
     for other in taken:
-        if within(normal, other) or within(other, normal):
+        if overlap(normal, other):
             yield path, f"({normal}) lies on {other}, which is mounted there: one would hide the other"
             return
 
