@@ -383,7 +383,7 @@ def test_wait_survives_a_restart_of_the_service_and_a_broken_log(jobs, batch, mo
     batch.says("GET", "/jobs/train-x7k2p", away, away, an_ended_job("succeeded", 0))
     ran = jobs("submit", "--wait", "--", "true")
     assert (ran.code, ran.out, pauses) == (0, "begun\n", [7, 7])
-    assert "The output broke off before its end" in ran.err
+    assert "The connection was lost before the end of the output" in ran.err
     assert "'job logs train-x7k2p' prints all of it" in ran.err
     assert ran.err.count("is not ready (HTTP 503)") == 1
 
@@ -406,7 +406,7 @@ def test_ctrl_c_while_waiting_leaves_the_job_and_says_so(jobs, batch, monkeypatc
     batch.says("POST", "/jobs", Answer(201, a_job()))
     with pytest.raises(KeyboardInterrupt):
         jobs("submit", "--wait", "--", "true")
-    assert "train-x7k2p goes on: " in capsys.readouterr().err
+    assert "train-x7k2p continues: " in capsys.readouterr().err
     assert [asked.method for asked in batch.asked] == ["POST"]
 
 
@@ -415,7 +415,7 @@ def test_wait_says_when_the_job_was_cancelled_meanwhile(jobs, batch):
     batch.says("GET", "/jobs/train-x7k2p", an_error(404, code="not_found", message="There is no such job of yours."))
     ran = jobs("submit", "--wait", "--", "true")
     assert ran.code == 1
-    assert ran.err.endswith("job: train-x7k2p is gone: it was cancelled before it ended.\n")
+    assert ran.err.endswith("job: train-x7k2p no longer exists, because it was cancelled before it ended.\n")
 
 
 SEVERAL = [
@@ -546,7 +546,7 @@ def test_a_log_that_breaks_off_is_said(jobs, batch):
     batch.says("GET", "/jobs/train-x7k2p/logs?follow=false", Answer(200, [b"begun\n", None]))
     ran = jobs("logs", "train-x7k2p")
     assert (ran.code, ran.out) == (3, "begun\n")
-    assert ran.err.startswith("job: The output broke off before its end")
+    assert ran.err.startswith("job: The connection was lost before the end of the output")
 
 
 def test_cancel_goes_on_after_a_refusal_and_remembers_it(jobs, batch):
@@ -672,7 +672,7 @@ def test_a_token_that_no_header_can_carry_is_not_quoted(jobs, monkeypatch):
 def test_bytes_that_are_not_text_are_refused_with_the_field(jobs, batch):
     ran = jobs("submit", "--", "cat", os.fsdecode(b"caf\xe9"))
     assert (ran.code, batch.asked) == (1, [])
-    assert ran.err.startswith("job: command: The command has bytes that are not UTF-8")
+    assert ran.err.startswith("job: command: The command contains bytes that are not UTF-8")
 
 
 def test_functions_return_what_the_service_said_with_types(notebook):

@@ -94,7 +94,7 @@ def test_the_node_with_the_most_room_is_played_on():
 @pytest.mark.parametrize(
     ("status", "spec", "reason"),
     [
-        ({"features": {}}, {}, "does not support supplementalGroupsPolicy: Strict.*runs containerd://1.6.20"),
+        ({"features": {}}, {}, "does not support supplementalGroupsPolicy: Strict.*runtime is containerd://1.6.20"),
         (
             {"conditions": [{"type": "Ready", "status": "False", "message": "no network"}]},
             {},
@@ -358,7 +358,7 @@ async def test_what_a_killed_demo_left_is_swept_and_what_others_made_stays(clust
 
     other = tmp_path / "another"
     other.mkdir()
-    with pytest.raises(CannotStart, match="has a namespace research-demo that another demo created"):
+    with pytest.raises(CannotStart, match="namespace research-demo already exists and was created by another demo"):
         async with given.prepared(other, PEOPLE, print):
             pass
     assert demo_manifests.NAMESPACE in (await names(cluster))["Namespace"]
@@ -367,7 +367,7 @@ async def test_what_a_killed_demo_left_is_swept_and_what_others_made_stays(clust
     with pytest.raises(CannotStart, match="prepare-storage cannot run"):
         async with given.prepared(tmp_path, PEOPLE, said.append):
             pass
-    assert "Removing the namespace of an earlier demo that was killed ..." in said
+    assert "Deleting the namespace of an earlier demo that was killed ..." in said
     assert await names(cluster) == {**before, "PriorityClass": [*before["PriorityClass"], "research-low"]}
     assert list(node_tmp.iterdir()) == []
 
@@ -378,7 +378,7 @@ async def test_what_a_killed_demo_left_is_swept_and_what_others_made_stays(clust
     [
         (
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "research-demo"}},
-            "has a namespace research-demo that someone else created",
+            "namespace research-demo already exists and was created by someone else",
         ),
         (
             {
@@ -387,7 +387,7 @@ async def test_what_a_killed_demo_left_is_swept_and_what_others_made_stays(clust
                 "metadata": {"name": "research-low"},
                 "value": 7,
             },
-            "has a PriorityClass research-low of value 7, but the demo needs -100",
+            "PriorityClass research-low already exists with the value 7, but the demo needs -100",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from jupyter_research_spawner.client import research_jobs
 
 SHEBANG = b"#!/usr/bin/env python3\n"
-# Any python3 that an image has runs it, so it uses only syntax that all of them understand.
+# Every Python 3 must be able to parse this code, because it checks the version.
 MAIN = """\
 import sys
 
@@ -18,18 +18,21 @@ try:
 
     sys.exit(main())
 except KeyboardInterrupt:
-    sys.exit(130)  # as a shell says it: 128 + SIGINT
+    sys.exit(130)  # the exit code that shells use: 128 + SIGINT
 """
 BEGINNING_OF_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip file
 
 
 def build() -> bytes:
-    """Return the file, for python3 from 3.8 on.  It is reproducible, because a ConfigMap is named by its hash."""
+    """Return the content of the file, which runs with Python 3.8 or newer.
+
+    It is reproducible, because its hash is part of a ConfigMap's name.
+    """
     package = Path(research_jobs.__file__).parent
     sources = {f"{package.name}/{path.name}": path.read_bytes() for path in sorted(package.glob("*.py"))}
     content = io.BytesIO()
     content.write(SHEBANG)
-    # Stored, not deflated: versions of zlib compress differently, and the hash would differ.
+    # Not compressed, because versions of zlib compress differently, which would change the hash.
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, source in {"__main__.py": MAIN.encode(), **sources}.items():
             entry = zipfile.ZipInfo(name, BEGINNING_OF_TIME)

@@ -1,4 +1,4 @@
-"""The command that `make demo` runs.
+"""The command that `make demo` runs:
 
 python -m jupyter_research_spawner.demo [--tour only] [--kubeconfig FILE [--image IMAGE]]
 """
@@ -25,12 +25,16 @@ from .user_session import UnexpectedResult
 def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument("--tour", choices=("only",), help="exit after the tour, with 0 if all checks passed")
-    parser.add_argument("--state", type=Path, default=Path(".demo"), help="where its files are kept (default: .demo)")
     parser.add_argument(
-        "--kubeconfig", metavar="FILE", help="use the cluster of its current context instead of the embedded one"
+        "--state", type=Path, default=Path(".demo"), help="directory for the demo's files (default: .demo)"
     )
     parser.add_argument(
-        "--image", help="image of notebooks and jobs on that cluster; it must contain jupyterhub-singleuser"
+        "--kubeconfig",
+        metavar="FILE",
+        help="use the cluster of this kubeconfig's current context instead of the embedded one",
+    )
+    parser.add_argument(
+        "--image", help="image for notebooks and jobs on that cluster; it must contain jupyterhub-singleuser"
     )
     options = parser.parse_args()
     if options.image is not None and options.kubeconfig is None:
@@ -44,7 +48,7 @@ def main() -> int:
 
 
 def _say(text: str, file: TextIO | None = None) -> None:
-    """Print text, wrapped for 80 columns.  If an indented line is wrapped, the rest is indented further."""
+    """Print text, wrapped for 80 columns.  Continuation lines are indented further than their first line."""
     for line in text.split("\n"):
         indent = " " * (len(line) - len(line.lstrip()))
         further = f"{indent}    " if indent else ""
@@ -95,7 +99,7 @@ async def _play(ground: DemoCluster, state: Path, *, stay: bool) -> int:
 def _who_is_who(stage: RunningDemo) -> str:
     shortcoming = stage.cluster.shortcoming
     if shortcoming:
-        return f"{shortcoming[:1].upper()}{shortcoming[1:]}. The output names the checks that are therefore left out."
+        return f"{shortcoming[:1].upper()}{shortcoming[1:]}. The demo skips the checks that need this, and names them."
     uids = ", ".join(f"{name} is uid {identity.uid}" for name, identity in stage.people.items())
     return f"{stage.cluster.where}, as their users: {uids}."
 

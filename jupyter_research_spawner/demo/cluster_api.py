@@ -1,4 +1,4 @@
-"""The requests that the demo sends to the API server of a cluster."""
+"""A client for the requests that the demo sends to the API server."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .demo_cluster import CannotStart
 
 
 class Api:
-    """A client for plain JSON objects.  Raises CannotStart if the cluster refuses a request or does not answer."""
+    """A Kubernetes client for objects as dicts.  Raises CannotStart if a request is refused or gets no response."""
 
     def __init__(self, server: ApiServer, url: str) -> None:
         self._server = server
         self.url = url
 
     async def create(self, obj: Json) -> Json:
-        """Create the object with strict validation: a field that the cluster does not know is an error."""
+        """Create the object.  The cluster refuses fields that it does not know (strict validation)."""
         path = _path(obj["apiVersion"], obj["kind"], obj["metadata"].get("namespace"))
         return await self._ask("POST", path, obj, fieldValidation="Strict")
 
@@ -33,7 +33,7 @@ class Api:
 
     async def list(self, api_version: str, kind: str, namespace: str | None = None, **query: str) -> list[Json]:
         answer = await self._ask("GET", _path(api_version, kind, namespace), None, **query)
-        # Items of a list have neither field.
+        # The API server leaves out apiVersion and kind in the items of a list.
         return [{"apiVersion": api_version, "kind": kind, **item} for item in answer["items"]]
 
     async def delete(self, obj: Json, grace_seconds: int | None = None) -> None:

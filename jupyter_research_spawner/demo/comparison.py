@@ -1,4 +1,4 @@
-"""Compare the identity and placement of the notebook with those of the job."""
+"""Compare the identity and placement of a user's notebook and job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMPARED = ("user", "uid", "gid", "groups", "home", "mounts", "scheduler", "queu
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.  `equal` is None if nothing was compared; `note` is the reason."""
+    """One row of the table.  `equal` is None if the values were not compared; `note` then says why."""
 
     name: str
     notebook: str
@@ -21,9 +21,9 @@ class Row:
 
 
 def compare(notebook: Mapping[str, str], job: Mapping[str, str], not_compared: Mapping[str, str]) -> list[Row]:
-    """Return a row for each compared value.  A value that is missing on one side is unequal.
+    """Return a row for each value.  If only the notebook or only the job has a value, its row is unequal.
 
-    `not_compared` has the names of values that are not compared, each with the reason.
+    `not_compared` maps the names of values that cannot be compared to the reason.
     """
     rows = []
     for name in COMPARED:

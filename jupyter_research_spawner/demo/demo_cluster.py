@@ -1,4 +1,4 @@
-"""The interface between the tour and its cluster, which is the embedded one or an external one."""
+"""The interface of the clusters on which the tour can run: the embedded cluster and an external cluster."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ People = Mapping[str, PosixIdentity]
 
 
 class CannotStart(RuntimeError):
-    """The demo cannot start.  The message says why and what would work."""
+    """The demo cannot start.  The message says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class BatchNode:
     """The node that the batch jobs of the tour fill.
 
-    `told` is a sentence about its size.  `job_cpu` is what each of two jobs requests, such as "2 CPUs".  `seconds` is
-    how long such a job runs; it is long enough for another job to preempt it.
+    `told` is a sentence about its size.  `job_cpu` is the CPU request of each of two jobs, such as "2 CPUs".  Each job
+    runs for `seconds`, which is long enough for another job to preempt it.
     """
 
     told: str
@@ -40,8 +40,8 @@ class BatchNode:
 class PreparedCluster:
     """A cluster with everything that the site's pods need: namespace, storage with homes, priorities, client.
 
-    `kubeconfig` is as in $KUBECONFIG.  `address` is the address of this machine for pods.  `shortcoming` is the reason
-    if pods do not run as their users, else empty.  `where` is the beginning of a sentence about where pods run.
+    `kubeconfig` is one path or several, as in $KUBECONFIG.  Pods reach this machine at `address`.  `where` is the
+    beginning of a sentence about where pods run.  If pods cannot run as their users, `shortcoming` says why.
     """
 
     kubeconfig: str
@@ -59,13 +59,13 @@ class DemoCluster(Protocol):
 
     @property
     def announced(self) -> str:
-        """The sentence that is printed before the cluster is prepared."""
+        """The line that the demo prints before it prepares the cluster."""
 
     def prepared(self, state: Path, people: People, say: Say) -> AbstractAsyncContextManager[PreparedCluster]:
-        """Prepare the cluster, and remove everything from it at the end.  Raises CannotStart."""
+        """Prepare the cluster, and remove the demo's objects when the context ends.  Raises CannotStart."""
 
 
 def settings(more: Mapping[str, Any] | None = None) -> Json:
-    """Return the demo's site settings merged with `more`, with absolute paths of its files."""
+    """Return the demo's site settings merged with `more`.  The paths in them are absolute."""
     files = {"passwd": str(HERE / "people.passwd"), "group": str(HERE / "people.group")}
     return merge(read(HERE / "site.yaml"), {"identity": {"sources": {"people": files}}}, more or {})

@@ -1,4 +1,4 @@
-"""Run the demo on the embedded cluster: two nodes of 4 CPUs, and storage in directories of this machine."""
+"""Run the demo on an embedded cluster with two nodes of 4 CPUs.  Its storage is in directories of this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .storage_layout import lay_out
 
 
 class EmbeddedCluster:
-    """A cluster that this process starts."""
+    """The embedded cluster, which this process starts."""
 
     announced = "Starting an embedded cluster, a JupyterHub and the batch service ..."
 

@@ -42,7 +42,7 @@ def needs_proxy() -> None:
 
 @contextlib.asynccontextmanager
 async def running(state: Path, cluster: PreparedCluster) -> AsyncIterator[Hub]:
-    """Run a JupyterHub in its own process group.  Ctrl-C therefore reaches only the demo, which then stops the hub."""
+    """Run a JupyterHub in its own process group.  Ctrl-C then interrupts only the demo, which stops the hub."""
     port = free_port(cluster.address, 8000)
     hub = Hub(f"http://{cluster.address}:{port}", secrets.token_urlsafe(6), state / "hub.log")
     site = state / SITE
@@ -55,7 +55,7 @@ async def running(state: Path, cluster: PreparedCluster) -> AsyncIterator[Hub]:
         environment = {
             **_inherited(cluster.address),
             "KUBECONFIG": cluster.kubeconfig,
-            # The Kubernetes client writes a certificate that the kubeconfig contains into a file.
+            # The Kubernetes client writes the certificates of the kubeconfig into files in TMPDIR.
             "TMPDIR": str(temporary),
             "DEMO_ADDRESS": cluster.address,
             "DEMO_PORT": str(port),
@@ -78,7 +78,7 @@ async def running(state: Path, cluster: PreparedCluster) -> AsyncIterator[Hub]:
 
 
 def _inherited(address: str) -> dict[str, str]:
-    """Return the environment for the hub: ours, without variables that would configure it, and without HTTP proxies."""
+    """Return this process's environment without JUPYTER* and KUBE*, and with local addresses in no_proxy."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "KUBE"))}
     direct = mine.get("no_proxy") or mine.get("NO_PROXY")
     return {**mine, "no_proxy": ",".join(filter(None, ("127.0.0.1,localhost", address, direct)))}
@@ -116,7 +116,7 @@ async def _end(process: asyncio.subprocess.Process, site: Path) -> None:
         process.terminate()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(process.wait(), 20)
-    # A killed hub leaves its proxy in its process group, and the batch service in another session.
+    # If the hub is killed, its proxy still runs in its process group, and the batch service in another session.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     end_leftovers(site.parent)

@@ -1,4 +1,4 @@
-"""A script that the notebook's kernel and the job both run.  It prints their identity and mounts as JSON."""
+"""A script that the notebook's kernel and the job both run.  It prints its own identity and mounts as JSON."""
 
 import grp
 import json

@@ -1,4 +1,4 @@
-"""The JupyterHub configuration of the demo.  Values of the run come from the environment; the rest suits any site."""
+"""The JupyterHub configuration of the demo.  Values that differ between runs come from environment variables."""
 
 import os
 import sys
@@ -24,7 +24,8 @@ c.KubeSpawner.default_url = "/lab"
 if os.environ["DEMO_PODS_ARE_ROOT"] == "yes":
     c.KubeSpawner.args = ["--allow-root"]
 
-# Variables that the service needs for the cluster, including kubeconfig plugins, and to be found after a crash.
+# The batch service needs these for the cluster, including kubeconfig plugins.  By DEMO_SITE the demo finds and stops a
+# service that survived a crash.
 HANDED_ON = ("KUBECONFIG", "DEMO_SITE", "HOME", "TMPDIR", "https_proxy", "HTTPS_PROXY", "no_proxy")
 site = os.environ["DEMO_SITE"]
 jupyter_research_spawner.configure(

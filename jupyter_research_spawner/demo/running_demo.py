@@ -1,4 +1,4 @@
-"""Start everything that the tour needs: a prepared cluster, and a hub with its proxy and the batch service."""
+"""Start everything that the tour needs: a prepared cluster, and a hub with a proxy and the batch service."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def set_up(ground: DemoCluster, state: Path, say: Say) -> AsyncIterator[Ru
     resolver = Resolver(load(settings()).identity)
     people = {name: await resolver.resolve(name) for name in NAMES}
     with _alone(state):
-        # Log messages of libraries go to a file.
+        # Libraries log to a file, so that their messages do not disturb the tour.
         logging.basicConfig(filename=state / "demo.log", filemode="w")
         hub.end_leftovers(state)
         async with (
@@ -53,7 +53,7 @@ async def set_up(ground: DemoCluster, state: Path, say: Say) -> AsyncIterator[Ru
 
 @contextlib.contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """Lock `state`, because two demos in one directory would stop each other's pods."""
+    """Lock the directory `state`, because two demos with the same directory would stop each other's pods."""
     state.mkdir(mode=0o755, parents=True, exist_ok=True)
     with (state / "lock").open("w") as lock:
         try:

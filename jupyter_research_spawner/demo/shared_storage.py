@@ -1,4 +1,4 @@
-"""The files and directories on the shared storage when the tour begins."""
+"""Describe the files and directories that the shared storage contains when the tour begins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CLAIMS = ("home", "project-climate", "era5")
 def entries(people: People, *, owned: bool) -> list[Json]:
     """Return the entries for storage_layout.py: private homes, and a group's directory that others cannot enter.
 
-    `owned`: whether each entry belongs to its user; otherwise it belongs to the user who creates it.
+    `owned`: whether the entries have a uid and gid.  Without them, they belong to the user who creates them.
     """
     climate = next(group.gid for group in people["alice"].groups if group.name == "climate")
     found: list[Json] = [

@@ -1,7 +1,7 @@
 """Create the homes and the group directories on the shared storage.
 
-The embedded cluster imports this module.  On an external cluster a pod runs its text as root, so it needs only
-Python 3.8.  An entry that exists already is an error, because it could belong to someone else.
+The demo imports this module for the embedded cluster.  On an external cluster a pod runs its source as root, so it
+must need only Python 3.8.  An entry that exists already is an error, because it could belong to someone else.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 
 def lay_out(root: str | Path, entries: list[dict[str, Any]]) -> None:
-    """Create the entries below `root`; parents come first.
+    """Create the entries below `root`.  A directory must come before the entries in it.
 
-    Each entry has a path and a mode, and can have uid and gid.  A file also has its text.
+    Each entry has a path and a mode, and can have uid and gid.  An entry with a text is a file, else a directory.
     """
     for entry in entries:
         path = Path(root) / entry["path"]
@@ -25,7 +25,7 @@ def lay_out(root: str | Path, entries: list[dict[str, Any]]) -> None:
             path.mkdir()
         if "uid" in entry:
             os.chown(path, entry["uid"], entry["gid"])
-        # After chown(2), which clears the set-group-ID bit.
+        # chmod comes after chown, which clears the set-group-ID bit.
         path.chmod(entry["mode"])
 
 

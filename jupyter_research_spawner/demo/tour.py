@@ -1,4 +1,4 @@
-"""The tour: each step prints what a user does and checks the result on the running system."""
+"""The tour.  Each step prints what a user does, and checks the result on the running system."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHO = ("user", "uid", "gid", "groups", "mounts")
 
 
 async def tour(stage: RunningDemo, say: Say) -> bool:
-    """Run both acts of the tour.  Return False if a check failed; the reason was printed."""
+    """Run both parts of the tour and print failed checks.  Return whether all checks passed."""
     async with (
         UserSession(stage.hub.url, "alice", stage.hub.password) as alice,
         UserSession(stage.hub.url, "bob", stage.hub.password) as bob,
@@ -99,7 +99,7 @@ async def second_act(stage: RunningDemo, alice: UserSession, bob: UserSession, s
     ).split()[-1]
     say(
         f"alice submits the job {research} of {node.job_cpu} to the queue climate. "
-        "Its priority is normal; that of bob's jobs is low."
+        "Its priority is normal. The priority of bob's jobs is low."
     )
     await _until(alice, [research], lambda job: job["state"] in ("running", "succeeded"), "running")
     say("alice's job runs: the scheduler has preempted one of bob's jobs.")
@@ -111,14 +111,14 @@ async def second_act(stage: RunningDemo, alice: UserSession, bob: UserSession, s
             times = f"{_clock(attempt['started'])} to {_clock(attempt['finished'])}"
             say(f"    attempt {number}: {times}  {attempt['reason'] or 'finished'}")
     if len(back) != 1:
-        say(f"FAILED: exactly one of bob's jobs must have two attempts, but {len(back)} have.")
+        say(f"FAILED: exactly one of bob's jobs must have more than one attempt, but {len(back)} have.")
     say("\n" + (await jobs(bob, "list")).rstrip())
     return len(back) == 1 and is_private
 
 
 async def _cannot_read(stage: RunningDemo, bob: UserSession, say: Say) -> bool:
     if stage.cluster.shortcoming:
-        say("The demo cannot check whether bob can read alice's files, because both run as the user of the demo.")
+        say("The demo cannot check whether bob can read alice's files, because their pods run as the same user.")
         return True
     attempt = "try:\n    print(open('/home/alice/notes.txt').read())\nexcept OSError as error:\n    print(error)"
     told = (await bob.run(attempt)).strip()
@@ -130,7 +130,7 @@ async def _cannot_read(stage: RunningDemo, bob: UserSession, say: Say) -> bool:
 
 
 async def jobs(person: UserSession, *arguments: str) -> str:
-    """Run the command `job` in the user's kernel and return its output.  Raises UnexpectedResult with the error."""
+    """Run the command `job` in the user's kernel and return its output.  Raises UnexpectedResult if it fails."""
     command = shlex.join(("job", *arguments))
     # The kernel runs Python, so the command is quoted as one Python string.
     code = (

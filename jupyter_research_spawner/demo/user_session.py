@@ -1,6 +1,6 @@
-"""A user's browser session: log in, submit the form, wait for the server, run code in a kernel.
+"""A user's session with the hub: log in, submit the form, wait for the server, run code in a kernel.
 
-It uses JupyterHub's pages and the REST and kernel protocols of the Jupyter server as a browser does, with cookies.
+It sends the same requests as a browser, with cookies, to JupyterHub's pages and the Jupyter server's APIs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from yarl import URL
 
 
 class UnexpectedResult(RuntimeError):
-    """A step of the tour failed.  The message says which one, and what the page said."""
+    """A step of the tour failed.  The message says which step, and quotes the page or the error."""
 
 
 class Form(html.parser.HTMLParser):
@@ -76,7 +76,7 @@ class Form(html.parser.HTMLParser):
                 self.fields[name] = value
                 return
         offered = ", ".join(text.split("  ")[0][:40] for _, _, text in self.radios) or "none"
-        raise UnexpectedResult(f"The form offers no choice {label!r}; it offers: {offered}.")
+        raise UnexpectedResult(f"The form has no choice {label!r}. Its choices are: {offered}.")
 
 
 class UserSession:
@@ -140,18 +140,18 @@ class UserSession:
             raise UnexpectedResult(f"JupyterLab did not answer (HTTP {lab.status} at {lab.url.path}).")
 
     async def _progress(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the events of the page that shows a server's start."""
+        """Yield the events of JupyterHub's progress API while the server starts."""
         url = f"{self._base}/hub/api/users/{self.name}/server/progress"
         timeout = aiohttp.ClientTimeout(total=300)
         async with self.http.get(url, params={"_xsrf": self._xsrf("/hub/")}, timeout=timeout) as answer:
             if answer.status != 200:
-                raise UnexpectedResult(f"No progress is told (HTTP {answer.status}): {_text(await answer.text())}")
+                raise UnexpectedResult(f"The progress API failed (HTTP {answer.status}): {_text(await answer.text())}")
             async for line in answer.content:
                 if line.startswith(b"data:"):
                     yield json.loads(line[5:])
 
     async def run(self, code: str) -> str:
-        """Run `code` in a kernel of the server and return what it prints.  Raises UnexpectedResult with its error."""
+        """Run `code` in a kernel of the server and return its output.  Raises UnexpectedResult if the code fails."""
         root = f"{self._base}/user/{self.name}"
         headers = {"X-XSRFToken": self._xsrf(f"/user/{self.name}/")}
         if self._kernel is None:
@@ -215,6 +215,6 @@ async def _output(socket: aiohttp.ClientWebSocketResponse[Any], request: str) ->
 
 
 def _text(page: str) -> str:
-    """Return the text of a page without markup, shortened."""
+    """Return the beginning of a page's text, without markup."""
     words = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]+>", " ", page)
     return " ".join(html.unescape(words).split())[:400]

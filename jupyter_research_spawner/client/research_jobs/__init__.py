@@ -10,7 +10,7 @@ In a notebook of the hub the command `job` is this package in one file, and the 
     for line in research_jobs.logs(job.id, follow=True):
         print(line, end="")
 
-Where the whole product is installed, the same is `from jupyter_research_spawner.client import research_jobs`.
+If jupyter_research_spawner is installed, `from jupyter_research_spawner.client import research_jobs` also works.
 """
 
 from .functions import cancel, list_jobs, logs, show, submit

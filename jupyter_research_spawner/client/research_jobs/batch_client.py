@@ -18,8 +18,8 @@ from .version import VERSION
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 ANSWER_BYTES = 32 * 1024 * 1024
-# A log that is followed may be silent for as long as its job is.  TCP keepalive notices within two minutes that the
-# other side vanished: it sends the first probe after a minute of silence.
+# `job logs --follow` receives nothing while the job prints nothing.  TCP keepalive sends the first probe after one
+# minute of silence, and detects a dead connection within two minutes.
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 BROKEN = (OSError, http.client.HTTPException)
@@ -28,7 +28,7 @@ GATEWAY_ERRORS = (502, 503, 504)
 
 @dataclass(frozen=True)
 class BatchClient:
-    """The batch service at `url`, asked as the owner of `token`.
+    """A client for the batch service at `url`.  `token` identifies the user.
 
     It uses http.client instead of urllib.request, which would use a proxy from the environment and follow redirects.
     The hub is inside the cluster, where the site's proxy cannot reach it and must not see its tokens.  Without
@@ -39,7 +39,7 @@ class BatchClient:
     token: str = field(repr=False)
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The JSON object that the service answers.  Raises Refused, NotReady or JobsError."""
+        """Send a request and return the JSON object of the response.  Raises Refused, NotReady or JobsError."""
         with closing(self._open(method, path, body, ANSWER_SECONDS)) as response:
             content = _content(response)
         try:
@@ -47,7 +47,7 @@ class BatchClient:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise JobsError(f"{self.url} answered, but it is not a batch service. Is RESEARCH_BATCH_URL right?")
+            raise JobsError(f"{self.url} answered, but it is not a batch service. Check RESEARCH_BATCH_URL.")
         return answer
 
     def stream(self, path: str, *, silence_allowed: bool) -> Iterator[bytes]:
@@ -76,7 +76,7 @@ class BatchClient:
             response = connection.getresponse()
         except BROKEN as error:
             connection.close()
-            # It is not sent again: a second POST would create a second job.
+            # The request is not repeated, because a second POST could create a second job.
             doubt = " The job may have been submitted: look at 'job list' before trying again."
             raise NotReady(
                 f"The batch service at {self.url} did not answer ({_reason(error)})."
@@ -116,7 +116,7 @@ class BatchClient:
             return None
 
     def _without_token(self, text: object) -> str:
-        # A proxy that answers instead of the service might quote the request, and this text is printed.
+        # The error page of a proxy might quote the request with its token, and this text is printed.
         return str(text).replace(self.token, "[token]")
 
     def _other_error(self, response: http.client.HTTPResponse) -> JobsError:
@@ -156,7 +156,9 @@ def _content(response: http.client.HTTPResponse) -> bytes:
     try:
         content = response.read(ANSWER_BYTES + 1)
     except BROKEN as error:
-        raise NotReady(f"The batch service's answer broke off ({_reason(error)}). Try again in a minute.") from error
+        raise NotReady(
+            f"The connection was lost while the batch service answered ({_reason(error)}). Try again in a minute."
+        ) from error
     if len(content) > ANSWER_BYTES:
         raise JobsError(f"The batch service's answer is longer than {ANSWER_BYTES} bytes and was not read.")
     return content
@@ -168,7 +170,7 @@ def _pieces(response: http.client.HTTPResponse) -> Iterator[bytes]:
             try:
                 piece = response.read1(65536)
             except BROKEN as error:
-                raise NotReady(f"The output broke off before its end ({_reason(error)}).") from error
+                raise NotReady(f"The connection was lost before the end of the output ({_reason(error)}).") from error
             if not piece:
                 return
             yield piece

@@ -21,9 +21,9 @@ from .report import job_details, job_table
 from .terminal import visible
 from .version import VERSION
 
-BROKEN_PIPE = 141  # as a shell says it: 128 + SIGPIPE
+BROKEN_PIPE = 141  # the exit code that shells use: 128 + SIGPIPE
 
-ABOUT = "Batch jobs that run as you, in the queues you may use."
+ABOUT = "Submit and manage batch jobs. They run as you, in the queues that you may use."
 EPILOG = """\
 examples:
   job submit --name train --wall-time 8h -- python train.py --epochs 3
@@ -44,27 +44,27 @@ job submit [--name N] [--profile P] [--queue Q]
                    [--workdir D] [--array 0-9%%3] [--wait] [--json]
                    -- COMMAND [ARG...]"""
 SUBMIT_ABOUT = """\
-Submit COMMAND as a batch job and print its id. Its words are passed on as they
-are; no shell reads them. Queue, profile and image are this notebook's unless
-you name others. With --array the command runs once for each index, which it
-reads from SLURM_ARRAY_TASK_ID.
+Submit COMMAND as a batch job and print the job's id. No shell interprets the
+words of COMMAND. Queue, profile and image are this notebook's unless you name
+others. With --array the command runs once for each index, which it reads from
+SLURM_ARRAY_TASK_ID.
 """
 LIST_ABOUT = """\
-Your jobs, newest first. TIME is how long a job has run; for a job that waits,
-'wait' and how long. A job array has one line, and its REASON says how many
-indexes have ended. Long reasons are cut: 'job show ID' prints them whole.
+List your jobs, newest first. TIME is how long a job has run, or 'wait' and how
+long it has waited. A job array has one line, and its REASON says how many
+indexes have ended. Long reasons are cut; 'job show ID' prints all of a reason.
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints a usage error in one line, without the whole usage."""
+    """An argument parser that prints a usage error in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {visible(message)}. See '{self.prog} --help'.\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code.  KeyboardInterrupt is left to the file's __main__."""
+    """Run one command and return its exit code.  The caller handles KeyboardInterrupt (see archive.MAIN)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # JupyterLab's terminals are UTF-8, whatever the image's locale says
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """Split the words at the first `--` of a submit, because versions of argparse read `--` differently."""
+    """Parse the words.  For `submit`, split them at the first `--`, because versions of argparse differ about `--`."""
     command: list[str] = []
     if words[:1] == ["submit"] and "--" in words:
         end = words.index("--")
@@ -128,16 +128,19 @@ def _submit(args: argparse.Namespace) -> int:
 
 
 def _wait(job: Job, *, as_json: bool) -> int:
-    """Print the job's output to stdout, or with `--json` the ended job as JSON; everything else goes to stderr."""
+    """Wait until the job ends, and return the exit code.
+
+    Its output goes to stdout and messages to stderr.  With `--json` only the ended job, as JSON, goes to stdout.
+    """
     _say(f"submitted {job.id}")
     try:
         job = follow_to_end(job, write=_printer(sys.stderr if as_json else sys.stdout), say=_say)
     except KeyboardInterrupt:
-        _say(f"{job.id} goes on: 'job logs --follow {job.id}' prints its output, 'job cancel {job.id}' ends it")
+        _say(f"{job.id} continues: 'job logs --follow {job.id}' prints its output, 'job cancel {job.id}' cancels it")
         raise
     except Refused as error:
         if error.status == 404:
-            raise JobsError(f"{job.id} is gone: it was cancelled before it ended.") from error
+            raise JobsError(f"{job.id} no longer exists, because it was cancelled before it ended.") from error
         raise
     if as_json:
         _print_json(job.answer)
@@ -180,12 +183,12 @@ def _logs(args: argparse.Namespace) -> int:
 
 
 def _cancel(args: argparse.Namespace) -> int:
-    """Cancel each job, also after one that is refused, but stop if the service does not answer."""
+    """Cancel each job.  Continue after a refusal, but stop if the service does not answer."""
     code = 0
     for job_id in args.ids:
         try:
             job = functions.cancel(job_id)
-        except Refused as error:  # noqa: PERF203 - the others are still to be cancelled
+        except Refused as error:  # noqa: PERF203 - the loop continues with the next job
             if error.exit_code == NotReady.exit_code:
                 raise
             _say_error(error)
@@ -226,25 +229,27 @@ def _parser() -> Parser:
         ("--workdir", "D", "working directory; default: this one, if below your home"),
     ):
         submit.add_argument(option, metavar=letter, help=about)
-    submit.add_argument("--array", metavar="0-9%3", help="run once for each index, as in sbatch; %%3: 3 at once")
+    submit.add_argument(
+        "--array", metavar="0-9%3", help="run once for each index, as in sbatch; %%3: at most 3 at a time"
+    )
     submit.add_argument(
         "--env", metavar="K=V", type=_assignment, action="append", help="environment variable; can be repeated"
     )
     submit.add_argument(
-        "--wait", action="store_true", help="wait, print its output (not of an array), exit with its code"
+        "--wait", action="store_true", help="wait for the job, print its output (not for an array), exit with its code"
     )
-    jobs = command("list", _list, "your jobs, newest first", LIST_ABOUT)
-    show = command("show", _show, "one job with its attempts or indexes")
+    jobs = command("list", _list, "list your jobs, newest first", LIST_ABOUT)
+    show = command("show", _show, "print one job with its attempts or indexes")
     show.add_argument("id", metavar="ID")
-    logs = command("logs", _logs, "what a job printed")
+    logs = command("logs", _logs, "print the output of a job")
     logs.add_argument("id", metavar="ID")
-    logs.add_argument("--follow", "-f", action="store_true", help="go on until the job ends")
+    logs.add_argument("--follow", "-f", action="store_true", help="print new output until the job ends")
     logs.add_argument("--index", metavar="N", type=_number, help="index of an array; the same as ID_N")
     logs.add_argument("--tail", metavar="N", type=_number, help="only the last N lines")
-    cancel = command("cancel", _cancel, "end jobs, or remove those that ended")
+    cancel = command("cancel", _cancel, "cancel jobs, or delete jobs that have ended")
     cancel.add_argument("ids", metavar="ID", nargs="+")
     for with_json in (submit, jobs, show):
-        with_json.add_argument("--json", action="store_true", help="the service's answer, for programs")
+        with_json.add_argument("--json", action="store_true", help="print the batch service's JSON")
     return parser
 
 
@@ -262,9 +267,9 @@ def _number(text: str) -> int:
 
 
 def _printer(stream: TextIO) -> Callable[[bytes], None]:
-    """Return a function that writes output: unchanged to a pipe or file, without control characters to a terminal.
+    """Return a function that writes output unchanged to a pipe or file, and escapes control characters on a terminal.
 
-    Carriage returns stay, for progress bars.
+    It does not escape carriage returns, which progress bars need.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
 

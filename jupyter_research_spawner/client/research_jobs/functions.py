@@ -14,7 +14,7 @@ from .job_model import Job, job_from
 from .notebook_environment import Notebook, directory_below, this_notebook
 
 ID = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
-# As Slurm prints and takes it: 1234_7, and 1234_[7] in its own output.
+# One index of an array in Slurm's notation: 1234_7, or 1234_[7] as squeue prints it.
 INDEXED = re.compile(r"([^_\[]+)(?:_([0-9]{1,6})|_?\[([0-9]{1,6})\])", re.ASCII)
 
 
@@ -32,9 +32,10 @@ def submit(  # noqa: PLR0913 - one for each field of the request
 ) -> Job:
     """Submit `command`, a list of words that no shell reads, as a batch job.
 
-    Queue, profile and image are this notebook's own unless given; `wall_time` is like "8h" (s, m, h, d); `workdir` is
-    the current directory when that is below HOME.  `array` is like "0-9%3": the command runs once for each index, at
-    most 3 at once.  Raises Refused with the field at fault, NotReady, JobsError.
+    Queue, profile and image are by default those of this notebook.  `wall_time` is a number with s, m, h or d, such as
+    "8h".  `workdir` is by default the current directory if HOME contains it.  With `array`, such as "0-9%3", the
+    command runs once for each index, here at most 3 at a time.  Raises Refused with the invalid field, NotReady or
+    JobsError.
     """
     notebook = this_notebook(os.environ)
     wishes = {
@@ -59,7 +60,7 @@ def list_jobs() -> tuple[Job, ...]:
     answer = this_notebook(os.environ).batch.ask("GET", "/jobs")
     jobs = answer.get("jobs")
     if not isinstance(jobs, list):
-        raise JobsError("The batch service's answer is not a list of jobs. Is RESEARCH_BATCH_URL right?")
+        raise JobsError("The batch service's answer is not a list of jobs. Check RESEARCH_BATCH_URL.")
     return tuple(job_from(job) for job in jobs)
 
 
@@ -71,14 +72,14 @@ def show(job_id: str) -> Job:
 def logs(job_id: str, *, follow: bool = False, tail: int | None = None, index: int | None = None) -> Iterator[str]:
     """Return the output of a job, or of one index of an array, line by line.
 
-    `tail` leaves out all but the last lines, and `follow` goes on until the job ends.  Raises Refused (404) here;
-    NotReady from the iterator when the output breaks off.
+    `tail` is the number of last lines to return.  With `follow` the iterator ends when the job ends.  The call raises
+    Refused (404) if you have no such job.  The iterator raises NotReady if the connection is lost.
     """
     return _lines(log_bytes(job_id, follow=follow, tail=tail, index=index))
 
 
 def log_bytes(job_id: str, *, follow: bool, tail: int | None, index: int | None = None) -> Iterator[bytes]:
-    """Return the same as `logs`, as the bytes that arrive."""
+    """Return the output as `logs` does, but as bytes in the pieces that the service sends."""
     job_id, named = split_index(job_id)
     query = {"follow": "true" if follow else "false"}
     if tail is not None:
@@ -90,7 +91,7 @@ def log_bytes(job_id: str, *, follow: bool, tail: int | None, index: int | None 
 
 
 def cancel(job_id: str) -> Job:
-    """Cancel one of your jobs, or one index of an array (`ID_3`).  A job that has ended is removed.
+    """Cancel one of your jobs, or one index of an array (`ID_3`).  Delete the job if it has ended.
 
     Raises Refused (404) for a job that is not yours, and 409 for an index that has not started.
     """
@@ -100,7 +101,7 @@ def cancel(job_id: str) -> Job:
 
 
 def split_index(job_id: str) -> tuple[str, int | None]:
-    """Return the id of a job, and the index in `ID_3` or `ID[3]`, None without one."""
+    """Split `ID_3` or `ID[3]` into the id of the job and the index.  The index of a plain `ID` is None."""
     found = INDEXED.fullmatch(job_id)
     return (job_id, None) if found is None else (found[1], int(found[2] or found[3]))
 
@@ -110,7 +111,7 @@ def _given(wish: str | None, notebooks_own: str) -> str | None:
 
 
 def _path(job_id: str) -> str:
-    # Anything else is not the id of a job, but could be another path of the service.
+    # Refuse everything else here, because it could be another path of the service.
     if not ID.fullmatch(job_id):
         raise Refused("not_found", "id", f"You have no job {job_id!r}.", "'job list' prints the ids.", 404)
     return f"/jobs/{job_id}"
@@ -130,7 +131,7 @@ def _workdir(notebook: Notebook, workdir: str | None) -> str | None:
     if workdir is None:
         return directory_below(notebook.home)
     try:
-        # Not Path.resolve(): a link's target may have another path in the job.
+        # Not Path.resolve(), because the target of a symbolic link may have another path in the job.
         return os.path.abspath(workdir)  # noqa: PTH100
     except OSError as error:
         message = f"The directory {workdir!r} is relative, and the current directory cannot be read ({error.strerror})."
@@ -138,13 +139,13 @@ def _workdir(notebook: Notebook, workdir: str | None) -> str | None:
 
 
 def _check_text(body: Mapping[str, object]) -> None:
-    """Raise Refused for text that is not UTF-8: Python reads such bytes as surrogates, which JSON does not allow."""
+    """Raise Refused for text that is not UTF-8.  Python decodes such bytes as surrogates, which JSON does not allow."""
     for field, wish in body.items():
         try:
             json.dumps(wish, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:  # noqa: PERF203 - the field must be named
-            message = f"The {field} has bytes that are not UTF-8, and only text can be sent."
-            hint = "Put what needs them into a script, and submit the script."
+            message = f"The {field} contains bytes that are not UTF-8, but a job's fields must be text."
+            hint = "Write these bytes into a script, and submit the script."
             raise Refused("invalid", field, message, hint) from error
 
 

@@ -1,10 +1,10 @@
-"""The errors of this package.  Their text says what failed, why, and what would work."""
+"""The exceptions of this package.  Each message says what failed, why, and what to do."""
 
 from __future__ import annotations
 
 
 class JobsError(Exception):
-    """An error with text for the user.  `exit_code` is the exit code of the command `job`."""
+    """An error with a message for the user.  `exit_code` is the exit code of the command `job`."""
 
     exit_code = 1
     retry_after: int | None = None  # seconds
@@ -21,7 +21,7 @@ class NotReady(JobsError):
 
 
 class Refused(JobsError):
-    """The service refused a request: the fields of its error.  `retry_after` is in seconds."""
+    """The service refused a request.  The attributes are the fields of its error; `retry_after` is in seconds."""
 
     def __init__(
         self,

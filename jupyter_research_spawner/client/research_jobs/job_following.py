@@ -1,4 +1,4 @@
-"""Follows a job to its end: through the queue, each of its attempts, and a restart of the service."""
+"""Follows a job until it ends, through the queue, all of its attempts, and restarts of the batch service."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .job_model import Job
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 15.0
-PATIENCE_SECONDS = 600.0  # with a service that cannot be reached
+PATIENCE_SECONDS = 600.0  # how long to retry while the service cannot be reached
 
 
 def follow_to_end(job: Job, *, write: Callable[[bytes], None], say: Callable[[str], None]) -> Job:
     """Pass a job's output to `write` and the reasons why it waits to `say`, and return the job when it has ended.
 
-    The output of an array is not printed, because its indexes run side by side.  Raises Refused (404) when the job was
-    removed, NotReady when the service did not answer for longer than PATIENCE_SECONDS.
+    The output of an array is not printed, because its indexes run in parallel.  Raises Refused (404) if the job was
+    deleted, and NotReady if the service has not answered for longer than PATIENCE_SECONDS.
     """
     copied: str | None = None
     said = ""
@@ -63,6 +63,6 @@ def _show_patiently(job_id: str, say: Callable[[str], None]) -> Job:
             if error.exit_code != NotReady.exit_code or time.monotonic() > deadline:
                 raise
             if not said:
-                say(f"{error} Still waiting; {job_id} is not touched by this.")
+                say(f"{error} Still waiting; this does not affect {job_id}.")
                 said = True
             time.sleep(min(error.retry_after or 5, 30))

@@ -18,7 +18,7 @@ FAILED = "failed"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One pod of a job.  A preempted job has several; `reason` says why a pod ended before its command did."""
+    """One pod of a job.  A preempted job has several.  `reason` says why the pod ended before its command finished."""
 
     pod: str
     started: datetime | None
@@ -45,8 +45,8 @@ class Index:
 class Job:
     """A job.  `message` says why it waits or why it failed; `answer` is the service's JSON with all its fields.
 
-    For a job array `array` is what was asked for, as in "0-9%3", and `counts` has the number of indexes by state.
-    `indexes`, and the attempts of an array, come with `show` only.
+    For a job array, `array` is the argument of `submit`, such as "0-9%3", and `counts` is the number of indexes in each
+    state.  Only `show` returns `indexes` and the attempts of an array.
     """
 
     id: str
@@ -78,7 +78,7 @@ class Job:
 
 
 def job_from(answer: Mapping[str, Any]) -> Job:
-    """Read one job from JSON and ignore fields that are not known here.  Raises JobsError if it is not a job."""
+    """Return the job that a JSON object describes, without unknown fields.  Raises JobsError if it is not a job."""
     try:
         return Job(
             id=_text(answer["id"]),
@@ -163,5 +163,5 @@ def _time(value: object) -> datetime:
     # Python 3.8 to 3.10 do not read the Z of RFC 3339.
     time = datetime.fromisoformat(_text(value).replace("Z", "+00:00"))
     if time.tzinfo is None:
-        raise ValueError(f"a time without a zone: {value!r}")
+        raise ValueError(f"expected a time with a time zone, not {value!r}")
     return time

@@ -1,4 +1,4 @@
-"""Reads the batch service's address and the job defaults from variables that the hub and the spawner set."""
+"""Reads the batch service's address and the defaults of jobs from environment variables that the spawner sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGES = ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE")
 
 @dataclass(frozen=True)
 class Notebook:
-    """The service, and the defaults of a job.  "" means unknown: the service then decides."""
+    """The batch service, and the defaults of jobs.  The service chooses a default that is empty."""
 
     batch: BatchClient
     queue: str
@@ -88,7 +88,7 @@ def _usable(url: str, parts: SplitResult) -> bool:
 
 
 def _token(token: str) -> str:
-    # http.client would quote a token that no header can carry in its error.
+    # Without this check, the error of http.client would quote a token that is not a valid header value.
     if not (token.isascii() and token.isprintable() and " " not in token):
         raise JobsError(f"{TOKEN} is not a valid token. Restart your server to get a new one.")
     return token

@@ -11,7 +11,7 @@ from .job_model import QUEUED, RUNNING, STARTING, Attempt, Index, Job
 from .terminal import table, visible
 
 LIST_HEADS = ("ID", "NAME", "STATE", "QUEUE", "TIME", "REASON")
-# A name is cut early, because the id begins with it.
+# NAME is shortened before most other columns, because the id begins with the name.
 LIST_SHRINK = (("REASON", 26), ("NAME", 8), ("QUEUE", 8), ("REASON", 10), ("NAME", 4), ("QUEUE", 4))
 LONGEST_ID = 22
 ATTEMPT_HEADS = ("ATTEMPT", "POD", "STARTED (UTC)", "TIME", "EXIT")
@@ -20,7 +20,7 @@ LABEL_WIDTH = 11
 
 
 def job_table(jobs: Sequence[Job], *, now: datetime, width: int) -> list[str]:
-    """Return one line for each job.  TIME is "wait" and how long it waits; after its start, how long it has run."""
+    """Return a table with one row for each job.  TIME is how long it has run, or "wait" and how long it has waited."""
     rows = [(_short_id(job), job.name, job.state, job.queue, _time_spent(job, now), _reason(job)) for job in jobs]
     head, *body = table(LIST_HEADS, rows, width=width, shrink=LIST_SHRINK)
     lines = [head]
@@ -32,14 +32,14 @@ def job_table(jobs: Sequence[Job], *, now: datetime, width: int) -> list[str]:
 
 
 def _short_id(job: Job) -> str:
-    """Return the id, or "" if it is too long for its column: an id is never cut, and gets a line of its own."""
+    """Return the id, or "" if it is too long for its column.  The table then shows it in a line of its own."""
     return job.id if len(job.id) <= LONGEST_ID else ""
 
 
 def job_details(job: Job, *, now: datetime, width: int, only: int | None = None) -> list[str]:
-    """Return everything about one job, without fields that it does not have (an exit code before its end).
+    """Return the lines that describe one job.  Fields without a value, such as a running job's exit code, are left out.
 
-    For an array the indexes follow, each in one line.  With `only` that index alone, with its attempts.
+    The description of an array has one line for each index.  With `only` it has only this index and its attempts.
     """
     lines: list[str] = []
     for label, value in _fields(job):

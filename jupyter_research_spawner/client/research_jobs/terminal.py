@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-# Control, format (also those that change the direction of text), lone surrogates, line and paragraph separators.
+# Unicode categories: control and format characters (such as U+202E), surrogates, line and paragraph separators.
 UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 GAP = "  "
 
@@ -54,7 +54,7 @@ def table(
 ) -> list[str]:
     """Return the lines of a table, at most `width` columns wide where that is possible.
 
-    `shrink` says which columns are cut, in this order, and down to which width.
+    `shrink` lists the columns to shorten until the table fits, in this order, each with its minimum width.
     """
     lines = [tuple(heads), *(tuple(visible(cell) for cell in row) for row in rows)]
     widths = [max(cells(line[column]) for line in lines) for column in range(len(heads))]

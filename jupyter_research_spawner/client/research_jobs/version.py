@@ -1,3 +1,3 @@
-"""The version of the product that this client came with; setup.cfg says the same, and a test compares."""
+"""The version of this client and of the product.  A test compares it with the version in setup.cfg."""
 
 VERSION = "0.1.0.dev0"

@@ -1,6 +1,6 @@
-"""Run the demo on an existing cluster: kind, k3s, `make cluster`, or any other with one node that is large enough.
+"""Run the demo on an existing cluster, such as kind, k3s or `make cluster`, on one node that is large enough.
 
-All objects of the demo have its label, are validated strictly, and are removed at the end.
+All objects of the demo have the label demo_manifests.OWNER and are deleted at the end.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from ..cluster_api import Api, Conflict, connected
 from ..demo_cluster import BatchNode, CannotStart, People, PreparedCluster, Say, settings
 from . import cleanup, demo_manifests, network_check, node_choice, pod_waiting
 
-# The image of `make cluster`.  Other clusters pull an image with the same JupyterHub version.
+# `make cluster` builds this image.  On other clusters the demo uses an image with the same JupyterHub version.
 OWN_IMAGE = "localhost/rig/notebook:1"
 PUBLIC_IMAGE = f"quay.io/jupyter/base-notebook:hub-{jupyterhub.__version__}"
-# A kernel with a quarter of a CPU takes seconds to submit a job, and bob's jobs must still run then.
+# Alice's kernel, which has a quarter of a CPU, takes seconds to submit her job.  Bob's jobs must run longer than that.
 JOB_SECONDS = 30
 _IMAGES_SECONDS = 45.0
 
 
 class LeftBehind(CannotStart):
-    """Objects of the demo remain on the cluster.  The message says which ones, and how to remove them."""
+    """Objects of the demo remain on the cluster.  The message lists them and says how to delete them."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ExternalCluster:
             run = demo_manifests.Run(owner, secrets.token_hex(4), chosen.hostname, image)
             async with _removed_at_the_end(api, owner, say):
                 await api.create(demo_manifests.namespace(run))
-                with contextlib.suppress(Conflict):  # its controller has created it
+                with contextlib.suppress(Conflict):  # the service account controller was faster
                     await api.create(demo_manifests.account(run))
                 for obj in (*demo_manifests.volumes(run), *(_marked(obj, run) for obj in wanted)):
                     await api.create(obj)
@@ -91,7 +91,7 @@ def _absolute(kubeconfig: str) -> str:
 
 
 async def _image(api: Api, chosen: node_choice.Node, say: Say) -> str:
-    """Return the image for notebooks.  Waits for the kubelet's list of images, which it writes twice a minute."""
+    """Return the image for notebooks.  Wait until the kubelet has reported the node's images."""
     if not chosen.images:
         say("The node has not reported its images yet. Waiting for it ...")
 
@@ -104,7 +104,7 @@ async def _image(api: Api, chosen: node_choice.Node, say: Say) -> str:
 
 
 def _owner(state: Path) -> str:
-    """Return the identifier of this demo.  It is the same in each run, so a run can remove what an earlier one left."""
+    """Return the identifier of this demo.  It stays the same, so that a run can delete objects of earlier runs."""
     file = state / "owner"
     if not file.exists():
         file.write_text(secrets.token_hex(4))
@@ -112,7 +112,7 @@ def _owner(state: Path) -> str:
 
 
 def _settings(chosen: node_choice.Node, found: node_choice.Sizes, image: str) -> Json:
-    """Return site settings for this node alone, with pods that fit on it."""
+    """Return site settings that place all pods on this node, with sizes that fit on it."""
     here = {
         "images": {"default": image},
         "pod": {"nodeSelector": {"pool": None, node_choice.HOSTNAME: chosen.hostname}},
@@ -137,22 +137,25 @@ def _batch(chosen: node_choice.Node, found: node_choice.Sizes) -> BatchNode:
 
 
 async def _sweep(api: Api, owner: str, say: Say) -> None:
-    """Remove what an earlier run left.  Raises CannotStart if someone else created the namespace."""
+    """Delete the objects of an earlier run.  Raises CannotStart if someone else created the namespace."""
     there = await api.find("v1", "Namespace", demo_manifests.NAMESPACE)
     if there is not None and not cleanup.is_owned(there, owner):
         whose = "another demo" if demo_manifests.OWNER in there["metadata"].get("labels", {}) else "someone else"
         raise CannotStart(
-            f"The cluster has a namespace {demo_manifests.NAMESPACE} that {whose} created. If nobody needs it: "
-            f"kubectl delete namespace {demo_manifests.NAMESPACE}"
+            f"The namespace {demo_manifests.NAMESPACE} already exists and was created by {whose}. "
+            f"If nobody needs it, delete it: kubectl delete namespace {demo_manifests.NAMESPACE}"
         )
     if there is not None:
-        say("Removing the namespace of an earlier demo that was killed ...")
+        say("Deleting the namespace of an earlier demo that was killed ...")
     if left := await cleanup.clean(api, owner):
         raise LeftBehind(f"Objects of an earlier demo could not be removed: {'; '.join(left)}.")
 
 
 async def _wanted(api: Api, site: Site) -> list[Json]:
-    """Return the objects of the site that do not exist yet.  Raises CannotStart if one exists with another value."""
+    """Return those objects of the site that do not exist yet.
+
+    Raises CannotStart if a priority class exists with another value.
+    """
     missing = []
     for obj in everything(site, Release(), only=("priorities", "client")):
         metadata = obj["metadata"]
@@ -161,8 +164,8 @@ async def _wanted(api: Api, site: Site) -> list[Json]:
             missing.append(obj)
         elif there.get("value") != obj.get("value"):
             raise CannotStart(
-                f"The cluster has a {obj['kind']} {metadata['name']} of value {there.get('value')}, but the demo needs "
-                f"{obj.get('value')}. It belongs to someone else, so use another cluster."
+                f"{obj['kind']} {metadata['name']} already exists with the value {there.get('value')}, but the demo "
+                f"needs {obj.get('value')}. Someone else created it, so use another cluster."
             )
     return missing
 
@@ -174,7 +177,7 @@ def _marked(obj: Json, run: demo_manifests.Run) -> Json:
 
 @contextlib.asynccontextmanager
 async def _removed_at_the_end(api: Api, owner: str, say: Say) -> AsyncIterator[None]:
-    """Remove the demo's objects at the end.  Raises LeftBehind, but only if there is no other exception."""
+    """Delete the demo's objects when the context ends.  Raises LeftBehind, but only if there is no other exception."""
     try:
         yield
     except BaseException:
@@ -186,14 +189,14 @@ async def _removed_at_the_end(api: Api, owner: str, say: Say) -> AsyncIterator[N
 
 
 async def _remove(api: Api, owner: str, say: Say) -> str:
-    """Remove the demo's objects.  Return a sentence about what is left, or an empty string."""
+    """Delete the demo's objects.  Return a sentence about those that remain, or an empty string."""
     say("\nRemoving the demo from the cluster ...")
     try:
         left = await cleanup.clean(api, owner)
     except CannotStart as error:
         kinds = ",".join(kind.lower() for _, kind in cleanup.CLUSTER_SCOPED)
         return (
-            f"The demo's objects could not be removed: {error} When the cluster answers, start the demo again, or run: "
+            f"The demo's objects could not be deleted: {error} When the cluster answers, start the demo again, or run: "
             f"kubectl delete namespace {demo_manifests.NAMESPACE}; "
             f"kubectl delete {kinds} -l {demo_manifests.OWNER}={owner}"
         )
@@ -206,7 +209,7 @@ async def _remove(api: Api, owner: str, say: Say) -> str:
 async def _prepare(
     api: Api, run: demo_manifests.Run, chosen: node_choice.Node, people: People, address: str, say: Say
 ) -> None:
-    """Create the homes on the storage, and check that pods and this machine reach each other."""
+    """Create the homes on the storage, and check that pods and this machine can connect to each other."""
     word = secrets.token_hex(8)
     async with network_check.listening(address, word) as ear:
         entries = shared_storage.entries(people, owned=True)
@@ -214,4 +217,4 @@ async def _prepare(
         pod = await pod_waiting.address_of(api, demo_manifests.PREPARE, say)
         await network_check.both_ways(ear, chosen, pod, demo_manifests.PROBE_PORT, word)
     await pod_waiting.ended(api, demo_manifests.PREPARE, cleanup.SECONDS)
-    say(f"Pods reach this machine at {address}, and this machine reaches pods (tried: {pod}).")
+    say(f"Pods can connect to this machine at {address}, and this machine can connect to pods (tried: {pod}).")

@@ -13,14 +13,14 @@ CLUSTER_SCOPED = (("v1", "PersistentVolume"), ("scheduling.k8s.io/v1", "Priority
 
 
 async def clean(api: Api, owner: str) -> list[str]:
-    """Remove all objects that have the label of `owner`, and the files on the node.  Return what could not be removed.
+    """Delete all objects with the label of `owner`, and the files on the node.  Return what could not be deleted.
 
     Raises CannotStart if the cluster does not answer.
     """
     left: list[str] = []
     namespace = await api.find("v1", "Namespace", demo_manifests.NAMESPACE)
     if namespace is not None and is_owned(namespace, owner):
-        # No pod can be created in a namespace that is being deleted.
+        # In a namespace that is being deleted, the pod that deletes the files cannot be created.
         if not namespace["metadata"].get("deletionTimestamp"):
             on_node = await _is_on_node(api)
             await _end_pods(api)
@@ -37,16 +37,16 @@ def is_owned(obj: Json, owner: str) -> bool:
 
 
 async def _is_on_node(api: Api) -> bool:
-    """Return whether the node may have files of the demo.  It has none if the image could never be pulled."""
+    """Return whether the node may have files of the demo.  It has none if no container of the pod PREPARE started."""
     prepare = await api.find("v1", "Pod", demo_manifests.PREPARE, demo_manifests.NAMESPACE)
-    if prepare is None:  # an earlier demo may have been killed later than this
+    if prepare is None:  # the pod may have been deleted after it had created files
         return True
     begun = prepare.get("status", {}).get("initContainerStatuses", [])
     return any({"running", "terminated"} & status.get("state", {}).keys() for status in begun)
 
 
 async def _end_pods(api: Api) -> None:
-    """Delete all jobs and pods, so that nothing writes to the storage.  Pods of a dead node are deleted by force."""
+    """Delete all jobs and pods, so that nothing writes to the storage.  If a pod remains, delete it by force."""
     for job in await api.list("batch/v1", "Job", demo_manifests.NAMESPACE):
         await api.delete(job)
     for grace_seconds in (1, 0):

@@ -1,6 +1,6 @@
 """Manifests of the demo on an external cluster: namespace, storage on one node, and two pods that run as root.
 
-All objects have the label OWNER, so that only the demo that created them removes them.
+All objects have the label OWNER, so that a demo deletes only the objects that it created.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from .node_choice import HOSTNAME
 NAMESPACE = "research-demo"
 OWNER = f"{NAMESPACE}/owner"
 NODE, RUN, IMAGE = f"{NAMESPACE}/node", f"{NAMESPACE}/run", f"{NAMESPACE}/image"
-# A directory of the node that is emptied at times even if the demo cannot clean up.
-NODE_TMP = "/tmp"  # noqa: S108 - on the node, and the name below it is this demo's own
+# Most operating systems clean this directory, so that files of a killed demo do not stay forever.
+NODE_TMP = "/tmp"  # noqa: S108 - a path on the node; the directory below it has a random name
 PROBE_PORT = 8888  # the port of notebooks
 PREPARE, CLEAN = "prepare-storage", "clean-node"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the demo on one node, which is identified by the label kubernetes.io/hostname.
+    """One run of the demo on one node.  `hostname` is the node's label kubernetes.io/hostname.
 
     `owner` identifies the demo and is the same in later runs.  `number` is random and hexadecimal.  `image` is the
-    image of the demo's pods; it is recorded so that a later run can clean up with it.
+    image of the demo's pods.  The namespace records it, because the clean-up of a later run needs an image, too.
     """
 
     owner: str
@@ -41,7 +41,7 @@ class Run:
 
     @property
     def directory(self) -> str:
-        """The directory of the storage, below NODE_TMP of the node."""
+        """The directory on the node that contains the storage."""
         return f"{NAMESPACE}-{self.number}"
 
     @property
@@ -58,8 +58,8 @@ def run_of(found: Json) -> Run:
     owner, written = metadata.get("labels", {}).get(OWNER), metadata.get("annotations", {})
     if owner is None or not {NODE, RUN, IMAGE} <= written.keys() or not re.fullmatch("[0-9a-f]{8}", written[RUN]):
         raise CannotStart(
-            f"The annotations of the namespace {NAMESPACE} were changed, so its files on the node cannot be found. "
-            f"Delete it: kubectl delete namespace {NAMESPACE}"
+            f"The annotations of the namespace {NAMESPACE} were changed, so the demo cannot find its files on a node. "
+            f"Delete the namespace: kubectl delete namespace {NAMESPACE}"
         )
     return Run(owner, written[RUN], written[NODE], written[IMAGE])
 
@@ -70,7 +70,7 @@ def namespace(run: Run) -> Json:
         "kind": "Namespace",
         "metadata": {
             "name": NAMESPACE,
-            # Two pods of the demo mount a hostPath.  The hub checks the pods of users.
+            # Two pods of the demo mount a hostPath, which Pod Security Admission would refuse at a stricter level.
             "labels": {**run.labels, "pod-security.kubernetes.io/enforce": "privileged"},
             "annotations": {NODE: run.hostname, RUN: run.number, IMAGE: run.image},
         },
@@ -78,16 +78,16 @@ def namespace(run: Run) -> Json:
 
 
 def account(run: Run) -> Json:
-    """Return the default ServiceAccount.  Its controller would create it too late for the first pod."""
+    """Return the default ServiceAccount.  The cluster's controller would create it too late for the first pod."""
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": run.metadata("default")}
 
 
 def volumes(run: Run) -> list[Json]:
-    """Return each claim, and a volume that is a directory of the node."""
+    """Return the PersistentVolumeClaims, each with a volume that is a directory of the node."""
     return [found for claim in shared_storage.CLAIMS for found in (_volume(claim, run), _claim(claim, run))]
 
 
-SPACE = {"storage": "1Gi"}  # without effect: a hostPath has no size limit
+SPACE = {"storage": "1Gi"}  # required, but without effect on a hostPath volume
 
 
 def _volume(claim: str, run: Run) -> Json:
@@ -128,9 +128,9 @@ def _claim(claim: str, run: Run) -> Json:
 
 
 def prepare(run: Run, entries: Sequence[Json], hub: str, word: str) -> Json:
-    """Return the pod that prepares the storage as root, then checks the network as the user nobody.
+    """Return the pod that creates the homes as root, and then checks the network as the user nobody.
 
-    The second container sends `word` to `hub` (HOST:PORT), and to the first client that connects to it.
+    For the check, it sends `word` to `hub` (HOST:PORT) and to the first client that connects to it.
     """
     own: Json = {"path": ".", "mode": 0o755, "uid": 0, "gid": 0}
     told = {"ROOT": f"/node/{run.directory}", "ENTRIES": json.dumps([own, *entries])}
@@ -174,7 +174,7 @@ def _pod(name: str, run: Run, **containers: list[Json]) -> Json:
 
 
 def _root(name: str, image: str, script: str | None, env: dict[str, str]) -> Json:
-    """Return a container that runs as root, with capabilities for files only."""
+    """Return a container that runs as root, with only those capabilities that creating files needs."""
     return {
         **_python(name, image, script, env),
         "volumeMounts": [{"name": "node", "mountPath": "/node"}],
@@ -191,7 +191,7 @@ def _python(name: str, image: str, script: str | None, env: dict[str, str]) -> J
     return {
         "name": name,
         "image": image,
-        # The image's working directory may be a home that other users cannot enter.
+        # The image's working directory may be a home directory that this user cannot enter.
         "workingDir": "/",
         "command": ["python3", "-c", REMOVE if script is None else Path(script).read_text()],
         "env": [{"name": key, "value": value} for key, value in env.items()],

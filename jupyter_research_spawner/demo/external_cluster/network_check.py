@@ -1,4 +1,4 @@
-"""Check before the tour that pods reach the hub on this machine, and that this machine reaches pods."""
+"""Check before the tour that pods can connect to this machine, where the hub runs, and this machine to pods."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def address_towards(node: str) -> str:
 
 @dataclass(frozen=True)
 class Ear:
-    """A listening socket at `address`.  `heard` is set when a pod has sent the word."""
+    """A listening socket at `address`.  `heard` is set when a pod has sent the expected word."""
 
     address: str
     heard: asyncio.Event
@@ -35,7 +35,7 @@ class Ear:
 
 @contextlib.asynccontextmanager
 async def listening(address: str, word: str) -> AsyncIterator[Ear]:
-    """Listen on a free port for pods that send `word`."""
+    """Listen on a free port until a pod sends `word`."""
     heard = asyncio.Event()
 
     async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,7 +52,10 @@ async def listening(address: str, word: str) -> AsyncIterator[Ear]:
 
 
 async def both_ways(ear: Ear, node: Node, pod: str, port: int, word: str) -> None:
-    """Wait until the pod at address `pod` has sent `word` and has answered with it.  Raises CannotStart."""
+    """Check that the pod sends `word` to this machine, and also sends it when this machine connects to the pod.
+
+    `pod` is the pod's IP address.  Raises CannotStart.
+    """
     from_pods = asyncio.create_task(_within(ear.heard.wait()))
     to_pods = asyncio.create_task(_within(_answers(pod, port, word)))
     try:

@@ -1,7 +1,7 @@
-"""A script that a pod runs before the tour, to check that pods reach the hub and the hub reaches pods.
+"""A script that a pod runs before the tour, to check that pods and the hub's machine can connect to each other.
 
-It sends WORD to HUB (HOST:PORT), and WORD to the first client that connects to PORT within half a minute.  It needs
-only Python 3.8.
+It sends WORD to HUB (HOST:PORT).  Then it waits on PORT for half a minute, and sends WORD to the first client.  It
+needs only Python 3.8.
 """
 
 from __future__ import annotations

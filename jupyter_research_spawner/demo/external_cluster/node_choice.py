@@ -1,6 +1,6 @@
-"""Choose the node of an external cluster on which the demo runs, and the sizes of its pods.
+"""Choose the node of an external cluster on which the demo runs, and the sizes of the demo's pods.
 
-Follows v1.Node of Kubernetes 1.33 and later, which has `status.features.supplementalGroupsPolicy`.
+The node must have the field `status.features.supplementalGroupsPolicy`, which is in Kubernetes 1.33 and later.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ NEEDED_CPU = Decimal(1)
 NOTEBOOK_MEMORY = 512 * 2**20
 JOB_MEMORY = 256 * 2**20
 NEEDED_MEMORY = NOTEBOOKS * NOTEBOOK_MEMORY + JOBS * JOB_MEMORY
-# Share of the remaining CPUs for one job: two jobs fit, a third does not.
+# A job requests this share of the CPUs that the notebooks leave, so that two jobs fit and a third does not.
 SHARE = Decimal("0.48")
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node.  `cpu` (cores) and `memory` (bytes) are allocatable; `free_*` is what the requests of its pods leave.
+    """A node.  `cpu` (cores) and `memory` (bytes) are allocatable; the requests of the node's pods leave `free_*`.
 
-    `pods` is the node's pod network (CIDR), if the node has the field.
+    `pods` is the node's pod network (CIDR), if `spec.podCIDR` is set.
     """
 
     name: str
@@ -52,7 +52,10 @@ class Sizes:
 
 
 def choose(nodes: Sequence[Json], pods: Sequence[Json]) -> Node:
-    """Return the suitable node with the most free CPUs.  Raises CannotStart with the reason of each node."""
+    """Return the suitable node with the most free CPUs.
+
+    Raises CannotStart if no node is suitable or the node is too small.  The message gives the reason for each node.
+    """
     able = [node for node in nodes if not _in_the_way(node)]
     if not able:
         reasons = (
@@ -62,8 +65,8 @@ def choose(nodes: Sequence[Json], pods: Sequence[Json]) -> Node:
     found = max((_read(node, pods) for node in able), key=lambda node: node.free_cpu)
     if found.free_cpu < NEEDED_CPU or found.free_memory < NEEDED_MEMORY:
         raise CannotStart(
-            f"{_told(found)} The tour needs {NEEDED_CPU} CPU and {format_bytes(NEEDED_MEMORY)} free on one node: "
-            "use a cluster with a larger node (2 CPUs are enough), or stop other pods there."
+            f"{_told(found)} The tour needs {NEEDED_CPU} CPU and {format_bytes(NEEDED_MEMORY)} free on one node. "
+            "Use a cluster with a larger node (2 CPUs are enough), or delete other pods on this node."
         )
     return found
 
@@ -81,8 +84,8 @@ def _in_the_way(node: Json) -> str:
     if not status.get("features", {}).get("supplementalGroupsPolicy"):
         runtime = status.get("nodeInfo", {}).get("containerRuntimeVersion", "an unknown runtime")
         return (
-            "does not support supplementalGroupsPolicy: Strict, which keeps images from adding groups "
-            f"(it runs {runtime}; containerd 2 or CRI-O 1.31 is needed)"
+            "does not support supplementalGroupsPolicy: Strict, which prevents images from adding groups "
+            f"(its runtime is {runtime}, but containerd 2 or CRI-O 1.31 is required)"
         )
     if _address(node) is None:
         return "has no IPv4 address of type InternalIP"
@@ -112,7 +115,7 @@ def _read(node: Json, pods: Sequence[Json]) -> Node:
 
 
 def images(node: Json) -> frozenset[str]:
-    """Return the names of the images that the node reports: up to 50, the largest first."""
+    """Return the names of the images that the node reports.  By default, a kubelet reports the 50 largest images."""
     return frozenset(name for found in node["status"].get("images") or [] for name in found.get("names") or [])
 
 
@@ -121,7 +124,7 @@ def _counts(pod: Json) -> bool:
 
 
 def requested(pod: Json, resource: str) -> Decimal:
-    """Return the requests of a pod as the scheduler counts them, with sidecar containers (KEP-753)."""
+    """Return how much of the resource a pod requests, counted as by kube-scheduler, with sidecars (KEP-753)."""
     spec = pod["spec"]
     if resource in (whole := (spec.get("resources") or {}).get("requests") or {}):
         return quantity(whole[resource]) + _overhead(spec, resource)
@@ -144,14 +147,14 @@ def _overhead(spec: Json, resource: str) -> Decimal:
 
 
 def sizes(node: Node) -> Sizes:
-    """Return sizes such that two notebooks and two jobs fit on the node, and a third job does not."""
+    """Return CPU requests with which two notebooks and two jobs fit on the node, but a third job does not."""
     notebook = Decimal("0.5") if node.free_cpu >= 2 else Decimal("0.25")
     job = (node.free_cpu - NOTEBOOKS * notebook) * SHARE
     return Sizes(notebook, job.quantize(Decimal("0.01"), ROUND_DOWN))
 
 
 def derived(node: Node, found: Sizes) -> str:
-    """Return a sentence about the node and the sizes that follow from it."""
+    """Return sentences about the node's free CPUs and the CPU requests that the demo uses on it."""
     return (
         f"{_told(node)} The demo therefore uses {cpus(found.notebook_cpu)} for a notebook and {cpus(found.job_cpu)} "
         "for a batch job: two of each fit on the node, and a third job does not."

@@ -1,4 +1,4 @@
-"""Wait for the demo's pods to start, end or be deleted, and explain why one cannot run."""
+"""Wait until the demo's pods run, have ended or are deleted, and explain why a pod cannot run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HOPELESS = frozenset(
 
 
 async def until(ask: Callable[[], Awaitable[Found | None]], seconds: float) -> Found | None:
-    """Call `ask` until it returns a value, and return that; None after `seconds`."""
+    """Call `ask` until it returns a value, and return the value.  Return None after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = await ask()
@@ -43,7 +43,7 @@ async def until(ask: Callable[[], Awaitable[Found | None]], seconds: float) -> F
 
 
 async def address_of(api: Api, name: str, say: Say) -> str:
-    """Return the pod's address when its main container runs.  Raises CannotStart."""
+    """Wait until the pod's main container runs, and return the pod's IP address.  Raises CannotStart."""
     began = time.monotonic()
     told = False
 
@@ -110,7 +110,7 @@ def in_the_way(pod: Json) -> str:
 
 
 async def _last_word(api: Api, name: str) -> str:
-    """Return the last warning event about the pod."""
+    """Return the message of the last warning event about the pod."""
     said = await api.list("v1", "Event", NAMESPACE, fieldSelector=f"involvedObject.name={name}")
     warnings = [event["message"] for event in said if event.get("type") == "Warning"]
     return warnings[-1] if warnings else "the cluster does not say why."
