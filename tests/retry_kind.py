@@ -15,7 +15,9 @@ KIND = "retry"
 SLOTS = batch_v1.SLOTS
 RESOURCE = batch_v1.RESOURCE
 POD_LABEL = batch_v1.POD_LABEL
-PREREQUISITES = (Prerequisite("apiextensions.k8s.io/v1", "CustomResourceDefinition", "retries.example.org"),)
+PREREQUISITES = (
+    Prerequisite("apiextensions.k8s.io/v1", "CustomResourceDefinition", "retries.example.org", selected_by="kind"),
+)
 RULES = ({"apiGroups": ["example.org"], "resources": ["retries"], "verbs": ["get"]},)
 
 

@@ -136,7 +136,7 @@ def test_the_service_gets_its_rights_from_the_registry(name):
     for rule in KINDS[name].RULES:
         assert rule in rules
     for prerequisite in KINDS[name].PREREQUISITES:
-        assert prerequisite.namespace is None
+        assert (prerequisite.namespace, prerequisite.selected_by) == (None, "kind")
 
 
 @every_kind

@@ -67,7 +67,7 @@ class JobKind(Protocol):
     def PREREQUISITES(self) -> tuple[Prerequisite, ...]:
         """Cluster-scoped objects that every job of this kind needs, such as a CustomResourceDefinition.
 
-        The service's role allows it to read them.
+        The service's role allows it to read them.  `selected_by` is "kind", so that a refusal names that field.
         """
 
     @property

@@ -247,7 +247,9 @@ class Scheduler(Protocol):
     def prerequisites(self) -> Callable[[QueuePlacement], tuple[Prerequisite, ...]]:
         """Return the cluster objects without which a pod in this queue would wait, and no event would say why.
 
-        Each is cluster-scoped or in `placement.namespace`, because only there the roles allow reading it.
+        Each is cluster-scoped or in `placement.namespace`, because only there the roles allow reading it.  Those with
+        SELECTED_BY_PRIORITY are created by `research-spawner manifests`: `value` and `description` are top-level fields
+        of their kind, as of PriorityClass.
         Default: `only_priority_class`.
         """
 
