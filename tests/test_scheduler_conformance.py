@@ -147,10 +147,12 @@ def test_site_accepts_the_scheduler_and_refuses_unknown_queue_options(kind: str)
 
 @each_scheduler
 def test_queue_options_are_optional_and_described(kind: str) -> None:
-    """A queue needs no settings for a scheduler, so each option has a default."""
+    """A queue needs no settings for a scheduler, so each option has a default.  The tests here use the examples."""
     model = SCHEDULERS[kind].QueueOptions
-    assert [name for name, field in model.model_fields.items() if field.is_required()] == [], "give these a default"
     check_described(model)
+    for name, field in model.model_fields.items():
+        assert not field.is_required(), f"{model.__module__}: option {name} needs a default"
+        assert field.examples, f"{model.__module__}: option {name} needs an example"
 
 
 @each_scheduler
@@ -184,7 +186,8 @@ def test_scheduler_name_of_the_settings_is_used_or_refused(kind: str) -> None:
     renamed = placement(kind, scheduler_name="other-name")
     refusal = SCHEDULERS[kind].refuses(renamed)
     if refusal is None:
-        assert SCHEDULERS[kind].marks(renamed).scheduler_name == "other-name"
+        name = SCHEDULERS[kind].marks(renamed).scheduler_name
+        assert name == "other-name", f"{kind}: marks must use placement.scheduler_name, or refuses must refuse it"
     else:
         assert refusal.field == "scheduler.name"
 
@@ -315,6 +318,7 @@ def test_marks_are_valid_and_use_only_reserved_keys(drawn: tuple[str, Placement]
         assert [value for value in metadata.labels.values() if not LABEL_VALUE.fullmatch(value)] == []
         for key in (*metadata.labels, *metadata.annotations):
             assert KEY.fullmatch(key)
-            assert reserved(key)
             own = SCHEDULERS[kind].RESERVED
-            assert key in own or key.startswith(tuple(prefix for prefix in own if prefix.endswith(("/", "-"))))
+            prefixes = tuple(prefix for prefix in own if prefix.endswith(("/", "-")))
+            assert key in own or key.startswith(prefixes), f"{kind}: {key} is missing in RESERVED"
+            assert reserved(key)
