@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure and print the results as one table.  `make bench` runs it."""
+"""The command `python -m benchmarks`, which `make bench` runs.  It prints all results as one table."""
 
 from __future__ import annotations
 
@@ -23,27 +23,30 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         prog="python -m benchmarks", description="Compare the cost of ResearchSpawner with that of KubeSpawner."
     )
     parser.add_argument(
-        "--spawns", type=_positive, default=400, metavar="N", help="servers that start at the same time (400)"
+        "--spawns", type=_positive, default=400, metavar="N", help="number of servers that start concurrently (400)"
     )
     parser.add_argument(
         "--pairs",
         type=_positive,
         default=3,
         metavar="N",
-        help="runs of each spawner, alternating (3; one less for events and paced)",
+        help="number of runs of each spawner, in turn (3; one less for `events` and `paced`)",
     )
     parser.add_argument(
-        "--nodes", type=_positive, default=5000, metavar="N", help="cluster nodes in the measurement `nodes` (5000)"
+        "--nodes", type=_positive, default=5000, metavar="N", help="number of nodes in the measurement `nodes` (5000)"
     )
     parser.add_argument(
         "--ready-after",
         type=float,
         default=concurrent_starts.READY_AFTER,
         metavar="SECONDS",
-        help="time that a pod takes to start (%(default)s)",
+        help="seconds until a pod runs (%(default)s)",
     )
     parser.add_argument(
-        "--only", choices=MEASUREMENTS, action="append", help="run only this measurement (repeatable; default: all)"
+        "--only",
+        choices=MEASUREMENTS,
+        action="append",
+        help="run only this measurement; can be repeated (default: all)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this JSON file")
     return parser.parse_args(argv)
@@ -74,7 +77,7 @@ async def measure(options: argparse.Namespace, results: Results) -> None:
                     _say(f"{case.name}, pair {pair} of {case.pairs}: {side}")
                     runs.append(await concurrent_starts.measure(case, side, options.spawns, options.ready_after))
     if "nodes" in wanted and os.geteuid() and not options.only:
-        _say("nodes: skipped, because only root can start a control plane in its own network namespace")
+        _say("nodes: skipped, because only root can start the control plane in a network namespace")
     elif "nodes" in wanted:
         _say(f"{options.spawns} pods on {options.nodes} nodes, {options.pairs} pairs")
         results.nodes = options.nodes
@@ -95,7 +98,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    finally:  # print the results so far, also after an error
+    finally:  # print the results that exist, even after an error
         print(results.table())
         if options.json:
             options.json.write_text(json.dumps(results.as_json(), indent=1) + "\n")
@@ -103,7 +106,7 @@ def main() -> int:
 
 
 def _allow_many_files() -> None:
-    """Raise the limit of open files, which the hub inherits; the usual soft limit is 1024.
+    """Raise the limit of open files, which is usually 1024, for this process and the hub.
 
     Each start needs one connection in this process and two in the hub.
     """

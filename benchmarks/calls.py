@@ -1,4 +1,4 @@
-"""Count the API calls of one start, by verb and resource, as the API server sees them."""
+"""Count the requests that the API server receives for one start, by verb and resource."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .hub import Calls, Hub, MeasurementFailed, Setup, hub
 
 PEOPLE = 5
 READY_AFTER = 0.5
-# The reflectors list and watch periodically, on both sides alike and for any number of starts.
+# Both spawners' reflectors make these calls periodically, whatever the number of starts.
 BY_CLOCK = ("list", "watch")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """The API calls of `starts` starts (or stops) of one kind."""
+    """The API calls of a number of similar starts or stops."""
 
     title: str
     starts: int
@@ -31,7 +31,7 @@ class Phase:
 
 
 async def measure(side: str) -> list[Phase]:
-    """Return the calls of the hub's first start, other users' first starts, their stops and their next starts."""
+    """Return the API calls of the hub's first start, and of other users' first starts, stops and second starts."""
     first, *others = names = sides.usernames(PEOPLE + 1)
     async with hub(Setup(side, len(names), READY_AFTER)) as measured:
         await measured.add_users(names)

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.cluster`: an API server with a simulated node, in its own process.
+"""The command `python -m benchmarks.cluster`, which runs an API server with a simulated node.
 
-The API server is that of the embedded cluster, with its validation, history and counters.  The simulated node starts no
-containers: it reports the statuses and events of a real node after a delay, and all pods share one stub server.
+The API server is that of the embedded cluster.  The simulated node does not start containers.  After a delay it writes
+the statuses and events of a real node.  All pods share one stub notebook server.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .sides import Json
 
 HOST = "127.0.0.1"
 NODE = "node-1"
-FOREIGN_SPREAD = timedelta(hours=1)  # the default time for which an API server keeps events
+FOREIGN_SPREAD = timedelta(hours=1)  # by default, an API server deletes events after this time
 
 
 class SimulatedNode:
-    """A node that gets every pod at once and reports it running after `ready_after` seconds."""
+    """A node to which every new pod is bound immediately.  It reports a pod as running after `ready_after` seconds."""
 
     def __init__(self, store: Store, ready_after: float) -> None:
         self._store = store
@@ -110,7 +110,7 @@ def _running(pod: Json) -> Json:
 
 
 def create_site_objects(store: Store) -> None:
-    """Create the objects that the site's settings name: namespace, claims and priority classes."""
+    """Create the objects to which the site's settings refer: namespace, claims and priority classes."""
     store.create(NAMESPACE, None, {"metadata": {"name": sides.NAMESPACE}})
     for claim in sides.CLAIMS:
         spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Ti"}}}
@@ -120,7 +120,7 @@ def create_site_objects(store: Store) -> None:
 
 
 def add_foreign_events(store: Store, number: int) -> None:
-    """Create events of other pods in the namespace, as batch jobs produce them."""
+    """Create events about other pods in the namespace, such as the pods of batch jobs."""
     first = datetime.now(timezone.utc) - FOREIGN_SPREAD
     for place in range(number):
         pod = f"train-{place // 4:05}"
@@ -141,8 +141,8 @@ def add_foreign_events(store: Store, number: int) -> None:
 
 
 async def start_stub_notebook() -> int:
-    """Start one server for all notebooks and return its port.  The hub only checks that it answers."""
-    headers = {"X-JupyterHub-Version": version("jupyterhub")}  # without it the hub logs a warning at each start
+    """Start the stub server of all notebooks and return its port.  The hub only checks that the server answers."""
+    headers = {"X-JupyterHub-Version": version("jupyterhub")}  # without this, the hub logs a warning at each start
 
     async def handle(_: web.Request) -> web.Response:
         return web.json_response({"version": "2"}, headers=headers)
@@ -164,7 +164,7 @@ async def serve(token: str, ready_after: float, foreign_events: int) -> None:
     add_foreign_events(store, foreign_events)
     SimulatedNode(store, ready_after)
     api = Api(store, {ADMIN: token})
-    # Without TLS, whose equal cost on both sides would hide the differences.
+    # Without TLS, because its cost, which is equal for both spawners, would hide differences.
     url = await api.start(HOST, None)
     print(json.dumps({"url": url, "notebook_port": await start_stub_notebook()}), flush=True)
     await stop.wait()

@@ -1,4 +1,4 @@
-"""Measure many concurrent starts: CPU time of the hub, and how long users wait."""
+"""Measure many concurrent starts: the hub's CPU time, and the time until the servers are ready."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from . import sides
 from .hub import MeasurementFailed, Setup, hub
 from .sides import Json
 
-READY_AFTER = 5.0  # seconds from create to Running, with the image on the node
+READY_AFTER = 5.0  # seconds from the creation of a pod until it runs, if the node has the image
 FOREIGN_EVENTS = 10_000
 LIMIT_SECONDS = 1200.0
 
 
 @dataclass(frozen=True)
 class Case:
-    """One scenario in which both spawners are measured `pairs` times, alternating."""
+    """One scenario.  Each spawner is measured `pairs` times, in turn with the other."""
 
     name: str
     title: str
@@ -28,7 +28,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a hub, without its own start and first spawn.  Times in seconds; None if no server was ready."""
+    """The results of one run, without the start of the hub and the first server.
+
+    Times are in seconds, or None if no server was ready.
+    """
 
     side: str
     starts: int
@@ -55,21 +58,23 @@ class Run:
 def cases(starts: int, pairs: int) -> list[Case]:
     fewer = max(1, pairs - 1)
     return [
-        Case("starts", f"HUB, {starts} STARTS AT ONCE", pairs),
+        Case("starts", f"HUB, {starts} CONCURRENT STARTS", pairs),
         Case(
             "events",
-            f"HUB, {starts} STARTS AT ONCE AMONG {FOREIGN_EVENTS:,} EVENTS OF OTHER PODS",
+            f"HUB, {starts} CONCURRENT STARTS, WITH {FOREIGN_EVENTS:,} EVENTS OF OTHER PODS",
             fewer,
             foreign_events=FOREIGN_EVENTS,
         ),
-        Case("paced", f"HUB, {starts} STARTS AT ONCE, with ResearchSpawner's default pacing (64)", fewer, paced=True),
+        Case(
+            "paced", f"HUB, {starts} CONCURRENT STARTS, ResearchSpawner with its default limit of 64", fewer, paced=True
+        ),
     ]
 
 
 async def measure(case: Case, side: str, starts: int, ready_after: float) -> Run:
-    """Return the measurements of one run on a new hub and a new API server.  Raises MeasurementFailed."""
+    """Run a new hub with a new API server and return the results.  Raises MeasurementFailed."""
     first, *names = sides.usernames(starts + 1)
-    # Without pacing, ResearchSpawner starts all servers at once, as KubeSpawner does under this hub.
+    # Without pacing, ResearchSpawner starts all servers immediately, as KubeSpawner does with this hub.
     setup = Setup(side, starts + 1, ready_after, case.foreign_events, None if case.paced else starts + 1)
     async with hub(setup) as measured:
         await measured.add_users([first, *names])

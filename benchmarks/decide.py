@@ -1,6 +1,6 @@
 """Measure plan + compose + check against KubeSpawner's get_pod_manifest.
 
-The measurement runs in its own process, `python -m benchmarks.decide DIRECTORY`, in which KUBECONFIG is set.
+The measurement runs in a separate process, `python -m benchmarks.decide DIRECTORY`, because it must set KUBECONFIG.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Seconds = dict[str, list[float]]
 
 
 async def measure() -> Seconds:
-    """Return the CPU seconds of one call of each step, with one value for each round."""
+    """Return the CPU seconds of one call of each step.  Each step has one value for each round."""
     with TemporaryDirectory(prefix="benchmark-") as directory:
         state = Path(directory)
         kubeconfig = state / "kubeconfig"
@@ -57,7 +57,7 @@ async def measure() -> Seconds:
 
 @dataclass(frozen=True)
 class Decision:
-    """The inputs of one decision: the site, the user and the pod from KubeSpawner."""
+    """The inputs of one start: the site, the user and KubeSpawner's pod manifest."""
 
     site: Site
     identity: PosixIdentity
@@ -78,7 +78,7 @@ class Decision:
 
 
 async def manifests(directory: Path, side: str, names: Sequence[str]) -> list[Json]:
-    """Return a notebook pod for each user, for kube-scheduler.  The file that KUBECONFIG names must exist."""
+    """Return the notebook pod of each user.  The file in KUBECONFIG must exist."""
     sides.write_accounts(directory, names)
     site = load(sides.site(directory, "plain"))
     resolver = Resolver(site.identity, directory)
@@ -126,7 +126,7 @@ async def _rounds(directory: Path) -> Seconds:
 
 
 def _matching_traits(identity: PosixIdentity) -> Json:
-    """Return the KubeSpawner traits that ResearchSpawner sets before it adds storage and environment."""
+    """Return the KubeSpawner traits that ResearchSpawner sets before it composes the pod."""
     return {
         "namespace": sides.NAMESPACE,
         "image": sides.IMAGE,
@@ -137,7 +137,7 @@ def _matching_traits(identity: PosixIdentity) -> Json:
 
 
 def _kube_spawner(name: str, traits: Json) -> KubeSpawner:
-    """Return a KubeSpawner outside a hub, made as in KubeSpawner's own tests."""
+    """Return a KubeSpawner that works without a hub, created as in KubeSpawner's tests."""
     user = SimpleNamespace(name=name, id=1, url=f"/user/{name}/", escaped_name=name)
     config = Config(KubeSpawner={**traits, "cmd": ["jupyterhub-singleuser"]})
     return KubeSpawner(user=user, config=config, _mock=True)

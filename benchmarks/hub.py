@@ -1,4 +1,4 @@
-"""One measured hub: a real JupyterHub in its own process, with a new API server, used through its REST API."""
+"""Run and use a measured hub, which is a real JupyterHub in a separate process with its own API server."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Calls = Counter[tuple[str, str]]
 
 
 class MeasurementFailed(RuntimeError):
-    """Servers that had to start did not.  The message is a sentence."""
+    """Servers did not start.  The message says how many and why."""
 
 
 @dataclass(frozen=True)
 class Setup:
     """The settings of one run.
 
-    `concurrent_starts` is None for the default of ResearchSpawner; KubeSpawner ignores it.
+    If `concurrent_starts` is None, ResearchSpawner uses its default.  KubeSpawner ignores this setting.
     """
 
     side: str
@@ -44,14 +44,14 @@ class Setup:
 
 @dataclass(frozen=True)
 class Started:
-    """The result of one start: the seconds until the progress page reported its end, and the reason of a failure."""
+    """The result of one start: its duration in seconds according to the progress page, and the reason of a failure."""
 
     seconds: float
     failure: str = ""
 
 
 class Hub:
-    """A running hub.  Use the context manager `hub` to create one."""
+    """A running hub, which the context manager `hub` creates."""
 
     def __init__(self, url: str, process_id: int, api: aiohttp.ClientSession, cluster: aiohttp.ClientSession) -> None:
         self._url = url
@@ -100,7 +100,7 @@ class Hub:
         raise TimeoutError(f"the server of {name} still exists after {STOP_SECONDS:.0f} s")
 
     async def calls(self) -> Calls:
-        """Return the number of API calls since the last call of this method, by verb and resource."""
+        """Return the number of API requests since the previous call of this method, by verb and resource."""
         async with self._cluster.delete("/embedded/calls") as answer:
             return Counter({(it["verb"], it["resource"]): it["count"] for it in (await answer.json())["calls"]})
 
@@ -125,7 +125,7 @@ async def hub(setup: Setup) -> AsyncIterator[Hub]:
 
 @contextlib.asynccontextmanager
 async def _cluster(state: Path, token: str, setup: Setup) -> AsyncIterator[tuple[str, int]]:
-    """Yield the URL of the API server and the port of all notebooks."""
+    """Run the API server.  Yield its URL and the port of the stub notebook server."""
     token_file = state / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(token)
@@ -144,7 +144,7 @@ async def _cluster(state: Path, token: str, setup: Setup) -> AsyncIterator[tuple
 def _write_settings(
     state: Path, token: str, setup: Setup, url: str, cluster_url: str, notebook_port: int
 ) -> dict[str, str]:
-    """Write the files that the hub reads, and return the environment variables with their paths."""
+    """Write the files that the hub reads, and return the environment variables that contain their paths."""
     sides.write_accounts(state, sides.usernames(setup.people))
     given = {
         "side": setup.side,
@@ -160,7 +160,7 @@ def _write_settings(
 
 
 def _session(authorization: str, base_url: str | None = None) -> aiohttp.ClientSession:
-    """Return an HTTP session without limits, because each start keeps one progress page open until it ends."""
+    """Return an HTTP session without a limit of connections, because each start needs one until its end."""
     return aiohttp.ClientSession(
         base_url,
         headers={"Authorization": authorization},

@@ -1,4 +1,4 @@
-"""jupyterhub_config.py of a measured hub.  Only the last lines differ between the two spawners."""
+"""The jupyterhub_config.py of a measured hub.  Only its last lines depend on the spawner."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from benchmarks import sides
 
 
 class NullProxy(Proxy):  # type: ignore[misc]
-    """A proxy that only stores its routes.  A real proxy would be a separate process with equal cost on both sides."""
+    """A proxy that only stores routes.  A real proxy is a separate process whose cost is equal for both spawners."""
 
     should_start = False
     routes: dict[str, Any] = {}  # noqa: RUF012
@@ -36,7 +36,7 @@ class NullProxy(Proxy):  # type: ignore[misc]
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 given = json.loads(Path(os.environ["BENCHMARK_HUB"]).read_text())
 
-c.JupyterHub.bind_url = "http://127.0.0.1:1"  # the address of the proxy, on which no process listens
+c.JupyterHub.bind_url = "http://127.0.0.1:1"  # the address of the proxy; no process listens there
 c.JupyterHub.hub_bind_url = given["url"]
 c.JupyterHub.proxy_class = NullProxy
 c.JupyterHub.db_url = "sqlite:///:memory:"
@@ -44,7 +44,7 @@ c.JupyterHub.log_level = "WARN"
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.JupyterHub.services = [{"name": "benchmark", "api_token": given["token"], "admin": True}]
-c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}  # as in z2jh: show the progress page at once
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}  # as in z2jh: show the progress page immediately
 c.JupyterHub.concurrent_spawn_limit = 0
 c.JupyterHub.cleanup_servers = False
 c.KubeSpawner.cmd = ["jupyterhub-singleuser"]

@@ -1,6 +1,6 @@
-"""Measure the CPU time of kube-scheduler per pod on thousands of kwok nodes, with a real control plane.
+"""Measure kube-scheduler's CPU time per pod in a real control plane with thousands of kwok nodes.
 
-It needs root and the programs that `make test-cluster` builds.
+The measurement needs root and the programs that `make test-cluster` builds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMIT_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Run:
-    """CPU seconds of each program, and the seconds from the first created pod until all pods run."""
+    """The CPU seconds of each program, and the seconds from the creation of the first pod until all pods run."""
 
     side: str
     pods: int
@@ -42,9 +42,9 @@ class Run:
 
 
 async def measure(nodes: int, pods: int, pairs: int) -> list[Run]:
-    """Return the runs of both spawners, alternating on one cluster.  Raises StartFailed.
+    """Return the runs of both spawners, which use the same cluster in turn.  Raises StartFailed.
 
-    They run in a separate process, whose environment lets it import `rig` and gives KubeSpawner a kubeconfig.
+    The runs need a separate process, whose environment contains the path of `rig` and KubeSpawner's kubeconfig.
     """
     with TemporaryDirectory(prefix="benchmark-") as directory:
         state = Path(directory)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.nodes_cluster DIRECTORY NODES PODS PAIRS`: the process that measures for nodes.py."""
+"""The process that nodes.py starts: `python -m benchmarks.nodes_cluster DIRECTORY NODES PODS PAIRS`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def _measured(directory: Path, nodes: int, pods: int, pairs: int) -> list[
     people = sides.usernames(pods)
     made = {side: await decide.manifests(directory, side, people) for side in sides.SIDES}
     built = Programs()
-    # Not below the temporary `directory`: after a kill, the next run must find this state in order to clean it up.
+    # Not below the temporary `directory`, because after a kill the next run must find this directory to clean up.
     with states.claim("bench"):
         cluster = Cluster.start(states.directory("bench") / "cluster", built.binary, built.source)
         try:
@@ -49,7 +49,7 @@ async def _measured(directory: Path, nodes: int, pods: int, pairs: int) -> list[
 
 
 def _prepare(api: Api, site: Site) -> None:
-    """Create what the pods of both spawners refer to: a namespace, bound claims and priority classes."""
+    """Create the objects to which the pods refer: a namespace, bound claims and priority classes."""
     api.apply(namespace(sides.NAMESPACE), *everything(site, Release(), only=["priorities"]))
     common = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     room = {"storage": "1Gi"}

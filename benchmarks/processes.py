@@ -1,4 +1,4 @@
-"""Start and end child processes, and read their CPU time from the kernel."""
+"""Start and stop child processes, and read their CPU time from the kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class StartFailed(RuntimeError):
-    """A process did not start.  The message is a sentence followed by the end of its log."""
+    """A process did not start.  The message contains the end of the process's log."""
 
 
 @contextlib.asynccontextmanager

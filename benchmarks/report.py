@@ -1,4 +1,4 @@
-"""The results of all measurements, as a table and as JSON."""
+"""Format the results of all measurements as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -98,16 +98,16 @@ class Results:
                 for call in sorted({call for calls in counted for call in calls})
             )
         notes = (
-            f"Per start, without {' and '.join(BY_CLOCK)}: reflectors make those calls periodically,",
-            "with both spawners alike. ResearchSpawner repeats its gets at most once a",
-            "minute for all users together (hub.prerequisites_cache).",
+            f"Per start. {' and '.join(BY_CLOCK)} are not included, because the",
+            "reflectors of both spawners make these calls periodically. ResearchSpawner",
+            "repeats its gets at most once a minute for all users (hub.prerequisites_cache).",
         )
         return [Section("API CALLS", sides.SIDES, tuple(rows), notes)]
 
     def _nodes(self) -> list[Section]:
         if not self.on_nodes:
             return []
-        title = f"KUBE-SCHEDULER, {self.on_nodes[0].pods} PODS AT ONCE ON {self.nodes:,} NODES"
+        title = f"KUBE-SCHEDULER, {self.on_nodes[0].pods} CONCURRENT PODS ON {self.nodes:,} NODES"
         return [Section(title, (*sides.SIDES, "ratio"), _comparison_rows(self.on_nodes, _NODE_ROWS))]
 
     def _machine(self) -> str:
@@ -133,7 +133,7 @@ def _starts_section(case: Case, runs: Sequence[Run]) -> Section:
 def _comparison_rows(
     runs: Sequence[AnyRun], rows: Iterable[tuple[str, Callable[[AnyRun], float | None]]]
 ) -> tuple[tuple[str, ...], ...]:
-    """Return for each row its label, the values of both spawners and their ratio."""
+    """Return the table rows.  Each has a label, the values of both spawners, and their ratio."""
     found = []
     for label, value in rows:
         theirs, ours = ([value(run) for run in runs if run.side == side] for side in sides.SIDES)

@@ -1,4 +1,4 @@
-"""The two compared spawners ("sides"), with settings that give both nearly the same pod.
+"""The settings of the two compared spawners ("sides"), with which both create nearly the same pod.
 
 The pods have the same user, storage, resources and environment.
 """
@@ -35,9 +35,9 @@ def write_accounts(directory: Path, names: Sequence[str]) -> None:
 
 
 def site(directory: Path, scheduler: str, concurrent_starts: int | None = None) -> Json:
-    """Return the site settings for ResearchSpawner.  `directory` has the passwd and group files.
+    """Return the site settings of ResearchSpawner.  `directory` contains the passwd and group files.
 
-    `concurrent_starts` is None for the default.
+    If `concurrent_starts` is None, the default is used.
     """
     files = {"passwd": str(directory / "people.passwd"), "group": str(directory / "people.group")}
     settings: Json = {
@@ -86,9 +86,9 @@ def site(directory: Path, scheduler: str, concurrent_starts: int | None = None) 
 
 
 def kube_spawner() -> Json:
-    """Return traits with which KubeSpawner makes nearly the same pod.
+    """Return the traits with which KubeSpawner creates nearly the same pod.
 
-    All users have one uid, because KubeSpawner cannot set a uid per user without a hook.
+    All users have the same uid, because KubeSpawner cannot set a uid per user without a hook.
     """
     return {
         "namespace": NAMESPACE,

@@ -1,4 +1,4 @@
-"""Format numbers with their range, and tables that fit into 80 columns."""
+"""Format numbers, ranges, and tables that are at most 80 columns wide."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LABEL, COLUMN, WIDTH = 29, 17, 80
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the table.  Each row has a label and one text for each column."""
+    """One section of the table.  Each row has a label and a text for each column."""
 
     title: str
     columns: tuple[str, ...]
@@ -20,7 +20,7 @@ class Section:
 
 
 def spread(values: Sequence[float | None]) -> str:
-    """Return the median, with the minimum and the maximum if they differ."""
+    """Return the median as text, with the minimum and maximum if these differ."""
     known = [value for value in values if value is not None]
     if not known:
         return "none"
@@ -31,13 +31,16 @@ def spread(values: Sequence[float | None]) -> str:
 
 
 def ratios(of: Sequence[float | None], to: Sequence[float | None]) -> str:
-    """Return the range of the ratios of each pair, because the load of the machine changes between pairs."""
+    """Return the range of the ratios of/to of all pairs.
+
+    Only values of the same pair are compared, because the load of the machine changes between pairs.
+    """
     pairs = [ours / theirs for ours, theirs in zip(of, to, strict=True) if ours is not None and theirs]
     return spread(pairs) if pairs else ""
 
 
 def number(value: float) -> str:
-    """Return the number with three significant digits."""
+    """Return the number as text with three significant digits."""
     if value == int(value) and value < 1000:
         return str(int(value))
     return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"

@@ -53,7 +53,7 @@ async def test_each_measurement_measures_both_sides(tmp_path: Path) -> None:
             ("the same user's next start", 1),
         ]
 
-    assert "2 STARTS AT ONCE" in starts
+    assert "2 CONCURRENT STARTS" in starts
     (case,) = runs["runs"]
     assert [(run["side"], run["starts"], run["failed"]) for run in case["runs"]] == [(side, 2, 0) for side in SIDES]
     assert all(run["cpu"] > 0 for run in case["runs"])

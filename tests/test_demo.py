@@ -73,5 +73,5 @@ def test_a_choice_is_made_by_its_label():
 
 
 def test_a_choice_that_is_not_offered_says_what_is():
-    with pytest.raises(UnexpectedResult, match=r"offers no choice 'Large'; it offers: Small 2 CPU, A100 & more"):
+    with pytest.raises(UnexpectedResult, match=r"no choice 'Large'. Its choices are: Small 2 CPU, A100 & more"):
         Form(PAGE).choose("Large")

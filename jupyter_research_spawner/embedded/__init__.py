@@ -1,6 +1,7 @@
 """An embedded Kubernetes cluster for the demo and the fast tests: its pods are processes of this machine.
 
-It imports nothing else of this package.  tests/behaviour compares it with a real kube-apiserver.
+It imports no module of jupyter_research_spawner outside this directory.  tests/behaviour compares it with a real
+kube-apiserver.
 """
 
 from .apimachinery.api_errors import ApiError

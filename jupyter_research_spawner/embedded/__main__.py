@@ -40,23 +40,23 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         type=Path,
         required=True,
         metavar="DIR",
-        help="directory for the cluster's files, among them its kubeconfig (mode 0600)",
+        help="directory for the cluster's files, such as the kubeconfig (mode 0600)",
     )
     parser.add_argument(
         "--node",
         type=node_spec,
         action="append",
         metavar="NAME=cpu[,memory][,label=value...]",
-        help="a node; can be repeated",
+        help="node to create; can be repeated",
     )
-    parser.add_argument("--namespace", default="default", help="namespace to create; the default one in the kubeconfig")
+    parser.add_argument("--namespace", default="default", help="namespace to create, and default of the kubeconfig")
     parser.add_argument(
         "--claim",
         type=claim,
         action="append",
         default=[],
         metavar="NAME=DIR",
-        help="PersistentVolumeClaim NAME in that namespace, with its files in DIR",
+        help="PersistentVolumeClaim to create in the namespace; DIR contains its files",
     )
     parser.add_argument(
         "--expose",

@@ -1,4 +1,4 @@
-"""A complete embedded cluster in this process: API server, scheduler, Job controller, nodes, storage."""
+"""A complete embedded cluster in this process, with API server, scheduler, Job controller, nodes and storage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOST = "127.0.0.1"
 
 
 class Cluster:
-    """A running cluster, started by `Cluster.start`.  All of its files are below `state`."""
+    """A running cluster, which `Cluster.start` returns.  All of its files are below the directory `state`."""
 
     def __init__(self, state: Path, namespace: str, storage: Storage, machine: Machine, lock: IO[str]) -> None:
         self.state = state
@@ -68,10 +68,10 @@ class Cluster:
     ) -> Cluster:
         """Start a cluster with its files below `state`, which is created if it does not exist.
 
-        claims: names of claims to create in `namespace`, with their directories.  expose: directories that all
-        containers see read-only, in addition to the host's software and this Python.  privileged: whether pods run as
-        their own users in namespaces; None means if this machine allows it (see `abilities`).  back_off_seconds: the
-        delay before the second restart of a container, and before the next pod of a Job after a failure.
+        claims: PersistentVolumeClaims to create in `namespace`, by name, with their directories.
+        expose: directories that all containers see read-only, in addition to the host's software and this Python.
+        privileged: whether pods run in Linux namespaces as their own users; None: if this machine can (`abilities`).
+        back_off_seconds: the delay before a container's second restart, and before a Job's next pod after a failure.
         Raises RuntimeError if another cluster runs in `state`, or if `privileged` is true and not possible.
         """
         able = abilities()
@@ -118,7 +118,7 @@ class Cluster:
         return node
 
     def add_user(self, name: str) -> str:
-        """Add a user and return the user's token.  Every user can do everything; the audit log has the name."""
+        """Add a user and return the user's token.  All users have all rights; the audit log names the user."""
         self.api.tokens[name] = secrets.token_urlsafe(32)
         return self.api.tokens[name]
 
@@ -138,7 +138,7 @@ class Cluster:
         write_private(path, json.dumps(config, indent=1).encode())
 
     async def apply(self, obj: Json) -> Json:
-        """Create the object, or replace the one of the same name.  Raises ApiError if it is refused."""
+        """Create the object, or replace the existing object of this name.  Raises ApiError if it is refused."""
         kind = self.store.kinds.of(obj)
         namespace = obj["metadata"].get("namespace", self.namespace) if kind.namespaced else None
         old = self.store.find(kind, namespace, obj["metadata"].get("name", ""))
@@ -149,7 +149,7 @@ class Cluster:
         return self.store.update(kind, old, {**obj, "metadata": {**metadata, "namespace": namespace}})
 
     async def stop(self) -> None:
-        """Stop all pods and the server.  Only the directory `state` remains."""
+        """Stop all pods and the API server.  The directory `state` remains."""
         await self.scheduler.stop()
         await self.jobs.stop()
         self.claims.stop()
@@ -181,7 +181,10 @@ def _locked(state: Path) -> IO[str]:
 
 
 def _exposed(more: Sequence[Path]) -> list[Path]:
-    """Return the directories that containers see: this Python, its environment and `more`.  Parents come first."""
+    """Return the host directories that containers see: this Python, its virtual environment and `more`.
+
+    A parent directory comes before its subdirectories.
+    """
     wanted = {Path(sys.base_prefix), Path(sys.prefix), *more}
     resolved = {path.absolute() for path in wanted} | {path.resolve() for path in wanted}
     return sorted(path for path in resolved if path.exists() and path != Path("/usr"))

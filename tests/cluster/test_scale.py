@@ -189,7 +189,7 @@ def test_the_benchmark_measures_both_sides(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "benchmarks", "--only", "nodes", *small, "--json", str(numbers)]
     ended = subprocess.run(words, cwd=TREE, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert "4 PODS AT ONCE ON 20 NODES" in ended.stdout
+    assert "4 CONCURRENT PODS ON 20 NODES" in ended.stdout
     assert max(map(len, ended.stdout.splitlines())) <= 80
     runs = json.loads(numbers.read_text())["on_nodes"]
     assert [(run["side"], run["pods"]) for run in runs] == [("KubeSpawner", 4), ("ResearchSpawner", 4)]

@@ -1,1 +1,1 @@
-"""What all parts of the embedded cluster know of the Kubernetes API: kinds, objects, errors, quantities, selectors."""
+"""Kubernetes API types that all parts of the embedded cluster use: kinds, objects, errors, quantities, selectors."""

@@ -1,4 +1,4 @@
-"""The resources that the API server serves: built-in ones, those of CustomResourceDefinitions, and discovery."""
+"""The built-in and custom resources that the API server serves, and the discovery documents about them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ BUILT_IN = (
 )
 
 
-# The response to the deletion of these kinds is the object; for other kinds it is a Status.
+# The API server answers the deletion of these kinds with the object, and the deletion of other kinds with a Status.
 GIVES_BACK_WHAT_IS_DELETED = frozenset(
     kind
     for kind in BUILT_IN
@@ -102,12 +102,12 @@ _UNCOUNTED_GROUPS = {"rbac.authorization.k8s.io", "storage.k8s.io", "coordinatio
 
 
 def counts_generations(kind: Kind) -> bool:
-    """Return whether metadata.generation counts the changes of the object's spec."""
+    """Return whether the objects of this kind have metadata.generation, which counts changes of their spec."""
     return kind == POD or bool(kind.group and kind.group not in _UNCOUNTED_GROUPS)
 
 
 class Kinds:
-    """The kinds that are served now.  CustomResourceDefinitions add and remove some."""
+    """The kinds that the API server serves now.  Writing a CustomResourceDefinition adds or removes kinds."""
 
     def __init__(self) -> None:
         self._served = {(kind.group, kind.version, kind.plural): kind for kind in BUILT_IN}
@@ -122,14 +122,14 @@ class Kinds:
             raise unknown_resource() from None
 
     def of(self, obj: Json) -> Kind:
-        """Return the kind of an object, by its apiVersion and kind.  Raises ApiError 404 if it is not served."""
+        """Return the kind with the object's apiVersion and kind.  Raises ApiError 404 if this kind is not served."""
         for kind in self._served.values():
             if (kind.api_version, kind.kind) == (obj.get("apiVersion"), obj.get("kind")):
                 return kind
         raise ApiError(404, "NotFound", f'no matches for kind "{obj.get("kind")}" in version "{obj.get("apiVersion")}"')
 
     def stored(self) -> Iterator[Kind]:
-        """Yield each resource once, however many versions it has."""
+        """Yield each resource once, with one of its versions."""
         return iter({kind.key: kind for kind in self._served.values()}.values())
 
     def define(self, crd: Json) -> None:

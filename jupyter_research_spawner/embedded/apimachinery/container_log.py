@@ -1,4 +1,4 @@
-"""The file to which a container writes its log.  The node knows it; the API server asks for it through `LogSource`."""
+"""The log file of a container.  The API server gets it from the node through `LogSource`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .object_fields import Json
 
 @dataclass(frozen=True)
 class ContainerLog:
-    """The log file of one run of a container, and whether that run still writes to it."""
+    """The log file of one run of a container, and whether the container still writes to the file."""
 
     path: Path
     is_open: Callable[[], bool]
 
 
-# (pod, container, previous) -> the log, or None if the container has not started
+# Called with (pod, container, previous).  Returns the log, or None if the container has not started.
 LogSource = Callable[[Json, str, bool], "ContainerLog | None"]

@@ -27,13 +27,13 @@ def micro_now() -> str:
 
 
 def seconds_since(time: str) -> float:
-    """Return how many seconds ago `time` was.  It is written as `now` writes it (RFC 3339)."""
+    """Return how many seconds ago `time` was.  `time` has the format that `now` returns (RFC 3339)."""
     then = datetime.strptime(time, _SECONDS).replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - then).total_seconds()
 
 
 def condition(obj: Json, type_: str) -> Json:
-    """Return the condition of that type in the object's status, or an empty dict."""
+    """Return the condition of type `type_` in the object's status, or an empty dict."""
     conditions: Iterable[Json] = (obj.get("status") or {}).get("conditions") or []
     return next((c for c in conditions if c.get("type") == type_), {})
 
@@ -45,7 +45,7 @@ def is_true(obj: Json, type_: str) -> bool:
 def with_condition(
     conditions: Iterable[Json] | None, type_: str, status: str, reason: str = "", message: str = ""
 ) -> list[Json]:
-    """Return the conditions with this one added or replaced.  Its transition time changes only with its status."""
+    """Return the conditions with one added or replaced.  lastTransitionTime changes only if `status` changes."""
     kept = [c for c in conditions or [] if c.get("type") != type_]
     before = next((c for c in conditions or [] if c.get("type") == type_), {})
     unchanged = before.get("status") == status
@@ -58,7 +58,7 @@ def with_condition(
 
 
 def controller_of(obj: Json) -> Json | None:
-    """Return the owner reference of the object's controller, if it has one."""
+    """Return the object's owner reference with `controller: true`, or None."""
     owners: list[Json] = obj["metadata"].get("ownerReferences") or []
     return next((owner for owner in owners if owner.get("controller")), None)
 

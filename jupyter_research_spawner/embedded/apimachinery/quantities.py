@@ -32,7 +32,7 @@ def quantity(text: str | float) -> Decimal:
 def canonical(text: str | float) -> str:
     """Return a quantity as the API server stores it: `1000m` as `1`, `1.5Gi` as `1536Mi`.
 
-    Raises ValueError if it is not a quantity.  Follows apimachinery's resource.Quantity, compared with 1.36.3.
+    Raises ValueError if the text is not a quantity.  Follows apimachinery's resource.Quantity, compared with 1.36.3.
     """
     amount = quantity(text)
     if "e" in str(text).lower().removesuffix("e"):

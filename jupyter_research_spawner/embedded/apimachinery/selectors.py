@@ -1,4 +1,4 @@
-"""Label and field selectors, as lists, watches and node affinity use them."""
+"""Parse and match label and field selectors of lists, watches and node affinity."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _COMMA_OUTSIDE_PARENTHESES = re.compile(r",(?![^(]*\))")
 
 
 def requirement(key: str, operator: str, values: list[str]) -> LabelTest:
-    """Return the matcher of one requirement of a label selector, with the API's operators (`In`, `Exists`, ...)."""
+    """Return a matcher for one requirement of a label selector.  `operator` is as in the API: `In`, `Exists`, ..."""
     tests: dict[str, LabelTest] = {
         "In": lambda labels: labels.get(key) in values,
         "NotIn": lambda labels: labels.get(key) not in values,
@@ -80,14 +80,14 @@ def _checked(key: str, operator: str, values: list[str]) -> LabelTest:
 
 
 def by_labels(selector: str | None) -> Match:
-    """Return the matcher of the `labelSelector` of a list or watch."""
+    """Return a matcher for the `labelSelector` of a list or watch request."""
     parts = [part.strip() for part in _COMMA_OUTSIDE_PARENTHESES.split(selector or "") if part.strip()]
     tests = [_label_test(part) for part in parts]
     return lambda obj: all(test(obj["metadata"].get("labels") or {}) for test in tests)
 
 
 def by_fields(selector: str | None, kind: Kind) -> Match:
-    """Return the matcher of a `fieldSelector`.  Raises ApiError 400 for a field that this kind does not support."""
+    """Return a matcher for a `fieldSelector`.  Raises ApiError 400 for a field that this kind does not support."""
     tests: list[tuple[list[str], bool, str]] = []
     for part in (selector or "").split(","):
         if not part.strip():
@@ -112,7 +112,7 @@ def _not_selectable(name: str, kind: Kind) -> ApiError:
 
 
 def _field(obj: Any, path: list[str]) -> str:
-    if path == ["status", "successful"]:  # the field selector of Jobs has another name than the field
+    if path == ["status", "successful"]:  # in field selectors of Jobs, status.succeeded has this name
         return str(obj["status"].get("succeeded", 0))
     for step in path:
         obj = obj.get(step) if isinstance(obj, dict) else None

@@ -1,4 +1,4 @@
-"""Parse a request: the object that its path names, its verb, selectors, page, options, and its body."""
+"""Parse an API request: the resource and object in its path, verb, selectors, paging, options, and body."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _POLICIES = ["Foreground", "Background", "Orphan", "nil"]
 
 @dataclass(frozen=True)
 class Target:
-    """The resource, and perhaps the object, that the path of a request names."""
+    """The resource in the path of a request, with the object's name if the path has one."""
 
     kind: Kind
     namespace: str | None
@@ -40,7 +40,7 @@ class Target:
 
 
 def target_of(kinds: Kinds, group: str, version: str, parts: list[str]) -> Target:
-    """Return what the path names.  Raises ApiError 404 for a resource that is not served."""
+    """Return the target of a request with this path.  Raises ApiError 404 for a resource that is not served."""
     namespace = None
     of_namespace_itself = len(parts) <= 2 or (len(parts) == 3 and parts[2] in NAMESPACE.subresources)
     if parts[0] == "namespaces" and not of_namespace_itself:
@@ -55,7 +55,7 @@ def target_of(kinds: Kinds, group: str, version: str, parts: list[str]) -> Targe
 
 
 def verb_of(request: web.Request, target: Target) -> str:
-    """Return the verb of the request as RBAC and audit logs name it."""
+    """Return the API verb of the request, as in RBAC rules and audit logs."""
     single = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
     several = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
     verb = (single if target.name else several).get(request.method)
@@ -83,7 +83,7 @@ def matcher(request: web.Request, target: Target) -> Match:
 
 
 def page_of(request: web.Request) -> tuple[int, int]:
-    """Return start and limit of a list.  Raises ApiError 400 for a continue token that this server did not write."""
+    """Return the start and the limit of a list request.  Raises ApiError 400 for an invalid continue token."""
     limit = _number(request.query, "limit") or 0
     token = request.query.get("continue")
     try:
@@ -94,7 +94,7 @@ def page_of(request: web.Request) -> tuple[int, int]:
 
 
 def revision_of(request: web.Request) -> int:
-    """Return the resourceVersion of a list, or 0.  Raises ApiError 400 or 422."""
+    """Return the resourceVersion of a list request, or 0.  Raises ApiError 400 or 422 if it is invalid."""
     given = request.query.get("resourceVersion") or ""
     if not given and request.query.get("resourceVersionMatch") and not wants(request.query, "sendInitialEvents"):
         why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
@@ -166,7 +166,7 @@ async def read_object(request: web.Request, kind: Kind) -> Json:
 
 
 def read_patched(request: web.Request, kind: Kind, patched: Any, *, is_apply: bool = False) -> Json:
-    """Decode a patched object like a request body.  Raises ApiError 422, or 500 if the patch was an apply."""
+    """Decode a patched object.  If it is invalid, raises ApiError 500 for an apply patch and 422 for other patches."""
     try:
         decoded = decode(kind, patched)
     except Mismatch as mismatch:

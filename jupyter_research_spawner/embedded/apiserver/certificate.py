@@ -1,4 +1,4 @@
-"""A key and a certificate for one loopback address.  kubectl does not send a token over plain HTTP."""
+"""Create a TLS key and certificate for a loopback address, because kubectl does not send tokens over plain HTTP."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _USES = (
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file with mode 0600 from the start, so that no other user can ever read it."""
+    """Create a file with mode 0600.  It never has another mode, so that no other user can read it."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)

@@ -1,7 +1,8 @@
 """Decode a request body as an object of its kind, with the API server's messages about invalid fields.
 
 Follows KEP-2885 (fieldValidation), compared with 1.36.3.  fields.json contains the fields and types of the served
-kinds as a real API server publishes them: [] marks a list, map a map, ! a field that is stored although it is empty.
+kinds, from the OpenAPI document of a real API server.  In it, [] marks a list, `map` a map, and ! a field that is
+stored even if it is empty.
 """
 
 from __future__ import annotations
@@ -26,26 +27,26 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/=\r\n]*")
 
 
 class Mismatch(Exception):
-    """The Go decoder's message about a value of a wrong type."""
+    """A value has the wrong type.  The message is that of Go's JSON decoder."""
 
 
 @dataclass
 class Decoded:
-    """An object without the fields that Kubernetes does not know, and a message about each of these fields."""
+    """A decoded object without its unknown fields, and a message about each unknown or duplicate field."""
 
     obj: Json
     complaints: list[str] = field(default_factory=list)
 
 
 class _Doubled(dict[str, Any]):
-    """A JSON object in which a key occurs twice.  The last value counts."""
+    """A JSON object with duplicate keys, which are in `doubled`.  The last value of a duplicate key is used."""
 
     doubled: list[str]
 
 
 @dataclass(frozen=True)
 class _At:
-    """The place of a value: `path` for messages, `go` without list indices, `struct` the type that contains it."""
+    """The position of a value: `path` for messages, `go` without list indices, and `struct`, the enclosing Go type."""
 
     path: str = ""
     go: str = ""
@@ -60,7 +61,7 @@ class _At:
 
 @cache
 def types() -> dict[str, dict[str, str]]:
-    """Return the types of all fields: by kind or struct, then by field."""
+    """Return the types of all fields by the kind or struct that has them, and by field name."""
     found: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "fields.json").read_text())
     return found
 
@@ -106,7 +107,7 @@ def decode(kind: Kind, body: Json) -> Decoded:
 
 
 def cannot_be_handled(kind: Kind, body: Json, why: object) -> str:
-    """Return the API server's error message for a body that is not an object of this kind."""
+    """Return the API server's error message for a body that cannot be decoded as this kind."""
     given = str(body.get("kind") or kind.kind)
     version = str(body.get("apiVersion") or kind.api_version).rpartition("/")[2]
     return f'{given} in version "{version}" cannot be handled as a {kind.kind}: {why}'
@@ -122,7 +123,7 @@ def _check_kind(kind: Kind, body: Json) -> None:
 
 
 class _Decoder:
-    """Decodes a value by its type.  It drops unknown fields, and adds a complaint about each of them."""
+    """Decodes a value according to its type, drops unknown fields, and adds a complaint about each of them."""
 
     def __init__(self, complaints: list[str]) -> None:
         self.complaints = complaints
@@ -171,7 +172,7 @@ class _Decoder:
 
 
 def _stays(type_: str) -> bool:
-    """Return whether an empty value is stored.  Empty structs are (`emptyDir: {}`); empty lists and maps are not."""
+    """Return whether an empty value of this type is stored, as for structs (`emptyDir: {}`) but not lists and maps."""
     return type_.endswith("!") or not type_.startswith(("[]", "map "))
 
 

@@ -1,4 +1,4 @@
-"""The Kubernetes API over HTTP, as far as kubernetes_asyncio, KubeSpawner and kubectl use it.
+"""The HTTP server of the Kubernetes API.  It serves what kubernetes_asyncio, KubeSpawner and kubectl use.
 
 Follows https://kubernetes.io/docs/reference/using-api/api-concepts/; tests/behaviour compares it with a real
 kube-apiserver.  It authenticates by bearer token and does not authorize: every token can do everything.
@@ -64,10 +64,10 @@ _ORPHAN_WARNING = (
 
 @dataclass
 class Delays:
-    """Delays in seconds of requests that create an object, by resource, such as `pods`.
+    """Delays in seconds of create requests, by resource, such as `pods`.
 
-    `before` delays the creation.  `after` delays only the response, so that a client which times out has created the
-    object without knowing it.
+    `before` delays the creation.  `after` delays only the response, so that the object exists although the client
+    timed out.
     """
 
     before: dict[str, float] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Delays:
 
 @dataclass(frozen=True)
 class Call:
-    """One request, as in an audit log."""
+    """One request, with the fields that an audit log has."""
 
     user: str
     verb: str

@@ -1,6 +1,6 @@
 """The four patch types of the Kubernetes API: merge (RFC 7386), JSON (RFC 6902), strategic merge, and apply.
 
-None of them changes its arguments, because all readers share the stored objects.
+No function here changes its arguments, because all readers share the stored objects.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ..apimachinery.object_fields import Json
 
 log = logging.getLogger(__name__)
 
-# Lists that a strategic merge merges by a key of their items.  It replaces other lists.
-# From patchMergeKey in k8s.io/api.
+# A strategic merge merges these lists by this key of their items, and replaces all other lists.
+# Source: patchMergeKey in k8s.io/api.
 _MERGE_KEYS = {
     "containers": "name",
     "initContainers": "name",
@@ -51,7 +51,7 @@ def merge(target: Any, patch: Any) -> Any:
 
 
 def strategic(target: Any, patch: Any, field: str = "") -> Any:
-    """Apply a strategic merge patch: like `merge`, but some lists are merged by the names of their items."""
+    """Apply a strategic merge patch, which is like `merge` but merges some lists by a key of their items."""
     if isinstance(patch, list):
         return _strategic_list(target, patch, field)
     if not isinstance(patch, dict):
@@ -161,7 +161,7 @@ def _operate_on_list(parent: list[Any], index: int, operation: Json) -> None:
 JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 
-# Apply works like a strategic merge, without field ownership.
+# Server-side apply is a strategic merge here.  Field ownership is not implemented.
 BY_CONTENT_TYPE: dict[str, Callable[[Any, Any], Any]] = {
     "application/merge-patch+json": merge,
     JSON_PATCH: json_patch,

@@ -1,4 +1,4 @@
-"""Answer `GET pods/NAME/log` with what a container has written, or follow it."""
+"""Answer `GET pods/NAME/log` with the log of a container, and follow the log if the request asks for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK = 64 * 1024
 
 
 def container_of(pod: Json, asked: str | None) -> str:
-    """Return the container whose log is requested.  Raises ApiError 400 if the request does not identify one."""
+    """Return the name of the requested container, by default the only one.  Raises ApiError 400 if it is not clear."""
     spec, name = pod["spec"], pod["metadata"]["name"]
     names = [container["name"] for container in spec["containers"]]
     if asked is None:
@@ -75,7 +75,7 @@ async def _copy(file: IO[bytes], response: web.StreamResponse) -> None:
 
 
 def seek_to_tail(file: IO[bytes], lines: int) -> None:
-    """Move the position of the file to the start of its last `lines` lines."""
+    """Seek to the start of the file's last `lines` lines."""
     end = position = file.seek(0, 2)
     found = b""
     while position > 0 and found.rstrip(b"\n").count(b"\n") < lines:

@@ -1,4 +1,4 @@
-"""The Table form of lists that `kubectl get` requests (meta.k8s.io/v1 Table)."""
+"""Convert lists to the Table (meta.k8s.io/v1) that `kubectl get` requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches: history, bookmarks, 410 responses, and objects that begin or cease to match a selector.
+"""Serve watches, with history, bookmarks, 410 responses, and events for objects that begin or cease to match.
 
 Follows https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
@@ -24,7 +24,7 @@ DEFAULT_SECONDS = 1800.0
 
 
 def wants(query: Mapping[str, str], flag: str) -> bool:
-    """Return a boolean query parameter, parsed like Go's strconv.ParseBool (kubernetes_asyncio sends `True`)."""
+    """Return the value of a boolean query parameter in a format of Go's strconv.ParseBool, such as `1` or `True`."""
     return query.get(flag, "").lower() in {"true", "1", "t"}
 
 
@@ -73,7 +73,7 @@ async def _follow(stream: _Stream, changes: asyncio.Queue[Change], since: int, e
 
 
 class _Stream:
-    """The events that one watcher receives."""
+    """Sends events to one watcher."""
 
     def __init__(self, response: web.StreamResponse, kind: Kind, match: Match) -> None:
         self.response = response

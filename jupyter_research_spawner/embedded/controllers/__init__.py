@@ -1,1 +1,1 @@
-"""The controllers of the embedded cluster: Jobs, and the scheduling of pods."""
+"""The controllers of the embedded cluster: the Job controller and the pod scheduler."""

@@ -1,6 +1,6 @@
-"""The Job controller: batch/v1 Jobs as kube-controller-manager 1.36 runs them (pkg/controller/job).
+"""The Job controller, which runs batch/v1 Jobs like kube-controller-manager 1.36 (pkg/controller/job).
 
-A finished pod keeps the finalizer batch.kubernetes.io/job-tracking until the status counts it.
+A finished pod keeps the finalizer batch.kubernetes.io/job-tracking until the pod is counted in the Job's status.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class End:
-    """The outcome of a Job: whether it failed, and reason and message of its conditions."""
+    """The outcome of a Job: whether the Job failed, and the reason and message of its final condition."""
 
     failed: bool
     reason: str
@@ -73,7 +73,7 @@ class JobController:
         self._dirty: dict[Key, None] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._failed_at: dict[str, float] = {}  # event loop time of the last counted failure, by uid of the Job
+        self._failed_at: dict[str, float] = {}  # event loop time of each Job's last counted failure, by the Job's uid
 
     def start(self) -> None:
         self.store.listeners.append(self._seen)
@@ -161,13 +161,13 @@ class JobController:
         return pods
 
     def _fail_unbound_pods(self, job: Json) -> None:
-        """Mark pods as failed that were deleted before they had a node, as pod garbage collection does."""
+        """Mark deleted pods without a node as failed, as the pod garbage collector does."""
         for pod in self._pods(job):
             if pod["metadata"].get("deletionTimestamp") and not pod["spec"].get("nodeName"):
                 self.store.modify(POD, pod, lambda new: new["status"].update(phase="Failed"))
 
     def _count(self, job: Json, status: Json, counts: Counts, end: End | None) -> None:
-        """Count finished pods in the status and remove their finalizer.  All pods of a Job that ends are finished."""
+        """Count finished pods in the status and remove their finalizer.  If the Job ends, this includes all pods."""
         awaiting = {pod["metadata"]["uid"] for pod in counts.awaiting_replacement.values()}
         failed = [pod for pod in counts.failed_pods if end or pod["metadata"]["uid"] not in awaiting]
         if end and end.failed:
@@ -202,7 +202,7 @@ class JobController:
                 self._release(pod)
 
     def _end_of(self, job: Json, status: Json, pods: Pods, counts: Counts) -> End | None:
-        """Return the outcome if the Job ends now, or None."""
+        """Return the outcome if the Job ends now, else None."""
         spec = job["spec"]
         if counts.policy_message:
             return End(failed=True, reason="PodFailurePolicy", message=counts.policy_message)
@@ -228,7 +228,7 @@ class JobController:
         return None
 
     def _finish(self, job: Json, status: Json, pods: Pods, end: End) -> None:
-        """Write the first condition now, and the final one when no pod is left."""
+        """Write FailureTarget or SuccessCriteriaMet now, and Failed or Complete when the Job has no pod left."""
         first, last = ("FailureTarget", "Failed") if end.failed else ("SuccessCriteriaMet", "Complete")
         status["conditions"] = with_condition(status.get("conditions"), first, "True", end.reason, end.message)
         for pod in pods.active:
@@ -266,7 +266,7 @@ class JobController:
                 self._later(job, deadline)
 
     def _fill(self, job: Json, pods: Pods, counts: Counts) -> None:
-        """Create missing pods, after the back-off delay if pods failed, or remove excess pods."""
+        """Create missing pods, or delete excess pods.  After a failure, wait for the back-off delay first."""
         spec = job["spec"]
         wanted = spec["parallelism"]
         if spec.get("completions") is not None:
@@ -290,7 +290,7 @@ class JobController:
                 self._create_pod(job)
 
     def _create_indexed_pods(self, job: Json, occupying: list[Json], counts: Counts, missing: int) -> None:
-        """Create pods for the first pending indexes, except those that wait for their back-off delay."""
+        """Create pods for the first pending indexes, except indexes whose back-off delay has not passed."""
         taken = counts.completed_indexes | counts.failed_indexes | {completion_index(job, pod) for pod in occupying}
         waits: list[float] = []
         for index in pending_indexes(job["spec"]["completions"], taken, missing):
@@ -377,7 +377,7 @@ def _end_by_failed_indexes(spec: Json, counts: Counts) -> End | None:
 
 
 def _pending_end(job: Json) -> End | None:
-    """Return the outcome that an earlier sync decided, while pods are still terminating."""
+    """Return the outcome that an earlier sync wrote into the status, if pods are still terminating."""
     for type_, failed in (("FailureTarget", True), ("SuccessCriteriaMet", False)):
         if is_true(job, type_):
             found = condition(job, type_)

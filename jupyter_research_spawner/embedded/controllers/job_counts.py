@@ -21,10 +21,10 @@ TRACKING = "batch.kubernetes.io/job-tracking"
 
 @dataclass(frozen=True)
 class Counts:
-    """The totals of a Job, including finished pods that its status does not count yet.
+    """The totals of a Job, including finished pods that the Job's status does not include yet.
 
-    `awaiting_replacement` has the last failed pod of each index that gets another pod.  That pod continues its failure
-    count, so the status counts the failed pod only after the other one exists.
+    `awaiting_replacement` has the last failed pod of each index that gets another pod.  The new pod copies the failure
+    count from the failed pod, so the failed pod must stay uncounted until the new pod exists.
     """
 
     succeeded_pods: list[Json]
@@ -39,7 +39,7 @@ class Counts:
 
 
 def count(job: Json, pods: list[Json], active: list[Json]) -> Counts:
-    """Count the pods of the Job.  `active` are those that are not finished and not terminating."""
+    """Count the pods of the Job.  `active` has the pods that are neither finished nor terminating."""
     status = job["status"]
     succeeded_pods: list[Json] = []
     failed_pods: list[Json] = []
@@ -76,9 +76,9 @@ def count(job: Json, pods: list[Json], active: list[Json]) -> Counts:
 
 
 def counts_as_failure(job: Json, pod: Json) -> bool:
-    """Return whether the status counts this failed pod.
+    """Return whether this failed pod is added to the Job's `status.failed`.
 
-    It does not if the failure policy ignores the failure, or if the Job no longer has the pod's index.
+    The pod is not added if the pod failure policy ignores its failure, or if the Job no longer has its index.
     """
     is_ignored = verdict(job, pod).action == "Ignore"
     return not is_ignored and (not is_indexed(job) or completion_index(job, pod) is not None)
@@ -99,13 +99,13 @@ def _last_by_index(job: Json, failed_pods: list[Json], done: set[int]) -> dict[i
 
 
 def seconds_until_replaced(pod: Json, back_off_seconds: float, limit: float) -> float:
-    """Return how long the index of a failed pod waits for its next pod.  Each failure doubles the delay."""
+    """Return the seconds until the index of a failed pod gets its next pod.  Each failure doubles the delay."""
     delay = back_off_seconds * 2.0 ** min(failure_count(pod, with_ignored=True), 30)
     return max(float(min(delay, limit)) - seconds_since(_ended_at(pod)), 0.0)
 
 
 def _ended_at(pod: Json) -> str:
-    """Return when the pod's containers finished; if unknown, when the pod was deleted or created."""
+    """Return the time when the pod's containers finished or, if unknown, when the pod was deleted or created."""
     states = [status["state"].get("terminated") or {} for status in pod["status"].get("containerStatuses") or []]
     if states and all(state.get("finishedAt") for state in states):
         return max(str(state["finishedAt"]) for state in states)

@@ -1,4 +1,4 @@
-"""Completion indexes of a Job with completionMode Indexed.
+"""Compute and write the completion indexes of a Job with completionMode Indexed.
 
 Follows pkg/controller/job/indexed_job_utils.go of Kubernetes 1.36, and KEP-3850 for backoffLimitPerIndex.
 """
@@ -15,7 +15,7 @@ INDEX = "batch.kubernetes.io/job-completion-index"  # both an annotation and a l
 FAILURE_COUNT = "batch.kubernetes.io/job-index-failure-count"
 IGNORED_FAILURE_COUNT = "batch.kubernetes.io/job-index-ignored-failure-count"
 VARIABLE = "JOB_COMPLETION_INDEX"
-_LONGEST_PREFIX = 58  # 63 characters without the random suffix of 5
+_LONGEST_PREFIX = 58  # a name has at most 63 characters, of which 5 are a random suffix
 
 
 def is_indexed(job: Json) -> bool:
@@ -29,7 +29,7 @@ def limits_each_index(job: Json) -> bool:
 
 
 def parse_indexes(text: str | None, completions: int) -> set[int]:
-    """Return the indexes in a text such as "1,3-5", without those that are not below `completions`."""
+    """Return the indexes below `completions` in a text such as "1,3-5"."""
     found: set[int] = set()
     for interval in text.split(",") if text else ():
         first, _, last = interval.partition("-")
@@ -38,7 +38,7 @@ def parse_indexes(text: str | None, completions: int) -> set[int]:
 
 
 def format_indexes(indexes: Iterable[int]) -> str:
-    """Return indexes as the status of a Job writes them.  Three or more in a row become an interval: "1,3-5"."""
+    """Return the indexes in the format of a Job's status, such as "1,3-5".  An interval has at least three indexes."""
     runs: list[list[int]] = []
     for index in sorted(indexes):
         if runs and index == runs[-1][-1] + 1:
@@ -66,7 +66,7 @@ def _number(pod: Json, annotation: str) -> int | None:
 
 
 def fails_its_index(job: Json, pod: Json) -> bool:
-    """Return whether the failure of this pod fails its index, so that the index gets no other pod."""
+    """Return whether this pod has failed in a way that fails its index.  A failed index gets no other pod."""
     if not has_failed(job, pod):
         return False
     action = verdict(job, pod).action
@@ -87,7 +87,7 @@ def pending_indexes(completions: int, taken: Collection[int | None], count: int)
 
 
 def pods_to_remove(job: Json, active: list[Json], excess: int) -> list[Json]:
-    """Return pods that have no valid index, or the index of another pod, and then others up to `excess` pods."""
+    """Return the pods to delete: those without a valid index or with a duplicate index, and others up to `excess`."""
     if not is_indexed(job):
         return sorted(active, key=_precedence)[: max(excess, 0)]
     removed: list[Json] = []
@@ -103,7 +103,7 @@ def pods_to_remove(job: Json, active: list[Json], excess: int) -> list[Json]:
 
 
 def _precedence(pod: Json) -> tuple[bool, bool, bool, list[int]]:
-    """Return a sort key: pods without a node first, then pods that do not run, are not ready, or are younger."""
+    """Return the sort key for deletion: first pods without a node, then not running, not ready, and younger pods."""
     age = [-ord(character) for character in pod["metadata"]["creationTimestamp"]]
     return bool(pod["spec"].get("nodeName")), pod["status"].get("phase") == "Running", is_true(pod, "Ready"), age
 

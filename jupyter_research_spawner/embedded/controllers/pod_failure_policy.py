@@ -10,7 +10,7 @@ from ..apimachinery.object_fields import Json, condition
 
 @dataclass(frozen=True)
 class Verdict:
-    """The action for a failed pod: Count, Ignore, FailIndex or FailJob.  `message` is the reason of FailJob."""
+    """The action for a failed pod: Count, Ignore, FailIndex or FailJob.  `message` says why the rule matched."""
 
     action: str
     message: str = ""

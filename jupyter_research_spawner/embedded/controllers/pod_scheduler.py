@@ -1,8 +1,8 @@
-"""The scheduler, in place of kube-scheduler: priority order, preemption, conditions, events and messages of 1.36.
+"""A scheduler with the priority order, preemption, conditions, events and messages of kube-scheduler 1.36.
 
-It schedules only pods of `default-scheduler` and does not simulate other schedulers.  It knows requests,
-nodeSelector, required node affinity, tolerations, scheduling gates and claims of pods, and allocatable resources,
-labels, taints and `unschedulable` of nodes.
+It schedules only pods whose schedulerName is `default-scheduler`.  It considers requests, nodeSelector, required node
+affinity, tolerations, scheduling gates and claims of pods, and allocatable resources, labels, taints and
+`unschedulable` of nodes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PREEMPTION = "default-scheduler: preempting to accommodate a higher priority pod
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 NOT_ELIGIBLE = "not eligible due to preemptionPolicy=Never."
 TERMINATING = "not eligible due to a terminating pod on the nominated node."
-# The plugin for dynamic resources adds this, also for pods without a claim.
+# The plugin DynamicResources adds this text even for pods without a ResourceClaim.
 NO_CLAIMS = "no new claims to deallocate"
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NO_HELP = "Preemption is not helpful for scheduling"
@@ -34,9 +34,9 @@ Amounts = Mapping[str, Decimal]
 
 
 def requests_of(pod: Json) -> dict[str, Decimal]:
-    """Return the highest requests of a pod at any time, and one of the resource `pods`.
+    """Return the maximum that a pod requests at any time, including 1 of the resource `pods`.
 
-    Sidecar containers (KEP-753) count together with the containers and with the init containers after them.
+    A sidecar (KEP-753) runs at the same time as the main containers and the init containers that come after it.
     """
     staying: dict[str, Decimal] = {}
     most: dict[str, Decimal] = {}
@@ -71,20 +71,20 @@ def _order(pod: Json) -> tuple[int, str, int]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node that has room for a pod if these pods of lower priority are removed."""
+    """A node on which a pod fits if the victims, which have lower priority, are evicted."""
 
     node: str
     victims: list[Json]
 
     @property
     def cost(self) -> tuple[int, int, int]:
-        """kube-scheduler's order: lowest highest priority, lowest sum, fewest."""
+        """kube-scheduler's sort key for nodes: maximum and sum of the victims' priorities, then their number."""
         priorities = [priority_of(victim) for victim in self.victims]
         return (max(priorities), sum(priorities), len(priorities))
 
 
 def static_obstacle(pod: Json, node: Json) -> str:
-    """Return why this pod can never run on this node, or an empty string."""
+    """Return why the pod can never run on the node, or an empty string."""
     labels = node["metadata"].get("labels") or {}
     if node["spec"].get("unschedulable"):
         return "node(s) were unschedulable"
@@ -119,7 +119,7 @@ def _tolerates(toleration: Json, taint: Json) -> bool:
 
 
 def shortages(pod: Json, node: Json, others: Iterable[Json]) -> list[str]:
-    """Return the resources that the node lacks for the pod, in kube-scheduler's words."""
+    """Return kube-scheduler's message for each resource of which the node has too little for the pod."""
     used: dict[str, Decimal] = {}
     for other in others:
         for name, amount in requests_of(other).items():
@@ -133,7 +133,7 @@ def shortages(pod: Json, node: Json, others: Iterable[Json]) -> list[str]:
 
 
 class Scheduler:
-    """Tries all waiting pods again whenever something changed."""
+    """Tries to schedule all pending pods whenever an object has changed."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -162,7 +162,7 @@ class Scheduler:
             self.schedule()
 
     def schedule(self) -> None:
-        """One pass over all waiting pods, those of highest priority first."""
+        """Try to schedule all pending pods once, in order of decreasing priority."""
         pods = [pod for pod in self.store.list(POD) if _is_mine(pod)]
         for pod in sorted(pods, key=_order):
             if pod["spec"].get("schedulingGates"):
@@ -210,7 +210,7 @@ class Scheduler:
         return [pod for pod in self.store.list(POD) if pod["spec"].get("nodeName") == node and not _has_ended(pod)]
 
     def _competing_pods(self, pod: Json, node: Json) -> list[Json]:
-        """Return the pods on the node, and those nominated to it whose priority is not lower than the pod's."""
+        """Return the pods on the node, and the pods nominated to it that have the same or a higher priority."""
         name = node["metadata"]["name"]
         promised = [
             other
@@ -230,7 +230,7 @@ class Scheduler:
         self._record(bound, "Scheduled", message)
 
     def _preempt(self, pod: Json, nodes: list[Json]) -> str:
-        """Evict pods of lower priority to make room.  Return an empty string, or why that is not possible."""
+        """Evict pods of lower priority to make room.  Return why this is not possible, or an empty string."""
         if pod["spec"].get("preemptionPolicy") == "Never":
             return NOT_ELIGIBLE
         nominated = pod["status"].get("nominatedNodeName")
@@ -260,7 +260,10 @@ class Scheduler:
         return bool(other["metadata"].get("deletionTimestamp")) and priority_of(other) < priority_of(pod)
 
     def _victims(self, pod: Json, node: Json) -> tuple[list[Json], list[str]]:
-        """The fewest, lowest pods whose end makes room, or why there are none."""
+        """Return the pods to evict so that the pod fits on the node, or the reasons why there are none.
+
+        Pods of the highest priority are kept as long as the pod fits.
+        """
         beside = self._competing_pods(pod, node)
         lower = [other for other in beside if priority_of(other) < priority_of(pod) and other["spec"].get("nodeName")]
         kept = [other for other in beside if other not in lower]
@@ -290,7 +293,7 @@ class Scheduler:
         self.store.delete(POD, self.store.get(POD, marked["metadata"]["namespace"], marked["metadata"]["name"]), {})
 
     def _unscheduled(self, pod: Json, reason: str, message: str) -> None:
-        """Write why the pod waits, if the reason has changed."""
+        """Write why the pod is pending into its condition PodScheduled, if the reason has changed."""
         pod = self.store.get(POD, pod["metadata"]["namespace"], pod["metadata"]["name"])
         before = condition(pod, "PodScheduled")
         if (before.get("reason"), before.get("message")) == (reason, message):
@@ -310,7 +313,7 @@ class Scheduler:
 
 
 def _is_mine(pod: Json) -> bool:
-    """Waits for this scheduler."""
+    """Return whether the pod is pending and has this scheduler's name."""
     waits = not pod["spec"].get("nodeName") and not pod["metadata"].get("deletionTimestamp") and not _has_ended(pod)
     return waits and pod["spec"].get("schedulerName", NAME) == NAME
 

@@ -1,6 +1,6 @@
-"""A container's environment and command line, as a kubelet makes them.
+"""Compute a container's environment and command line, as a kubelet does.
 
-From k8s.io/kubernetes pkg/kubelet/kubelet_pods.go and third_party/forked/golang/expansion.
+Follows k8s.io/kubernetes pkg/kubelet/kubelet_pods.go and third_party/forked/golang/expansion.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _KEYED_FIELD = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
 class ConfigError(Exception):
-    """The kubelet's message of a container in CreateContainerConfigError."""
+    """A container is in CreateContainerConfigError.  The message is the kubelet's."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a pod's downward API can refer to once the pod is on a node."""
+    """The pod and node values that the downward API can return for a pod on a node."""
 
     pod: Json
     pod_ip: str
@@ -38,7 +38,7 @@ class Surroundings:
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
-    """Replace `$(NAME)` by the value of NAME.  Unknown names stay, and `$$` becomes one dollar sign."""
+    """Replace `$(NAME)` by the value of NAME, and `$$` by one dollar sign.  Unknown names are not replaced."""
     return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else env.get(found[1], found[0]), text)
 
 
@@ -78,7 +78,7 @@ def values_of(source: Json) -> dict[str, bytes]:
     for key, text in (source.get("data") or {}).items():
         try:
             values[key] = base64.b64decode(text) if source.get("kind") == "Secret" else text.encode()
-        except binascii.Error as reason:  # noqa: PERF203  (the key belongs into the sentence)
+        except binascii.Error as reason:  # noqa: PERF203  (the message names the key)
             raise ConfigError(f"secret {source['metadata']['name']!r}, key {key!r}: {reason}") from None
     for key, text in (source.get("binaryData") or {}).items():
         values[key] = base64.b64decode(text)
@@ -105,7 +105,7 @@ def _value(store: Store, around: Surroundings, container: Json, variable: Json, 
 
 
 def field_value(around: Surroundings, path: str) -> str:
-    """Return a field of the pod as the downward API does.  Raises ConfigError for an unknown path."""
+    """Return the value of a downward API `fieldPath`.  Raises ConfigError for an unknown path."""
     metadata, spec = around.pod["metadata"], around.pod["spec"]
     if keyed := _KEYED_FIELD.fullmatch(path):
         return str((metadata.get(keyed[1]) or {}).get(keyed[2], ""))
@@ -129,7 +129,10 @@ def field_value(around: Surroundings, path: str) -> str:
 
 
 def resource_value(around: Surroundings, reference: Json, container: Json | None) -> str:
-    """Return a request or limit.  A missing limit is the node's allocatable amount.  Raises ConfigError."""
+    """Return the value of a downward API `resourceFieldRef`.  Raises ConfigError for an unknown container.
+
+    If the limit is missing, the value is the node's allocatable amount.
+    """
     name = reference.get("containerName")
     if name:
         containers = [*around.pod["spec"]["containers"], *(around.pod["spec"].get("initContainers") or [])]

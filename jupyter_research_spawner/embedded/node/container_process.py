@@ -21,14 +21,14 @@ from pathlib import Path
 from ..apimachinery.object_fields import Json
 
 SANDBOX = Path(__file__).with_name("sandbox.py")
-MARK = "EMBEDDED_CLUSTER"  # environment variable of all processes of a cluster; its value is the state directory
+MARK = "EMBEDDED_CLUSTER"  # all processes of a cluster have this variable with the path of the cluster's directory
 POD_MARK = "EMBEDDED_POD_UID"
 KILL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """What this machine allows containers.  `reason` is a sentence if they are not isolated, else empty."""
+    """What containers can do on this machine.  If they cannot be isolated, `reason` says why; else it is empty."""
 
     root: bool
     namespaces: bool
@@ -46,17 +46,17 @@ class Mount:
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """The command, environment and identity of a container.  uid, gid, groups and mounts need `isolate`."""
+    """The command, environment and identity of a container.  Without `isolate`, identity and mounts have no effect."""
 
     argv: list[str]
     env: dict[str, str]
-    cwd: str  # if empty: HOME if that directory exists, else /
+    cwd: str  # if empty, HOME is used, or / if HOME does not exist
     isolate: bool
     uid: int
     gid: int
     groups: list[int]
     hostname: str
-    home: str  # created for this user, as an image does, if no volume is mounted there
+    home: str  # if no volume is mounted there, the directory is created for the user
     mounts: list[Mount]
     exposed: list[Path]
     hidden: list[Path]
@@ -82,7 +82,7 @@ class ContainerSpec:
 
 
 class StartError(Exception):
-    """The container's process could not be started.  The message is the kubelet's."""
+    """The container's process could not be started.  The message is that of containerd and runc."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -113,7 +113,7 @@ class Container:
                     stdout=output,
                     stderr=output,
                     pass_fds=(spec_fd, write_status),
-                    start_new_session=True,  # Ctrl-C in a terminal reaches only the cluster, which then stops its pods
+                    start_new_session=True,  # Ctrl-C interrupts only the cluster, which then stops its pods
                 )
         finally:
             os.close(write_status)
@@ -139,7 +139,10 @@ class Container:
         return self._exit.done()
 
     async def stop(self, grace_over: asyncio.Event) -> int:
-        """Send SIGTERM, then SIGKILL to all processes when the grace period is over, and return the exit code."""
+        """Send SIGTERM to the container and, after the grace period, SIGKILL to all its processes.
+
+        Return the exit code.
+        """
         self._signal(signal.SIGTERM)
         over = asyncio.ensure_future(grace_over.wait())
         await asyncio.wait({self._exit, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -162,7 +165,7 @@ class Container:
 
 
 def _sandbox_command(*fds: int) -> list[str]:
-    # -I -S: packages and variables of this environment must not run as root there.
+    # -I -S: the sandbox, which runs as root, must not import packages of this environment or read PYTHON* variables.
     return [sys.executable, "-I", "-S", str(SANDBOX), *map(str, fds)]
 
 
@@ -174,7 +177,7 @@ def _memory_file(content: bytes) -> int:
 
 
 async def _read_all(fd: int) -> str:
-    """Return the error of the container's start, or an empty string once its program runs."""
+    """Return the error message if the container could not start, or an empty string when its program runs."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb"))
@@ -186,10 +189,10 @@ async def _read_all(fd: int) -> str:
 
 @lru_cache(maxsize=1)
 def abilities() -> Abilities:
-    """Return whether containers can have namespaces and users of their own.  The first call tries it."""
+    """Return whether containers can have their own Linux namespaces and users.  The first call tests this."""
     if os.geteuid() != 0:
         reason = (
-            f"this runs as uid {os.geteuid()}, not as root, so every pod runs as that user, with no mounts of its own"
+            f"the cluster runs as uid {os.geteuid()}, not as root, so every pod runs as that user and without mounts"
         )
         return Abilities(root=False, namespaces=False, reason=reason)
     with tempfile.TemporaryDirectory() as root:
@@ -220,7 +223,7 @@ def _try(spec: ContainerSpec) -> str:
     read_status, write_status = os.pipe()
     spec_fd = _memory_file(json.dumps(spec.as_json()).encode())
     try:
-        done = subprocess.run(  # noqa: S603  (our own file)
+        done = subprocess.run(  # noqa: S603  (runs only sandbox.py)
             _sandbox_command(spec_fd, write_status),
             pass_fds=(spec_fd, write_status),
             capture_output=True,
@@ -238,7 +241,7 @@ def _try(spec: ContainerSpec) -> str:
 
 
 def marked_processes(name: str, value: str) -> Iterable[int]:
-    """Yield the processes of this machine whose environment has this variable."""
+    """Yield the pids of all processes whose environment contains NAME=VALUE."""
     wanted = f"{name}={value}".encode()
     for directory in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -247,7 +250,7 @@ def marked_processes(name: str, value: str) -> Iterable[int]:
 
 
 def kill_leftovers(state: Path) -> int:
-    """Kill the processes of an earlier cluster in `state` that was killed itself, and return their number."""
+    """Kill the processes that remain of a killed cluster with this state directory, and return their number."""
     found = 0
     for _ in range(10):
         pids = [pid for pid in marked_processes(MARK, str(state)) if pid != os.getpid()]

@@ -1,4 +1,4 @@
-"""The status of a container and of its pod, as a kubelet writes it (pkg/kubelet/kubelet_pods.go)."""
+"""Compute the status of a pod and its containers, as a kubelet does (pkg/kubelet/kubelet_pods.go)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EPOCH = "1970-01-01T00:00:00Z"
 
 @dataclass
 class ContainerState:
-    """The state of one container on its node.  It changes while the container runs."""
+    """The current state of one container on its node."""
 
     spec: Json
     is_init: bool = False
@@ -30,12 +30,12 @@ class ContainerState:
 
     @property
     def is_sidecar(self) -> bool:
-        """Whether this is a sidecar: an init container with restartPolicy Always (KEP-753)."""
+        """Return whether this is a sidecar, which is an init container with restartPolicy Always (KEP-753)."""
         return self.spec.get("restartPolicy") == "Always"
 
     @property
     def has_initialized(self) -> bool:
-        """Whether the next init container can start."""
+        """Return whether the next init container can start."""
         if self.is_sidecar:
             return "running" in self.state or self.over
         return self.over and self.exit_code == 0
@@ -89,7 +89,7 @@ class ContainerState:
 
 @dataclass(frozen=True)
 class PodReason:
-    """Why the node ended a pod, such as DeadlineExceeded."""
+    """The reason and message in the status of a pod that the kubelet ended, such as DeadlineExceeded."""
 
     reason: str
     message: str
@@ -110,7 +110,7 @@ def phase(init: list[ContainerState], containers: list[ContainerState], ended_by
 def _conditions(
     now_phase: str, init: list[ContainerState], containers: list[ContainerState]
 ) -> dict[str, tuple[bool, str, str]]:
-    """Return status, reason and message of each condition by its type (pkg/kubelet/status/generate.go)."""
+    """Return the status, reason and message of each condition, by type (pkg/kubelet/status/generate.go)."""
     ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(now_phase, "")
     incomplete = [state.name for state in init if not state.has_initialized]
     unready = [state.name for state in containers if "running" not in state.state]
@@ -144,7 +144,7 @@ def pod_status(
 ) -> Json:
     """Return the complete status of the pod.
 
-    It is written in one request, because clients fail on a running pod without podIP.
+    The kubelet must write all of it in one request, because clients fail on a running pod without podIP.
     """
     pod_ip, host_ip = addresses
     uid, before = pod["metadata"]["uid"], pod["status"]

@@ -1,8 +1,8 @@
 """Run containers without namespaces: translate their paths into paths of this machine.
 
-Mounted paths are translated in HOME, the working directory and the command.  A file that is mounted into a directory
-of PATH is copied into a directory of the pod that comes first on PATH.  An annotation names everything else that the
-pod requests and does not get.
+HOME, the working directory and the words of the command are translated if they are paths in a mount.  A file that is
+mounted into a directory of PATH is copied into the pod's own directory, which is put first in PATH.  The annotation
+NOT_HONOURED names everything else that the pod requests but does not get.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NOT_HONOURED = "embedded/not-honoured"  # annotation: a list such as "uid, gid, 
 
 
 def not_honoured(pod: Json) -> str:
-    """Return what this pod requests and does not get, such as "uid, gid"; empty if it gets everything."""
+    """Return what the pod requests but does not get, such as "uid, gid", or an empty string."""
     spec = pod["spec"]
     contexts = [spec.get("securityContext") or {}, *[c.get("securityContext") or {} for c in spec["containers"]]]
     groups = {
@@ -35,9 +35,9 @@ def not_honoured(pod: Json) -> str:
 
 
 def on_host(path: str, mounts: list[Mount]) -> Path | None:
-    """Return the path on this machine of a mounted path of the container, or None.
+    """Translate a path in the container to the path on this machine.  Return None if no mount contains it.
 
-    A path that already is the host's directory of a mount is returned unchanged.
+    A path in the source directory of a mount is returned unchanged.
     """
     inside = PurePosixPath(path)
     if any(mount.source == Path(path) or mount.source in Path(path).parents for mount in mounts):
@@ -49,7 +49,7 @@ def on_host(path: str, mounts: list[Mount]) -> Path | None:
 
 
 def adapt(env: dict[str, str], cwd: str, mounts: list[Mount], directory: Path) -> tuple[dict[str, str], str]:
-    """Return environment and working directory for a process without namespaces.  Files are written to `directory`."""
+    """Return the environment and working directory with paths of this machine.  New files are below `directory`."""
     home = on_host(env["HOME"], mounts) if "HOME" in env else None
     if home is None or not home.is_dir():
         home = directory / "home"

@@ -1,6 +1,6 @@
 """A node and its kubelet, which runs the node's pods as processes of this machine.
 
-The scheduler counts CPU and memory; nothing enforces their limits.  Images, probes and lifecycle hooks are ignored.
+CPU and memory limits are not enforced.  Images, probes and lifecycle hooks are ignored.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from .pod_worker import HOST_IP, Machine, PodRun
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 2.0  # grace period of pods when the cluster stops
+STOP_SECONDS = 2.0  # the grace period of pods when the cluster stops
 
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """A node to create.  `resources` are extended resources such as {"nvidia.com/gpu": "2"}; taints as in the API."""
+    """A node to create.  `resources` are extended resources, such as {"nvidia.com/gpu": "2"}.
+
+    `taints` are objects of the Kubernetes API.
+    """
 
     name: str
     cpu: float | str = 4
@@ -58,7 +61,7 @@ class Node:
         self.store.listeners.append(self._seen)
 
     async def stop(self) -> None:
-        """End all pods of this node within a short grace period."""
+        """Stop all pods of this node with a grace period of STOP_SECONDS."""
         with contextlib.suppress(ValueError):
             self.store.listeners.remove(self._seen)
         for run in self._runs.values():
@@ -108,7 +111,7 @@ class Node:
         }
 
     def _seen(self, change: Change) -> None:
-        """React to a change of a pod.  The store calls this during the write, so the work is scheduled for later."""
+        """React to a change of a pod.  The store calls this during a write, so it only schedules tasks."""
         if change.kind != POD or change.new["spec"].get("nodeName") != self.spec.name:
             return
         pod = change.new
@@ -133,7 +136,7 @@ class Node:
         self._delete_if_asked(run)
 
     def _delete_if_asked(self, run: PodRun) -> None:
-        """Remove a terminating pod from the API once it has ended, as a kubelet does."""
+        """Delete the object of a terminating pod that has ended, as a kubelet does."""
         metadata = run.pod["metadata"]
         pod = self.store.find(POD, metadata["namespace"], metadata["name"])
         if pod and pod["metadata"]["uid"] == run.uid and pod["metadata"].get("deletionTimestamp"):

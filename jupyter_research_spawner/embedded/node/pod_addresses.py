@@ -1,6 +1,6 @@
-"""Loopback addresses for pods.
+"""Assign loopback addresses to pods.
 
-On Linux all of 127.0.0.0/8 belongs to this machine, so each pod has an own address and all can use the same port.
+On Linux all addresses of 127.0.0.0/8 belong to this machine.  Pods with different addresses can use the same port.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LOCK_PORT = 40404
 
 
 class Addresses:
-    """A block of addresses that no other cluster on this machine uses.  Raises OSError if all blocks are in use."""
+    """A block of addresses that no other embedded cluster uses.  Raises OSError if all blocks are in use."""
 
     def __init__(self) -> None:
         blocks = list(NETWORK.subnets(new_prefix=_BLOCK_PREFIX))
@@ -26,7 +26,7 @@ class Addresses:
             try:
                 self._lock.bind(
                     (str(block.broadcast_address - 1), _LOCK_PORT)
-                )  # the kernel frees it, even after SIGKILL
+                )  # after SIGKILL, the kernel closes the socket and so frees the block
                 self._lock.listen(1)
             except OSError:
                 self._lock.close()

@@ -1,7 +1,7 @@
-"""Volumes of pods as directories of this machine, and each container's mounts of them.
+"""Create the volumes of pods as directories of this machine, and compute the mounts of each container.
 
-ConfigMaps, Secrets and the downward API are written once, when the pod starts, and do not follow later changes.
-An emptyDir of medium Memory is a directory too.
+Files from ConfigMaps, Secrets and the downward API are written when the pod starts, and are not updated later.
+An emptyDir with medium Memory is a directory on disk.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .container_process import Mount
 
 
 class VolumeError(Exception):
-    """The message of the event FailedMount of a pod that stays in ContainerCreating."""
+    """A volume cannot be mounted.  The pod stays in ContainerCreating; the message is that of its event FailedMount."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """The directories of volumes.  `claims` has those that exist outside of `state`, by namespace and claim."""
+    """The directories of volumes.  `claims` has the directories outside of `state`, by namespace and claim."""
 
     state: Path
     claims: Mapping[tuple[str, str], Path]
@@ -93,7 +93,7 @@ def _make(path: Path, mode: int, group: int | None) -> None:
 
 
 def _give(path: Path, group: int | None) -> None:
-    """Apply fsGroup: the group owns the directory and can write, and new files belong to the group."""
+    """Apply fsGroup, so that the group owns the directory, can write to it, and owns new files in it."""
     if group is None or os.geteuid() != 0:
         return
     os.chown(path, -1, group)
@@ -104,7 +104,7 @@ Files = dict[str, tuple[bytes, int]]
 
 
 def _files(store: Store, around: Surroundings, volume: Json) -> Files:
-    """Return content and mode of the files of a volume by relative path."""
+    """Return the content and mode of each file in a volume, by relative path."""
     if "projected" in volume:
         files: Files = {}
         mode = volume["projected"].get("defaultMode", 0o644)
@@ -129,7 +129,7 @@ def _source_files(store: Store, around: Surroundings, source: Json, mode: int) -
             for item in source["downwardAPI"].get("items") or []
         }
     if "serviceAccountToken" in source:
-        raise ConfigError("projected service account tokens are not made by this cluster")
+        raise ConfigError("this cluster does not create projected service account tokens")
     return {}
 
 
@@ -170,7 +170,7 @@ def mounts(
         source = (directory / sub_path).resolve()
         if source != directory and directory not in source.parents:
             raise ConfigError(f"subPath {sub_path!r} leads out of the volume {mount['name']!r}")
-        if not source.exists():  # a kubelet creates a directory, also for a missing key of an optional ConfigMap
+        if not source.exists():  # like a kubelet, create a directory, even for a missing key of an optional ConfigMap
             source.mkdir(parents=True)
             source.chmod(directory.stat().st_mode & 0o7777)
         read_only = bool(mount.get("readOnly")) or mount["name"] in read_only_claims
@@ -179,7 +179,7 @@ def mounts(
 
 
 def read_only_volumes(pod: Json) -> set[str]:
-    """Return the volumes that are always read-only: API contents, and claims with readOnly."""
+    """Return the volumes that are read-only in all containers, such as ConfigMaps, Secrets and claims with readOnly."""
     return {
         volume["name"]
         for volume in pod["spec"].get("volumes") or []
@@ -189,7 +189,10 @@ def read_only_volumes(pod: Json) -> set[str]:
 
 
 class ClaimBinder:
-    """Binds each PersistentVolumeClaim at once to a directory, and removes that directory with the claim."""
+    """Binds each PersistentVolumeClaim to a directory when the claim is created.
+
+    When the claim is deleted, the directory is deleted.
+    """
 
     def __init__(self, store: Store, storage: Storage) -> None:
         self.store = store

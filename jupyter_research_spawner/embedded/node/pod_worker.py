@@ -1,4 +1,4 @@
-"""Run one pod on its node: volumes, init containers, containers and their restarts, deadline, end."""
+"""Run one pod on its node, from the volumes and init containers to restarts, deadline and end."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .host_paths import adapt, words_on_host
 from .pod_volumes import Storage, VolumeError, mounts, prepare, read_only_volumes
 
 DEADLINE = PodReason("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
-# What the images of jupyter/docker-stacks set; their working directory is the home directory.
+# The command and home directory of the images of jupyter/docker-stacks.  It is also their working directory.
 IMAGE_COMMAND = ["jupyterhub-singleuser"]
 IMAGE_HOME = "/home/jovyan"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_IP = "127.0.0.1"
 MESSAGE_BYTES = 4096  # limit of a termination message
-RETRY_SECONDS = 1.0  # until the next try if an image, a Secret or a ConfigMap is missing
+RETRY_SECONDS = 1.0  # between two attempts to get a missing image, Secret or ConfigMap
 BACK_OFF_LIMIT = 300.0
 _ANY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\]|\*)?:")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What all pods of a node share."""
+    """The objects and settings that all pods of a node share."""
 
     node: str
     allocatable: dict[str, str]
@@ -46,7 +46,7 @@ class Machine:
 
 
 class PodRun:
-    """Runs a pod of this node until it has ended or is deleted."""
+    """Runs one pod of this node until the pod has ended or is deleted."""
 
     def __init__(self, store: Store, machine: Machine, pod: Json, address: str) -> None:
         self.store = store
@@ -61,7 +61,7 @@ class PodRun:
                 state.waits("PodInitializing")
         self.ended_by: PodReason | None = None
         self._volumes: dict[str, Path] = {}
-        self._started = 0.0  # loop time
+        self._started = 0.0  # time of the event loop
         self._stop = asyncio.Event()
         self._grace_over = asyncio.Event()
         self._deadline_moved = asyncio.Event()
@@ -75,7 +75,7 @@ class PodRun:
         return self.machine.storage.pod(self.uid)
 
     def updated(self, pod: Json) -> None:
-        """React to a change of the pod in the API: an earlier deadline, or a deletion."""
+        """React to a change of the pod object, which can have an earlier deadline or be terminating."""
         self.pod = pod
         self._deadline_moved.set()
         if pod["metadata"].get("deletionTimestamp"):
@@ -87,7 +87,7 @@ class PodRun:
         asyncio.get_running_loop().call_later(grace, self._grace_over.set)
 
     async def run(self) -> None:
-        """Run the pod until it has ended and its final status is written.  If cancelled, kill it without a status."""
+        """Run the pod and write its final status.  If the task is cancelled, kill the pod without writing a status."""
         self._started = asyncio.get_running_loop().time()
         self.publish()
         live, stopped = asyncio.ensure_future(self._live()), asyncio.ensure_future(self._stop.wait())
@@ -116,7 +116,7 @@ class PodRun:
         await self._stop_all(self.containers)
         await self._stop_all(self.init)
         for state in self._all():
-            if "waiting" in state.state:  # never started, or waits for its restart
+            if "waiting" in state.state:  # the container has not started, or waits for its restart
                 state.state = state.last_state or {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
             state.over = True
         self.publish()
@@ -137,7 +137,7 @@ class PodRun:
         while True:
             self._deadline_moved.clear()
             seconds = self.pod["spec"].get("activeDeadlineSeconds")
-            # Not from status.startTime: it has whole seconds, so a short deadline could end before the pod starts.
+            # Not from status.startTime, which has whole seconds: a short deadline could pass before the pod starts.
             left = self._started + seconds - asyncio.get_running_loop().time() if seconds else None
             if left is not None and left <= 0:
                 return
@@ -185,14 +185,14 @@ class PodRun:
             try:
                 self._volumes = prepare(self.store, self.machine.storage, self.around())
                 return
-            except VolumeError as reason:  # noqa: PERF203  (tried until it is there)
+            except VolumeError as reason:  # noqa: PERF203  (the loop retries)
                 self.record("FailedMount", str(reason), warning=True)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _keep_running(self, state: ContainerState, policy: str) -> None:
         """Run a container, and restart it as its restartPolicy demands."""
         await self._pull(state)
-        delay = 0.0  # like a kubelet, restart immediately the first time
+        delay = 0.0  # a kubelet makes the first restart without a delay
         while True:
             code = await self._run_once(state)
             state.over = policy == "Never" or (policy == "OnFailure" and code == 0)
@@ -205,7 +205,7 @@ class PodRun:
             state.restarts_from_here()
 
     async def _pull(self, state: ContainerState) -> None:
-        """Pretend to pull the image.  Images are ignored, but a name that contains `missing` cannot be pulled."""
+        """Simulate the pull of an image.  It fails if the image's name contains `missing`; no image is used."""
         image = state.spec["image"]
         if "missing" not in image:
             here = f'Container image "{image}" already present on machine and can be accessed by the pod'
@@ -239,7 +239,7 @@ class PodRun:
         metadata = self.pod["metadata"]
         which = f"{state.name} in pod {metadata['name']}_{metadata['namespace']}({self.uid})"
         self.record("BackOff", f"Back-off restarting failed container {which}", warning=True)
-        if state.exit_code == 0:  # a container that succeeded is not in CrashLoopBackOff
+        if state.exit_code == 0:  # a container that succeeded is never in CrashLoopBackOff
             await asyncio.sleep(delay)
             return
         state.last_state = state.state
@@ -266,11 +266,11 @@ class PodRun:
         return code
 
     async def _configured(self, state: ContainerState) -> ContainerSpec:
-        """Return the container's spec.  Waits while a Secret or ConfigMap that it needs is missing."""
+        """Return the container's spec.  Wait while a required Secret or ConfigMap is missing."""
         while True:
             try:
                 return self._container_spec(state)
-            except ConfigError as reason:  # noqa: PERF203  (tried until it is there)
+            except ConfigError as reason:  # noqa: PERF203  (the loop retries)
                 self.record("Failed", f"Error: {reason}", warning=True)
                 state.waits("CreateContainerConfigError", str(reason))
                 self.publish()
@@ -289,7 +289,7 @@ class PodRun:
         env = environment(self.store, self.around(), container)
         argv = [expand(word, env) for word in [*(container.get("command") or []), *(container.get("args") or [])]]
         env = self._image_environment() | env
-        if "JUPYTERHUB_SERVICE_URL" in env:  # a server on 0.0.0.0 must listen on the pod's address only
+        if "JUPYTERHUB_SERVICE_URL" in env:  # all pods share the network, so listen on the pod's address only
             env["JUPYTERHUB_SERVICE_URL"] = _ANY_ADDRESS.sub(f"//{self.address}:", env["JUPYTERHUB_SERVICE_URL"])
         mounted = mounts(container, self._volumes, env, read_only_volumes(self.pod))
         mounted.append(
@@ -318,7 +318,7 @@ class PodRun:
         )
 
     def _image_environment(self) -> dict[str, str]:
-        """Return what an image would set: a PATH with this Python's programs, and HOME."""
+        """Return the variables that an image would set: HOME, and PATH with the directory of this Python."""
         return {
             "PATH": f"{Path(sys.prefix) / 'bin'}:{PATH}",
             "HOME": IMAGE_HOME,
@@ -362,14 +362,14 @@ class PodRun:
             return None
         attempt = state.restarts - (1 if previous else 0)
         path = self.directory / "logs" / container / f"{attempt}.log"
-        if not path.exists() and not previous and attempt:  # it waits for its restart
+        if not path.exists() and not previous and attempt:  # the container waits for its restart
             path = path.with_name(f"{attempt - 1}.log")
         if not path.exists():
             return None
         return ContainerLog(path, is_open=_still_writes(state, attempt))
 
     def publish(self) -> None:
-        """Write the complete current status in one request."""
+        """Write the complete current status of the pod in one request."""
         addresses = (self.address, HOST_IP)
 
         def change(pod: Json) -> None:

@@ -1,16 +1,17 @@
 """The init process of one container, which the node starts with `python -I -S`.  It needs only the standard library.
 
-Usage: sandbox.py SPEC_FD STATUS_FD.  SPEC_FD contains a `Spec` as JSON.  In argv, other processes could read the tokens
-of the container's environment.
-STATUS_FD receives a sentence if the container cannot start.  The exec of the container's program closes it.
+Usage: sandbox.py SPEC_FD STATUS_FD.  SPEC_FD is a file with a `Spec` as JSON.  The `Spec` is not in argv, where other
+processes could read the tokens of the container's environment.
+If the container cannot start, this program writes the reason to STATUS_FD.  Otherwise STATUS_FD is closed when the
+container's program starts.
 
-With `isolate` the container has mount, PID, IPC and UTS namespaces (namespaces(7)) and a root of the host's software,
-read-only, and its volumes.  Without `isolate` it is an ordinary child process of the caller.  In both cases this
-program passes SIGTERM on, reaps orphans, and ends everything on SIGUSR1, as tini does in many images.  It exits with
-the exit code of the container's process, or with 128 plus the signal that killed it.
+With `isolate` the container has its own mount, PID, IPC and UTS namespaces (namespaces(7)).  Its root directory
+contains the host's software, read-only, and the pod's volumes.  Without `isolate` it is an ordinary child process.
+In both cases this program forwards SIGTERM, reaps orphans as tini does, and kills all processes on SIGUSR1.  It exits
+with the exit code of the container's process, or with 128 plus the number of the signal that killed the process.
 """
 
-# System calls on the paths of a root that is being built; every import costs start time.
+# Not pathlib, because each import makes the start of a container slower.
 # ruff: noqa: PTH101, PTH102, PTH106, PTH110, PTH112, PTH114, PTH115, PTH116, PTH120, PTH211
 # ruff: noqa: S103, S108, S606, SIM105, PERF203
 
@@ -25,7 +26,7 @@ from typing import Any
 
 Spec = dict[str, Any]
 
-# From linux/sched.h, sys/mount.h, linux/prctl.h.
+# Constants from linux/sched.h, sys/mount.h and linux/prctl.h.
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID = 0x00020000, 0x04000000, 0x08000000, 0x20000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
     1,
@@ -40,7 +41,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
 MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 23, 24, 36, 38
 
-# Top-level directories of a host with software and its settings; /home, /root, /mnt and others contain user data.
+# The host's directories with software and its settings.  Others, such as /home, /root and /mnt, contain user data.
 HOST_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt", "var", "sys", "nix")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 OLD_ROOT = "/.host"
@@ -50,7 +51,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 class CannotStart(Exception):
-    """Why the container's process could not be started, in runc's words where runc has a message."""
+    """The container's process could not be started.  The message is that of runc, if runc has one."""
 
 
 def call(name: str, *args: Any) -> None:
@@ -71,7 +72,7 @@ def bind(source: str, target: str, *, read_only: bool, recursive: bool = True) -
 
 
 def make_read_only(target: str) -> None:
-    # A remount must keep the existing flags, or it is refused (mount_namespaces(7), locked mounts).
+    # The kernel refuses a remount that clears existing flags (mount_namespaces(7), locked mounts).
     kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC)
     mount("none", target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
 
@@ -123,7 +124,7 @@ def run(spec: Spec, status_fd: int, kill_rest: Any) -> int:
     while True:
         try:
             pid, status = os.waitpid(-1, 0)
-        except ChildProcessError:  # killed and reaped by kill_rest, in the signal's handler
+        except ChildProcessError:  # kill_rest, which a signal handler calls, has killed and reaped the child
             return 128 + signal.SIGKILL
         if pid == child:
             kill_rest_quietly(kill_rest, spec)
@@ -131,7 +132,7 @@ def run(spec: Spec, status_fd: int, kill_rest: Any) -> int:
 
 
 def kill_rest_quietly(kill_rest: Any, spec: Spec) -> None:
-    if not spec["isolate"]:  # a PID namespace ends with its init anyway
+    if not spec["isolate"]:  # in a PID namespace, the kernel kills the processes when init ends
         kill_rest()
 
 
@@ -155,7 +156,7 @@ def report(status_fd: int, sentence: str) -> None:
 
 
 def kill_descendants() -> None:
-    """Kill all descendants.  Orphans are included, because this process is their subreaper."""
+    """Kill all descendants, including orphans, of which this process is the subreaper."""
     while found := descendants(os.getpid()):
         for pid in found:
             try:
@@ -186,7 +187,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def start(spec: Spec, status_fd: int) -> None:
-    """Become the container's process.  This runs in the child and does not return."""
+    """Prepare this child process and execute the container's program.  This function does not return."""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
         os.setsid()
@@ -203,7 +204,7 @@ def start(spec: Spec, status_fd: int) -> None:
 
 
 def drop_privileges(spec: Spec) -> None:
-    """Set exactly this uid, gid and these groups, and drop all capabilities, also for uid 0."""
+    """Set the uid, gid and supplementary groups of the spec, and drop all capabilities, even for uid 0."""
     capability = 0
     while libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
         call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
@@ -222,7 +223,7 @@ def enter(directory: str) -> None:
 
 
 def execute(argv: list[str], env: dict[str, str]) -> None:
-    """Execute the program, with runc's message if it does not exist."""
+    """Execute the program.  If it does not exist, raises CannotStart with runc's message."""
     program = argv[0]
     try:
         os.execvpe(program, argv, env)
@@ -234,9 +235,9 @@ def execute(argv: list[str], env: dict[str, str]) -> None:
 
 
 def build_root(spec: Spec) -> None:
-    """Create the container's root on a tmpfs, change into it, and mount the volumes.
+    """Create the container's root directory on a tmpfs, make it the root, and mount the volumes.
 
-    Volumes are mounted after the change, so that no symbolic link in a mountPath can lead to the host.
+    Volumes are mounted inside the new root, so that no symbolic link in a mountPath can lead to the host.
     """
     root = spec["root"]
     make_root_private(root)
@@ -253,7 +254,7 @@ def build_root(spec: Spec) -> None:
     for path in spec["hidden"]:
         if os.path.isdir(path):
             mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
-    for path in spec["directories"]:  # the home directory that an image would contain
+    for path in spec["directories"]:  # such as the home directory, which an image would contain
         tree.directory(path["path"], path["uid"], path["gid"])
     for volume in sorted(spec["mounts"], key=lambda volume: volume["target"].count("/")):
         tree.mount_volume(volume)
@@ -264,7 +265,7 @@ def build_root(spec: Spec) -> None:
 
 
 def make_root_private(free: str) -> None:
-    """Keep mounts from propagating to the host.  `free` is a directory on which this is tried."""
+    """Prevent mounts from propagating to the host.  `free` is a directory on which a mount is tested."""
     try:
         mount("none", "/", None, MS_REC | MS_PRIVATE)
     except OSError as reason:
@@ -272,7 +273,7 @@ def make_root_private(free: str) -> None:
             raise
         # pivot_root needs a mount point, and / is not one in a chroot: bind it on itself and enter the new mount.
         if is_shared(free):
-            raise OSError(errno.EINVAL, "this is a chroot whose mounts the host would see") from None
+            raise OSError(errno.EINVAL, "mounts in this chroot would be visible on the host") from None
         mount("/", "/", None, MS_BIND | MS_REC)
         os.chdir("/..")
         os.chroot(".")
@@ -294,7 +295,7 @@ def take_from_host(source: str, target: str) -> None:
         os.symlink(os.readlink(source), target)
     elif os.path.isdir(source):
         os.mkdir(target)
-        # /sys contains the host's cgroups, which containers do not need.
+        # Without its submounts: those of /sys contain the host's cgroups.
         bind(source, target, read_only=True, recursive=source != "/sys")
 
 
@@ -332,16 +333,16 @@ def make_private_directories() -> None:
 
 
 class Tree:
-    """The container's root while it is built.  It creates mount points without writing to the host."""
+    """The container's root directory while it is built.  Mount points are created without writing to the host."""
 
     def __init__(self) -> None:
         self.volumes: list[str] = []
         self.own_devices = {os.stat("/").st_dev, os.stat("/tmp").st_dev}
 
     def expose(self, path: str) -> None:
-        """Show a directory or file of the host at its own path, read-only.  Everyone can enter its parents."""
+        """Mount a directory or file of the host read-only at the same path.  All users can enter its parents."""
         if os.path.lexists(path) and os.stat(path).st_dev not in self.own_devices:
-            return  # it is below a host directory that exists
+            return  # a directory of the host that contains it is mounted already
         source = OLD_ROOT + path
         self.mount_point(path, directory=os.path.isdir(source))
         bind(source, path, read_only=True)
@@ -375,7 +376,7 @@ class Tree:
         return any(path.startswith(volume.rstrip("/") + "/") for volume in self.volumes)
 
     def shadow(self, directory: str) -> None:
-        """Replace a host directory by a tmpfs with the same entries, so that entries can be added."""
+        """Replace a mounted host directory by a tmpfs with the same entries, so that entries can be added."""
         former = "/.shadow"
         os.mkdir(former)
         mount(directory, former, None, MS_BIND | MS_REC)
@@ -390,14 +391,14 @@ class Tree:
                 os.mkdir(target)
             else:
                 Path(target).touch()
-            # Not a symbolic link, because a Python in /usr/local/bin finds its library by its own path.
+            # Not a symbolic link, because a Python in /usr/local/bin finds its libraries by the program's path.
             mount(entry.path, target, None, MS_BIND | MS_REC)
         call("umount2", former, MNT_DETACH)
         os.rmdir(former)
 
 
 def make_working_directory(path: str, tree: Tree) -> None:
-    """Create a missing working directory as root, also on a volume, as runc does (containerd 2.2)."""
+    """Create a missing working directory as root, even on a volume, as runc does (containerd 2.2)."""
     tree.mount_point(path, directory=True)
 
 

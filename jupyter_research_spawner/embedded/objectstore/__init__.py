@@ -1,1 +1,1 @@
-"""Storage of objects: defaults, admission, validation, deletion, garbage collection.  Controllers use it directly."""
+"""The store of all objects, with defaults, admission, validation and deletion.  Controllers use it without HTTP."""

@@ -1,6 +1,6 @@
-"""Admit an object before it is stored: defaults, admission plugins, validation.
+"""Apply defaults, admission plugins and validation to an object before it is stored.
 
-The plugins are ServiceAccount (without a token volume), Priority and DefaultTolerationSeconds.
+The admission plugins are ServiceAccount (without a token volume), Priority and DefaultTolerationSeconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Stored = Mapping[tuple[str, str], Objects]  # by Kind.key
 
 
 def admit(kind: Kind, new: Json, old: Json | None, stored: Stored) -> None:
-    """Complete `new`, which is changed in place.  Raises ApiError 403 or 422 if the object is refused."""
+    """Complete `new` in place.  Raises ApiError 403 or 422 if the object is refused."""
     set_defaults(kind, new)
     if old is None:
         begin(kind, new)
@@ -48,7 +48,7 @@ def set_service_account(pod: Json, accounts: Objects) -> None:
 
 
 def set_tolerations(spec: Json) -> None:
-    """Add the tolerations that let a pod stay for five minutes on a node that is lost."""
+    """Add the tolerations with which a pod stays for five minutes on a node that is not ready or unreachable."""
     tolerations = list(spec.get("tolerations") or [])
     for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
         if not any(
@@ -61,7 +61,7 @@ def set_tolerations(spec: Json) -> None:
 
 
 def set_priority(pod: Json, classes: Objects) -> None:
-    """Write value and preemption policy of the priority class into the pod, as the Priority plugin does."""
+    """Copy the value and preemption policy of the priority class into the pod, as the Priority plugin does."""
     spec = pod["spec"]
     name = spec.get("priorityClassName") or ""
     if not name:

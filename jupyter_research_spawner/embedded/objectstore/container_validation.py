@@ -122,7 +122,7 @@ def mount_faults(mounts: list[Json], path: str, volumes: set[Any]) -> Iterator[F
             yield wrong_value(f"{here}.subPathExpr", mount["subPathExpr"], rule)
         for field in ("subPath", "subPathExpr"):
             sub_path = mount.get(field) or ""
-            # The API server leaves the index out here.
+            # The API server writes this path without the index.
             if sub_path.startswith("/"):
                 yield wrong_value(f"{path}.{field}", sub_path, "must be a relative path")
             elif ".." in sub_path.split("/"):

@@ -1,6 +1,6 @@
-"""Defaults that the API server fills in (k8s.io/kubernetes pkg/apis/*/v1/defaults.go, compared with 1.36.3).
+"""Set defaults as the API server does (k8s.io/kubernetes pkg/apis/*/v1/defaults.go, compared with 1.36.3).
 
-Defaults that no client here reads, such as some of Service, are missing.
+Some defaults that no client here reads are missing, for example for Services.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ..apimachinery.object_fields import Json, with_condition
 
 
 def set_defaults(kind: Kind, obj: Json) -> None:
-    """Fill in missing fields.  This happens at every write, so also for fields that an update leaves out."""
+    """Set the defaults of missing fields.  Every write calls this, so an update also gets defaults."""
     if kind in BUILT_IN and kind.kind in _DEFAULTS:
         _DEFAULTS[kind.kind](obj)
 
 
 def begin(kind: Kind, obj: Json) -> None:
-    """Set the fields that the server owns when an object is created.  They replace what the client sent."""
+    """Set the fields that only the server sets when an object is created.  They replace values from the client."""
     if "status" in kind.subresources:
         obj["status"] = {}
     if kind in BUILT_IN and kind.kind in _BEGINNINGS:
@@ -114,7 +114,7 @@ def default_volume(volume: Json) -> None:
 
 
 def qos_class(spec: Json) -> str:
-    """Return Guaranteed, Burstable or BestEffort, by CPU and memory of all containers."""
+    """Return Guaranteed, Burstable or BestEffort, depending on the CPU and memory of all containers."""
     containers = spec.get("containers")
     if not isinstance(containers, list):
         return "BestEffort"
@@ -234,7 +234,7 @@ _BEGINNINGS: dict[str, Callable[[Json], None]] = {
 
 
 def _part(obj: Json, key: str) -> Json:
-    """Return the dict under `key`.  It is created if it is absent or null."""
+    """Return the dict under `key`.  A missing or null dict is created."""
     if obj.get(key) is None:
         obj[key] = {}
     if not isinstance(obj[key], dict):

@@ -1,4 +1,4 @@
-"""Deletion of objects: grace periods, finalizers, garbage collection by owner, namespaces.
+"""Delete objects, with grace periods, finalizers, garbage collection of dependents, and namespaces.
 
 Follows https://kubernetes.io/docs/concepts/architecture/garbage-collection/
 """
@@ -17,7 +17,10 @@ _FINALIZERS = {"Foreground": FOREGROUND, "Orphan": ORPHAN}
 
 
 def delete(table: ObjectTable, kind: Kind, obj: Json, options: Json) -> Json:
-    """Delete the object by these DeleteOptions and return its last state.  Raises ApiError 409 (precondition)."""
+    """Delete the object with these DeleteOptions and return its last state.
+
+    Raises ApiError 409 if a precondition is not met.
+    """
     metadata = obj["metadata"]
     _check_preconditions(kind, metadata, options.get("preconditions") or {})
     policy = options.get("propagationPolicy") or _policy_of_old(options) or default_policy(kind)
@@ -41,7 +44,7 @@ def delete(table: ObjectTable, kind: Kind, obj: Json, options: Json) -> Json:
 
 
 def _policy_of_old(options: Json) -> str:
-    """Return the propagation policy that the older option `orphanDependents` stands for."""
+    """Return the propagation policy that the deprecated option `orphanDependents` means, or an empty string."""
     meant = {True: "Orphan", False: "Background"}
     return meant.get(options.get("orphanDependents"), "")  # type: ignore[arg-type]
 
@@ -54,7 +57,7 @@ def _delete_dependents(table: ObjectTable, uid: str) -> None:
 
 
 def default_policy(kind: Kind) -> str:
-    """Return the default propagation policy.  That of batch/v1 Jobs is Orphan: their pods remain."""
+    """Return the default propagation policy.  For batch/v1 Jobs it is Orphan, so their pods remain."""
     return "Orphan" if (kind.group, kind.kind) == ("batch", "Job") else "Background"
 
 
@@ -74,14 +77,17 @@ def _check_preconditions(kind: Kind, metadata: Json, preconditions: Json) -> Non
 
 
 def _grace(kind: Kind, obj: Json, asked: int | None) -> int:
-    """Return the grace period in seconds.  Only a pod on a node has one."""
+    """Return the grace period in seconds.  It is 0 except for a pod on a node."""
     if kind != POD or not obj["spec"].get("nodeName") or obj["status"].get("phase") in ("Succeeded", "Failed"):
         return 0
     return int(obj["spec"].get("terminationGracePeriodSeconds", 30) if asked is None else asked)
 
 
 def _marked(kind: Kind, obj: Json, grace: int, finalizers: list[str]) -> Json:
-    """Return a copy with deletionTimestamp, the end of the grace period.  A second deletion can only shorten it."""
+    """Return a copy with a deletionTimestamp at the end of the grace period.
+
+    A second deletion can only shorten the grace period.
+    """
     new = copy.deepcopy(obj)
     metadata = new["metadata"]
     before = metadata.get("deletionGracePeriodSeconds")
@@ -102,7 +108,7 @@ def _marked(kind: Kind, obj: Json, grace: int, finalizers: list[str]) -> Json:
 
 
 def finish(table: ObjectTable, kind: Kind, obj: Json) -> None:
-    """Remove a terminating object if no finalizer and no grace period is left."""
+    """Remove a terminating object if it has no finalizer left and no grace period."""
     metadata = obj["metadata"]
     if (
         not metadata.get("deletionTimestamp")
@@ -123,7 +129,7 @@ def finish(table: ObjectTable, kind: Kind, obj: Json) -> None:
 
 
 def remove(table: ObjectTable, kind: Kind, obj: Json, last: Json | None = None) -> Json:
-    """Remove the object, and the objects that have no other owner.  `last` is the state that watchers see."""
+    """Remove the object, and delete its dependents that have no other owner.  Watchers get the state `last`."""
     gone = table.commit(kind, "DELETED", copy.deepcopy(obj) if last is None else last, obj)
     if kind == CRD:
         for defined in [k for k in table.kinds if k.key == (obj["spec"]["group"], obj["spec"]["names"]["plural"])]:

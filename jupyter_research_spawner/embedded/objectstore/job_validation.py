@@ -54,7 +54,7 @@ def job_faults(new: Json, old: Json | None) -> Iterator[Fault]:
 
 
 def completion_mode_faults(spec: Json) -> Iterator[Fault]:
-    """Yield faults of the completion mode and of the fields that only Indexed supports."""
+    """Yield faults of the completion mode, and of fields that only the mode Indexed supports."""
     mode, most_failed = spec["completionMode"], spec.get("maxFailedIndexes")
     per_index = ("backoffLimitPerIndex", "maxFailedIndexes")
     if most_failed is not None and spec.get("backoffLimitPerIndex") is None:
@@ -70,7 +70,7 @@ def completion_mode_faults(spec: Json) -> Iterator[Fault]:
 
 
 def index_limit_faults(spec: Json) -> Iterator[Fault]:
-    """Yield faults of the numbers of an Indexed Job.  Kubernetes limits them to limit the size of the status."""
+    """Yield faults of the counts of an Indexed Job.  Kubernetes limits these to limit the size of the status."""
     completions, most_failed = spec.get("completions"), spec.get("maxFailedIndexes")
     if completions is None:
         yield required("spec.completions", "when completion mode is Indexed")
@@ -103,7 +103,7 @@ def host_name_faults(job: Json) -> Iterator[Fault]:
 
 
 def own_label_faults(job: Json) -> Iterator[Fault]:
-    """Yield a fault for each label of the API server that the client sent with another value."""
+    """Yield a fault for each label that the API server sets and the client sent with another value."""
     if job["spec"].get("manualSelector"):
         return
     labels = job["spec"]["template"]["metadata"]["labels"]
@@ -127,7 +127,7 @@ def restart_faults(spec: Json, pod: Json) -> Iterator[Fault]:
 
 
 def rule_faults(rule: Json, path: str, spec: Json) -> Iterator[Fault]:
-    """Yield faults of one rule of the pod failure policy of a Job with this spec."""
+    """Yield faults of one rule of a Job's podFailurePolicy.  `spec` is the Job's spec."""
     action = rule.get("action") or ""
     if not action:
         yield required(f"{path}.action", 'valid values: ["Count" "FailIndex" "FailJob" "Ignore"]')
@@ -185,7 +185,7 @@ def update_faults(spec: Json, old: Json) -> Iterator[Fault]:
 
 
 def _fixed(template: Json) -> Json:
-    """Return the part of a template that cannot change even while the Job is suspended."""
+    """Return the part of a pod template that cannot change even while the Job is suspended."""
     fixed = copy.deepcopy(template)
     for field in ("labels", "annotations"):
         (fixed.get("metadata") or {}).pop(field, None)
@@ -198,7 +198,7 @@ def _fixed(template: Json) -> Json:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value without absent, null and empty fields, which the API server considers equal."""
+    """Return the value without null and empty fields, because the API server treats these like missing fields."""
     if isinstance(value, dict):
         plain = {key: _plain(item) for key, item in value.items()}
         return {key: item for key, item in plain.items() if item not in (None, {}, [], "")}

@@ -15,7 +15,7 @@ from .object_table import HISTORY, Change, ObjectTable
 
 __all__ = ["Change", "Store"]
 
-_NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # letters of the API server's generated names
+_NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # the characters that the API server uses in generated names
 _SERVER_OWNED = (
     "uid",
     "creationTimestamp",
@@ -37,7 +37,10 @@ class Store(ObjectTable):
             self.create(NAMESPACE, None, {"metadata": {"name": name}})
 
     def create(self, kind: Kind, namespace: str | None, obj: Json, *, dry_run: bool = False) -> Json:
-        """Create an object.  Raises ApiError 404 without its namespace, 409 if it exists, 403 or 422 if refused."""
+        """Create an object.
+
+        Raises ApiError 404 if the namespace does not exist, 409 if the object exists, 403 or 422 if it is refused.
+        """
         new = copy.deepcopy(obj)
         metadata = new["metadata"] = new.get("metadata") or {}
         new["apiVersion"], new["kind"] = kind.api_version, kind.kind
@@ -84,7 +87,7 @@ class Store(ObjectTable):
     def update(
         self, kind: Kind, old: Json, obj: Json, *, subresource: str | None = None, dry_run: bool = False
     ) -> Json:
-        """Replace `old` by `obj` like a PUT.  Raises ApiError 409 for an old resourceVersion, 422 if it is refused."""
+        """Replace `old` by `obj` like a PUT.  Raises ApiError 409 if `old` has changed, or 422 if `obj` is refused."""
         new, before = copy.deepcopy(obj), old["metadata"]
         metadata = new["metadata"] = new.get("metadata") or {}
         _check_place(metadata, before)
@@ -118,7 +121,7 @@ class Store(ObjectTable):
         return stored
 
     def modify(self, kind: Kind, obj: Json, change: Callable[[Json], None]) -> Json:
-        """Change any part of a stored object, as controllers do.  Without a change nothing is written."""
+        """Change any part of a stored object, as controllers do.  If nothing changes, nothing is written."""
         metadata = obj["metadata"]
         old = self.get(kind, metadata.get("namespace"), metadata["name"])
         new = copy.deepcopy(old)
@@ -135,9 +138,9 @@ class Store(ObjectTable):
     def record(
         self, obj: Json, reason: str, message: str, *, source: str, warning: bool = False, newer: bool = False
     ) -> None:
-        """Write an event about `obj`.  If the same event exists, its count increases, as in client-go.
+        """Write an event about `obj`.  If the same event exists, increase its count, as client-go does.
 
-        newer: write it like events.k8s.io, with eventTime instead of the other times.
+        newer: write the fields of events.k8s.io, with eventTime instead of firstTimestamp and lastTimestamp.
         """
         namespace = obj["metadata"].get("namespace") or "default"
         about = {key: obj[key] for key in ("apiVersion", "kind")}

@@ -1,7 +1,7 @@
-"""The table of all objects, their revisions, and the history that watches replay.
+"""The table of all objects, with their revisions and the history for watches.
 
-Everything is in memory and in one thread, without an await between a read and a write.  All readers share the stored
-objects, which never change: a write replaces an object by a changed copy.
+The table is in memory and used by one thread, without an await between a read and a write.  All readers share the
+stored objects, so a write never changes an object but replaces it by a changed copy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..apimachinery.api_resources import Kind, Kinds
 from ..apimachinery.object_fields import Json
 from ..apimachinery.selectors import Match
 
-HISTORY = 10_000  # number of changes from which a watch can resume; older revisions get 410
+HISTORY = 10_000  # number of changes that are kept; a watch from an older revision gets 410
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class Change:
 
 
 class ObjectTable:
-    """The objects of the cluster by kind, namespace and name.  Listeners are called for each change."""
+    """The objects of the cluster by kind, namespace and name.  It calls all listeners for each change."""
 
     def __init__(self, history: int = HISTORY) -> None:
         self.kinds = Kinds()
         self.objects: dict[tuple[str, str], dict[tuple[str | None, str], Json]] = defaultdict(dict)
-        # Higher after each restart, so that a client of an earlier run gets 410 and not an endless watch.
+        # Increases with each restart, so that a watch of a client of an earlier run gets 410 and does not hang.
         self.revision = int(time.time()) * 1000
         self.oldest = self.revision
         self.history: deque[Change] = deque(maxlen=history)
         self.listeners: list[Callable[[Change], None]] = []
         self.by_uid: dict[str, tuple[Kind, Json]] = {}
-        # Uids of dependents in order of creation, by uid of the owner.
+        # The uids of dependents in order of creation, by the owner's uid.
         self.dependents: dict[str, dict[str, None]] = defaultdict(dict)
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json:
@@ -103,7 +103,7 @@ class ObjectTable:
 
     @contextmanager
     def changes(self) -> Iterator[asyncio.Queue[Change]]:
-        """Return a queue of all changes from now on."""
+        """Return a queue that receives all changes from now on."""
         queue: asyncio.Queue[Change] = asyncio.Queue()
         self.listeners.append(queue.put_nowait)
         try:

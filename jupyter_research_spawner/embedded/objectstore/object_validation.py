@@ -1,4 +1,4 @@
-"""Validate metadata of all objects, and objects of the smaller kinds, with the API server's messages (1.36.3)."""
+"""Validate the metadata of all objects, and small kinds such as Event, with the API server's messages (1.36.3)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ACCESS_MODES = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOnc
 
 
 def validate(kind: Kind, new: Json, old: Json | None) -> list[Fault]:
-    """Return the faults of an object, except those that only pods and Jobs have."""
+    """Return the faults of an object.  Other modules validate the specs of pods and Jobs."""
     faults = [*metadata_faults(kind, new["metadata"]), *metadata_update_faults(new, old)]
     if kind in _FAULTS:
         faults += _FAULTS[kind](new, old)

@@ -9,7 +9,7 @@ from .object_store import Store
 
 
 def bind(store: Store, pod: Json, node: str) -> None:
-    """Bind the pod to the node.  Raises ApiError 409 if it has a node or scheduling gates, or is being deleted."""
+    """Bind the pod to the node.  Raises ApiError 409 if the pod has a node or scheduling gates, or is terminating."""
     name, spec = pod["metadata"]["name"], pod["spec"]
     if pod["metadata"].get("deletionTimestamp"):
         raise conflict("pods/binding", "", name, f"pod {name} is being deleted, cannot be assigned to a host")
@@ -26,7 +26,7 @@ def bind(store: Store, pod: Json, node: str) -> None:
 
 
 def evict(store: Store, pod: Json, options: Json) -> None:
-    """Delete the pod after adding the condition DisruptionTarget to it (KEP-3329)."""
+    """Add the condition DisruptionTarget to the pod (KEP-3329), and delete the pod."""
 
     def change(new: Json) -> None:
         told = ("DisruptionTarget", "True", "EvictionByEvictionAPI", "Eviction API: evicting")

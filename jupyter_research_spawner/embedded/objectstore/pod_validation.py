@@ -147,7 +147,7 @@ def deadline_update_faults(new: int | None, old: int | None) -> Iterator[Fault]:
 
 
 def _frozen(spec: Json, selector_may_change: bool) -> Json:
-    """Return the part of a pod's spec that can never change."""
+    """Return the part of a pod's spec that cannot change."""
     free = _MAY_CHANGE if selector_may_change else _MAY_CHANGE - {"nodeSelector"}
     frozen: Json = {key: value for key, value in spec.items() if key not in free}
     for part in ("containers", "initContainers"):

@@ -51,7 +51,7 @@ def source_faults(volume: Json, path: str) -> Iterator[Fault]:
 
 
 def items_faults(items: list[Json], path: str) -> Iterator[Fault]:
-    """Yield faults of downward API items: each needs a relative path and a field that pods have."""
+    """Yield faults of downward API items.  Each item needs a relative path and a field that pods have."""
     for item in items:
         file = item.get("path") or ""
         if not file:
