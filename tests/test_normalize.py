@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -16,7 +17,7 @@ from kubernetes_asyncio.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpe
 from samples import Json, notebook_pod
 
 from jupyter_research_spawner.jobs.notebook import SLOTS
-from jupyter_research_spawner.pod.normalize import normalize
+from jupyter_research_spawner.pod.normalize import _SPEC, normalize
 from jupyter_research_spawner.refusal import Refusal
 
 
@@ -176,3 +177,33 @@ def test_the_type_of_a_field_is_checked_after_the_copy() -> None:
     pod["spec"]["containers"][0]["name"] = Gid(7)
     with pytest.raises(Refusal, match=r"spec\.containers\[0\]\.name is a int, not text"):
         normalize(pod, SLOTS)
+
+
+def typed_fields(wanted: Any, path: str = "spec") -> Iterator[tuple[str, Any]]:
+    """Yield the path and the type of each field that the type check knows, with the first item of each list."""
+    yield path, wanted
+    if isinstance(wanted, dict):
+        for key, below in wanted.items():
+            yield from typed_fields(below, f"{path}.{key}")
+    elif isinstance(wanted, list):
+        yield from typed_fields(wanted[0], f"{path}[0]")
+
+
+def manifest_with(path: str, value: Any) -> Json:
+    """Return a pod with this value at this path, and with a name in each map above it."""
+    steps = re.findall(r"\w+|\[0\]", path)
+    for step in reversed(steps):
+        value = [value] if step == "[0]" else {step: value}
+        if isinstance(value, dict) and step != "spec":
+            value.setdefault("name", "x")
+    return dict(value)
+
+
+@pytest.mark.parametrize(("path", "wanted"), list(typed_fields(_SPEC)))
+def test_a_field_with_another_type_is_refused_at_its_path(path: str, wanted: Any) -> None:
+    right = wanted if isinstance(wanted, type) else type(wanted)
+    for value in ("x", 1, True, 1.5, ["x"], {"name": "x"}):
+        if type(value) is not right:
+            with pytest.raises(Refusal) as caught:
+                normalize(manifest_with(path, value), SLOTS)
+            assert caught.value.field == path

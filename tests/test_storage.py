@@ -21,6 +21,7 @@ from jupyter_research_spawner.storage import (
     environment,
     group_text,
     mounts_for,
+    overlap,
     passwd_text,
     within,
 )
@@ -275,3 +276,26 @@ def test_a_mount_is_shown_as_one_line() -> None:
         "/home (home)",
         "/data/era5 (era5, read-only)",
     ]
+
+
+PATHS = st.lists(st.sampled_from(["home", "homework", "a"]), max_size=3).map(lambda names: "/" + "/".join(names))
+
+
+@given(path=PATHS, other=PATHS)
+def test_paths_overlap_if_one_is_the_other_or_is_below_it(path: str, other: str) -> None:
+    assert overlap(path, other) == (within(path, other) or within(other, path)) == overlap(other, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "other", "expected"),
+    [
+        ("/home", "/home", True),
+        ("/home/alice", "/home", True),
+        ("/", "/home", True),
+        ("/home/", "/home/alice", True),
+        ("/home", "/homework", False),
+        ("/home/alice", "/home/bob", False),
+    ],
+)
+def test_overlap_of_two_paths(path: str, other: str, expected: bool) -> None:
+    assert overlap(path, other) == overlap(other, path) == expected

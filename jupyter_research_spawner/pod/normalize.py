@@ -61,7 +61,8 @@ def normalize(manifest: Any, slots: Slots) -> Json:
         raise manifest_refusal("manifest", f"is not valid JSON: {error}") from None
     if not isinstance(copied, dict):
         raise manifest_refusal("manifest", f"is {_type_name(copied)}, not a map")
-    _normalize_metadata(copied)
+    if not slots.is_pod:
+        _normalize_metadata(copied)
     try:
         pods = slots.pods(copied)
     except TemplateMissing as missing:

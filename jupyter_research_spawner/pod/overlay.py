@@ -101,16 +101,16 @@ def _accounts_volume() -> Json:
 def _labels(plan: Plan) -> dict[str, str]:
     """Return the labels that both the object and its pods have, for use in label selectors."""
     found = {
-        "user": label_value(plan.identity.name),
-        "uid": str(plan.identity.uid),
-        "gid": str(plan.identity.gid),
-        "queue": plan.queue,
-        "profile": plan.profile,
-        "kind": plan.shape.kind,
+        USER: label_value(plan.identity.name),
+        OUR_PREFIX + "uid": str(plan.identity.uid),
+        OUR_PREFIX + "gid": str(plan.identity.gid),
+        OUR_PREFIX + "queue": plan.queue,
+        OUR_PREFIX + "profile": plan.profile,
+        KIND: plan.shape.kind,
     }
     if plan.request.course is not None:
-        found["class"] = plan.request.course
-    return {OUR_PREFIX + key: value for key, value in found.items()}
+        found[OUR_PREFIX + "class"] = plan.request.course
+    return found
 
 
 def _object_annotations(plan: Plan) -> dict[str, str]:

@@ -45,6 +45,4 @@ def open_to(groups: Groups, mine: Iterable[str]) -> bool:
 
     An empty map allows all users.  Otherwise it allows only the groups with the value true.
     """
-    if not groups:
-        return True
-    return any(groups.get(group, False) for group in mine)
+    return not groups or any(map(groups.get, mine))
