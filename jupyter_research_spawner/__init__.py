@@ -11,7 +11,8 @@ __all__ = ["configure"]
 
 
 def __getattr__(name: str) -> Any:
-    # Only then: the command line, the client's archive and the embedded cluster do without JupyterHub.
+    # Imported only on use, because the command line, the client's archive and the embedded cluster work without
+    # JupyterHub.
     if name == "configure":
         from .configuration import configure  # noqa: PLC0415
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
-# Not frozen, because Python sets __traceback__ on an exception that is raised.
+# The dataclass is not frozen, because Python sets __traceback__ on an exception that is raised.
 @dataclass(unsafe_hash=True)
 class Refusal(Exception):
-    """The reason why a request is refused, with the invalid field and a hint that says what would work.
+    """The reason why a request is refused, with the invalid field and a hint that says what to do.
 
     `status` is the HTTP status of the response, for example 400 (invalid request), 403 (not allowed), 409 (conflict
     with an existing object) or 503 (a service is down).  `retry_after` is in seconds.  JupyterHub does not count a

@@ -1,4 +1,4 @@
-"""Describe workloads: their kind and pods, where a manifest has pod templates, and valid Kubernetes names."""
+"""Describe a workload's kind and pods, find the pod templates in a manifest, and create valid Kubernetes names."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Slots:
         return self.templates[0].main
 
     def pods(self, manifest: Json) -> list[tuple[Template, Json]]:
-        """Return pairs of a Template and a pod that it finds in `manifest`.  Raises TemplateMissing."""
+        """Return each pod or pod template in `manifest` with its Template.  Raises TemplateMissing."""
         return [(template, pod) for template in self.templates for pod in template.find(manifest)]
 
 

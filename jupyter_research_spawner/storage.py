@@ -15,7 +15,7 @@ from .refusal import Refusal
 from .settings import ByName, Groups, Settings
 from .settings.strict import open_to
 
-# Directories of the image.  A mount there would hide its programs or libraries, or the passwd and group files.
+# Directories of the image.  A mount there would hide programs, libraries, or the passwd and group files.
 IMAGE_DIRECTORIES = (
     "/etc",
     "/bin",
@@ -226,7 +226,7 @@ def _append_own(base: str, own: list[str]) -> str:
 
 @lru_cache
 def _system_lines(base: str) -> tuple[tuple[str, str, str], ...]:
-    """Return each line of a passwd(5) or group(5) file with its name and its ID.  It is cached, as a site has two."""
+    """Return each line of a passwd(5) or group(5) file with the name and the ID in it."""
     split = [(line, line.split(":", 3)) for line in base.splitlines()]
     return tuple((line, name, number) for line, (name, _, number, *_) in split)
 

@@ -110,9 +110,7 @@ def test_every_refusal_is_shown_somewhere() -> None:
 def test_a_choice_that_is_not_offered_any_more_is_named_and_not_replaced() -> None:
     found = form_for("bob", options={"profile": "a100"})
     assert chosen(found) == []
-    assert found.notes == (
-        "You chose profile 'a100' before. It is not offered to you any more: please choose another.",
-    )
+    assert found.notes == ("You chose profile 'a100' before, but you can no longer use it. Choose another.",)
     found = form_for("alice", options={"profile": "small", "queue": "teaching", "image": "gone"})
     assert chosen(found) == ["profile:small"]
     assert len(found.notes) == 2

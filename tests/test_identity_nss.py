@@ -133,7 +133,7 @@ def test_with_a_probe_a_service_that_is_down_knows_nobody_and_says_so(directory:
     assert answers[1]["said"] is None
     (answers,) = ask(directory, wrapper, ["alice", "carol"], probe="svc-jupyter")["answers"]
     assert answers[0]["said"][1] == 20001
-    assert answers[1]["said"] == "it does not find the probe 'svc-jupyter' either"
+    assert answers[1]["said"] == "the probe account 'svc-jupyter' is also unknown"
 
 
 def test_groups_from_a_service_that_goes_away_meanwhile_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def _image(pod_spec: Json, main: str) -> str:
 
 
 def _times(job: Json, standing: Standing, attempts: Sequence[Attempt], *, is_array: bool) -> Json:
-    """Return when the job started and ended, and its exit code.  An array has the highest exit code of its indexes."""
+    """Return the job's start, end and exit code.  The exit code of an array is the highest one of its indexes."""
     result = kind_of(job).result(job)
     last = attempts[-1] if attempts else None
     # A job that is queued again has not started; the start of its last attempt does not count.
@@ -127,10 +127,10 @@ def _index_answer(index: int, standing: Standing, attempts: Sequence[Attempt]) -
 
 
 def attempts_of(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJECTS) -> list[Attempt]:
-    """Return all known attempts, oldest first.  Those of an array are sorted by index first."""
+    """Return all known attempts, oldest first.  The attempts of an array are sorted by index first."""
     now = [attempt_of(job, pod, objects) for pod in in_order(pods)]
     if job["metadata"].get("deletionTimestamp"):
-        # The pod was not evicted.  It is deleted with its job, because of the user or of ttlSecondsAfterFinished.
+        # The pod was not evicted.  It is deleted because the user or ttlSecondsAfterFinished deleted its job.
         now = [replace(attempt, reason="") if attempt.reason == TAKEN else attempt for attempt in now]
     return sorted(merged(recorded(job), now), key=lambda attempt: -1 if attempt.index is None else attempt.index)
 
@@ -231,7 +231,7 @@ def as_typed(word: str) -> str:
 
 
 def in_order(pods: Iterable[Json]) -> list[Json]:
-    """Return pods, oldest first.  If two were created in the same second, the pod that has ended is the older one."""
+    """Return the pods, oldest first.  Of two pods with the same creation time, a pod that has ended is older."""
     return sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", not _has_ended(pod)))
 
 
@@ -241,7 +241,7 @@ def _has_ended(pod: Json) -> bool:
 
 
 def _why_failed(result: Result, phase: Phase | None, attempts: Sequence[Attempt]) -> str:
-    """Return why a job failed: as its newest pod says, else as its last attempt or its controller says."""
+    """Return why a job failed, according to the newest pod, else the last attempt, else the job's controller."""
     if phase is not None and phase.name == "failed":
         return phase.message
     if attempts and attempts[-1].reason:

@@ -1,4 +1,4 @@
-"""The process of the batch service: parse its command line, build its components, start and stop it."""
+"""The process of the batch service: parse the command line, create the components, start and stop the server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STOP_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Options:
-    """The service's command line.  Except for `site`, the defaults are the hub's variables JUPYTERHUB_*."""
+    """The options of the service.  All except `site` have defaults from the variables JUPYTERHUB_* of the hub."""
 
     site: tuple[Path, ...]
     name: str
@@ -102,9 +102,10 @@ def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
 
 @asynccontextmanager
 async def running(options: Options, site: Site, client: ApiClient) -> AsyncIterator[int]:
-    """Serve requests and watch the cluster until the context is closed.  The context's value is the port.
+    """Serve requests and watch the cluster until the context ends.  Yield the port.
 
-    On exit, the service accepts no new requests, and closes connections whose requests do not end within STOP_SECONDS.
+    At the end, the service accepts no new requests, and closes connections whose requests do not end within
+    STOP_SECONDS.
     """
     api_server = ApiServer(client)
     store = JobStore(api_server, site.namespaces.name)
@@ -148,7 +149,7 @@ async def _under_way_end(under_way: set[RequestHandler]) -> None:
     while under_way and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - no event says that a request has ended
         await asyncio.sleep(0.05)
     if under_way:
-        log.warning("%d requests did not end within %g s and are cut off", len(under_way), STOP_SECONDS)
+        log.warning("%d requests did not end within %g s. Their connections are closed", len(under_way), STOP_SECONDS)
 
 
 def _report(watching: asyncio.Future[None]) -> None:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class AttemptRecorder:
-    """Records attempts.  Several instances of the service may do so at once, because all write the same values."""
+    """Records attempts.  Several instances of the service may run, because all of them write the same values."""
 
     def __init__(self, store: JobStore, owned_objects: OwnedObjectCache) -> None:
         self._store = store
@@ -84,7 +84,7 @@ def _now() -> str:
 
 
 def _is_going(pod: Json) -> bool:
-    """Return whether the pod is being deleted, or has a condition that announces its deletion."""
+    """Return whether the pod is being deleted, or has a condition that announces the deletion."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     marked = any(
         found.get("type") in ("DisruptionTarget", "TerminationTarget") and found.get("status") == "True"

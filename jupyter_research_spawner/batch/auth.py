@@ -1,4 +1,4 @@
-"""Authenticate requests by asking the hub for the user of a token or cookie.
+"""Authenticate requests: ask the hub which user a token or cookie belongs to.
 
 Written for jupyterhub.services.auth of JupyterHub 5.3 to 6."""
 
@@ -57,7 +57,7 @@ class HubAuth:
             log.warning("The token of %r has none of %s", model["name"], sorted(self.scopes))
             raise _forbidden(
                 "This token does not give access to the batch service.",
-                "The token of a running notebook does; restart your server to get a new one.",
+                "Use the token of a running notebook. Restart your server to get a new token.",
             )
         return str(model["name"])
 
@@ -87,7 +87,7 @@ def _forbidden(message: str, hint: str) -> Refusal:
     return Refusal("forbidden", message, hint=hint, status=403)
 
 
-# These functions create a new exception for each request, because a raised exception keeps references to the request.
+# These functions create a new exception each time, because a raised exception keeps references to the request.
 
 
 def _unauthorized() -> Refusal:

@@ -121,7 +121,7 @@ class Logs(UserHandler):
         except (Refusal, asyncio.TimeoutError) as error:
             if not self._headers_written:
                 raise
-            log.warning("A log broke off: %r", error)
+            log.warning("The stream of a log was interrupted: %r", error)
             # Close the connection without HTTP's final chunk, so that the client notices that the log is incomplete.
             self.request.connection.stream.close()  # type: ignore[union-attr]
         finally:
@@ -129,7 +129,7 @@ class Logs(UserHandler):
 
     async def _send(self, pieces: AsyncIterator[bytes]) -> None:
         async with aclosing(pieces) as opened:  # type: ignore[type-var]
-            # Send the headers at once, so that a client that follows a waiting job knows that it is connected.
+            # Send the headers immediately, so that a client that follows a waiting job knows that it is connected.
             await self.flush()
             async for piece in opened:
                 self.write(piece)
@@ -242,7 +242,7 @@ def _refusal(status: int, error: BaseException | None) -> Refusal:
         message, hint = _SENTENCES[status]
         return Refusal(HTTPStatus(status).phrase.lower().replace(" ", "-"), message, hint=hint, status=status)
     if status < 500:
-        return Refusal("bad-request", "The batch service does not understand this request.", status=status)
+        return Refusal("bad-request", "This is not a valid request for the batch service.", status=status)
     return Refusal(
         "internal",
         "The batch service failed. Your request is not the cause.",

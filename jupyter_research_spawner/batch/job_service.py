@@ -57,7 +57,7 @@ class JobService:
         submission = parse_submission(body)
         owner = self._owner(hub_user)
         identity = await self._resolver.resolve(hub_user)
-        # A user's submissions run one at a time, so that two of them cannot both pass the limit of jobs.
+        # A user's submissions run one at a time, so that two of them cannot exceed the limit of jobs together.
         async with self._submitting.setdefault(hub_user, asyncio.Lock()):
             await self._has_room(owner, submission.pod_count)
             for _ in range(_NAMES_TRIED):
@@ -95,7 +95,7 @@ class JobService:
         return await self._answer(job)
 
     async def cancel(self, hub_user: str, job_id: str, index: int | None = None) -> Json:
-        """Delete a job, whether it has ended or not, and its pods.  With `index`, end only that index of an array."""
+        """Delete a job and its pods, even if the job has ended.  With `index`, end only this index of an array."""
         job = await self._store.job(self._owner(hub_user), job_id)
         if index is not None:
             return await self._cancel_index(hub_user, job, index)
@@ -123,11 +123,11 @@ class JobService:
                 "index-not-started",
                 f"Index {index} of {name} has not started, and Kubernetes cannot cancel an index before it starts.",
                 field="index",
-                hint=f"Cancel it when it has started, or cancel all of {name}.",
+                hint=f"Cancel the index when it has started, or cancel all of {name}.",
                 status=409,
             )
         log.info("%s cancels index %d of %s", hub_user, index, name)
-        # Record this first.  Otherwise the deletion would look like a preemption, and the index would run again.
+        # Record the cancellation first.  Otherwise the deletion looks like a preemption, and the index runs again.
         await self._store.record_cancelled(job, index)
         await self._store.delete_pod(own[-1])
         return await self.show(hub_user, name)
@@ -137,9 +137,9 @@ class JobService:
     ) -> AsyncIterator[bytes]:
         """Return the output of the newest pod of a job, or of one index of an array.
 
-        If the pod has not started, the iterator is empty, or with `follow` waits for the start.  With `follow`, it ends
-        when the pod ends, or after LOG_LIMIT.  The caller must close the iterator.  Raises Refusal (410) if the pod was
-        deleted, because its output is deleted with it.
+        With `follow`, the iterator waits for the start of the pod, and ends when the pod ends or after LOG_LIMIT.
+        Without `follow`, it is empty if the pod has not started.  The caller must close the iterator.  Raises Refusal
+        (410) if the pod was deleted, because the output of a deleted pod no longer exists.
         """
         job = await self._store.job(self._owner(hub_user), job_id)
         pods = await self._store.pods_of_job(job)
@@ -216,7 +216,7 @@ class JobService:
         return answer(job, pods, events, objects)
 
     def _owner(self, hub_user: str) -> Owner:
-        """Return the owner of the user's jobs.  No identity source is asked, so that an outage does not affect this."""
+        """Return the owner of the user's jobs.  This works even while an identity source is down."""
         return Owner(hub_user, label_value(posix_name(self._site.identity.username, hub_user)))
 
     def _composed(self, decided: Plan, submission: Submission) -> Json:
@@ -226,13 +226,15 @@ class JobService:
         return composed
 
     async def _has_room(self, owner: Owner, pods: int) -> None:
-        """Raise Refusal if, with `pods` more, the user's jobs could have more pods at once than the site allows."""
+        """Raise Refusal if, with `pods` more pods, the user's jobs would exceed the site's limit of concurrent pods."""
         limit = self._site.batch.max_jobs
         jobs = await self._store.jobs_of(owner)
         active = sum(kind_of(job).active_pod_count(job) for job in jobs if kind_of(job).result(job) is None)
         if active + pods > limit:
-            counts = f" This job counts as {pods}, because {pods} of its pods may run at once." if pods > 1 else ""
-            fewer = " Or let fewer pods of this job run at once." if pods > 1 else ""
+            counts = (
+                f" This job counts as {pods}, because up to {pods} of its pods run concurrently." if pods > 1 else ""
+            )
+            fewer = " Or let fewer pods of this job run concurrently." if pods > 1 else ""
             raise Refusal(
                 "too-many-jobs",
                 f"You have {active} jobs that have not ended; the limit is {limit}.{counts}",

@@ -27,7 +27,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 @dataclass(frozen=True)
 class Owner:
-    """A user: the name in the hub, and the value of the label research-spawner/user on the user's jobs."""
+    """A user's name in the hub, and the value of the label research-spawner/user on this user's jobs."""
 
     hub_name: str
     label: str
@@ -37,7 +37,7 @@ class Owner:
         return f"{overlay.USER}={self.label},{ALL}"
 
     def owns(self, job: Json) -> bool:
-        """Return whether a job is this user's.  Two names can have one label value, so the name is compared too."""
+        """Return whether the job belongs to this user.  Two names can have the same label value, so compare both."""
         metadata = job["metadata"]
         labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
         return (
@@ -64,9 +64,9 @@ class JobStore:
         return f"{kind_of(job).RESOURCE.path(self._namespace)}/{job['metadata']['name']}"
 
     async def create(self, manifest: Json) -> Json | None:
-        """Create a job and return the stored object; None if its name is taken."""
+        """Create a job and return the stored object, or None if an object with this name exists."""
         try:
-            # Without this, an API server drops fields that it does not know, maybe supplementalGroupsPolicy.
+            # Without this, an API server silently drops unknown fields, such as supplementalGroupsPolicy.
             strict = {"fieldValidation": "Strict"}
             path = kind_of(manifest).RESOURCE.path(self._namespace)
             return await self.server.ask("POST", path, query=strict, body=manifest)
@@ -112,7 +112,7 @@ class JobStore:
         return found
 
     async def find(self, job_id: str) -> Json | None:
-        """Return the job with this name, of any kind and of any user; None if it does not exist."""
+        """Return the job with this name, of any kind and any user, or None if there is no such job."""
         if not _ID.fullmatch(job_id):
             return None
         for resource in _RESOURCES:
@@ -124,7 +124,7 @@ class JobStore:
         return None
 
     async def delete(self, job: Json) -> Json | None:
-        """Delete a job after its pods.  Return the job if it still exists after the request, else None."""
+        """Delete a job after its pods are deleted.  Return the job if it still exists after the request, else None."""
         metadata = job["metadata"]
         await self._delete(self._path(job), metadata["uid"], propagationPolicy="Foreground")
         found = await self.find(metadata["name"])
@@ -143,7 +143,7 @@ class JobStore:
                 raise _not_allowed(error) from error
 
     async def events(self, **fields: str) -> list[Json]:
-        """Return the events with these field values.  In a keyword, `_` stands for `.`, as in involvedObject_uid."""
+        """Return the events with these values of fields.  A keyword has `_` for `.`, as in involvedObject_uid."""
         selector = ",".join(f"{name.replace('_', '.')}={value}" for name, value in fields.items())
         return await self._list(self.events_path, fields=selector)
 
@@ -157,7 +157,7 @@ class JobStore:
 
         if not await self._annotate(job_id, change):
             log.warning(
-                "The attempts of %s could not be written, because other changes to the job came first each time", job_id
+                "The attempts of %s could not be written, because every try conflicted with another change", job_id
             )
 
     async def record_cancelled(self, job: Json, index: int) -> None:
@@ -172,7 +172,7 @@ class JobStore:
         if not await self._annotate(job["metadata"]["name"], change):
             raise Refusal(
                 "busy",
-                "Other changes to the job came first each time, so nothing was cancelled.",
+                "Nothing was cancelled, because every try conflicted with another change to the job.",
                 hint="Try again.",
                 status=503,
             )
@@ -233,13 +233,13 @@ def belongs(pod: Json, job: Json) -> bool:
 
 
 def job_name_of(pod: Json) -> str | None:
-    """Return the name of the job that a pod belongs to; None if it belongs to no job."""
+    """Return the name of the job to which the pod belongs, or None."""
     name: str | None = (pod["metadata"].get("labels") or {}).get(kind_of(pod).POD_LABEL)
     return name
 
 
 def not_found(job_id: str) -> Refusal:
-    """Return the same refusal for a missing job and for another user's, so as not to reveal that the job exists."""
+    """Return the same refusal for a missing job and for another user's job, so that it does not reveal the latter."""
     return Refusal(
         "not-found", f"You have no job {job_id[:80]!r}.", field="id", hint="`job list` prints your jobs.", status=404
     )
@@ -251,7 +251,7 @@ def _not_taken(error: ApiError) -> Refusal:
 
 
 def _not_allowed(error: ApiError) -> Refusal:
-    message = "The cluster does not allow the batch service to do that."
+    message = "The cluster does not allow the batch service to do this."
     return _refused(message, "The API server refuses the batch service", error)
 
 

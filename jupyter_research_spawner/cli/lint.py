@@ -43,7 +43,7 @@ def report(site: Site, now: datetime, added: Json | None = None) -> str:
 
 
 def _whom(groups: Groups) -> str:
-    """Return for whom a profile or queue with these groups is open, as a part of a sentence."""
+    """Return who may use a profile or queue with these groups, for example "for all users"."""
     if not groups:
         return "for all users"
     may = [group for group, may in groups.items() if may]
@@ -93,12 +93,15 @@ def queues_of(site: Site, profile: Profile) -> list[str]:
 
 
 def _closed(groups: Groups) -> bool:
-    """Return whether `groups` admits nobody: it names groups, and all of them are false."""
+    """Return whether `groups` admits nobody, because it has groups and all of them are false."""
     return bool(groups) and not any(groups.values())
 
 
 def _never(site: Site, now: datetime) -> Iterator[Problem]:
-    """Yield the profiles that no user can start.  Plan each one in each of its queues, for a user who may use both."""
+    """Yield the profiles that no user can start.
+
+    Plan each profile in each of its queues, for a user who may use both.
+    """
     kinds = [NOTEBOOK_KIND, *(KINDS if site.batch.url else [])]
     for name, profile in ordered(site.profiles):
         if _closed(profile.groups):

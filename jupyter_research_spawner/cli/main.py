@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the console script and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # The words after `--` are the job's command, even if they look like options.
+    # Words after `--` belong to the job's command, even if they look like options.
     at = arguments.index("--") if "--" in arguments else len(arguments)
     parser = _parser()
     options = parser.parse_args(arguments[:at])
@@ -111,7 +111,7 @@ def _render(commands: Commands) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="jupyterhub_config.py with KubeSpawner's settings and hooks; render runs it",
+        help="jupyterhub_config.py with KubeSpawner's settings and hooks; render executes this file",
     )
     _output(parser)
     parser.set_defaults(run=lambda options: _rendered(parser, options))
@@ -135,8 +135,8 @@ def _lint(commands: Commands) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="jupyterhub_config.py with KubeSpawner's settings and hooks; lint runs it and composes a notebook of "
-        "every profile",
+        help="jupyterhub_config.py with KubeSpawner's settings and hooks; lint executes this file and composes a "
+        "notebook of every profile",
     )
     parser.set_defaults(run=_linted)
 
@@ -154,7 +154,7 @@ def _linted(options: argparse.Namespace) -> str:
 def _manifests(commands: Commands) -> None:
     parser = commands.add_parser(
         "manifests",
-        help="print what the cluster needs, for kubectl apply -f -",
+        help="print the objects that the cluster needs, for kubectl apply -f -",
         description="Prints PriorityClasses, ResourceClaimTemplates, the client's ConfigMap, RBAC rules, network "
         "policies and the batch service.",
     )

@@ -43,7 +43,7 @@ def _sorted(value: Any) -> Any:
 
 
 def table(rows: Iterable[tuple[str, Iterable[str]]], width: int = WIDTH, prefix: str = "") -> list[str]:
-    """Return the lines of a two-column table: a word, and its sentences, each wrapped and on a new line."""
+    """Return the lines of a table with two columns: a word, and sentences.  Each sentence begins on a new line."""
     found = [(word, list(sentences)) for word, sentences in rows]
     column = max((len(word) for word, _ in found), default=0) + 2
     lines = []

@@ -1,4 +1,4 @@
-"""`render` and `lint --config`, which compose manifests in the same way as the hub and the batch service."""
+"""Compose manifests for `render` and `lint --config`, with the same code as the hub and the batch service."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _mounts(site: Site, decided: Plan) -> Iterator[str]:
 
 
 def _for_whom(mount: Mount, mine: tuple[str, ...] | None = None) -> str:
-    """Return the groups that get a mount; with `mine`, only those that are also in `mine`."""
+    """Return the groups that get a mount.  If `mine` is given, return only groups in `mine`."""
     if not mount.groups:
         return "all users"
     return format_list((group for group, may in mount.groups.items() if may and (mine is None or group in mine)), "or")

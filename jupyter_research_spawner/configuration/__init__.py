@@ -41,13 +41,14 @@ def configure(
     * spawner_class, namespace and template_paths;
     * concurrent_spawn_limit to 0, because `hub.concurrent_starts` in the settings replaces it;
     * k8s_api_request_timeout to at least 10 s;
-    * for the batch service its role, and the scopes of users and of their notebooks;
-    * on JupyterHub 5 consecutive_failure_limit to 0: there a refusal counts as a failure, and five failures would stop
-      the hub.
+    * the role of the batch service, and the scopes of users and of their notebooks;
+    * on JupyterHub 5, consecutive_failure_limit to 0, because JupyterHub 5 counts a refusal as a failure, and five
+      failures would stop the hub.
 
-    base: the directory that relative paths in the settings are relative to; default: the directory of the first file,
-    or the working directory.  managed_batch: with True the hub runs the batch service, for a demo; a map is merged over
-    the entry of the service in `c.JupyterHub.services`.
+    base: relative paths in the settings are relative to this directory; default: the directory of the first file, or
+    the working directory.
+    managed_batch: if True, the hub runs the batch service, for a demo; a map is merged over the service's entry in
+    `c.JupyterHub.services`.
 
     Raises SettingsError with all problems of the settings, and all values in `c` that contradict them.
     """
@@ -64,7 +65,7 @@ def configure(
     c.ResearchSpawner.namespace = settings.namespaces.name
     c.ResearchSpawner.k8s_api_request_timeout = max(REQUEST_SECONDS, value_of(c, "k8s_api_request_timeout") or 0)
     _set_limits(c, log)
-    # Set as a whole list: a path appended to an unset list comes after the hub's own templates and is never used.
+    # Set the whole list, because a path that is appended to an unset list comes after the hub's own templates.
     templates = [path for path in items(c.JupyterHub, "template_paths") if path != str(web.HUB_TEMPLATES)]
     c.JupyterHub.template_paths = [*templates, str(web.HUB_TEMPLATES)]
     batch_service.configure(

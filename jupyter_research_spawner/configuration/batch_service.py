@@ -1,6 +1,6 @@
-"""The hub's configuration for the batch service: its entry in `services`, its role, and the scopes of its users.
+"""Configure the hub for the batch service: the entry in `services`, the service's role, and the scopes of users.
 
-Written for the RBAC of JupyterHub 5.3 to 6.1.  The service may only read user names: no tokens, no starting of servers.
+Written for the RBAC of JupyterHub 5.3 to 6.1.  The service may only read user names.
 """
 
 from __future__ import annotations

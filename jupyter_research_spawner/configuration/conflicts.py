@@ -1,4 +1,4 @@
-"""Values in JupyterHub's configuration that contradict the settings (errors) or are known to fail (warnings)."""
+"""Find values in JupyterHub's configuration that contradict the settings (errors) or will fail later (warnings)."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def _copied(c: Config) -> Iterator[str]:
         for trait, value in sorted(c.get(section, {}).items()):
             if is_bound(value):
                 yield (
-                    f"c.{section}.{trait} is a method of an object, and traitlets copies that object for each server: "
-                    "caches are lost, and locks or sockets in it fail. Use a plain function."
+                    f"c.{section}.{trait} is a method of an object, and traitlets copies that object for each server. "
+                    "The copies do not share caches, and locks or sockets in them fail. Use a plain function."
                 )
 
 

@@ -1,4 +1,4 @@
-"""Builds the options form as data: the choices of a user, the selected ones, and their errors."""
+"""Builds the options form as data, with the choices of a user, the selected choices, and errors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..site import Site
 from ..storage import mounts_for
 from .posted import field_name, offer_value
 
-# The fields that show their own errors. The error of any other field is shown above the form.
+# These fields show their own errors. The error of any other field is shown above the form.
 FIELDS_WITH_ERRORS = ("profile", "class", "queue", "wall_time", "image")
 
 
 @dataclass(frozen=True)
 class ChoiceField:
-    """A list of choices. The form leaves it out if there is only one choice."""
+    """A list of choices. The form does not show the list if there is only one choice."""
 
     name: str
     label: str
@@ -63,7 +63,8 @@ class OfferFields:
 class Form:
     """The options form. A form without offers shows only its error.
 
-    notes: sentences about earlier choices that are not available now.  error, hint: a refusal that no field shows.
+    notes: sentences about earlier choices that are not available now.
+    error, hint: the message and hint of a refusal that no field shows.
     """
 
     offers: tuple[OfferFields, ...]
@@ -88,10 +89,10 @@ def build_form(
     refusal: Refusal | None = None,
     notes: Iterable[str] = (),
 ) -> Form:
-    """Return the form for `identity`, with those `options` selected that are still available.
+    """Return the form for `identity`, in which those of `options` are selected that are still available.
 
-    refusal: why `options` were refused; the form shows it at its field. Raises Refusal if the user's home directory is
-    on none of the site's file systems, so that the user cannot have a pod.
+    refusal: why `options` were refused; the form shows the message at the refused field.
+    Raises Refusal if the user cannot have a pod, because no file system of the site contains the home directory.
     """
     mounts = mounts_for(site.storage, identity)
     offered = offers(site, identity, now)
@@ -134,7 +135,7 @@ def _offer_key(offer: Offer) -> tuple[str, str]:
 
 
 def _chosen_offer(offered: tuple[Offer, ...], options: Mapping[str, str]) -> Offer | None:
-    """Return the offer that `options` name, or None if it is not available. Return the default offer for no name."""
+    """Return the offer in `options`, or None if that is not available. Without a name, return the default offer."""
     for kind in ("class", "profile"):
         if kind in options:
             return next((offer for offer in offered if _offer_key(offer) == (kind, options[kind])), None)
@@ -146,11 +147,11 @@ def _unavailable_notes(site: Site, offered: tuple[Offer, ...], options: Mapping[
     chosen = _chosen_offer(offered, options)
     if chosen is None and ("class" in options or "profile" in options):
         kind = "class" if "class" in options else "profile"
-        yield f"You chose {kind} {options[kind]!r} before. It is not offered to you any more: please choose another."
+        yield f"You chose {kind} {options[kind]!r} before, but you can no longer use it. Choose another."
     if chosen is not None:
         for field, available in (("queue", chosen.queues), ("image", _image_names(site, chosen))):
             if field in options and options[field] not in available:
-                yield f"You chose {field} {options[field]!r} before. It is not offered any more: check the {field}."
+                yield f"You chose {field} {options[field]!r} before, but you can no longer use it. Check the {field}."
 
 
 def _offer_fields(
@@ -196,7 +197,7 @@ def _choice_field(
 
 
 def _error_without_field(errors: Mapping[Any, str], offer: Offer, images: tuple[str, ...]) -> str:
-    """Return the error of a field that the form leaves out because it has only one choice; "" if there is none."""
+    """Return the error of a field that the form does not show because it has only one choice; "" without an error."""
     if "queue" in errors and len(offer.queues) == 1:
         return errors["queue"]
     if "image" in errors and len(images) <= 1:

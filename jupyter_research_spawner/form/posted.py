@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..jobs.notebook import OPTIONS
 
 OFFER = "offer"
-# The name of a field that belongs to one offer contains the offer, for example `queue--profile:small`.
+# The name of a field of an offer contains the offer, for example `queue--profile:small`.
 SEPARATOR = "--"
 OF_AN_OFFER = ("queue", "wall_time", "image")
 
@@ -20,7 +20,7 @@ def field_name(field: str, offer: str) -> str:
 def offer_value(kind: str, name: str) -> str:
     """Return the form's value for an offer, for example `profile:small` or `class:stats-101`.
 
-    It contains the kind because a class and a profile may have the same name.
+    The value contains the kind, because a class and a profile may have the same name.
     """
     return f"{kind}:{name}"
 

@@ -9,16 +9,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# The limit is waited for in this many parts, so that the event loop has several turns.
+# Wait for the limit in this many parts, so that the event loop runs several iterations.
 SLICES = 20
 
 
 async def within(work: Awaitable[T], limit: timedelta) -> T:
-    """Return what `work` returns.  After `limit` cancel it and raise asyncio.TimeoutError.
+    """Await `work` and return its result.  After `limit`, cancel `work` and raise asyncio.TimeoutError.
 
-    With hundreds of starts at once, one turn of the hub's event loop takes seconds, and an answer that has arrived
-    takes several turns to reach its task.  asyncio.wait_for would give up before that.  Here a busy event loop makes
-    the limit longer.
+    With hundreds of concurrent starts, one iteration of the hub's event loop takes seconds, and a response that has
+    arrived takes several iterations to reach its task.  asyncio.wait_for would time out before that.  Here the limit
+    is longer while the event loop is busy.
     """
     task = asyncio.ensure_future(work)
     try:

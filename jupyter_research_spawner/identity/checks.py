@@ -1,4 +1,4 @@
-"""Checks the account that a source returns, and makes an identity from it.  The checks are the same for all sources."""
+"""Checks the account that a source returns, and creates an identity from it, in the same way for all sources."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LAST_ID = 2147483647
 NOBODY = (65534, 65535)
 LONGEST_PATH = 1024
 LONGEST_GROUP_NAME = 64
-# RFC 5531: an AUTH_SYS request has at most 16 gids, so the file server does not get the others.
+# RFC 5531: an AUTH_SYS request has at most 16 gids, so the file server does not receive the user's other gids.
 AUTH_SYS_GROUPS = 16
 
 # Programs that trust these group names give the members access to devices, logs, password hashes or root.
@@ -119,15 +119,13 @@ def warnings(identity: PosixIdentity) -> tuple[str, ...]:
         return ()
     return (
         f"You are in {len(identity.groups)} groups, but NFS with AUTH_SYS sends only {AUTH_SYS_GROUPS} of them. Unless "
-        "the file server looks up your groups itself, you cannot open the directories of the others.",
+        "the file server looks up your groups itself, you cannot open directories of your other groups.",
     )
 
 
 def _check_name(asked: str, account: Account) -> None:
     if account.name != asked:
-        raise _refused(
-            "name", f"The account that was found for your user name has another name, {quote(account.name)}."
-        )
+        raise _refused("name", f"The directory service returned the account {quote(account.name)} for your user name.")
     if not is_posix_name(account.name):
         raise _refused("name", f"Your account name {quote(account.name)} is not a valid POSIX user name.")
 
@@ -196,7 +194,7 @@ def _is_group_name(name: str) -> bool:
 
 def _check_path(field: str, path: str) -> None:
     if len(path) > LONGEST_PATH or not path.isprintable() or any(sign in path for sign in ":{}$"):
-        # In passwd(5) a colon starts another field and a newline another user.  Kubernetes expands $( ), Argo {{ }}.
+        # In passwd(5), a colon separates fields and a newline separates users.  Kubernetes expands $( ), Argo {{ }}.
         raise _refused(
             field, f"Your {field} {quote(path)} has characters that are not allowed here, for example : $ {{ }}."
         )
@@ -210,5 +208,5 @@ def _check_locked(shell: str) -> None:
 
 
 def _refused(field: str, message: str, code: str = "invalid-identity") -> Refusal:
-    hint = "Ask your administrators: the account must be changed in the directory that it comes from."
+    hint = "Ask your administrators to correct the account in the directory service."
     return Refusal(code, message, field=field, hint=hint, status=403)

@@ -13,14 +13,14 @@ from .username import Username
 
 
 class Cache(Settings):
-    """How long the answers of sources are cached.  An older answer is not used, not even while a source is down."""
+    """How long the answers of sources are cached.  An older answer is never used, even while a source is down."""
 
     found: Duration = Field(timedelta(seconds=300), title="Time for a user who was found", examples=["300s"])
     unknown: Duration = Field(timedelta(seconds=30), title="Time for a user whom no source has", examples=["30s"])
     failed: Duration = Field(
         timedelta(seconds=2),
         title="Time for a refused account or a source that is down",
-        description="A short time is enough: it protects a broken source when a whole class starts at once.",
+        description="A short time is enough to protect a broken source when a whole class starts servers together.",
         examples=["2s"],
     )
     size: StrictInt = Field(10_000, ge=1, title="Maximum number of cached users", examples=[10000])

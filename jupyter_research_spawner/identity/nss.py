@@ -26,7 +26,7 @@ class Options(SourceOptions):
     lookup_limit: Duration = Field(
         timedelta(seconds=5),
         title="Time limit of a lookup",
-        description="A lookup that takes longer fails, and the user can start nothing until one succeeds.",
+        description="A lookup that takes longer fails, and the user cannot start anything until a lookup succeeds.",
         examples=["5s"],
     )
     threads: StrictInt = Field(
@@ -34,7 +34,7 @@ class Options(SourceOptions):
         ge=1,
         le=64,
         title="Number of concurrent lookups",
-        description="A lookup that hangs keeps its thread. If all of them hang, further lookups fail.",
+        description="A lookup that hangs keeps a thread. If all threads hang, further lookups fail.",
         examples=[4],
     )
     probe: str | None = Field(
@@ -64,7 +64,7 @@ class NameService:
         self._threads = Threads(options.threads)
 
     async def lookup(self, name: str) -> Account | None:
-        """Return the account from the name service, or None if there is none."""
+        """Return the account from the name service, or None if it has no such account."""
         return await self._threads.run(lambda: _account(name, self._options.probe), self._options.lookup_limit)
 
 
@@ -72,12 +72,12 @@ def _account(name: str, probe: str | None) -> Account | None:
     entry = _passwd(name)
     if entry is None:
         if probe is not None and _passwd(probe) is None:
-            raise SourceDown(f"it does not find the probe {probe!r} either")
+            raise SourceDown(f"the probe account {probe!r} is also unknown")
         return None
     groups = tuple((gid, _group_name(gid)) for gid in sorted(set(os.getgrouplist(name, entry.pw_gid))))
-    # getgrouplist reports no error.  If the name service stopped since the lookup above, it returns fewer groups.
+    # getgrouplist reports no errors.  If the name service stopped after the first lookup, getgrouplist omits groups.
     if _passwd(name) != entry:
-        raise SourceDown(f"its answer for {name!r} changed while the groups were read")
+        raise SourceDown(f"the answer for {name!r} changed while the groups were read")
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir, login_shell(entry.pw_shell))
 
 

@@ -1,4 +1,4 @@
-"""A strict parser for passwd(5) and group(5): a file with an invalid line is an error."""
+"""A strict parser for passwd(5) and group(5), for which every invalid line is an error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Entry:
 
 @dataclass
 class Directory:
-    """Accounts and groups without conflicts: each name has one uid and each uid one name, and the same for groups.
+    """Accounts and groups without conflicts.  Each user name has one uid, and each uid has one name.
+
+    The same is true for group names and gids.
 
     Every `add_` method raises ValueError with a message that names both entries of a conflict.
     """
@@ -87,10 +89,10 @@ def parse(passwd: Mapping[str, bytes], group: Mapping[str, bytes]) -> Directory:
 def _lines(title: str, content: bytes, count: int) -> Iterator[tuple[str, list[str]]]:
     """Yield the place and the fields of each line.  Skip empty lines and comments, as glibc does."""
     if not content:
-        raise ValueError(f"{title} is empty; perhaps it is just being written")
+        raise ValueError(f"{title} is empty; perhaps another process is writing the file")
     # The last line of a truncated file can have all fields but only some of the group's members.
     if not content.endswith(b"\n"):
-        raise ValueError(f"{title} does not end with a newline; perhaps it is just being written")
+        raise ValueError(f"{title} does not end with a newline; perhaps another process is writing the file")
     # Not splitlines(): it also splits at characters that passwd(5) does not treat as line ends.
     for number, line in enumerate(content[:-1].split(b"\n"), start=1):
         place = f"{title}, line {number}"

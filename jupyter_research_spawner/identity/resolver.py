@@ -28,7 +28,7 @@ RETRY_AFTER_SECONDS = 10
 
 @dataclass(frozen=True)
 class _Answer:
-    """The result for one POSIX user name, and the time on the resolver's clock until which it is valid."""
+    """The result for one POSIX user name, and the time of the resolver's clock when this result expires."""
 
     outcome: PosixIdentity | Refusal
     until: float
@@ -47,7 +47,7 @@ class Resolver:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        # Made absolute now, because the process may change its working directory later.
+        # Absolute, because the process may change its working directory later.
         directory = (base or Path()).absolute()
         self._sources: list[tuple[str, Source]] = [
             (name, SOURCES[options.kind].open_source(options, directory)) for name, options in ordered(settings.sources)
@@ -82,8 +82,7 @@ class Resolver:
     def forget(self, hub_name: str) -> None:
         """Forget the cached identity and the uid of a hub user, so that the next answer is accepted with any uid.
 
-        This is for an account whose uid was changed on purpose.  It is reserved for a command for administrators;
-        nothing calls it yet.
+        A future command for administrators will call this after they have changed the uid of an account.
         """
         name = posix_name(self._settings.username, hub_name)
         self._answers.pop(name, None)
@@ -118,7 +117,7 @@ class Resolver:
             del self._answers[next(iter(self._answers))]
 
     async def _ask(self, name: str) -> _Answer:
-        # Taken before the sources are asked, so that an answer is never used for too long.
+        # Read the clock before asking the sources, so that no answer is used for longer than its cache time.
         asked = self._clock()
         cache = self._settings.cache
         try:
@@ -139,7 +138,7 @@ class Resolver:
         if len({account.uid for _, account in found}) > 1:
             listed = ", ".join(f"{source} has uid {account.uid}" for source, account in found)
             logger.error("The identity sources have different accounts for %s: %s", quote(name), listed)
-            raise _refused("ambiguous-person", f"There are two different accounts named {quote(name)}.", field="uid")
+            raise _refused("ambiguous-person", f"Two different accounts have the name {quote(name)}.", field="uid")
         source, account = found[0]
         return check(self._settings.checks, source, name, account)
 
@@ -173,7 +172,7 @@ class Resolver:
         known = self._uid_of.setdefault(identity.name, identity.uid)
         if known != identity.uid:
             logger.error("The account %s had uid %d and now has uid %d", name, known, identity.uid)
-            raise _refused("uid-changed", f"The account {name} now has another uid than before.", field="uid")
+            raise _refused("uid-changed", f"The uid of the account {name} has changed.", field="uid")
         holder = self._hub_name_of.setdefault(identity.uid, hub_name)
         if holder != hub_name:
             logger.error("The hub users %s and %s are both uid %d", quote(holder), quote(hub_name), identity.uid)

@@ -1,4 +1,4 @@
-"""The interface of an identity source: a POSIX name goes in; an unchecked Account or None comes out."""
+"""The interface of an identity source, which returns the unchecked Account for a POSIX name, or None."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pydantic import Field, StrictInt
 
 from ..settings import Settings
 
-# int() also accepts "1_000", " 12 ", "+5" and Arabic digits; a uid that is read differently is another user.
+# int() also accepts "1_000", " 12 ", "+5" and Arabic digits, which other programs may read as another uid.
 _ID = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True)
 class Account:
-    """The account that a source has for a name, unchanged.
+    """The account for a name, as the source has it.
 
-    `groups` has (gid, name) pairs in any order, with or without the primary group.  A name is None if the source has
-    only the number.
+    `groups` has (gid, name) pairs in any order, with or without the primary group.  The name of a group is None if the
+    source has only the gid.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Account:
 
 
 class SourceDown(Exception):
-    """The source cannot say whether it has an account, or which one.
+    """The source cannot determine whether it has the account, or the account's fields.
 
     The message goes only to the log, not to users.  It may name hosts and files, but must not contain a secret.
     """
@@ -52,9 +52,9 @@ class SourceOptions(Settings):
 
 
 class Source(Protocol):
-    """An opened source.  It exists as long as the process and is never closed.
+    """An opened source, which is never closed.
 
-    Therefore each lookup must open and close its own connection, or the source must close an idle connection itself.
+    Each lookup must open and close its own connection, or the source must close idle connections itself.
     """
 
     async def lookup(self, name: str) -> Account | None:

@@ -22,9 +22,9 @@ _Call = tuple["Future[Any]", Callable[[], Any]]
 class Threads:
     """Runs blocking calls in at most `most` threads.
 
-    A ThreadPoolExecutor is not used, because Python waits for its threads at exit and a hung lookup would keep the hub
-    from exiting.  A thread cannot be stopped: after the time limit of its call it counts until the call returns.  If
-    all threads hang, further calls fail at once instead of waiting.
+    A ThreadPoolExecutor is not used, because Python waits for its threads at exit, and a hung lookup would keep the hub
+    from exiting.  A thread cannot be stopped, so a call that exceeds its time limit uses a thread until it returns.  If
+    all threads hang, further calls fail immediately.
     """
 
     def __init__(self, most: int) -> None:
@@ -35,7 +35,7 @@ class Threads:
         self._hung: set[Future[Any]] = set()
 
     async def run(self, call: Callable[[], T], limit: timedelta) -> T:
-        """Return what `call` returns.  Raises SourceDown after `limit`, or at once if all threads hang."""
+        """Run `call` and return its result.  Raises SourceDown after `limit`, or immediately if all threads hang."""
         self._hung = {future for future in self._hung if not future.done()}
         if len(self._hung) >= self._most:
             raise SourceDown(f"all {self._most} threads hang in earlier lookups")
@@ -46,7 +46,7 @@ class Threads:
         except asyncio.TimeoutError:
             raise SourceDown(f"there was no answer within {format_duration(limit)}") from None
         finally:
-            # cancel() returns False if the call runs or has ended.  Only a running call hangs.
+            # cancel() returns False if the call is running or has ended.  Only a running call can hang.
             if not future.cancel() and not future.done():
                 self._hung.add(future)
 
@@ -73,7 +73,7 @@ def _answer(future: Future[Any], call: Callable[[], Any]) -> None:
         return
     try:
         answer = call()
-    except BaseException as error:  # the caller of run() gets it
+    except BaseException as error:  # run() raises it
         future.set_exception(error)
     else:
         future.set_result(answer)

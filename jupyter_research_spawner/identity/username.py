@@ -10,7 +10,7 @@ from ..refusal import Refusal
 from ..settings import Settings
 from ..wording import quote
 
-# The names that useradd(8) accepts, also with dots, which directory services allow.
+# Names that useradd(8) accepts, and names with dots, which directory services allow.
 NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 
 
@@ -32,7 +32,7 @@ class Username(Settings):
     require_domain: StrictBool = Field(
         default=False,
         title="Refuse user names without the domain",
-        description="Use it if the hub has a second login method. Otherwise `alice` and `alice@example.edu` "
+        description="Set this if the hub has a second login method. Otherwise `alice` and `alice@example.edu` "
         "are the same user.",
     )
 

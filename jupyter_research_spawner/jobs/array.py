@@ -54,14 +54,14 @@ _POD_NAME = re.compile(r"-([0-9]{1,6})-[a-z0-9]{5}$", re.ASCII)
 
 @dataclass(frozen=True)
 class Indexes:
-    """The requested indexes in ascending order, and how many of them may run at once (`%N`)."""
+    """The requested indexes in ascending order, and how many of them may run at the same time (`%N`)."""
 
     values: tuple[int, ...]
     throttle: int | None = None
 
     @property
     def at_once(self) -> int:
-        """Return how many pods the array may have at once."""
+        """Return how many pods the array may have at the same time."""
         return min(self.throttle or len(self.values), len(self.values))
 
 
@@ -70,7 +70,7 @@ def parse_indexes(text: str) -> Indexes:
     """Parse indexes in the syntax of sbatch, for example `0-9`, `1,3,7` or `0-20:5%2`.  Raises ValueError."""
     listed, percent, throttle = text.partition("%")
     if percent and not _THROTTLE.fullmatch(throttle):
-        raise ValueError(f"{throttle[:20]!r} after % is not a number of indexes that may run at once. {_SYNTAX}")
+        raise ValueError(f"{throttle[:20]!r} after % is not a number of concurrent indexes. {_SYNTAX}")
     values: set[int] = set()
     for part in listed.split(","):
         found = _range(part)
@@ -80,7 +80,7 @@ def parse_indexes(text: str) -> Indexes:
     return Indexes(tuple(sorted(values)), int(throttle) if percent else None)
 
 
-_SYNTAX = "Write indexes as in 0-9, 1,3,7 or 0-20:5, and 0-9%3 to run at most 3 at once"
+_SYNTAX = "Write indexes as in 0-9, 1,3,7 or 0-20:5, and 0-9%3 to run at most 3 at the same time"
 
 
 def _range(part: str) -> range:
@@ -140,7 +140,7 @@ def manifest(plan: Plan, request: ArrayRequest, batch_settings: Batch) -> Json:
 
 
 def _environment(job_id: str, asked: Indexes) -> dict[str, str]:
-    """Return the variables of sbatch(1) that are the same for all indexes.  SCRIPT sets those of one index.
+    """Return the variables of sbatch(1) that are the same for all indexes.  SCRIPT sets the other variables.
 
     SLURM_JOB_ID and similar variables are not set, because programs would then call srun.
     """

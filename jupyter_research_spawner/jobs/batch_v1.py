@@ -125,7 +125,7 @@ def _finished(job: Json) -> str | None:
 
 
 def pod_decides(job: Json, succeeded: bool) -> bool:
-    """Return whether the Job creates no pod after this one, because of `completions` 1 or `backoffLimit` 0."""
+    """Return whether this is the Job's last pod, because of `completions` 1 or `backoffLimit` 0."""
     field, last = ("completions", 1) if succeeded else ("backoffLimit", 0)
     return bool(job["spec"].get(field) == last)
 

@@ -1,4 +1,4 @@
-"""The protocol that each kind of job implements as a module of pure functions.
+"""The interface of a kind of job, which is a module of pure functions.
 
 Code outside these modules never tests which kind a job has."""
 
@@ -17,7 +17,7 @@ from .request import JobRequest
 
 @dataclass(frozen=True)
 class Resource:
-    """The API resource as which jobs are stored, for example `batch/v1`, `jobs`."""
+    """The API resource in which jobs of a kind are stored, for example `jobs` in `batch/v1`."""
 
     api_version: str
     plural: str
@@ -72,7 +72,7 @@ class JobKind(Protocol):
 
     @property
     def RULES(self) -> tuple[Json, ...]:
-        """RBAC rules that the batch service needs for this kind in the pods' namespace, besides the general ones."""
+        """Additional RBAC rules that the batch service needs for this kind in the pods' namespace."""
 
     @property
     def REQUEST(self) -> type[JobRequest]:
@@ -80,7 +80,7 @@ class JobKind(Protocol):
 
     @property
     def pod_count(self) -> Callable[[Any], int]:
-        """Return the largest number of pods that the requested job runs at once."""
+        """Return the maximum number of pods that the requested job runs at the same time."""
 
     @property
     def gang(self) -> Callable[[Any], int]:
@@ -107,9 +107,9 @@ class JobKind(Protocol):
 
     @property
     def pod_decides(self) -> Callable[[Json, bool], bool]:
-        """Return whether a job, or its index, has ended when its pod has ended, before the controller reports that.
+        """Return whether the end of a pod ends the job or index, so that the controller creates no other pod for it.
 
-        The second argument is whether the pod succeeded.  Returns False if the controller may create another pod.
+        The second argument is whether the pod succeeded.
         """
 
     @property
@@ -118,7 +118,7 @@ class JobKind(Protocol):
 
     @property
     def active_pod_count(self) -> Callable[[Json], int]:
-        """Return the largest number of pods that a job that has not ended can still have at once."""
+        """Return the maximum number of pods that an unfinished job can still have at the same time."""
 
     @property
     def indexes(self) -> Callable[[Json], Sequence[int]]:

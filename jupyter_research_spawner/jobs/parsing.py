@@ -13,7 +13,7 @@ from ..refusal import Refusal
 from ..settings import Duration, Settings, SettingsError
 from ..wording import quote
 
-# Names of fields, in lower case without `_`, that would set the user's identity, which only the hub may do.
+# Names of fields, in lower case and without `_`, that would set the user's identity.  Only the hub may set that.
 _IDENTITY_FIELDS = frozenset(
     {"uid", "gid", "groups", "group", "user", "username", "identity", "runasuser", "runasgroup"}
 )

@@ -76,7 +76,7 @@ class JobRequest(Submitted):
     HINTS: ClassVar[Mapping[str, str]] = {
         "command": 'Write it as a list of words: ["python", "train.py"]. '
         'A shell is a program too: ["bash", "-c", "..."].',
-        "env": 'Write it as a map from names to texts: {"OMP_NUM_THREADS": "2"}.',
+        "env": 'Write it as a map from names to strings: {"OMP_NUM_THREADS": "2"}.',
     }
 
     name: Annotated[Choice, StringConstraints(max_length=120)] | None = Field(

@@ -1,6 +1,6 @@
-"""The ConfigMap, Service and Deployment of the batch service.  Its roles are in `rbac`.
+"""Create the ConfigMap, Service and Deployment of the batch service.  The module `rbac` creates its roles.
 
-It is an external service of JupyterHub, with the token that the chart makes for `hub.services.batch`.
+The batch service is an external JupyterHub service with the token that the chart generates for `hub.services.batch`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _deployment(site: Site, release: Release, hub_namespace: str) -> Json:
         "kind": "Deployment",
         "metadata": metadata(BATCH, "batch", hub_namespace),
         "spec": {
-            # One replica: the process remembers in memory which hub user has which uid.
+            # Only one replica, because the process keeps the uid of each hub user in memory.
             "replicas": 1,
             "selector": {"matchLabels": SELECTOR},
             "template": {

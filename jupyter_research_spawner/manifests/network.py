@@ -1,4 +1,4 @@
-"""The network policies of notebooks, jobs and the batch service, which the chart's policies do not cover.
+"""Create the network policies of notebooks, jobs and the batch service, in addition to those of the chart.
 
 API version: networking.k8s.io/v1.
 """
@@ -32,7 +32,7 @@ def objects(site: Site, release: Release) -> list[Json]:
         # This policy has no egress rules, because no selector matches the API server and the directory services, which
         # the batch service must reach.
         _policy(BATCH, hub_namespace, service, ingress=[{"from": [_in(pods, notebooks), *doors], **port}]),
-        # The chart's own policy for notebooks denies private addresses, and so the batch service.
+        # The chart's policy for notebooks denies private addresses, and so the address of the batch service.
         _policy("research-notebooks", pods, notebooks, egress=[{"to": [_in(hub_namespace, service)], **port}]),
         _policy("research-jobs", pods, _JOBS, ingress=[], egress=_job_egress(release)),
     ]
@@ -48,7 +48,7 @@ _JOBS: Json = {
 
 
 def _job_egress(release: Release) -> list[Json]:
-    """Return the egress rules of jobs: DNS and the internet without private addresses, as the chart's for notebooks."""
+    """Return the egress rules of jobs.  Like the chart's rules for notebooks, they allow DNS and public addresses."""
     names: list[Json] = [{"namespaceSelector": {"matchLabels": {NAMESPACE: "kube-system"}}}]
     names += [{"ipBlock": {"cidr": cidr}} for cidr in (*PRIVATE, LINK_LOCAL)]
     rules: list[Json] = [

@@ -1,6 +1,6 @@
-"""The roles of the hub, in addition to the chart's role, and of the batch service.
+"""Create the roles of the batch service, and those of the hub that the chart does not create.
 
-None of them allows creating pods, reading Secrets or changing roles.
+No role allows creating pods, reading Secrets or changing roles.
 """
 
 from __future__ import annotations

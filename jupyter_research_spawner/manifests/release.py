@@ -16,7 +16,7 @@ BATCH_PORT = 8080
 
 @dataclass(frozen=True)
 class Release:
-    """Names in the installation of the hub; the defaults are zero-to-jupyterhub's.
+    """Names and addresses of the hub's installation.  The defaults are those of the zero-to-jupyterhub chart.
 
     `namespace` is the namespace of the hub; None means the namespace of the pods.  `config_maps` maps names of
     ConfigMaps to the paths where the batch service mounts them, for example for passwd and group files that the

@@ -1,4 +1,4 @@
-"""Verify a finished manifest: KubeSpawner's settings and administrators' hooks can have changed any field of it.
+"""Verify a finished manifest, because KubeSpawner's settings and administrators' hooks can have changed any field.
 
 Each rule is a function that yields (path of the field, problem).  A field that no rule knows is refused.
 """

@@ -1,4 +1,4 @@
-"""Where the command `job` is mounted in a notebook, and the name of the ConfigMap that contains it."""
+"""The path of the command `job` in a notebook, and the name of the ConfigMap that contains the command."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ def main_container(template: Template, pod: Json) -> Json:
 
 
 def remedy(container: Json) -> str:
-    """Return how to remove the zero-to-jupyterhub chart's container that `check` refuses; "" for others."""
+    """Return how to remove the container that the zero-to-jupyterhub chart adds; "" for other containers."""
     if container["name"] == "block-cloud-metadata":
         return ". Set singleuser.cloudMetadata.blockWithIptables: false and use the chart's NetworkPolicy instead"
     return ""
 
 
 def same_json(found: Any, wanted: Any) -> bool:
-    """Return whether two JSON values have the same type and value.  In Python alone, True == 1 and 1.0 == 1."""
+    """Return whether two JSON values have the same type and value.  Python's == is also true for True and 1."""
     return type(found) is type(wanted) and found == wanted

@@ -68,7 +68,7 @@ def _projected(plan: Plan, source: Json) -> str | None:
 
 
 def check_mounts(checked: PodUnderCheck) -> Findings:
-    """Require the overlay's mounts, and refuse mounts that hide them or give more access than allowed."""
+    """Require the overlay's mounts, and refuse other mounts that hide these or give more access than allowed."""
     volumes = {volume["name"]: volume for volume in checked.spec.get("volumes", [])}
     own = checked.overlay.mounts
     taken = [*(mount["mountPath"] for mount in own), *HIJACKING_FILES]

@@ -41,7 +41,7 @@ ResourceName = Annotated[
 DeviceClassName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", strict=True, max_length=253)
 ]
-# The container runtimes of NVIDIA and AMD give a container the devices in these variables, even if it requests none.
+# The container runtimes of NVIDIA and AMD give a container the devices in these variables, even without a request.
 DEVICE_ENV = ("NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES")
 NO_DEVICES = ("", "none", "void")
 Percent = Annotated[StrictInt, Field(ge=1, le=100)]
@@ -86,7 +86,7 @@ Fraction = Annotated[
 class _Gpu(Settings):
     # Whether the kubelet's topology manager aligns the device.  In 1.36 it supports device plugins, but not DRA.
     is_aligned: ClassVar[bool] = True
-    # What the device plugin needs to align the device, if that is optional: `lint` prints it.
+    # A sentence about what the device plugin needs to align the device.  `lint` prints this sentence.
     alignment_advice: ClassVar[str] = ""
 
     kind: str
@@ -375,7 +375,7 @@ class DraGpu(_Gpu):
 
     @property
     def template(self) -> str:
-        """Return the name of the ResourceClaimTemplate, which has a hash of its content.
+        """Return the name of the ResourceClaimTemplate, which contains a hash of the template.
 
         Templates are immutable, so changed settings need another name.  Pending pods keep the old template.
         """

@@ -123,7 +123,7 @@ def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
 
 refuses = refuses_nothing
 refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
-# A PodGroup only repeats the message of its pods, so nothing else is watched.
+# A PodGroup only repeats the message of its pods, so only pods are watched.
 watched = ()
 
 _NOT_YET = "KAI has not scheduled it yet. It schedules nothing while the queue or its parent queue does not exist."

@@ -151,7 +151,7 @@ class QueueStatus:
 
     @property
     def waits(self) -> bool:
-        """Return whether the pod waits in a queue, or in front of it."""
+        """Return whether the pod waits in a queue, or waits to be added to a queue."""
         return self.phase in ("gated", "queued", "unschedulable", "refused")
 
 
@@ -255,7 +255,7 @@ class Scheduler(Protocol):
 
     @property
     def watched(self) -> tuple[Kind, ...]:
-        """The kinds of objects besides pods that `status` and `eviction` read.  Default: `()`."""
+        """The kinds of objects that `status` and `eviction` read in addition to pods.  Default: `()`."""
 
     @property
     def status(self) -> Callable[[Json, Objects, tuple[Prerequisite, ...]], QueueStatus]:

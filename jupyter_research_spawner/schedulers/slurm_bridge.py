@@ -127,7 +127,7 @@ watched = ()
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """Return `queued` while the pod's Slurm job has no node yet, else the status from the pod's conditions.
 
-    slurm-bridge labels a pod with its Slurm job at once, and annotates the pod with the node once Slurm has chosen one.
+    slurm-bridge immediately labels a pod with its Slurm job, and adds the node as an annotation when Slurm chooses it.
     """
     metadata = pod.get("metadata") or {}
     job_id = (metadata.get("labels") or {}).get(JOB_ID)

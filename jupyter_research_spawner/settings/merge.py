@@ -14,7 +14,7 @@ Raw = dict[str, Any]
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """A YAML loader that rejects repeated keys: PyYAML would silently use the last one."""
+    """A YAML loader that rejects repeated keys.  PyYAML itself silently uses the last value of a repeated key."""
 
 
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:

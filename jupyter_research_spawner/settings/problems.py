@@ -1,4 +1,4 @@
-"""Errors in settings: all of them are reported together, each with its path and the valid values."""
+"""Errors in settings.  They are reported together, each with the path of the setting and the valid values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .strict import NAME
 
 @dataclass(frozen=True)
 class Problem:
-    """One error: its path in the settings, for example `profiles.a100.gpu.kind`, and a message."""
+    """One error, with the path of the setting, for example `profiles.a100.gpu.kind`, and a message."""
 
     path: str
     message: str
@@ -81,9 +81,9 @@ def _unknown(name: str, allowed: list[str]) -> str:
 
 
 def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str], list[Any]]:
-    """Return the path in the file, the keys that are allowed next to its last part, and example values.
+    """Return the path in the file, the keys that are allowed at its last part, and example values.
 
-    pydantic's location also has the tag of a union (`sources.local.nss.order`), which the file does not have.
+    The result has no tags of unions.  pydantic's location has them, for example `nss` in `sources.local.nss.order`.
     """
     at: list[Any] = [model]
     parts: list[str] = []

@@ -35,7 +35,7 @@ def _resolved(raw: Raw) -> Raw:
 
 
 def _back_by_like(maps: list[Raw], resolved: Raw) -> list[Problem]:
-    """Return a problem for each null in a profile that deletes nothing, because its key comes from `like`."""
+    """Return a problem for each null in a profile that has no effect, because `like` copies the key again."""
     found = []
     for index, part in enumerate(maps):
         earlier = _profiles(merge(*maps[:index]))

@@ -1,4 +1,4 @@
-"""The settings for fields that are added to pods, and for what KubeSpawner's configuration and hooks may add.
+"""Settings for fields that are added to all pods, and for fields that KubeSpawner's configuration and hooks may add.
 
 The field names are those of Kubernetes' PodSpec.
 """

@@ -1,4 +1,4 @@
-"""The JSON schema of the settings."""
+"""Create the JSON schema of the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of an installation's settings, which uses the settings models of other packages."""
+"""The settings model of an installation.  Parts of the model are in other packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Title = Annotated[str, StringConstraints(min_length=1, max_length=120)]
 
 
 class Priority(Settings):
-    """A priority: the value of a PriorityClass, and of the scheduler's own kind of priority class if it has one."""
+    """A priority: the value of a PriorityClass and, if the scheduler has one, of its own kind of priority class."""
 
     value: StrictInt = Field(
         title="Value of the priority class",
@@ -47,7 +47,7 @@ class Priority(Settings):
 
 
 class _Queue(Settings):
-    """A queue in which notebooks and jobs wait. The key with the name of a scheduler has the settings for it."""
+    """A queue in which notebooks and jobs wait. The key with a scheduler's name has the settings for that scheduler."""
 
     groups: Groups = Field(
         default_factory=dict,
@@ -202,7 +202,7 @@ class Roster(Settings):
 
 
 class CourseClass(Settings):
-    """A course whose students get a profile and a queue for the time of the course."""
+    """A course whose students may use a profile and a queue while the course lasts."""
 
     title: Title | None = Field(
         None, title="Title that users see", description="Default: the name of the class.", examples=["Statistics 101"]

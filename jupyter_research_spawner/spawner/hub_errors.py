@@ -1,4 +1,4 @@
-"""Exceptions for JupyterHub 5 and 6 that show a refusal to the user, and a log filter that drops their traceback."""
+"""Exceptions with which JupyterHub 5 and 6 show a refusal to the user, and a log filter that removes tracebacks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tornado.web import HTTPError
 
 from ..refusal import Refusal
 
-# JupyterHub 6 does not count a SpawnException as a failed start. JupyterHub 5 has no such class and counts each
-# HTTPError; there `configure` turns consecutive_failure_limit off.
+# JupyterHub 6 does not count a SpawnException as a failed start. JupyterHub 5 does not have this class and counts each
+# HTTPError, so `configure` turns consecutive_failure_limit off for JupyterHub 5.
 _SpawnException: type[HTTPError] | None = getattr(_hub_spawner, "SpawnException", None)
 
 
 class HubRefusal(_SpawnException or HTTPError):  # type: ignore[misc]
-    """A refusal for JupyterHub, whose pages and REST show `jupyterhub_message` and `jupyterhub_html_message`."""
+    """A refusal that JupyterHub shows on its pages and in its REST API."""
 
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
@@ -35,7 +35,7 @@ class HubRefusal(_SpawnException or HTTPError):  # type: ignore[misc]
 class FormPreselected(Exception):
     """Makes JupyterHub show the options form after a link selected options, instead of starting the server.
 
-    It has no message: the form itself says what was selected.
+    The exception has no message, because the form shows the selected options.
     """
 
     jupyterhub_message = None
@@ -49,7 +49,7 @@ def refusal_html(refusal: Refusal) -> str:
 
 
 class RefusalLogFilter(logging.Filter):
-    """Removes the traceback of a refused start, which JupyterHub logs as it does for each failed start."""
+    """Removes the traceback of a refused start from the log.  JupyterHub logs tracebacks of all failed starts."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error: Any = record.exc_info[1] if record.exc_info else None

@@ -76,11 +76,11 @@ async def render_notebook(
 
     options: as in JupyterHub's REST API.
     config: the hub's configuration (`c` of jupyterhub_config.py), with KubeSpawner's own settings and hooks.
-    base: the directory that relative paths in the settings are relative to.
+    base: relative paths in the settings are relative to this directory.
     identity: the identity to use; None asks the site's identity sources.
 
-    The pod differs from a real one in two ways: its API tokens are empty, and it has no adoption key, which needs the
-    hub's secret. Prerequisites in the cluster are not checked. Raises Refusal.
+    The pod differs from a real pod in two ways. Its API tokens are empty, and it has no adoption key, because only the
+    hub has the secret for the key. Prerequisites in the cluster are not checked. Raises Refusal.
     """
     with _without_kubeconfig():
         spawner = _spawner(site, hub_user, config, server, base)
@@ -93,7 +93,7 @@ async def render_notebook(
 
 
 async def render_base_pod(site: Site, decided: Plan, config: Config | None = None, *, base: Path | None = None) -> Json:
-    """Return the pod that KubeSpawner and `modify_pod_hook` make for `decided`, before `compose` changes it."""
+    """Return the pod that KubeSpawner and `modify_pod_hook` create for a plan, before `compose` changes the pod."""
     with _without_kubeconfig():
         spawner = _spawner(site, decided.request.hub_user, config, decided.request.server, base)
         spawner.apply_plan(decided)
@@ -125,7 +125,7 @@ async def _base_pod(spawner: ResearchSpawner) -> V1Pod:
 
 @contextmanager
 def _without_kubeconfig() -> Iterator[None]:
-    """Keep KubeSpawner's constructor from loading a kubeconfig, which rendering does not need."""
+    """Prevent KubeSpawner's constructor from loading a kubeconfig, which rendering does not need."""
     load_config = kubespawner.spawner.load_config
     kubespawner.spawner.load_config = lambda **_: None
     try:

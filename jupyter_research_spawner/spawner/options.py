@@ -16,8 +16,8 @@ from ..wording import quote
 def request(options: Any, *, hub_user: str, server: str, pod_name: str) -> Request:
     """Return the options as a Request for `plan`.  Raises Refusal (400) that names the invalid field.
 
-    The options can be wrapped as in JupyterHub 6's REST API, `{"user_options": ..., "display_name": ...}`: JupyterHub 5
-    does not unwrap them.  This function checks only the format; `plan` decides whether the user may have the options.
+    The options can be wrapped as in JupyterHub 6's REST API, `{"user_options": ..., "display_name": ...}`, because
+    JupyterHub 5 does not unwrap them.  This function checks only the format; `plan` checks the user's permissions.
     """
     if not server.isprintable():
         # JupyterHub 6 refuses names with control characters itself. JupyterHub 5 accepts any name.

@@ -24,8 +24,8 @@ class Selection:
 
     refusal: why the options were refused; None if a link selected them.
 
-    The selection is kept on the hub's User and not on the spawner: after a refusal JupyterHub shows the form of a named
-    server with the spawner of the default server.
+    The selection is kept on the hub's User and not on the spawner, because after a refusal JupyterHub shows the form of
+    a named server with the spawner of the default server.
     """
 
     options: Mapping[str, Any]
@@ -47,7 +47,7 @@ class Selection:
 
 
 async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> str:
-    """Return the options form as HTML, and set the HTTP status if the user cannot have a server at all."""
+    """Return the options form as HTML, and set the HTTP status if the user cannot start any server."""
     selection = Selection.take(spawner.user, spawner.name or "")
     page, status = await _build_page(spawner, shared, selection)
     if status != 200 and spawner.handler is not None:

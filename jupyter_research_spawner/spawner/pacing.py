@@ -6,7 +6,7 @@ import asyncio
 
 
 class Pacing:
-    """Grants at most `limit` slots at a time, in the order of the requests. Each process has one, in one event loop."""
+    """Grants at most `limit` slots at a time, in the order of the requests. Each hub process has one instance."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -65,7 +65,7 @@ class PacingSlot:
         await self._pacing.acquire(self)
 
     def acquire_now(self) -> None:
-        """Take a slot without waiting, above the limit if necessary: the scheduler has admitted the pod already."""
+        """Take a slot without waiting, even above the limit, because the scheduler has admitted the pod already."""
         self._pacing.acquire_now(self)
 
     def release(self) -> None:
@@ -74,5 +74,5 @@ class PacingSlot:
 
     @property
     def starts_ahead(self) -> int:
-        """Return the position of this start among those that wait for a slot: 1 is next, 0 does not wait."""
+        """Return this start's position among the starts that wait for a slot. 1 is next; 0 if it does not wait."""
         return self._pacing.starts_ahead_of(self)

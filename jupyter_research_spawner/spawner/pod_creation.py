@@ -33,8 +33,8 @@ async def create_pod(
 
     If the caller is cancelled while the API server creates the pod, the pod is deleted in the background.
     """
-    # "Strict" refuses fields that the server does not know instead of dropping them. Servers before Kubernetes 1.31 do
-    # not know supplementalGroupsPolicy.
+    # With "Strict", the API server refuses unknown fields instead of dropping them. API servers before Kubernetes 1.31
+    # do not know supplementalGroupsPolicy.
     request = api.create_namespaced_pod(namespace, manifest, field_validation="Strict")
     create = asyncio.ensure_future(request)
     try:

@@ -1,8 +1,7 @@
 """KubeSpawner's event reflector with an index by pod.
 
-KubeSpawner's own reflector sorts all events of the namespace once a second for each open progress page. There one
-event without a timestamp makes every start fail. Written for kubespawner 7.1 (reflector.py)
-and Kubernetes Event v1.
+KubeSpawner's own reflector sorts all events of the namespace once a second for each open progress page, and fails if
+one event has no timestamp. Written for kubespawner 7.1 (reflector.py) and Kubernetes Event v1.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from ..shape import Json
 
 
 class EventsByPod(dict[str, Json]):
-    """A dict of events by their key in the reflector, with an index by pod name."""
+    """The reflector's dict of events, with an index by pod name."""
 
     def __init__(self, events: Mapping[str, Json] = {}) -> None:
         super().__init__()
@@ -42,7 +41,7 @@ class EventsByPod(dict[str, Json]):
                 self._by_pod.pop(pod, None)
 
     def of(self, pod: str) -> list[Json]:
-        """Return the events of the pod called `pod`, oldest first. Each has all keys that KubeSpawner reads."""
+        """Return the events of the pod with this name, oldest first. Each has all keys that KubeSpawner reads."""
         return sorted(map(_with_all_keys, self._by_pod.get(pod, {}).values()), key=_timestamp)
 
 
@@ -63,7 +62,7 @@ class IndexedEventReflector(EventReflector):  # type: ignore[misc]
         self._resources = EventsByPod(listed)
 
     def of(self, pod: str) -> list[Json]:
-        """Return the events of the pod called `pod`, oldest first."""
+        """Return the events of the pod with this name, oldest first."""
         return self._resources.of(pod)
 
 

@@ -1,4 +1,4 @@
-"""Waits for a pod from the create request until the notebook answers, with time limits for the queue and the boot.
+"""Waits for a pod until the notebook answers, with a limit for the time in the queue and one for the time after it.
 
 Source: Kubernetes, Pod Lifecycle. `watch.phase` has the sentences that tell users why a pod waits or ended.
 """
@@ -21,9 +21,10 @@ from ..site import Hub
 from ..watch import classify
 from ..watch.phase import why_ended, why_no_home, why_not_started
 
-# After an error the reflector lists again from the API server's cache, where a new pod can be missing for a moment.
+# After an error the reflector lists the pods from the API server's cache, where a new pod can be missing for a moment.
 GONE_SECONDS = 10
-# The reflector shows a new pod after a second or two. Later than this, the pod was deleted at once or the watch broke.
+# The reflector shows a new pod after one or two seconds. If a pod is missing for longer than this, it was deleted
+# immediately, or the watch has failed.
 UNSEEN_SECONDS = 120
 MAX_CRASHES = 2
 CONNECT_SECONDS = 2.0
@@ -106,9 +107,9 @@ class PodWait:
         return self._admitted is None and self.status.waits
 
     def observe(self, pod: Json | None) -> None:
-        """Update this state from a pod that is not ready. Raises Refusal if the pod cannot become ready any more.
+        """Update this state from a pod that is not ready. Raises Refusal if the pod can no longer become ready.
 
-        None means that the reflector does not show the pod.
+        `pod` is None if the reflector does not show the pod.
         """
         if pod is None:
             self._observe_missing()
@@ -137,7 +138,7 @@ class PodWait:
         if self._seen and missing_seconds > GONE_SECONDS:
             raise _failed("pod-gone", "Its pod was deleted.")
         if missing_seconds > UNSEEN_SECONDS:
-            raise _failed("pod-unseen", "Its pod was created, but the hub's watch never showed it.")
+            raise _failed("pod-unseen", "Its pod was created, but the hub's watch never showed the pod.")
 
     def _check_limits(self, pod: Json) -> None:
         now = self.clock()

@@ -1,7 +1,7 @@
 """The objects that all spawners of a hub process share: site, identity resolver, caches, and limit of starts.
 
-traitlets makes a deep copy of each configured value for each server: a copied resolver would lose its cache, and a lock
-cannot be copied. Therefore the trait `installation` is only a key, and this module keeps the objects.
+The trait `installation` is only a key, and this module keeps the objects. traitlets makes a deep copy of each
+configured value for each server, so a resolver would lose its cache, and a lock cannot be copied.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ProcessState:
         return self._owned_objects[id(api)]
 
     def warn_of_spawn_limit(self, hub_settings: Mapping[str, Any], log: logging.Logger) -> None:
-        """Log once if `concurrent_spawn_limit` was set after `configure`: JupyterHub counts queued servers too."""
+        """Log a warning once if `concurrent_spawn_limit`, which counts queued servers, was set after `configure`."""
         limit = hub_settings.get("concurrent_spawn_limit")
         if limit and not self._has_warned:
             self._has_warned = True
@@ -73,7 +73,7 @@ _STATES: dict[str, ProcessState] = {}
 
 
 def register_site(site: Site, base: Path | None = None) -> str:
-    """Keep `site` for this process and return the key for `ResearchSpawner.installation`.
+    """Store `site` for this process and return the key for `ResearchSpawner.installation`.
 
     A second call with the same arguments returns the same key. Relative paths in the settings are relative to `base`.
     """
@@ -84,7 +84,7 @@ def register_site(site: Site, base: Path | None = None) -> str:
 
 
 def registered_state(key: str) -> ProcessState:
-    """Return the state that `register_site` keeps under `key`. Raises LookupError if the key is unknown."""
+    """Return the state that `register_site` stored under `key`. Raises LookupError if the key is unknown."""
     try:
         return _STATES[key]
     except KeyError:

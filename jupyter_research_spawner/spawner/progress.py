@@ -11,7 +11,7 @@ from ..watch.phase import why_not_gone
 from .start import Start
 
 SECONDS_BETWEEN_UPDATES = 1.0
-# JupyterHub needs the rest of the progress bar for its own check and for the proxy.
+# The rest of the progress bar is for JupyterHub, which then checks the server and adds a route to the proxy.
 MAX_PERCENT = 90
 
 

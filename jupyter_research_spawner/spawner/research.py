@@ -59,7 +59,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         help="The key of the registered Site. `jupyter_research_spawner.configure` sets it; do not set it yourself."
     ).tag(config=True)
 
-    # KubeSpawner's trait is a Dict, with which JupyterHub 5 answers a list in a REST request with HTTP 500. With Any,
+    # KubeSpawner's trait is a Dict, so JupyterHub 5 answers HTTP 500 if a REST request has a list. With Any,
     # `decide_plan` refuses the list with a message.
     user_options = AnyTrait()
 
@@ -90,11 +90,11 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
     # Options. JupyterHub calls _run_apply_user_options for options from the form, from REST and from its database.
 
     async def get_options_form(self) -> str:
-        """Return the form. It is never empty: for an empty form the hub would start the server at once."""
+        """Return the form, which is never empty. For an empty form the hub would start the server immediately."""
         return await render_options_page(self, self.shared)
 
     async def run_options_from_form(self, form_data: dict[str, Any]) -> dict[str, Any]:
-        """Return the options of a posted form. If they are refused, the form shows the error at its field."""
+        """Return the options of a posted form. If an option is refused, the form shows the error at the field."""
         selected = chosen_by_form(form_data)
         try:
             await self.decide_plan(selected)
@@ -113,7 +113,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         try:
             decided = await self.decide_plan(user_options)
         except Refusal as refusal:
-            # The hub has saved the refused options already, and would use them for each later start without a form.
+            # The hub has saved the refused options already, and would use them for every later start without a form.
             self.user_options = self.orm_spawner.user_options = self._accepted_options or {}
             self._leaves_pod_alone = refusal.status == 503
             raise HubRefusal(refusal) from None
@@ -145,7 +145,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         self.priority_class_name = decided.marks.priority_class or ""
         self.cpu_limit = self.cpu_guarantee = float(decided.resources.cpu)
         self.mem_limit = self.mem_guarantee = decided.resources.memory
-        # The hub uses one spawner for several starts: the image of one plan must not remain for the next.
+        # The hub uses one spawner for several starts, so the image of an earlier plan must not remain.
         self.image = decided.image or self._configured_image
 
     def prepare_start(self, decided: Plan) -> None:
@@ -155,12 +155,12 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         self.current_start = Start(decided, self.shared.pacing.new_slot(), wait)
 
     async def load_user_options(self) -> None:
-        """Do nothing: the options are in the plan already."""
+        """Do nothing, because the plan already contains the options."""
 
     # Start.
 
     def start(self) -> asyncio.Future[str]:
-        # The hub reads start_timeout once, after this method returns, and then saves the state.
+        # After this method returns, the hub reads start_timeout once and then saves the state.
         limits = self.shared.site.hub
         self._is_starting, self._was_interrupted, self._last_event = True, False, None
         self.start_timeout = int((limits.queue_limit + limits.boot_limit).total_seconds()) + EXTRA_SECONDS
@@ -218,7 +218,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         return manifest
 
     async def _adopt_or_delete(self, start: Start) -> bool:
-        """Adopt the existing pod of this server's name, which keeps its place in the queue, or delete the pod.
+        """Adopt the existing pod with this server's pod name, which keeps its place in the queue, or delete the pod.
 
         Returns whether the pod was adopted. Raises Refusal if another user owns the pod.
         """
@@ -249,7 +249,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         return False
 
     def is_pod_running(self, pod: Json | None) -> bool:
-        """Return whether the pod is ready. During a start, raises Refusal if the pod cannot become ready any more."""
+        """Return whether the pod is ready. During a start, raises Refusal if the pod can no longer become ready."""
         ready = is_pod_ready(pod, MAIN)
         start = self.current_start
         if ready or start is None or asyncio.current_task() is not self._start_future:
@@ -323,8 +323,8 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             self._leaves_pod_alone = True
             return 0
         if pod is not None and why_not_gone(pod):
-            # Its containers have ended and only a finalizer keeps it. KubeSpawner would delete it again and wait, and a
-            # new start would fail with HTTP 500.
+            # The pod's containers have ended and only a finalizer keeps the pod. KubeSpawner would delete the pod again
+            # and wait, and a new start would fail with HTTP 500.
             return 0
         return await super().poll()  # type: ignore[no-any-return]
 

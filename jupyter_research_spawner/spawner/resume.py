@@ -1,6 +1,6 @@
 """After a hub restart, start again the servers that were still starting when the hub went down.
 
-`ResearchSpawner.poll` reports such a server as stopped and leaves its pod alone. An ordinary start with the saved
+`ResearchSpawner.poll` reports such a server as stopped and does not delete its pod. An ordinary start with the saved
 options then adopts the pod.
 """
 

@@ -1,4 +1,4 @@
-"""Reads the cluster: whether prerequisites exist, a scheduler's objects for a pod, and the phase of a pod."""
+"""Reads from the cluster whether prerequisites exist, which objects a scheduler has for a pod, and a pod's phase."""
 
 from .owned_objects import OwnedObjectCache
 from .phase import Phase, PhaseName, classify

@@ -1,7 +1,6 @@
-"""Sends requests to the Kubernetes API server, with plain JSON. Each failure is an ApiError or a Refusal.
+"""Sends requests to the Kubernetes API server as plain JSON. Each failure is an ApiError or a Refusal.
 
-kubernetes_asyncio's typed models drop the fields that they do not know, so only its connection and its
-authentication are used.
+Only the connection and authentication of kubernetes_asyncio are used, because its typed models drop unknown fields.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class ApiError(Exception):
 class ApiServer:
     """The API server that `client` is connected to.
 
-    answer_seconds: the time limit of a single request; a watch or a log has its own.
+    answer_seconds: the time limit of a request that is not a watch or a log stream.
     """
 
     def __init__(self, client: ApiClient, answer_seconds: float = ANSWER_SECONDS) -> None:
@@ -125,7 +124,7 @@ class ApiServer:
                 raise await _error_of(f"{method} {path}", response)
             yield response
         finally:
-            # release() would first read the rest of the body, and a log can grow for days.
+            # release() would first read the rest of the body, but a followed log can continue for days.
             response.close()
 
 
@@ -160,7 +159,7 @@ def _down(request: str, error: Exception) -> Refusal:
 
 
 def cluster_down() -> Refusal:
-    """Return a new Refusal each time: an exception that is raised again keeps the frames of all earlier times."""
+    """Return a new Refusal.  It is not a constant, because each `raise` adds frames to the exception's traceback."""
     return Refusal(
         "cluster-down",
         "The cluster does not answer at the moment.",
@@ -171,14 +170,14 @@ def cluster_down() -> Refusal:
 
 
 def webhook_down(message: str) -> Refusal | None:
-    """Return the refusal if the API server's `message` says that an admission webhook did not answer, else None."""
+    """Return a refusal if the API server's `message` says that an admission webhook did not answer, else None."""
     found = re.search(r'failed calling webhook "([^"]{1,200})"', message)
     if found is None:
         return None
     return Refusal(
         "webhook-down",
-        f"The cluster accepts nothing new at the moment: its admission webhook {found[1]} does not answer.",
+        f"The cluster accepts no new objects at the moment, because its admission webhook {found[1]} does not answer.",
         status=503,
-        hint="Try again in a few minutes. If it lasts, tell your administrators the name of the webhook.",
+        hint="Try again in a few minutes. If that does not help, tell your administrators the name of the webhook.",
         retry_after=60,
     )

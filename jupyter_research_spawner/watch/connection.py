@@ -22,7 +22,7 @@ async def connect(kubeconfig: str | None = None) -> ApiClient:
     kubeconfig: a path, or several as in $KUBECONFIG; default: $KUBECONFIG.  Raises CannotConnect.
     """
     configuration = Configuration()
-    # 0 is no limit. Each followed log holds a connection, and the batch service limits the number of followed logs.
+    # 0 means no limit. Each followed log keeps a connection open, and the batch service limits their number.
     configuration.connection_pool_maxsize = 0
     if kubeconfig := kubeconfig or os.environ.get("KUBECONFIG"):
         await _load(kubeconfig, configuration)
@@ -45,7 +45,7 @@ async def _load(kubeconfig: str, configuration: Configuration) -> None:
 
 
 def _without_secrets(error: Exception) -> str:
-    """Return the error without file contents: PyYAML quotes lines, and kubernetes_asyncio 36.1 quotes tokens."""
+    """Return a message that does not contain parts of the file, as those of PyYAML and kubernetes_asyncio 36.1 do."""
     if not isinstance(error, config.ConfigException):
         return "it is not a valid kubeconfig with a current context"
     return str(error).split(" in ")[0].split("\n")[0]

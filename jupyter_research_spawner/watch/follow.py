@@ -19,10 +19,10 @@ from .api_server import ApiError, ApiServer
 
 log = logging.getLogger(__name__)
 
-# The server ends a watch after this time. A connection that is lost without an error is noticed a little later.
+# The API server ends a watch after this time. If a connection is lost without an error, the client notices it later.
 WATCH_SECONDS = 240
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
-# A watch that ends sooner without an event counts as failed: a proxy probably ended it and would end the next one.
+# A watch that ends sooner without an event counts as failed, because a proxy has probably ended it.
 SHORTEST_WATCH_SECONDS = 1.0
 
 
@@ -30,8 +30,8 @@ SHORTEST_WATCH_SECONDS = 1.0
 class Change:
     """A change of the followed objects.
 
-    A change of kind `listed` has all objects that exist, so an object that it lacks was deleted. A change of another
-    kind has one object.
+    A change of kind `listed` has all existing objects, so an object that is not in the list was deleted. A change of
+    another kind has one object.
     """
 
     kind: Literal["listed", "added", "modified", "deleted"]
@@ -51,16 +51,17 @@ async def follow(server: ApiServer, path: str, query: Mapping[str, str]) -> Asyn
                 yield change
         except (ApiError, Refusal, KeyError, ValueError) as error:
             log.warning("The watch of %s failed: %s", path, error)
-        # A successful list alone does not reset the pause: without the right to watch, it would list without end.
+        # A successful list alone does not reset the pause. Otherwise a client that may list but not watch would list
+        # without a pause.
         if time.monotonic() - begun > LONGEST_PAUSE_SECONDS:
             pause = FIRST_PAUSE_SECONDS
-        # The pause is random, so that not all clients list at the same moment after the API server was down.
+        # The pause is random, so that clients do not all list at the same time after the API server was down.
         await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - not a secret
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 async def _watched(server: ApiServer, path: str, query: Mapping[str, str], version: str) -> AsyncIterator[Change]:
-    """Yield the changes since `version`, from one watch after the other, until a new list is needed."""
+    """Yield the changes since `version` from consecutive watches, until a new list is needed."""
     while True:
         asked = {
             **query,
@@ -80,5 +81,5 @@ async def _watched(server: ApiServer, path: str, query: Mapping[str, str], versi
             if kind in ("added", "modified", "deleted"):
                 yield Change(kind, (found,))  # type: ignore[arg-type]
         if not has_event and time.monotonic() - begun < SHORTEST_WATCH_SECONDS:
-            log.warning("The watch of %s ended at once without an event", path)
+            log.warning("The watch of %s ended early without an event", path)
             return

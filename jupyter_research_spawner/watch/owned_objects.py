@@ -13,10 +13,10 @@ from .follow import Change, follow
 
 
 class OwnedObjectCache:
-    """Watches the given kinds, and returns those of their objects that belong to a pod or a job.
+    """Watches objects of the given kinds, and returns the objects that belong to a pod or a job.
 
-    `run` must be started once as a task. `of` reads from memory and sends no request. If the role
-    does not allow listing and watching a kind, its cache stays empty and each failed attempt is logged as a warning.
+    `run` must be started once as a task. `of` reads from memory and sends no request. If RBAC does not allow listing
+    and watching a kind, the cache has no objects of this kind, and each failed attempt is logged as a warning.
     """
 
     def __init__(self, server: ApiServer, namespace: str, kinds: Iterable[Kind]) -> None:
@@ -73,7 +73,10 @@ def _owners(found: Mapping[str, Any]) -> list[str]:
 
 
 def _without_pods(found: Json) -> Json:
-    """Return the object without the lists and maps of its spec: a Workload has pod specs, which contain tokens."""
+    """Return the object without the lists and maps of its spec.
+
+    The spec of a Workload has pod specs, which contain tokens.
+    """
     plain = {key: value for key, value in (found.get("spec") or {}).items() if not isinstance(value, (list, dict))}
     metadata = found["metadata"]
     kept = ("name", "namespace", "uid", "creationTimestamp", "ownerReferences")

@@ -1,4 +1,4 @@
-"""The phase of a pod as one word and a sentence, for notebooks and jobs alike.  Source: Kubernetes, Pod Lifecycle."""
+"""Compute a pod's phase as one word and a sentence, for notebooks and jobs.  Source: Kubernetes, Pod Lifecycle."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def why_no_home(pod: Json) -> str:
 
 
 def why_ended(pod: Json, main: str) -> str:
-    """Return a sentence that says how a container failed; "" if none did. The main container is looked at first."""
+    """Return a sentence that says how a container failed, preferably the main container; "" if none failed."""
     if why := why_no_home(pod):
         return why
     for container in sorted(_statuses(pod), key=lambda found: found.get("name") != main):

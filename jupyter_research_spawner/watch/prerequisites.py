@@ -63,7 +63,7 @@ class Prerequisites:
         return found
 
     def _shared_request(self, prerequisite: Prerequisite) -> asyncio.Task[_Found]:
-        """Return the running request for this object, or send one: simultaneous starts share one request."""
+        """Return the running request for this object, or send one, so that simultaneous starts share a request."""
         request = self._requests.get(prerequisite)
         if request is None:
             request = self._requests[prerequisite] = asyncio.ensure_future(self._get(prerequisite))

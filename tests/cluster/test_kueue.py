@@ -324,7 +324,7 @@ async def test_a_stop_says_that_it_waits_for_kueue_and_a_start_that_it_cannot_do
         answer = await hub.start_server("alice", {"profile": "small"})
         assert answer.status == 503
         assert (
-            "The cluster accepts nothing new at the moment: its admission webhook mpod.kb.io does not answer"
+            "The cluster accepts no new objects at the moment, because its admission webhook mpod.kb.io does not answer"
             in answer.message
         )
     await hub.start_server("alice", {"profile": "small"})

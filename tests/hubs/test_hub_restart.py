@@ -118,7 +118,7 @@ async def test_a_saved_choice_that_is_gone(restarted: Restarted) -> None:
     browser = await Browser(hub).login("alice")
     answer = await browser.get("spawn/alice/saved")
     assert answer.status == 200
-    assert "You chose profile 'large' before. It is not offered to you any more" in answer.page.get_text()
+    assert "You chose profile 'large' before, but you can no longer use it" in answer.page.get_text()
     assert not answer.page.find("input", {"checked": True})
     await browser.close()
 
