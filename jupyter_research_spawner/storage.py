@@ -81,7 +81,7 @@ class Home(Settings):
     claim: ClaimName = Field(title="PersistentVolumeClaim in the pods' namespace", examples=["home"])
     root: MountPath = Field(
         title="Mount path of the whole claim",
-        description="The same path as on the login nodes. HOME is the user's home directory below it.",
+        description="The same path as on the login nodes. The home directories of users are below this path.",
         examples=["/home"],
     )
 
@@ -141,8 +141,8 @@ class Storage(Settings):
     home_check_image: Annotated[str, StringConstraints(strict=True, pattern=r"^\S+$")] | None = Field(
         None,
         title="Image of the init container that checks that the home directory exists",
-        description="The init container runs `sh` and checks before each start, because container runtimes create a "
-        "missing home directory as root. By default it uses the pod's own image. Set this if an image has no `sh`.",
+        description="Container runtimes create a missing home directory as root, so an init container first checks "
+        "with `sh` whether it exists. Default: the pod's own image. Set this if an image has no `sh`.",
         examples=["docker.io/library/busybox:1.37"],
     )
     system_accounts: SystemAccounts = Field(
@@ -189,7 +189,7 @@ def mounts_for(storage: Storage, identity: PosixIdentity) -> tuple[MountPoint, .
             "home-elsewhere",
             f"Your home directory {identity.home} is not on a file system that is mounted here ({roots}).",
             field="home",
-            hint="Ask your administrators to add its file system to storage.homes.",
+            hint="Ask your administrators to add the file system of your home directory to storage.homes.",
             status=403,
         )
     home = max(homes, key=lambda candidate: len(candidate.root))

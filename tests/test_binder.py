@@ -63,4 +63,4 @@ def test_the_notebook_shows_what_its_text_says(
     assert codes == [0, 1, 0]
     told = capsys.readouterr()
     assert "Queue 'climate' requires membership in group climate" in told.err
-    assert "because classes.stats-101.profile says so" in told.out
+    assert "because classes.stats-101.profile sets it" in told.out

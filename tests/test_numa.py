@@ -103,7 +103,7 @@ def test_only_the_main_container_needs_whole_cpus() -> None:
     assert where(pod(half)) == []
     [(path, sentence)] = why_not_pinned(pod(main=half), "notebook")
     assert path == "spec.containers[0].resources"
-    assert sentence == "(container 'notebook') has 1500m CPUs, but the kubelet pins only whole ones. Set a whole number"
+    assert sentence == "(container 'notebook') has 1500m CPUs, but the kubelet pins only whole CPUs. Set a whole number"
 
 
 def test_pod_level_resources_prevent_pinning() -> None:

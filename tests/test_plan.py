@@ -474,7 +474,7 @@ def test_without_images_a_notebook_uses_the_image_of_the_hub_and_a_job_is_refuse
     assert refused(site, alice, image=IMAGE).code == "no-image"
     assert (
         str(refused(site, alice, "job"))
-        == "Profile 'small' has no allowed image. Ask your administrators to add one to "
+        == "Profile 'small' has no allowed image. Ask your administrators to add an image to "
         "profiles.small.images or batch.images."
     )
     batch = site_with({"profiles": {"small": {"images": None}}, "batch": {"images": {"b": "busybox", "a": "alpine"}}})

@@ -345,7 +345,7 @@ MISTAKES = {
         with_gpu("slurm-bridge", {"kind": "dra", "device_class": "gpu.nvidia.com"}),
         "profiles.a100.gpu.kind",
         "scheduler.kind slurm-bridge does not provide GPUs of kind 'dra': slurm-bridge rejects every pod with "
-        "resourceClaims, because it creates them itself. Use "
+        "resourceClaims, because slurm-bridge itself creates the claims. Use "
         "{kind: whole, resource: deviceclass.resource.kubernetes.io/gpu.nvidia.com} instead. "
         f"Values of scheduler.kind that provide them: {', '.join(WITH_DRA)}",
     ),

@@ -219,7 +219,7 @@ def _index(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,6}", text):
-        raise Refusal("invalid", f"index is {text[:40]!r}.", field="index", hint="Write one index, as in 3.")
+        raise Refusal("invalid", f"index is {text[:40]!r}.", field="index", hint="Write one index, for example 3.")
     return int(text)
 
 
@@ -246,7 +246,7 @@ def _refusal(status: int, error: BaseException | None) -> Refusal:
     return Refusal(
         "internal",
         "The batch service failed. Your request is not the cause.",
-        hint=f"Your administrators can find the reason in its log under {mark}." if mark else "",
+        hint=f"Your administrators can find the reason in the service's log under {mark}." if mark else "",
         status=500,
     )
 

@@ -148,7 +148,7 @@ class JobService:
                 "index-missing",
                 f"{job_id} is a job array, and each of its indexes has its own output.",
                 field="index",
-                hint=f"Name one index, for example {job_id}_{indexes[0]}.",
+                hint=f"Add an index to the job's id, for example {job_id}_{indexes[0]}.",
             )
         if not _pods_of_index(job, pods, index) and _index_standing(job, pods, index).is_over:
             raise Refusal(
@@ -261,7 +261,7 @@ def _index_standing(job: Json, pods: list[Json], index: int | None) -> Standing:
             "no-such-index",
             f"{name} has no index {index}." if indexes else f"{name} is a single job and has no indexes.",
             field="index",
-            hint=f"`job show {name}` lists them." if indexes else "Leave the index out.",
+            hint=f"`job show {name}` lists its indexes." if indexes else "Leave the index out.",
             status=404,
         )
     return indexes[index]

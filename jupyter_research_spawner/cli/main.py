@@ -80,11 +80,11 @@ def _render(commands: Commands) -> None:
     _site(parser)
     parser.add_argument("--user", required=True, metavar="NAME", help="the user's name in the hub")
     for name, what in (
-        ("profile", "profile to ask for"),
-        ("queue", "queue to ask for"),
-        ("class", "class to ask for (notebooks only)"),
-        ("wall-time", "wall time to ask for, as in 8h"),
-        ("image", "image to ask for"),
+        ("profile", "requested profile"),
+        ("queue", "requested queue"),
+        ("class", "requested class (notebooks only)"),
+        ("wall-time", "requested wall time, for example 8h"),
+        ("image", "requested image"),
         ("server", "name of a named server (notebooks only)"),
     ):
         parser.add_argument(f"--{name}", metavar=name.upper(), help=what)
@@ -94,7 +94,7 @@ def _render(commands: Commands) -> None:
         const="job",
         choices=sorted(KINDS),
         metavar="KIND",
-        help=f"a batch job of this kind ({', '.join(sorted(KINDS))}; default: job); its command follows --",
+        help=f"render a batch job of this kind ({', '.join(sorted(KINDS))}; default: job); the command follows --",
     )
     parser.add_argument(
         "--field",
@@ -220,7 +220,7 @@ def _site(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="FILE",
-        help="settings, or helm values that have them under custom.research; a later file overrides earlier ones. "
+        help="settings, or helm values with settings under custom.research; a later file overrides earlier files. "
         "Relative paths in the settings are relative to the directory of the first file",
     )
 

@@ -41,16 +41,16 @@ def _who(site: Site, decided: Plan) -> list[str]:
     return [
         f"{who.name}, uid {who.uid}, gid {who.gid}, home {who.home}",
         f"in {format_list(groups, limit=None)}",
-        f"because identity.sources.{who.source} (kind {source.kind}) says so",
+        f"according to identity.sources.{who.source} (kind {source.kind})",
     ]
 
 
 def _profile(site: Site, decided: Plan) -> str:
     name, course = decided.profile, decided.request.course
     if course is not None:
-        reason = f"classes.{course}.profile says so"
+        reason = f"classes.{course}.profile sets it"
     elif decided.request.profile is not None:
-        reason = "the request names it"
+        reason = "it was requested"
     else:
         reason = f"it is the first by order without a GPU that {decided.identity.name} may use and has a queue for"
     return f"{name} ({site.profiles[name].title}), because {reason}"
@@ -59,11 +59,11 @@ def _profile(site: Site, decided: Plan) -> str:
 def _queue(site: Site, decided: Plan) -> list[str]:
     name, course = decided.queue, decided.request.course
     if course is not None:
-        reason = f"classes.{course}.queue says so"
+        reason = f"classes.{course}.queue sets it"
     elif decided.request.queue is not None:
-        reason = "the request names it"
+        reason = "it was requested"
     elif site.profiles[decided.profile].queue is not None:
-        reason = f"profiles.{decided.profile}.queue says so"
+        reason = f"profiles.{decided.profile}.queue sets it"
     else:
         reason = f"it is the first by order that {decided.identity.name} may use and that is not preemptible"
     found = [f"{name}, because {reason}"]
@@ -75,21 +75,21 @@ def _queue(site: Site, decided: Plan) -> list[str]:
 def _priority(site: Site, decided: Plan) -> list[str]:
     name = decided.priority
     own = site.queues[decided.queue].priority is not None
-    reason = f"queues.{decided.queue}.priority says so" if own else "it is the default"
+    reason = f"queues.{decided.queue}.priority sets it" if own else "it is the default"
     value = site.priorities[name].value
     return [f"{name} ({value}), because {reason}; class {site.priority_class(name)} in the cluster"]
 
 
 def _image(site: Site, decided: Plan, manifest: Json) -> str:
     if decided.request.image is not None:
-        return f"{decided.image}, because the request names it and it is allowed"
+        return f"{decided.image}, because it was requested and is allowed"
     for place, images in (
         (f"profiles.{decided.profile}.images", site.profiles[decided.profile].images),
         ("batch.images", site.batch.images),
     ):
         for name, image in images.items():
             if image == decided.image:
-                return f"{image}, because {place}.{name} says so"
+                return f"{image}, because {place}.{name} sets it"
     return f"{manifest['spec']['containers'][0].get('image')}, KubeSpawner's image, because the profile has none"
 
 
@@ -133,7 +133,11 @@ def _marks(site: Site, decided: Plan) -> list[str]:
     if marks.scheduler_name is None:
         found.append("no schedulerName: the cluster's default scheduler places the pod")
     else:
-        own = "scheduler.name says so" if site.scheduler.name else f"{decided.scheduler} schedules only such pods"
+        own = (
+            "scheduler.name sets it"
+            if site.scheduler.name
+            else f"{decided.scheduler} schedules only pods with this name"
+        )
         found.append(f"schedulerName {marks.scheduler_name}, because {own}")
     found.append(f"priorityClassName {marks.priority_class or 'none'}")
     return found

@@ -60,8 +60,8 @@ class Api:
                 raise Conflict(error.message) from None
             if error.status in (401, 403):
                 raise CannotStart(
-                    f"The cluster at {self.url} refuses {method} {path}: {error.message}. It creates a namespace, "
-                    "volumes and PriorityClasses: use a kubeconfig of a user who has these rights."
+                    f"The cluster at {self.url} refuses {method} {path}: {error.message}. The demo creates a "
+                    "namespace, volumes and PriorityClasses. Use a kubeconfig of a user who has these rights."
                 ) from None
             raise CannotStart(f"The cluster at {self.url} refuses {method} {path}: {error.message}") from None
         except Refusal as refusal:

@@ -162,7 +162,7 @@ def _group_name(gid: int, name: str | None) -> str:
         return made_up
     if name != made_up and re.fullmatch(_NAMELESS.format(r"[0-9]+"), name):
         raise _refused(
-            "groups", f"Your group {quote(name)} has gid {gid}, but its name is reserved for the gid that it contains."
+            "groups", f"Your group {quote(name)} has gid {gid}, but this name is reserved for the gid in the name."
         )
     return name
 

@@ -37,7 +37,7 @@ class IdentitySettings(Settings):
     sources: ByName[AnyOptions] = Field(
         title="Identity sources",
         description=(
-            "All sources are asked for each user, and the account of the one with the lowest `order` is used. If two "
+            "All sources are asked for each user. The account of the source with the lowest `order` is used. If two "
             "sources have different uids for a user, or if one source is down, the user cannot start anything."
         ),
         min_length=1,

@@ -92,7 +92,7 @@ class SourceKind(Protocol):
         """Return an opened source for these options, which are an instance of `Options`.
 
         Relative paths in the options are relative to the given directory.  The hub calls this function before its event
-        loop runs, so it must not do any I/O: only lookups may.
+        loop runs, so this function must not do any I/O.
         """
 
 

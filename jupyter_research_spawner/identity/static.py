@@ -47,7 +47,7 @@ class Options(SourceOptions):
         None,
         title="File with accounts, in the format of passwd(5)",
         description=(
-            "It is read again if it changes. Replace it with `mv`, so that it is never read half-written. "
+            "A changed file is read again. Replace the file with `mv`, so that it is never read half-written. "
             "A relative path is relative to the directory of the settings. Requires `group`."
         ),
         examples=["people.passwd"],

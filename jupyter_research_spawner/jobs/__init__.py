@@ -37,7 +37,7 @@ class Submission(NamedTuple):
         return self.kind.pod_count(self.request)
 
     def plan_request(self, hub_user: str) -> Request:
-        """Return the argument of `plan`, with a new name for the job."""
+        """Return the Request that `plan` takes, with a new name for the job."""
         shape = Shape(self.kind.KIND, new_job_id(self.request), self.pod_count, self.kind.gang(self.request))
         return plan_request(self.request, shape, hub_user)
 

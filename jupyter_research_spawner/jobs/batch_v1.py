@@ -70,7 +70,7 @@ def _refuse_taken_names(request: JobRequest, taken: Mapping[str, str]) -> None:
                 "env-taken",
                 f"env: {name} is set by this site for every job.",
                 field="env",
-                hint="Leave it out, or set it in the command itself.",
+                hint="Remove the variable from the request, or set the variable in the command.",
             )
 
 

@@ -34,7 +34,7 @@ class Submitted(Settings):
     profile: Choice | None = Field(None, title="Profile", examples=["small"])
     queue: Choice | None = Field(None, title="Queue", examples=["climate"])
     wall_time: Duration | None = Field(None, title="Hard wall time", examples=["8h"])
-    image: Choice | None = Field(None, title="Image, by its name in the settings or in full")
+    image: Choice | None = Field(None, title="Image: a name in the settings, or a full image name")
 
 
 M = TypeVar("M", bound=Settings)

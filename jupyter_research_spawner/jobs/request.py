@@ -63,7 +63,7 @@ def _path(path: str) -> str:
 
 def _words(command: list[str]) -> list[str]:
     if not command[0].strip():
-        raise ValueError("the first word is the program to run, and it is empty")
+        raise ValueError("the first word is the program to run, and must not be empty")
     return command
 
 
@@ -83,7 +83,7 @@ class JobRequest(Submitted):
         None, title="Name of the job in `job list`", description="By default the program's name.", examples=["train"]
     )
     command: Annotated[list[Text], AfterValidator(_words)] = Field(
-        title="The program and its arguments; no shell interprets them",
+        title="The program and its arguments, which no shell interprets",
         min_length=1,
         max_length=10_000,
         examples=[["python", "train.py"]],
@@ -122,7 +122,7 @@ def new_job_id(request: JobRequest) -> str:
 
 
 def plan_request(request: JobRequest, shape: Shape, hub_user: str) -> Request:
-    """Return the argument of `plan`.  `hub_user` is the user's name in the hub."""
+    """Return the Request that `plan` takes.  `hub_user` is the user's name in the hub."""
     return Request(
         shape=shape,
         hub_user=hub_user,

@@ -71,7 +71,7 @@ def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
             "no-image",
             f"Profile {profile_name!r} has no allowed image.",
             field="image",
-            hint=f"Ask your administrators to add one to profiles.{profile_name}.images or batch.images.",
+            hint=f"Ask your administrators to add an image to profiles.{profile_name}.images or batch.images.",
         )
     raise Refusal(
         "image-not-allowed",

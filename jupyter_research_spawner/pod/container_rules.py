@@ -119,7 +119,10 @@ def check_handlers(checked: PodUnderCheck) -> Findings:
         for name, handler in found:
             for kind in ("httpGet", "tcpSocket"):
                 if handler.get(kind, {}).get("host"):
-                    yield f"{where}.{name}.{kind}.host", "must not be set: the kubelet itself would send that request"
+                    yield (
+                        f"{where}.{name}.{kind}.host",
+                        "must not be set: the kubelet, not the pod, would send this request",
+                    )
 
 
 def check_main_container(checked: PodUnderCheck) -> Findings:
@@ -162,7 +165,7 @@ def check_environment(checked: PodUnderCheck) -> Findings:
                 why = "which could make programs believe that they run as another user"
                 yield f"{where}.env[{index}]", f"sets {name}, {why}"
             if name in DEVICE_ENV and (source or entry.get("value", "") not in NO_DEVICES):
-                yield f"{where}.env[{index}]", f"sets {name}, which would give it GPUs outside the profile"
+                yield f"{where}.env[{index}]", f"sets {name}, which would give the container GPUs outside the profile"
             if source:
                 yield from _check_value_from(source, checked.plan.allowed.secrets, f"{where}.env[{index}].valueFrom")
     entries: dict[str, list[Json]] = {}

@@ -57,7 +57,7 @@ def _reasons(pod: Json, main: str) -> Iterator[tuple[str, str]]:
         elif name == main and _amount(cpus := container["resources"]["limits"]["cpu"]) % 1:
             yield (
                 path,
-                f"(container {name!r}) has {cpus} CPUs, but the kubelet pins only whole ones. Set a whole number",
+                f"(container {name!r}) has {cpus} CPUs, but the kubelet pins only whole CPUs. Set a whole number",
             )
 
 

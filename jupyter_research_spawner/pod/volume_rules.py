@@ -106,7 +106,7 @@ def _on_taken(path: str, at: str, taken: list[str]) -> Findings:
         return
     for other in taken:
         if overlap(normal, other):
-            yield path, f"({normal}) lies on {other}, which is mounted there: one would hide the other"
+            yield path, f"({normal}) overlaps the mount {other}, so one mount would hide the other"
             return
 
 

@@ -76,7 +76,7 @@ class QueueOptions(Settings):
     parent: QueueName | None = Field(
         None,
         title="Parent Queue",
-        description="KAI schedules only pods in a Queue that has a parent. If set, it is checked before each start.",
+        description="KAI requires a parent of each leaf Queue. If set, each start checks that the parent exists.",
         examples=["research"],
     )
 

@@ -113,7 +113,7 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
     """Refuse GPUs that are claimed by dynamic resource allocation, and GPUs that are not extended resources."""
     if gpu.kind == "dra":
         return (
-            "slurm-bridge rejects every pod with resourceClaims, because it creates them itself. Use "
+            "slurm-bridge rejects every pod with resourceClaims, because slurm-bridge itself creates the claims. Use "
             "{kind: whole, resource: deviceclass.resource.kubernetes.io/gpu.nvidia.com} instead"
         )
     return only_gpus(*COUNTED_GPUS)(gpu, scheduler_name)

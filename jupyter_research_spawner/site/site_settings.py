@@ -58,8 +58,8 @@ class _Queue(Settings):
     order: StrictInt = Field(
         100,
         title="Position in lists",
-        description="A user's default queue is the one with the lowest order of those that the user may use and that "
-        "are not preemptible.",
+        description="A user's default queue is the queue with the lowest order that the user may use and that is not "
+        "preemptible.",
     )
     share: StrictInt = Field(
         1, title="Weight of the queue if all queues are busy", description="Reserved: nothing uses it yet.", ge=1
@@ -123,8 +123,8 @@ class Profile(Sized):
     images: ByName[ImageName] = Field(
         default_factory=dict,
         title="Images",
-        description="A request without an image gets `default`, or the first one by name. If there are no images, "
-        "notebooks get KubeSpawner's image, and jobs one of `batch.images`.",
+        description="A request without an image gets `default`, or the first image by name. If the profile has no "
+        "images, notebooks get KubeSpawner's image, and jobs get an image of `batch.images`.",
         examples=[{"default": "quay.io/jupyter/scipy-notebook:2026-10-01"}],
     )
     wall_time: Duration = Field(title="Soft wall time", examples=["8h"])
@@ -178,7 +178,7 @@ class Batch(Settings):
     max_jobs: StrictInt = Field(
         200,
         title="Maximum number of unfinished jobs of a user",
-        description="A job array counts as many jobs as may run at once: --array 0-999%10 counts 10.",
+        description="A job array counts as its number of concurrent indexes. --array 0-999%10 counts as 10 jobs.",
         ge=1,
     )
     max_array_size: StrictInt = Field(1000, title="Maximum number of indexes of a job array", ge=1, le=10_000)
@@ -231,7 +231,7 @@ class SchedulerChoice(Settings):
     name: ClaimName | None = Field(
         None,
         title="schedulerName of the pods",
-        description="Set it if the scheduler does not have its usual name in your cluster.",
+        description="Set this if the scheduler does not have the usual name in your cluster.",
         examples=["hami-scheduler"],
     )
 
@@ -247,8 +247,8 @@ class Namespaces(Settings):
 
     mode: Literal["shared"] = Field(
         "shared",
-        title="How pods are distributed to namespaces",
-        description="shared: the pods of all users are in one namespace. There is no other mode yet.",
+        title="How pods are distributed over namespaces",
+        description="shared: the pods of all users are in one namespace. This is the only mode.",
     )
     name: Name = Field(title="Namespace of notebooks and jobs", examples=["jhub"])
 

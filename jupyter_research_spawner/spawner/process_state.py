@@ -64,7 +64,7 @@ class ProcessState:
             self._has_warned = True
             log.warning(
                 "c.JupyterHub.concurrent_spawn_limit is %s. Servers that wait in a queue count towards it, so users "
-                "are told to try again later. Leave it to configure(), and limit starts with hub.concurrent_starts",
+                "are told to try again later. Let configure() set it, and limit starts with hub.concurrent_starts",
                 limit,
             )
 

@@ -221,7 +221,7 @@ def _parser() -> Parser:
     submit = command("submit", _submit, "start a job and print its id", SUBMIT_ABOUT)
     submit.usage = SUBMIT_USAGE
     for option, letter, about in (
-        ("--name", "N", "name of the job; its id begins with it"),
+        ("--name", "N", "name of the job; the job's id begins with this name"),
         ("--profile", "P", "profile, instead of this notebook's"),
         ("--queue", "Q", "queue, instead of this notebook's"),
         ("--wall-time", "8h", "how long it can run: a number and s, m, h or d"),

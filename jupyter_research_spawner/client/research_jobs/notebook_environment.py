@@ -32,8 +32,8 @@ def this_notebook(environment: Mapping[str, str]) -> Notebook:
     if missing:
         raise NotReady(
             f"There is no batch service here: {' and '.join(missing)} {'are' if missing[1:] else 'is'} not set. "
-            "They are set only in notebooks, not in batch jobs. Use a terminal or a notebook of your JupyterHub "
-            "server, or, if this is one, ask your administrators to enable the batch service."
+            "These variables are set only in notebook servers, not in batch jobs. Use a terminal or a notebook of your "
+            "JupyterHub server. If you already do, ask your administrators to enable the batch service."
         )
     image = next((environment[name] for name in IMAGES if environment.get(name)), "")
     return Notebook(
@@ -68,7 +68,7 @@ def _service_url(url: str) -> str:
     if not usable:
         raise JobsError(
             f"{URL} is not a valid address of a service. It must look like http://hub:8000/services/batch, "
-            "without a user, a query or spaces: tell your administrators."
+            "without a user, a query or spaces. Tell your administrators."
         )
     return url.rstrip("/")
 
