@@ -917,9 +917,21 @@ def test_one_index_is_cancelled(jobs, batch):
     assert jobs("cancel", "train-x7k2p_5") == Ran(0, "train-x7k2p_5 running\n", "")
 
 
-def test_wait_for_an_array_prints_no_output_and_ends_with_the_highest_exit_code(jobs, batch):
-    batch.says("POST", "/jobs", Answer(201, {**ARRAY, "indexes": [], "attempts": []}))
-    batch.says("GET", "/jobs/train-x7k2p", {**ARRAY, "state": "failed", "exit_code": 2, "message": "1 of 4 failed: 3."})
+SWEEP = {**{key: value for key, value in ARRAY.items() if key != "array"}, "kind": "sweep"}
+
+
+def test_another_kind_with_indexes_is_shown_like_an_array(jobs, batch):
+    batch.says("GET", "/jobs/train-x7k2p", SWEEP)
+    shown = jobs("show", "train-x7k2p").out
+    assert "Wall time  8:00:00 for each index\n" in shown
+    assert "\n3      failed " in shown
+    assert "train-x7k2p-2-d" in jobs("show", "train-x7k2p_5").out
+
+
+@pytest.mark.parametrize("array", [ARRAY, SWEEP], ids=["array", "sweep"])
+def test_wait_for_an_array_prints_no_output_and_ends_with_the_highest_exit_code(jobs, batch, array):
+    batch.says("POST", "/jobs", Answer(201, {**array, "indexes": [], "attempts": []}))
+    batch.says("GET", "/jobs/train-x7k2p", {**array, "state": "failed", "exit_code": 2, "message": "1 of 4 failed: 3."})
     ran = jobs("submit", "--wait", "--array", "1-7:2%2", "--", "hostname")
     assert (ran.code, ran.out) == (2, "")
     assert "train-x7k2p failed: 1 of 4 failed: 3." in ran.err

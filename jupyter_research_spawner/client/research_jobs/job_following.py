@@ -26,7 +26,7 @@ def follow_to_end(job: Job, *, write: Callable[[bytes], None], say: Callable[[st
     while True:
         last = job.attempts[-1] if job.attempts else None
         pod = last.pod if last else ""
-        if not job.array and pod != copied and (job.ended or (last and last.started)):
+        if not job.is_array and pod != copied and (job.ended or (last and last.started)):
             copied = pod
             _copy_log(job, write, say)
             pause = FIRST_PAUSE_SECONDS

@@ -45,8 +45,8 @@ class Index:
 class Job:
     """A job.  `message` says why it waits or why it failed; `answer` is the service's JSON with all its fields.
 
-    For a job array, `array` is the argument of `submit`, such as "0-9%3", and `counts` is the number of indexes in each
-    state.  Only `show` returns `indexes` and the attempts of an array.
+    For a job array of any kind, `counts` is the number of indexes in each state; only `show` returns its `indexes` and
+    attempts.  `array` is the argument of `submit`, such as "0-9%3".
     """
 
     id: str
@@ -75,6 +75,11 @@ class Job:
     @property
     def ended(self) -> bool:
         return self.state in (SUCCEEDED, FAILED)
+
+    @property
+    def is_array(self) -> bool:
+        """Return whether the job has indexes, of which each has its own output."""
+        return bool(self.counts)
 
 
 def job_from(answer: Mapping[str, Any]) -> Job:

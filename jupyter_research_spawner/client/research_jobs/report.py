@@ -141,7 +141,7 @@ def _limits(job: Job) -> str:
     text = slurm_time(job.wall_time)
     if job.wall_time_hard != job.wall_time:
         text += f", at most {slurm_time(job.wall_time_hard)}"
-    if job.array:
+    if job.is_array:
         return f"{text} for each index"
     if job.state == RUNNING and job.attempts and job.attempts[-1].started:
         text += f": ends by {_moment(job.attempts[-1].started + job.wall_time_hard)}"
