@@ -56,8 +56,10 @@ def parse(model: type[M], body: Mapping[Any, Any], what: str, hints: Mapping[str
     except ValidationError as error:
         problem = SettingsError.of(error, model).problems[0]
         field = problem.path.partition(".")[0]
+        # Below the field, the path has keys of maps, which the user chooses.
+        where = problem.path[:200] if problem.path.isprintable() else field
         message = problem.message[:500].rstrip(".")
-        raise Refusal("invalid", f"{field}: {message}.", field=field, hint=hints.get(field, "")) from None
+        raise Refusal("invalid", f"{where}: {message}.", field=field, hint=hints.get(field, "")) from None
 
 
 def _unknown(name: Any, names: list[str], what: str) -> Refusal:
@@ -80,13 +82,14 @@ def _unknown(name: Any, names: list[str], what: str) -> Refusal:
 
 def _refuse_unusable_text(field: str, value: Any) -> None:
     """Raise Refusal for a NUL, which execve(2) cannot pass, or an unpaired surrogate, which UTF-8 cannot encode."""
-    texts = [value]
-    if isinstance(value, list):
-        texts = value
-    elif isinstance(value, dict):
-        texts = [*value, *value.values()]
-    for text in texts:
-        if isinstance(text, str) and ("\0" in text or not _is_unicode(text)):
+    left = [value]
+    while left:
+        found = left.pop()
+        if isinstance(found, list):
+            left += found
+        elif isinstance(found, dict):
+            left += [*found, *found.values()]
+        elif isinstance(found, str) and ("\0" in found or not _is_unicode(found)):
             raise Refusal(
                 "invalid",
                 f"{field}: the text has a character that cannot be passed to a program.",
