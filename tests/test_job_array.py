@@ -173,7 +173,8 @@ def test_an_array_is_no_larger_than_the_site_allows():
 
 
 def a_job(indexes: str, **status: str) -> dict[str, Any]:
-    return {"metadata": {"annotations": {array.ARRAY: indexes}}, "spec": {"parallelism": 2}, "status": status}
+    spec = {"parallelism": 2, "completions": len(parse_indexes(indexes).values)}
+    return {"metadata": {"annotations": {array.ARRAY: indexes}}, "spec": spec, "status": status}
 
 
 def test_what_the_controller_counts_are_the_indexes_that_were_asked_for():
@@ -198,7 +199,9 @@ def test_a_pod_runs_the_index_in_its_name(name, index):
     assert array.index_of(a_job("10-18:2"), name) == index
 
 
-def test_without_a_valid_annotation_the_controllers_numbers_are_the_indexes():
-    job = a_job("no indexes")
-    job["spec"]["completions"] = 3
-    assert array.indexes(job) == (0, 1, 2)
+@pytest.mark.parametrize("annotation", ["no indexes", "5-6"])
+def test_without_a_valid_annotation_the_controllers_numbers_are_the_indexes(annotation):
+    job = a_job("5-7", completedIndexes="2")
+    job["metadata"]["annotations"][array.ARRAY] = annotation
+    assert list(array.indexes(job)) == [0, 1, 2]
+    assert (array.index_of(job, "train-x7k2p-2-abcde"), array.index_results(job)) == (2, {2: True})

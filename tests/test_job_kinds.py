@@ -15,7 +15,7 @@ from jupyter_research_spawner import jobs
 from jupyter_research_spawner.batch.answer import answer
 from jupyter_research_spawner.batch.job_store import ALL
 from jupyter_research_spawner.cli import main
-from jupyter_research_spawner.jobs import _MODULES, KINDS, JobKind, Submission, kind_of, parse_submission
+from jupyter_research_spawner.jobs import _MODULES, KINDS, JobKind, Submission, indexed, kind_of, parse_submission
 from jupyter_research_spawner.jobs.request import JobRequest
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.plan import Plan, plan
@@ -147,6 +147,16 @@ def test_render_prints_it(name, capsys):
     assert f"research-spawner/kind: {name}" in capsys.readouterr().out
 
 
+@every_kind
+def test_a_kind_with_indexes_obeys_their_limit_and_may_delete_the_pod_of_one(name):
+    size = len(KINDS[name].indexes(sent(name)))
+    if size:
+        assert indexed.RULES[0] in KINDS[name].RULES
+        submission, made = decided(name)
+        with pytest.raises(Refusal, match=f"{size} indexes; the limit is {size - 1}"):
+            submission.manifest(made, SITE.batch.model_copy(update={"max_array_size": size - 1}))
+
+
 def test_an_unknown_kind_is_refused_with_the_names_of_those_that_exist():
     with pytest.raises(Refusal) as caught:
         parse_submission({"kind": "arry", "command": COMMAND})
@@ -230,6 +240,12 @@ def test_the_service_may_look_for_what_a_kind_requires(retry):
     } in role["rules"]
     (batch,) = (made for made in objects if made["kind"] == "Role" and made["metadata"]["name"] == "research-batch")
     assert retry_kind.RULES[0] in batch["rules"]
+
+
+def test_a_rule_that_two_kinds_declare_is_in_the_role_once(retry, monkeypatch):
+    monkeypatch.setattr(retry_kind, "RULES", indexed.RULES)
+    rules = [rule for made in everything(SITE, Release(batch_image="i")) for rule in made.get("rules", [])]
+    assert rules.count(indexed.RULES[0]) == 1
 
 
 def test_a_gang_of_a_kind_reaches_the_scheduler(retry, monkeypatch):

@@ -1,12 +1,12 @@
 """Kind `array`: an Indexed Job that runs one command once for each index.
 
-The syntax of indexes is that of sbatch(1), --array.  Checked with Kubernetes 1.36.3 (backoffLimitPerIndex).
+The syntax of indexes is that of sbatch(1), --array.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, ClassVar
@@ -14,10 +14,9 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, StringConstraints
 
 from ..plan import Plan
-from ..refusal import Refusal
 from ..shape import OUR_PREFIX, Json
 from ..site import Batch
-from . import batch_v1
+from . import batch_v1, indexed
 from .request import JobRequest
 
 KIND = "array"
@@ -27,8 +26,7 @@ POD_LABEL = batch_v1.POD_LABEL
 # The requested indexes, for example 1,3-5%2.  Kubernetes' completion indexes always count from 0.
 ARRAY = OUR_PREFIX + "array"
 PREREQUISITES = batch_v1.PREREQUISITES
-# The service cancels an index by deleting its pod.
-RULES: tuple[Json, ...] = ({"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]},)
+RULES = indexed.RULES
 
 LARGEST_SIZE = 10_000
 LARGEST_INDEX = 999_999
@@ -48,8 +46,6 @@ done
 echo "The job array has no index number $JOB_COMPLETION_INDEX." >&2
 exit 1
 """
-# The end of a pod name, -INDEX-SUFFIX, with the completion index (Kubernetes, podGenerateNameWithIndex).
-_POD_NAME = re.compile(r"-([0-9]{1,6})-[a-z0-9]{5}$", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -120,19 +116,7 @@ def pod_count(request: ArrayRequest) -> int:
 def manifest(plan: Plan, request: ArrayRequest, batch_settings: Batch) -> Json:
     """Return an Indexed Job.  A failed index is not retried, and the other indexes continue."""
     asked = parse_indexes(request.array)
-    if len(asked.values) > batch_settings.max_array_size:
-        raise Refusal(
-            "array-too-large",
-            f"The array has {len(asked.values)} indexes; the limit is {batch_settings.max_array_size}.",
-            field="array",
-            hint="Submit several smaller arrays, or let one index do more.",
-        )
-    spec = {
-        "completionMode": "Indexed",
-        "parallelism": asked.at_once,
-        "completions": len(asked.values),
-        "backoffLimitPerIndex": 0,
-    }
+    spec = indexed.job_spec(len(asked.values), asked.at_once, batch_settings, "array")
     words = ["/bin/sh", "-c", SCRIPT, KIND]
     made = batch_v1.job_manifest(plan, request, batch_settings, spec, _environment(plan.shape.name, asked), words)
     made["metadata"]["annotations"][ARRAY] = request.array
@@ -158,14 +142,9 @@ def _environment(job_id: str, asked: Indexes) -> dict[str, str]:
 gang = batch_v1.gang
 command = batch_v1.command
 result = batch_v1.result
-
-
-def pod_decides(job: Json, succeeded: bool) -> bool:
-    """Return True, because backoffLimitPerIndex is 0: when its pod ends, the index ends."""
-    return True
-
-
+pod_decides = indexed.pod_decides
 is_suspended = batch_v1.is_suspended
+active_pod_count = indexed.active_pod_count
 
 
 def answer_fields(job: Json) -> Json:
@@ -177,36 +156,23 @@ def _written(job: Json) -> str:
     return str((job["metadata"].get("annotations") or {}).get(ARRAY, ""))
 
 
-def indexes(job: Json) -> tuple[int, ...]:
-    """Return the requested indexes."""
+def indexes(job: Json) -> Sequence[int]:
+    """Return the requested indexes; the completion indexes if the annotation was changed."""
+    numbers = indexed.indexes(job)
     try:
-        return parse_indexes(_written(job)).values
-    except ValueError:  # the annotation was changed, so use the completion indexes
-        return tuple(range(job["spec"].get("completions") or 0))
+        asked = parse_indexes(_written(job)).values
+    except ValueError:
+        return numbers
+    return asked if len(asked) == len(numbers) else numbers
 
 
 def index_of(job: Json, pod_name: str) -> int | None:
     """Return the requested index for the completion index in a pod's name; None if there is none."""
-    found, asked = _POD_NAME.search(pod_name), indexes(job)
-    return None if found is None or int(found[1]) >= len(asked) else asked[int(found[1])]
+    number = indexed.index_of(job, pod_name)
+    return None if number is None else indexes(job)[number]
 
 
 def index_results(job: Json) -> Mapping[int, bool]:
-    """Return the indexes that have ended, from the Job's `completedIndexes` and `failedIndexes`, such as "1,3-5"."""
-    status, asked = job.get("status") or {}, indexes(job)
-    found: dict[int, bool] = {}
-    for field, succeeded in (("completedIndexes", True), ("failedIndexes", False)):
-        for number in _numbers(status.get(field) or "", len(asked)):
-            found[asked[number]] = succeeded
-    return found
-
-
-def active_pod_count(job: Json) -> int:
-    left = len(indexes(job)) - len(index_results(job))
-    return min(int(job["spec"].get("parallelism") or 0), left)
-
-
-def _numbers(text: str, size: int) -> Iterator[int]:
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        yield from range(int(first), min(int(last or first) + 1, size))
+    """Return the requested indexes that have ended, with True for those that succeeded."""
+    asked = indexes(job)
+    return {asked[number]: succeeded for number, succeeded in indexed.index_results(job).items()}

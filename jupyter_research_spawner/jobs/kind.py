@@ -72,7 +72,10 @@ class JobKind(Protocol):
 
     @property
     def RULES(self) -> tuple[Json, ...]:
-        """Additional RBAC rules that the batch service needs for this kind in the pods' namespace."""
+        """Additional RBAC rules that the batch service needs for this kind in the pods' namespace.
+
+        Declare a rule even if another kind declares it too.
+        """
 
     @property
     def REQUEST(self) -> type[JobRequest]:

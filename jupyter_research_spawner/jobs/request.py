@@ -6,7 +6,7 @@ import posixpath
 import re
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -36,10 +36,14 @@ _RESERVED_ENV = (
 _SLUG_LIMIT = 46
 # The characters of Kubernetes' name suffixes.  There are no vowels, so that no words appear.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+V = TypeVar("V")
 
 
-def _env(env: dict[str, str]) -> dict[str, str]:
-    """Refuse reserved and dangerous variables, but not PATH and PYTHONPATH, which do not affect the identity."""
+def valid_env(env: dict[str, V]) -> dict[str, V]:
+    """Return a map whose keys are names of variables.  Raises ValueError for a reserved or dangerous name.
+
+    PATH and PYTHONPATH are valid, because they do not affect the identity.
+    """
     for name in env:
         if not _ENV_NAME.fullmatch(name):
             raise ValueError(
@@ -88,7 +92,7 @@ class JobRequest(Submitted):
         max_length=10_000,
         examples=[["python", "train.py"]],
     )
-    env: Annotated[dict[Text, Text], AfterValidator(_env)] = Field(
+    env: Annotated[dict[Text, Text], AfterValidator(valid_env)] = Field(
         default_factory=dict, title="Environment", max_length=1000, examples=[{"OMP_NUM_THREADS": "2"}]
     )
     workdir: Annotated[str, StringConstraints(strict=True, max_length=4096), AfterValidator(_path)] | None = Field(

@@ -51,6 +51,7 @@ def _job_rules() -> list[Json]:
     for kind in KINDS.values():
         by_group.setdefault(kind.RESOURCE.group, set()).add(kind.RESOURCE.plural)
     verbs = ["create", "delete", "get", "list", "patch", "watch"]
+    of_kinds = [rule for kind in KINDS.values() for rule in kind.RULES]
     return [
         *(
             {"apiGroups": [group], "resources": sorted(found), "verbs": verbs}
@@ -59,7 +60,8 @@ def _job_rules() -> list[Json]:
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
         {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "list", "watch"]},
-        *(rule for kind in KINDS.values() for rule in kind.RULES),
+        # Several kinds can declare the same rule.
+        *(rule for number, rule in enumerate(of_kinds) if rule not in of_kinds[:number]),
     ]
 
 

@@ -17,6 +17,7 @@ from jupyter_research_spawner.batch.attempts import (
     from_events,
     recorded,
 )
+from jupyter_research_spawner.jobs.array import parse_indexes
 
 PREEMPTED = "Preempted: work of a higher priority needed its place."
 
@@ -26,6 +27,8 @@ def an_array(
 ) -> dict[str, Any]:
     job = a_job(*conditions, attempts=attempts, labels={"research-spawner/kind": "array"})
     job["metadata"]["annotations"] |= {"research-spawner/array": indexes}
+    del job["spec"]["backoffLimit"]
+    job["spec"] |= {"completions": len(parse_indexes(indexes).values), "backoffLimitPerIndex": 0}
     if cancelled:
         job["metadata"]["annotations"][CANCELLED] = cancelled
     job["status"] |= status
