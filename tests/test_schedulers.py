@@ -199,9 +199,7 @@ HAMI = HamiGpu(kind="hami")
 @pytest.mark.parametrize("kind", ["plain", "kueue"])
 def test_hami_must_be_named_as_the_scheduler_that_it_is(kind: str) -> None:
     why = str(why_no_gpu(HAMI, kind, None))
-    assert why.endswith(
-        "only HAMi's scheduler provides them. Set scheduler.name to its name, for example hami-scheduler"
-    )
+    assert why.endswith("only HAMi's scheduler provides them. Set scheduler.name to the name of HAMi's scheduler")
     assert why_no_gpu(HAMI, kind, "hami-scheduler") is None
 
 

@@ -320,20 +320,20 @@ MISTAKES = {
     "a part of a GPU without KAI": Mistake(
         with_gpu("kueue", {"kind": "kai-fraction", "fraction": 0.5}),
         "profiles.a100.gpu.kind",
-        "scheduler.kind kueue does not provide GPUs of kind 'kai-fraction': it has no support for them. "
+        "scheduler.kind kueue does not provide GPUs of kind 'kai-fraction': this scheduler does not support them. "
         "Values of scheduler.kind that provide them: kai",
     ),
     "a virtual GPU without Volcano": Mistake(
         with_gpu("kai", {"kind": "volcano-vgpu"}),
         "profiles.a100.gpu.kind",
-        "scheduler.kind kai does not provide GPUs of kind 'volcano-vgpu': it has no support for them. "
+        "scheduler.kind kai does not provide GPUs of kind 'volcano-vgpu': this scheduler does not support them. "
         "Values of scheduler.kind that provide them: volcano",
     ),
     "HAMi without its scheduler": Mistake(
         with_gpu("plain", {"kind": "hami"}),
         "profiles.a100.gpu.kind",
         "scheduler.kind plain does not provide GPUs of kind 'hami': only HAMi's scheduler provides them. "
-        "Set scheduler.name to its name, for example hami-scheduler",
+        "Set scheduler.name to the name of HAMi's scheduler",
     ),
     "a claim under YuniKorn": Mistake(
         with_gpu("yunikorn", {"kind": "dra", "device_class": "gpu.nvidia.com"}),

@@ -239,7 +239,7 @@ def job_name_of(pod: Json) -> str | None:
 
 
 def not_found(job_id: str) -> Refusal:
-    """Return the same refusal for a missing job and for another user's job, so that it does not reveal the latter."""
+    """Return the same refusal for a missing job and for another user's job, so that users cannot tell which it is."""
     return Refusal(
         "not-found", f"You have no job {job_id[:80]!r}.", field="id", hint="`job list` prints your jobs.", status=404
     )

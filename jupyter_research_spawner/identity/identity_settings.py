@@ -27,7 +27,7 @@ class Cache(Settings):
 
 
 class IdentitySettings(Settings):
-    """Where the POSIX identities of users come from."""
+    """The sources of the users' POSIX identities, with the checks and the cache times."""
 
     username: Username = Field(
         default_factory=Username,

@@ -117,7 +117,7 @@ def _members(text: str) -> list[str]:
 
 
 class _At:
-    """A context manager that adds the place to the message of a ValueError."""
+    """A context manager that adds the file and line to the message of a ValueError."""
 
     def __init__(self, place: str) -> None:
         self._place = place

@@ -99,7 +99,7 @@ def _valid(text: str) -> str:
 class ArrayRequest(JobRequest):
     """A command that runs once for each index."""
 
-    HINTS: ClassVar[Mapping[str, str]] = {**JobRequest.HINTS, "array": "Leave it out for a single job."}
+    HINTS: ClassVar[Mapping[str, str]] = {**JobRequest.HINTS, "array": "For a single job, leave array out."}
 
     array: Annotated[str, StringConstraints(strict=True, max_length=1000), AfterValidator(_valid)] = Field(
         title="Indexes, in the syntax of sbatch --array", examples=["0-9%3"]

@@ -26,11 +26,12 @@ NAME = OUR_PREFIX + "job-name"
 def job_manifest(
     plan: Plan, request: JobRequest, batch_settings: Batch, spec: Json, env: Mapping[str, str], words: Sequence[str]
 ) -> Json:
-    """Return a Job with the common fields and `spec`.
+    """Return a Job with `spec` and the fields that all kinds of job have.
 
-    `env` are variables of the kind, in addition to the user's.  `words` is the kind's command, which gets the user's
-    command as its arguments; () if the kind has none.  `literal` is applied to all words and values here, so that the
-    kubelet does not expand them.  Raises Refusal if the user sets a variable that the site or the kind sets.
+    `env` has variables of the kind, in addition to the user's variables.  `words` is a command of the kind that runs
+    the user's command, which is appended; () if the kind has no such command.  This function applies `literal` to all
+    words and values, so that the kubelet does not expand them.  Raises Refusal if the user sets a variable that the
+    site or the kind sets.
     """
     _refuse_taken_names(request, {**plan.env, **env})
     container: dict[str, Any] = {

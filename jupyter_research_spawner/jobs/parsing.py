@@ -69,7 +69,7 @@ def _unknown(name: Any, names: list[str], what: str) -> Refusal:
             "unknown-field",
             f"There is no field {quote(name)}: the hub decides who you are.",
             field=field,
-            hint="Leave it out. Everything that you start runs as you.",
+            hint="Remove this field. Everything that you start runs as you.",
         )
     close = difflib.get_close_matches(name[:60], names, n=1) if isinstance(name, str) else []
     return Refusal(

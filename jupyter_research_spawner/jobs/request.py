@@ -50,9 +50,9 @@ def valid_env(env: dict[str, V]) -> dict[str, V]:
                 f"{name[:60]!r} is not a valid name of a variable: use at most 128 letters, digits and underscores"
             )
         if name.startswith(_RESERVED_ENV) or name in IDENTITY_ENV:
-            raise ValueError(f"{name} is set by the hub or by the cluster; leave it out")
+            raise ValueError(f"{name} is set by the hub or by the cluster; remove it from env")
         if name.startswith(HIJACKING_ENV):
-            raise ValueError(f"{name} could make programs believe that they run as another user; leave it out")
+            raise ValueError(f"{name} could make programs believe that they run as another user; remove it from env")
     return env
 
 
@@ -78,9 +78,9 @@ class JobRequest(Submitted):
     """The request for a job, without the user's identity.  HINTS has a hint for each field; a kind adds its own."""
 
     HINTS: ClassVar[Mapping[str, str]] = {
-        "command": 'Write it as a list of words: ["python", "train.py"]. '
-        'A shell is a program too: ["bash", "-c", "..."].',
-        "env": 'Write it as a map from names to strings: {"OMP_NUM_THREADS": "2"}.',
+        "command": 'Write the command as a list of words: ["python", "train.py"]. '
+        'To use a shell, write ["bash", "-c", "..."].',
+        "env": 'Write env as a map from names to strings: {"OMP_NUM_THREADS": "2"}.',
     }
 
     name: Annotated[Choice, StringConstraints(max_length=120)] | None = Field(

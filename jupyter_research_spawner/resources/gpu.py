@@ -49,7 +49,7 @@ _MEBIBYTE = 2**20
 
 
 def _whole_mebibytes(size: int) -> int:
-    """Return `size` in bytes.  Raises ValueError if it is not a whole number of mebibytes."""
+    """Return `size`, a number of bytes.  Raises ValueError if `size` is not a whole number of mebibytes."""
     if size % _MEBIBYTE:
         raise ValueError(f"{format_bytes(size)} is not a whole number of mebibytes. Write for example 8Gi or 500Mi")
     return size

@@ -364,7 +364,7 @@ def only_gpus(*kinds: str) -> Callable[[Gpu, str | None], str | None]:
     """Return a `refuses_gpu` for a scheduler that provides only GPUs of these kinds."""
 
     def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
-        return None if gpu.kind in kinds else "it has no support for them"
+        return None if gpu.kind in kinds else "this scheduler does not support them"
 
     return refuses_gpu
 
@@ -372,7 +372,7 @@ def only_gpus(*kinds: str) -> Callable[[Gpu, str | None], str | None]:
 def refuse_gpu_beside_hami(gpu: Gpu, scheduler_name: str | None) -> str | None:
     """Refuse GPUs that kube-scheduler does not provide.  It provides `hami` GPUs only with HAMi's extender."""
     if gpu.kind == "hami" and scheduler_name is None:
-        return "only HAMi's scheduler provides them. Set scheduler.name to its name, for example hami-scheduler"
+        return "only HAMi's scheduler provides them. Set scheduler.name to the name of HAMi's scheduler"
     return only_gpus(*COUNTED_GPUS, "dra", "hami")(gpu, scheduler_name)
 
 

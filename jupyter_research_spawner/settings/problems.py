@@ -104,7 +104,7 @@ def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[
 
 
 def _examples(at: list[Any], part: str, above: list[Any]) -> list[Any]:
-    """Return the examples of a field.  For a key of a map, return the values in the examples of the map."""
+    """Return example values of the field or map key `part`.  Examples of a map contain those of its keys."""
     fields = [
         field for option in _models(at) for name, field in option.model_fields.items() if part == (field.alias or name)
     ]

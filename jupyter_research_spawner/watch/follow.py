@@ -75,7 +75,7 @@ async def _watched(server: ApiServer, path: str, query: Mapping[str, str], versi
             has_event = True
             kind, found = str(event.get("type", "")).lower(), event.get("object") or {}
             if kind == "error":
-                log.info("The watch of %s begins again with a list: %s", path, found.get("message"))
+                log.info("The watch of %s restarts with a new list: %s", path, found.get("message"))
                 return
             version = str(found["metadata"]["resourceVersion"])
             if kind in ("added", "modified", "deleted"):

@@ -125,7 +125,7 @@ def _reason(job: Job) -> str:
 
 
 def _time_spent(job: Job, now: datetime) -> str:
-    """Return how long a job has run or waits.  After a preemption it waits from the end of its last attempt."""
+    """Return how long a job has run or waited.  After a preemption, the wait begins at the end of the last attempt."""
     last = job.attempts[-1] if job.attempts else None
     if job.state in (QUEUED, STARTING):
         since = last.finished if last and last.finished else job.created
