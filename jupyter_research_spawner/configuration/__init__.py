@@ -90,7 +90,7 @@ def _base(base: str | Path | None, parts: Site | tuple[Part, ...]) -> Path:
 
 
 def _is_ours(c: Config) -> bool:
-    """Return whether spawner_class is a subclass of ResearchSpawner, which is kept."""
+    """Return whether spawner_class is a subclass of ResearchSpawner.  `configure` does not replace a subclass."""
     chosen = c.JupyterHub.get("spawner_class")
     return isinstance(chosen, type) and any(base.__name__ == "ResearchSpawner" for base in chosen.__mro__)
 

@@ -267,7 +267,7 @@ class Hub(Settings):
     stop_limit: Duration = Field(timedelta(minutes=2), title="Maximum time until the pod of a stopped server is gone")
     prerequisites_cache: Duration = Field(
         timedelta(minutes=1),
-        title="How long an existing prerequisite is not checked again",
+        title="Time until an existing prerequisite is checked again",
         description="A prerequisite is a cluster object that must exist, for example a claim or a priority class.",
     )
 

@@ -45,7 +45,10 @@ async def _load(kubeconfig: str, configuration: Configuration) -> None:
 
 
 def _without_secrets(error: Exception) -> str:
-    """Return a message that does not contain parts of the file, as those of PyYAML and kubernetes_asyncio 36.1 do."""
+    """Return a message for the error that quotes nothing from the kubeconfig.
+
+    The messages of PyYAML quote lines of the file, and those of kubernetes_asyncio 36.1 quote tokens.
+    """
     if not isinstance(error, config.ConfigException):
         return "it is not a valid kubeconfig with a current context"
     return str(error).split(" in ")[0].split("\n")[0]

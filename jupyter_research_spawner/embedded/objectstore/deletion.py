@@ -108,7 +108,7 @@ def _marked(kind: Kind, obj: Json, grace: int, finalizers: list[str]) -> Json:
 
 
 def finish(table: ObjectTable, kind: Kind, obj: Json) -> None:
-    """Remove a terminating object if it has no finalizer left and no grace period."""
+    """Remove a terminating object if it has neither finalizers nor a grace period."""
     metadata = obj["metadata"]
     if (
         not metadata.get("deletionTimestamp")
