@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import belongings
 import groups
@@ -110,15 +110,15 @@ def _left_out(config: pytest.Config) -> list[str]:
     return thorough.left_out(config.args, config.invocation_params.dir, decision)
 
 
-# Before xdist reads the groups.
-@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    return groups.make_scheduler(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     modules = _left_out(config)
     left_out = [item for item in items if item.path.name in modules or (MAY_LEAVE_OUT and _needed(item) & _missing())]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = sorted((item for item in items if item not in left_out), key=groups.order)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups.of(item)))
+    items[:] = sorted((item for item in items if item not in left_out), key=lambda item: groups.order(item.nodeid))
 
 
 def _needed(item: pytest.Item) -> set[str]:
