@@ -115,7 +115,7 @@ def test_render_shows_what_kubespawners_own_settings_add(cli: Cli, tmp_path: Pat
 
 
 def test_lint_says_what_it_understood(golden: Callable[[str], Any], site: Site) -> None:
-    text = lint.report(site, NOW)
+    text = lint.report(site, NOW, base=samples.DATA)
     assert text == golden("cli/lint")
     assert max(map(len, text.splitlines())) <= 80
 

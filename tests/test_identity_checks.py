@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jupyter_research_spawner.identity import Group, PosixIdentity, posix_name, warnings
-from jupyter_research_spawner.identity.checks import Checks, check
+from jupyter_research_spawner.identity.checks import Checks, advice, check
 from jupyter_research_spawner.identity.source_interface import Account
 from jupyter_research_spawner.identity.username import Username
 from jupyter_research_spawner.refusal import Refusal
@@ -60,10 +61,57 @@ def test_reserved_uids(uid: int, fine: bool) -> None:
         assert "'containers'" in refused(replace(ALICE, uid=uid), reserved_uids=ranges).message
 
 
-@pytest.mark.parametrize("gid", [-1, 0, 27, 99, 65534, 65535, 4294967294, 4294967295])
+@pytest.mark.parametrize("gid", [0, 27, 99, 65534, 65535])
 def test_gids_of_the_system(gid: int) -> None:
     assert refused(replace(ALICE, gid=gid)).field == "gid"
     assert refused(replace(ALICE, groups=((gid, "climate"),))).field == "groups"
+
+
+@pytest.mark.parametrize("gid", [-1, 2147483648, 3222000513, 4294967294, 4294967295])
+def test_gid_that_no_pod_can_have_is_left_out_unless_it_is_primary(gid: int, caplog: pytest.LogCaptureFixture) -> None:
+    assert refused(replace(ALICE, gid=gid)).field == "gid"
+    identity = checked(replace(ALICE, groups=(*ALICE.groups, (gid, "ad-group"))))
+    assert identity.groups == AS_IDENTITY.groups
+    (sentence,) = warnings(identity)
+    assert sentence == (
+        f"You are in the group 'ad-group', but your servers and jobs are not: its gid {gid} is not between 0 and "
+        "2147483647, as Kubernetes requires."
+    )
+    assert "pods of 'alice' do not get these groups: 'ad-group'" in caplog.text
+
+
+@pytest.mark.parametrize(("gid", "name"), [(998, "docker"), (50, "staff"), (20999, "hpc-admins")])
+def test_dropped_group_is_left_out_with_a_warning_and_not_a_reason_to_refuse(gid: int, name: str) -> None:
+    account = replace(ALICE, groups=(*ALICE.groups, (gid, name)))
+    identity = checked(account, drop_groups={name: True}, denied_groups={"hpc-admins": True})
+    assert identity.groups == AS_IDENTITY.groups
+    (sentence,) = warnings(identity)
+    assert sentence == (
+        f"You are in the group '{name}', but your servers and jobs are not: your administrators leave it out."
+    )
+    refused(account, drop_groups={name: False}, denied_groups={"hpc-admins": True})
+    assert refused(replace(account, gid=gid), drop_groups={name: True}, denied_groups={name: True}).field == "gid"
+
+
+def test_minimums_can_be_lowered_to_1_and_lint_says_so() -> None:
+    old = replace(ALICE, uid=512, gid=20, groups=((20, "users"),))
+    identity = checked(old, minimum_uid=500, minimum_gid=20)
+    assert (identity.uid, identity.gid) == (512, 20)
+    assert refused(replace(old, uid=499), minimum_uid=500, minimum_gid=20).field == "uid"
+    assert refused(replace(old, uid=0), minimum_uid=1, minimum_gid=1).field == "uid"
+    for name in ("minimum_uid", "minimum_gid"):
+        with pytest.raises(ValidationError):
+            Checks.model_validate({name: 0})
+    assert [name for name, _ in advice(Checks(minimum_uid=500, minimum_gid=20))] == ["minimum_uid", "minimum_gid"]
+    assert list(advice(Checks())) == []
+
+
+def test_group_name_that_is_its_own_gid_is_allowed_and_others_by_a_setting() -> None:
+    own = replace(ALICE, groups=((1002555, "1002555"),))
+    assert checked(own).groups[1] == Group(1002555, "1002555")
+    other = replace(ALICE, groups=((20500, "1002555"),))
+    assert refused(other).field == "groups"
+    assert checked(other, numeric_group_names=True).groups[1] == Group(20500, "1002555")
 
 
 def test_the_lowest_gid_can_be_raised_and_not_lowered() -> None:
@@ -113,7 +161,7 @@ def test_group_names_of_directories(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", "a ", "20500", "a:b", "a,b", "a\nroot:x:0:", "a\tb", "#a", "+", "-a", "{{a}}", "$(a)", "../a", "a" * 65],
+    ["", " ", "a ", "20501", "a:b", "a,b", "a\nroot:x:0:", "a\tb", "#a", "+", "-a", "{{a}}", "$(a)", "../a", "a" * 65],
 )
 def test_group_names_that_group5_would_read_otherwise(name: str) -> None:
     assert refused(replace(ALICE, groups=((20500, name),))).field == "groups"
@@ -152,7 +200,7 @@ def test_a_locked_account(shell: str) -> None:
     assert (refusal.code, refusal.field) == ("account-locked", "shell")
 
 
-@pytest.mark.parametrize("name", ["Alice", "20001", "al..ice", "", "a" * 33, "alice\n", "-alice", "al ice", "älice"])
+@pytest.mark.parametrize("name", ["Alice", "20001", "al..ice", "", "a" * 64, "alice\n", "-alice", "al ice", "älice"])
 def test_account_names(name: str) -> None:
     assert refused(replace(ALICE, name=name)).field == "name"
 
@@ -198,7 +246,9 @@ def test_a_sound_account_loses_no_group(account: Account) -> None:
         identity = checked(account)
     except Refusal:
         return
-    assert set(identity.gids) == {account.gid, *(gid for gid, _ in account.groups)}
+    carried = {gid for gid, _ in account.groups if 0 <= gid <= 2147483647}
+    assert set(identity.gids) == {account.gid, *carried}
+    assert len(identity.left_out) == len({gid for gid, _ in account.groups} - carried)
 
 
 def test_more_than_sixteen_groups_are_a_warning_and_all_stay() -> None:
@@ -213,6 +263,8 @@ def test_more_than_sixteen_groups_are_a_warning_and_all_stay() -> None:
 
 EXAMPLE = Username(lower=True, strip_domain="example.edu")
 WITH_DOMAIN = Username(strip_domain="example.edu", require_domain=True)
+DOMAINS = Username.model_validate({"strip_domain": {"example.edu": True, "students.example.edu": True, "old": False}})
+STUDENTS = Username(first_digit=True, longest=40)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +276,11 @@ WITH_DOMAIN = Username(strip_domain="example.edu", require_domain=True)
         (EXAMPLE, "alice@example.edu", "alice"),
         (EXAMPLE, "Alice@EXAMPLE.edu", "alice"),
         (WITH_DOMAIN, "alice@example.edu", "alice"),
+        (DOMAINS, "alice@example.edu", "alice"),
+        (DOMAINS, "alice@Students.example.edu", "alice"),
+        (DOMAINS, "alice", "alice"),
+        (STUDENTS, "2345678s", "2345678s"),
+        (STUDENTS, "a" * 40, "a" * 40),
     ],
 )
 def test_hub_names_and_their_posix_names(settings: Username, hub_name: str, name: str) -> None:
@@ -248,12 +305,30 @@ def test_hub_names_and_their_posix_names(settings: Username, hub_name: str, name
         (EXAMPLE, "alice\n"),
         (EXAMPLE, "\u212aim"),  # the Kelvin sign: lower() makes an ASCII k of it
         (EXAMPLE, "a" * 33),
+        (EXAMPLE, "2345678s"),
+        (STUDENTS, "2345678"),  # programs read a number as a uid
+        (STUDENTS, "a" * 41),
+        (DOMAINS, "alice@old"),
+        (DOMAINS, "alice@example.com"),
     ],
 )
 def test_hub_names_that_are_nobody(settings: Username, hub_name: str) -> None:
     with pytest.raises(Refusal) as refusal:
         posix_name(settings, hub_name)
     assert (refusal.value.code, refusal.value.field, refusal.value.status) == ("invalid-identity", "name", 403)
+
+
+@pytest.mark.parametrize(
+    ("settings", "hub_name", "message"),
+    [
+        (EXAMPLE, "alice@example.com", "has the domain 'example.com', but only names that end in @example.edu are"),
+        (DOMAINS, "alice@old", "'old', but only names that end in @example.edu or @students.example.edu are"),
+        (WITH_DOMAIN, "alice", "Your user name 'alice' has no domain, but only names that end in @example.edu are"),
+    ],
+)
+def test_foreign_domain_is_the_reason_of_the_refusal(settings: Username, hub_name: str, message: str) -> None:
+    with pytest.raises(Refusal, match=re.escape(message)):
+        posix_name(settings, hub_name)
 
 
 @given(settings=st.sampled_from([Username(), EXAMPLE]), hub_name=st.text(st.characters()))

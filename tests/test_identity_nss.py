@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -20,15 +21,15 @@ LOOKUPS = """
 import asyncio, dataclasses, grp, json, os, pwd, sys, threading, time
 from pathlib import Path
 from jupyter_research_spawner.identity import nss
-from jupyter_research_spawner.identity.source_interface import SourceDown
+from jupyter_research_spawner.identity.source_interface import InvalidAccount, SourceDown
 
 async def lookup(source, name):
     began = time.monotonic()
     try:
         account = await source.lookup(name)
         said = account and list(dataclasses.astuple(account))
-    except SourceDown as down:
-        said = str(down)
+    except (InvalidAccount, SourceDown) as error:
+        said = str(error)
     return {"said": said, "seconds": time.monotonic() - began}
 
 async def main(options, rounds):
@@ -96,8 +97,8 @@ def hang(directory: Path) -> None:
 def test_the_answer_is_what_id_prints(directory: Path, wrapper: Path) -> None:
     (answers,) = ask(directory, wrapper, ["alice", "bob", "carol", "a\0lice"])["answers"]
     assert [answer["said"] for answer in answers] == [
-        ["alice", 20001, 20001, [[20001, "alice"], [20500, "climate"]], "/home/alice", "/bin/bash"],
-        ["bob", 20002, 20777, [[20500, "climate"], [20600, "students"], [20777, None]], "/home/bob", "/bin/sh"],
+        ["alice", 20001, 20001, [[20001, "alice"], [20500, "climate"]], "/home/alice", "/bin/bash", []],
+        ["bob", 20002, 20777, [[20500, "climate"], [20600, "students"], [20777, None]], "/home/bob", "/bin/sh", []],
         None,
         None,
     ]
@@ -137,8 +138,6 @@ def test_with_a_probe_a_service_that_is_down_knows_nobody_and_says_so(directory:
 
 
 def test_groups_from_a_service_that_goes_away_meanwhile_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    import pwd
-
     root = pwd.getpwnam("root")
     alice = type(root)(("alice", "x", 20001, 20001, "", "/home/alice", "/bin/bash"))
     answers = iter([alice, alice, alice, None])
@@ -150,7 +149,58 @@ def test_groups_from_a_service_that_goes_away_meanwhile_do_not_count(monkeypatch
         return answer
 
     monkeypatch.setattr(nss.pwd, "getpwnam", getpwnam)
+    monkeypatch.setattr(nss.pwd, "getpwuid", lambda uid: alice)
     monkeypatch.setattr(nss.os, "getgrouplist", lambda name, gid: [gid])
     assert nss._account("alice", None) == Account("alice", 20001, 20001, ((20001, None),), "/home/alice", "/bin/bash")
     with pytest.raises(SourceDown, match="changed while the groups were read"):
         nss._account("alice", None)
+
+
+def test_second_name_of_a_uid_is_refused(directory: Path, wrapper: Path) -> None:
+    (directory / "passwd").write_text(
+        f"{PASSWD}m1:x:30001:20001::/home/m1:/bin/sh\nm2:x:30001:20001::/home/m2:/bin/sh\n"
+    )
+    (answers,) = ask(directory, wrapper, ["m1", "m2", "alice"])["answers"]
+    assert [answers[0]["said"][1], answers[2]["said"][1]] == [30001, 20001]
+    assert answers[1]["said"] == "its uid 30001 belongs to the account 'm1'"
+
+
+@pytest.mark.parametrize("qualified", ["alice@example.edu", "EXAMPLE\\alice"])
+def test_qualified_name_is_the_account_and_another_name_is_not(qualified: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def name_service(found: str) -> None:
+        entry = pwd.struct_passwd((found, "x", 20001, 20001, "", "/home/alice", "/bin/bash"))
+        monkeypatch.setattr(nss.pwd, "getpwnam", lambda name: entry)
+        monkeypatch.setattr(nss.pwd, "getpwuid", lambda uid: entry)
+        monkeypatch.setattr(nss.os, "getgrouplist", lambda name, gid: [gid])
+
+    name_service(qualified)
+    account = nss._account("alice", None)
+    assert account is not None
+    assert account.name == "alice"
+    name_service("al")  # `check` refuses an account with another name than asked for
+    account = nss._account("alice", None)
+    assert account is not None
+    assert account.name == "al"
+
+
+def test_accounts_of_a_containers_own_passwd_file_are_unknown(directory: Path, wrapper: Path) -> None:
+    """`daemon` is in /etc/passwd of every Linux system, like `jovyan` in an image."""
+    (directory / "passwd").write_text(f"{PASSWD}daemon:x:1:1::/:/usr/sbin/nologin\n")
+    (answers,) = ask(directory, wrapper, ["daemon", "alice"], local_files=False)["answers"]
+    assert answers[0]["said"] is None
+    assert answers[1]["said"][1] == 20001
+    (answers,) = ask(directory, wrapper, ["daemon"], local_files=True)["answers"]
+    assert answers[0]["said"][1] == 1
+
+
+def test_default_of_local_files_depends_on_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert nss.NameService(nss.Options(kind="nss"))._local_files is False
+    assert nss.NameService(nss.Options(kind="nss", local_files=True))._local_files is True
+    monkeypatch.setattr(nss, "_in_container", lambda: False)
+    assert nss.NameService(nss.Options(kind="nss"))._local_files is True
+
+
+async def test_gids_of_groups() -> None:
+    source = nss.open_source(nss.Options(kind="nss"), Path())
+    assert await source.gids(["root", "no-such-group", "nul\0"]) == {"root": 0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jupyter_research_spawner.identity import Group, IdentitySettings, PosixIdentity, Resolver
-from jupyter_research_spawner.identity.source_interface import Account, SourceDown
+from jupyter_research_spawner.identity import Group, IdentitySettings, PosixIdentity, Resolver, nss
+from jupyter_research_spawner.identity.lookup import Lookup
+from jupyter_research_spawner.identity.source_interface import Account, InvalidAccount, SourceDown
 from jupyter_research_spawner.identity.sources import SOURCES
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.settings import Settings, SettingsError
@@ -53,6 +54,12 @@ class Fake:
             raise self.failure
         return self.accounts.get(name)
 
+    async def gids(self, groups: Sequence[str]) -> Mapping[str, int]:
+        if self.failure is not None:
+            raise self.failure
+        known = {name: gid for account in self.accounts.values() for gid, name in account.groups if name}
+        return {group: known[group] for group in groups if group in known}
+
 
 def knowing(*accounts: Account) -> Fake:
     return Fake({account.name: account for account in accounts})
@@ -62,7 +69,9 @@ def resolver(people: Fake, *others: Fake, clock: Callable[[], float] | None = No
     """One whose sources are `people`, then `others`."""
     given = IdentitySettings.model_validate({"sources": {"people": {"kind": "nss"}}, **settings})
     made = Resolver(given, clock=clock or Clock())
-    made._sources = [("people", people), *((f"other{index}", other) for index, other in enumerate(others))]
+    made._lookup = Lookup(
+        given, [("people", people), *((f"other{index}", other) for index, other in enumerate(others))]
+    )
     return made
 
 
@@ -124,6 +133,53 @@ async def test_sources_that_never_answer_are_down() -> None:
     silent = Fake(gate=asyncio.Event())
     refused = await refusal(resolver(knowing(ALICE), silent, resolve_limit="1s"), "alice")
     assert (refused.code, refused.status) == ("source-down", 503)
+
+
+async def test_an_account_whose_entry_is_invalid_is_refused_alone(caplog: pytest.LogCaptureFixture) -> None:
+    people = knowing(ALICE, BOB)
+    made = resolver(people, Fake())
+    people.failure = InvalidAccount("the users 'm1' and 'm2' have the same uid 30001")
+    refused = await refusal(made, "m1")
+    assert (refused.code, refused.status, refused.field) == ("invalid-identity", 403, "name")
+    assert refused.message == (
+        "The entry of your account 'm1' is not valid: the users 'm1' and 'm2' have the same uid 30001."
+    )
+    assert "Identity source people: the account 'm1' is invalid" in caplog.text
+    people.failure = None
+    assert await made.resolve("alice") == ALICE_FROM_PEOPLE
+
+
+async def test_a_source_cannot_claim_ids_outside_its_ranges(caplog: pytest.LogCaptureFixture) -> None:
+    mallory = Account("mallory", 20001, 50001, ((50001, "guests"),), "/home/mallory", "/bin/bash")
+    guests = {"kind": "nss", "uid_range": {"first": 50000, "last": 59999}, "gid_range": {"first": 50000, "last": 59999}}
+    sources = {"people": {"kind": "nss"}, "other0": guests}
+    other = knowing(mallory, replace(ALICE, uid=20009))
+    made = resolver(knowing(ALICE), other, sources=sources)
+    refused = await refusal(made, "mallory")
+    assert (refused.code, refused.field) == ("invalid-identity", "uid")
+    assert "its uid 20001 is not among the uids of its directory" in refused.message
+    assert await made.resolve("alice") == ALICE_FROM_PEOPLE  # whose uid mallory did not take
+    assert "Identity source other0: the account 'alice' is ignored: its uid 20009" in caplog.text
+    other.accounts["mallory"] = replace(mallory, uid=50001, groups=((31337, "climate"),))
+    made = resolver(knowing(ALICE), other, sources=sources)
+    assert "its gid 31337 is not among the gids" in (await refusal(made, "mallory")).message
+
+
+async def test_a_group_belongs_to_the_first_source_that_has_it() -> None:
+    mallory = Account("mallory", 50001, 50001, ((31337, "climate"), (50001, "guests")), "/home/mallory", "/bin/bash")
+    made = resolver(knowing(ALICE), knowing(mallory))
+    identity = await made.resolve("mallory")
+    assert identity.groups == (Group(50001, "guests"),)
+    assert identity.left_out == (("climate", "its gid is 31337 in source 'other0' and 20500 in source 'people'"),)
+    primary = replace(mallory, gid=31337)
+    refused = await refusal(resolver(knowing(ALICE), knowing(primary)), "mallory")
+    assert (refused.code, refused.field) == ("invalid-identity", "gid")
+    # The first source is right whatever a later one has.
+    made = resolver(knowing(ALICE), knowing(replace(mallory, groups=((31337, "climate"),))))
+    assert await made.resolve("alice") == ALICE_FROM_PEOPLE
+    people = knowing(ALICE)
+    people.failure = SourceDown("gone")
+    assert (await refusal(resolver(people, knowing(mallory)), "mallory")).status == 503
 
 
 async def test_an_answer_is_used_again_and_never_when_it_is_too_old() -> None:
@@ -298,6 +354,7 @@ sources:
 async def test_a_site_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "people.passwd").write_text("carol:x:20003:20003::/home/carol:/bin/bash\n")
     (tmp_path / "people.group").write_text("carol:x:20003:\nclimate:x:20500:carol\n")
+    monkeypatch.setattr(nss, "_in_container", lambda: False)
     made = Resolver(IdentitySettings.model_validate(yaml.safe_load(DESIGN)), base=tmp_path)
     monkeypatch.chdir("/")
     identity = await made.resolve("Carol@example.edu")

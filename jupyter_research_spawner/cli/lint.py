@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 
-from ..identity import PosixIdentity
+from ..identity import IdentitySettings, PosixIdentity, checks
 from ..identity.posix import Group
+from ..identity.source_interface import Account
+from ..identity.sources import SOURCES
+from ..identity.username import check_name
 from ..jobs import KINDS, notebook
 from ..plan import Request, plan
 from ..pod import equalize_requests_and_limits, why_not_pinned
@@ -18,13 +22,16 @@ from ..settings.problems import Problem
 from ..settings.strict import Groups, open_to
 from ..shape import NOTEBOOK_KIND, Json, Shape
 from ..site import Profile, Site
-from ..wording import format_list
+from ..wording import format_list, quote
 from .output import table
 
+LISTED_PROBLEMS = 20
 
-def report(site: Site, now: datetime, added: Json | None = None) -> str:
+
+def report(site: Site, now: datetime, added: Json | None = None, base: Path | None = None) -> str:
     """Return what `lint` prints.  `added` has the containers that helm values add to a notebook's PodSpec.
 
+    Relative paths in the settings are relative to `base`.
     Raises SettingsError if no user could start one of the profiles.
     """
     if problems := [*_never(site, now), *_unpinned(site, added or {})]:
@@ -37,7 +44,7 @@ def report(site: Site, now: datetime, added: Json | None = None) -> str:
     ):
         if rows:
             lines += [title, *table(rows, prefix="  "), ""]
-    found = [("-", [str(problem)]) for problem in advice(site, now)]
+    found = [("-", [str(problem)]) for problem in advice(site, now, base)]
     lines += ["Advice", *table(found, prefix="  ")] if found else ["No advice."]
     return "\n".join(lines)
 
@@ -155,8 +162,9 @@ def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
         yield Problem(in_chart, f"{why}. No user can start {format_list(profiles, 'or')} on one NUMA node")
 
 
-def advice(site: Site, now: datetime) -> Iterator[Problem]:
+def advice(site: Site, now: datetime, base: Path | None = None) -> Iterator[Problem]:
     """Yield settings that are valid but rarely intended, and reminders of what the cluster needs for them."""
+    yield from _identity(site.identity, (base or Path()).absolute())
     yield from _unused_queues(site)
     yield from _unused_profiles(site)
     yield from _no_default(site)
@@ -181,6 +189,42 @@ def advice(site: Site, now: datetime) -> Iterator[Problem]:
                 f"has relative paths ({format_list(relative)}): "
                 "the hub and the batch service may read different files. Use absolute paths",
             )
+
+
+def _identity(settings: IdentitySettings, base: Path) -> Iterator[Problem]:
+    """Yield the checks that are weaker than usual, the invalid entries of each source, and its unusable accounts."""
+    for name, sentence in checks.advice(settings.checks):
+        yield Problem(f"identity.checks.{name}", sentence)
+    for name, options in ordered(settings.sources):
+        place = f"identity.sources.{name}"
+        entries = SOURCES[options.kind].read_entries(options, base)
+        for problem in entries.problems[:LISTED_PROBLEMS]:
+            yield Problem(place, problem)
+        if (more := len(entries.problems) - LISTED_PROBLEMS) > 0:
+            yield Problem(place, f"{more} more lines have problems")
+        for field, refused in _unusable(settings, name, entries.accounts).items():
+            names = format_list(refused)
+            first, message = next(iter(refused.items()))
+            yield Problem(place, f"the {field} of {names} is not allowed. {quote(first)} is told: {message}")
+
+
+def _unusable(settings: IdentitySettings, source: str, accounts: Iterable[Account]) -> dict[str, dict[str, str]]:
+    """Return the accounts that are refused, by the field that is the reason, with the message for each user."""
+    found: dict[str, dict[str, str]] = {}
+    for account in accounts:
+        refusal = _account_refusal(settings, source, account)
+        if refusal is not None:
+            found.setdefault(refusal.field or "entry", {})[account.name] = refusal.message.rstrip(".")
+    return found
+
+
+def _account_refusal(settings: IdentitySettings, source: str, account: Account) -> Refusal | None:
+    try:
+        check_name(settings.username, account.name)
+        checks.identity_from(settings.checks, source, account.name, account)
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 def _numa(site: Site) -> Iterator[Problem]:

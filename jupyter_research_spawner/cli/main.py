@@ -143,7 +143,7 @@ def _lint(commands: Commands) -> None:
 
 def _linted(options: argparse.Namespace) -> str:
     site, now = read_site(options.site), datetime.now(timezone.utc)
-    text = report(site, now, read_added_containers(options.site))
+    text = report(site, now, read_added_containers(options.site), base_directory(options.site))
     if options.config is not None:
         from .render_command import try_profiles  # noqa: PLC0415 - as for `render`
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
+from pydantic import Field, StrictBool, StrictInt, field_validator
 
 from ..refusal import Refusal
 from ..settings import ByName, Settings
-from ..wording import quote
+from ..wording import format_list, quote
 from .posix import Group, PosixIdentity
-from .source_interface import Account
+from .source_interface import Account, IdRange
 from .username import is_posix_name
 
 logger = logging.getLogger(__name__)
 
-FIRST_UID = 1000
+# Distributions give lower ids to services and their groups (login.defs(5): UID_MIN; Debian: static gids below 100).
+USUAL_MINIMUM_UID, USUAL_MINIMUM_GID = 1000, 100
 # Linux allows up to 4294967293, but Kubernetes allows no runAsUser, runAsGroup or supplemental group above this
 # (apimachinery, util/validation: IsValidUserID).
 LAST_ID = 2147483647
@@ -41,34 +42,28 @@ _NAMELESS = "gid-{}"
 _LOCKED_SHELLS = ("nologin", "false")
 
 
-class IdRange(Settings):
-    """A range of IDs, from `first` to `last`, both included."""
-
-    first: StrictInt = Field(ge=0, title="First ID", examples=[100000])
-    last: StrictInt = Field(ge=0, title="Last ID", examples=[165535])
-
-    @model_validator(mode="after")
-    def _forward(self) -> IdRange:
-        if self.first > self.last:
-            raise ValueError(f"first ({self.first}) must not be greater than last ({self.last})")
-        return self
-
-    def __contains__(self, number: int) -> bool:
-        return self.first <= number <= self.last
-
-
 class Checks(Settings):
     """Checks of the accounts of all sources.  Settings can make them stricter, but cannot turn them off."""
 
     reserved_uids: ByName[IdRange] = Field(
         default_factory=dict,
         title="Ranges of uids that no user may have",
-        description="Uids below 1000, 65534, 65535 and uids above 2147483647 are always refused.",
+        description="The uids 0, 65534, 65535 and those above 2147483647 are always refused.",
         examples=[{"containers": {"first": 100000, "last": 165535}}],
     )
+    minimum_uid: StrictInt = Field(
+        USUAL_MINIMUM_UID,
+        ge=1,
+        title="Lowest uid that a user may have",
+        description=(
+            "Lower it only if real people have lower uids (Red Hat Enterprise Linux 6 began at 500): uids below 1000 "
+            "usually belong to services, also in images."
+        ),
+        examples=[500],
+    )
     minimum_gid: StrictInt = Field(
-        100,
-        ge=100,
+        USUAL_MINIMUM_GID,
+        ge=1,
         title="Lowest gid that a user may have",
         description="Lower gids belong to system groups such as disk, shadow and sudo.",
         examples=[1000],
@@ -84,6 +79,25 @@ class Checks(Settings):
         title="Groups whose members are refused",
         description=f"Always denied unless set to false: {', '.join(sorted(DENIED_GROUPS))}.",
         examples=[{"hpc-admins": True, "libvirt": False}],
+    )
+    drop_groups: dict[str, StrictBool] = Field(
+        default_factory=dict,
+        title="Groups that pods do not get",
+        description=(
+            "A member can start servers and jobs, which run without this group, and is told so. This also applies to "
+            "groups that are denied or below `minimum_gid`. Without a group, a file of this group and mode 0604 "
+            "opens instead of being closed: use `denied_groups` where files have such modes. A group whose gid no pod "
+            "can have (above 2147483647) is always left out like this. A primary group cannot be left out."
+        ),
+        examples=[{"docker": True, "staff": True}],
+    )
+    numeric_group_names: StrictBool = Field(
+        default=False,
+        title="Allow group names that are numbers",
+        description=(
+            "A name that is the group's own gid is always allowed. Programs such as chgrp read another number as a gid "
+            "where no group has this name."
+        ),
     )
 
     @field_validator("denied_groups")
@@ -101,26 +115,57 @@ def check(settings: Checks, source: str, asked: str, account: Account) -> PosixI
     Raises Refusal (403) that names the invalid field, and logs it for administrators.
     """
     try:
-        _check_name(asked, account)
-        _check_uid(settings, account.uid)
-        _check_path("home", account.home)
-        _check_path("shell", account.shell)
-        _check_locked(account.shell)
-        groups = _groups(settings, account)
+        identity = identity_from(settings, source, asked, account)
     except Refusal as refusal:
         logger.error("Identity source %s: the account %s is refused: %s", source, quote(asked), refusal.message)
         raise
-    return PosixIdentity(account.name, account.uid, account.gid, groups, account.home, account.shell, source)
+    if identity.left_out:
+        told = format_list([f"{quote(name)} ({reason})" for name, reason in identity.left_out])
+        logger.warning("Identity source %s: pods of %s do not get these groups: %s", source, quote(asked), told)
+    return identity
+
+
+def identity_from(settings: Checks, source: str, asked: str, account: Account) -> PosixIdentity:
+    """Do the same as `check` without writing to the log."""
+    _check_name(asked, account)
+    _check_uid(settings, account.uid)
+    _check_path("home", account.home)
+    _check_path("shell", account.shell)
+    _check_locked(account.shell)
+    groups, left_out = _groups(settings, account)
+    return PosixIdentity(
+        account.name, account.uid, account.gid, groups, account.home, account.shell, source, tuple(left_out)
+    )
 
 
 def warnings(identity: PosixIdentity) -> tuple[str, ...]:
     """Return warnings for the user about limits of this identity, for example too many groups for NFS."""
-    if len(identity.groups) <= AUTH_SYS_GROUPS:
-        return ()
-    return (
-        f"You are in {len(identity.groups)} groups, but NFS with AUTH_SYS sends only {AUTH_SYS_GROUPS} of them. Unless "
-        "the file server looks up your groups itself, you cannot open directories of your other groups.",
-    )
+    found = [
+        f"You are in the group {quote(name)}, but your servers and jobs are not: {reason}."
+        for name, reason in identity.left_out
+    ]
+    if len(identity.groups) > AUTH_SYS_GROUPS:
+        found.append(
+            f"You are in {len(identity.groups)} groups, but NFS with AUTH_SYS sends only {AUTH_SYS_GROUPS} of them. "
+            "Unless the file server looks up your groups itself, you cannot open directories of your other groups."
+        )
+    return tuple(found)
+
+
+def advice(settings: Checks) -> Iterator[tuple[str, str]]:
+    """Yield a setting and a sentence for each check that is weaker than usual."""
+    if settings.minimum_uid < USUAL_MINIMUM_UID:
+        yield (
+            "minimum_uid",
+            f"lets accounts with uids from {settings.minimum_uid} to {USUAL_MINIMUM_UID - 1} run pods. Services have "
+            "such uids, also in images: reserve theirs with reserved_uids",
+        )
+    if settings.minimum_gid < USUAL_MINIMUM_GID:
+        yield (
+            "minimum_gid",
+            f"lets pods have gids from {settings.minimum_gid} to {USUAL_MINIMUM_GID - 1}. Groups such as disk and "
+            "shadow have such gids, also in images: deny theirs with denied_gids",
+        )
 
 
 def _check_name(asked: str, account: Account) -> None:
@@ -131,17 +176,22 @@ def _check_name(asked: str, account: Account) -> None:
 
 
 def _check_uid(settings: Checks, uid: int) -> None:
-    if not FIRST_UID <= uid <= LAST_ID or uid in NOBODY:
+    if not settings.minimum_uid <= uid <= LAST_ID or uid in NOBODY:
         raise _refused(
             "uid",
-            f"Your uid {uid} is not allowed: uids of users are from {FIRST_UID} to {LAST_ID}, except 65534 and 65535.",
+            f"Your uid {uid} is not allowed: uids of users are from {settings.minimum_uid} to {LAST_ID}, "
+            "except 65534 and 65535.",
         )
     for name, taken in settings.reserved_uids.items():
         if uid in taken:
             raise _refused("uid", f"Your uid {uid} is in the range {name!r}, which is reserved here.")
 
 
-def _groups(settings: Checks, account: Account) -> tuple[Group, ...]:
+def _groups(settings: Checks, account: Account) -> tuple[tuple[Group, ...], list[tuple[str, str]]]:
+    """Return the groups of the account's pods, and the names of its other groups with the reasons.
+
+    Raises Refusal if the account has a group that is denied.
+    """
     names: dict[int, str | None] = {account.gid: None}
     for gid, name in account.groups:
         known = names.get(gid)
@@ -151,9 +201,23 @@ def _groups(settings: Checks, account: Account) -> tuple[Group, ...]:
     groups = [Group(gid, _group_name(gid, name)) for gid, name in sorted(names.items())]
     if len({group.name for group in groups}) != len(groups):
         raise _refused("groups", "Two of your groups have the same name.")
+    kept: list[Group] = []
+    left_out = list(account.left_out)
     for group in groups:
+        if group.gid != account.gid and (why := _why_left_out(settings, group)) is not None:
+            left_out.append((group.name, why))
+            continue
         _check_group(settings, group, "gid" if group.gid == account.gid else "groups")
-    return tuple(groups)
+        kept.append(group)
+    return tuple(kept), left_out
+
+
+def _why_left_out(settings: Checks, group: Group) -> str | None:
+    if settings.drop_groups.get(group.name, False):
+        return "your administrators leave it out"
+    if not 0 <= group.gid <= LAST_ID:
+        return f"its gid {group.gid} is not between 0 and {LAST_ID}, as Kubernetes requires"
+    return None
 
 
 def _group_name(gid: int, name: str | None) -> str:
@@ -178,18 +242,21 @@ def _check_group(settings: Checks, group: Group, field: str) -> None:
             raise _refused(field, f"{title} is in the range {name!r}, which is denied here.")
     if settings.denied_groups.get(group.name, False):
         raise _refused(field, f"{title} is denied here, because it can give administrator rights.")
-    if not _is_group_name(group.name):
+    if not _is_group_name(settings, group):
         raise _refused(field, f"{title} has a name that is not valid in /etc/group.")
 
 
-def _is_group_name(name: str) -> bool:
+def _is_group_name(settings: Checks, group: Group) -> bool:
     """Return whether the name is valid in group(5).
 
     Spaces and letters of all scripts are allowed, because Active Directory has translated group names.
     """
+    name = group.name
     if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_GROUP_NAME:
         return False
-    return not name.isdigit() and name[0] not in "#+-~" and not any(sign in name for sign in ":,/{}$")
+    if name.isdigit() and name != str(group.gid) and not (settings.numeric_group_names and name.isascii()):
+        return False
+    return name[0] not in "#+-~" and not any(sign in name for sign in ":,/{}$")
 
 
 def _check_path(field: str, path: str) -> None:

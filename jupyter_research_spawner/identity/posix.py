@@ -19,6 +19,7 @@ class PosixIdentity:
     """A user's account, with the fields of passwd(5) and the groups.
 
     `groups` has all groups, including the primary one, sorted by gid.  `source` is the name of the identity source.
+    `left_out` has the name of each group that the user has in the directory but not in pods, and the reason.
     """
 
     name: str
@@ -28,6 +29,7 @@ class PosixIdentity:
     home: str
     shell: str
     source: str
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def group_names(self) -> tuple[str, ...]:

@@ -11,19 +11,15 @@ from pathlib import Path
 from weakref import WeakSet
 
 from ..refusal import Refusal
-from ..settings import format_duration, ordered
+from ..settings import format_duration
 from ..wording import quote
 from .aio import within
-from .checks import check
 from .identity_settings import IdentitySettings
+from .lookup import Lookup, identity_refused, open_sources, source_down
 from .posix import PosixIdentity
-from .source_interface import Account, Source, SourceDown
-from .sources import SOURCES
 from .username import posix_name
 
 logger = logging.getLogger(__name__)
-
-RETRY_AFTER_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,7 @@ class Resolver:
         self._settings = settings
         self._clock = clock
         # Absolute, because the process may change its working directory later.
-        directory = (base or Path()).absolute()
-        self._sources: list[tuple[str, Source]] = [
-            (name, SOURCES[options.kind].open_source(options, directory)) for name, options in ordered(settings.sources)
-        ]
+        self._lookup = Lookup(settings, open_sources(settings, (base or Path()).absolute()))
         self._answers: dict[str, _Answer] = {}
         self._flights: dict[str, asyncio.Task[_Answer]] = {}
         self._forgotten: WeakSet[asyncio.Task[_Answer]] = WeakSet()
@@ -120,74 +113,24 @@ class Resolver:
         # Read the clock before asking the sources, so that no answer is used for longer than its cache time.
         asked = self._clock()
         cache = self._settings.cache
+        limit = self._settings.resolve_limit
         try:
-            identity = await self._identity(name)
+            identity = await within(self._lookup.identity(name), limit)
+        except asyncio.TimeoutError:
+            logger.error("The identity sources did not answer for %s within %s", quote(name), format_duration(limit))
+            return _Answer(source_down(), asked + cache.failed.total_seconds())
         except Refusal as refusal:
             kept = cache.unknown if refusal.code == "unknown-person" else cache.failed
             return _Answer(refusal, asked + kept.total_seconds())
         return _Answer(identity, asked + cache.found.total_seconds())
-
-    async def _identity(self, name: str) -> PosixIdentity:
-        found = await self._accounts(name)
-        if not found:
-            raise _refused(
-                "unknown-person",
-                f"There is no account named {quote(name)}.",
-                "If your account is new, try again in a minute; otherwise ask your administrators.",
-            )
-        if len({account.uid for _, account in found}) > 1:
-            listed = ", ".join(f"{source} has uid {account.uid}" for source, account in found)
-            logger.error("The identity sources have different accounts for %s: %s", quote(name), listed)
-            raise _refused("ambiguous-person", f"Two different accounts have the name {quote(name)}.", field="uid")
-        source, account = found[0]
-        return check(self._settings.checks, source, name, account)
-
-    async def _accounts(self, name: str) -> list[tuple[str, Account]]:
-        """Return the accounts of all sources, in their order.  Raises Refusal (503) if a source is down."""
-        limit = self._settings.resolve_limit
-        asked = [self._account(source_name, source, name) for source_name, source in self._sources]
-        try:
-            accounts = await within(asyncio.gather(*asked), limit)
-        except asyncio.TimeoutError:
-            logger.error("The identity sources did not answer for %s within %s", quote(name), format_duration(limit))
-            raise _down() from None
-        return [
-            (source_name, account)
-            for (source_name, _), account in zip(self._sources, accounts, strict=True)
-            if account is not None
-        ]
-
-    async def _account(self, source_name: str, source: Source, name: str) -> Account | None:
-        try:
-            return await source.lookup(name)
-        except SourceDown as down:
-            logger.error("Identity source %s is down: %s", source_name, down)
-            raise _down() from down
-        except Exception as error:  # an unexpected error must not look like an unknown user
-            logger.exception("Identity source %s failed", source_name)
-            raise _down() from error
 
     def _hold(self, hub_name: str, identity: PosixIdentity) -> None:
         name = quote(identity.name)
         known = self._uid_of.setdefault(identity.name, identity.uid)
         if known != identity.uid:
             logger.error("The account %s had uid %d and now has uid %d", name, known, identity.uid)
-            raise _refused("uid-changed", f"The uid of the account {name} has changed.", field="uid")
+            raise identity_refused("uid-changed", f"The uid of the account {name} has changed.", field="uid")
         holder = self._hub_name_of.setdefault(identity.uid, hub_name)
         if holder != hub_name:
             logger.error("The hub users %s and %s are both uid %d", quote(holder), quote(hub_name), identity.uid)
-            raise _refused("uid-taken", f"Another hub user already uses the account {name}.", field="uid")
-
-
-def _refused(code: str, message: str, hint: str = "", field: str = "name") -> Refusal:
-    return Refusal(code, message, field=field, hint=hint or "Ask your administrators.", status=403)
-
-
-def _down() -> Refusal:
-    return Refusal(
-        "source-down",
-        "A directory service with user accounts does not answer, so nothing can start at the moment.",
-        hint="Try again in a moment.",
-        status=503,
-        retry_after=RETRY_AFTER_SECONDS,
-    )
+            raise identity_refused("uid-taken", f"Another hub user already uses the account {name}.", field="uid")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictInt, model_validator
 
 from ..settings import Settings
 
@@ -21,7 +21,7 @@ class Account:
     """The account for a name, as the source has it.
 
     `groups` has (gid, name) pairs in any order, with or without the primary group.  The name of a group is None if the
-    source has only the gid.
+    source has only the gid.  `left_out` has the name of each group whose entry the source cannot use, and the reason.
     """
 
     name: str
@@ -30,6 +30,22 @@ class Account:
     groups: tuple[tuple[int, str | None], ...]
     home: str
     shell: str
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+class InvalidAccount(Exception):
+    """The source has an account of this name, but its entry cannot be used: it is malformed or ambiguous.
+
+    The user is refused, even if another source has the account.  The message goes to the user and to the log.
+    """
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The valid accounts of a source, and a sentence for each invalid entry that says where it is."""
+
+    accounts: tuple[Account, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class SourceDown(Exception):
@@ -37,6 +53,22 @@ class SourceDown(Exception):
 
     The message goes only to the log, not to users.  It may name hosts and files, but must not contain a secret.
     """
+
+
+class IdRange(Settings):
+    """A range of IDs, from `first` to `last`, both included."""
+
+    first: StrictInt = Field(ge=0, title="First ID", examples=[100000])
+    last: StrictInt = Field(ge=0, title="Last ID", examples=[165535])
+
+    @model_validator(mode="after")
+    def _forward(self) -> IdRange:
+        if self.first > self.last:
+            raise ValueError(f"first ({self.first}) must not be greater than last ({self.last})")
+        return self
+
+    def __contains__(self, number: int) -> bool:
+        return self.first <= number <= self.last
 
 
 class SourceOptions(Settings):
@@ -49,6 +81,21 @@ class SourceOptions(Settings):
         description="The account of the source with the lowest order is used. Accounts are not merged.",
         examples=[10],
     )
+    uid_range: IdRange | None = Field(
+        None,
+        title="Uids that accounts of this source may have",
+        description=(
+            "An account with another uid is ignored. With several sources, give each its own range: otherwise each "
+            "of them can claim the uid of any user."
+        ),
+        examples=[{"first": 20000, "last": 29999}],
+    )
+    gid_range: IdRange | None = Field(
+        None,
+        title="Gids that accounts of this source may have",
+        description="An account with another gid is ignored.",
+        examples=[{"first": 20000, "last": 29999}],
+    )
 
 
 class Source(Protocol):
@@ -60,12 +107,20 @@ class Source(Protocol):
     async def lookup(self, name: str) -> Account | None:
         """Return the account, or None if the source answers that it has no account of this name.
 
-        Raises SourceDown in every other case: no answer, no answer in time, or an answer that is partial, malformed,
-        ambiguous, or older than this lookup.  The resolver caches answers.  A source may cache only what it verifies
-        in each lookup, for example the content of a file that has not changed.
+        Raises InvalidAccount if the entry of this account is malformed or ambiguous.  Raises SourceDown in every other
+        case: no answer, no answer in time, or an answer that is partial or older than this lookup.  The resolver
+        caches answers.  A source may cache only what it verifies in each lookup, for example the content of a file
+        that has not changed.
 
         The resolver asks only for valid POSIX names, but a source escapes any name for its protocol.  Lookups of
         several users run at the same time, and the resolver cancels them after `identity.resolve_limit`.
+        """
+
+    async def gids(self, groups: Sequence[str]) -> Mapping[str, int]:
+        """Return the gid of each of these groups that the source has.  Raises SourceDown.
+
+        The resolver asks with the groups of an account of a later source: a group belongs to the first source that has
+        it, and no other source can give it another gid.
         """
 
 
@@ -93,6 +148,13 @@ class SourceKind(Protocol):
 
         Relative paths in the options are relative to the given directory.  The hub calls this function before its event
         loop runs, so this function must not do any I/O.
+        """
+
+    @property
+    def read_entries(self) -> Callable[[SourceOptions, Path], Entries]:
+        """Return all that the source has, for `research-spawner lint`, or nothing if it cannot list its accounts.
+
+        The arguments are those of `open_source`.  The function may read files, but it must not use the network.
         """
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from ..settings import Duration, Settings
-from .passwd import Directory, Entry, parse
-from .source_interface import Account, Source, SourceDown, SourceOptions
+from .passwd import Directory, Entry, LineProblem, parse
+from .source_interface import Account, Entries, Source, SourceDown, SourceOptions
 from .threads import Threads
-from .username import is_posix_name
+from .username import LONGEST_NAME, is_posix_name
+
+logger = logging.getLogger(__name__)
 
 KIND = "static"
 EXAMPLE = {"kind": "static", "passwd": "people.passwd", "group": "people.group", "order": 10}
@@ -22,6 +26,8 @@ Text = Annotated[str, StringConstraints(strict=True)]
 # Any 32-bit ID.  `checks` decides which IDs a user may have.
 Id = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]
 Signature = tuple[int, ...]
+Seen = tuple[Signature, Signature]
+LOGGED_PROBLEMS = 20
 
 
 class Person(Settings):
@@ -92,6 +98,21 @@ class Inline:
     async def lookup(self, name: str) -> Account | None:
         return self.directory.account(name)
 
+    async def gids(self, groups: Sequence[str]) -> Mapping[str, int]:
+        return self.directory.gids(groups)
+
+
+def read_entries(options: SourceOptions, base: Path) -> Entries:
+    """Return the accounts and the problems of the two files, or one sentence that says why they cannot be read."""
+    assert isinstance(options, Options)
+    if options.passwd is None or options.group is None:
+        return _directory(options).entries()
+    try:
+        _, directory = _read(base / options.passwd, base / options.group, None)
+    except SourceDown as down:
+        return Entries(problems=(str(down),))
+    return directory.entries() if directory else Entries()
+
 
 class Files:
     """Accounts from two files, which are read again if one of them has changed."""
@@ -102,27 +123,50 @@ class Files:
         self._limit = limit
         # One thread is enough: a second one would only read the same files.
         self._threads = Threads(1)
-        self._seen: tuple[Signature, Signature] | None = None
+        self._seen: Seen | None = None
         self._directory = Directory()
 
     async def lookup(self, name: str) -> Account | None:
         directory = await self._threads.run(self._fresh, self._limit)
         return directory.account(name)
 
+    async def gids(self, groups: Sequence[str]) -> Mapping[str, int]:
+        directory = await self._threads.run(self._fresh, self._limit)
+        return directory.gids(groups)
+
     def _fresh(self) -> Directory:
-        try:
-            now = (_signature(self._passwd), _signature(self._group))
-            if now != self._seen:
-                passwd, group = self._passwd.read_bytes(), self._group.read_bytes()
-                if now != (_signature(self._passwd), _signature(self._group)):
-                    raise SourceDown(f"{self._passwd} or {self._group} changed while they were read")
-                self._directory = parse({str(self._passwd): passwd}, {str(self._group): group})
-                self._seen = now
-        except OSError as error:
-            raise SourceDown(f"{error.filename} cannot be read: {error.strerror}") from None
-        except ValueError as error:
-            raise SourceDown(str(error)) from None
+        seen, directory = _read(self._passwd, self._group, self._seen)
+        if directory is not None:
+            self._seen, self._directory = seen, directory
+            _log(directory.problems)
         return self._directory
+
+
+def _read(passwd: Path, group: Path, seen: Seen | None) -> tuple[Seen, Directory | None]:
+    """Return the signatures of both files, and their accounts or None if `seen` has the same signatures.
+
+    Raises SourceDown if a file cannot be read, may be incomplete, or changes meanwhile.
+    """
+    try:
+        now = (_signature(passwd), _signature(group))
+        if now == seen:
+            return now, None
+        contents = passwd.read_bytes(), group.read_bytes()
+        if now != (_signature(passwd), _signature(group)):
+            raise SourceDown(f"{passwd} or {group} changed while they were read")
+        return now, parse({str(passwd): contents[0]}, {str(group): contents[1]})
+    except OSError as error:
+        raise SourceDown(f"{error.filename} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise SourceDown(str(error)) from None
+
+
+def _log(problems: Sequence[LineProblem]) -> None:
+    for problem in problems[:LOGGED_PROBLEMS]:
+        logger.warning("%s", problem)
+    if len(problems) > LOGGED_PROBLEMS:
+        more = len(problems) - LOGGED_PROBLEMS
+        logger.warning("%d more lines have problems; `research-spawner lint` lists them", more)
 
 
 def _signature(path: Path) -> Signature:
@@ -137,9 +181,12 @@ def _directory(options: Options) -> Directory:
     for name, person in options.people.items():
         if not is_posix_name(name):
             raise ValueError(
-                f"{name!r} is not a valid POSIX user name: use at most 32 lower-case letters, digits, '_', '.' and '-'"
+                f"{name!r} is not a valid POSIX user name: use lower-case letters, digits, '_', '.' and '-', at most "
+                f"{LONGEST_NAME} in all"
             )
         directory.add_person(Entry(name, person.uid, person.gid, person.home, person.shell))
         for group, gid in person.groups.items():
             directory.add_group(group, gid, [name])
+    if directory.problems:
+        raise ValueError(str(directory.problems[0]))
     return directory
