@@ -11,7 +11,7 @@ import samples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_research_spawner.jobs import NAME, parse_submission
+from jupyter_research_spawner.jobs import KINDS, NAME, parse_submission
 from jupyter_research_spawner.jobs.job import SLOTS
 from jupyter_research_spawner.jobs.request import WORDS_LIMIT, JobRequest, new_job_id, plan_request
 from jupyter_research_spawner.plan import plan
@@ -270,6 +270,27 @@ def test_a_body_that_is_no_object_is_refused(body):
 def test_too_many_bytes_are_refused_however_they_are_spread():
     assert refusal({"command": ["a", "x" * WORDS_LIMIT]}).code == "too-long"
     assert refusal({**COMMAND, "env": {f"V{n}": "x" * 1000 for n in range(300)}}).code == "too-long"
+
+
+LONG = "Z" * 5000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [LONG, [LONG], {LONG: LONG}, {LONG: 1}, {"a": LONG}, [[LONG]], 10**400])
+def test_refusal_repeats_at_most_200_characters_of_a_value(kind, value):
+    fields = (*KINDS[kind].REQUEST.model_fields, "kind", LONG)
+    refusals = [refusal_of({"kind": kind, "command": ["a"], field: value}) for field in fields]
+    written = [json.dumps(refusal.as_dict()) for refusal in refusals if refusal]
+    assert len(written) > 5
+    assert max(len(repeated) for text in written for repeated in re.findall(r"Z+|0+", text)) <= 200
+
+
+def refusal_of(body):
+    try:
+        parse_submission(body)
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 def test_null_is_as_good_as_absent():

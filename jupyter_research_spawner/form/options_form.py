@@ -13,6 +13,7 @@ from ..refusal import Refusal
 from ..settings import format_duration
 from ..site import Site
 from ..storage import mounts_for
+from ..wording import quote
 from .posted import field_name, offer_value
 
 # These fields show their own errors. The error of any other field is shown above the form.
@@ -147,11 +148,13 @@ def _unavailable_notes(site: Site, offered: tuple[Offer, ...], options: Mapping[
     chosen = _chosen_offer(offered, options)
     if chosen is None and ("class" in options or "profile" in options):
         kind = "class" if "class" in options else "profile"
-        yield f"You chose {kind} {options[kind]!r} before, but you can no longer use it. Choose another."
+        before = quote(options[kind])
+        yield f"You chose {kind} {before} before, but you can no longer use it. Choose another."
     if chosen is not None:
         for field, available in (("queue", chosen.queues), ("image", _image_names(site, chosen))):
             if field in options and options[field] not in available:
-                yield f"You chose {field} {options[field]!r} before, but you can no longer use it. Check the {field}."
+                before = quote(options[field])
+                yield f"You chose {field} {before} before, but you can no longer use it. Check the {field}."
 
 
 def _offer_fields(

@@ -15,6 +15,7 @@ from ..refusal import Refusal
 from ..resources import DEVICE_ENV
 from ..shape import Shape
 from ..storage import HIJACKING_ENV, IDENTITY_ENV
+from ..wording import quote
 from .parsing import Choice, Submitted
 
 # Limit in bytes of the command and the environment.  An object can have 1.5 MiB, and `literal` doubles each `$`.
@@ -47,7 +48,7 @@ def valid_env(env: dict[str, V]) -> dict[str, V]:
     for name in env:
         if not _ENV_NAME.fullmatch(name):
             raise ValueError(
-                f"{name[:60]!r} is not a valid name of a variable: use at most 128 letters, digits and underscores"
+                f"{quote(name)} is not a valid name of a variable: use at most 128 letters, digits and underscores"
             )
         if name.startswith(_RESERVED_ENV) or name in IDENTITY_ENV:
             raise ValueError(f"{name} is set by the hub or by the cluster; remove it from env")
@@ -61,7 +62,7 @@ def _path(path: str) -> str:
     if path == "~" or (below_home and posixpath.normpath(f"/{below_home}") == f"/{below_home}" and path.isprintable()):
         return path
     if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//") or not path.isprintable():
-        raise ValueError(f"{path[:200]!r} is not a normalized absolute path. Write it as `realpath` prints it")
+        raise ValueError(f"{quote(path)} is not a normalized absolute path. Write it as `realpath` prints it")
     return path
 
 

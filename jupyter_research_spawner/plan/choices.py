@@ -85,7 +85,7 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
         when = f"ended on {course.until}" if _today(now) > course.until else f"begins on {course.since}"
         raise Refusal(
             "class-not-now",
-            f"Class {request.course!r} {when}.",
+            f"Class {quote(request.course)} {when}.",
             field="class",
             hint="Choose a profile instead, or ask the course staff to change the date.",
             status=403,
@@ -94,7 +94,7 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
         if asked is not None and asked != fixed:
             raise Refusal(
                 "class-fixed",
-                f"Class {request.course!r} always uses {field} {fixed!r}; you asked for {asked!r}.",
+                f"Class {request.course!r} always uses {field} {fixed!r}; you asked for {quote(asked)}.",
                 field=field,
                 hint=f"Do not choose a {field} for this class.",
             )

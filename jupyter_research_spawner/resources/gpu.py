@@ -29,6 +29,7 @@ from ..prerequisite import Prerequisite
 from ..settings import Bytes, Settings
 from ..settings.units import format_bytes
 from ..shape import Json
+from ..wording import quote
 
 # The name of an extended resource, as nodes advertise it: a domain and a name.
 ResourceName = Annotated[
@@ -67,7 +68,8 @@ def _parse_fraction(written: Any) -> Decimal:
     text = str(written)
     if not number or not text.isascii() or not text.replace(".", "", 1).isdigit() or len(text.partition(".")[2]) > 2:
         raise ValueError(
-            f"{written!r} is not a valid fraction of a GPU. Write a number with at most two decimal places: 0.5 or 0.25"
+            f"{quote(written)} is not a valid fraction of a GPU. "
+            "Write a number with at most two decimal places: 0.5 or 0.25"
         )
     fraction = Decimal(text)
     if not 0 < fraction < 1:

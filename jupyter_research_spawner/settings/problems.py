@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from ..wording import quote
 from .strict import NAME
 
 
@@ -59,7 +60,7 @@ def _problem(item: dict[str, Any], model: type[BaseModel]) -> Problem:
     # The value may be a secret in the wrong place, so it is shown only if it is a scalar of the wrong type.
     shown = item.get("input")
     if kind.endswith(("_type", "_parsing")) and isinstance(shown, (str, int, float, bool)):
-        message = f"{message}, not {shown!r}"
+        message = f"{message}, not {quote(shown)}"
     return Problem(path, message)
 
 
@@ -73,7 +74,7 @@ def _bad_key(pattern: str | None) -> str:
 
 
 def _unknown(name: str, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(name, allowed, n=1)
+    close = difflib.get_close_matches(name[:60], allowed, n=1)
     if close:
         return f"there is no such setting. Did you mean {close[0]!r}?"
     keys = f"Allowed keys: {', '.join(sorted(allowed))}" if allowed else "No keys are allowed here"

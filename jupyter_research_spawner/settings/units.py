@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from ..wording import quote
+
 DURATION = r"^[0-9]+[smhd]$"
 CPU = r"^([0-9]+(\.[0-9]{1,3})?|[0-9]+m)$"
 MEMORY = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"
@@ -34,9 +36,9 @@ def parse_duration(text: Any) -> timedelta:
     elif isinstance(text, str) and len(text) <= 10 and re.fullmatch(DURATION, text):
         duration = timedelta(seconds=int(text[:-1]) * _SECONDS[text[-1]])
     else:
-        raise ValueError(f"{text!r} is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d")
+        raise ValueError(f"{quote(text)} is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d")
     if not timedelta(seconds=1) <= duration <= timedelta(days=10 * 366):
-        raise ValueError(f"{text!r} must be between one second and ten years")
+        raise ValueError(f"{quote(text)} must be between one second and ten years")
     return duration
 
 
@@ -53,10 +55,10 @@ def parse_cores(value: Any) -> Decimal:
     """Return `2`, `0.5` or `"500m"` as a number of cores.  Raises ValueError with a message for the user."""
     text = format(value, "f") if isinstance(value, Decimal) else str(value)
     if len(text) > 10 or not re.fullmatch(CPU, text):
-        raise ValueError(f"{value!r} is not a valid number of CPUs. Use for example 2, 0.5 or '500m'")
+        raise ValueError(f"{quote(value)} is not a valid number of CPUs. Use for example 2, 0.5 or '500m'")
     cores = Decimal(text[:-1]) / 1000 if text.endswith("m") else Decimal(text)
     if not 0 < cores <= 4096:
-        raise ValueError(f"{value!r} must be more than 0 and at most 4096 CPUs")
+        raise ValueError(f"{quote(value)} must be more than 0 and at most 4096 CPUs")
     return cores
 
 
@@ -69,10 +71,12 @@ def parse_bytes(value: Any) -> int:
     """Return a text like `"4Gi"` or `"500M"`, or a number, as bytes.  Raises ValueError with a message for the user."""
     found = re.fullmatch(r"([0-9]{1,20})(Ki|Mi|Gi|Ti|k|M|G|T)?", str(value))
     if not found:
-        raise ValueError(f"{value!r} is not a valid amount of memory. Use a whole number and a unit: 4Gi or 500Mi")
+        raise ValueError(f"{quote(value)} is not a valid amount of memory. Use a whole number and a unit: 4Gi or 500Mi")
     size = int(found[1]) * _FACTORS[found[2] or ""]
     if not 2**20 <= size <= 2**50:
-        raise ValueError(f"{value!r} must be between 1Mi and 1024Ti. Is the unit missing? Use for example 4Gi or 500Mi")
+        raise ValueError(
+            f"{quote(value)} must be between 1Mi and 1024Ti. Is the unit missing? Use for example 4Gi or 500Mi"
+        )
     return size
 
 

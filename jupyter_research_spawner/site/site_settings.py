@@ -16,6 +16,7 @@ from ..resources import Sized
 from ..schedulers import SCHEDULERS
 from ..settings import ByName, Duration, Groups, Name, Settings
 from ..storage import ClaimName, Storage
+from ..wording import quote
 from .pod_fields import PodFields, Pods
 
 # The pattern excludes spaces and newlines, and names of more than 512 characters.
@@ -188,7 +189,7 @@ def _day(written: Any) -> Any:
     """Reject numbers and times of day, which pydantic would accept as a date."""
     is_day = isinstance(written, date) and not isinstance(written, datetime)
     if not is_day and not (isinstance(written, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", written)):
-        raise ValueError(f"{written!r} is not a valid date. Use the format year-month-day: 2026-12-20")
+        raise ValueError(f"{quote(written)} is not a valid date. Use the format year-month-day: 2026-12-20")
     return written
 
 
@@ -238,7 +239,7 @@ class SchedulerChoice(Settings):
     @model_validator(mode="after")
     def _known(self) -> SchedulerChoice:
         if self.kind not in SCHEDULERS:
-            raise ValueError(f"unknown kind {self.kind!r}. Allowed values: {', '.join(SCHEDULERS)}")
+            raise ValueError(f"unknown kind {quote(self.kind)}. Allowed values: {', '.join(SCHEDULERS)}")
         return self
 
 
