@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,13 +27,16 @@ from ..watch.api_server import ApiServer
 from ..watch.connection import connect
 from .attempt_recorder import AttemptRecorder
 from .auth import cookie_secret, open_hub_auth
-from .handlers import BODY_LIMIT, Unknown, routes
+from .handlers import CLOSING_BODY_LIMIT, Unknown, routes
 from .job_service import JobService
 from .job_store import JobStore
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
+# Also the time in which a connection must send its first headers.
+IDLE_SECONDS = 120.0
+HEADER_LIMIT = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
         "service": JobService(site, Resolver(site.identity, options.base), prerequisites, store, owned_objects),
         "recorder": recorder,
         "under_way": under_way,
+        "requests": Counter(),
     }
     app = Application(
         routes(options.prefix, **parts),
@@ -128,7 +133,13 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
         xsrf_cookies=False,
     )
     # More than BODY_LIMIT, so that the handlers refuse a body that is too long with a message for the user.
-    server = HTTPServer(app, max_body_size=4 * BODY_LIMIT, idle_connection_timeout=600, xheaders=True)
+    server = HTTPServer(
+        app,
+        max_body_size=CLOSING_BODY_LIMIT,
+        max_header_size=HEADER_LIMIT,
+        idle_connection_timeout=IDLE_SECONDS,
+        xheaders=True,
+    )
     sockets = bind_sockets(options.port, options.host)
     server.add_sockets(sockets)
     watching = [asyncio.ensure_future(work) for work in (recorder.run(), owned_objects.run())]

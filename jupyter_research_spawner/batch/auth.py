@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 HUB_SECONDS = 10.0
 # A revoked token can still be used for this long.
-CACHE_SECONDS = 30
+CACHE_SECONDS = 10
 
 
 class HubAuth:

@@ -8,6 +8,7 @@ import logging
 import re
 import secrets
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 
 from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from ..refusal import Refusal
 from .attempt_recorder import AttemptRecorder
@@ -26,27 +27,47 @@ from .job_service import LOG_LIMIT, JobService
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 1024 * 1024
+# The connection is closed when a body takes longer than this, or is longer than this.
+BODY_SECONDS = 30.0
+CLOSING_BODY_LIMIT = 4 * BODY_LIMIT
+# For each user, without log streams, which JobService counts.
+REQUESTS_AT_ONCE = 20
 TAIL_LIMIT = 1_000_000
 # Other users' notebooks may have the same origin as this service.  A page of such a notebook could load a response with
 # the viewer's cookie in a frame or window, and read it.  The sandbox gives each response its own origin (CSP3).
 ISOLATED = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 
+@stream_request_body
 class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
-    """Sends responses and errors as JSON."""
+    """Sends responses and errors as JSON.
+
+    Tornado calls `prepare` when it has the headers, and reads the body afterwards.  So nobody can fill the memory with
+    bodies before the request is authenticated.
+    """
 
     def initialize(
-        self, hub_login: HubAuth, service: JobService, recorder: AttemptRecorder, under_way: set[RequestHandler]
+        self,
+        hub_login: HubAuth,
+        service: JobService,
+        recorder: AttemptRecorder,
+        under_way: set[RequestHandler],
+        requests: Counter[str],
     ) -> None:
         self.hub_auth = hub_login.hub_auth
         self.hub_login = hub_login
         self.service = service
         self.recorder = recorder
         self.under_way = under_way
+        self.requests = requests
         under_way.add(self)
+        self.request.connection.set_body_timeout(BODY_SECONDS)  # type: ignore[union-attr]
 
     def on_finish(self) -> None:
         self.under_way.discard(self)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Ignore the body, which most addresses do not use."""
 
     def set_default_headers(self) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
@@ -73,18 +94,76 @@ class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
 
 class UserHandler(JsonHandler):
-    """Authenticates the user before the request is handled."""
+    """Authenticates the user before the body is read, and limits requests at once."""
+
+    _user = ""
+    _refused: Refusal | None = None
+    _counted = False
+
+    @property
+    def hub_user(self) -> str:
+        """Return the user's name in the hub.  Raises Refusal if the request was refused."""
+        if self._refused is not None:
+            raise self._refused
+        return self._user
 
     async def prepare(self) -> None:
-        self.hub_user = await self.hub_login.hub_user(self)
+        """Authenticate the request.
+
+        A refusal is sent after the body has arrived and was discarded: a client that still sends would otherwise see
+        a broken connection instead of the reason.
+        """
+        try:
+            self._user = await self.hub_login.hub_user(self)
+            self._count()
+        except Refusal as refusal:
+            self._refused = refusal
+
+    def _count(self) -> None:
+        if self.requests[self._user] >= REQUESTS_AT_ONCE:
+            raise Refusal(
+                "too-many-requests",
+                f"The batch service is already handling {REQUESTS_AT_ONCE} requests of yours, which is the limit.",
+                hint="Wait until they are answered, and send fewer at once.",
+                status=429,
+                retry_after=1,
+            )
+        self.requests[self._user] += 1
+        self._counted = True
+
+    def on_finish(self) -> None:
+        super().on_finish()
+        self._uncount()
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self._uncount()
+
+    def _uncount(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.requests[self._user] -= 1
+            if not self.requests[self._user]:
+                del self.requests[self._user]
 
 
 class Jobs(UserHandler):
+    async def prepare(self) -> None:
+        self._body = bytearray()
+        self._received = 0
+        await super().prepare()
+
+    def data_received(self, chunk: bytes) -> None:
+        """Keep at most BODY_LIMIT bytes, and count the others for the message."""
+        self._received += len(chunk)
+        if self._refused is None and self._received <= BODY_LIMIT:
+            self._body += chunk
+
     async def get(self) -> None:
         self.finish({"jobs": await self.service.jobs(self.hub_user)})
 
     async def post(self) -> None:
-        made = await self.service.submit(self.hub_user, _json(self.request.body))
+        made = await self.service.submit(self.hub_user, _json(bytes(self._body), self._received))
         self.set_status(201)
         self.set_header("Location", f"{self.request.path.rstrip('/')}/{made['id']}")
         self.finish(made)
@@ -95,8 +174,8 @@ class Job(UserHandler):
         self.finish(await self.service.show(self.hub_user, job_id))
 
     async def delete(self, job_id: str) -> None:
-        index = _index(self.get_query_argument("index", None))
-        self.finish(await self.service.cancel(self.hub_user, job_id, index))
+        user, index = self.hub_user, _index(self.get_query_argument("index", None))
+        self.finish(await self.service.cancel(user, job_id, index))
 
 
 class Logs(UserHandler):
@@ -105,14 +184,16 @@ class Logs(UserHandler):
     _sending: asyncio.Task[None] | None = None
 
     async def get(self, job_id: str) -> None:
+        user = self.hub_user
         follow = _truth(self.get_query_argument("follow", "false"))
         tail = _tail(self.get_query_argument("tail", None))
         index = _index(self.get_query_argument("index", None))
-        pieces = await self.service.read(self.hub_user, job_id, follow=follow, tail=tail, index=index)
+        pieces = await self.service.read(user, job_id, follow=follow, tail=tail, index=index)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         _enable_keepalive(self)
-        # The service does not wait for log streams when it stops.
+        # The service does not wait for log streams when it stops, and JobService counts them.
         self.under_way.discard(self)
+        self._uncount()
         self._sending = asyncio.ensure_future(self._send(pieces))
         try:
             await asyncio.wait_for(self._sending, LOG_LIMIT.total_seconds())
@@ -136,6 +217,7 @@ class Logs(UserHandler):
                 await self.flush()
 
     def on_connection_close(self) -> None:
+        super().on_connection_close()
         if self._sending is not None:
             self._sending.cancel()
 
@@ -183,11 +265,11 @@ def routes(prefix: str, **parts: Any) -> list[tuple[str, type[RequestHandler], d
     ]
 
 
-def _json(body: bytes) -> Any:
-    if len(body) > BODY_LIMIT:
+def _json(body: bytes, received: int) -> Any:
+    if received > BODY_LIMIT:
         raise Refusal(
             "too-long",
-            f"The request has {len(body)} bytes; the limit is {BODY_LIMIT} bytes.",
+            f"The request has {received} bytes; the limit is {BODY_LIMIT} bytes.",
             hint="Put long text into a file.",
             status=413,
         )

@@ -50,6 +50,7 @@ class JobService:
         self._store = store
         self._owned_objects = owned_objects
         self._submitting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._listing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reading: Counter[str] = Counter()
 
     async def submit(self, hub_user: str, body: Any) -> Json:
@@ -79,6 +80,11 @@ class JobService:
     async def jobs(self, hub_user: str) -> list[Json]:
         """Return the user's jobs, newest first."""
         owner = self._owner(hub_user)
+        # All jobs of a user can be large, so the service holds one list for each user.
+        async with self._listing.setdefault(hub_user, asyncio.Lock()):
+            return await self._jobs(owner)
+
+    async def _jobs(self, owner: Owner) -> list[Json]:
         jobs, pods = await asyncio.gather(self._store.jobs_of(owner), self._store.pods_of(owner))
         jobs.sort(key=lambda job: (job["metadata"]["creationTimestamp"], job["metadata"]["name"]), reverse=True)
         by_job: dict[str, list[Json]] = {}

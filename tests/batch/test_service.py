@@ -321,7 +321,9 @@ async def test_logs_that_are_asked_for_at_once_are_counted_too(batch):
     headers = {"Authorization": "token alices"}
     address = f"{batch.url}/jobs/{job['id']}/logs?follow=true"
     readers = await asyncio.gather(*(batch.session.get(address, headers=headers) for _ in range(60)))
-    assert sorted(reader.status for reader in readers) == [200] * 20 + [409] * 40
+    # Too many logs, or too many requests at once.
+    found = [reader.status for reader in readers]
+    assert (found.count(200), found.count(409) + found.count(429)) == (20, 40)
     for reader in readers:
         reader.close()
 
