@@ -372,6 +372,52 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
         add(*SIDECAR, "env", item={"name": "NVIDIA_VISIBLE_DEVICES", "value": "0"}),
         "spec.containers[1].env[0]",
     ),
+    "other devices by environment": (
+        add(*MAIN, "env", item={"name": "HABANA_VISIBLE_DEVICES", "value": "all"}),
+        f"spec.containers[0].env[{MORE_ENV}]",
+    ),
+    "a MIG manager by environment": (
+        add(*MAIN, "env", item={"name": "NVIDIA_MIG_CONFIG_DEVICES", "value": "all"}),
+        f"spec.containers[0].env[{MORE_ENV}]",
+    ),
+    "a profile of the node for seccomp": (
+        put(*MAIN, "securityContext", "seccompProfile", to={"type": "Localhost", "localhostProfile": "jupyter.json"}),
+        "spec.containers[0].securityContext.seccompProfile",
+    ),
+    "a profile of the node for AppArmor": (
+        put(*POD_CONTEXT, "appArmorProfile", to={"type": "Localhost", "localhostProfile": "jupyter"}),
+        "spec.securityContext.appArmorProfile",
+    ),
+    "a finalizer": (put("metadata", "finalizers", to=["example.com/keep"]), "metadata.finalizers"),
+    "an owner": (
+        put(
+            "metadata",
+            "ownerReferences",
+            to=[{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "u", "controller": True}],
+        ),
+        "metadata.ownerReferences",
+    ),
+    **{
+        f"an annotation of a runtime, {key}": (
+            put("metadata", "annotations", key, to="x"),
+            f"metadata.annotations.{key}",
+        )
+        for key in (
+            "run.oci.keep_original_groups",
+            "io.katacontainers.config.hypervisor.kernel_params",
+            "io.containerd.cri.runtime-handler",
+            "org.systemd.property.DeviceAllow",
+            "dev.gvisor.spec.mount.home.share",
+            "io.kubernetes.cri-o.userns-mode",
+        )
+    },
+    "a sidecar that begins below a mount": (
+        both(
+            add(*SIDECAR, "volumeMounts", item={"name": "research-claim-home", "mountPath": "/home"}),
+            put(*SIDECAR, "workingDir", to="/home/bob/new"),
+        ),
+        "spec.containers[1].workingDir",
+    ),
     "a GPU by environment from elsewhere": (
         add(
             *INIT,
@@ -629,8 +675,9 @@ MAY: dict[str, Edit] = {
     ),
     "a sidecar that restarts": put(*INIT, "restartPolicy", to="Always"),
     "a root file system to read only": put(*MAIN, "securityContext", "readOnlyRootFilesystem", to=True),
-    "a profile of the node for seccomp": put(
-        *MAIN, "securityContext", "seccompProfile", to={"type": "Localhost", "localhostProfile": "jupyter.json"}
+    "a sidecar that begins in its image or in a mount": both(
+        put(*SIDECAR, "workingDir", to="/srv"),
+        put(*INIT, "workingDir", to="/"),
     ),
     "capabilities dropped one by one as well": put(
         *MAIN, "securityContext", "capabilities", "drop", to=["ALL", "NET_RAW"]
@@ -858,3 +905,15 @@ def test_what_is_no_pod_is_a_refusal(manifest: Any) -> None:
     assert len(problems(PLAN, manifest, SLOTS)) > 0
     with pytest.raises(Refusal):
         compose(PLAN, manifest, SLOTS)
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("jupyter.json", True), ("old.json", False), ("other.json", False)])
+def test_profile_of_the_node_can_be_allowed_by_its_name(name: str, allowed: bool) -> None:
+    settings = {"pods": {"allow": {"localhost_profiles": {"jupyter.json": True, "old.json": False}}}}
+    decided = decide(site_with(settings), person("alice"))
+    pod = compose(decided, with_company(), SLOTS)
+    before = paths(decided, pod)
+    profile = {"type": "Localhost", "localhostProfile": name}
+    found = paths(decided, edited(put(*MAIN, "securityContext", "seccompProfile", to=profile), pod))
+    path = "spec.containers[0].securityContext.seccompProfile"
+    assert set(found) - set(before) == (set() if allowed else {path})

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from ..plan import Request
 from ..refusal import Refusal
-from ..resources import DEVICE_ENV
+from ..resources import gives_devices
 from ..shape import Shape
 from ..storage import HIJACKING_ENV, IDENTITY_ENV
 from ..wording import quote
@@ -31,7 +31,6 @@ _RESERVED_ENV = (
     "NB_",
     "JOB_COMPLETION_INDEX",
     "SLURM_ARRAY_",
-    *DEVICE_ENV,
 )
 # A pod's name is the job's name with a suffix.  It is also the host name, which has at most 63 characters.
 _SLUG_LIMIT = 46
@@ -52,6 +51,11 @@ def valid_env(env: dict[str, V]) -> dict[str, V]:
             )
         if name.startswith(_RESERVED_ENV) or name in IDENTITY_ENV:
             raise ValueError(f"{name} is set by the hub or by the cluster; remove it from env")
+        if gives_devices(name):
+            raise ValueError(
+                f"{name} could give the job devices outside its profile; set it in the program if it only chooses "
+                "among the job's devices"
+            )
         if name.startswith(HIJACKING_ENV):
             raise ValueError(f"{name} could make programs believe that they run as another user; remove it from env")
     return env

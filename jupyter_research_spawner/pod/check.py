@@ -80,7 +80,7 @@ def check_pod_identity(checked: PodUnderCheck) -> Findings:
     known = {*wanted, "supplementalGroups", "seccompProfile", "appArmorProfile"}
     for key in sorted(set(context) - known):
         yield f"{path}.{key}", "must not be set: it could change the user's identity on the file system"
-    yield from container_rules.check_confinement(context, path)
+    yield from container_rules.check_confinement(context, path, checked.plan.allowed)
 
 
 # Fields of a PodSpec that are always allowed.  Other fields are refused unless FIXED or pods.allow.fields allows them.
@@ -189,7 +189,17 @@ def _is_ours_or_reserved(key: str) -> bool:
 
 
 # Container runtimes read these annotations: they can give devices, remove confinement or map the uid to another uid.
-RUNTIME_ANNOTATIONS = ("cdi.k8s.io/", "container.apparmor.security.beta.kubernetes.io/", "io.kubernetes.cri-o.")
+RUNTIME_ANNOTATIONS = (
+    "cdi.k8s.io/",
+    "container.apparmor.security.beta.kubernetes.io/",
+    "dev.gvisor.",
+    "io.containerd.",
+    "io.katacontainers.",
+    "io.kubernetes.cri-o.",
+    "org.systemd.property.",
+    "run.oci.",
+    "seccomp.security.alpha.kubernetes.io/",
+)
 
 
 def check_annotations(checked: PodUnderCheck) -> Findings:
@@ -204,6 +214,16 @@ def check_annotations(checked: PodUnderCheck) -> Findings:
             "metadata.annotations",
             f"of {OUR_PREFIX} are {size} bytes long, more than {ANNOTATION_LIMIT}",
         )
+
+
+def check_ownership(checked: PodUnderCheck) -> Findings:
+    """Refuse metadata with which another object decides when the pod ends."""
+    for key, why in (
+        ("finalizers", "the pod would stay until a controller removes them"),
+        ("ownerReferences", "the pod would be deleted with its owner"),
+    ):
+        if checked.metadata.get(key):
+            yield f"metadata.{key}", f"must not be set: {why}"
 
 
 def _compare_metadata(metadata: Json, overlay: Overlay, written: Set[str], is_mark: Callable[[str], bool]) -> Findings:
@@ -237,4 +257,5 @@ RULES: tuple[Callable[[PodUnderCheck], Findings], ...] = (
     check_wall_time,
     check_metadata,
     check_annotations,
+    check_ownership,
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..resources import DEVICE_ENV, NO_DEVICES
+from ..resources import NO_DEVICES, gives_devices
 from ..shape import Json
-from ..storage import HIJACKING_ENV
+from ..site.pod_fields import Allowed
+from ..storage import HIJACKING_ENV, within
 from .containers import remedy, same_json
 from .findings import Findings, PodUnderCheck
+from .home_check import HOME_CHECK
 
 _KNOWN_CONTEXT = frozenset(
     {
@@ -51,14 +53,20 @@ def check_container_identity(checked: PodUnderCheck) -> Findings:
             yield f"{path}.capabilities.drop", f"must contain ALL{hint}"
         for key in sorted(set(context) - _KNOWN_CONTEXT):
             yield f"{path}.{key}", "must not be set: it could give the container more rights"
-        yield from check_confinement(context, path)
+        yield from check_confinement(context, path, checked.plan.allowed)
 
 
-def check_confinement(context: Json, path: str) -> Findings:
-    """Refuse the seccomp or AppArmor profile Unconfined in the security context of a pod or container."""
+def check_confinement(context: Json, path: str, allowed: Allowed) -> Findings:
+    """Refuse seccomp and AppArmor profiles in a security context that are neither RuntimeDefault nor allowed."""
     for key in ("seccompProfile", "appArmorProfile"):
-        if context.get(key, {}).get("type") == "Unconfined":
+        kind = context.get(key, {}).get("type", "RuntimeDefault")
+        if kind == "Unconfined":
             yield f"{path}.{key}", "must not be Unconfined"
+        elif kind != "RuntimeDefault":
+            name = context[key].get("localhostProfile")
+            if not allowed.localhost_profiles.get(str(name)):
+                why = f"is {name!r}, and it is not known what this profile on the node permits"
+                yield f"{path}.{key}", f"{why}. To allow it: pods.allow.localhost_profiles"
 
 
 # Other fields are refused.  A field that a new version of Kubernetes adds must be reviewed before it is listed here.
@@ -98,9 +106,19 @@ def check_container_fields(checked: PodUnderCheck) -> Findings:
     for where, container in checked.containers:
         for key in sorted(set(container) - _HARMLESS):
             yield f"{where}.{key}", _WHY.get(key, "is not known to be harmless")
+        # check_home_check compares that container as a whole.
+        if container is not checked.main and container["name"] != HOME_CHECK and _is_below_a_mount(container):
+            why = "must not be below a mount: the container runtime would create a missing directory there as root"
+            yield f"{where}.workingDir", why
         for index, port in enumerate(container.get("ports", [])):
             if port.get("hostPort", 0) != 0:
                 yield f"{where}.ports[{index}].hostPort", "must not be set: all users share the ports of the node"
+
+
+def _is_below_a_mount(container: Json) -> bool:
+    directory = container.get("workingDir", "/")
+    mounts = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+    return any(directory != mount and within(directory, mount) for mount in mounts)
 
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
@@ -164,8 +182,8 @@ def check_environment(checked: PodUnderCheck) -> Findings:
             if name.startswith(HIJACKING_ENV):
                 why = "which could make programs believe that they run as another user"
                 yield f"{where}.env[{index}]", f"sets {name}, {why}"
-            if name in DEVICE_ENV and (source or entry.get("value", "") not in NO_DEVICES):
-                yield f"{where}.env[{index}]", f"sets {name}, which would give the container GPUs outside the profile"
+            if gives_devices(name) and (source or entry.get("value", "") not in NO_DEVICES):
+                yield f"{where}.env[{index}]", f"sets {name}, which would give the container devices outside the profile"
             if source:
                 yield from _check_value_from(source, checked.plan.allowed.secrets, f"{where}.env[{index}].valueFrom")
     entries: dict[str, list[Json]] = {}

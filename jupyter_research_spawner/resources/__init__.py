@@ -1,7 +1,6 @@
 """Resources of a pod: CPU, memory, GPUs and NUMA placement."""
 
 from .gpu import (
-    DEVICE_ENV,
     DRA_API,
     NO_DEVICES,
     DraGpu,
@@ -12,12 +11,12 @@ from .gpu import (
     SharedGpu,
     VolcanoVgpu,
     WholeGpu,
+    gives_devices,
     gpu_prerequisites,
 )
 from .size import Numa, Resources, Sized
 
 __all__ = [
-    "DEVICE_ENV",
     "DRA_API",
     "NO_DEVICES",
     "DraGpu",
@@ -31,5 +30,6 @@ __all__ = [
     "Sized",
     "VolcanoVgpu",
     "WholeGpu",
+    "gives_devices",
     "gpu_prerequisites",
 ]

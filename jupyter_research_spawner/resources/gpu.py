@@ -42,9 +42,20 @@ ResourceName = Annotated[
 DeviceClassName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", strict=True, max_length=253)
 ]
-# The container runtimes of NVIDIA and AMD give a container the devices in these variables, even without a request.
-DEVICE_ENV = ("NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES")
 NO_DEVICES = ("", "none", "void")
+# Variables that the container runtimes of NVIDIA and Huawei obey besides those that end in _VISIBLE_DEVICES.
+_RUNTIME_ENV = (
+    "NVIDIA_CTK_",
+    "NVIDIA_DRIVER_CAPABILITIES",
+    "NVIDIA_GDRCOPY",
+    "NVIDIA_GDS",
+    "NVIDIA_IMEX_",
+    "NVIDIA_MIG_",
+    "NVIDIA_MOFED",
+    "NVIDIA_NVSWITCH",
+    "ASCEND_RUNTIME_OPTIONS",
+    "ASCEND_VNPU_SPECS",
+)
 Percent = Annotated[StrictInt, Field(ge=1, le=100)]
 _MEBIBYTE = 2**20
 
@@ -54,6 +65,16 @@ def _whole_mebibytes(size: int) -> int:
     if size % _MEBIBYTE:
         raise ValueError(f"{format_bytes(size)} is not a whole number of mebibytes. Write for example 8Gi or 500Mi")
     return size
+
+
+def gives_devices(variable: str) -> bool:
+    """Return whether a container runtime may give a container devices because of this variable, which it requests not.
+
+    The runtimes of NVIDIA, AMD, Habana, Huawei and others read NVIDIA_VISIBLE_DEVICES, HABANA_VISIBLE_DEVICES and so
+    on.  Variables such as CUDA_VISIBLE_DEVICES only choose among the devices that the container has, but they cannot be
+    told apart by their names.
+    """
+    return variable.endswith("_VISIBLE_DEVICES") or variable.startswith(_RUNTIME_ENV)
 
 
 GpuMemory = Annotated[Bytes, AfterValidator(_whole_mebibytes)]

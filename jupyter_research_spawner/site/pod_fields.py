@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictInt, StringConstraints
 
-from ..resources import DEVICE_ENV, NO_DEVICES
+from ..resources import NO_DEVICES, gives_devices
 from ..schedulers import reserved
 from ..settings import Settings
 from ..shape import OUR_PREFIX
@@ -49,7 +49,7 @@ def _plain_env(env: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"{name} is reserved for the hub or this spawner; choose another name")
         if name.startswith(HIJACKING_ENV):
             raise ValueError(f"{name} is not allowed: it could make programs believe that they run as another user")
-        if name in DEVICE_ENV and value not in NO_DEVICES:
+        if gives_devices(name) and value not in NO_DEVICES:
             raise ValueError(f"{name} is not allowed: it gives access to GPUs without a queue. Use profiles.<name>.gpu")
     return env
 
@@ -113,6 +113,12 @@ class Allowed(Settings):
         default_factory=dict, title="Directories of the node that may be mounted", examples=[{"/cvmfs": "ro"}]
     )
     secrets: dict[ClaimName, StrictBool] = Field(default_factory=dict, title="Secrets that may be mounted")
+    localhost_profiles: dict[str, StrictBool] = Field(
+        default_factory=dict,
+        title="seccomp and AppArmor profiles on the nodes that containers may have",
+        description="Profiles of type Localhost, by their names. RuntimeDefault is always allowed.",
+        examples=[{"profiles/jupyter.json": True}],
+    )
     scheduling_gates: dict[str, StrictBool] = Field(default_factory=dict, title="Scheduling gates that may be added")
     fields: dict[str, StrictBool] = Field(
         default_factory=dict, title="Other fields of the PodSpec that may be set", examples=[{"readinessGates": True}]
