@@ -10,6 +10,7 @@ from typing import Any
 
 from ..plan import Plan
 from ..shape import Json, Slots
+from ..site.pod_merge import Contradiction, merge_field
 from .containers import all_containers, main_container, manifest_refusal, remedy, same_json
 from .cpu_pinning import equalize_requests_and_limits
 from .home_check import HOME_CHECK, home_check_container
@@ -123,12 +124,13 @@ def _fill(owner: Json, key: str, value: Any, path: str, hint: str = "") -> None:
 
 
 def _add(owner: Json, key: str, value: Any, path: str) -> None:
-    """Add a pod field from the settings: extend a list, merge a map, and refuse any other value that differs."""
+    """Add a pod field from the settings to what KubeSpawner's settings and hooks have written, so that both hold."""
     present = owner.get(key)
-    if isinstance(value, list) and isinstance(present, list):
-        owner[key] = [*present, *(item for item in value if item not in present)]
-    elif isinstance(value, dict) and isinstance(present, dict):
-        for name, below in value.items():
-            _add(present, name, below, f"{path}.{key}")
-    else:
+    if not isinstance(value, (list, dict)) or present is None:
         _fill(owner, key, value, path)
+        return
+    try:
+        owner[key] = merge_field(key, present, value)
+    except Contradiction as error:
+        hint = f"Remove it from KubeSpawner's settings and hooks, or from {key} in `pods` and `profiles`."
+        raise manifest_refusal(f"{path}.{error.path}", error.message, hint) from None

@@ -183,7 +183,10 @@ def check_environment(checked: PodUnderCheck) -> Findings:
                 why = "which could make programs believe that they run as another user"
                 yield f"{where}.env[{index}]", f"sets {name}, {why}"
             if gives_devices(name) and (source or entry.get("value", "") not in NO_DEVICES):
-                yield f"{where}.env[{index}]", f"sets {name}, which would give the container devices outside the profile"
+                yield (
+                    f"{where}.env[{index}]",
+                    f"sets {name}, which would give the container devices outside the profile",
+                )
             if source:
                 yield from _check_value_from(source, checked.plan.allowed.secrets, f"{where}.env[{index}].valueFrom")
     entries: dict[str, list[Json]] = {}

@@ -12,6 +12,7 @@ from ..schedulers import why_no_gpu
 from ..settings import SettingsError, merge, read
 from ..settings.merge import Raw, resolve_like
 from ..settings.problems import Problem
+from .pod_fields import PodFields
 from .site_settings import CourseClass, Site
 
 
@@ -65,6 +66,14 @@ def validate(raw: Raw) -> Site:
     return site
 
 
+def _why_not_merged(fields: PodFields, base: PodFields) -> str | None:
+    try:
+        fields.over(base)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _references(site: Site) -> list[Problem]:
     """Return the problems that concern several settings, for example a name that does not exist."""
     found = _priorities(site)
@@ -84,6 +93,8 @@ def _references(site: Site) -> list[Problem]:
         scheduler = site.scheduler
         if profile.gpu is not None and (why := why_no_gpu(profile.gpu, scheduler.kind, scheduler.name)):
             found.append(Problem(f"profiles.{name}.gpu.kind", why))
+        if (why := _why_not_merged(profile.pod, site.pods.base)) is not None:
+            found.append(Problem(f"profiles.{name}.pod", f"{why}. The other value is in pods.base"))
     for name, course in site.classes.items():
         known(f"classes.{name}.profile", course.profile, "profiles", site.profiles)
         known(f"classes.{name}.queue", course.queue, "queues", site.queues)

@@ -14,6 +14,7 @@ from ..schedulers import reserved
 from ..settings import Settings
 from ..shape import OUR_PREFIX
 from ..storage import HIJACKING_ENV, IDENTITY_ENV, ClaimName, validate_absolute_path
+from .pod_merge import merge_field
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$", strict=True)]
 # Kubernetes, Labels and Selectors, syntax: an optional DNS prefix and a name.
@@ -88,13 +89,17 @@ class PodFields(Settings):
         return {key: value for key, value in written.items() if value}
 
     def over(self, base: PodFields) -> PodFields:
-        """Return these fields merged over `base`: maps are merged, lists concatenated, scalars replaced."""
+        """Return these fields merged over `base`.
+
+        Keys of maps and scalars are replaced; affinity and lists are merged so that both hold.
+        Raises Contradiction if items of a list contradict each other.
+        """
         merged = base.model_dump(exclude_defaults=True)
         for key, value in self.model_dump(exclude_defaults=True).items():
-            if isinstance(value, dict):
+            if key == "affinity" or isinstance(value, list):
+                merged[key] = merge_field(key, merged[key], value) if key in merged else value
+            elif isinstance(value, dict):
                 merged[key] = {**merged.get(key, {}), **value}
-            elif isinstance(value, list):
-                merged[key] = [*merged.get(key, []), *(item for item in value if item not in merged.get(key, []))]
             else:
                 merged[key] = value
         return PodFields.model_validate(merged)
