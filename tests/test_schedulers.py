@@ -432,7 +432,7 @@ NO_FLAVOR = "couldn't assign flavors to pod set main: "
         ),
         (
             workload("Pending", NO_FLAVOR + "insufficient unused quota for cpu in flavor any-node, 200m more needed"),
-            ("queued", "Its queue is full: 200m more of cpu is needed than is free.", "cpu"),
+            ("queued", "Its queue is full: cpu is short by 200m.", "cpu"),
         ),
         (
             workload(

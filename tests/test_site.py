@@ -302,7 +302,7 @@ MISTAKES = {
     "a part of a GPU by two measures": Mistake(
         with_gpu("kai", {"kind": "kai-fraction", "fraction": 0.5, "memory": "8Gi"}),
         "profiles.a100.gpu",
-        "kind kai-fraction needs exactly one of fraction and memory: fraction: 0.5 or memory: 8Gi",
+        "kind kai-fraction needs either fraction or memory, for example 'fraction: 0.5' or 'memory: 8Gi'",
         in_schema=True,
     ),
     "more than a GPU as its part": Mistake(

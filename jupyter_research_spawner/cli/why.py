@@ -52,7 +52,7 @@ def _profile(site: Site, decided: Plan) -> str:
     elif decided.request.profile is not None:
         reason = "it was requested"
     else:
-        reason = f"it is the first by order without a GPU that {decided.identity.name} may use and has a queue for"
+        reason = f"of the profiles without a GPU that {decided.identity.name} may use, it is the first by order"
     return f"{name} ({site.profiles[name].title}), because {reason}"
 
 
@@ -136,7 +136,7 @@ def _marks(site: Site, decided: Plan) -> list[str]:
         own = (
             "scheduler.name sets it"
             if site.scheduler.name
-            else f"{decided.scheduler} schedules only pods with this name"
+            else f"{decided.scheduler} schedules only pods with this schedulerName"
         )
         found.append(f"schedulerName {marks.scheduler_name}, because {own}")
     found.append(f"priorityClassName {marks.priority_class or 'none'}")

@@ -84,7 +84,7 @@ def warnings(c: Config, site: Site) -> list[str]:
 
 
 def _shadowed(c: Config) -> Iterator[str]:
-    """Yield a warning for each map in a more specific section that replaces the whole map of a general section."""
+    """Yield a warning for each map that is set for a class and for its parent class: traitlets does not merge them."""
     for specific, general in (("ResearchSpawner", "KubeSpawner"), ("ResearchSpawner", "Spawner")):
         for trait in sorted(set(c.get(specific, {})) & set(c.get(general, {}))):
             if isinstance(plain(c[specific][trait]), dict) and isinstance(plain(c[general][trait]), dict):

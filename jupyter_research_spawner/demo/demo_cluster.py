@@ -25,7 +25,7 @@ class CannotStart(RuntimeError):
 
 @dataclass(frozen=True)
 class BatchNode:
-    """The node that the batch jobs of the tour fill.
+    """The node on which the batch jobs of the tour run, and which they fill.
 
     `told` is a sentence about its size.  `job_cpu` is the CPU request of each of two jobs, such as "2 CPUs".  Each job
     runs for `seconds`, which is long enough for another job to preempt it.

@@ -49,7 +49,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         metavar="NAME=cpu[,memory][,label=value...]",
         help="node to create; can be repeated",
     )
-    parser.add_argument("--namespace", default="default", help="namespace to create, and default of the kubeconfig")
+    parser.add_argument("--namespace", default="default", help="namespace to create; the kubeconfig uses it by default")
     parser.add_argument(
         "--claim",
         type=claim,

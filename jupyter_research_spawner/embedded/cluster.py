@@ -70,7 +70,8 @@ class Cluster:
 
         claims: PersistentVolumeClaims to create in `namespace`, by name, with their directories.
         expose: directories that all containers see read-only, in addition to the host's software and this Python.
-        privileged: whether pods run in Linux namespaces as their own users; None: if this machine can (`abilities`).
+        privileged: True if each pod has Linux namespaces and the uid in its manifest, which needs root. None: True if
+            this machine supports that (`abilities`).
         back_off_seconds: the delay before a container's second restart, and before a Job's next pod after a failure.
         Raises RuntimeError if another cluster runs in `state`, or if `privileged` is true and not possible.
         """

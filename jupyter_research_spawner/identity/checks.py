@@ -84,10 +84,11 @@ class Checks(Settings):
         default_factory=dict,
         title="Groups that pods do not get",
         description=(
-            "A member can start servers and jobs, which run without this group, and is told so. This also applies to "
-            "groups that are denied or below `minimum_gid`. Without a group, a file of this group and mode 0604 "
-            "opens instead of being closed: use `denied_groups` where files have such modes. A group whose gid no pod "
-            "can have (above 2147483647) is always left out like this. A primary group cannot be left out."
+            "Members can start servers and jobs. These run without the group, and members are told so. A group that "
+            "is listed here need not be refused for another reason, such as `minimum_gid`. A file with mode 0604 "
+            "denies its group what all others may do, so without the group a member can read it: use `denied_groups` "
+            "where there are such files. A group with a gid above 2147483647 is always left out. A primary group "
+            "cannot be left out."
         ),
         examples=[{"docker": True, "staff": True}],
     )

@@ -15,11 +15,13 @@ from .username import Username
 class Cache(Settings):
     """How long the answers of sources are cached.  An older answer is never used, even while a source is down."""
 
-    found: Duration = Field(timedelta(seconds=300), title="Time for a user who was found", examples=["300s"])
-    unknown: Duration = Field(timedelta(seconds=30), title="Time for a user whom no source has", examples=["30s"])
+    found: Duration = Field(timedelta(seconds=300), title="How long a user who was found is cached", examples=["300s"])
+    unknown: Duration = Field(
+        timedelta(seconds=30), title="How long it is cached that no source has a user", examples=["30s"]
+    )
     failed: Duration = Field(
         timedelta(seconds=2),
-        title="Time for a refused account or a source that is down",
+        title="How long a refused account or the failure of a source is cached",
         description="A short time is enough to protect a broken source when a whole class starts servers together.",
         examples=["2s"],
     )

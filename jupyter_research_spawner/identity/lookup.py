@@ -27,7 +27,10 @@ NamedSource = tuple[str, Source]
 
 
 def open_sources(settings: IdentitySettings, base: Path) -> list[NamedSource]:
-    """Return the opened sources of the settings by name, in their order.  `base` is an absolute path."""
+    """Open the identity sources of the settings.  Return them with their names, in the order of the settings.
+
+    Relative paths in the settings are relative to `base`, an absolute path.
+    """
     return [(name, SOURCES[options.kind].open_source(options, base)) for name, options in ordered(settings.sources)]
 
 

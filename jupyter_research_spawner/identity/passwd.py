@@ -60,8 +60,8 @@ class Directory:
     def add_group(self, name: str, gid: int, members: Iterable[str], place: str = "") -> None:
         """Add members to a group.
 
-        A group with many members can occur several times.  If two groups have the same gid, each member has it under
-        the name of the group in which it is listed.
+        A group with many members can occur several times.  If two groups have the same gid, each member gets
+        that gid with the name of the group that lists the member.
         """
         self._add_members(name, members)
         known = self._gid_of_group.setdefault(name, gid)
@@ -168,7 +168,7 @@ def _add_group_line(directory: Directory, place: str, fields: list[str]) -> None
 def _lines(title: str, content: bytes) -> Iterator[tuple[str, list[str]]]:
     """Yield the place and the fields of each line.  Skip empty lines and comments, as glibc does.
 
-    A field that is not UTF-8 is decoded with surrogate escapes: the comment of an account is not used, for example.
+    Bytes that are not UTF-8 become surrogate escapes, because the field may be unused, as an account's comment is.
     """
     if not content:
         raise ValueError(f"{title} is empty; perhaps another process is writing the file")

@@ -61,7 +61,7 @@ class Options(SourceOptions):
     group: Path | None = Field(
         None,
         title="File with groups, in the format of group(5)",
-        description="Requires `passwd`. Replace it in the same way.",
+        description="Requires `passwd`. Replace this file with `mv`, too.",
         examples=["people.group"],
     )
     people: dict[Text, Person] = Field(

@@ -79,7 +79,7 @@ class JobKind(Protocol):
 
     @property
     def REQUEST(self) -> type[JobRequest]:
-        """The model of the fields that a user may send, with its HINTS."""
+        """The pydantic model of the fields that a user may send.  Its HINTS have a hint for each field."""
 
     @property
     def pod_count(self) -> Callable[[Any], int]:
@@ -91,7 +91,7 @@ class JobKind(Protocol):
 
     @property
     def manifest(self) -> Callable[[Plan, Any, Batch], Json]:
-        """Return the object without the fields that compose writes.  The last argument is the settings `batch`.
+        """Return the object, to which `compose` adds the rest.  The last argument is `batch` of the site's settings.
 
         Raises Refusal with the invalid field.
         """

@@ -217,7 +217,7 @@ def check_annotations(checked: PodUnderCheck) -> Findings:
 
 
 def check_ownership(checked: PodUnderCheck) -> Findings:
-    """Refuse metadata with which another object decides when the pod ends."""
+    """Refuse finalizers and owners, with which others would decide when the pod is deleted."""
     for key, why in (
         ("finalizers", "the pod would stay until a controller removes them"),
         ("ownerReferences", "the pod would be deleted with its owner"),

@@ -46,7 +46,7 @@ def _refused(plan: Plan, kind: str, source: Json) -> str | None:
         path = source.get("path")
         if path in allowed.host_paths:
             return None
-        return f"is {path!r} on the node. To allow it for all users: pods.allow.host_paths"
+        return f"is {path!r} on the node, which is not allowed. To allow it for all users: pods.allow.host_paths"
     if kind == "secret":
         secret = source.get("secretName")
         if allowed.secrets.get(str(secret)):

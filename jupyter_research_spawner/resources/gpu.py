@@ -228,7 +228,9 @@ class KaiFraction(_Gpu):
     @model_validator(mode="after")
     def _either(self) -> KaiFraction:
         if (self.fraction is None) == (self.memory is None):
-            raise ValueError("kind kai-fraction needs exactly one of fraction and memory: fraction: 0.5 or memory: 8Gi")
+            raise ValueError(
+                "kind kai-fraction needs either fraction or memory, for example 'fraction: 0.5' or 'memory: 8Gi'"
+            )
         return self
 
     def annotations(self) -> dict[str, str]:

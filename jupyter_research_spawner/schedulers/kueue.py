@@ -153,7 +153,7 @@ def _waiting(message: str, since: str | None) -> QueueStatus:
     if victims := _VICTIMS.search(message):
         told = f"It waits for the end of the work that it preempts ({victims[1]})."
     elif short:
-        told = f"Its queue is full: {short[2]} more of {short[1]} is needed than is free."
+        told = f"Its queue is full: {short[1]} is short by {short[2]}."
     else:
         told = f"{message[:1].upper()}{message[1:]}"
     return QueueStatus("queued", told, short[1] if short else None, source="Workload", since=since)

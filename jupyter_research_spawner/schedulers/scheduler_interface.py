@@ -238,7 +238,7 @@ class Scheduler(Protocol):
 
     @property
     def refuses(self) -> Callable[[Placement], Refusal | None]:
-        """Return a Refusal if this scheduler cannot run this placement, else None.
+        """Return a Refusal if this scheduler cannot run a workload with this placement, else None.
 
         Defaults: `refuses_nothing`; `refuse_gang` for a scheduler that starts each pod on its own.
         """
@@ -247,9 +247,9 @@ class Scheduler(Protocol):
     def prerequisites(self) -> Callable[[QueuePlacement], tuple[Prerequisite, ...]]:
         """Return the cluster objects without which a pod in this queue would wait, and no event would say why.
 
-        Each is cluster-scoped or in `placement.namespace`, because only there the roles allow reading it.  Those with
-        SELECTED_BY_PRIORITY are created by `research-spawner manifests`: `value` and `description` are top-level fields
-        of their kind, as of PriorityClass.
+        Each is cluster-scoped or in `placement.namespace`, because the roles do not allow reading other objects.
+        `research-spawner manifests` creates those with SELECTED_BY_PRIORITY, whose kinds must have the top-level fields
+        `value` and `description`, like PriorityClass.
         Default: `only_priority_class`.
         """
 
@@ -262,7 +262,7 @@ class Scheduler(Protocol):
         """Return the queue status of a pod.  The pod is {} for a job that has no pod yet.  Default: `status_of_pod`.
 
         Further arguments: the objects of the `watched` kinds, and the prerequisites that are missing in the cluster.
-        There are no events: a reason that only an event gives cannot be shown.
+        Events are not passed, so a reason that appears only in an event cannot be shown.
         """
 
     @property

@@ -110,7 +110,7 @@ def refuses(placement: Placement) -> Refusal | None:
 
 
 def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
-    """Refuse GPUs that are claimed by dynamic resource allocation, and GPUs that are not extended resources."""
+    """Accept only GPUs that are requested as extended resources, not by a ResourceClaim or an annotation."""
     if gpu.kind == "dra":
         return (
             "slurm-bridge rejects every pod with resourceClaims, because slurm-bridge itself creates the claims. Use "

@@ -109,7 +109,7 @@ def refuses(placement: Placement) -> Refusal | None:
             "too-many-groups",
             f"The names of your {len(placement.identity.groups)} groups exceed YuniKorn's limit of {USER_BYTES} bytes.",
             field="groups",
-            hint="Ask your administrators to leave out groups that no queue and no file here depends on.",
+            hint="Ask your administrators to remove groups that you need neither for a queue nor for files.",
             status=403,
         )
     # YuniKorn starts pods together only with task groups.  These repeat the requests and tolerations of whole pods with

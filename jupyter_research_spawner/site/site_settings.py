@@ -174,7 +174,9 @@ class Batch(Settings):
         title="Images for jobs, in addition to those of the profile",
         examples=[{"default": "quay.io/jupyter/minimal-notebook:2026-10-01"}],
     )
-    wall_time_hard: Duration = Field(timedelta(days=21), title="Maximum hard wall time of jobs", validate_default=True)
+    wall_time_hard: Duration = Field(
+        timedelta(days=21), title="Longest wall time that a job can request", validate_default=True
+    )
     keep: Duration = Field(timedelta(days=7), title="How long ended jobs are kept")
     max_jobs: StrictInt = Field(
         200,
@@ -217,11 +219,11 @@ class CourseClass(Settings):
     since: Day | None = Field(
         None,
         title="First day",
-        description="The class begins at the start of this day in UTC.",
+        description="The course begins at the start of this day in UTC.",
         examples=["2026-09-01"],
     )
     until: Day = Field(
-        title="Last day", description="The class ends at the end of this day in UTC.", examples=["2026-12-20"]
+        title="Last day", description="The course ends at the end of this day in UTC.", examples=["2026-12-20"]
     )
 
 

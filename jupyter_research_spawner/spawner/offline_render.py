@@ -79,8 +79,9 @@ async def render_notebook(
     base: relative paths in the settings are relative to this directory.
     identity: the identity to use; None asks the site's identity sources.
 
-    The pod differs from a real pod in two ways. Its API tokens are empty, and it has no adoption key, because only the
-    hub has the secret for the key. Prerequisites in the cluster are not checked. Raises Refusal.
+    The pod differs from a real pod in two ways. Its API tokens are empty. It has no adoption key, the annotation by
+    which a restarted hub recognizes a pod that waits, because only the hub has the secret for this key. Prerequisites
+    in the cluster are not checked. Raises Refusal.
     """
     with _without_kubeconfig():
         spawner = _spawner(site, hub_user, config, server, base)

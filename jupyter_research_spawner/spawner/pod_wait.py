@@ -32,7 +32,7 @@ _UNKNOWN = QueueStatus("scheduling")
 
 
 def is_pod_ready(pod: Json | None, main: str) -> bool:
-    """Return whether the pod runs, has an IP address and all its containers are ready.
+    """Return whether the pod runs and has an IP address, and whether all its containers are ready.
 
     KubeSpawner.is_pod_running raises an error for a pod whose status is incomplete; this function returns False.
     """

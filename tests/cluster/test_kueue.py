@@ -24,7 +24,7 @@ from jupyter_research_spawner.watch import classify
 
 pytestmark = pytest.mark.programs("kueue")
 
-FULL = "Its queue is full: 500m more of cpu is needed than is free."
+FULL = "Its queue is full: cpu is short by 500m."
 PREEMPTED = "Preempted: work of a higher priority needed its place."
 
 

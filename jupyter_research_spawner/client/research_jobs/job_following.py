@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 600.0  # how long to retry while the service cannot be reache
 
 
 def follow_to_end(job: Job, *, write: Callable[[bytes], None], say: Callable[[str], None]) -> Job:
-    """Pass a job's output to `write` and the reasons why it waits to `say`, and return the job when it has ended.
+    """Call `write` with a job's output and `say` with each reason why it waits.  Return the job when it has ended.
 
     The output of an array is not printed, because its indexes run in parallel.  Raises Refused (404) if the job was
     deleted, and NotReady if the service has not answered for longer than PATIENCE_SECONDS.

@@ -17,7 +17,7 @@ IMAGES = ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE")
 
 @dataclass(frozen=True)
 class Notebook:
-    """The batch service, and the defaults of jobs.  The service chooses a default that is empty."""
+    """The address of the batch service, and the defaults of jobs.  If a default is empty, the service chooses."""
 
     batch: BatchClient
     queue: str

@@ -1,4 +1,4 @@
-"""Check before the tour that pods can connect to this machine, where the hub runs, and this machine to pods."""
+"""Check the network before the tour: from pods to the hub on this machine, and from this machine to pods."""
 
 from __future__ import annotations
 
@@ -100,5 +100,5 @@ def _sentence(missing: str, node: Node, *, is_answered: bool) -> str:
         route = f", or, for kind, a route from this machine to its pods: {command}"
     return (
         f"The hub runs on this machine, and {missing}. Use a cluster whose node is this machine (k3s, "
-        f"`make cluster`){route}. A firewall between them must allow both directions."
+        f"`make cluster`){route}. A firewall between this machine and the nodes must allow both directions."
     )

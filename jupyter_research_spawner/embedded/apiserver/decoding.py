@@ -68,7 +68,7 @@ def types() -> dict[str, dict[str, str]]:
 
 def parse(kind: Kind, text: str) -> Json:
     """Return the JSON object in a body.  Raises ApiError 400 if the body is not a JSON object."""
-    reason = "json: cannot unmarshal it into an object"
+    reason = "json: cannot unmarshal the body into an object"
     try:
         found = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
