@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
@@ -92,6 +92,12 @@ class Mount(Settings):
     claim: ClaimName = Field(title="PersistentVolumeClaim in the pods' namespace", examples=["project-climate"])
     path: MountPath = Field(title="Mount path", examples=["/project/climate"])
     groups: Groups = Field(default_factory=dict, title="POSIX groups that get this mount. Empty: all users")
+    classes: ByName[StrictBool] = Field(
+        default_factory=dict,
+        title="Classes that get this mount",
+        description="Names in `classes`: students while the class runs, and the staff always.",
+        examples=[{"stats-101": True}],
+    )
     read_only: StrictBool = Field(False, title="Mount read-only")
 
 
@@ -177,8 +183,8 @@ class MountPoint:
         return f"{self.path} ({self.claim}{', read-only' if self.read_only else ''})"
 
 
-def mounts_for(storage: Storage, identity: PosixIdentity) -> tuple[MountPoint, ...]:
-    """Return the mount of the user's home, then the shared mounts of the user's groups.
+def mounts_for(storage: Storage, identity: PosixIdentity, classes: Collection[str] = ()) -> tuple[MountPoint, ...]:
+    """Return the mount of the user's home, then the shared mounts of the user's groups and `classes`.
 
     Raises Refusal if no claim contains the home directory, because files that the user writes there would be lost.
     """
@@ -193,12 +199,12 @@ def mounts_for(storage: Storage, identity: PosixIdentity) -> tuple[MountPoint, .
             status=403,
         )
     home = max(homes, key=lambda candidate: len(candidate.root))
-    return (MountPoint(home.claim, home.root), *_shared(storage, identity))
+    return (MountPoint(home.claim, home.root), *_shared(storage, identity, classes))
 
 
-def _shared(storage: Storage, identity: PosixIdentity) -> Iterator[MountPoint]:
+def _shared(storage: Storage, identity: PosixIdentity, classes: Collection[str]) -> Iterator[MountPoint]:
     for mount in sorted(storage.mounts.values(), key=lambda candidate: candidate.path):
-        if open_to(mount.groups, identity.group_names):
+        if open_to(mount.groups, identity.group_names, mount.classes, classes):
             yield MountPoint(mount.claim, mount.path, mount.read_only)
 
 

@@ -284,7 +284,7 @@ def _as_json(raw: dict[str, Any]) -> Any:
         ),
         (["render", *ALICE, "--queue", "teaching"], 1, "Queue 'teaching' requires membership in group stats101-f26"),
         (["render", *ALICE, "--wall-time", "2 days"], 1, "wall_time: '2 days' is not a valid duration"),
-        (["render", *ALICE, "--class", "stats-101"], 1, "You are not on the roster of a class named 'stats-101'"),
+        (["render", *ALICE, "--class", "stats-102"], 1, "You are not on the roster of a class named 'stats-102'"),
         (["render", *ALICE, "--job", "--wall-time", "30d"], 1, "longer than 21d, the maximum for jobs"),
         (["render", *ALICE, "--job", "--image", "evil:1"], 1, "Image 'evil:1' is not allowed"),
         (["render", *ALICE, "--config", "nowhere.py"], 1, "nowhere.py: is not a file"),

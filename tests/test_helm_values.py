@@ -75,14 +75,16 @@ def test_a_class_adds_and_replaces_nothing() -> None:
     assert set(research["storage"]["mounts"]) == {"climate", "era5", "stats-101"}
 
 
-def test_only_the_roster_is_offered_the_class(alice: PosixIdentity, bob: PosixIdentity) -> None:
+def test_students_and_staff_are_offered_the_class(
+    alice: PosixIdentity, bob: PosixIdentity, carol: PosixIdentity
+) -> None:
     site = load(values(BASE, CLASS)["custom"]["research"])
 
     def offered(who: PosixIdentity) -> list[str]:
         return [offer.course for offer in offers(site, who, samples.NOW) if offer.course]
 
-    assert offered(bob) == ["stats-101"]
-    assert offered(alice) == []
+    assert offered(bob) == offered(alice) == ["stats-101"]
+    assert offered(carol) == []
 
 
 def test_everything_the_hub_and_the_service_read_is_an_absolute_path() -> None:
@@ -126,7 +128,7 @@ def test_what_a_site_changes_wrongly_is_said_at_start(more: dict[str, Any], word
 
 
 async def test_the_pod_of_a_student(bob: PosixIdentity) -> None:
-    held = {"custom": {"research": {"classes": {"stats-101": {"until": "2099-12-20"}}}}}
+    held = {"custom": {"research": {"classes": {"stats-101": {"since": "2020-01-01", "until": "2099-12-20"}}}}}
     research = merge(values(BASE, CLASS), held)["custom"]["research"]
     _, pod = await render_notebook(load(research), "bob", {"class": "stats-101"}, loaded(held), identity=bob)
     assert pod["metadata"]["labels"]["hub.jupyter.org/network-access-hub"] == "true", "else it never reaches the hub"

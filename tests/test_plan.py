@@ -324,9 +324,9 @@ def test_a_class_sets_its_profile_and_its_queue(site: Site, bob: PosixIdentity) 
     assert same == decided
 
 
-def test_a_user_who_is_not_on_the_roster_is_told_which_group_to_join(site: Site, alice: PosixIdentity) -> None:
+def test_a_user_who_is_not_on_the_roster_is_told_which_group_to_join(site: Site, carol: PosixIdentity) -> None:
     assert (
-        str(refused(site, alice, course="stats-101")) == "You are not on the roster of a class named 'stats-101'. "
+        str(refused(site, carol, course="stats-101")) == "You are not on the roster of a class named 'stats-101'. "
         "Ask the course staff to add you to group stats101-f26."
     )
 
@@ -384,7 +384,7 @@ def test_profiles_without_an_allowed_queue_are_not_offered(
     told = {who.name: [(o.name, o.title) for o in offers(site, who, NOW)] for who in (alice, bob, carol)}
     small, research = ("small", "Small"), ("research", "Research")
     assert told == {
-        "alice": [small, ("a100", "A100, one NUMA node"), research],
+        "alice": [("stats-101", "Statistics"), small, ("a100", "A100, one NUMA node"), research],
         "bob": [("stats-101", "Statistics"), small],
         "carol": [small],
     }

@@ -22,7 +22,6 @@ PACKAGE = Path(jupyter_research_spawner.__file__).parent
 
 # Settings that nothing reads yet, and the planned feature that will read them.
 NOT_YET_READ = {
-    "classes.*.staff.group": "rights of course staff over the notebooks and jobs of their class",
     "namespaces.mode": "other modes than one shared namespace; one value for now",
     "queues.*.share": "queue objects of the scheduler that are created from the settings",
 }
@@ -40,6 +39,7 @@ VARIABLES = {
     "PodFields": {"pod_fields", "fields"},
     "Priority": {"priority"},
     "SystemAccounts": {"system"},
+    "_Queue": {"offer"},
     "Username": {"settings"},
 }
 # The modules of schedulers and sources, whose options only they read.

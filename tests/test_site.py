@@ -156,20 +156,17 @@ MISTAKES = {
     "a class whose roster may not use its queue": Mistake(
         course(queue="climate"),
         "classes.stats-101.queue",
-        "the group 'stats101-f26' of the roster may not use queue 'climate'. Add it: "
-        "queues.climate.groups: {stats101-f26: true}",
+        "the class may not use queue 'climate'. Add it: queues.climate.classes: {stats-101: true}",
     ),
     "a class whose roster may not use its profile": Mistake(
         {**course(profile="a100"), **a100(queues=None)},
         "classes.stats-101.profile",
-        "the group 'stats101-f26' of the roster may not use profile 'a100'. Add it: "
-        "profiles.a100.groups: {stats101-f26: true}",
+        "the class may not use profile 'a100'. Add it: profiles.a100.classes: {stats-101: true}",
     ),
     "a class whose roster is switched off in its queue": Mistake(
         {"queues": {"teaching": {"groups": {"stats101-f26": False}}}},
         "classes.stats-101.queue",
-        "the group 'stats101-f26' of the roster may not use queue 'teaching'. Add it: "
-        "queues.teaching.groups: {stats101-f26: true}",
+        "the class may not use queue 'teaching'. Add it: queues.teaching.classes: {stats-101: true}",
     ),
     "a class whose profile does not allow its queue": Mistake(
         {**course(profile="a100"), **a100(groups=None)},

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, time
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from ..identity import IdentitySettings, PosixIdentity, checks
 from ..identity.posix import Group
@@ -12,14 +13,14 @@ from ..identity.source_interface import Account
 from ..identity.sources import SOURCES
 from ..identity.username import check_name
 from ..jobs import KINDS, notebook
-from ..plan import Request, plan
+from ..plan import Request, Rights, plan
+from ..plan.rights import Restricted, classes_of, today_in
 from ..pod import equalize_requests_and_limits, why_not_pinned
 from ..pod.normalize import normalize
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
 from ..settings import SettingsError, format_duration, ordered
 from ..settings.problems import Problem
-from ..settings.strict import Groups, open_to
 from ..shape import NOTEBOOK_KIND, Json, Shape
 from ..site import Profile, Site
 from ..wording import format_list, quote
@@ -49,11 +50,12 @@ def report(site: Site, now: datetime, added: Json | None = None, base: Path | No
     return "\n".join(lines)
 
 
-def _whom(groups: Groups) -> str:
-    """Return who may use a profile or queue with these groups, for example "for all users"."""
-    if not groups:
+def _whom(offer: Restricted) -> str:
+    """Return for whom a profile or queue is open, as a part of a sentence."""
+    if not offer.groups and not offer.classes:
         return "for all users"
-    may = [group for group, may in groups.items() if may]
+    may = [group for group, may in offer.groups.items() if may]
+    may += [f"class {name}" for name, may_use in offer.classes.items() if may_use]
     return f"for {format_list(may, 'or')}" if may else "for nobody"
 
 
@@ -63,7 +65,7 @@ def _profiles(site: Site) -> list[tuple[str, list[str]]]:
             name,
             [
                 f"{profile.title}: {profile.resources()}; wall time {format_duration(profile.wall_time)}; "
-                f"{_whom(profile.groups)}; queue {format_list(queues_of(site, profile), 'or') or 'none'}"
+                f"{_whom(profile)}; queue {format_list(queues_of(site, profile), 'or') or 'none'}"
             ],
         )
         for name, profile in ordered(site.profiles)
@@ -75,7 +77,7 @@ def _queues(site: Site) -> list[tuple[str, list[str]]]:
         (
             name,
             [
-                f"{_whom(queue.groups)}; priority {queue.priority or site.default_priority}"
+                f"{_whom(queue)}; priority {queue.priority or site.default_priority}"
                 f"{'; preemptible' if queue.preemptible else ''}"
             ],
         )
@@ -95,13 +97,14 @@ def queues_of(site: Site, profile: Profile) -> list[str]:
     return [
         name
         for name, queue in ordered(site.queues)
-        if (not profile.queues or profile.queues.get(name)) and not _closed(queue.groups)
+        if (not profile.queues or profile.queues.get(name)) and not _closed(queue)
     ]
 
 
-def _closed(groups: Groups) -> bool:
-    """Return whether `groups` admits nobody, because it has groups and all of them are false."""
-    return bool(groups) and not any(groups.values())
+def _closed(offer: Restricted) -> bool:
+    """Return whether the offer admits nobody, because it has groups or classes and all of them are false."""
+    listed = [*offer.groups.values(), *offer.classes.values()]
+    return bool(listed) and not any(listed)
 
 
 def _never(site: Site, now: datetime) -> Iterator[Problem]:
@@ -111,7 +114,7 @@ def _never(site: Site, now: datetime) -> Iterator[Problem]:
     """
     kinds = [NOTEBOOK_KIND, *(KINDS if site.batch.url else [])]
     for name, profile in ordered(site.profiles):
-        if _closed(profile.groups):
+        if _closed(profile):
             continue
         for queue in queues_of(site, profile):
             said: set[str] = set()
@@ -125,15 +128,23 @@ def _never(site: Site, now: datetime) -> Iterator[Problem]:
 def _refused(site: Site, now: datetime, kind: str, profile: str, queue: str) -> Refusal | None:
     request = Request(Shape(kind, "lint"), hub_user="somebody", profile=profile, queue=queue)
     try:
-        plan(site, example_user(site, profile, queue), request, run_id="lint", now=now)
+        plan(
+            site,
+            example_user(site, profile, queue),
+            request,
+            run_id="lint",
+            now=example_time(site, profile, queue, now),
+        )
     except Refusal as refusal:
-        return refusal
+        return None if refusal.code == "class-no-jobs" else refusal
     return None
 
 
 def example_user(site: Site, profile: str, queue: str) -> PosixIdentity:
     """Return a user who may use this profile in this queue."""
-    groups = {group for of in (site.profiles[profile], site.queues[queue]) for group, may in of.groups.items() if may}
+    offers = (site.profiles[profile], site.queues[queue])
+    groups = {group for offer in offers for group, may in offer.groups.items() if may}
+    groups |= {course.roster.group for offer in offers for _, course in classes_of(offer, site)}
     home = min(site.storage.homes.values(), key=lambda home: home.root).root
     return PosixIdentity(  # noqa: S604 - a login shell, which nothing runs
         name="somebody",
@@ -144,6 +155,14 @@ def example_user(site: Site, profile: str, queue: str) -> PosixIdentity:
         shell="/bin/sh",
         source="lint",
     )
+
+
+def example_time(site: Site, profile: str, queue: str, now: datetime) -> datetime:
+    """Return a time at which `example_user` may use this profile in this queue: the last day of a class, or now."""
+    for offer in (site.profiles[profile], site.queues[queue]):
+        for _, course in classes_of(offer, site):
+            return datetime.combine(course.until, time(12), ZoneInfo(course.time_zone or site.time_zone))
+    return now
 
 
 def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
@@ -168,9 +187,7 @@ def advice(site: Site, now: datetime, base: Path | None = None) -> Iterator[Prob
     yield from _unused_queues(site)
     yield from _unused_profiles(site)
     yield from _no_default(site)
-    for name, course in sorted(site.classes.items()):
-        if course.until < now.date():
-            yield Problem(f"classes.{name}", f"ended on {course.until} and is no longer offered")
+    yield from _class_advice(site, now, (base or Path()).absolute())
     yield from _images(site)
     yield from _numa(site)
     yield from _gpus(site)
@@ -189,6 +206,47 @@ def advice(site: Site, now: datetime, base: Path | None = None) -> Iterator[Prob
                 f"has relative paths ({format_list(relative)}): "
                 "the hub and the batch service may read different files. Use absolute paths",
             )
+
+
+def _class_advice(site: Site, now: datetime, base: Path) -> Iterator[Problem]:
+    """Yield classes that are over, that look like others, that nobody can be in, and whose dates have no effect."""
+    titles: dict[str, str] = {}
+    known = _groups_of(site.identity, base)
+    for name, course in sorted(site.classes.items()):
+        place = f"classes.{name}"
+        if course.until < today_in(site, course, now):
+            yield Problem(place, f"ended on {course.until} and is no longer offered")
+        other = titles.setdefault(course.title or name, name)
+        if other != name:
+            yield Problem(f"{place}.title", f"is also the title of class {other!r}, so users cannot tell them apart")
+        for field, roster in (("roster", course.roster), ("staff", course.staff)):
+            if roster is not None and known and roster.group not in known:
+                yield Problem(f"{place}.{field}.group", f"no account of the identity sources is in {roster.group!r}")
+        for kind, offer, of in (
+            ("profile", site.profiles[course.profile], course.profile),
+            ("queue", site.queues[course.queue], course.queue),
+        ):
+            if course.staff is not None and not Rights((course.staff.group,), frozenset([name])).may_use(offer):
+                yield Problem(
+                    f"{place}.staff",
+                    f"cannot use {kind} {of!r}. Add {kind}s.{of}.classes: {{{name}: true}}",
+                )
+            if offer.groups.get(course.roster.group):
+                yield Problem(
+                    f"{place}.{kind}",
+                    f"is open to the students by {kind}s.{of}.groups, also before and after the class. To end it with "
+                    f"the class, replace the group by {kind}s.{of}.classes: {{{name}: true}}",
+                )
+
+
+def _groups_of(settings: IdentitySettings, base: Path) -> set[str]:
+    """Return the names of all groups that have members, if every source can list its accounts; otherwise nothing."""
+    found = [SOURCES[options.kind].read_entries(options, base).accounts for options in settings.sources.values()]
+    return (
+        {group for accounts in found for account in accounts for _, group in account.groups if group}
+        if all(found)
+        else set()
+    )
 
 
 def _identity(settings: IdentitySettings, base: Path) -> Iterator[Problem]:
@@ -258,8 +316,8 @@ def _gpus(site: Site) -> Iterator[Problem]:
 
 def _unused_queues(site: Site) -> Iterator[Problem]:
     for name, queue in ordered(site.queues):
-        if _closed(queue.groups):
-            yield Problem(f"queues.{name}", "is closed to all users, because no group in it is true")
+        if _closed(queue):
+            yield Problem(f"queues.{name}", "is closed to all users, because no group and no class in it is true")
         elif not any(not profile.queues or profile.queues.get(name) for profile in site.profiles.values()):
             yield Problem(f"queues.{name}", "is not used, because no profile allows it")
 
@@ -267,8 +325,8 @@ def _unused_queues(site: Site) -> Iterator[Problem]:
 def _unused_profiles(site: Site) -> Iterator[Problem]:
     for name, profile in ordered(site.profiles):
         queues = queues_of(site, profile)
-        if _closed(profile.groups):
-            yield Problem(f"profiles.{name}", "is closed to all users, because no group in it is true")
+        if _closed(profile):
+            yield Problem(f"profiles.{name}", "is closed to all users, because no group and no class in it is true")
         elif not queues:
             yield Problem(f"profiles.{name}", "cannot be used, because all queues that it allows are closed")
         elif profile.queue is None and all(site.queues[queue].preemptible for queue in queues):
@@ -281,10 +339,10 @@ def _unused_profiles(site: Site) -> Iterator[Problem]:
 def _no_default(site: Site) -> Iterator[Problem]:
     """Yield a problem if there is no default profile for a user who is in no group of the settings."""
     for profile in site.profiles.values():
-        if profile.gpu is not None or profile.groups:
+        if profile.gpu is not None or profile.groups or profile.classes:
             continue
         queues = [profile.queue] if profile.queue else queues_of(site, profile)
-        mine = [queue for queue in queues if open_to(site.queues[queue].groups, ())]
+        mine = [queue for queue in queues if Rights((), frozenset()).may_use(site.queues[queue])]
         if any(profile.queue or not site.queues[queue].preemptible for queue in mine):
             return
     yield Problem(

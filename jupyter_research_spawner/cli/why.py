@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from ..plan import Plan
 from ..settings import format_duration
-from ..settings.strict import open_to
 from ..shape import NOTEBOOK_KIND, Json
 from ..site import Site
 from ..storage import Mount
@@ -110,15 +109,17 @@ def _mounts(site: Site, decided: Plan) -> Iterator[str]:
         else:
             yield f"{point}, because {who.home} is below {homes[key]}.root"
     for name, mount in sorted(site.storage.mounts.items()):
-        if not open_to(mount.groups, who.group_names):
+        if (mount.claim, mount.path) not in {(point.claim, point.path) for point in decided.mounts}:
             yield f"not {mount.path}: storage.mounts.{name} is for {_for_whom(mount)}"
 
 
 def _for_whom(mount: Mount, mine: tuple[str, ...] | None = None) -> str:
-    """Return the groups that get a mount.  If `mine` is given, return only groups in `mine`."""
-    if not mount.groups:
+    """Return the groups and classes that get a mount.  If `mine` is given, return only groups in `mine`."""
+    if not mount.groups and not mount.classes:
         return "all users"
-    return format_list((group for group, may in mount.groups.items() if may and (mine is None or group in mine)), "or")
+    groups = [group for group, may in mount.groups.items() if may and (mine is None or group in mine)]
+    classes = [f"class {name}" for name, may in mount.classes.items() if may]
+    return format_list(groups if groups and mine is not None else [*groups, *classes], "or")
 
 
 def _marks(site: Site, decided: Plan) -> list[str]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ..identity import PosixIdentity, warnings
-from ..plan import Offer, offers
+from ..plan import Offer, offers, rights_of
 from ..refusal import Refusal
 from ..settings import format_duration
 from ..site import Site
@@ -95,7 +95,7 @@ def build_form(
     refusal: why `options` were refused; the form shows the message at the refused field.
     Raises Refusal if the user cannot have a pod, because no file system of the site contains the home directory.
     """
-    mounts = mounts_for(site.storage, identity)
+    mounts = mounts_for(site.storage, identity, rights_of(site, identity, now).classes)
     offered = offers(site, identity, now)
     if not offered:
         return Form(

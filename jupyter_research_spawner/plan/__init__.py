@@ -3,5 +3,6 @@
 from .choices import offers
 from .decide import ANNOTATION_LIMIT, plan
 from .model import Offer, Plan, Request, WallTime
+from .rights import Rights, rights_of
 
-__all__ = ["ANNOTATION_LIMIT", "Offer", "Plan", "Request", "WallTime", "offers", "plan"]
+__all__ = ["ANNOTATION_LIMIT", "Offer", "Plan", "Request", "Rights", "WallTime", "offers", "plan", "rights_of"]

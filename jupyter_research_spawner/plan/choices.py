@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from ..identity import PosixIdentity
 from ..refusal import Refusal
 from ..settings import ordered
-from ..settings.strict import open_to
-from ..site import CourseClass, Profile, Site
+from ..shape import NOTEBOOK_KIND
+from ..site import Profile, Site
 from ..wording import format_list, quote
 from .model import Offer, Request
+from .rights import Restricted, Rights, classes_of, is_in, is_staff, rights_of, when_it_is
 
 
 def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, ...]:
     """Return the classes, by name, and then the profiles, by `order`, that the user may choose now."""
-    mine = identity.group_names
+    rights = rights_of(site, identity, now)
     found = [
         Offer(
             name=name,
@@ -31,12 +32,18 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
             course=name,
         )
         for name, course in sorted(site.classes.items())
-        if course.roster.group in mine and _is_current(course, now)
+        if name in rights.classes
+        and rights.may_use(site.profiles[course.profile])
+        and rights.may_use(site.queues[course.queue])
     ]
-    default = _default_profile(site, identity)
+    of_classes = {offer.profile for offer in found}
+    default = _default_profile(site, rights)
     for name, profile in ordered(site.profiles):
-        queues = _queues_for(site, identity, profile)
-        if open_to(profile.groups, mine) and queues:
+        # A class and the profile that is only for its members are one offer.
+        if name in of_classes and rights.granting_classes(profile):
+            continue
+        queues = _queues_for(site, rights, profile)
+        if rights.may_use(profile) and queues:
             found.append(
                 Offer(
                     name=name,
@@ -52,15 +59,6 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
     return tuple(found)
 
 
-def _is_current(course: CourseClass, now: datetime) -> bool:
-    today = _today(now)
-    return (course.since is None or course.since <= today) and today <= course.until
-
-
-def _today(now: datetime) -> date:
-    return now.astimezone(timezone.utc).date()
-
-
 def apply_class(site: Site, identity: PosixIdentity, request: Request, now: datetime) -> Request:
     """Return the request with the profile and the queue of its class.
 
@@ -68,7 +66,7 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
     if request.course is None:
         return request
     course = site.classes.get(request.course)
-    if course is None or course.roster.group not in identity.group_names:
+    if course is None or not is_in(course, identity):
         hints = []
         if course is not None:
             hints.append(f"Ask the course staff to add you to group {course.roster.group}.")
@@ -81,11 +79,10 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
             hint=" ".join(hints) or "You are not on the roster of any class.",
             status=403,
         )
-    if not _is_current(course, now):
-        when = f"ended on {course.until}" if _today(now) > course.until else f"begins on {course.since}"
+    if request.course not in rights_of(site, identity, now).classes:
         raise Refusal(
             "class-not-now",
-            f"Class {quote(request.course)} {when}.",
+            f"Class {quote(request.course)} {when_it_is(site, course, now)}.",
             field="class",
             hint="Choose a profile instead, or ask the course staff to change the date.",
             status=403,
@@ -101,43 +98,43 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
     return replace(request, profile=course.profile, queue=course.queue)
 
 
-def choose_profile(site: Site, identity: PosixIdentity, request: Request) -> str:
+def choose_profile(site: Site, rights: Rights, request: Request, now: datetime) -> str:
     """Return the name of the requested profile, or of the user's default profile.  Raises Refusal."""
     if request.profile is not None:
-        return _require_allowed("profile", site.profiles, identity, request.profile)
+        return _require_allowed(site, "profile", site.profiles, rights, request.profile, now)
     if request.queue is not None:
-        _require_allowed("queue", site.queues, identity, request.queue)
-    default = _default_profile(site, identity, request.queue)
+        _require_allowed(site, "queue", site.queues, rights, request.queue, now)
+    default = _default_profile(site, rights, request.queue)
     if default is None:
         raise Refusal(
             "no-profile",
             "You have no default profile.",
             field="profile",
-            hint=_alternatives("profile", site.profiles, identity),
+            hint=_alternatives("profile", site.profiles, rights),
             status=403,
         )
     return default
 
 
-def _default_profile(site: Site, identity: PosixIdentity, queue: str | None = None) -> str | None:
+def _default_profile(site: Site, rights: Rights, queue: str | None = None) -> str | None:
     """Return the first profile by `order` that the user may use in `queue`, or if None, that has a default queue.
 
     A profile with a GPU is never the default.
     """
     for name, profile in ordered(site.profiles):
-        if profile.gpu is not None or not open_to(profile.groups, identity.group_names):
+        if profile.gpu is not None or not rights.may_use(profile):
             continue
         has_queue = (
-            _default_queue(site, identity, profile) is not None
+            _default_queue(site, rights, profile) is not None
             if queue is None
-            else queue in _queues_for(site, identity, profile)
+            else queue in _queues_for(site, rights, profile)
         )
         if has_queue:
             return name
     return None
 
 
-def choose_queue(site: Site, identity: PosixIdentity, request: Request, profile_name: str) -> str:
+def choose_queue(site: Site, rights: Rights, request: Request, profile_name: str, now: datetime) -> str:
     """Return the requested queue, or the profile's queue, or else the user's first queue that is not preemptible.
 
     Raises Refusal if the user or the profile may not use that queue.
@@ -145,9 +142,9 @@ def choose_queue(site: Site, identity: PosixIdentity, request: Request, profile_
     profile = site.profiles[profile_name]
     name = request.queue if request.queue is not None else profile.queue
     if name is None:
-        name = _default_queue(site, identity, profile)
+        name = _default_queue(site, rights, profile)
     if name is None:
-        mine = _queues_for(site, identity, profile)
+        mine = _queues_for(site, rights, profile)
         raise Refusal(
             "no-queue",
             f"You have no default queue for profile {profile_name!r}.",
@@ -155,9 +152,9 @@ def choose_queue(site: Site, identity: PosixIdentity, request: Request, profile_
             hint=f"Choose a queue: {format_list(mine)}." if mine else "Ask your administrators for access to a queue.",
             status=403,
         )
-    _require_allowed("queue", site.queues, identity, name)
+    _require_allowed(site, "queue", site.queues, rights, name, now)
     if profile.queues and not profile.queues.get(name):
-        mine = _queues_for(site, identity, profile)
+        mine = _queues_for(site, rights, profile)
         raise Refusal(
             "queue-not-for-profile",
             f"Profile {profile_name!r} cannot be used in queue {name!r}.",
@@ -169,27 +166,29 @@ def choose_queue(site: Site, identity: PosixIdentity, request: Request, profile_
     return name
 
 
-def _default_queue(site: Site, identity: PosixIdentity, profile: Profile) -> str | None:
+def _default_queue(site: Site, rights: Rights, profile: Profile) -> str | None:
     """Return the profile's own queue, or else the user's first queue that is not preemptible; None if not allowed."""
-    mine = _queues_for(site, identity, profile)
+    mine = _queues_for(site, rights, profile)
     if profile.queue is not None:
         return profile.queue if profile.queue in mine else None
     return next((name for name in mine if not site.queues[name].preemptible), None)
 
 
-def _queues_for(site: Site, identity: PosixIdentity, profile: Profile) -> tuple[str, ...]:
+def _queues_for(site: Site, rights: Rights, profile: Profile) -> tuple[str, ...]:
     """Return the queues that both the user and the profile may use.
 
     The profile's own queue comes first, then queues that are not preemptible, then preemptible queues."""
     mine = [
         (name, queue)
         for name, queue in ordered(site.queues)
-        if open_to(queue.groups, identity.group_names) and (not profile.queues or profile.queues.get(name))
+        if rights.may_use(queue) and (not profile.queues or profile.queues.get(name))
     ]
     return tuple(name for name, queue in sorted(mine, key=lambda it: (it[0] != profile.queue, it[1].preemptible)))
 
 
-def _require_allowed(field: str, choices: Mapping[str, Any], identity: PosixIdentity, name: str) -> str:
+def _require_allowed(
+    site: Site, field: str, choices: Mapping[str, Any], rights: Rights, name: str, now: datetime
+) -> str:
     """Return `name`.  Raises Refusal if that profile or queue does not exist or the user may not use it."""
     offer = choices.get(name)
     if offer is None:
@@ -197,25 +196,55 @@ def _require_allowed(field: str, choices: Mapping[str, Any], identity: PosixIden
             f"unknown-{field}",
             f"There is no {field} {quote(name)}.",
             field=field,
-            hint=_alternatives(field, choices, identity),
+            hint=_alternatives(field, choices, rights),
         )
-    if not open_to(offer.groups, identity.group_names):
-        allowed_groups = [group for group, is_allowed in offer.groups.items() if is_allowed]
-        rule = (
-            f"requires membership in group {format_list(allowed_groups, 'or')}"
-            if allowed_groups
-            else "is closed to all users"
-        )
+    if not rights.may_use(offer):
         raise Refusal(
             f"{field}-not-yours",
-            f"{field.capitalize()} {name!r} {rule}; your groups are {format_list(identity.group_names)}.",
+            f"{field.capitalize()} {name!r} {_rule(site, offer, now)}; your groups are {format_list(rights.groups)}.",
             field=field,
-            hint=f"Ask the group's owner to add you. {_alternatives(field, choices, identity)}",
+            hint=f"Ask the group's owner to add you. {_alternatives(field, choices, rights)}",
             status=403,
         )
     return name
 
 
-def _alternatives(field: str, choices: Mapping[str, Any], identity: PosixIdentity) -> str:
-    mine = [name for name, offer in ordered(choices) if open_to(offer.groups, identity.group_names)]
+def _rule(site: Site, offer: Restricted, now: datetime) -> str:
+    """Return who may use the offer, as the end of a sentence about it."""
+    allowed_groups = [group for group, is_allowed in offer.groups.items() if is_allowed]
+    rules = [f"requires membership in group {format_list(allowed_groups, 'or')}"] if allowed_groups else []
+    classes = [f"{name}, which {when_it_is(site, course, now)}" for name, course in classes_of(offer, site)]
+    if classes:
+        rules.append(f"is for class {format_list(classes, 'or')}")
+    return " or ".join(rules) or "is closed to all users"
+
+
+def _alternatives(field: str, choices: Mapping[str, Any], rights: Rights) -> str:
+    mine = [name for name, offer in ordered(choices) if rights.may_use(offer)]
     return f"Your {field}s: {format_list(mine)}." if mine else f"Ask your administrators for access to a {field}."
+
+
+def check_class_jobs(site: Site, rights: Rights, request: Request, profile_name: str, queue_name: str) -> None:
+    """Raise Refusal for a job that only a class allows, if the class has no jobs.  The staff may submit jobs."""
+    granting = jobs_by_class(site, rights, profile_name, queue_name)
+    if (
+        request.shape.kind != NOTEBOOK_KIND
+        and granting
+        and not any(site.classes[name].jobs.allowed for name in granting)
+    ):
+        raise Refusal(
+            "class-no-jobs",
+            f"Students of class {format_list(granting, 'and')} cannot submit jobs in queue {queue_name!r}.",
+            field="queue",
+            hint="Run the program in your notebook, or ask the course staff.",
+            status=403,
+        )
+
+
+def jobs_by_class(site: Site, rights: Rights, profile_name: str, queue_name: str) -> list[str]:
+    """Return the classes without which the user, as a student, could not use this profile or queue."""
+    offers = (site.profiles[profile_name], site.queues[queue_name])
+    granting = {name for offer in offers for name in rights.granting_classes(offer)}
+    if any(is_staff(site.classes[name], rights.groups) for name in granting):
+        return []
+    return sorted(granting)

@@ -14,9 +14,10 @@ from ..resources import gpu_prerequisites
 from ..schedulers import SCHEDULERS, Placement
 from ..site import Site
 from ..storage import environment, group_text, mounts_for, passwd_text
-from .choices import apply_class, choose_profile, choose_queue
+from .choices import apply_class, check_class_jobs, choose_profile, choose_queue, jobs_by_class
 from .limits import apply_workdir, choose_image, choose_wall_time
 from .model import Plan, Request, WallTime
+from .rights import rights_of
 
 # Limit in bytes for this project's annotations on one object.  The API server allows 256 KiB for all annotations.
 ANNOTATION_LIMIT = 64_000
@@ -37,12 +38,15 @@ def plan(
     for the adoption key.  Raises Refusal with the invalid field.  The function is pure.
     """
     request = apply_class(site, identity, request, now)
-    profile_name = choose_profile(site, identity, request)
+    rights = rights_of(site, identity, now)
+    profile_name = choose_profile(site, rights, request, now)
     profile = site.profiles[profile_name]
-    queue_name = choose_queue(site, identity, request, profile_name)
+    queue_name = choose_queue(site, rights, request, profile_name, now)
     queue = site.queues[queue_name]
+    check_class_jobs(site, rights, request, profile_name, queue_name)
     priority = queue.priority or site.default_priority
-    wall_time = choose_wall_time(site, request, profile_name)
+    classes = jobs_by_class(site, rights, profile_name, queue_name)
+    wall_time = choose_wall_time(site, request, profile_name, classes)
     placement = Placement(
         identity=identity,
         queue=queue_name,
@@ -60,7 +64,7 @@ def plan(
     scheduler = SCHEDULERS[site.scheduler.kind]
     if (refusal := scheduler.refuses(placement)) is not None:
         raise refusal
-    mounts = mounts_for(site.storage, identity)
+    mounts = mounts_for(site.storage, identity, rights.classes)
     request = apply_workdir(request, identity, mounts)
     fields = site.pod_fields[profile_name]
     decided = Plan(

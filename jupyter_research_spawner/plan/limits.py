@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,15 +17,17 @@ from ..wording import format_list, quote
 from .model import Request, WallTime
 
 
-def choose_wall_time(site: Site, request: Request, profile_name: str) -> WallTime:
+def choose_wall_time(site: Site, request: Request, profile_name: str, classes: Sequence[str] = ()) -> WallTime:
     """Return the soft and the hard wall time.  Raises Refusal if the request exceeds the site's limit.
 
     For a notebook, the profile sets the hard limit.  For a job, the requested wall time is the hard limit, as in Slurm.
+    `classes` are the classes whose students only may run this: they can have a lower limit for jobs.
     """
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
-    ceiling = profile.hard if is_notebook else site.batch.wall_time_hard
-    rule = f"profiles.{profile_name}.wall_time_hard" if is_notebook else "batch.wall_time_hard"
+    ceiling, rule = (
+        (profile.hard, f"profiles.{profile_name}.wall_time_hard") if is_notebook else _limit_of_jobs(site, classes)
+    )
     asked = request.wall_time
     if asked is not None and asked < timedelta(seconds=1):
         raise Refusal(
@@ -38,7 +40,7 @@ def choose_wall_time(site: Site, request: Request, profile_name: str) -> WallTim
         raise Refusal(
             "wall-time-too-long",
             f"Wall time {format_duration(asked)} is longer than {format_duration(ceiling)}, the maximum for "
-            f"{'profile ' + repr(profile_name) if is_notebook else 'jobs'}.",
+            f"{'profile ' + repr(profile_name) if is_notebook else 'jobs of your class' if classes else 'jobs'}.",
             field="wall_time",
             hint=f"Ask for {format_duration(ceiling)} or less.",
         )
@@ -47,6 +49,17 @@ def choose_wall_time(site: Site, request: Request, profile_name: str) -> WallTim
     if is_notebook:
         return WallTime(asked, ceiling, f"asked for {format_duration(asked)}; {rule} is {format_duration(ceiling)}")
     return WallTime(asked, asked, f"asked for {format_duration(asked)}")
+
+
+def _limit_of_jobs(site: Site, classes: Sequence[str]) -> tuple[timedelta, str]:
+    """Return the hard wall time of jobs and the setting that it comes from: the longest of these classes."""
+    limits = [
+        (limit, f"classes.{name}.jobs.wall_time_hard")
+        for name in classes
+        if (limit := site.classes[name].jobs.wall_time_hard) is not None
+    ]
+    of_site = (site.batch.wall_time_hard, "batch.wall_time_hard")
+    return min(of_site, max(limits)) if limits and len(limits) == len(classes) else of_site
 
 
 def choose_image(site: Site, request: Request, profile_name: str) -> str | None:

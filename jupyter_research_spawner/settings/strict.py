@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StringConstraints
@@ -40,9 +41,16 @@ def ordered(by_name: Mapping[str, Item]) -> list[tuple[str, Item]]:
     return sorted(by_name.items(), key=lambda item: (item[1].order, item[0]))
 
 
-def open_to(groups: Groups, mine: Iterable[str]) -> bool:
-    """Return whether a user in the groups `mine` may use something that is restricted to `groups`.
+def open_to(
+    groups: Mapping[str, bool],
+    mine: Iterable[str],
+    classes: Mapping[str, bool] = MappingProxyType({}),
+    my_classes: Iterable[str] = (),
+) -> bool:
+    """Return whether a user in the groups `mine` and the classes `my_classes` may use what these maps restrict.
 
-    An empty map allows all users.  Otherwise it allows only the groups with the value true.
+    Two empty maps allow all users.  Otherwise the maps allow only the groups and the classes with the value true.
     """
-    return not groups or any(map(groups.get, mine))
+    if not groups and not classes:
+        return True
+    return any(map(groups.get, mine)) or any(map(classes.get, my_classes))

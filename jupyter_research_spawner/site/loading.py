@@ -12,6 +12,7 @@ from ..schedulers import why_no_gpu
 from ..settings import SettingsError, merge, read
 from ..settings.merge import Raw, resolve_like
 from ..settings.problems import Problem
+from ..settings.strict import open_to
 from .pod_fields import PodFields
 from .site_settings import CourseClass, Site
 
@@ -82,6 +83,14 @@ def _references(site: Site) -> list[Problem]:
         if name is not None and name not in names:
             found.append(Problem(path, f"{name!r} is not in {place}. Allowed values: {', '.join(sorted(names))}"))
 
+    for place, offers in (
+        ("profiles", site.profiles),
+        ("queues", site.queues),
+        ("storage.mounts", site.storage.mounts),
+    ):
+        for name, offer in offers.items():
+            for class_name in offer.classes:
+                known(f"{place}.{name}.classes.{class_name}", class_name, "classes", site.classes)
     for name, queue in site.queues.items():
         known(f"queues.{name}.priority", queue.priority, "priorities", site.priorities)
     for name, profile in site.profiles.items():
@@ -125,14 +134,14 @@ def _course(site: Site, name: str, course: CourseClass) -> list[Problem]:
     group = course.roster.group
     for kind, offers, chosen in (("profile", site.profiles, course.profile), ("queue", site.queues, course.queue)):
         offer = offers.get(chosen)
-        if offer is not None and offer.groups and not offer.groups.get(group):
-            found.append(
-                Problem(
-                    f"classes.{name}.{kind}",
-                    f"the group {group!r} of the roster may not use {kind} {chosen!r}. Add it: "
-                    f"{kind}s.{chosen}.groups: {{{group}: true}}",
-                )
+        if offer is None or open_to(offer.groups, [group], offer.classes, [name]):
+            continue
+        found.append(
+            Problem(
+                f"classes.{name}.{kind}",
+                f"the class may not use {kind} {chosen!r}. Add it: {kind}s.{chosen}.classes: {{{name}: true}}",
             )
+        )
     profile = site.profiles.get(course.profile)
     if profile is not None and profile.queues and not profile.queues.get(course.queue):
         found.append(

@@ -8,8 +8,18 @@ import re
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StringConstraints, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    create_model,
+    model_validator,
+)
 
 from ..identity import IdentitySettings
 from ..resources import Sized
@@ -22,6 +32,11 @@ from .pod_fields import PodFields, Pods
 # The pattern excludes spaces and newlines, and names of more than 512 characters.
 ImageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$", strict=True)]
 Title = Annotated[str, StringConstraints(min_length=1, max_length=120)]
+Classes = ByName[StrictBool]
+CLASSES_HELP = (
+    "Names in `classes`. A student of the class may use it while the class runs, and the staff always. If only classes "
+    "are listed here, nobody else may use it."
+)
 
 
 class Priority(Settings):
@@ -55,6 +70,12 @@ class _Queue(Settings):
         title="POSIX groups that may use the queue",
         description="Default: all users. It is a map, so that several values files can add groups.",
         examples=[{"climate": True}],
+    )
+    classes: Classes = Field(
+        default_factory=dict,
+        title="Classes that may use the queue",
+        description=CLASSES_HELP,
+        examples=[{"stats-101": True}],
     )
     order: StrictInt = Field(
         100,
@@ -108,6 +129,12 @@ class Profile(Sized):
     )
     groups: Groups = Field(
         default_factory=dict, title="POSIX groups that may use the profile", description="Default: all users."
+    )
+    classes: Classes = Field(
+        default_factory=dict,
+        title="Classes that may use the profile",
+        description=CLASSES_HELP,
+        examples=[{"stats-101": True}],
     )
     queue: Name | None = Field(
         None,
@@ -204,6 +231,29 @@ class Roster(Settings):
     group: str = Field(title="POSIX group", min_length=1, examples=["stats101-f26"])
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError):  # an unknown name, a directory of the database, a path
+        raise ValueError(f"{quote(name)} is not a known time zone. Use for example America/Los_Angeles") from None
+    return name
+
+
+TimeZone = Annotated[str, StringConstraints(strict=True, max_length=64), AfterValidator(_zone)]
+
+
+class ClassJobs(Settings):
+    """What the students of a class may do with batch jobs in the queue or the profile of the class."""
+
+    allowed: StrictBool = Field(True, title="Students can submit jobs")
+    wall_time_hard: Duration | None = Field(
+        None,
+        title="Maximum hard wall time of jobs",
+        description="Default: `batch.wall_time_hard`.",
+        examples=["8h"],
+    )
+
+
 class CourseClass(Settings):
     """A course whose students may use a profile and a queue while the course lasts."""
 
@@ -214,17 +264,29 @@ class CourseClass(Settings):
     queue: Name = Field(title="Queue", description="A name in `queues`.", examples=["teaching"])
     roster: Roster = Field(title="Students", examples=[{"group": "stats101-f26"}])
     staff: Roster | None = Field(
-        None, title="Course staff", description="Reserved: nothing uses it yet.", examples=[{"group": "stats101-staff"}]
+        None,
+        title="Course staff",
+        description="Members can use all that the class can use, also before the first day and after the last.",
+        examples=[{"group": "stats101-staff"}],
     )
     since: Day | None = Field(
         None,
         title="First day",
-        description="The course begins at the start of this day in UTC.",
+        description="The course begins at the start of this day in its time zone.",
         examples=["2026-09-01"],
     )
     until: Day = Field(
-        title="Last day", description="The course ends at the end of this day in UTC.", examples=["2026-12-20"]
+        title="Last day",
+        description="The course ends at the end of this day in its time zone.",
+        examples=["2026-12-20"],
     )
+    time_zone: TimeZone | None = Field(
+        None,
+        title="Time zone of the days",
+        description="Default: `time_zone` of the site.",
+        examples=["Australia/Sydney"],
+    )
+    jobs: ClassJobs = Field(default_factory=ClassJobs, title="Batch jobs of the students")
 
 
 class SchedulerChoice(Settings):
@@ -288,6 +350,12 @@ class Site(Settings):
     pods: Pods = Field(default_factory=Pods, title="Fields of pods")
     batch: Batch = Field(default_factory=Batch, title="Batch jobs")
     classes: ByName[CourseClass] = Field(default_factory=dict, title="Classes")
+    time_zone: TimeZone = Field(
+        "UTC",
+        title="Time zone of the days of classes",
+        description="A name of the IANA time zone database.",
+        examples=["America/Los_Angeles"],
+    )
     hub: Hub = Field(default_factory=Hub, title="Limits and times of the hub")
 
     @cached_property

@@ -1,0 +1,202 @@
+"""Classes own their rights: profiles, queues and mounts that end with the class, its staff, its days and its jobs."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import samples
+from samples import person, request
+
+from jupyter_research_spawner.cli import lint
+from jupyter_research_spawner.plan import Plan, offers, plan
+from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.settings import SettingsError
+from jupyter_research_spawner.site import Site
+
+CLASS: dict[str, Any] = {
+    "time_zone": "America/Los_Angeles",
+    "storage": {"mounts": {"course": {"claim": "course", "path": "/course", "classes": {"stats-101": True}}}},
+    "queues": {"teaching": {"groups": None, "classes": {"stats-101": True}}},
+    "profiles": {
+        "stats-101": {
+            "title": "Statistics 101",
+            "cpu": 1,
+            "memory": "2Gi",
+            "wall_time": "4h",
+            "images": {"default": "quay.io/jupyter/r-notebook:2026-10-01"},
+            "classes": {"stats-101": True},
+            "queues": {"teaching": True},
+        }
+    },
+    "classes": {"stats-101": {"profile": "stats-101", "since": "2026-09-01", "until": "2026-12-20"}},
+}
+LOS_ANGELES, SYDNEY = ZoneInfo("America/Los_Angeles"), ZoneInfo("Australia/Sydney")
+DURING = datetime(2026, 11, 2, 12, tzinfo=LOS_ANGELES)
+BEFORE, AFTER = datetime(2026, 8, 31, 12, tzinfo=LOS_ANGELES), datetime(2026, 12, 21, 0, 1, tzinfo=LOS_ANGELES)
+BY_CLASS: dict[str, Any] = {"course": "stats-101"}
+BY_PROFILE: dict[str, Any] = {"profile": "stats-101", "queue": "teaching"}
+
+
+@pytest.fixture
+def site() -> Site:
+    return samples.site_with(CLASS)
+
+
+def at(site: Site, who: str, now: datetime, kind: str = "notebook", **wishes: Any) -> Plan:
+    asker = person(who)
+    return plan(site, asker, request(asker, kind, **wishes), run_id="r-1", now=now)
+
+
+def refusal(site: Site, who: str, now: datetime, kind: str = "notebook", **wishes: Any) -> Refusal:
+    with pytest.raises(Refusal) as refused:
+        at(site, who, now, kind, **wishes)
+    return refused.value
+
+
+@pytest.mark.parametrize("kind", ["notebook", "job", "array"])
+@pytest.mark.parametrize("wishes", [BY_CLASS, BY_PROFILE, {"profile": "stats-101"}])
+def test_student_can_use_what_the_class_can_while_it_runs(site: Site, kind: str, wishes: dict[str, Any]) -> None:
+    decided = at(site, "bob", DURING, kind, **wishes)
+    assert (decided.profile, decided.queue) == ("stats-101", "teaching")
+    assert "/course" in [mount.path for mount in decided.mounts]
+
+
+@pytest.mark.parametrize("kind", ["notebook", "job", "array"])
+@pytest.mark.parametrize(("now", "when"), [(BEFORE, "begins on 2026-09-01"), (AFTER, "ended on 2026-12-20")])
+def test_dates_bind_whichever_way_is_asked(site: Site, kind: str, now: datetime, when: str) -> None:
+    assert when in refusal(site, "bob", now, kind, **BY_CLASS).message
+    profile = refusal(site, "bob", now, kind, **BY_PROFILE)
+    assert (profile.code, profile.status) == ("profile-not-yours", 403)
+    assert f"Profile 'stats-101' is for class stats-101, which {when}; your groups are" in profile.message
+    queue = refusal(site, "bob", now, kind, profile="small", queue="teaching")
+    assert (queue.code, queue.field) == ("queue-not-yours", "queue")
+    assert when in queue.message
+    others = at(site, "bob", now, kind, profile="small", queue="backfill")
+    assert "/course" not in [mount.path for mount in others.mounts]
+
+
+@pytest.mark.parametrize("now", [BEFORE, DURING, AFTER])
+@pytest.mark.parametrize("wishes", [BY_CLASS, BY_PROFILE])
+def test_staff_can_use_it_at_any_time_and_strangers_never(site: Site, now: datetime, wishes: dict[str, Any]) -> None:
+    decided = at(site, "alice", now, **wishes)
+    assert (decided.profile, decided.queue) == ("stats-101", "teaching")
+    assert "/course" in [mount.path for mount in decided.mounts]
+    assert refusal(site, "carol", now, **wishes).status == 403
+
+
+def offered(site: Site, who: str, now: datetime) -> list[str]:
+    return [offer.name for offer in offers(site, person(who), now)]
+
+
+def test_class_and_its_profile_are_one_offer(site: Site) -> None:
+    assert offered(site, "bob", DURING) == ["stats-101", "small"]
+    assert [offer.course for offer in offers(site, person("bob"), DURING)] == ["stats-101", None]
+    assert offered(site, "bob", AFTER) == ["small"]
+    assert offered(site, "alice", AFTER)[0] == "stats-101"
+    assert "stats-101" not in offered(site, "carol", DURING)
+
+
+@pytest.mark.parametrize(
+    ("now", "is_open"),
+    [
+        (datetime(2026, 8, 31, 23, 59, tzinfo=SYDNEY), False),
+        (datetime(2026, 9, 1, 8, 0, tzinfo=SYDNEY), True),  # when it is still the day before in UTC
+        (datetime(2026, 12, 20, 23, 59, tzinfo=SYDNEY), True),
+        (datetime(2026, 12, 21, 0, 0, tzinfo=SYDNEY), False),
+    ],
+)
+def test_days_are_those_of_the_zone_of_the_class(now: datetime, is_open: bool) -> None:
+    in_sydney = samples.site_with(CLASS, {"classes": {"stats-101": {"time_zone": "Australia/Sydney"}}})
+    assert ("stats-101" in offered(in_sydney, "bob", now)) is is_open
+
+
+def test_last_day_in_los_angeles_lasts_until_its_evening(site: Site) -> None:
+    evening = datetime(2026, 12, 20, 17, 30, tzinfo=LOS_ANGELES)
+    assert evening.astimezone(ZoneInfo("UTC")).day == 21
+    assert at(site, "bob", evening, **BY_CLASS).queue == "teaching"
+    assert refusal(site, "bob", evening + timedelta(hours=7), **BY_CLASS).code == "class-not-now"
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../../etc/passwd", "America", "PST8PDT7"])
+@pytest.mark.parametrize("place", [{}, {"classes": {"stats-101": {}}}])
+def test_unknown_time_zone_is_an_error_in_the_settings(zone: str, place: dict[str, Any]) -> None:
+    wrong: dict[str, Any] = {"classes": {"stats-101": {"time_zone": zone}}} if place else {"time_zone": zone}
+    with pytest.raises(SettingsError, match=r"is not a known time zone\. Use for example America/Los_Angeles"):
+        samples.site_with(CLASS, wrong)
+
+
+def test_class_limits_the_jobs_of_its_students_and_not_of_its_staff() -> None:
+    site = samples.site_with(CLASS, {"classes": {"stats-101": {"jobs": {"wall_time_hard": "8h"}}}})
+    assert at(site, "bob", DURING, "job", **BY_PROFILE).wall_time.hard == timedelta(hours=8)
+    too_long = refusal(site, "bob", DURING, "job", wall_time=timedelta(hours=9), **BY_PROFILE)
+    assert too_long.message == "Wall time 9h is longer than 8h, the maximum for jobs of your class."
+    assert at(site, "bob", DURING, "notebook", **BY_PROFILE).wall_time.hard == timedelta(hours=4)
+    assert at(site, "alice", DURING, "job", **BY_PROFILE).wall_time.hard == timedelta(days=21)
+    # What everybody may use is no matter of the class.
+    assert at(site, "bob", DURING, "job", profile="small", queue="backfill").wall_time.hard == timedelta(days=21)
+
+
+def test_class_without_jobs() -> None:
+    site = samples.site_with(CLASS, {"classes": {"stats-101": {"jobs": {"allowed": False}}}})
+    for wishes in (BY_PROFILE, {"profile": "small", "queue": "teaching"}):
+        refused = refusal(site, "bob", DURING, "job", **wishes)
+        assert (refused.code, refused.status) == ("class-no-jobs", 403)
+        assert "Students of class stats-101 cannot submit jobs in queue 'teaching'" in refused.message
+    assert at(site, "bob", DURING, **BY_CLASS).queue == "teaching"
+    assert at(site, "alice", DURING, "job", **BY_PROFILE).queue == "teaching"
+    assert at(site, "bob", DURING, "job", profile="small", queue="backfill").queue == "backfill"
+
+
+def test_group_opens_what_a_class_opens_too() -> None:
+    site = samples.site_with(CLASS, {"queues": {"teaching": {"groups": {"students": True}}}})
+    assert at(site, "carol", AFTER, profile="small", queue="teaching").queue == "teaching"
+    assert refusal(site, "carol", AFTER, profile="stats-101").code == "profile-not-yours"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"queues": {"teaching": {"classes": {"stats-102": True}}}},
+            r"queues\.teaching\.classes\.stats-102: .* classes",
+        ),
+        (
+            {"storage": {"mounts": {"course": {"classes": {"x": True}}}}},
+            r"storage\.mounts\.course\.classes\.x: .* classes",
+        ),
+        (
+            {"queues": {"teaching": {"classes": {"stats-101": False}}}},
+            r"classes\.stats-101\.queue: the class may not use queue 'teaching'. Add it: queues\.teaching\.classes",
+        ),
+    ],
+)
+def test_mistakes_in_settings_of_classes(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        samples.site_with(CLASS, wrong)
+
+
+def advice(*more: dict[str, Any], now: datetime = DURING) -> dict[str, str]:
+    found = lint.advice(samples.site_with(CLASS, *more), now, samples.DATA)
+    return {problem.path: problem.message for problem in found if problem.path.startswith("classes.")}
+
+
+def test_lint_reports_classes_that_users_would_stumble_over() -> None:
+    only_files = {"identity": {"sources": {"local": None}}}
+    assert advice(only_files) == {}
+    assert "ended on 2026-12-20" in advice(only_files, now=AFTER)["classes.stats-101"]
+    twin = {"profile": "stats-101", "queue": "teaching", "roster": {"group": "nobody"}, "until": "2026-12-20"}
+    both = {"classes": {"stats-101": {"title": "Statistics"}, "stats-102": {**twin, "title": "Statistics"}}}
+    more = {"profiles": {"stats-101": {"classes": {"stats-102": True}}}}
+    open_too = {"queues": {"teaching": {"classes": {"stats-102": True}}}}
+    found = advice(only_files, both, more, open_too)
+    assert found["classes.stats-102.title"] == "is also the title of class 'stats-101', so users cannot tell them apart"
+    assert found["classes.stats-102.roster.group"] == "no account of the identity sources is in 'nobody'"
+    by_group = advice(only_files, {"queues": {"teaching": {"groups": {"stats101-f26": True}}}})
+    assert "also before and after the class" in by_group["classes.stats-101.queue"]
+
+
+def test_lint_tries_the_profile_of_a_class_although_the_class_is_over(site: Site) -> None:
+    assert "stats-101  Statistics 101: 1 CPU, 2Gi; wall time 4h; for class stats-101" in lint.report(site, AFTER)
