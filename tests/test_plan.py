@@ -112,6 +112,9 @@ def test_the_default_profile_can_be_used_in_the_requested_queue(alice: PosixIden
     assert decide(site, alice, queue="backfill").profile == "small"
 
 
+SOON = "It takes up to 5m until a new group has an effect here."
+
+
 @pytest.mark.parametrize(
     ("groups", "is_allowed"),
     [
@@ -153,7 +156,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
         "profile",
         403,
         "Profile 'a100' requires membership in group climate; your groups are bob, students and stats101-f26. "
-        "Ask the group's owner to add you. Your profiles: small.",
+        f"Ask the group's owner to add you. {SOON} Your profiles: small.",
     ),
     "a queue of another group": (
         {"queue": "climate"},
@@ -161,7 +164,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
         "queue",
         403,
         "Queue 'climate' requires membership in group climate; your groups are bob, students and stats101-f26. "
-        "Ask the group's owner to add you. Your queues: teaching and backfill.",
+        f"Ask the group's owner to add you. {SOON} Your queues: teaching and backfill.",
     ),
     "an unknown profile": (
         {"profile": "a200"},
@@ -327,7 +330,7 @@ def test_a_class_sets_its_profile_and_its_queue(site: Site, bob: PosixIdentity) 
 def test_a_user_who_is_not_on_the_roster_is_told_which_group_to_join(site: Site, carol: PosixIdentity) -> None:
     assert (
         str(refused(site, carol, course="stats-101")) == "You are not on the roster of a class named 'stats-101'. "
-        "Ask the course staff to add you to group stats101-f26."
+        f"Ask the course staff to add you to group stats101-f26. {SOON}"
     )
 
 

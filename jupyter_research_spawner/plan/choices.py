@@ -9,7 +9,7 @@ from typing import Any
 
 from ..identity import PosixIdentity
 from ..refusal import Refusal
-from ..settings import ordered
+from ..settings import format_duration, ordered
 from ..shape import NOTEBOOK_KIND
 from ..site import Profile, Site
 from ..wording import format_list, quote
@@ -69,7 +69,7 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
     if course is None or not is_in(course, identity):
         hints = []
         if course is not None:
-            hints.append(f"Ask the course staff to add you to group {course.roster.group}.")
+            hints.append(f"Ask the course staff to add you to group {course.roster.group}. {_known_after(site)}")
         if mine := [offer.name for offer in offers(site, identity, now) if offer.course]:
             hints.append(f"Your classes: {format_list(mine)}.")
         raise Refusal(
@@ -203,10 +203,14 @@ def _require_allowed(
             f"{field}-not-yours",
             f"{field.capitalize()} {name!r} {_rule(site, offer, now)}; your groups are {format_list(rights.groups)}.",
             field=field,
-            hint=f"Ask the group's owner to add you. {_alternatives(field, choices, rights)}",
+            hint=f"Ask the group's owner to add you. {_known_after(site)} {_alternatives(field, choices, rights)}",
             status=403,
         )
     return name
+
+
+def _known_after(site: Site) -> str:
+    return f"It takes up to {format_duration(site.identity.cache.found)} until a new group has an effect here."
 
 
 def _rule(site: Site, offer: Restricted, now: datetime) -> str:
