@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictBool, StringConstraints, model_validator
 
@@ -71,7 +71,20 @@ def overlap(path: str, other: str) -> bool:
     return path.startswith(other) or other.startswith(path)
 
 
+def validate_sub_path(path: str) -> str:
+    """Return a path below the root of a volume.  Raises ValueError with a message for the administrator."""
+    is_below = not path.startswith(("/", "../")) and path not in (".", "..")
+    if not is_below or posixpath.normpath(path) != path:
+        raise ValueError(f"{path!r} is not a normalized path below the root of the claim. Write it like courses/101")
+    if not path.isprintable() or any(sign in path for sign in ":{}$"):
+        raise ValueError(f"{path!r} cannot be a path in a claim. It must not contain control characters or : {{ }} $")
+    return path
+
+
 MountPath = Annotated[str, AfterValidator(validate_mount_path)]
+SubPath = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=1024), AfterValidator(validate_sub_path)
+]
 ClaimName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", strict=True)]
 
 
@@ -92,6 +105,17 @@ class Mount(Settings):
     claim: ClaimName = Field(title="PersistentVolumeClaim in the pods' namespace", examples=["project-climate"])
     path: MountPath = Field(title="Mount path", examples=["/project/climate"])
     groups: Groups = Field(default_factory=dict, title="POSIX groups that get this mount. Empty: all users")
+    sub_path: SubPath | None = Field(
+        None,
+        title="Directory of the claim that is mounted",
+        description="Default: the whole claim. The directory must exist: the kubelet would create it as root.",
+        examples=["courses/stats-101"],
+    )
+    mount_propagation: Literal["HostToContainer"] | None = Field(
+        None,
+        title="Mount propagation",
+        description="HostToContainer shows mounts that appear on the node later, for example by autofs (CVMFS).",
+    )
     classes: ByName[StrictBool] = Field(
         default_factory=dict,
         title="Classes that get this mount",
@@ -178,9 +202,12 @@ class MountPoint:
     claim: str
     path: str
     read_only: bool = False
+    sub_path: str | None = None
+    mount_propagation: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.path} ({self.claim}{', read-only' if self.read_only else ''})"
+        source = self.claim if self.sub_path is None else f"{self.claim}, directory {self.sub_path}"
+        return f"{self.path} ({source}{', read-only' if self.read_only else ''})"
 
 
 def mounts_for(storage: Storage, identity: PosixIdentity, classes: Collection[str] = ()) -> tuple[MountPoint, ...]:
@@ -205,7 +232,7 @@ def mounts_for(storage: Storage, identity: PosixIdentity, classes: Collection[st
 def _shared(storage: Storage, identity: PosixIdentity, classes: Collection[str]) -> Iterator[MountPoint]:
     for mount in sorted(storage.mounts.values(), key=lambda candidate: candidate.path):
         if open_to(mount.groups, identity.group_names, mount.classes, classes):
-            yield MountPoint(mount.claim, mount.path, mount.read_only)
+            yield MountPoint(mount.claim, mount.path, mount.read_only, mount.sub_path, mount.mount_propagation)
 
 
 def passwd_text(system: SystemAccounts, identity: PosixIdentity) -> str:

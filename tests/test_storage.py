@@ -6,13 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import samples
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.identity.posix import Group
+from jupyter_research_spawner.jobs.notebook import SLOTS
+from jupyter_research_spawner.pod import check, compose
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.storage import (
     IMAGE_DIRECTORIES,
     MountPoint,
@@ -299,3 +303,43 @@ def test_paths_overlap_if_one_is_the_other_or_is_below_it(path: str, other: str)
 )
 def test_overlap_of_two_paths(path: str, other: str, expected: bool) -> None:
     assert overlap(path, other) == overlap(other, path) == expected
+
+
+@pytest.mark.parametrize("sub_path", ["courses/stats-101", "a", "..a/b"])
+def test_mount_of_a_directory_of_a_claim_with_propagation(sub_path: str) -> None:
+    mounts = {
+        "course": {"claim": "courses", "path": "/course", "sub_path": sub_path},
+        "cvmfs": {"claim": "cvmfs", "path": "/cvmfs", "read_only": True, "mount_propagation": "HostToContainer"},
+    }
+    decided = samples.decide(samples.site_with({"storage": {"mounts": mounts}}), samples.person("alice"))
+    pod = compose(decided, samples.notebook_pod(), SLOTS)
+    check(decided, pod, SLOTS)
+    found = {mount["mountPath"]: mount for mount in pod["spec"]["containers"][0]["volumeMounts"]}
+    assert found["/course"]["subPath"] == sub_path
+    assert (found["/cvmfs"]["mountPropagation"], found["/cvmfs"]["readOnly"]) == ("HostToContainer", True)
+    assert f"/course (courses, directory {sub_path})" in [str(mount) for mount in decided.mounts]
+    found["/course"]["subPath"] = "courses"
+    with pytest.raises(Refusal, match="the mount /course is missing or was changed"):
+        check(decided, pod, SLOTS)
+
+
+@pytest.mark.parametrize(
+    "sub_path", ["", "/a", ".", "..", "../a", "a/../b", "a//b", "a/", "a:b", "{{a}}", "$(HOME)", "a\n"]
+)
+def test_sub_paths_that_are_not_below_the_claim(sub_path: str) -> None:
+    with pytest.raises(SettingsError, match=r"storage\.mounts\.course\.sub_path"):
+        samples.site_with({"storage": {"mounts": {"course": {"claim": "c", "path": "/course", "sub_path": sub_path}}}})
+
+
+def test_size_of_dev_shm_is_a_limited_volume_in_memory_for_notebooks_and_jobs() -> None:
+    site = samples.site_with({"profiles": {"small": {"shm": "2Gi"}}})
+    decided = samples.decide(site, samples.person("alice"), profile="small")
+    pod = compose(decided, samples.notebook_pod(), SLOTS)
+    check(decided, pod, SLOTS)
+    assert {"name": "research-shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}} in pod["spec"]["volumes"]
+    assert {"name": "research-shm", "mountPath": "/dev/shm"} in pod["spec"]["containers"][0]["volumeMounts"]
+    job = samples.decide(site, samples.person("alice"), "job", profile="small")
+    assert job.shm == 2 * 2**30
+    assert samples.decide(samples.site_with(), samples.person("alice")).shm is None
+    with pytest.raises(SettingsError, match=r"shm \(8Gi\) must not be more than memory \(4Gi\)"):
+        samples.site_with({"profiles": {"small": {"shm": "8Gi"}}})

@@ -80,6 +80,7 @@ def plan(
         marks=scheduler.marks(placement),
         resources=placement.resources,
         mounts=mounts,
+        shm=profile.shm,
         wall_time=wall_time,
         image=choose_image(site, request, profile_name),
         home_check_image=site.storage.home_check_image,

@@ -68,6 +68,7 @@ class Plan:
     marks: Marks
     resources: Resources
     mounts: tuple[MountPoint, ...]
+    shm: int | None  # the size of /dev/shm in bytes; None for the runtime's 64 MiB
     wall_time: WallTime
     image: str | None
     home_check_image: str | None

@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..plan import Plan
+from ..settings.units import format_bytes
 from ..shape import OUR_PREFIX, Json, Slots, Template, dns_label, label_value
 from .client_commands import CLIENT_DIRECTORY, COMMANDS, client_config_map_name
 
 ACCOUNTS_VOLUME = "research-accounts"
 CLIENT_VOLUME = "research-client"
+SHM_VOLUME = "research-shm"
 PASSWD = OUR_PREFIX + "passwd"
 GROUP = OUR_PREFIX + "group"
 REQUEST = OUR_PREFIX + "request"
@@ -59,7 +61,10 @@ def pod_overlay(plan: Plan, slots: Slots, template: Template) -> Overlay:
         annotations |= marks.object.annotations
     volumes, storage = _storage(plan)
     env = dict(plan.env)
-    mounts = [*storage, *_mounts_of(ACCOUNTS_VOLUME, "/etc", ("passwd", "group"))]
+    shm = [] if plan.shm is None else [{"name": SHM_VOLUME, "mountPath": "/dev/shm"}]  # noqa: S108 - not a file of ours
+    mounts = [*storage, *shm, *_mounts_of(ACCOUNTS_VOLUME, "/etc", ("passwd", "group"))]
+    if plan.shm is not None:
+        volumes.append({"name": SHM_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": format_bytes(plan.shm)}})
     volumes.append(_accounts_volume())
     if slots.interactive and plan.batch_url is not None:
         env["RESEARCH_BATCH_URL"] = plan.batch_url
@@ -145,6 +150,10 @@ def _storage(plan: Plan) -> tuple[list[Json], list[Json]]:
         mount: Json = {"name": name, "mountPath": point.path}
         if point.read_only:
             mount["readOnly"] = True
+        if point.sub_path is not None:
+            mount["subPath"] = point.sub_path
+        if point.mount_propagation is not None:
+            mount["mountPropagation"] = point.mount_propagation
         mounts.append(mount)
     return list(volumes.values()), mounts
 

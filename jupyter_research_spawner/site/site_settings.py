@@ -24,7 +24,8 @@ from pydantic import (
 from ..identity import IdentitySettings
 from ..resources import Sized
 from ..schedulers import SCHEDULERS
-from ..settings import ByName, Duration, Groups, Name, Settings
+from ..settings import ByName, Bytes, Duration, Groups, Name, Settings
+from ..settings.units import format_bytes
 from ..storage import ClaimName, Storage
 from ..wording import quote
 from .pod_fields import PodFields, Pods
@@ -155,6 +156,13 @@ class Profile(Sized):
         "images, notebooks get KubeSpawner's image, and jobs get an image of `batch.images`.",
         examples=[{"default": "quay.io/jupyter/scipy-notebook:2026-10-01"}],
     )
+    shm: Bytes | None = Field(
+        None,
+        title="Size of /dev/shm",
+        description="Shared memory between processes, which PyTorch's data loaders use. It is part of the pod's "
+        "memory. Default: 64 MiB, by the container runtime.",
+        examples=["8Gi"],
+    )
     wall_time: Duration = Field(title="Soft wall time", examples=["8h"])
     wall_time_hard: Duration | None = Field(
         None,
@@ -171,6 +179,15 @@ class Profile(Sized):
     def _hard_is_later(self) -> Profile:
         if self.wall_time_hard is not None and self.wall_time_hard < self.wall_time:
             raise ValueError("wall_time_hard must not be shorter than wall_time")
+        return self
+
+    @model_validator(mode="after")
+    def _shm_fits(self) -> Profile:
+        if self.shm is not None and self.shm > self.memory:
+            raise ValueError(
+                f"shm ({format_bytes(self.shm)}) must not be more than memory ({format_bytes(self.memory)}): /dev/shm "
+                "counts as memory of the pod"
+            )
         return self
 
     @property
