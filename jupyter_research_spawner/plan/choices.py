@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -228,27 +228,23 @@ def _alternatives(field: str, choices: Mapping[str, Any], rights: Rights) -> str
     return f"Your {field}s: {format_list(mine)}." if mine else f"Ask your administrators for access to a {field}."
 
 
-def check_class_jobs(site: Site, rights: Rights, request: Request, profile_name: str, queue_name: str) -> None:
-    """Raise Refusal for a job that only a class allows, if the class has no jobs.  The staff may submit jobs."""
-    granting = jobs_by_class(site, rights, profile_name, queue_name)
-    if (
-        request.shape.kind != NOTEBOOK_KIND
-        and granting
-        and not any(site.classes[name].jobs.allowed for name in granting)
-    ):
-        raise Refusal(
-            "class-no-jobs",
-            f"Students of class {format_list(granting, 'and')} cannot submit jobs in queue {queue_name!r}.",
-            field="queue",
-            hint="Run the program in your notebook, or ask the course staff.",
-            status=403,
-        )
-
-
-def jobs_by_class(site: Site, rights: Rights, profile_name: str, queue_name: str) -> list[str]:
+def classes_required(site: Site, rights: Rights, profile_name: str, queue_name: str) -> tuple[str, ...]:
     """Return the classes without which the user, as a student, could not use this profile or queue."""
     offers = (site.profiles[profile_name], site.queues[queue_name])
-    granting = {name for offer in offers for name in rights.granting_classes(offer)}
-    if any(is_staff(site.classes[name], rights.groups) for name in granting):
-        return []
-    return sorted(granting)
+    required = {name for offer in offers for name in rights.granting_classes(offer)}
+    if any(is_staff(site.classes[name], rights.groups) for name in required):
+        return ()
+    return tuple(sorted(required))
+
+
+def check_class_jobs(site: Site, request: Request, classes: Sequence[str], queue_name: str) -> None:
+    """Raise Refusal for a job that only these classes allow, if none of them has jobs."""
+    if request.shape.kind == NOTEBOOK_KIND or not classes or any(site.classes[name].jobs.allowed for name in classes):
+        return
+    raise Refusal(
+        "class-no-jobs",
+        f"Students of class {format_list(classes)} cannot submit jobs in queue {queue_name!r}.",
+        field="queue",
+        hint="Run the program in your notebook, or ask the course staff.",
+        status=403,
+    )

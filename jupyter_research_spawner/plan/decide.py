@@ -14,7 +14,7 @@ from ..resources import gpu_prerequisites
 from ..schedulers import SCHEDULERS, Placement
 from ..site import Site
 from ..storage import environment, group_text, mounts_for, passwd_text
-from .choices import apply_class, check_class_jobs, choose_profile, choose_queue, jobs_by_class
+from .choices import apply_class, check_class_jobs, choose_profile, choose_queue, classes_required
 from .limits import apply_workdir, choose_image, choose_wall_time
 from .model import Plan, Request, WallTime
 from .rights import rights_of
@@ -43,9 +43,9 @@ def plan(
     profile = site.profiles[profile_name]
     queue_name = choose_queue(site, rights, request, profile_name, now)
     queue = site.queues[queue_name]
-    check_class_jobs(site, rights, request, profile_name, queue_name)
+    classes = classes_required(site, rights, profile_name, queue_name)
+    check_class_jobs(site, request, classes, queue_name)
     priority = queue.priority or site.default_priority
-    classes = jobs_by_class(site, rights, profile_name, queue_name)
     wall_time = choose_wall_time(site, request, profile_name, classes)
     placement = Placement(
         identity=identity,
