@@ -160,7 +160,7 @@ class Jobs(UserHandler):
             self._body += chunk
 
     async def get(self) -> None:
-        self.finish({"jobs": await self.service.jobs(self.hub_user)})
+        self.finish(await self.service.jobs(self.hub_user))
 
     async def post(self) -> None:
         made = await self.service.submit(self.hub_user, _json(bytes(self._body), self._received))

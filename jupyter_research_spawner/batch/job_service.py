@@ -22,12 +22,15 @@ from ..site import Site
 from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiError
 from .answer import Standing, answer, in_order, index_standings, standing_of
+from .job_limits import kept_note, make_room, removal_warning
 from .job_store import JobStore, Owner, belongs
 
 log = logging.getLogger(__name__)
 
 # The limit of log streams for each user.  Each stream that is followed needs two connections.
 LOGS_AT_ONCE = 20
+# Of all users together.  Each list can be as large as batch.max_size.
+LISTS_AT_ONCE = 4
 LOG_LIMIT = timedelta(days=1)
 _NAMES_TRIED = 3
 _LONGEST_PAUSE_SECONDS = 3.0
@@ -51,6 +54,7 @@ class JobService:
         self._owned_objects = owned_objects
         self._submitting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._listing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._lists = asyncio.Semaphore(LISTS_AT_ONCE)
         self._reading: Counter[str] = Counter()
 
     async def submit(self, hub_user: str, body: Any) -> Json:
@@ -60,7 +64,6 @@ class JobService:
         identity = await self._resolver.resolve(hub_user)
         # A user's submissions run one at a time, so that two of them cannot exceed the limit of jobs together.
         async with self._submitting.setdefault(hub_user, asyncio.Lock()):
-            await self._has_room(owner, submission.pod_count)
             for _ in range(_NAMES_TRIED):
                 decided = plan(
                     self._site,
@@ -70,31 +73,46 @@ class JobService:
                     now=datetime.now(timezone.utc),
                 )
                 composed = self._composed(decided, submission)
+                async with self._lists:
+                    known = await self._store.jobs_of(owner)
+                    removed = make_room(known, composed, submission.pod_count, self._site.batch)
                 await self._prerequisites.require((*decided.prerequisites, *submission.kind.PREREQUISITES))
                 created = await self._store.create(composed)
                 if created is not None:
                     log.info("%s submitted %s as uid %d", hub_user, decided.shape.name, identity.uid)
-                    return answer(created, [])
+                    return await self._submitted(created, removed)
         raise Refusal("name-taken", "No free name was found for the job.", field="name", hint="Try again.", status=409)
 
-    async def jobs(self, hub_user: str) -> list[Json]:
-        """Return the user's jobs, newest first."""
+    async def _submitted(self, created: Json, removed: list[Json]) -> Json:
+        """Return the answer for a new job, after the ended jobs that made room for it are removed."""
+        for job in removed:
+            await self._store.delete(job)
+        if removed:
+            log.info("Removed %d ended jobs to make room for %s", len(removed), created["metadata"]["name"])
+        found = answer(created, [])
+        warnings = [removal_warning(len(removed), self._site.batch)] if removed else []
+        return {**found, "warnings": [*found["warnings"], *warnings]}
+
+    async def jobs(self, hub_user: str) -> Json:
+        """Return the user's jobs, newest first, and a note if older ones may have been removed."""
         owner = self._owner(hub_user)
-        # All jobs of a user can be large, so the service holds one list for each user.
-        async with self._listing.setdefault(hub_user, asyncio.Lock()):
+        # All jobs of a user can be large: the service reads one list for each user, and LISTS_AT_ONCE for all of them.
+        async with self._listing.setdefault(hub_user, asyncio.Lock()), self._lists:
             return await self._jobs(owner)
 
-    async def _jobs(self, owner: Owner) -> list[Json]:
+    async def _jobs(self, owner: Owner) -> Json:
         jobs, pods = await asyncio.gather(self._store.jobs_of(owner), self._store.pods_of(owner))
         jobs.sort(key=lambda job: (job["metadata"]["creationTimestamp"], job["metadata"]["name"]), reverse=True)
         by_job: dict[str, list[Json]] = {}
         for pod in pods:
             for reference in pod["metadata"].get("ownerReferences") or []:
                 by_job.setdefault(reference["uid"], []).append(pod)
-        return [
+        listed = [
             answer(job, by_job.get(job["metadata"]["uid"], []), (), self._owned_objects.of(job), in_full=False)
             for job in jobs
         ]
+        note = kept_note(jobs, self._site.batch)
+        return {"jobs": listed, "note": note} if note else {"jobs": listed}
 
     async def show(self, hub_user: str, job_id: str) -> Json:
         job = await self._store.job(self._owner(hub_user), job_id)
@@ -230,23 +248,6 @@ class JobService:
         composed = compose(decided, submission.manifest(decided, self._site.batch), slots)
         check(decided, composed, slots)
         return composed
-
-    async def _has_room(self, owner: Owner, pods: int) -> None:
-        """Raise Refusal if, with `pods` more pods, the user's jobs would exceed the site's limit of concurrent pods."""
-        limit = self._site.batch.max_jobs
-        jobs = await self._store.jobs_of(owner)
-        active = sum(kind_of(job).active_pod_count(job) for job in jobs if kind_of(job).result(job) is None)
-        if active + pods > limit:
-            counts = (
-                f" This job counts as {pods}, because up to {pods} of its pods run concurrently." if pods > 1 else ""
-            )
-            fewer = " Or let fewer pods of this job run concurrently." if pods > 1 else ""
-            raise Refusal(
-                "too-many-jobs",
-                f"You have {active} jobs that have not ended; the limit is {limit}.{counts}",
-                hint=f"Wait until some of them end, or cancel some.{fewer}",
-                status=409,
-            )
 
 
 def _pods_of_index(job: Json, pods: list[Json], index: int | None) -> list[Json]:

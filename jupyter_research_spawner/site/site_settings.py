@@ -222,6 +222,21 @@ class Batch(Settings):
         timedelta(days=21), title="Longest wall time that a job can request", validate_default=True
     )
     keep: Duration = Field(timedelta(days=7), title="How long ended jobs are kept")
+    keep_jobs: StrictInt = Field(
+        100,
+        title="Number of ended jobs of a user that are kept",
+        description="A new job removes the oldest ended jobs above this number.",
+        ge=1,
+        le=10_000,
+    )
+    max_size: Bytes = Field(
+        "8Mi",
+        title="Maximum size of all jobs of a user in the API server",
+        description="A new job removes the oldest ended jobs to stay below this size. If that does not suffice, it is "
+        "refused. A job with a short command takes about 15 KiB.",
+        validate_default=True,
+        examples=["8Mi"],
+    )
     max_jobs: StrictInt = Field(
         200,
         title="Maximum number of unfinished jobs of a user",

@@ -151,11 +151,13 @@ def _wait(job: Job, *, as_json: bool) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    jobs = functions.list_jobs()
+    jobs, note = functions.jobs_and_note()
     if args.json:
         _print_json({"jobs": [job.answer for job in jobs]})
     elif jobs:
         _print_lines(job_table(jobs, now=_now(), width=_width()))
+        if note:
+            _say(note)
     else:
         _say("you have no jobs; 'job submit -- COMMAND' submits one")
     return 0

@@ -57,11 +57,16 @@ def submit(  # noqa: PLR0913 - one for each field of the request
 
 def list_jobs() -> tuple[Job, ...]:
     """Return your jobs, newest first.  Raises NotReady, JobsError."""
+    return jobs_and_note()[0]
+
+
+def jobs_and_note() -> tuple[tuple[Job, ...], str]:
+    """Return your jobs, newest first, and a note if older jobs were removed, else "".  Raises NotReady, JobsError."""
     answer = this_notebook(os.environ).batch.ask("GET", "/jobs")
     jobs = answer.get("jobs")
     if not isinstance(jobs, list):
         raise JobsError("The batch service's answer is not a list of jobs. Check RESEARCH_BATCH_URL.")
-    return tuple(job_from(job) for job in jobs)
+    return tuple(job_from(job) for job in jobs), str(answer.get("note") or "")
 
 
 def show(job_id: str) -> Job:
