@@ -15,6 +15,7 @@ from jupyter_research_spawner.jobs.notebook import SLOTS
 from jupyter_research_spawner.plan import Plan
 from jupyter_research_spawner.pod import check, compose, problems
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.shape import Slots, Template
 
 ALLOWED = {
@@ -917,3 +918,38 @@ def test_profile_of_the_node_can_be_allowed_by_its_name(name: str, allowed: bool
     found = paths(decided, edited(put(*MAIN, "securityContext", "seccompProfile", to=profile), pod))
     path = "spec.containers[0].securityContext.seccompProfile"
     assert set(found) - set(before) == (set() if allowed else {path})
+
+
+ALLOWED_BY_NAME = {"pods": {"allow": {"claims": {"claim-{user}": "ro"}, "secrets": {"eos-ticket-{user}": True}}}}
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("claim-alice", True), ("claim-bob", False), ("claim-{user}", False)])
+def test_claim_of_the_user_is_allowed_by_a_pattern(name: str, allowed: bool) -> None:
+    decided = decide(site_with(ALLOWED_BY_NAME), person("alice"))
+    pod = compose(decided, with_company(), SLOTS)
+    before = set(paths(decided, pod))
+    found = set(paths(decided, edited(volume(claim(name), readOnly=True), pod))) - before
+    assert bool(found) is not allowed
+    writable = set(paths(decided, edited(volume(claim(name)), pod))) - before
+    assert writable, "only read-only access is allowed"
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("eos-ticket-alice", True), ("eos-ticket-bob", False)])
+def test_secret_of_the_user_is_allowed_by_a_pattern(name: str, allowed: bool) -> None:
+    decided = decide(site_with(ALLOWED_BY_NAME), person("alice"))
+    pod = compose(decided, with_company(), SLOTS)
+    reference = {"secretKeyRef": {"name": name, "key": "token"}}
+    sent = edited(add(*MAIN, "env", item={"name": "TICKET", "valueFrom": reference}), pod)
+    assert bool(set(paths(decided, sent)) - set(paths(decided, pod))) is not allowed
+
+
+@pytest.mark.parametrize("user", ["al.ice", "al_ice", "alice-", "a" * 30 + "."])
+def test_pattern_matches_nothing_for_a_user_whose_name_cannot_be_in_it(user: str) -> None:
+    allowed = site_with(ALLOWED_BY_NAME).pods.allow.of_user(user)
+    assert (allowed.claims, allowed.secrets) == ({}, {})
+
+
+@pytest.mark.parametrize("name", ["{user}", "a{name}", "A-{user}", "{user}{user}", "{user"])
+def test_patterns_that_would_match_too_much_are_errors(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"pods\.allow\.claims"):
+        site_with({"pods": {"allow": {"claims": {name: "ro"}}}})

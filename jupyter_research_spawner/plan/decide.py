@@ -88,7 +88,7 @@ def plan(
         group=group_text(site.storage.system_accounts, identity),
         env={**fields.env, **environment(identity), "RESEARCH_PROFILE": profile_name, "RESEARCH_QUEUE": queue_name},
         pod_fields=fields,
-        allowed=site.pods.allow,
+        allowed=site.pods.allow.of_user(identity.name),
         prerequisites=(
             *scheduler.prerequisites(placement),
             *claim_prerequisites((mount.claim for mount in mounts), placement.namespace),

@@ -5,7 +5,9 @@ The field names are those of Kubernetes' PodSpec.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictInt, StringConstraints
 
@@ -13,7 +15,7 @@ from ..resources import NO_DEVICES, gives_devices
 from ..schedulers import reserved
 from ..settings import Settings
 from ..shape import OUR_PREFIX
-from ..storage import HIJACKING_ENV, IDENTITY_ENV, ClaimName, validate_absolute_path
+from ..storage import HIJACKING_ENV, IDENTITY_ENV, validate_absolute_path
 from .pod_merge import merge_field
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$", strict=True)]
@@ -106,18 +108,42 @@ class PodFields(Settings):
 
 
 Access = Literal["ro", "rw"]
+V = TypeVar("V")
+
+
+# A name of a claim or a secret, or a pattern with {user} and at least one more character.
+OwnName = Annotated[
+    str,
+    StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?|[-a-z0-9.]*\{user\}[-a-z0-9.]*)$", strict=True),
+]
+_USER = "{user}"
+
+
+def _not_only_user(names: dict[str, Any]) -> dict[str, Any]:
+    if _USER in names:
+        raise ValueError(f"{_USER} alone would match the name of any claim or secret. Write for example claim-{_USER}")
+    return names
 
 
 class Allowed(Settings):
     """What KubeSpawner's settings and hooks may add to a notebook, besides what is always allowed."""
 
-    claims: dict[ClaimName, Access] = Field(
-        default_factory=dict, title="PersistentVolumeClaims that may be mounted", examples=[{"software": "ro"}]
+    claims: Annotated[dict[OwnName, Access], AfterValidator(_not_only_user)] = Field(
+        default_factory=dict,
+        title="PersistentVolumeClaims that may be mounted",
+        description="`{user}` is the user's POSIX name, so that each user can mount only the own claim. A pattern "
+        "matches nothing if the name cannot be a part of a claim's name.",
+        examples=[{"software": "ro", "claim-{user}": "rw"}],
     )
     host_paths: dict[Annotated[str, AfterValidator(validate_absolute_path)], Access] = Field(
         default_factory=dict, title="Directories of the node that may be mounted", examples=[{"/cvmfs": "ro"}]
     )
-    secrets: dict[ClaimName, StrictBool] = Field(default_factory=dict, title="Secrets that may be mounted")
+    secrets: Annotated[dict[OwnName, StrictBool], AfterValidator(_not_only_user)] = Field(
+        default_factory=dict,
+        title="Secrets that may be mounted or read into variables",
+        description="`{user}` as in `claims`.",
+        examples=[{"eos-ticket-{user}": True}],
+    )
     localhost_profiles: dict[str, StrictBool] = Field(
         default_factory=dict,
         title="seccomp and AppArmor profiles on the nodes that containers may have",
@@ -128,6 +154,20 @@ class Allowed(Settings):
     fields: dict[str, StrictBool] = Field(
         default_factory=dict, title="Other fields of the PodSpec that may be set", examples=[{"readinessGates": True}]
     )
+
+    def of_user(self, name: str) -> Allowed:
+        """Return this with the POSIX user name for `{user}`."""
+        patterns = [key for names in (self.claims, self.secrets) for key in names if _USER in key]
+        if not patterns:
+            return self
+        return self.model_copy(
+            update={"claims": _with_user(self.claims, name), "secrets": _with_user(self.secrets, name)}
+        )
+
+
+def _with_user(names: Mapping[str, V], user: str) -> dict[str, V]:
+    fits = re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", user) is not None
+    return {key.replace(_USER, user): value for key, value in names.items() if fits or _USER not in key}
 
 
 class Pods(Settings):
