@@ -12,7 +12,7 @@ from samples import IMAGE, Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.jobs.notebook import SLOTS
-from jupyter_research_spawner.pod import check, compose
+from jupyter_research_spawner.pod import check, compose, replaced_fields
 from jupyter_research_spawner.pod.containers import all_containers
 from jupyter_research_spawner.pod.home_check import SCRIPT
 from jupyter_research_spawner.refusal import Refusal
@@ -346,3 +346,34 @@ def test_one_claim_at_two_paths_is_one_volume() -> None:
         ("/data/era5", True),
         ("/data/more", False),
     ]
+
+
+def test_variables_state_the_amounts_of_the_plan_whatever_a_hook_has_set(site: Site) -> None:
+    """A pre_spawn_hook with `spawner.mem_limit = "64G"` changes what KubeSpawner writes into the environment."""
+    said = [
+        {"name": "MEM_LIMIT", "value": "64000000000"},
+        {"name": "CPU_LIMIT", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+        {"name": "OTHER", "value": "1"},
+    ]
+    container = sent(site, pod_with({}, {"env": said}))["spec"]["containers"][0]
+    env = {entry["name"]: entry for entry in container["env"]}
+    assert env["MEM_LIMIT"] == {"name": "MEM_LIMIT", "value": str(4 * 2**30)}
+    assert env["CPU_LIMIT"] == {"name": "CPU_LIMIT", "value": "2.0"}
+    assert env["OTHER"]["value"] == "1"
+    assert "MEM_GUARANTEE" not in env
+
+
+def test_what_compose_replaces_is_named_with_its_path(site: Site) -> None:
+    base = pod_with(
+        {"schedulerName": "user-scheduler", "priorityClassName": "urgent"},
+        {"resources": {"limits": {"memory": "64G", "cpu": 2, "example.com/fpga": "1"}, "requests": {"memory": "4Gi"}}},
+    )
+    composed = sent(site, base)
+    name = base["spec"]["containers"][0]["name"]
+    assert replaced_fields(base, composed, name) == [
+        ("spec.schedulerName", "user-scheduler", composed["spec"].get("schedulerName")),
+        ("spec.priorityClassName", "urgent", composed["spec"].get("priorityClassName")),
+        ("the main container's resources.limits.example.com/fpga", "1", None),
+        ("the main container's resources.limits.memory", "64G", "4Gi"),
+    ]
+    assert replaced_fields(composed, composed, name) == []

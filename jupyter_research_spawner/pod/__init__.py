@@ -2,7 +2,15 @@
 
 from .check import check, problems
 from .client_commands import client_config_map_name
-from .compose import compose
+from .compose import compose, replaced_fields
 from .cpu_pinning import equalize_requests_and_limits, why_not_pinned
 
-__all__ = ["check", "client_config_map_name", "compose", "equalize_requests_and_limits", "problems", "why_not_pinned"]
+__all__ = [
+    "check",
+    "client_config_map_name",
+    "compose",
+    "equalize_requests_and_limits",
+    "problems",
+    "replaced_fields",
+    "why_not_pinned",
+]

@@ -6,9 +6,12 @@ composing twice gives the same result.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from ..plan import Plan
+from ..settings.units import parse_bytes, parse_cores
 from ..shape import Json, Slots
 from ..site.pod_merge import Contradiction, merge_field
 from .containers import all_containers, main_container, manifest_refusal, remedy, same_json
@@ -35,6 +38,8 @@ def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
         _compose_spec(plan, overlay, pod["spec"])
         _compose_security(plan, pod)
         _compose_main(plan, overlay, main)
+        if slots.interactive:
+            _state_amounts(plan, main)
         others = [container for container in pod["spec"].get("initContainers", []) if container["name"] != HOME_CHECK]
         pod["spec"]["initContainers"] = [home_check_container(plan, overlay, main), *others]
         if plan.resources.numa is not None:
@@ -108,6 +113,47 @@ def _compose_main(plan: Plan, overlay: Overlay, container: Json) -> None:
     others = [entry for entry in container.get("env", []) if entry["name"] not in names]
     container["env"] = [*overlay.env, *others]
     _replace_named(container, "volumeMounts", overlay.mounts)
+
+
+def _state_amounts(plan: Plan, container: Json) -> None:
+    """Correct the variables with which KubeSpawner tells a notebook its amounts, which a hook may have changed."""
+    memory, cpu = str(plan.resources.memory), str(float(plan.resources.cpu))
+    amounts = {"MEM_LIMIT": memory, "MEM_GUARANTEE": memory, "CPU_LIMIT": cpu, "CPU_GUARANTEE": cpu}
+    for entry in container["env"]:
+        if entry["name"] in amounts:
+            entry.pop("valueFrom", None)
+            entry["value"] = amounts[entry["name"]]
+
+
+def replaced_fields(base: Json, composed: Json, main: str) -> list[tuple[str, Any, Any]]:
+    """Return (path, value, new value) for each field of a notebook's pod in which `compose` replaced another value."""
+    before, after = base.get("spec") or {}, composed["spec"]
+    found = [
+        (f"spec.{key}", before[key], after.get(key))
+        for key in ("schedulerName", "priorityClassName")
+        if before.get(key) not in (None, "", after.get(key))
+    ]
+    for old, new in product(before.get("containers") or (), after["containers"]):
+        if old.get("name") == new["name"] == main:
+            found += _replaced_amounts(old.get("resources") or {}, new["resources"])
+    return found
+
+
+def _replaced_amounts(before: Json, after: Json) -> Iterator[tuple[str, Any, Any]]:
+    for kind in ("limits", "requests"):
+        for name, amount in sorted((before.get(kind) or {}).items()):
+            new = (after.get(kind) or {}).get(name)
+            if _amount(name, amount) != _amount(name, new):
+                yield f"the main container's resources.{kind}.{name}", amount, new
+
+
+def _amount(name: str, written: Any) -> Any:
+    """Return an amount of CPU or memory as a number, so that 2 equals "2.0"; other amounts as they are written."""
+    parse = {"cpu": parse_cores, "memory": parse_bytes}.get(name)
+    try:
+        return parse(written) if parse else written
+    except ValueError:
+        return written
 
 
 def _replace_named(owner: Json, key: str, own: tuple[Json, ...]) -> None:

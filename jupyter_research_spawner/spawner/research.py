@@ -30,7 +30,7 @@ from traitlets import Unicode
 from ..form import chosen_by_form, chosen_by_link
 from ..jobs import notebook
 from ..plan import Plan, plan
-from ..pod import check, compose
+from ..pod import check, compose, replaced_fields
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.phase import why_not_gone
@@ -215,6 +215,11 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         base = self.api.api_client.sanitize_for_serialization(pod)
         manifest = compose(decided, base, notebook.SLOTS)
         check(decided, manifest, notebook.SLOTS)
+        for path, value, new in replaced_fields(base, manifest, MAIN):
+            self.log.info(
+                "%s of the pod %s is %r in KubeSpawner's settings or hooks; the site's settings make it %r",
+                *(path, self.pod_name, value, new),
+            )
         return manifest
 
     async def _adopt_or_delete(self, start: Start) -> bool:
