@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import aiohttp
 import pytest
-from kubernetes_asyncio.client import ApiException
+from kubernetes_asyncio.client import ApiException, V1Pod
 from kubespawner import KubeSpawner
 from samples import DATA, decide, person, site_with
 from traitlets.config import Config
@@ -418,3 +418,17 @@ async def test_a_read_request_without_an_answer_leaves_the_pod_alone(
     deleted = taken(monkeypatch, spawner, broken)
     assert not await spawner._make_create_pod_request(await spawner.get_pod_manifest(), 1)
     assert deleted == []
+
+
+@pytest.mark.parametrize(("trait", "value"), [("namespace", "other"), ("pod_name", "jupyter-bob")])
+async def test_hook_cannot_move_a_server_to_another_namespace_or_name(trait: str, value: str) -> None:
+    site = site_with(PLAIN)
+    with _without_kubeconfig():
+        spawner = _spawner(site, "alice", Config(), "", DATA)
+    decided = decide(site, person("alice"), profile="small", name=spawner.pod_name)
+    spawner.apply_plan(decided)
+    setattr(spawner, trait, value)
+    with pytest.raises(Refusal) as refused:
+        spawner.finished_manifest(decided, V1Pod())
+    assert (refused.value.field, refused.value.status) == (f"spawner.{trait}", 503)
+    assert f"a hook has set spawner.{trait} to '{value}'" in refused.value.message

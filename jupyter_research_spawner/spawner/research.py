@@ -34,6 +34,7 @@ from ..pod import check, compose, replaced_fields
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.phase import why_not_gone
+from ..wording import quote
 from . import options
 from .hub_errors import FormPreselected, HubRefusal, filter_refusals
 from .options_page import Selection, render_options_page
@@ -212,6 +213,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
 
     def finished_manifest(self, decided: Plan, pod: V1Pod) -> Json:
         """Compose the manifest from the plan and KubeSpawner's pod, check it, and return it. Raises Refusal."""
+        self._check_place(decided)
         base = self.api.api_client.sanitize_for_serialization(pod)
         manifest = compose(decided, base, notebook.SLOTS)
         check(decided, manifest, notebook.SLOTS)
@@ -221,6 +223,21 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
                 *(path, self.pod_name, value, new),
             )
         return manifest
+
+    def _check_place(self, decided: Plan) -> None:
+        """Raise Refusal if a hook has moved the server: it would be watched and deleted where its pod is not."""
+        for trait, value, planned in (
+            ("namespace", self.namespace, decided.namespace),
+            ("pod_name", self.pod_name, decided.shape.name),
+        ):
+            if value != planned:
+                raise Refusal(
+                    "manifest",
+                    f"Nothing was started: a hook has set spawner.{trait} to {quote(value)}, not {planned!r}.",
+                    field=f"spawner.{trait}",
+                    hint="Ask your administrators to remove this from the hook. namespaces.name sets the namespace.",
+                    status=503,
+                )
 
     async def _adopt_or_delete(self, start: Start) -> bool:
         """Adopt the existing pod with this server's pod name, which keeps its place in the queue, or delete the pod.
