@@ -461,3 +461,31 @@ def test_whatever_sources_say_it_is_an_identity_or_a_refusal(
             assert uids.setdefault(identity.uid, hub_name) == hub_name
 
     asyncio.run(resolve_all())
+
+
+async def test_planned_change_of_a_uid_has_an_effect_after_a_time() -> None:
+    clock, people = Clock(), knowing(ALICE)
+    made = resolver(people, clock=clock, cache={"uids": "2h"})
+    await made.resolve("alice")
+    people.accounts["alice"] = replace(ALICE, uid=20009)
+    clock.now += 7000
+    assert (await refusal(made, "alice")).code == "uid-changed"
+    clock.now += 300  # a refusal does not make it last longer
+    assert (await made.resolve("alice")).uid == 20009
+    people.accounts["alice"] = ALICE
+    clock.now += 7000
+    assert (await refusal(made, "alice")).code == "uid-changed"
+
+
+async def test_renamed_account_can_be_used_after_a_time_and_a_used_one_never() -> None:
+    clock, people = Clock(), knowing(ALICE)
+    made = resolver(people, clock=clock, cache={"uids": "2h"})
+    await made.resolve("alice")
+    people.accounts["alicia"] = replace(ALICE, name="alicia")
+    for _ in range(3):
+        clock.now += 7000
+        assert (await made.resolve("alice")).uid == ALICE.uid
+        assert (await refusal(made, "alicia")).code == "uid-taken"
+    del people.accounts["alice"]
+    clock.now += 7300
+    assert (await made.resolve("alicia")).uid == ALICE.uid

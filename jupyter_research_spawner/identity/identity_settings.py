@@ -25,6 +25,14 @@ class Cache(Settings):
         description="A short time is enough to protect a broken source when a whole class starts servers together.",
         examples=["2s"],
     )
+    uids: Duration = Field(
+        timedelta(hours=24),
+        title="How long a uid stays with its user",
+        description="A user whose uid has changed, and another user with the same uid, are refused for this time after "
+        "the two were last seen together. So a planned change has an effect after this time, or after a restart of the "
+        "hub and the batch service.",
+        examples=["24h"],
+    )
     size: StrictInt = Field(10_000, ge=1, title="Maximum number of cached users", examples=[10000])
 
 

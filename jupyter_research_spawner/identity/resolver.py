@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 from weakref import WeakSet
 
 from ..refusal import Refusal
@@ -20,6 +21,7 @@ from .posix import PosixIdentity
 from .username import posix_name
 
 logger = logging.getLogger(__name__)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,20 @@ class _Answer:
     until: float
 
 
+@dataclass(frozen=True)
+class _Remembered(Generic[V]):
+    """A value, and the time on the resolver's clock until which another value is refused."""
+
+    value: V
+    until: float
+
+
 class Resolver:
     """Resolves hub users to POSIX identities.  There is one per process, used in one event loop.
 
-    The resolver remembers the uid of each POSIX name and the hub user of each uid, until the process ends or `forget`
-    is called.  It refuses a name whose uid has changed (a recycled account), and a second hub user with the same uid.
+    The resolver remembers the uid of each POSIX name and the hub user of each uid: for `cache.uids` after they were
+    last seen together, or until `forget` is called.  Until then it refuses a name whose uid has changed (a recycled
+    account), and a second hub user with the same uid.
     Relative paths in the settings are relative to `base`.  `clock` returns seconds.
     """
 
@@ -48,8 +59,8 @@ class Resolver:
         self._answers: dict[str, _Answer] = {}
         self._flights: dict[str, asyncio.Task[_Answer]] = {}
         self._forgotten: WeakSet[asyncio.Task[_Answer]] = WeakSet()
-        self._uid_of: dict[str, int] = {}
-        self._hub_name_of: dict[int, str] = {}
+        self._uid_of: dict[str, _Remembered[int]] = {}
+        self._hub_name_of: dict[int, _Remembered[str]] = {}
 
     async def resolve(self, hub_name: str) -> PosixIdentity:
         """Return the identity of a hub user, from an answer that is at most `cache.found` old.
@@ -82,9 +93,9 @@ class Resolver:
         flight = self._flights.pop(name, None)
         if flight is not None:
             self._forgotten.add(flight)
-        uid = self._uid_of.pop(name, None)
-        if uid is not None:
-            self._hub_name_of.pop(uid, None)
+        known = self._uid_of.pop(name, None)
+        if known is not None:
+            self._hub_name_of.pop(known.value, None)
 
     def _fresh(self, name: str) -> _Answer | None:
         answer = self._answers.get(name)
@@ -125,12 +136,16 @@ class Resolver:
         return _Answer(identity, asked + cache.found.total_seconds())
 
     def _hold(self, hub_name: str, identity: PosixIdentity) -> None:
-        name = quote(identity.name)
-        known = self._uid_of.setdefault(identity.name, identity.uid)
-        if known != identity.uid:
-            logger.error("The account %s had uid %d and now has uid %d", name, known, identity.uid)
+        """Remember who has this uid, or raise Refusal if somebody else has been seen with it lately."""
+        name, now = quote(identity.name), self._clock()
+        known = self._uid_of.get(identity.name)
+        if known is not None and now < known.until and known.value != identity.uid:
+            logger.error("The account %s had uid %d and now has uid %d", name, known.value, identity.uid)
             raise identity_refused("uid-changed", f"The uid of the account {name} has changed.", field="uid")
-        holder = self._hub_name_of.setdefault(identity.uid, hub_name)
-        if holder != hub_name:
-            logger.error("The hub users %s and %s are both uid %d", quote(holder), quote(hub_name), identity.uid)
+        holder = self._hub_name_of.get(identity.uid)
+        if holder is not None and now < holder.until and holder.value != hub_name:
+            logger.error("The hub users %s and %s are both uid %d", quote(holder.value), quote(hub_name), identity.uid)
             raise identity_refused("uid-taken", f"Another hub user already uses the account {name}.", field="uid")
+        until = now + self._settings.cache.uids.total_seconds()
+        self._uid_of[identity.name] = _Remembered(identity.uid, until)
+        self._hub_name_of[identity.uid] = _Remembered(hub_name, until)
