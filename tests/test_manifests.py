@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,59 @@ def test_jobs_reach_what_a_site_adds() -> None:
     assert {"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}]} in jobs["spec"]["egress"]
     with pytest.raises(ValueError, match="is not a valid network"):
         everything(site_with(), Release(job_networks=("10.20.0.1/16",)), ["network"])
+
+
+def egress(*storage: str, jobs: tuple[str, ...] = ()) -> dict[str, list[dict[str, Any]]]:
+    release = Release(job_networks=jobs, storage_networks=storage)
+    found = of_kind(everything(site_with(), release, ["network"]), "NetworkPolicy")
+    return {name: policy["spec"].get("egress", []) for name, policy in found.items()}
+
+
+def may_reach(rules: list[dict[str, Any]], address: str, port: int = 2049) -> bool:
+    """As a NetworkPolicy does: one rule suffices, with all its ports if it names none."""
+
+    def matches(block: dict[str, Any]) -> bool:
+        at, networks = ip_address(address), [ip_network(block["cidr"]), *map(ip_network, block.get("except", []))]
+        return at in networks[0] and not any(at in network for network in networks[1:])
+
+    return any(
+        matches(peer["ipBlock"])
+        for rule in rules
+        for peer in rule["to"]
+        if "ipBlock" in peer and (not rule.get("ports") or port in [found["port"] for found in rule["ports"]])
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "before", "after"),
+    [
+        ("203.0.113.7", True, False),  # a file server with a public address
+        ("203.0.114.7", True, True),
+        ("10.20.1.7", True, False),  # one in a network that jobs may reach
+        ("10.20.2.7", True, True),
+        ("10.30.0.1", False, False),
+        ("2001:db8::7", True, False),
+        ("2001:db9::7", True, True),
+        ("fd00::7", False, False),
+        ("169.254.169.254", False, False),
+    ],
+)
+def test_file_servers_are_out_of_reach_of_jobs(address: str, before: bool, after: bool) -> None:
+    networks = ("10.20.0.0/16",)
+    storage = ("203.0.113.0/24", "10.20.1.0/24", "2001:db8::/32")
+    assert may_reach(egress(jobs=networks)["research-jobs"], address) is before
+    assert may_reach(egress(*storage, jobs=networks)["research-jobs"], address) is after
+
+
+def test_notebooks_get_a_rule_for_public_addresses_only_with_storage_networks() -> None:
+    """Rules add up: with the chart's own rule for public addresses it would change nothing."""
+    assert not may_reach(egress()["research-notebooks"], "203.0.114.7")
+    notebooks = egress("203.0.113.0/24")["research-notebooks"]
+    assert may_reach(notebooks, "203.0.114.7")
+    assert not may_reach(notebooks, "203.0.113.7")
+    assert not may_reach(notebooks, "10.0.0.1")
+
+
+def test_storage_network_that_is_none_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"'nfs\.example\.edu' is not a valid network"):
+        egress("nfs.example.edu")

@@ -174,6 +174,14 @@ def _manifests(commands: Commands) -> None:
     parser.add_argument(
         "--job-network", action="append", default=[], metavar="CIDR", help="a private network that jobs may reach"
     )
+    parser.add_argument(
+        "--storage-network",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="the network of file servers, which jobs and notebooks may not reach: a program can be an NFS client with "
+        "any uid. Switch off the chart's own egress rules for notebooks, see base.yaml",
+    )
     release = Release()
     parser.add_argument("--release-namespace", metavar="NAME", help="the hub's namespace (default: that of the pods)")
     for name, default, what in (
@@ -203,6 +211,7 @@ def _manifests_text(parser: argparse.ArgumentParser, options: argparse.Namespace
         token_secret=options.token_secret,
         config_maps=dict(options.batch_config_map),
         job_networks=tuple(options.job_network),
+        storage_networks=tuple(options.storage_network),
     )
     try:
         objects = everything(site, release, options.only)

@@ -6,6 +6,7 @@ API version: networking.k8s.io/v1.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 from ..pod.overlay import KIND
 from ..shape import NOTEBOOK_KIND, Json
@@ -15,6 +16,8 @@ from .release import BATCH, BATCH_PORT, CHART_COMPONENT, Release, labels, metada
 NAMESPACE = "kubernetes.io/metadata.name"
 # RFC 1918, and RFC 6598, which managed clusters use for pods.
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+# RFC 4193 and RFC 4291: the private and the link-local addresses of IPv6.
+PRIVATE_6 = ("fc00::/7", "fe80::/10")
 # In this range are cloud metadata servers, which return the node's credentials, and node-local DNS caches.
 LINK_LOCAL = "169.254.0.0/16"
 
@@ -25,6 +28,8 @@ def objects(site: Site, release: Release) -> list[Json]:
     notebooks = {"matchLabels": {KIND: NOTEBOOK_KIND}}
     service = {"matchLabels": _service_labels()}
     port: Json = {"ports": [{"port": BATCH_PORT, "protocol": "TCP"}]}
+    # Rules only add up, so this one makes a difference where the chart's own rule for public addresses is switched off.
+    public = _public_egress(release) if release.storage_networks else []
     doors = [
         {"podSelector": {"matchLabels": {CHART_COMPONENT: component}}} for component in ("hub", "proxy", "autohttps")
     ]
@@ -33,7 +38,7 @@ def objects(site: Site, release: Release) -> list[Json]:
         # the batch service must reach.
         _policy(BATCH, hub_namespace, service, ingress=[{"from": [_in(pods, notebooks), *doors], **port}]),
         # The chart's policy for notebooks denies private addresses, and so the address of the batch service.
-        _policy("research-notebooks", pods, notebooks, egress=[{"to": [_in(hub_namespace, service)], **port}]),
+        _policy("research-notebooks", pods, notebooks, egress=[{"to": [_in(hub_namespace, service)], **port}, *public]),
         _policy("research-jobs", pods, _JOBS, ingress=[], egress=_job_egress(release)),
     ]
 
@@ -50,19 +55,40 @@ _JOBS: Json = {
 def _job_egress(release: Release) -> list[Json]:
     """Return the egress rules of jobs.  Like the chart's rules for notebooks, they allow DNS and public addresses."""
     names: list[Json] = [{"namespaceSelector": {"matchLabels": {NAMESPACE: "kube-system"}}}]
-    names += [{"ipBlock": {"cidr": cidr}} for cidr in (*PRIVATE, LINK_LOCAL)]
+    names += [{"ipBlock": {"cidr": cidr}} for cidr in (*PRIVATE, LINK_LOCAL, *PRIVATE_6)]
     rules: list[Json] = [
         {"to": names, "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]},
-        {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [*PRIVATE, LINK_LOCAL]}}]},
+        *_public_egress(release),
     ]
     if release.job_networks:
-        rules.append({"to": [{"ipBlock": {"cidr": _cidr(network)}} for network in release.job_networks]})
+        rules.append({"to": [_block(network, release, ()) for network in release.job_networks]})
     return rules
 
 
-def _cidr(text: str) -> str:
+def _public_egress(release: Release) -> list[Json]:
+    """Return the rule for all addresses but private ones and file servers."""
+    everywhere = (("0.0.0.0/0", (*PRIVATE, LINK_LOCAL)), ("::/0", PRIVATE_6))
+    return [{"to": [_block(network, release, private) for network, private in everywhere]}]
+
+
+def _block(network: str, release: Release, without: Sequence[str]) -> Json:
+    """Return the ipBlock of a network without these networks and the file servers in it."""
+    whole = _network(network)
+    excepted = [_network(cidr) for cidr in without]
+    for storage in map(_network, release.storage_networks):
+        is_inside = storage.version == whole.version and storage.subnet_of(whole)  # type: ignore[arg-type]
+        if is_inside and not any(
+            storage.version == other.version and storage.subnet_of(other)  # type: ignore[arg-type]
+            for other in excepted
+        ):
+            excepted.append(storage)
+    block: Json = {"cidr": str(whole)}
+    return {"ipBlock": {**block, "except": [str(found) for found in excepted]} if excepted else block}
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
-        return str(ipaddress.ip_network(text))
+        return ipaddress.ip_network(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is not a valid network: {error}. Example: 10.20.0.0/16") from None
 

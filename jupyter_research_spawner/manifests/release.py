@@ -20,7 +20,8 @@ class Release:
 
     `namespace` is the namespace of the hub; None means the namespace of the pods.  `config_maps` maps names of
     ConfigMaps to the paths where the batch service mounts them, for example for passwd and group files that the
-    settings refer to.  `job_networks` are private networks (CIDRs) that jobs may reach.
+    settings refer to.  `job_networks` are private networks (CIDRs) that jobs may reach.  `storage_networks` are
+    those of the file servers, which neither jobs nor notebooks may reach.
     """
 
     batch_image: str | None = None
@@ -31,6 +32,7 @@ class Release:
     token_secret: str = "hub"  # noqa: S105 - the name of a Secret
     config_maps: Mapping[str, str] = field(default_factory=dict)
     job_networks: tuple[str, ...] = ()
+    storage_networks: tuple[str, ...] = ()
 
     def namespace_of(self, site: Site) -> str:
         """Return the namespace of the hub and the batch service."""
