@@ -255,6 +255,10 @@ def _identity(settings: IdentitySettings, base: Path) -> Iterator[Problem]:
         yield Problem(f"identity.checks.{name}", sentence)
     for name, options in ordered(settings.sources):
         place = f"identity.sources.{name}"
+        if len(settings.sources) > 1 and (options.uid_range is None or options.gid_range is None):
+            yield Problem(
+                place, "can claim the uids and gids of users of the other sources. Set uid_range and gid_range"
+            )
         entries = SOURCES[options.kind].read_entries(options, base)
         for problem in entries.problems[:LISTED_PROBLEMS]:
             yield Problem(place, problem)
