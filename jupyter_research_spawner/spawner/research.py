@@ -31,6 +31,7 @@ from ..form import chosen_by_form, chosen_by_link
 from ..jobs import notebook
 from ..plan import Plan, plan
 from ..pod import check, compose, replaced_fields
+from ..pod.overlay import USER_NAME
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.phase import why_not_gone
@@ -119,8 +120,27 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             self._leaves_pod_alone = refusal.status == 503
             raise HubRefusal(refusal) from None
         self._accepted_options = copy.deepcopy(user_options)
+        if self.namespace != decided.namespace:
+            await self._leave_namespace(decided)
         self.apply_plan(decided)
         self.prepare_start(decided)
+
+    async def _leave_namespace(self, decided: Plan) -> None:
+        """Delete this server's pod in the namespace that the hub's database has, before `namespaces.name` was changed.
+
+        With the new namespace nobody would find the pod again, and it would run until its wall time.
+        """
+        try:
+            pod = await read_pod(self.api, self.namespace, self.pod_name, request_seconds=self.k8s_api_request_timeout)
+            if pod is None or (pod["metadata"].get("annotations") or {}).get(USER_NAME) != self.user.name:
+                return
+            self.log.warning(
+                "Deleting pod %s/%s: the site's namespace is now %s", self.namespace, self.pod_name, decided.namespace
+            )
+            await self.stop(now=True)
+        except (ApiException, aiohttp.ClientError, asyncio.TimeoutError) as error:
+            self.log.error("Pod %s/%s could not be deleted: %r", self.namespace, self.pod_name, error)
+            raise HubRefusal(refusal_of(error)) from None
 
     async def decide_plan(self, user_options: Any) -> Plan:
         """Return the plan for these options, without changing the spawner. Raises Refusal."""
