@@ -52,7 +52,7 @@ class Work:
 
     @property
     def site(self) -> Site:
-        written = self.ground.site(batch={"max_jobs": JOBS + 10})
+        written = self.ground.site(batch={"max_jobs": JOBS + 10, "keep_jobs": JOBS})
         pod = {"nodeSelector": PRETENDED, "tolerations": [{"key": TAINT["key"], "operator": "Exists"}]}
         for name in ("small", "huge"):
             written["profiles"][name] |= {"images": {"default": JOB}, "pod": pod}
