@@ -63,14 +63,19 @@ class AttemptRecorder:
     async def _catch_up(self, pods: Iterable[Json]) -> None:
         """Record, from events, the attempts of pods that were deleted while the service did not watch."""
         still_there = {pod["metadata"]["name"] for pod in pods}
-        jobs = await self._store.all_jobs()
-        if not jobs:
-            return
-        events = [event for reason in event_reasons(jobs) for event in await self._store.events(reason=reason)]
-        for job in jobs:
-            lost = [attempt for attempt in from_events(job, events) if attempt.pod not in still_there]
-            if lost:
-                await self._store.record(job["metadata"]["name"], lambda _, before, lost=lost: _with_lost(before, lost))  # type: ignore[misc]
+        events: dict[str, list[Json]] = {}
+        async for jobs in self._store.pages_of_all_jobs():
+            for reason in event_reasons(jobs):
+                if reason not in events:
+                    events[reason] = await self._store.events(reason=reason)
+            for job in jobs:
+                told = [event for found in events.values() for event in found]
+                lost = [attempt for attempt in from_events(job, told) if attempt.pod not in still_there]
+                if lost:
+                    await self._store.record(
+                        job["metadata"]["name"],
+                        lambda _, before, lost=lost: _with_lost(before, lost),  # type: ignore[misc]
+                    )
 
 
 def _with_lost(before: list[Attempt], lost: list[Attempt]) -> list[Attempt]:

@@ -22,6 +22,8 @@ ALL = f"{overlay.KIND} in ({','.join(sorted(KINDS))})"
 _RESOURCES: tuple[Resource, ...] = tuple(dict.fromkeys(kind.RESOURCE for kind in KINDS.values()))
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PATCHES = 5
+# Jobs in one page.  A job has at most about 0.5 MiB.
+PAGE = 50
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
@@ -99,8 +101,17 @@ class JobStore:
         found = await self._list(self.pods_path, f"{kind_of(job).POD_LABEL}={job['metadata']['name']}")
         return [pod for pod in found if belongs(pod, job)]
 
-    async def all_jobs(self) -> list[Json]:
-        return await self._all(ALL)
+    async def pages_of_all_jobs(self) -> AsyncIterator[list[Json]]:
+        """Yield the jobs of all users in pages, because together they can be larger than the service's memory."""
+        for resource in _RESOURCES:
+            query = {"labelSelector": ALL, "limit": str(PAGE)}
+            while True:
+                found = await self._ask_list(resource.path(self._namespace), query)
+                yield list(found.get("items") or [])
+                token = (found.get("metadata") or {}).get("continue")
+                if not token:
+                    break
+                query["continue"] = str(token)
 
     async def _all(self, labels: str) -> list[Json]:
         return [job for at in _RESOURCES for job in await self._list(at.path(self._namespace), labels)]
@@ -217,13 +228,16 @@ class JobStore:
 
     async def _list(self, path: str, labels: str = "", fields: str = "") -> list[Json]:
         query = {"labelSelector": labels, "fieldSelector": fields}
+        found = await self._ask_list(path, {key: value for key, value in query.items() if value})
+        return list(found.get("items") or [])
+
+    async def _ask_list(self, path: str, query: Mapping[str, str]) -> Json:
         try:
-            found = await self.server.ask("GET", path, query={key: value for key, value in query.items() if value})
+            return await self.server.ask("GET", path, query=query)
         except ApiError as error:
             if error.status == 404:  # the cluster does not have the API of this kind
-                return []
+                return {}
             raise _not_allowed(error) from error
-        return list(found.get("items") or [])
 
 
 def belongs(pod: Json, job: Json) -> bool:

@@ -7,9 +7,12 @@ import json
 from urllib.parse import urlsplit
 
 import pytest
+from conftest import connected
+from embedded_cluster import NAMESPACE
 
-from jupyter_research_spawner.batch import handlers
+from jupyter_research_spawner.batch import handlers, job_store
 from jupyter_research_spawner.batch.job_service import JobService
+from jupyter_research_spawner.watch.api_server import ApiServer
 
 MIB = 1024 * 1024
 
@@ -100,7 +103,7 @@ async def test_requests_of_a_user_at_once_are_limited_and_those_of_others_are_no
     async def waits(_service, hub_user):
         if hub_user == "alice":
             await gate.wait()
-        return []
+        return {"jobs": []}
 
     monkeypatch.setattr(JobService, "jobs", waits)
     waiting = [asyncio.create_task(batch.ask("alices", "GET", "/jobs")) for _ in range(handlers.REQUESTS_AT_ONCE)]
@@ -147,3 +150,19 @@ async def test_lists_of_a_user_are_made_one_after_the_other(batch, monkeypatch):
     monkeypatch.setattr(JobService, "_jobs", counted)
     answers = await asyncio.gather(*(batch.ask("alices", "GET", "/jobs") for _ in range(5)))
     assert ({status for status, _ in answers}, most) == ({200}, 1)
+
+
+async def test_jobs_of_all_users_are_read_in_pages(batch, cluster, monkeypatch):
+    """At its start the service reads all jobs, which together can be larger than its memory."""
+    monkeypatch.setattr(job_store, "PAGE", 2)
+    owners = ("alices", "bobs", "carols", "alices", "bobs")
+    made = [await batch.submit(who, "sleep", "600", profile="small", queue="backfill") for who in owners]
+    submitted = {job["id"] for job in made}
+    client = await connected(cluster.kubeconfig)
+    try:
+        store = job_store.JobStore(ApiServer(client), NAMESPACE)
+        pages = [page async for page in store.pages_of_all_jobs()]
+    finally:
+        await client.close()
+    assert {job["metadata"]["name"] for page in pages for job in page} == submitted
+    assert max(map(len, pages)) == 2
