@@ -174,7 +174,7 @@ MISTAKES = {
         "profile 'a100' does not allow queue 'teaching'",
     ),
     "a class that ends before it begins": Mistake(
-        course(since="2027-01-01"), "classes.stats-101.until", "must not be before since"
+        course(since="2027-01-01"), "classes.stats-101.until", "must not be earlier than `since`"
     ),
     "a day as a number": Mistake(
         course(until=20261220),

@@ -77,7 +77,7 @@ class Cluster:
         """
         able = abilities()
         if privileged and not able.namespaces:
-            raise RuntimeError(f"pods cannot have users of their own: {able.reason}")
+            raise RuntimeError(f"pods cannot run with the uids of their users: {able.reason}")
         isolate = able.namespaces if privileged is None else privileged
         state = state.absolute()  # noqa: ASYNC240  (no I/O but the current directory)
         state.mkdir(parents=True, exist_ok=True)

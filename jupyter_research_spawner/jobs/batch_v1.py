@@ -28,8 +28,8 @@ def job_manifest(
 ) -> Json:
     """Return a Job with `spec` and the fields that all kinds of job have.
 
-    `env` has variables of the kind, in addition to the user's variables.  `words` is a command of the kind that runs
-    the user's command, which is appended; () if the kind has no such command.  This function applies `literal` to all
+    `env` has variables of the kind, in addition to the user's variables.  `words` is for kinds that run the user's
+    command by a command of their own: the user's command is appended to it.  This function applies `literal` to all
     words and values, so that the kubelet does not expand them.  Raises Refusal if the user sets a variable that the
     site or the kind sets.
     """

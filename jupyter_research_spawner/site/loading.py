@@ -148,5 +148,5 @@ def _course(site: Site, name: str, course: CourseClass) -> list[Problem]:
             Problem(f"classes.{name}.queue", f"profile {course.profile!r} does not allow queue {course.queue!r}")
         )
     if course.since is not None and course.since > course.until:
-        found.append(Problem(f"classes.{name}.until", "must not be before since"))
+        found.append(Problem(f"classes.{name}.until", "must not be earlier than `since`"))
     return found

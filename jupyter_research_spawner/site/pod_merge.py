@@ -52,7 +52,7 @@ def _merge_values(path: str, present: Any, added: Any) -> Any:
 
 
 def _merge_affinity(path: str, present: Json, added: Json) -> Json:
-    """Merge required node affinity, whose terms are alternatives.  All other lists hold together already."""
+    """Merge affinity.  Terms of required node affinity are alternatives; the entries of other lists must all hold."""
     merged = dict(present)
     for kind, value in added.items():
         merge = _merge_node_affinity if kind == "nodeAffinity" else _merge_values
@@ -74,7 +74,7 @@ def _without(key: str, found: Json) -> Json:
 
 
 def _both(present: list[Json], added: list[Json]) -> list[Json]:
-    """Return terms of which one matches a node if and only if one of each list matches it.
+    """Combine two lists of terms: a node matches the result if and only if it matches a term of each list.
 
     A node must match one term, and all expressions of that term.  A term without expressions matches no node.
     """

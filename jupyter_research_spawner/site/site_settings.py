@@ -35,8 +35,8 @@ ImageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/
 Title = Annotated[str, StringConstraints(min_length=1, max_length=120)]
 Classes = ByName[StrictBool]
 CLASSES_HELP = (
-    "Names in `classes`. A student of the class may use it while the class runs, and the staff always. If only classes "
-    "are listed here, nobody else may use it."
+    "Names in `classes`. Students of these classes have access while the class runs, and the staff always. If `groups` "
+    "is empty, nobody else has access."
 )
 
 

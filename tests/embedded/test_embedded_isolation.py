@@ -278,7 +278,9 @@ async def test_asking_for_what_cannot_be_is_an_error(tmp_path: Path, monkeypatch
     monkeypatch.setattr("os.geteuid", lambda: 20001)
     abilities.cache_clear()
     try:
-        with pytest.raises(RuntimeError, match="pods cannot have users of their own: the cluster runs as uid 20001"):
+        with pytest.raises(
+            RuntimeError, match="pods cannot run with the uids of their users: the cluster runs as uid 20001"
+        ):
             await Cluster.start(tmp_path / "c", privileged=True)
     finally:
         abilities.cache_clear()

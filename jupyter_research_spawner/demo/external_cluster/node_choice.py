@@ -27,7 +27,9 @@ SHARE = Decimal("0.48")
 
 @dataclass(frozen=True)
 class Node:
-    """A node.  `cpu` (cores) and `memory` (bytes) are allocatable; the requests of the node's pods leave `free_*`.
+    """A node.  `cpu` (cores) and `memory` (bytes) are the allocatable amounts.
+
+    `free_cpu` and `free_memory` are what the requests of the node's pods leave of them.
 
     `pods` is the node's pod network (CIDR), if `spec.podCIDR` is set.
     """
