@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from functools import partial
 
 from ..refusal import Refusal
 from ..schedulers import DELETED
@@ -68,17 +69,14 @@ class AttemptRecorder:
             for reason in event_reasons(jobs):
                 if reason not in events:
                     events[reason] = await self._store.events(reason=reason)
+            told = [event for found in events.values() for event in found]
             for job in jobs:
-                told = [event for found in events.values() for event in found]
                 lost = [attempt for attempt in from_events(job, told) if attempt.pod not in still_there]
                 if lost:
-                    await self._store.record(
-                        job["metadata"]["name"],
-                        lambda _, before, lost=lost: _with_lost(before, lost),  # type: ignore[misc]
-                    )
+                    await self._store.record(job["metadata"]["name"], partial(_with_lost, lost))
 
 
-def _with_lost(before: list[Attempt], lost: list[Attempt]) -> list[Attempt]:
+def _with_lost(lost: list[Attempt], _job: Json, before: list[Attempt]) -> list[Attempt]:
     """Add attempts from events.  Keep attempts that were recorded from a pod, because they have more details."""
     known = {attempt.pod for attempt in before}
     return [*before, *(attempt for attempt in lost if attempt.pod not in known)]

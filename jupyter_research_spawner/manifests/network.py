@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from ..pod.overlay import KIND
 from ..shape import NOTEBOOK_KIND, Json
 from ..site import Site
 from .release import BATCH, BATCH_PORT, CHART_COMPONENT, Release, labels, metadata
 
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 NAMESPACE = "kubernetes.io/metadata.name"
 # RFC 1918, and RFC 6598, which managed clusters use for pods.
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
@@ -76,17 +78,18 @@ def _block(network: str, release: Release, without: Sequence[str]) -> Json:
     whole = _network(network)
     excepted = [_network(cidr) for cidr in without]
     for storage in map(_network, release.storage_networks):
-        is_inside = storage.version == whole.version and storage.subnet_of(whole)  # type: ignore[arg-type]
-        if is_inside and not any(
-            storage.version == other.version and storage.subnet_of(other)  # type: ignore[arg-type]
-            for other in excepted
-        ):
+        if _is_within(storage, whole) and not any(_is_within(storage, other) for other in excepted):
             excepted.append(storage)
     block: Json = {"cidr": str(whole)}
     return {"ipBlock": {**block, "except": [str(found) for found in excepted]} if excepted else block}
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _is_within(inner: Network, outer: Network) -> bool:
+    """Return whether a network is a part of another one; no network of IPv4 is a part of one of IPv6."""
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+def _network(text: str) -> Network:
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
