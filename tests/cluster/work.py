@@ -41,7 +41,7 @@ class Jobs:
 
     async def all(self) -> list[Json]:
         """Newest first."""
-        return await self.service.jobs(self.person)
+        return list((await self.service.jobs(self.person))["jobs"])
 
     async def cancel(self, job_id: str) -> None:
         await self.service.cancel(self.person, job_id)
