@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from ..jobs import kind_of
+from ..plan import parse_summary
 from ..schedulers import DELETED, NO_OBJECTS, Objects, Scheduler, find_scheduler, preemption_events
 from ..shape import OUR_PREFIX, Json
 
@@ -60,11 +61,7 @@ def _scheduler_kind(job: Json) -> str:
 
 def plan_of(job: Json) -> Json:
     """Return the summary of the plan in the job's annotation; {} if it is missing or not valid JSON."""
-    try:
-        found = json.loads((job["metadata"].get("annotations") or {}).get(PLAN, "{}"))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    return dict(parse_summary((job["metadata"].get("annotations") or {}).get(PLAN, "{}")))
 
 
 def cancelled_indexes(job: Json) -> frozenset[int]:

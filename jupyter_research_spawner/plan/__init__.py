@@ -3,6 +3,25 @@
 from .choices import offers
 from .decide import ANNOTATION_LIMIT, plan
 from .model import Offer, Plan, Request, WallTime
+from .recheck import RECHECK_SECONDS, Granted, Verdict, decide_again, granted_by, granted_in, groups_text, parse_summary
 from .rights import Rights, rights_of
 
-__all__ = ["ANNOTATION_LIMIT", "Offer", "Plan", "Request", "Rights", "WallTime", "offers", "plan", "rights_of"]
+__all__ = [
+    "ANNOTATION_LIMIT",
+    "RECHECK_SECONDS",
+    "Granted",
+    "Offer",
+    "Plan",
+    "Request",
+    "Rights",
+    "Verdict",
+    "WallTime",
+    "decide_again",
+    "granted_by",
+    "granted_in",
+    "groups_text",
+    "offers",
+    "parse_summary",
+    "plan",
+    "rights_of",
+]

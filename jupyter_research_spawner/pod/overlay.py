@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..plan import Plan
+from ..plan import Plan, groups_text
 from ..settings.units import format_bytes
 from ..shape import OUR_PREFIX, Json, Slots, Template, dns_label, label_value
 from .client_commands import CLIENT_DIRECTORY, COMMANDS, client_config_map_name
@@ -18,6 +18,7 @@ CLIENT_VOLUME = "research-client"
 SHM_VOLUME = "research-shm"
 PASSWD = OUR_PREFIX + "passwd"
 GROUP = OUR_PREFIX + "group"
+GROUPS = OUR_PREFIX + "groups"
 REQUEST = OUR_PREFIX + "request"
 PLAN = OUR_PREFIX + "plan"
 USER = OUR_PREFIX + "user"
@@ -133,7 +134,7 @@ def _pod_annotations(plan: Plan) -> dict[str, str]:
     found = {
         PASSWD: plan.passwd,
         GROUP: plan.group,
-        OUR_PREFIX + "groups": ",".join(f"{group.name}:{group.gid}" for group in plan.identity.groups),
+        GROUPS: groups_text(plan),
     }
     if plan.adoption_key:
         found[REQUEST] = plan.adoption_key

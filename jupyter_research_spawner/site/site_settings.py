@@ -389,6 +389,12 @@ class Site(Settings):
         examples=["America/Los_Angeles"],
     )
     hub: Hub = Field(default_factory=Hub, title="Limits and times of the hub")
+    on_lost_right: Literal["continue", "stop"] = Field(
+        "continue",
+        title="What happens to running notebooks and jobs whose user may no longer run them",
+        description="continue: they run until their wall time, and the hub or the batch service logs it. stop: they "
+        "are stopped. Work that still waits never starts, in both cases.",
+    )
 
     @cached_property
     def pod_fields(self) -> dict[str, PodFields]:
