@@ -49,14 +49,14 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         metavar="NAME=cpu[,memory][,label=value...]",
         help="node to create; can be repeated",
     )
-    parser.add_argument("--namespace", default="default", help="namespace to create; the kubeconfig uses it by default")
+    parser.add_argument("--namespace", default="default", help="namespace to create; the default of the kubeconfig")
     parser.add_argument(
         "--claim",
         type=claim,
         action="append",
         default=[],
         metavar="NAME=DIR",
-        help="PersistentVolumeClaim to create in the namespace; DIR contains its files",
+        help="PersistentVolumeClaim to create in the namespace, with its files in DIR; can be repeated",
     )
     parser.add_argument(
         "--expose",

@@ -68,12 +68,13 @@ class Cluster:
     ) -> Cluster:
         """Start a cluster with its files below `state`, which is created if it does not exist.
 
-        claims: PersistentVolumeClaims to create in `namespace`, by name, with their directories.
+        claims: the directory of each PersistentVolumeClaim to create in `namespace`, by the name of the claim.
         expose: directories that all containers see read-only, in addition to the host's software and this Python.
-        privileged: True if each pod has Linux namespaces and the uid in its manifest, which needs root. None: True if
-            this machine supports that (`abilities`).
+        privileged: True runs each container in Linux namespaces with the uid of its manifest, which requires root.
+            False runs containers as child processes of this user. None means True if this machine supports it.
         back_off_seconds: the delay before a container's second restart, and before a Job's next pod after a failure.
-        Raises RuntimeError if another cluster runs in `state`, or if `privileged` is true and not possible.
+        Raises RuntimeError if another cluster runs in `state`, or if `privileged` is True and this machine does not
+        support it.
         """
         able = abilities()
         if privileged and not able.namespaces:
@@ -124,7 +125,7 @@ class Cluster:
         return self.api.tokens[name]
 
     def write_kubeconfig(self, path: Path, user: str) -> None:
-        """Write a kubeconfig with mode 0600.  A user who can read it can start processes as any user."""
+        """Write a kubeconfig with mode 0600.  Whoever can read this file can start processes of any uid."""
         cluster = {"server": self.url, "certificate-authority-data": base64.b64encode(self.ca.read_bytes()).decode()}
         config = {
             "apiVersion": "v1",

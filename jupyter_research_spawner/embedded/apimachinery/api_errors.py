@@ -41,7 +41,7 @@ class ApiError(Exception):
 
 
 def named(plural: str, group: str) -> str:
-    """Return the resource's name as error messages have it, such as `pods` or `jobs.batch`."""
+    """Return the resource's name in the format of error messages, such as `pods` or `jobs.batch`."""
     return f"{plural}.{group}" if group else plural
 
 
@@ -69,7 +69,7 @@ def bad_request(message: str) -> ApiError:
 
 
 def invalid(kind: str, group: str, name: str, faults: Sequence[Fault]) -> ApiError:
-    """Return the 422 error for these faults.  At least one is required."""
+    """Return the 422 error for these faults, of which there must be at least one."""
     said = str(faults[0]) if len(faults) == 1 else "[" + ", ".join(map(str, faults)) + "]"
     causes = [{"reason": fault.reason, "message": fault.message, "field": fault.field} for fault in faults]
     named_ones = {"name": name, "group": group, "kind": kind}

@@ -29,7 +29,7 @@ class Kind:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The key under which all versions of the resource are stored."""
+        """Return the key under which the objects of all versions of the resource are stored."""
         return (self.group, self.plural)
 
 
@@ -129,7 +129,7 @@ class Kinds:
         raise ApiError(404, "NotFound", f'no matches for kind "{obj.get("kind")}" in version "{obj.get("apiVersion")}"')
 
     def stored(self) -> Iterator[Kind]:
-        """Yield each resource once, with one of its versions."""
+        """Yield one served version of each resource."""
         return iter({kind.key: kind for kind in self._served.values()}.values())
 
     def define(self, crd: Json) -> None:

@@ -13,7 +13,7 @@ _SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def now(seconds: float = 0) -> str:
-    """Return the time `seconds` from now as the API server writes it: UTC, whole seconds."""
+    """Return the time `seconds` from now, in the API server's format: UTC, whole seconds."""
     return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime(_SECONDS)
 
 
@@ -22,7 +22,7 @@ def later(time: str, seconds: float) -> str:
 
 
 def micro_now() -> str:
-    """Return the current time as `eventTime` and leases write it: UTC, microseconds."""
+    """Return the current time in the format of `eventTime` and of leases: UTC, microseconds."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

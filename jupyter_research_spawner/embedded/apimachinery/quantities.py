@@ -22,7 +22,7 @@ _RULE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkK
 
 
 def quantity(text: str | float) -> Decimal:
-    """Return the number that a quantity stands for.  Raises ValueError if the text is not a quantity."""
+    """Return a quantity as a number: `500m` is 0.5.  Raises ValueError if the text is not a quantity."""
     found = _QUANTITY.fullmatch(str(text))
     if not found:
         raise ValueError(_RULE)

@@ -94,7 +94,7 @@ def page_of(request: web.Request) -> tuple[int, int]:
 
 
 def revision_of(request: web.Request) -> int:
-    """Return the resourceVersion of a list request, or 0.  Raises ApiError 400 or 422 if it is invalid."""
+    """Return the resourceVersion of a list request; 0 if it has none.  Raises ApiError 400 or 422 if it is invalid."""
     given = request.query.get("resourceVersion") or ""
     if not given and request.query.get("resourceVersionMatch") and not wants(request.query, "sendInitialEvents"):
         why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
@@ -191,7 +191,7 @@ def _patch_fault(patched: Any, why: str) -> ApiError:
 
 
 async def read_any(request: web.Request) -> Json:
-    """Return the body of a subresource request, or an empty dict."""
+    """Return the JSON object in the body of a request, or an empty dict if the request has no body."""
     body = json.loads(await request.text() or "{}")
     if not isinstance(body, dict):
         raise bad_request("the object provided is unrecognized (must be of type map): couldn't get version/kind")

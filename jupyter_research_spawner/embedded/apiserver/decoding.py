@@ -1,8 +1,8 @@
 """Decode a request body as an object of its kind, with the API server's messages about invalid fields.
 
 Follows KEP-2885 (fieldValidation), compared with 1.36.3.  fields.json contains the fields and types of the served
-kinds, from the OpenAPI document of a real API server.  In it, [] marks a list, `map` a map, and ! a field that is
-stored even if it is empty.
+kinds, from the OpenAPI document of a real API server.  Its types use [] for a list, `map` for a map, and ! for a
+field that is stored even if it is empty.
 """
 
 from __future__ import annotations
@@ -39,14 +39,18 @@ class Decoded:
 
 
 class _Doubled(dict[str, Any]):
-    """A JSON object with duplicate keys, which are in `doubled`.  The last value of a duplicate key is used."""
+    """A JSON object with duplicate keys.  It has the last value of each key; `doubled` lists the duplicate keys."""
 
     doubled: list[str]
 
 
 @dataclass(frozen=True)
 class _At:
-    """The position of a value: `path` for messages, `go` without list indices, and `struct`, the enclosing Go type."""
+    """The position of a value in an object.
+
+    `path` is its path, such as `spec.containers[0].image`.  `go` is the same path without list indices, as Go's decoder
+    writes it.  `struct` is the Go type that contains the value.
+    """
 
     path: str = ""
     go: str = ""
@@ -61,7 +65,7 @@ class _At:
 
 @cache
 def types() -> dict[str, dict[str, str]]:
-    """Return the types of all fields by the kind or struct that has them, and by field name."""
+    """Return a map from each kind and struct to its fields, and from each field to the field's type."""
     found: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "fields.json").read_text())
     return found
 
@@ -92,7 +96,10 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
 
 
 def decode(kind: Kind, body: Json) -> Decoded:
-    """Return the decoded object.  Raises Mismatch.  Only the metadata of custom resources has known types."""
+    """Return the decoded object.  Raises Mismatch if a value has the wrong type.
+
+    Of a custom resource only the metadata is decoded; the other fields are returned unchanged.
+    """
     _check_kind(kind, body)
     decoded = Decoded({})
     decoder = _Decoder(decoded.complaints)
@@ -172,7 +179,7 @@ class _Decoder:
 
 
 def _stays(type_: str) -> bool:
-    """Return whether an empty value of this type is stored, as for structs (`emptyDir: {}`) but not lists and maps."""
+    """Return whether an empty value is stored.  An empty struct (`emptyDir: {}`) is; an empty list or map is not."""
     return type_.endswith("!") or not type_.startswith(("[]", "map "))
 
 

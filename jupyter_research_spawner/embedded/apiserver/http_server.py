@@ -64,10 +64,9 @@ _ORPHAN_WARNING = (
 
 @dataclass
 class Delays:
-    """Delays in seconds of create requests, by resource, such as `pods`.
+    """Delays of create requests in seconds, by resource, such as `pods`.
 
-    `before` delays the creation.  `after` delays only the response, so that the object exists although the client
-    timed out.
+    `before` delays the creation.  `after` delays only the response: the client can time out although the object exists.
     """
 
     before: dict[str, float] = field(default_factory=dict)
@@ -76,7 +75,7 @@ class Delays:
 
 @dataclass(frozen=True)
 class Call:
-    """One request, with the fields that an audit log has."""
+    """The fields of one request that the audit log contains."""
 
     user: str
     verb: str

@@ -167,7 +167,7 @@ class JobController:
                 self.store.modify(POD, pod, lambda new: new["status"].update(phase="Failed"))
 
     def _count(self, job: Json, status: Json, counts: Counts, end: End | None) -> None:
-        """Count finished pods in the status and remove their finalizer.  If the Job ends, this includes all pods."""
+        """Count finished pods in `status` and remove their finalizer; if the Job ends, also that of its other pods."""
         awaiting = {pod["metadata"]["uid"] for pod in counts.awaiting_replacement.values()}
         failed = [pod for pod in counts.failed_pods if end or pod["metadata"]["uid"] not in awaiting]
         if end and end.failed:
@@ -377,7 +377,7 @@ def _end_by_failed_indexes(spec: Json, counts: Counts) -> End | None:
 
 
 def _pending_end(job: Json) -> End | None:
-    """Return the outcome that an earlier sync wrote into the status, if pods are still terminating."""
+    """Return the outcome in the condition FailureTarget or SuccessCriteriaMet that an earlier sync wrote, or None."""
     for type_, failed in (("FailureTarget", True), ("SuccessCriteriaMet", False)):
         if is_true(job, type_):
             found = condition(job, type_)

@@ -21,7 +21,7 @@ TRACKING = "batch.kubernetes.io/job-tracking"
 
 @dataclass(frozen=True)
 class Counts:
-    """The totals of a Job, including finished pods that the Job's status does not include yet.
+    """The numbers of succeeded and failed pods of a Job, including pods that its status does not count yet.
 
     `awaiting_replacement` has the last failed pod of each index that gets another pod.  The new pod copies the failure
     count from the failed pod, so the failed pod must stay uncounted until the new pod exists.
@@ -39,7 +39,7 @@ class Counts:
 
 
 def count(job: Json, pods: list[Json], active: list[Json]) -> Counts:
-    """Count the pods of the Job.  `active` has the pods that are neither finished nor terminating."""
+    """Count the pods of the Job.  `active` are those that are neither finished nor terminating."""
     status = job["status"]
     succeeded_pods: list[Json] = []
     failed_pods: list[Json] = []

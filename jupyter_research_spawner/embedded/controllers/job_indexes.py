@@ -38,7 +38,7 @@ def parse_indexes(text: str | None, completions: int) -> set[int]:
 
 
 def format_indexes(indexes: Iterable[int]) -> str:
-    """Return the indexes in the format of a Job's status, such as "1,3-5".  An interval has at least three indexes."""
+    """Return the indexes in the format of a Job's status, such as "1,2,4-6".  Three or more form an interval."""
     runs: list[list[int]] = []
     for index in sorted(indexes):
         if runs and index == runs[-1][-1] + 1:
@@ -49,7 +49,7 @@ def format_indexes(indexes: Iterable[int]) -> str:
 
 
 def completion_index(job: Json, pod: Json) -> int | None:
-    """Return the pod's index, or None if it is missing or not below `completions`."""
+    """Return the pod's completion index, or None if the pod has none or one that is not below `completions`."""
     index = _number(pod, INDEX)
     return index if index is not None and index < job["spec"]["completions"] else None
 
@@ -66,7 +66,7 @@ def _number(pod: Json, annotation: str) -> int | None:
 
 
 def fails_its_index(job: Json, pod: Json) -> bool:
-    """Return whether this pod has failed in a way that fails its index.  A failed index gets no other pod."""
+    """Return whether this pod's failure makes its index fail.  The Job creates no other pod for a failed index."""
     if not has_failed(job, pod):
         return False
     action = verdict(job, pod).action
@@ -76,7 +76,7 @@ def fails_its_index(job: Json, pod: Json) -> bool:
 
 
 def pending_indexes(completions: int, taken: Collection[int | None], count: int) -> list[int]:
-    """Return the first `count` indexes that are not taken."""
+    """Return the first `count` indexes that are not in `taken`."""
     found: list[int] = []
     for index in range(completions):
         if len(found) >= count:
@@ -87,7 +87,10 @@ def pending_indexes(completions: int, taken: Collection[int | None], count: int)
 
 
 def pods_to_remove(job: Json, active: list[Json], excess: int) -> list[Json]:
-    """Return the pods to delete: those without a valid index or with a duplicate index, and others up to `excess`."""
+    """Return the pods to delete, of which there should be `excess`.
+
+    In an Indexed Job these include all pods whose index is invalid or is also the index of another pod.
+    """
     if not is_indexed(job):
         return sorted(active, key=_precedence)[: max(excess, 0)]
     removed: list[Json] = []
@@ -103,7 +106,7 @@ def pods_to_remove(job: Json, active: list[Json], excess: int) -> list[Json]:
 
 
 def _precedence(pod: Json) -> tuple[bool, bool, bool, list[int]]:
-    """Return the sort key for deletion: first pods without a node, then not running, not ready, and younger pods."""
+    """Return the sort key for deletion.  Pods without a node come first, then pods not running, not ready, younger."""
     age = [-ord(character) for character in pod["metadata"]["creationTimestamp"]]
     return bool(pod["spec"].get("nodeName")), pod["status"].get("phase") == "Running", is_true(pod, "Ready"), age
 

@@ -1,8 +1,8 @@
 """A scheduler with the priority order, preemption, conditions, events and messages of kube-scheduler 1.36.
 
-It schedules only pods whose schedulerName is `default-scheduler`.  It considers requests, nodeSelector, required node
-affinity, tolerations, scheduling gates and claims of pods, and allocatable resources, labels, taints and
-`unschedulable` of nodes.
+It schedules only pods whose schedulerName is `default-scheduler`.  Of a pod it considers requests, nodeSelector,
+required node affinity, tolerations, scheduling gates and PersistentVolumeClaims.  Of a node it considers allocatable
+resources, labels, taints and `unschedulable`.
 """
 
 from __future__ import annotations
@@ -71,20 +71,20 @@ def _order(pod: Json) -> tuple[int, str, int]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node on which a pod fits if the victims, which have lower priority, are evicted."""
+    """A node on which a pod fits after the eviction of the victims, which are pods of lower priority."""
 
     node: str
     victims: list[Json]
 
     @property
     def cost(self) -> tuple[int, int, int]:
-        """kube-scheduler's sort key for nodes: maximum and sum of the victims' priorities, then their number."""
+        """Return kube-scheduler's sort key: maximum of the victims' priorities, sum of them, number of victims."""
         priorities = [priority_of(victim) for victim in self.victims]
         return (max(priorities), sum(priorities), len(priorities))
 
 
 def static_obstacle(pod: Json, node: Json) -> str:
-    """Return why the pod can never run on the node, or an empty string."""
+    """Return why the pod cannot run even on the empty node (labels, taints), or an empty string."""
     labels = node["metadata"].get("labels") or {}
     if node["spec"].get("unschedulable"):
         return "node(s) were unschedulable"
@@ -262,7 +262,7 @@ class Scheduler:
     def _victims(self, pod: Json, node: Json) -> tuple[list[Json], list[str]]:
         """Return the pods to evict so that the pod fits on the node, or the reasons why there are none.
 
-        Pods of the highest priority are kept as long as the pod fits.
+        In order of decreasing priority, each pod is kept if `pod` fits beside it and those kept before.
         """
         beside = self._competing_pods(pod, node)
         lower = [other for other in beside if priority_of(other) < priority_of(pod) and other["spec"].get("nodeName")]

@@ -29,7 +29,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The pod and node values that the downward API can return for a pod on a node."""
+    """The values of a pod and its node that the downward API can return."""
 
     pod: Json
     pod_ip: str

@@ -28,7 +28,7 @@ KILL_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Abilities:
-    """What containers can do on this machine.  If they cannot be isolated, `reason` says why; else it is empty."""
+    """Which kinds of isolation this machine supports for containers.  If none, `reason` says why."""
 
     root: bool
     namespaces: bool
@@ -177,7 +177,7 @@ def _memory_file(content: bytes) -> int:
 
 
 async def _read_all(fd: int) -> str:
-    """Return the error message if the container could not start, or an empty string when its program runs."""
+    """Read until the pipe is closed, and return sandbox.py's error message; "" if the container's program runs."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb"))
@@ -189,7 +189,7 @@ async def _read_all(fd: int) -> str:
 
 @lru_cache(maxsize=1)
 def abilities() -> Abilities:
-    """Return whether containers can have their own Linux namespaces and users.  The first call tests this."""
+    """Return whether containers can have Linux namespaces and other uids here.  The first call tests this."""
     if os.geteuid() != 0:
         reason = (
             f"the cluster runs as uid {os.geteuid()}, not as root, so every pod runs as that user and without mounts"

@@ -75,7 +75,7 @@ class PodRun:
         return self.machine.storage.pod(self.uid)
 
     def updated(self, pod: Json) -> None:
-        """React to a change of the pod object, which can have an earlier deadline or be terminating."""
+        """React to a change of the pod object, such as an earlier activeDeadlineSeconds or a deletion."""
         self.pod = pod
         self._deadline_moved.set()
         if pod["metadata"].get("deletionTimestamp"):
@@ -112,7 +112,7 @@ class PodRun:
             await asyncio.gather(*(state.running.kill() for state in self._all() if state.running))
 
     async def _end(self) -> None:
-        """Stop the sidecar containers after the main containers have ended."""
+        """Stop the main containers, then the sidecars, and write the final status of all containers."""
         await self._stop_all(self.containers)
         await self._stop_all(self.init)
         for state in self._all():
@@ -133,7 +133,7 @@ class PodRun:
         return [*self.init, *self.containers]
 
     async def _deadline(self) -> None:
-        """Return when activeDeadlineSeconds have passed since the pod started on this node."""
+        """Wait until activeDeadlineSeconds have passed since the pod started on this node."""
         while True:
             self._deadline_moved.clear()
             seconds = self.pod["spec"].get("activeDeadlineSeconds")
@@ -205,7 +205,7 @@ class PodRun:
             state.restarts_from_here()
 
     async def _pull(self, state: ContainerState) -> None:
-        """Simulate the pull of an image.  It fails if the image's name contains `missing`; no image is used."""
+        """Simulate the pull of an image, which fails if the image's name contains `missing`."""
         image = state.spec["image"]
         if "missing" not in image:
             here = f'Container image "{image}" already present on machine and can be accessed by the pod'
@@ -328,7 +328,7 @@ class PodRun:
         }
 
     def _message_file(self, state: ContainerState, *, anew: bool = False) -> Path:
-        """Return the file that is mounted at the container's terminationMessagePath."""
+        """Return the host path of the file that the container sees at its terminationMessagePath."""
         path = self.directory / "messages" / f"{state.name}-{state.restarts}"
         if anew:
             path.parent.mkdir(parents=True, exist_ok=True)

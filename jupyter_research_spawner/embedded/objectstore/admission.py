@@ -21,7 +21,7 @@ Stored = Mapping[tuple[str, str], Objects]  # by Kind.key
 
 
 def admit(kind: Kind, new: Json, old: Json | None, stored: Stored) -> None:
-    """Complete `new` in place.  Raises ApiError 403 or 422 if the object is refused."""
+    """Set the missing fields of `new`, and validate it.  Raises ApiError 403 or 422 if the object is refused."""
     set_defaults(kind, new)
     if old is None:
         begin(kind, new)

@@ -1,6 +1,6 @@
 """Set defaults as the API server does (k8s.io/kubernetes pkg/apis/*/v1/defaults.go, compared with 1.36.3).
 
-Some defaults that no client here reads are missing, for example for Services.
+Defaults that no client of this cluster reads are not set, for example those of Services.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Delete objects, with grace periods, finalizers, garbage collection of dependents, and namespaces.
+"""Delete objects and namespaces, with grace periods, finalizers and garbage collection of dependents.
 
 Follows https://kubernetes.io/docs/concepts/architecture/garbage-collection/
 """
@@ -44,7 +44,7 @@ def delete(table: ObjectTable, kind: Kind, obj: Json, options: Json) -> Json:
 
 
 def _policy_of_old(options: Json) -> str:
-    """Return the propagation policy that the deprecated option `orphanDependents` means, or an empty string."""
+    """Return the propagation policy for the deprecated option `orphanDependents`; "" if the option is not set."""
     meant = {True: "Orphan", False: "Background"}
     return meant.get(options.get("orphanDependents"), "")  # type: ignore[arg-type]
 
@@ -77,7 +77,7 @@ def _check_preconditions(kind: Kind, metadata: Json, preconditions: Json) -> Non
 
 
 def _grace(kind: Kind, obj: Json, asked: int | None) -> int:
-    """Return the grace period in seconds.  It is 0 except for a pod on a node."""
+    """Return the grace period in seconds.  Only an unfinished pod on a node has one; for other objects it is 0."""
     if kind != POD or not obj["spec"].get("nodeName") or obj["status"].get("phase") in ("Succeeded", "Failed"):
         return 0
     return int(obj["spec"].get("terminationGracePeriodSeconds", 30) if asked is None else asked)
@@ -129,7 +129,10 @@ def finish(table: ObjectTable, kind: Kind, obj: Json) -> None:
 
 
 def remove(table: ObjectTable, kind: Kind, obj: Json, last: Json | None = None) -> Json:
-    """Remove the object, and delete its dependents that have no other owner.  Watchers get the state `last`."""
+    """Remove the object, and delete its dependents that have no other owner.
+
+    `last` is the object's last state, which watchers receive; by default its stored state.
+    """
     gone = table.commit(kind, "DELETED", copy.deepcopy(obj) if last is None else last, obj)
     if kind == CRD:
         for defined in [k for k in table.kinds if k.key == (obj["spec"]["group"], obj["spec"]["names"]["plural"])]:

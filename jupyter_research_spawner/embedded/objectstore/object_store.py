@@ -140,7 +140,7 @@ class Store(ObjectTable):
     ) -> None:
         """Write an event about `obj`.  If the same event exists, increase its count, as client-go does.
 
-        newer: write the fields of events.k8s.io, with eventTime instead of firstTimestamp and lastTimestamp.
+        newer: if true, write eventTime, as clients of events.k8s.io do, instead of firstTimestamp and lastTimestamp.
         """
         namespace = obj["metadata"].get("namespace") or "default"
         about = {key: obj[key] for key in ("apiVersion", "kind")}

@@ -35,7 +35,7 @@ class Change:
 
     @cached_property
     def new_json(self) -> bytes:
-        """The new object as JSON, encoded once for all watchers."""
+        """Return the new object as JSON, which is encoded once for all watchers."""
         return json.dumps(self.new).encode()
 
 
@@ -73,7 +73,7 @@ class ObjectTable:
         return [found[key] for key in keys if match is None or match(found[key])]
 
     def commit(self, kind: Kind, type_: str, new: Json, old: Json | None) -> Json:
-        """Write an object and call the listeners."""
+        """Store or remove an object with a new revision, and call the listeners."""
         self.revision += 1
         new["metadata"]["resourceVersion"] = str(self.revision)
         key = (new["metadata"].get("namespace"), new["metadata"]["name"])
