@@ -371,7 +371,7 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
     ),
     "a GPU by environment in a sidecar": (
         add(*SIDECAR, "env", item={"name": "NVIDIA_VISIBLE_DEVICES", "value": "0"}),
-        "spec.containers[1].env[0]",
+        "spec.containers[1].env[1]",
     ),
     "other devices by environment": (
         add(*MAIN, "env", item={"name": "HABANA_VISIBLE_DEVICES", "value": "all"}),
@@ -381,6 +381,7 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
         add(*MAIN, "env", item={"name": "NVIDIA_MIG_CONFIG_DEVICES", "value": "all"}),
         f"spec.containers[0].env[{MORE_ENV}]",
     ),
+    "no variable against the devices of the image": (put(*INIT, "env", to=None), "spec.initContainers[1].env"),
     "a profile of the node for seccomp": (
         put(*MAIN, "securityContext", "seccompProfile", to={"type": "Localhost", "localhostProfile": "jupyter.json"}),
         "spec.containers[0].securityContext.seccompProfile",
@@ -425,7 +426,7 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
             "env",
             item={"name": "AMD_VISIBLE_DEVICES", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "a"}}},
         ),
-        "spec.initContainers[1].env[0]",
+        "spec.initContainers[1].env[1]",
     ),
     # What keeps the runtime from making directories as root.
     "no look for the home": (put("spec", "initContainers", to=None), "spec.initContainers[0]"),
@@ -470,7 +471,7 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
     ),
     "NSS_WRAPPER_PASSWD in an init container": (
         add(*INIT, "env", item={"name": "NSS_WRAPPER_PASSWD", "value": "/tmp/passwd"}),
-        "spec.initContainers[1].env[0]",
+        "spec.initContainers[1].env[1]",
     ),
     "a secret that is not named": (
         add(*MAIN, "env", item={"name": "A", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}),
@@ -693,7 +694,7 @@ MAY: dict[str, Edit] = {
         put(*LOOK, "terminationMessagePath", to="/dev/termination-log"),
     ),
     "null where absent is meant": both(
-        put(*INIT, "env", to=None),
+        put(*INIT, "command", to=None),
         put("spec", "serviceAccountName", to=None),
         put("spec", "nodeName", to=None),
         put(*SIDECAR, "securityContext", "runAsUser", to=None),

@@ -137,7 +137,7 @@ def test_what_is_ours_alone_is_overwritten(site: Site) -> None:
     assert found["spec"]["priorityClassName"] == "research-normal"
     assert container["resources"]["limits"] == {"cpu": "2", "memory": "4Gi"}
     assert [entry["value"] for entry in container["env"] if entry["name"] == "HOME"] == ["/home/alice"]
-    assert container["env"][-1] == {"name": "WORK", "value": "$(HOME)/work"}
+    assert container["env"][-2] == {"name": "WORK", "value": "$(HOME)/work"}
     assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
     assert found["spec"]["volumes"][0] == {"name": "shm", "emptyDir": {}}
     labels = found["metadata"]["labels"]

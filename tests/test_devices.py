@@ -201,7 +201,8 @@ def test_after_any_hook_the_pod_has_the_gpu_of_the_plan_or_is_refused(kind: str,
     except Refusal:
         return
     assert asked(sent) == ASKED[kind] or (sent["spec"].get("resourceClaims") == [] and kind != "dra")
-    assert "VISIBLE_DEVICES" not in repr(sent)
+    assert env_of(main_of(sent)) == []
+    assert env_of(main_of(sent, "proxy")) == VOID
 
 
 def test_a_claim_that_a_hook_adds_is_refused() -> None:
@@ -292,3 +293,99 @@ def test_why_and_the_form_show_the_gpu_in_plain_words() -> None:
     assert "annotation gpu-fraction-container-name: the main container's name (on the pod)" in told
     offered = build_form(site, person("alice"), NOW).offers
     assert "2 CPU, 4Gi, half a GPU" in {offer.resources for offer in offered}
+
+
+def env_of(container: Json) -> list[Json]:
+    """Return the entries of NVIDIA_VISIBLE_DEVICES."""
+    return [entry for entry in container.get("env", []) if entry["name"] == "NVIDIA_VISIBLE_DEVICES"]
+
+
+VOID = [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}]
+NONE: Json = {"scheduler": {"kind": "plain"}, "profiles": {"gpu": {"like": "small", "title": "No GPU"}}}
+
+
+def plan_with(gpu: Json, *, base: Json | None = None) -> Plan:
+    profile = {"like": "small", "title": "GPU", "gpu": gpu}
+    more = {"scheduler": {"kind": "plain"}, "profiles": {"gpu": profile}, "pods": {"base": base or {}}}
+    return decide(site_with(more), person("alice"), profile="gpu")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_containers_without_a_gpu_hide_the_devices_of_nvidia(kind: str) -> None:
+    pod = compose(PLANS[kind], pod_with_sidecars(), SLOTS)
+    found = {
+        container["name"]: env_of(container)
+        for container in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]
+    }
+    assert found == {"research-home": VOID, "prepare": VOID, "proxy": VOID, "notebook": []}
+
+
+def test_all_containers_of_a_pod_without_gpu_hide_the_devices_of_nvidia() -> None:
+    decided = decide(site_with(NONE), person("alice"), profile="gpu")
+    pod = compose(decided, pod_with_sidecars(), SLOTS)
+    for container in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]:
+        assert env_of(container) == VOID, container["name"]
+    assert problems(decided, pod, SLOTS) == []
+    assert compose(decided, pod, SLOTS) == pod
+    in_job = decide(site_with(NONE), person("alice"), "job", profile="gpu")
+    made = job.manifest(in_job, parse_submission({"command": ["train"]}).request, site_with(NONE).batch)
+    template = compose(in_job, made, job.SLOTS)["spec"]["template"]["spec"]
+    assert [env_of(one) for one in (*template["initContainers"], *template["containers"])] == [VOID, VOID]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "hidden"),
+    [
+        ({"kind": "whole", "resource": "amd.com/gpu"}, True),
+        ({"kind": "whole", "resource": "gpu.intel.com/i915"}, True),
+        ({"kind": "whole", "resource": "habana.ai/gaudi"}, True),
+        ({"kind": "whole", "resource": "deviceclass.resource.kubernetes.io/gpu.amd.com"}, True),
+        ({"kind": "dra", "device_class": "gpu.intel.com"}, True),
+        ({"kind": "whole", "resource": "deviceclass.resource.kubernetes.io/gpu.nvidia.com"}, False),
+        ({"kind": "whole", "resource": "aliyun.com/gpu-mem"}, False),
+        ({"kind": "dra", "device_class": "mig.nvidia.com"}, False),
+        ({"kind": "dra", "device_class": "a100"}, False),
+        ({"kind": "whole", "resource": "notamd.com/gpu"}, False),
+    ],
+)
+def test_devices_of_other_vendors_do_not_show_those_of_nvidia(gpu: Json, hidden: bool) -> None:
+    decided = plan_with(gpu)
+    pod = compose(decided, pod_with_sidecars(), SLOTS)
+    assert env_of(main_of(pod)) == (VOID if hidden else [])
+    assert problems(decided, pod, SLOTS) == []
+
+
+@pytest.mark.parametrize("value", ["void", "none", ""])
+def test_settings_that_hide_devices_do_not_hide_the_gpu_of_a_profile(value: str) -> None:
+    decided = plan_with({"kind": "whole"}, base={"env": {"NVIDIA_VISIBLE_DEVICES": value}})
+    pod = pod_with_sidecars()
+    main_of(pod)["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": value})
+    composed = compose(decided, pod, SLOTS)
+    assert env_of(main_of(composed)) == []
+    check(decided, composed, SLOTS)
+    main_of(composed)["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": value})
+    [(path, why)] = problems(decided, composed, SLOTS)
+    assert path.startswith("spec.containers[1].env")
+    assert why == "must not set NVIDIA_VISIBLE_DEVICES, which hides the profile's GPU"
+
+
+@pytest.mark.parametrize("name", ["prepare", "proxy", "notebook"])
+@pytest.mark.parametrize("value", [None, "all", "0"])
+def test_a_hook_cannot_show_the_devices_of_nvidia_again(name: str, value: str | None) -> None:
+    decided = decide(site_with(NONE), person("alice"), profile="gpu")
+    pod = compose(decided, pod_with_sidecars(), SLOTS)
+    (container,) = (
+        found for found in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]] if found["name"] == name
+    )
+    container["env"] = [entry for entry in container["env"] if entry["name"] != "NVIDIA_VISIBLE_DEVICES"]
+    if value is not None:
+        container["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": value})
+    [(path, why)] = problems(decided, pod, SLOTS)
+    assert path.endswith(".env" if value is None else f".env[{len(container['env']) - 1}]")
+    assert "NVIDIA_VISIBLE_DEVICES" in why
+
+
+def test_the_home_check_cannot_see_the_devices_of_nvidia() -> None:
+    pod = compose(PLANS["whole"], pod_with_sidecars(), SLOTS)
+    pod["spec"]["initContainers"][0]["env"] = []
+    assert "spec.initContainers[0].env" in [path for path, _ in problems(PLANS["whole"], pod, SLOTS)]

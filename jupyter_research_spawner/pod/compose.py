@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from ..plan import Plan
+from ..resources import NVIDIA_DEVICES
 from ..settings.units import parse_bytes, parse_cores
 from ..shape import Json, Slots
 from ..site.pod_merge import Contradiction, merge_field
@@ -18,7 +19,7 @@ from .containers import all_containers, main_container, manifest_refusal, remedy
 from .cpu_pinning import equalize_requests_and_limits
 from .home_check import HOME_CHECK, home_check_container
 from .normalize import normalize
-from .overlay import Overlay, object_overlay, pod_overlay
+from .overlay import NO_NVIDIA_DEVICES, Overlay, hides_nvidia_devices, object_overlay, pod_overlay
 
 
 def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
@@ -42,6 +43,7 @@ def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
             _state_amounts(plan, main)
         others = [container for container in pod["spec"].get("initContainers", []) if container["name"] != HOME_CHECK]
         pod["spec"]["initContainers"] = [home_check_container(plan, overlay, main), *others]
+        _compose_nvidia(plan, pod, main)
         if plan.resources.numa is not None:
             equalize_requests_and_limits(pod)
     return composed
@@ -113,6 +115,19 @@ def _compose_main(plan: Plan, overlay: Overlay, container: Json) -> None:
     others = [entry for entry in container.get("env", []) if entry["name"] not in names]
     container["env"] = [*overlay.env, *others]
     _replace_named(container, "volumeMounts", overlay.mounts)
+
+
+def _compose_nvidia(plan: Plan, pod: Json, main: Json) -> None:
+    """Hide NVIDIA's devices from each container that gets none, and do not hide them from the one that gets some.
+
+    Other values of the variable remain, and `check` refuses them.
+    """
+    for _, container in all_containers(pod):
+        env = container.get("env", [])
+        if container is main and plan.resources.may_have_nvidia_gpu:
+            container["env"] = [entry for entry in env if not hides_nvidia_devices(entry)]
+        elif all(entry["name"] != NVIDIA_DEVICES for entry in env):
+            container["env"] = [*env, dict(NO_NVIDIA_DEVICES)]
 
 
 def _state_amounts(plan: Plan, container: Json) -> None:

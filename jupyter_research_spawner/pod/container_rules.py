@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..resources import NO_DEVICES, gives_devices
+from ..resources import NO_DEVICES, NVIDIA_DEVICES, gives_devices
 from ..shape import Json
 from ..site.pod_fields import Allowed
 from ..storage import HIJACKING_ENV, within
 from .containers import remedy, same_json
 from .findings import Findings, PodUnderCheck
 from .home_check import HOME_CHECK
+from .overlay import hides_nvidia_devices
 
 _KNOWN_CONTEXT = frozenset(
     {
@@ -189,6 +190,7 @@ def check_environment(checked: PodUnderCheck) -> Findings:
                 )
             if source:
                 yield from _check_value_from(source, checked.plan.allowed.secrets, f"{where}.env[{index}].valueFrom")
+        yield from _check_nvidia(checked, where, container)
     entries: dict[str, list[Json]] = {}
     for entry in checked.main.get("env", ()):
         entries.setdefault(entry["name"], []).append(entry)
@@ -198,6 +200,18 @@ def check_environment(checked: PodUnderCheck) -> Findings:
                 f"env of container {checked.main['name']!r}",
                 f"must set {own['name']} exactly once, to its original value",
             )
+
+
+def _check_nvidia(checked: PodUnderCheck, where: str, container: Json) -> Findings:
+    """Require that a container without a GPU hides NVIDIA's devices: its image may ask for all of the node's."""
+    env = container.get("env", ())
+    if container is checked.main and checked.plan.resources.may_have_nvidia_gpu:
+        for index, entry in enumerate(env):
+            if hides_nvidia_devices(entry):
+                yield f"{where}.env[{index}]", f"must not set {NVIDIA_DEVICES}, which hides the profile's GPU"
+    elif all(entry["name"] != NVIDIA_DEVICES for entry in env):
+        why = "otherwise the image could give the container all GPUs of the node"
+        yield f"{where}.env", f"must set {NVIDIA_DEVICES} to void: {why}"
 
 
 _VALUE_FROM = frozenset({"configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"})

@@ -14,7 +14,7 @@ from ..settings.units import format_bytes, format_cores
 from ..shape import Json
 from ..storage import within
 from .findings import Findings, PodUnderCheck
-from .overlay import Overlay, literal
+from .overlay import NO_NVIDIA_DEVICES, Overlay, literal
 
 HOME_CHECK = "research-home"
 # The arguments are pairs of a directory and the message for it.  The shell does not interpret them.
@@ -33,6 +33,7 @@ def home_check_container(plan: Plan, overlay: Overlay, main: Json) -> Json:
         "name": HOME_CHECK,
         "command": ["sh", "-c", SCRIPT, HOME_CHECK, *map(literal, asked)],
         "workingDir": "/",
+        "env": [dict(NO_NVIDIA_DEVICES)],
         "resources": _resources(plan),
         "securityContext": {
             "runAsUser": plan.identity.uid,

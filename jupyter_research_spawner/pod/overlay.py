@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..plan import Plan, groups_text
+from ..resources import NO_DEVICES, NVIDIA_DEVICES
 from ..settings.units import format_bytes
 from ..shape import OUR_PREFIX, Json, Slots, Template, dns_label, label_value
 from .client_commands import CLIENT_DIRECTORY, COMMANDS, client_config_map_name
@@ -24,6 +25,8 @@ PLAN = OUR_PREFIX + "plan"
 USER = OUR_PREFIX + "user"
 USER_NAME = OUR_PREFIX + "user-name"
 KIND = OUR_PREFIX + "kind"
+# NVIDIA's runtime then behaves like runc, although the image sets the variable to "all" (NVIDIA Container Toolkit).
+NO_NVIDIA_DEVICES = {"name": NVIDIA_DEVICES, "value": "void"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ def pod_overlay(plan: Plan, slots: Slots, template: Template) -> Overlay:
         annotations |= marks.object.annotations
     volumes, storage = _storage(plan)
     env = dict(plan.env)
+    if plan.resources.may_have_nvidia_gpu:
+        # The device plugin or the scheduler sets this variable, and the kubelet would prefer the pod's own value.
+        env.pop(NVIDIA_DEVICES, None)
     shm = [] if plan.shm is None else [{"name": SHM_VOLUME, "mountPath": "/dev/shm"}]  # noqa: S108 - not a file of ours
     mounts = [*storage, *shm, *_mounts_of(ACCOUNTS_VOLUME, "/etc", ("passwd", "group"))]
     if plan.shm is not None:
@@ -80,6 +86,11 @@ def pod_overlay(plan: Plan, slots: Slots, template: Template) -> Overlay:
         storage_mounts=tuple(storage),
         env=tuple({"name": name, "value": literal(value)} for name, value in env.items()),
     )
+
+
+def hides_nvidia_devices(entry: Json) -> bool:
+    """Return whether an entry of a container's `env` tells NVIDIA's runtime to give the container no devices."""
+    return entry["name"] == NVIDIA_DEVICES and "valueFrom" not in entry and entry.get("value", "") in NO_DEVICES
 
 
 def volume_name(claim: str) -> str:

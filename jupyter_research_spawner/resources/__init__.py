@@ -3,6 +3,7 @@
 from .gpu import (
     DRA_API,
     NO_DEVICES,
+    NVIDIA_DEVICES,
     DraGpu,
     Gpu,
     HamiGpu,
@@ -19,6 +20,7 @@ from .size import Numa, Resources, Sized
 __all__ = [
     "DRA_API",
     "NO_DEVICES",
+    "NVIDIA_DEVICES",
     "DraGpu",
     "Gpu",
     "HamiGpu",

@@ -43,6 +43,28 @@ DeviceClassName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", strict=True, max_length=253)
 ]
 NO_DEVICES = ("", "none", "void")
+# Images for CUDA set this to "all", which NVIDIA's runtime obeys on every node with its devices.
+NVIDIA_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+# Domains of extended resources and DeviceClasses whose devices are not NVIDIA's.
+_OTHER_VENDORS = (
+    "alibabacloud.com",
+    "amazonaws.com",
+    "amd.com",
+    "aws.amazon.com",
+    "cambricon.com",
+    "enflame.com",
+    "google.com",
+    "habana.ai",
+    "huawei.com",
+    "hygon.com",
+    "iluvatar.ai",
+    "iluvatar.com",
+    "intel.com",
+    "metax-tech.com",
+    "mthreads.com",
+    "qualcomm.com",
+    "xilinx.com",
+)
 # Variables that the container runtimes of NVIDIA and Huawei obey besides those that end in _VISIBLE_DEVICES.
 _RUNTIME_ENV = (
     "NVIDIA_CTK_",
@@ -75,6 +97,17 @@ def gives_devices(variable: str) -> bool:
     told apart by their names.
     """
     return variable.endswith("_VISIBLE_DEVICES") or variable.startswith(_RUNTIME_ENV)
+
+
+def may_be_nvidia(resource: str) -> bool:
+    """Return whether an extended resource or a DeviceClass may be a device of NVIDIA.
+
+    Only the known domains of other vendors are not, because administrators choose the names of DeviceClasses, and
+    device plugins for parts of NVIDIA's GPUs have their own domains.
+    """
+    name = resource.removeprefix("deviceclass.resource.kubernetes.io/")
+    domain = f".{name.partition('/')[0]}"
+    return not domain.endswith(tuple(f".{vendor}" for vendor in _OTHER_VENDORS))
 
 
 GpuMemory = Annotated[Bytes, AfterValidator(_whole_mebibytes)]
@@ -122,6 +155,11 @@ class _Gpu(Settings):
     def claims(self) -> list[Json]:
         """Return the pod's `resourceClaims`, all of which the main container uses."""
         return []
+
+    @property
+    def may_be_nvidia(self) -> bool:
+        """Return whether a device plugin, the scheduler or a driver may set NVIDIA_VISIBLE_DEVICES for this device."""
+        return all(map(may_be_nvidia, self.amounts()))
 
 
 class _Counted(_Gpu):
@@ -410,6 +448,10 @@ class DraGpu(_Gpu):
 
     def claims(self) -> list[Json]:
         return [{"name": CLAIM, "resourceClaimTemplateName": self.template}]
+
+    @property
+    def may_be_nvidia(self) -> bool:
+        return may_be_nvidia(self.device_class)
 
     def __str__(self) -> str:
         chosen = ", selected" if self.selectors else ""

@@ -39,6 +39,11 @@ class Resources:
         """Return the pod's `resourceClaims` for dynamic resource allocation."""
         return [] if self.gpu is None else self.gpu.claims()
 
+    @property
+    def may_have_nvidia_gpu(self) -> bool:
+        """Return whether the main container may get a device of NVIDIA."""
+        return self.gpu is not None and self.gpu.may_be_nvidia
+
     def __str__(self) -> str:
         parts = [f"{self.cpu.normalize():f} CPU", format_bytes(self.memory)]
         if self.gpu is not None:
@@ -62,7 +67,8 @@ class Sized(Settings):
         title="GPUs or parts of GPUs",
         description="whole, mig and shared: devices of a device plugin. kai-fraction and volcano-vgpu: only with the "
         "scheduler of that name. hami: with HAMi's scheduler, whose name is scheduler.name. dra: with schedulers that "
-        "support dynamic resource allocation. An error names the schedulers that provide a kind.",
+        "support dynamic resource allocation. An error names the schedulers that provide a kind. Containers that get "
+        "no device of NVIDIA have NVIDIA_VISIBLE_DEVICES=void, because images for CUDA ask for all GPUs of the node.",
         examples=[{"kind": "whole", "count": 1}, {"kind": "kai-fraction", "fraction": 0.5}],
     )
     numa: Numa | None = Field(

@@ -152,6 +152,16 @@ async def test_what_an_administrator_adds_runs_as_her_too(hub: RealHub) -> None:
         assert api.logs("jhub", pod["metadata"]["name"], container) == "20001\n20001 20500\n"
 
 
+async def test_no_container_without_a_gpu_asks_for_the_gpus_of_the_node(hub: RealHub) -> None:
+    await started(hub)
+    (pod,) = hub.pods()
+    for container in ("notebook", "beside"):
+        assert hub.inside("printenv", "NVIDIA_VISIBLE_DEVICES", container=container) == "void"
+    # The image sets it to "all", which the pod changes for the first two containers as well.
+    for init in pod["spec"]["initContainers"]:
+        assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in init["env"]
+
+
 NO_HOME = (
     "Your home directory /home/alice does not exist on the shared file system. Ask your administrators to create it."
 )

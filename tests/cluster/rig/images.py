@@ -43,6 +43,8 @@ _NOTEBOOK_START = (
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
+    # As in images for CUDA, whose containers get all GPUs of a node that has NVIDIA's runtime.
+    "NVIDIA_VISIBLE_DEVICES": "all",
 }
 
 
