@@ -147,8 +147,8 @@ def test_what_is_derived_is_said():
     here = replace(READ, free_cpu=Decimal("1.05"))
     assert node_choice.derived(here, node_choice.sizes(here)) == (
         "Node node has 2 CPUs for pods, and its pods request 0.95 CPUs. Free: 1.05 CPUs and 4.0 GiB of "
-        "memory. The demo therefore uses 0.25 CPUs for a notebook and 0.26 CPUs for a batch job: two of each fit "
-        "on the node, and a third job does not."
+        "memory. The demo therefore uses 0.25 CPUs for a notebook and 0.26 CPUs for a batch job: the node has "
+        "room for two of each, but not for a third job."
     )
 
 

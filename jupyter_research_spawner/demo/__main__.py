@@ -34,7 +34,7 @@ def main() -> int:
         help="use the cluster of this kubeconfig's current context instead of the embedded one",
     )
     parser.add_argument(
-        "--image", help="image for notebooks and jobs on that cluster; it must contain jupyterhub-singleuser"
+        "--image", help="image for notebooks and jobs with --kubeconfig; it must contain jupyterhub-singleuser"
     )
     options = parser.parse_args()
     if options.image is not None and options.kubeconfig is None:
@@ -99,7 +99,7 @@ async def _play(ground: DemoCluster, state: Path, *, stay: bool) -> int:
 def _who_is_who(stage: RunningDemo) -> str:
     shortcoming = stage.cluster.shortcoming
     if shortcoming:
-        return f"{shortcoming[:1].upper()}{shortcoming[1:]}. The demo skips the checks that need this, and names them."
+        return f"{shortcoming[:1].upper()}{shortcoming[1:]}. The demo does not check users, groups, homes and mounts."
     uids = ", ".join(f"{name} is uid {identity.uid}" for name, identity in stage.people.items())
     return f"{stage.cluster.where}, as their users: {uids}."
 

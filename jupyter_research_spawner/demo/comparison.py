@@ -21,9 +21,9 @@ class Row:
 
 
 def compare(notebook: Mapping[str, str], job: Mapping[str, str], not_compared: Mapping[str, str]) -> list[Row]:
-    """Return a row for each value.  If only the notebook or only the job has a value, its row is unequal.
+    """Return a row for each value.  A value that only the notebook or only the job has counts as unequal.
 
-    `not_compared` maps the names of values that cannot be compared to the reason.
+    `not_compared` maps the name of each value that cannot be compared to the reason.
     """
     rows = []
     for name in COMPARED:

@@ -25,10 +25,10 @@ class CannotStart(RuntimeError):
 
 @dataclass(frozen=True)
 class BatchNode:
-    """The node on which the batch jobs of the tour run, and which they fill.
+    """The node for the batch jobs of the tour, and the size of these jobs.
 
-    `told` is a sentence about its size.  `job_cpu` is the CPU request of each of two jobs, such as "2 CPUs".  Each job
-    runs for `seconds`, which is long enough for another job to preempt it.
+    `told` is a sentence about the CPUs that jobs can use there.  `job_cpu` is the CPU request of each of bob's two
+    jobs, such as "2 CPUs".  Each of them runs for `seconds`, which is long enough for another job to preempt it.
     """
 
     told: str
@@ -40,8 +40,8 @@ class BatchNode:
 class PreparedCluster:
     """A cluster with everything that the site's pods need: namespace, storage with homes, priorities, client.
 
-    `kubeconfig` is one path or several, as in $KUBECONFIG.  Pods reach this machine at `address`.  `where` is the
-    beginning of a sentence about where pods run.  If pods cannot run as their users, `shortcoming` says why.
+    `kubeconfig` is one path or several, as in $KUBECONFIG.  Pods reach this machine at `address`.  `where` is a
+    clause that says where pods run.  If pods cannot run as their users, `shortcoming` says why.
     """
 
     kubeconfig: str
@@ -59,7 +59,7 @@ class DemoCluster(Protocol):
 
     @property
     def announced(self) -> str:
-        """The line that the demo prints before it prepares the cluster."""
+        """Return the line that the demo prints before it prepares the cluster."""
 
     def prepared(self, state: Path, people: People, say: Say) -> AbstractAsyncContextManager[PreparedCluster]:
         """Prepare the cluster, and remove the demo's objects when the context ends.  Raises CannotStart."""

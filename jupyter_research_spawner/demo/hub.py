@@ -78,7 +78,7 @@ async def running(state: Path, cluster: PreparedCluster) -> AsyncIterator[Hub]:
 
 
 def _inherited(address: str) -> dict[str, str]:
-    """Return this process's environment without JUPYTER* and KUBE*, and with local addresses in no_proxy."""
+    """Return this process's environment without JUPYTER* and KUBE*, and with `address` and localhost in no_proxy."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "KUBE"))}
     direct = mine.get("no_proxy") or mine.get("NO_PROXY")
     return {**mine, "no_proxy": ",".join(filter(None, ("127.0.0.1,localhost", address, direct)))}

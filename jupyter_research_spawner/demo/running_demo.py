@@ -35,7 +35,7 @@ class RunningDemo:
 
 @contextlib.asynccontextmanager
 async def set_up(ground: DemoCluster, state: Path, say: Say) -> AsyncIterator[RunningDemo]:
-    """Start everything with files below `state`, and stop it at the end.  Raises CannotStart."""
+    """Start the cluster and the hub with files below `state`, and stop both at the end.  Raises CannotStart."""
     hub.needs_proxy()
     resolver = Resolver(load(settings()).identity)
     people = {name: await resolver.resolve(name) for name in NAMES}

@@ -11,7 +11,7 @@ CLAIMS = ("home", "project-climate", "era5")
 def entries(people: People, *, owned: bool) -> list[Json]:
     """Return the entries for storage_layout.py: private homes, and a group's directory that others cannot enter.
 
-    `owned`: whether the entries have a uid and gid.  Without them, they belong to the user who creates them.
+    `owned`: whether the entries have a uid and gid; otherwise the files belong to the user who creates them.
     """
     climate = next(group.gid for group in people["alice"].groups if group.name == "climate")
     found: list[Json] = [

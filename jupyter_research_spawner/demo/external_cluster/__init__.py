@@ -91,7 +91,10 @@ def _absolute(kubeconfig: str) -> str:
 
 
 async def _image(api: Api, chosen: node_choice.Node, say: Say) -> str:
-    """Return the image for notebooks.  Wait until the kubelet has reported the node's images."""
+    """Return the image for notebooks and jobs: OWN_IMAGE if the node has it, else PUBLIC_IMAGE.
+
+    Wait until the kubelet has reported the node's images, at most _IMAGES_SECONDS.
+    """
     if not chosen.images:
         say("The node has not reported its images yet. Waiting for it ...")
 
@@ -104,7 +107,7 @@ async def _image(api: Api, chosen: node_choice.Node, say: Say) -> str:
 
 
 def _owner(state: Path) -> str:
-    """Return the identifier of this demo.  It stays the same, so that a run can delete objects of earlier runs."""
+    """Return the random identifier in `state`, by which a run finds and deletes the objects of earlier runs."""
     file = state / "owner"
     if not file.exists():
         file.write_text(secrets.token_hex(4))
@@ -152,7 +155,7 @@ async def _sweep(api: Api, owner: str, say: Say) -> None:
 
 
 async def _wanted(api: Api, site: Site) -> list[Json]:
-    """Return those objects of the site that do not exist yet.
+    """Return the PriorityClasses and the client's ConfigMap, except those that the cluster has already.
 
     Raises CannotStart if a priority class exists with another value.
     """
@@ -177,7 +180,10 @@ def _marked(obj: Json, run: demo_manifests.Run) -> Json:
 
 @contextlib.asynccontextmanager
 async def _removed_at_the_end(api: Api, owner: str, say: Say) -> AsyncIterator[None]:
-    """Delete the demo's objects when the context ends.  Raises LeftBehind, but only if there is no other exception."""
+    """Delete the demo's objects when the context ends.
+
+    If objects remain, raises LeftBehind; if the context ends with another exception, only prints the message.
+    """
     try:
         yield
     except BaseException:
@@ -189,7 +195,7 @@ async def _removed_at_the_end(api: Api, owner: str, say: Say) -> AsyncIterator[N
 
 
 async def _remove(api: Api, owner: str, say: Say) -> str:
-    """Delete the demo's objects.  Return a sentence about those that remain, or an empty string."""
+    """Delete the demo's objects.  Return a sentence about the objects that remain; "" if none remain."""
     say("\nRemoving the demo from the cluster ...")
     try:
         left = await cleanup.clean(api, owner)

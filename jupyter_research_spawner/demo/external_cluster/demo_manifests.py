@@ -31,7 +31,7 @@ class Run:
     """One run of the demo on one node.  `hostname` is the node's label kubernetes.io/hostname.
 
     `owner` identifies the demo and is the same in later runs.  `number` is random and hexadecimal.  `image` is the
-    image of the demo's pods.  The namespace records it, because the clean-up of a later run needs an image, too.
+    image of the demo's pods.  An annotation of the namespace has it, so that a later run can clean up with it.
     """
 
     owner: str
@@ -41,7 +41,7 @@ class Run:
 
     @property
     def directory(self) -> str:
-        """The directory on the node that contains the storage."""
+        """Return the name of the directory on the node that contains the storage."""
         return f"{NAMESPACE}-{self.number}"
 
     @property
@@ -174,7 +174,7 @@ def _pod(name: str, run: Run, **containers: list[Json]) -> Json:
 
 
 def _root(name: str, image: str, script: str | None, env: dict[str, str]) -> Json:
-    """Return a container that runs as root, with only those capabilities that creating files needs."""
+    """Return a container that runs as root, with only the capabilities that it needs to create files."""
     return {
         **_python(name, image, script, env),
         "volumeMounts": [{"name": "node", "mountPath": "/node"}],

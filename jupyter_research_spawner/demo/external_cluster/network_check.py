@@ -1,4 +1,4 @@
-"""Check the network before the tour: from pods to the hub on this machine, and from this machine to pods."""
+"""Check before the tour that pods can connect to the hub on this machine, and that this machine can connect to pods."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _sentence(missing: str, node: Node, *, is_answered: bool) -> str:
     route = ""
     if not is_answered:
         command = f"ip route add {node.pods or 'PODS'} via {node.address}"
-        route = f", or, for kind, a route from this machine to its pods: {command}"
+        route = f". For kind, add a route from this machine to its pods: {command}"
     return (
         f"The hub runs on this machine, and {missing}. Use a cluster whose node is this machine (k3s, "
         f"`make cluster`){route}. A firewall between this machine and the nodes must allow both directions."

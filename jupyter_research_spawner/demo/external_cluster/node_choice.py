@@ -1,6 +1,6 @@
 """Choose the node of an external cluster on which the demo runs, and the sizes of the demo's pods.
 
-The node must have the field `status.features.supplementalGroupsPolicy`, which is in Kubernetes 1.33 and later.
+The node must have the field `status.features.supplementalGroupsPolicy`, which Kubernetes 1.33 and later sets.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ SHARE = Decimal("0.48")
 class Node:
     """A node.  `cpu` (cores) and `memory` (bytes) are the allocatable amounts.
 
-    `free_cpu` and `free_memory` are what the requests of the node's pods leave of them.
-
+    `free_cpu` and `free_memory` are the allocatable amounts minus the requests of the node's pods.
     `pods` is the node's pod network (CIDR), if `spec.podCIDR` is set.
     """
 
@@ -149,7 +148,7 @@ def _overhead(spec: Json, resource: str) -> Decimal:
 
 
 def sizes(node: Node) -> Sizes:
-    """Return CPU requests with which two notebooks and two jobs fit on the node, but a third job does not."""
+    """Return the CPU requests of notebooks and jobs, such that the node has room for two of each but no third job."""
     notebook = Decimal("0.5") if node.free_cpu >= 2 else Decimal("0.25")
     job = (node.free_cpu - NOTEBOOKS * notebook) * SHARE
     return Sizes(notebook, job.quantize(Decimal("0.01"), ROUND_DOWN))
@@ -159,7 +158,7 @@ def derived(node: Node, found: Sizes) -> str:
     """Return sentences about the node's free CPUs and the CPU requests that the demo uses on it."""
     return (
         f"{_told(node)} The demo therefore uses {cpus(found.notebook_cpu)} for a notebook and {cpus(found.job_cpu)} "
-        "for a batch job: two of each fit on the node, and a third job does not."
+        "for a batch job: the node has room for two of each, but not for a third job."
     )
 
 

@@ -92,7 +92,7 @@ async def _pod(api: Api, name: str) -> Json:
 
 
 def in_the_way(pod: Json) -> str:
-    """Return why the pod will never succeed, or an empty string while it still can."""
+    """Return why the pod will never succeed, or an empty string if it can still succeed."""
     status = pod.get("status", {})
     for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
         state = container.get("state", {})
