@@ -296,7 +296,7 @@ def test_warnings_go_to_stderr_and_json_to_stdout(jobs, batch):
         (["submit"], "job submit: no command; write it last, after '--', as in: "),
         (["submit", "--"], "job submit: no command; "),
         (["submit", "python", "train.py", "--epochs", "3"], "job submit: no command; write it last, after '--'"),
-        (["submit", "--nam", "x", "--", "a"], "job submit: unrecognized before the '--': --nam x."),
+        (["submit", "--nam", "x", "--", "a"], "job submit: unrecognized arguments before the '--': --nam x."),
         (["submit", "--env", "A", "--", "a"], "job submit: argument --env: 'A' is not of the form NAME=VALUE."),
         (["logs", "a", "--tail", "-1"], "job logs: argument --tail: "),
         (["list", "everything"], "job list: unrecognized arguments: everything."),

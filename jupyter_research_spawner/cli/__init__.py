@@ -1,4 +1,4 @@
-"""The command research-spawner, which checks and explains a site's settings without a hub or a cluster."""
+"""The command research-spawner, which checks and explains a site's settings.  It needs no hub and no cluster."""
 
 from .main import main
 

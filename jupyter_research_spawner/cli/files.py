@@ -14,7 +14,7 @@ from ..site import Site, load
 
 
 def read_site(files: Sequence[Path]) -> Site:
-    """Return the site that these files describe.  Raises SettingsError."""
+    """Merge these settings files from first to last, and return the Site.  Raises SettingsError."""
     return load(*(_settings(file) for file in files))
 
 
@@ -40,7 +40,7 @@ def read_added_containers(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def base_directory(files: Sequence[Path]) -> Path:
-    """Return the first file's directory.  Relative paths in the settings are relative to it."""
+    """Return the first file's directory, to which relative paths in the settings are relative."""
     return files[0].parent.absolute()
 
 

@@ -33,7 +33,7 @@ def report(site: Site, now: datetime, added: Json | None = None, base: Path | No
     """Return what `lint` prints.  `added` has the containers that helm values add to a notebook's PodSpec.
 
     Relative paths in the settings are relative to `base`.
-    Raises SettingsError if no user could start one of the profiles.
+    Raises SettingsError if a profile cannot start in one of its queues, even for a user who may use both.
     """
     if problems := [*_never(site, now), *_unpinned(site, added or {})]:
         raise SettingsError(problems)
@@ -51,7 +51,7 @@ def report(site: Site, now: datetime, added: Json | None = None, base: Path | No
 
 
 def _whom(offer: Restricted) -> str:
-    """Return for whom a profile or queue is open, as a part of a sentence."""
+    """Return the groups and classes that may use a profile or queue as text: `for climate or class stats-101`."""
     if not offer.groups and not offer.classes:
         return "for all users"
     may = [group for group, may in offer.groups.items() if may]
@@ -93,7 +93,7 @@ def _classes(site: Site) -> list[tuple[str, list[str]]]:
 
 
 def queues_of(site: Site, profile: Profile) -> list[str]:
-    """Return the queues that accept the profile and are open to at least one group."""
+    """Return the queues that the profile can use and that are not closed to all users."""
     return [
         name
         for name, queue in ordered(site.queues)
@@ -102,15 +102,15 @@ def queues_of(site: Site, profile: Profile) -> list[str]:
 
 
 def _closed(offer: Restricted) -> bool:
-    """Return whether the offer admits nobody, because it has groups or classes and all of them are false."""
+    """Return whether no user may use the offer, because it lists groups or classes but all with the value false."""
     listed = [*offer.groups.values(), *offer.classes.values()]
     return bool(listed) and not any(listed)
 
 
 def _never(site: Site, now: datetime) -> Iterator[Problem]:
-    """Yield the profiles that no user can start.
+    """Yield the refusals of each profile in each of its queues, for a user who may use both.
 
-    Plan each profile in each of its queues, for a user who may use both.
+    Each kind of work is tried: a notebook and, if the site has the batch service, all kinds of jobs.
     """
     kinds = [NOTEBOOK_KIND, *(KINDS if site.batch.url else [])]
     for name, profile in ordered(site.profiles):
@@ -166,7 +166,7 @@ def example_time(site: Site, profile: str, queue: str, now: datetime) -> datetim
 
 
 def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
-    """Yield added containers without limits, because each of them prevents all NUMA profiles from starting."""
+    """Yield added containers without cpu and memory limits, if there are NUMA profiles: these could not start."""
     profiles = [name for name, profile in ordered(site.profiles) if profile.numa is not None]
     if not profiles:
         return
@@ -182,7 +182,7 @@ def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
 
 
 def advice(site: Site, now: datetime, base: Path | None = None) -> Iterator[Problem]:
-    """Yield settings that are valid but rarely intended, and reminders of what the cluster needs for them."""
+    """Yield settings that are valid but rarely intended, and settings that require something of the cluster."""
     yield from _identity(site.identity, (base or Path()).absolute())
     yield from _unused_queues(site)
     yield from _unused_profiles(site)
@@ -194,8 +194,8 @@ def advice(site: Site, now: datetime, base: Path | None = None) -> Iterator[Prob
     if site.batch.url is None:
         yield Problem(
             "batch.url",
-            "is missing, so notebooks have no `job` command. With the service of `research-spawner manifests`, set "
-            "http://research-batch:8080/services/batch",
+            "is missing, so notebooks have no `job` command. For the service of `research-spawner manifests`, set it "
+            "to http://research-batch:8080/services/batch",
         )
     for name, source in ordered(site.identity.sources):
         files = [getattr(source, field, None) for field in ("passwd", "group")]
@@ -209,7 +209,11 @@ def advice(site: Site, now: datetime, base: Path | None = None) -> Iterator[Prob
 
 
 def _class_advice(site: Site, now: datetime, base: Path) -> Iterator[Problem]:
-    """Yield classes that are over, that look like others, that nobody can be in, and whose dates have no effect."""
+    """Yield advice about classes.
+
+    A class has ended, has the title of another class, or has an unknown group.  Its staff cannot use its profile or
+    queue, or its students can use them without the class.
+    """
     titles: dict[str, str] = {}
     known = _groups_of(site.identity, base)
     for name, course in sorted(site.classes.items()):
@@ -234,13 +238,13 @@ def _class_advice(site: Site, now: datetime, base: Path) -> Iterator[Problem]:
             if offer.groups.get(course.roster.group):
                 yield Problem(
                     f"{place}.{kind}",
-                    f"is open to the students by {kind}s.{of}.groups, also before and after the class. To end it with "
-                    f"the class, replace the group by {kind}s.{of}.classes: {{{name}: true}}",
+                    f"is open to the students also before and after the class, by {kind}s.{of}.groups. To close it "
+                    f"when the class ends, replace the group by {kind}s.{of}.classes: {{{name}: true}}",
                 )
 
 
 def _groups_of(settings: IdentitySettings, base: Path) -> set[str]:
-    """Return the names of all groups that have members, if every source can list its accounts; otherwise nothing."""
+    """Return the names of all groups that have members; an empty set if a source cannot list its accounts."""
     found = [SOURCES[options.kind].read_entries(options, base).accounts for options in settings.sources.values()]
     return (
         {group for accounts in found for account in accounts for _, group in account.groups if group}
@@ -250,7 +254,7 @@ def _groups_of(settings: IdentitySettings, base: Path) -> set[str]:
 
 
 def _identity(settings: IdentitySettings, base: Path) -> Iterator[Problem]:
-    """Yield the checks that are weaker than usual, the invalid entries of each source, and its unusable accounts."""
+    """Yield weakened checks, and for each source its invalid entries and the accounts that would be refused."""
     for name, sentence in checks.advice(settings.checks):
         yield Problem(f"identity.checks.{name}", sentence)
     for name, options in ordered(settings.sources):
@@ -263,15 +267,15 @@ def _identity(settings: IdentitySettings, base: Path) -> Iterator[Problem]:
         for problem in entries.problems[:LISTED_PROBLEMS]:
             yield Problem(place, problem)
         if (more := len(entries.problems) - LISTED_PROBLEMS) > 0:
-            yield Problem(place, f"{more} more lines have problems")
+            yield Problem(place, f"{more} more lines of its files have problems")
         for field, refused in _unusable(settings, name, entries.accounts).items():
             names = format_list(refused)
             first, message = next(iter(refused.items()))
-            yield Problem(place, f"the {field} of {names} is not allowed. {quote(first)} is told: {message}")
+            yield Problem(place, f"the {field} of {names} is not allowed. The message for {quote(first)} is: {message}")
 
 
 def _unusable(settings: IdentitySettings, source: str, accounts: Iterable[Account]) -> dict[str, dict[str, str]]:
-    """Return the accounts that are refused, by the field that is the reason, with the message for each user."""
+    """Return a map from each invalid field to the accounts that are refused for it, with the message for each user."""
     found: dict[str, dict[str, str]] = {}
     for account in accounts:
         refusal = _account_refusal(settings, source, account)
@@ -290,7 +294,7 @@ def _account_refusal(settings: IdentitySettings, source: str, account: Account) 
 
 
 def _numa(site: Site) -> Iterator[Problem]:
-    """Yield the requirements of NUMA profiles on the nodes, because lint cannot check them."""
+    """Yield what NUMA profiles require of nodes, because lint cannot check it."""
     for name, profile in ordered(site.profiles):
         if profile.numa is None:
             continue
@@ -341,7 +345,7 @@ def _unused_profiles(site: Site) -> Iterator[Problem]:
 
 
 def _no_default(site: Site) -> Iterator[Problem]:
-    """Yield a problem if there is no default profile for a user who is in no group of the settings."""
+    """Yield a problem if a user who is in no group of the settings has no default profile."""
     for profile in site.profiles.values():
         if profile.gpu is not None or profile.groups or profile.classes:
             continue

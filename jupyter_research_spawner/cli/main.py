@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments[:at])
     options.command = arguments[at + 1 :]
     if options.command and not getattr(options, "job", None):
-        parser.error("a command after -- is for `render --job`")
+        parser.error("a command after -- is only possible with `render --job`")
     try:
         print(options.run(options))
         sys.stdout.flush()
@@ -75,7 +75,7 @@ def _render(commands: Commands) -> None:
     parser = commands.add_parser(
         "render",
         help="print the pod or job that would be created for a user, and why",
-        description="Prints the pod that the hub would create for a notebook, or with --job the object of a batch job.",
+        description="Prints the pod that the hub would create for a notebook, or the object of a batch job (--job).",
     )
     _site(parser)
     parser.add_argument("--user", required=True, metavar="NAME", help="the user's name in the hub")
@@ -102,7 +102,7 @@ def _render(commands: Commands) -> None:
         type=_field,
         default=[],
         metavar="NAME=VALUE",
-        help="a field of the kind of job, for example array=0-9%%3; as JSON if the field is not a string",
+        help="a field of this kind of job, for example array=0-9%%3; a value that is not a string is JSON",
     )
     parser.add_argument(
         "--why", action="store_true", help="print the reason for each part of the plan as comments before the manifest"
@@ -127,8 +127,8 @@ def _rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> s
 def _lint(commands: Commands) -> None:
     parser = commands.add_parser(
         "lint",
-        help="check settings and print all mistakes, or a summary and advice",
-        description="Prints all mistakes and exits with 1, or prints a summary of the settings with advice.",
+        help="check settings; print all mistakes, or a summary and advice if there are none",
+        description="Prints all mistakes and exits with 1. If there are none, prints a summary with advice.",
     )
     _site(parser)
     parser.add_argument(
@@ -179,11 +179,13 @@ def _manifests(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="CIDR",
-        help="the network of file servers, which jobs and notebooks may not reach: a program can be an NFS client with "
-        "any uid. Switch off the chart's own egress rules for notebooks, see base.yaml",
+        help="a network of file servers, which jobs and notebooks may not reach, because any program could be an NFS "
+        "client and claim any uid. Also switch off the chart's egress rules for notebooks (see base.yaml)",
     )
     release = Release()
-    parser.add_argument("--release-namespace", metavar="NAME", help="the hub's namespace (default: that of the pods)")
+    parser.add_argument(
+        "--release-namespace", metavar="NAME", help="the hub's namespace (default: the namespace of the pods)"
+    )
     for name, default, what in (
         ("hub-service-account", release.hub_service_account, "the hub's ServiceAccount"),
         ("hub-url", release.hub_url, "the hub's address in the cluster"),

@@ -12,7 +12,7 @@ WIDTH = 80
 
 
 class _Readable(yaml.SafeDumper):
-    """Writes text of several lines as a block, and repeats equal values instead of using anchors."""
+    """A YAML dumper that writes text of several lines as a block, and repeats equal values instead of using anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -43,7 +43,7 @@ def _sorted(value: Any) -> Any:
 
 
 def table(rows: Iterable[tuple[str, Iterable[str]]], width: int = WIDTH, prefix: str = "") -> list[str]:
-    """Return the lines of a table with two columns: a word, and sentences.  Each sentence begins on a new line."""
+    """Return the lines of a table.  A row is a word with its sentences, each of which begins on a new line."""
     found = [(word, list(sentences)) for word, sentences in rows]
     column = max((len(word) for word, _ in found), default=0) + 2
     lines = []

@@ -30,7 +30,7 @@ from .why import explained
 
 
 def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
-    """Return what `render` prints: the manifest, and with --why the reasons as comments.
+    """Return what `render` prints: the manifest and, with --why, comments that explain the plan.
 
     Raises SettingsError or Refusal."""
     site, base = read_site(options.site), base_directory(options.site)

@@ -1,4 +1,4 @@
-"""Explain each part of a plan by the setting or the request that determined it."""
+"""Name the setting or the request that determined each part of a plan."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _profile(site: Site, decided: Plan) -> str:
     elif decided.request.profile is not None:
         reason = "it was requested"
     else:
-        reason = f"of the profiles without a GPU that {decided.identity.name} may use, it is the first by order"
+        reason = f"it is the first by order of the profiles without a GPU that {decided.identity.name} may use"
     return f"{name} ({site.profiles[name].title}), because {reason}"
 
 
@@ -64,7 +64,7 @@ def _queue(site: Site, decided: Plan) -> list[str]:
     elif site.profiles[decided.profile].queue is not None:
         reason = f"profiles.{decided.profile}.queue sets it"
     else:
-        reason = f"it is the first by order that {decided.identity.name} may use and that is not preemptible"
+        reason = f"it is the first by order of the non-preemptible queues that {decided.identity.name} may use"
     found = [f"{name}, because {reason}"]
     if decided.preemptible:
         found.append(f"can be preempted: queues.{name}.preemptible is true")
@@ -114,7 +114,7 @@ def _mounts(site: Site, decided: Plan) -> Iterator[str]:
 
 
 def _for_whom(mount: Mount, mine: tuple[str, ...] | None = None) -> str:
-    """Return the groups and classes that get a mount.  If `mine` is given, return only groups in `mine`."""
+    """Return the groups and classes that get a mount as text.  If `mine` is given, include only groups in `mine`."""
     if not mount.groups and not mount.classes:
         return "all users"
     groups = [group for group, may in mount.groups.items() if may and (mine is None or group in mine)]

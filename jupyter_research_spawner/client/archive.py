@@ -26,7 +26,7 @@ BEGINNING_OF_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip file
 def build() -> bytes:
     """Return the content of the file, which runs with Python 3.8 or newer.
 
-    It is reproducible, because its hash is part of a ConfigMap's name.
+    The content is the same for each build of a version, because its hash is part of a ConfigMap's name.
     """
     package = Path(research_jobs.__file__).parent
     sources = {f"{package.name}/{path.name}": path.read_bytes() for path in sorted(package.glob("*.py"))}

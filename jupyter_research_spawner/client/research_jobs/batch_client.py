@@ -31,8 +31,8 @@ class BatchClient:
     """A client for the batch service at `url`.  `token` identifies the user.
 
     It uses http.client instead of urllib.request, which would use a proxy from the environment and follow redirects.
-    The hub is inside the cluster, where the site's proxy cannot reach it and must not see its tokens.  Without
-    redirects the token is sent to this address only.
+    The site's proxy cannot reach the hub inside the cluster, and must not see tokens.  Without redirects the token is
+    sent to `url` only.
     """
 
     url: str
@@ -51,7 +51,7 @@ class BatchClient:
         return answer
 
     def stream(self, path: str, *, silence_allowed: bool) -> Iterator[bytes]:
-        """Return an iterator over the response's bytes as they arrive.  Later errors are raised by the iterator."""
+        """Return an iterator over the response's bytes.  The iterator raises NotReady if the connection is lost."""
         response = self._open("GET", path, None, None if silence_allowed else ANSWER_SECONDS)
         return _pieces(response)
 
@@ -120,7 +120,7 @@ class BatchClient:
         return str(text).replace(self.token, "[token]")
 
     def _other_error(self, response: http.client.HTTPResponse) -> JobsError:
-        """Return the error for an answer that did not come from the service itself, but from the hub or a proxy."""
+        """Return the error for an answer that came from the hub or a proxy instead of the service."""
         status = response.status
         if status in (401, 403):
             return JobsError(

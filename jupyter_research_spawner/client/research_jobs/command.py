@@ -45,8 +45,8 @@ job submit [--name N] [--profile P] [--queue Q]
                    -- COMMAND [ARG...]"""
 SUBMIT_ABOUT = """\
 Submit COMMAND as a batch job and print the job's id. No shell interprets the
-words of COMMAND. Queue, profile and image are this notebook's unless you name
-others. With --array the command runs once for each index, which it reads from
+words of COMMAND. Queue, profile and image are this notebook's by default. With
+--array the command runs once for each index, which it reads from
 SLURM_ARRAY_TASK_ID.
 """
 LIST_ABOUT = """\
@@ -57,7 +57,7 @@ indexes have ended. Long reasons are cut; 'job show ID' prints all of a reason.
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that prints a usage error in one line, without the usage."""
+    """An argument parser that prints a usage error in one line, without the list of options."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {visible(message)}. See '{self.prog} --help'.\n")
@@ -85,7 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """Parse the words.  For `submit`, split them at the first `--`, because versions of argparse differ about `--`."""
+    """Parse the arguments.  For `submit`, the words after the first `--` are the job's command.
+
+    argparse does not see these words, because its treatment of `--` differs between Python versions.
+    """
     command: list[str] = []
     if words[:1] == ["submit"] and "--" in words:
         end = words.index("--")
@@ -96,7 +99,7 @@ def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
             args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return args
     if unknown and command:
-        args.parser.error(f"unrecognized before the '--': {' '.join(unknown)}")
+        args.parser.error(f"unrecognized arguments before the '--': {' '.join(unknown)}")
     if not command:
         args.parser.error("no command; write it last, after '--', as in: job submit --name train -- python train.py")
     args.command = command
@@ -130,7 +133,7 @@ def _submit(args: argparse.Namespace) -> int:
 def _wait(job: Job, *, as_json: bool) -> int:
     """Wait until the job ends, and return the exit code.
 
-    Its output goes to stdout and messages to stderr.  With `--json` only the ended job, as JSON, goes to stdout.
+    The job's output goes to stdout, and messages go to stderr.  With `--json`, stdout gets only the ended job as JSON.
     """
     _say(f"submitted {job.id}")
     try:
@@ -224,11 +227,11 @@ def _parser() -> Parser:
     submit.usage = SUBMIT_USAGE
     for option, letter, about in (
         ("--name", "N", "name of the job; the job's id begins with this name"),
-        ("--profile", "P", "profile, instead of this notebook's"),
-        ("--queue", "Q", "queue, instead of this notebook's"),
-        ("--wall-time", "8h", "how long it can run: a number and s, m, h or d"),
-        ("--image", "I", "container image, instead of this notebook's"),
-        ("--workdir", "D", "working directory; default: this one, if below your home"),
+        ("--profile", "P", "profile; default: this notebook's"),
+        ("--queue", "Q", "queue; default: this notebook's"),
+        ("--wall-time", "8h", "how long the job can run: a number and s, m, h or d"),
+        ("--image", "I", "container image; default: this notebook's"),
+        ("--workdir", "D", "working directory; default: the current one, if below your home"),
     ):
         submit.add_argument(option, metavar=letter, help=about)
     submit.add_argument(
@@ -246,7 +249,7 @@ def _parser() -> Parser:
     logs = command("logs", _logs, "print the output of a job")
     logs.add_argument("id", metavar="ID")
     logs.add_argument("--follow", "-f", action="store_true", help="print new output until the job ends")
-    logs.add_argument("--index", metavar="N", type=_number, help="index of an array; the same as ID_N")
+    logs.add_argument("--index", metavar="N", type=_number, help="index of a job array; ID_N means the same")
     logs.add_argument("--tail", metavar="N", type=_number, help="only the last N lines")
     cancel = command("cancel", _cancel, "cancel jobs, or delete jobs that have ended")
     cancel.add_argument("ids", metavar="ID", nargs="+")
@@ -271,7 +274,7 @@ def _number(text: str) -> int:
 def _printer(stream: TextIO) -> Callable[[bytes], None]:
     """Return a function that writes output unchanged to a pipe or file, and escapes control characters on a terminal.
 
-    It does not escape carriage returns, which progress bars need.
+    Carriage returns are not escaped, because progress bars need them.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
 

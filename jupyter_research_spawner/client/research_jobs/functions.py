@@ -33,9 +33,9 @@ def submit(  # noqa: PLR0913 - one for each field of the request
     """Submit `command`, a list of words that no shell reads, as a batch job.
 
     Queue, profile and image are by default those of this notebook.  `wall_time` is a number with s, m, h or d, such as
-    "8h".  `workdir` is by default the current directory if HOME contains it.  With `array`, such as "0-9%3", the
-    command runs once for each index, here at most 3 at a time.  Raises Refused with the invalid field, NotReady or
-    JobsError.
+    "8h".  `workdir` is by default the current directory if HOME contains it.  With `array` the command runs once for
+    each index: "0-9%3" means the indexes 0 to 9, of which at most 3 run at a time.  Raises Refused with the invalid
+    field, NotReady or JobsError.
     """
     notebook = this_notebook(os.environ)
     wishes = {
@@ -144,7 +144,7 @@ def _workdir(notebook: Notebook, workdir: str | None) -> str | None:
 
 
 def _check_text(body: Mapping[str, object]) -> None:
-    """Raise Refused for text that is not UTF-8.  Python decodes such bytes as surrogates, which JSON does not allow."""
+    """Raise Refused if a text has bytes that are not UTF-8, which Python has decoded to surrogates."""
     for field, wish in body.items():
         try:
             json.dumps(wish, ensure_ascii=False).encode("utf-8")

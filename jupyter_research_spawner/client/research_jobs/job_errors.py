@@ -21,7 +21,7 @@ class NotReady(JobsError):
 
 
 class Refused(JobsError):
-    """The service refused a request.  The attributes are the fields of its error; `retry_after` is in seconds."""
+    """The service refused a request.  The attributes are the fields of the JSON error; `retry_after` is in seconds."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 600.0  # how long to retry while the service cannot be reache
 
 
 def follow_to_end(job: Job, *, write: Callable[[bytes], None], say: Callable[[str], None]) -> Job:
-    """Call `write` with a job's output and `say` with each reason why it waits.  Return the job when it has ended.
+    """Call `write` with a job's output and `say` with each reason why the job waits.  Return the ended job.
 
     The output of an array is not printed, because its indexes run in parallel.  Raises Refused (404) if the job was
     deleted, and NotReady if the service has not answered for longer than PATIENCE_SECONDS.
@@ -50,7 +50,10 @@ def _copy_log(job: Job, write: Callable[[bytes], None], say: Callable[[str], Non
     except Refused:
         return  # a job that never ran has no output; the caller prints how it ended
     except NotReady as error:
-        say(f"{error} Still waiting for the job, but not printing its output; 'job logs {job.id}' prints all of it.")
+        say(
+            f"{error} 'job submit' still waits for the job, but no longer prints its output. "
+            f"'job logs {job.id}' prints all of it."
+        )
 
 
 def _show_patiently(job_id: str, say: Callable[[str], None]) -> Job:
@@ -63,6 +66,6 @@ def _show_patiently(job_id: str, say: Callable[[str], None]) -> Job:
             if error.exit_code != NotReady.exit_code or time.monotonic() > deadline:
                 raise
             if not said:
-                say(f"{error} Still waiting; this does not affect {job_id}.")
+                say(f"{error} 'job submit' tries again; {job_id} is not affected.")
                 said = True
             time.sleep(min(error.retry_after or 5, 30))

@@ -18,7 +18,7 @@ FAILED = "failed"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One pod of a job.  A preempted job has several.  `reason` says why the pod ended before its command finished."""
+    """One pod of a job.  A preempted job has several pods.  `reason` says why the command did not finish in it."""
 
     pod: str
     started: datetime | None
@@ -45,8 +45,8 @@ class Index:
 class Job:
     """A job.  `message` says why it waits or why it failed; `answer` is the service's JSON with all its fields.
 
-    For a job array of any kind, `counts` is the number of indexes in each state; only `show` returns its `indexes` and
-    attempts.  `array` is the argument of `submit`, such as "0-9%3".
+    For a job array, `counts` is the number of indexes in each state.  Only `show` returns the `indexes` and `attempts`
+    of an array.  `array` is the argument of `submit`, such as "0-9%3".
     """
 
     id: str
@@ -78,12 +78,12 @@ class Job:
 
     @property
     def is_array(self) -> bool:
-        """Return whether the job has indexes, of which each has its own output."""
+        """Return whether the job is an array.  Each index of an array has its own output."""
         return bool(self.counts)
 
 
 def job_from(answer: Mapping[str, Any]) -> Job:
-    """Return the job that a JSON object describes, without unknown fields.  Raises JobsError if it is not a job."""
+    """Return the job that a JSON object describes.  Ignores unknown fields.  Raises JobsError for another object."""
     try:
         return Job(
             id=_text(answer["id"]),
@@ -140,7 +140,7 @@ class _Run(TypedDict):
 
 
 def _run_of(answer: Mapping[str, Any]) -> _Run:
-    """Return what a job, an attempt and an index have in common: when it ran, and its exit code."""
+    """Return the fields that a job, an attempt and an index have in common: start, end and exit code."""
     return {
         "started": _time_or_none(answer["started"]),
         "finished": _time_or_none(answer["finished"]),

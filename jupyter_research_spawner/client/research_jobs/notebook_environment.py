@@ -17,7 +17,7 @@ IMAGES = ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE")
 
 @dataclass(frozen=True)
 class Notebook:
-    """The address of the batch service, and the defaults of jobs.  If a default is empty, the service chooses."""
+    """The address of the batch service, and the defaults of jobs.  For an empty default the service chooses a value."""
 
     batch: BatchClient
     queue: str

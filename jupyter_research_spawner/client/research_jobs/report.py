@@ -20,7 +20,7 @@ LABEL_WIDTH = 11
 
 
 def job_table(jobs: Sequence[Job], *, now: datetime, width: int) -> list[str]:
-    """Return a table with one row for each job.  TIME is how long it has run, or "wait" and how long it has waited."""
+    """Return a table with a row for each job.  TIME is its run time, or "wait" and the time that it has waited."""
     rows = [(_short_id(job), job.name, job.state, job.queue, _time_spent(job, now), _reason(job)) for job in jobs]
     head, *body = table(LIST_HEADS, rows, width=width, shrink=LIST_SHRINK)
     lines = [head]
@@ -32,14 +32,14 @@ def job_table(jobs: Sequence[Job], *, now: datetime, width: int) -> list[str]:
 
 
 def _short_id(job: Job) -> str:
-    """Return the id, or "" if it is too long for its column.  The table then shows it in a line of its own."""
+    """Return the id, or "" if the id is too long for its column, so that the table shows it in a separate line."""
     return job.id if len(job.id) <= LONGEST_ID else ""
 
 
 def job_details(job: Job, *, now: datetime, width: int, only: int | None = None) -> list[str]:
     """Return the lines that describe one job.  Fields without a value, such as a running job's exit code, are left out.
 
-    The description of an array has one line for each index.  With `only` it has only this index and its attempts.
+    An array has one line for each index.  If `only` is an index, only this index and its attempts are described.
     """
     lines: list[str] = []
     for label, value in _fields(job):
@@ -153,7 +153,7 @@ def _moment(time: datetime | None) -> str:
 
 
 def slurm_time(duration: timedelta) -> str:
-    """Return a duration as squeue prints it: 0:07, 12:03, 1:02:03, 1-02:03:04.  A negative one is 0:00."""
+    """Return a duration as squeue prints it: 0:07, 12:03, 1:02:03, 1-02:03:04.  A negative duration is 0:00."""
     total = max(int(duration.total_seconds()), 0)
     minutes, seconds = divmod(total, 60)
     hours, minutes = divmod(minutes, 60)
