@@ -29,7 +29,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_research_spawner.client import archive, research_jobs
-from jupyter_research_spawner.client.research_jobs import batch_client, command, job_following, report, terminal
+from jupyter_research_spawner.client.research_jobs import (
+    batch_client,
+    command,
+    functions,
+    job_following,
+    report,
+    terminal,
+)
 
 TOKEN = "0123456789abcdef-the-token"
 PREFIX = "/services/batch"
@@ -457,6 +464,22 @@ def test_list_as_json_is_the_services_answer_and_cannot_steer_a_terminal(jobs, b
     ran = jobs("list", "--json")
     assert json.loads(ran.out) == {"jobs": SEVERAL}
     assert ran.out.replace("\n", "").isprintable()
+
+
+def test_list_reads_all_pages_and_shows_the_newest_first(jobs, batch):
+    old, new, newest = (a_job(id=f"job-{day}", created=f"2026-11-0{day}T08:00:00Z") for day in (1, 2, 3))
+    batch.says("GET", "/jobs", {"jobs": [new, old], "continue": "0:0.abc="})
+    batch.says("GET", "/jobs?continue=0%3A0.abc%3D", {"jobs": [newest], "note": "Older ended jobs were removed."})
+    ran = jobs("list")
+    assert [line.split()[0] for line in ran.out.splitlines()[1:]] == ["job-3", "job-2", "job-1"]
+    assert "Older ended jobs were removed." in ran.err
+
+
+def test_list_without_an_end_is_given_up(jobs, batch, monkeypatch):
+    monkeypatch.setattr(functions, "PAGES", 3)
+    batch.says("GET", "/jobs", {"jobs": [], "continue": "0:0.abc"})
+    batch.says("GET", "/jobs?continue=0%3A0.abc", {"jobs": [], "continue": "0:0.abc"})
+    assert "has no end after 3 pages" in jobs("list").err
 
 
 def test_no_jobs_is_said_on_stderr(jobs, batch):

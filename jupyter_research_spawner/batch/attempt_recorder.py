@@ -12,7 +12,7 @@ from ..schedulers import DELETED
 from ..shape import Json
 from ..watch import OwnedObjectCache
 from ..watch.follow import follow
-from .attempts import TAKEN, Attempt, attempt_of, event_reasons, from_events, merged, scheduler_of
+from .attempts import TAKEN, Attempt, attempt_of, created_pods, event_reasons, from_events, merged, scheduler_of
 from .job_store import ALL, JobStore, belongs, job_name_of
 
 log = logging.getLogger(__name__)
@@ -65,21 +65,21 @@ class AttemptRecorder:
         """Record, from events, the attempts of pods that were deleted while the service did not watch."""
         still_there = {pod["metadata"]["name"] for pod in pods}
         events: dict[str, list[Json]] = {}
-        async for jobs in self._store.pages_of_all_jobs():
+        async for jobs in self._store.pages_of_all_jobs(metadata_only=True):
             for reason in event_reasons(jobs):
                 if reason not in events:
                     events[reason] = await self._store.events(reason=reason)
             told = [event for found in events.values() for event in found]
             for job in jobs:
-                lost = [attempt for attempt in from_events(job, told) if attempt.pod not in still_there]
-                if lost:
-                    await self._store.record(job["metadata"]["name"], partial(_with_lost, lost))
+                if lost := set(created_pods(job, told)) - still_there:
+                    await self._store.record(job["metadata"]["name"], partial(_with_lost, lost, told))
 
 
-def _with_lost(lost: list[Attempt], _job: Json, before: list[Attempt]) -> list[Attempt]:
-    """Add attempts from events.  Keep attempts that were recorded from a pod, because they have more details."""
+def _with_lost(lost: set[str], told: list[Json], job: Json, before: list[Attempt]) -> list[Attempt]:
+    """Add the attempts of `lost` pods from events.  Keep recorded attempts, because they have more details."""
     known = {attempt.pod for attempt in before}
-    return [*before, *(attempt for attempt in lost if attempt.pod not in known)]
+    found = [attempt for attempt in from_events(job, told) if attempt.pod in lost]
+    return [*before, *(attempt for attempt in found if attempt.pod not in known)]
 
 
 def _now() -> str:

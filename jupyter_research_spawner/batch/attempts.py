@@ -155,17 +155,23 @@ def event_reasons(jobs: Iterable[Json]) -> list[str]:
     return [_CREATION, _START, *sorted({event.reason for kind in kinds for event in preemption_events(kind)})]
 
 
+def created_pods(job: Json, events: Iterable[Json]) -> list[str]:
+    """Return the names of the pods that were created for this job according to events.  Its metadata suffices."""
+    found = []
+    for event in events:
+        about, message = event.get("involvedObject") or {}, str(event.get("message", ""))
+        is_creation = event.get("reason") == _CREATION and message.startswith(_CREATED)
+        if is_creation and about.get("uid") == job["metadata"]["uid"]:
+            found.append(message.removeprefix(_CREATED).strip())
+    return found
+
+
 def from_events(job: Json, events: Iterable[Json]) -> list[Attempt]:
     """Return the attempts of this job that the cluster's events report, oldest first."""
-    uid, index_of = job["metadata"]["uid"], kind_of(job).index_of
     preemptions = preemption_events(_scheduler_kind(job))
-    pods: dict[str, Attempt] = {}
     told = sorted(events, key=_when)
-    for event in told:
-        about, message = event.get("involvedObject") or {}, str(event.get("message", ""))
-        if event.get("reason") == _CREATION and about.get("uid") == uid and message.startswith(_CREATED):
-            name = message.removeprefix(_CREATED).strip()
-            pods[name] = Attempt(name, index=index_of(job, name))
+    index_of = kind_of(job).index_of
+    pods = {name: Attempt(name, index=index_of(job, name)) for name in created_pods(job, told)}
     for event in told:
         about = event.get("involvedObject") or {}
         known = pods.get(str(about.get("name"))) if about.get("kind") == "Pod" else None

@@ -160,7 +160,8 @@ class Jobs(UserHandler):
             self._body += chunk
 
     async def get(self) -> None:
-        self.finish(await self.service.jobs(self.hub_user))
+        user = self.hub_user
+        self.finish(await self.service.jobs(user, self.get_query_argument("continue", "")))
 
     async def post(self) -> None:
         made = await self.service.submit(self.hub_user, _json(bytes(self._body), self._received))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..jobs import kind_of
 from ..refusal import Refusal
@@ -15,20 +16,37 @@ from ..site import Batch
 REMOVED_AT_ONCE = 50
 
 
-def make_room(jobs: Sequence[Json], new: Json, pods: int, batch_settings: Batch) -> list[Json]:
+@dataclass(frozen=True)
+class StoredJob:
+    """What a stored job counts for.  `reference` has as much of the job as its deletion needs."""
+
+    reference: Json
+    ended: str | None
+    active_pods: int
+    size: int
+
+
+def stored_job(job: Json) -> StoredJob:
+    """Return what a job counts for.  The service keeps this, and not the job, when it reads all jobs of a user."""
+    metadata, ended = job["metadata"], _ended_at(job)
+    reference = {"metadata": {"name": metadata["name"], "uid": metadata.get("uid"), "labels": metadata.get("labels")}}
+    return StoredJob(reference, ended, 0 if ended else kind_of(job).active_pod_count(job), _size(job))
+
+
+def make_room(stored: Sequence[StoredJob], new: Json, pods: int, batch_settings: Batch) -> list[Json]:
     """Return the ended jobs of a user, oldest first, that must be removed for the job `new` with that many pods.
 
     Raises Refusal if the jobs that have not ended leave no room.
     """
-    ended = sorted((job for job in jobs if _ended_at(job) is not None), key=lambda job: str(_ended_at(job)))
-    active = sum(kind_of(job).active_pod_count(job) for job in jobs if _ended_at(job) is None)
+    ended = sorted((job for job in stored if job.ended is not None), key=lambda job: str(job.ended))
+    active = sum(job.active_pods for job in stored)
     if active + pods > batch_settings.max_jobs:
         raise _too_many(active, pods, batch_settings.max_jobs)
-    size = _size(new) + sum(map(_size, jobs))
-    removed: list[Json] = []
+    size = _size(new) + sum(job.size for job in stored)
+    removed: list[StoredJob] = []
     while ended and (len(ended) > batch_settings.keep_jobs or size > batch_settings.max_size):
         removed.append(ended.pop(0))
-        size -= _size(removed[-1])
+        size -= removed[-1].size
     if size > (limit := batch_settings.max_size):
         raise Refusal(
             "too-large",
@@ -36,7 +54,7 @@ def make_room(jobs: Sequence[Json], new: Json, pods: int, batch_settings: Batch)
             hint="Wait until some of them end, or put long commands and variables into files.",
             status=409,
         )
-    return removed[:REMOVED_AT_ONCE]
+    return [job.reference for job in removed[:REMOVED_AT_ONCE]]
 
 
 def removal_warning(count: int, batch_settings: Batch) -> str:
@@ -46,9 +64,13 @@ def removal_warning(count: int, batch_settings: Batch) -> str:
     return f"{which} removed: at most {batch_settings.keep_jobs} ended jobs are kept, and {size} of all your jobs."
 
 
-def kept_note(jobs: Sequence[Json], batch_settings: Batch) -> str:
-    """Return a sentence for a list of jobs if older ended jobs may be missing; else ""."""
-    ended = sum(_ended_at(job) is not None for job in jobs)
+def ended_count(jobs: Sequence[Json]) -> int:
+    """Return how many of these jobs have ended."""
+    return sum(_ended_at(job) is not None for job in jobs)
+
+
+def kept_note(ended: int, batch_settings: Batch) -> str:
+    """Return a sentence for a list of jobs, of which `ended` have ended, if older ones may be missing; else ""."""
     return (
         f"Older ended jobs were removed: {batch_settings.keep_jobs} are kept."
         if ended >= batch_settings.keep_jobs

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -22,8 +23,8 @@ from ..site import Site
 from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiError
 from .answer import Standing, answer, in_order, index_standings, standing_of
-from .job_limits import kept_note, make_room, removal_warning
-from .job_store import JobStore, Owner, belongs
+from .job_limits import ended_count, kept_note, make_room, removal_warning, stored_job
+from .job_store import PODS, JobStore, Owner, belongs
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ class JobService:
                 )
                 composed = self._composed(decided, submission)
                 async with self._lists:
-                    known = await self._store.jobs_of(owner)
-                    removed = make_room(known, composed, submission.pod_count, self._site.batch)
+                    stored = [stored_job(job) async for jobs in self._store.pages_of(owner) for job in jobs]
+                removed = make_room(stored, composed, submission.pod_count, self._site.batch)
                 await self._prerequisites.require((*decided.prerequisites, *submission.kind.PREREQUISITES))
                 created = await self._store.create(composed)
                 if created is not None:
@@ -93,26 +94,37 @@ class JobService:
         warnings = [removal_warning(len(removed), self._site.batch)] if removed else []
         return {**found, "warnings": [*found["warnings"], *warnings]}
 
-    async def jobs(self, hub_user: str) -> Json:
-        """Return the user's jobs, newest first, and a note if older ones may have been removed."""
-        owner = self._owner(hub_user)
-        # All jobs of a user can be large: the service reads one list for each user, and LISTS_AT_ONCE for all of them.
-        async with self._listing.setdefault(hub_user, asyncio.Lock()), self._lists:
-            return await self._jobs(owner)
+    async def jobs(self, hub_user: str, place: str = "") -> Json:
+        """Return a page of the user's jobs, newest first, and `continue` if there are more, in no order.
 
-    async def _jobs(self, owner: Owner) -> Json:
-        jobs, pods = await asyncio.gather(self._store.jobs_of(owner), self._store.pods_of(owner))
-        jobs.sort(key=lambda job: (job["metadata"]["creationTimestamp"], job["metadata"]["name"]), reverse=True)
+        `place` is the value of `continue` in the page before.  The last page has a note if older jobs may have been
+        removed.
+        """
+        owner = self._owner(hub_user)
+        # A page can be large: the service reads one page for each user, and LISTS_AT_ONCE for all of them.
+        async with self._listing.setdefault(hub_user, asyncio.Lock()), self._lists:
+            return await self._jobs(owner, place)
+
+    async def _jobs(self, owner: Owner, place: str) -> Json:
+        before, _, place = place.rpartition(":")
+        page = await self._store.page_of(owner, place)
+        ended = (int(before) if re.fullmatch(r"[0-9]{1,9}", before) else 0) + ended_count(page.jobs)
+        listed = [found for jobs in _in_parts(page.jobs) for found in await self._listed(jobs)]
+        listed.sort(key=lambda found: (found["created"], found["id"]), reverse=True)
+        if page.next:
+            return {"jobs": listed, "continue": f"{ended}:{page.next}"}
+        note = kept_note(ended, self._site.batch)
+        return {"jobs": listed, "note": note} if note else {"jobs": listed}
+
+    async def _listed(self, jobs: list[Json]) -> list[Json]:
         by_job: dict[str, list[Json]] = {}
-        for pod in pods:
+        for pod in await self._store.pods_of(jobs):
             for reference in pod["metadata"].get("ownerReferences") or []:
                 by_job.setdefault(reference["uid"], []).append(pod)
-        listed = [
+        return [
             answer(job, by_job.get(job["metadata"]["uid"], []), (), self._owned_objects.of(job), in_full=False)
             for job in jobs
         ]
-        note = kept_note(jobs, self._site.batch)
-        return {"jobs": listed, "note": note} if note else {"jobs": listed}
 
     async def show(self, hub_user: str, job_id: str) -> Json:
         job = await self._store.job(self._owner(hub_user), job_id)
@@ -248,6 +260,21 @@ class JobService:
         composed = compose(decided, submission.manifest(decided, self._site.batch), slots)
         check(decided, composed, slots)
         return composed
+
+
+def _in_parts(jobs: list[Json]) -> Iterator[list[Json]]:
+    """Yield the jobs in parts of about PODS pods, because a job array has as many pods as indexes."""
+    part: list[Json] = []
+    pods = 0
+    for job in jobs:
+        own = max(1, len(kind_of(job).indexes(job)))
+        if part and pods + own > PODS:
+            yield part
+            part, pods = [], 0
+        part.append(job)
+        pods += own
+    if part:
+        yield part
 
 
 def _pods_of_index(job: Json, pods: list[Json], index: int | None) -> list[Json]:

@@ -12,7 +12,7 @@ from ..jobs import KINDS, Resource, kind_of
 from ..pod import overlay
 from ..refusal import Refusal
 from ..shape import Json
-from ..watch.api_server import MERGE_PATCH, ApiError, ApiServer
+from ..watch.api_server import JSON, MERGE_PATCH, METADATA_LIST, ApiError, ApiServer
 from .attempts import ATTEMPTS, CANCELLED, Attempt, cancelled_indexes, recorded, written
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,10 @@ _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PATCHES = 5
 # Jobs in one page.  A job has at most about 0.5 MiB.
 PAGE = 50
+# Pods that are read at once for a page of jobs, or all pods of one job array if it has more.
+PODS = 500
+# A place in a list of jobs: the number of the API resource, and the API server's token.
+_PLACE = re.compile(r"([0-9])\.([A-Za-z0-9+/=_-]{0,2000})")
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
@@ -47,6 +51,14 @@ class Owner:
             and labels.get(overlay.KIND) in KINDS
             and annotations.get(overlay.USER_NAME) == self.hub_name
         )
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list of jobs, and the place where the next part begins; "" after the last part."""
+
+    jobs: list[Json]
+    next: str = ""
 
 
 class JobStore:
@@ -91,30 +103,61 @@ class JobStore:
             hint = f"The job may have been submitted anyway; check with `job list` first. {down.hint}"
             raise Refusal(**{**down.as_dict(), "hint": hint}) from down
 
-    async def jobs_of(self, owner: Owner) -> list[Json]:
-        return [job for job in await self._all(owner.selector) if owner.owns(job)]
+    async def page_of(self, owner: Owner, place: str = "") -> Page:
+        """Return at most PAGE jobs of a user, from a place that an earlier page named, in the API server's order."""
+        found = await self._page(owner.selector, place)
+        return Page([job for job in found.jobs if owner.owns(job)], found.next)
 
-    async def pods_of(self, owner: Owner) -> list[Json]:
-        return await self._list(self.pods_path, owner.selector)
+    async def pages_of(self, owner: Owner) -> AsyncIterator[list[Json]]:
+        """Yield all jobs of a user in pages, so that they are not in memory at once."""
+        async for jobs in self._pages(owner.selector):
+            yield [job for job in jobs if owner.owns(job)]
+
+    async def pods_of(self, jobs: Sequence[Json]) -> list[Json]:
+        """Return the pods of these jobs, of any kind."""
+        names: dict[str, list[str]] = {}
+        for job in jobs:
+            names.setdefault(kind_of(job).POD_LABEL, []).append(job["metadata"]["name"])
+        selectors = [f"{label} in ({','.join(found)})" for label, found in names.items()]
+        return [pod for selector in selectors for pod in await self._list(self.pods_path, selector)]
 
     async def pods_of_job(self, job: Json) -> list[Json]:
         found = await self._list(self.pods_path, f"{kind_of(job).POD_LABEL}={job['metadata']['name']}")
         return [pod for pod in found if belongs(pod, job)]
 
-    async def pages_of_all_jobs(self) -> AsyncIterator[list[Json]]:
+    async def pages_of_all_jobs(self, *, metadata_only: bool = False) -> AsyncIterator[list[Json]]:
         """Yield the jobs of all users in pages, because together they can be larger than the service's memory."""
-        for resource in _RESOURCES:
-            query = {"labelSelector": ALL, "limit": str(PAGE)}
-            while True:
-                found = await self._ask_list(resource.path(self._namespace), query)
-                yield list(found.get("items") or [])
-                token = (found.get("metadata") or {}).get("continue")
-                if not token:
-                    break
-                query["continue"] = str(token)
+        async for jobs in self._pages(ALL, metadata_only=metadata_only):
+            yield jobs
 
-    async def _all(self, labels: str) -> list[Json]:
-        return [job for at in _RESOURCES for job in await self._list(at.path(self._namespace), labels)]
+    async def _pages(self, selector: str, *, metadata_only: bool = False) -> AsyncIterator[list[Json]]:
+        page = await self._page(selector, "", metadata_only=metadata_only)
+        yield page.jobs
+        while page.next:
+            page = await self._page(selector, page.next, metadata_only=metadata_only)
+            yield page.jobs
+
+    async def _page(self, selector: str, place: str, *, metadata_only: bool = False) -> Page:
+        """Return the page at a place, which can come from a user.  Raises Refusal (400 or 410) for a bad place."""
+        at = _PLACE.fullmatch(place or "0.")
+        if at is None or int(at[1]) >= len(_RESOURCES):
+            raise _bad_place(400)
+        number, token = int(at[1]), at[2]
+        query = {"labelSelector": selector, "limit": str(PAGE), **({"continue": token} if token else {})}
+        accept = METADATA_LIST if metadata_only else JSON
+        path = _RESOURCES[number].path(self._namespace)
+        try:
+            found = await self.server.ask("GET", path, query=query, accept=accept)
+        except ApiError as error:
+            if error.status in (400, 410) and token:  # 410: the API server no longer has the list's version
+                raise _bad_place(error.status) from error
+            if error.status != 404:
+                raise _not_allowed(error) from error
+            found = {}  # the cluster does not have the API of this kind
+        token = str((found.get("metadata") or {}).get("continue") or "")
+        if not token:
+            number += 1
+        return Page(list(found.get("items") or []), f"{number}.{token}" if number < len(_RESOURCES) else "")
 
     async def job(self, owner: Owner, job_id: str) -> Json:
         found = await self.find(job_id)
@@ -228,16 +271,11 @@ class JobStore:
 
     async def _list(self, path: str, labels: str = "", fields: str = "") -> list[Json]:
         query = {"labelSelector": labels, "fieldSelector": fields}
-        found = await self._ask_list(path, {key: value for key, value in query.items() if value})
-        return list(found.get("items") or [])
-
-    async def _ask_list(self, path: str, query: Mapping[str, str]) -> Json:
         try:
-            return await self.server.ask("GET", path, query=query)
+            found = await self.server.ask("GET", path, query={key: value for key, value in query.items() if value})
         except ApiError as error:
-            if error.status == 404:  # the cluster does not have the API of this kind
-                return {}
             raise _not_allowed(error) from error
+        return list(found.get("items") or [])
 
 
 def belongs(pod: Json, job: Json) -> bool:
@@ -257,6 +295,11 @@ def not_found(job_id: str) -> Refusal:
     return Refusal(
         "not-found", f"You have no job {job_id[:80]!r}.", field="id", hint="`job list` prints your jobs.", status=404
     )
+
+
+def _bad_place(status: int) -> Refusal:
+    message = "The list is too old to continue." if status == 410 else "The place where the list continues is invalid."
+    return Refusal("list-expired", message, field="continue", hint="List your jobs again.", status=status)
 
 
 def _not_taken(error: ApiError) -> Refusal:

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 20.0
 CONNECT_SECONDS = 10.0
 MERGE_PATCH = "application/merge-patch+json"
+JSON = "application/json"
+# Kubernetes API concepts, "Metadata-only fetches": objects without spec and status.
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 # Each line of a watch is one object. etcd limits a request to 1.5 MiB, and the same object can be somewhat larger here.
 _LINE_LIMIT = 8 * 1024 * 1024
 
@@ -57,14 +60,15 @@ class ApiServer:
         *,
         query: Mapping[str, str] | None = None,
         body: Json | None = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
+        accept: str = JSON,
     ) -> Json:
         """Send one request and return the JSON object in the response; {} if the response is not an object.
 
         Raises ApiError for HTTP 4xx. Raises Refusal (503) for HTTP 429 or 5xx, or if the server does not answer.
         """
         limit = aiohttp.ClientTimeout(total=self._answer_seconds, sock_connect=CONNECT_SECONDS)
-        async with self._open(method, path, query, body, content_type, limit) as response:
+        async with self._open(method, path, query, body, content_type, limit, accept) as response:
             try:
                 found = json.loads(await response.read())
             except (ValueError, *_UNREACHABLE) as error:
@@ -88,7 +92,7 @@ class ApiServer:
         silence_seconds: the longest time without a byte.
         """
         limit = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
-        async with self._open("GET", path, query, None, "application/json", limit) as response:
+        async with self._open("GET", path, query, None, JSON, limit) as response:
             try:
                 async for chunk in response.content.iter_any():
                     yield chunk
@@ -104,13 +108,14 @@ class ApiServer:
         body: Json | None,
         content_type: str,
         limit: aiohttp.ClientTimeout,
+        accept: str = JSON,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             response = await self._client.call_api(
                 path,
                 method,
                 query_params=list((query or {}).items()),
-                header_params={"Accept": "application/json", "Content-Type": content_type},
+                header_params={"Accept": accept, "Content-Type": content_type},
                 body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,

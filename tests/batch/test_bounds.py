@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from conftest import connected
 from embedded_cluster import NAMESPACE
 
-from jupyter_research_spawner.batch import handlers, job_store
+from jupyter_research_spawner.batch import handlers, job_service, job_store
 from jupyter_research_spawner.batch.job_service import JobService
 from jupyter_research_spawner.watch.api_server import ApiServer
 
@@ -100,7 +100,7 @@ async def test_body_that_is_much_too_long_or_too_slow_ends_the_connection(batch,
 async def test_requests_of_a_user_at_once_are_limited_and_those_of_others_are_not(batch, monkeypatch):
     gate = asyncio.Event()
 
-    async def waits(_service, hub_user):
+    async def waits(_service, hub_user, _place):
         if hub_user == "alice":
             await gate.wait()
         return {"jobs": []}
@@ -139,13 +139,13 @@ async def test_lists_of_a_user_are_made_one_after_the_other(batch, monkeypatch):
     at_once = most = 0
     jobs = JobService._jobs
 
-    async def counted(service, owner):
+    async def counted(service, owner, place):
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
         await asyncio.sleep(0.05)
         at_once -= 1
-        return await jobs(service, owner)
+        return await jobs(service, owner, place)
 
     monkeypatch.setattr(JobService, "_jobs", counted)
     answers = await asyncio.gather(*(batch.ask("alices", "GET", "/jobs") for _ in range(5)))
@@ -162,7 +162,60 @@ async def test_jobs_of_all_users_are_read_in_pages(batch, cluster, monkeypatch):
     try:
         store = job_store.JobStore(ApiServer(client), NAMESPACE)
         pages = [page async for page in store.pages_of_all_jobs()]
+        without = [page async for page in store.pages_of_all_jobs(metadata_only=True)]
     finally:
         await client.close()
     assert {job["metadata"]["name"] for page in pages for job in page} == submitted
     assert max(map(len, pages)) == 2
+    assert [[job["metadata"] for job in page] for page in without] == [
+        [job["metadata"] for job in page] for page in pages
+    ]
+    assert not any("spec" in job or "status" in job for page in without for job in page)
+
+
+async def pages_of(batch, token: str) -> list[dict]:
+    """All pages of a user's list, as the client reads them."""
+    pages, query = [], ""
+    while True:
+        status, page = await batch.ask(token, "GET", f"/jobs{query}")
+        assert status == 200, page
+        pages.append(page)
+        if "continue" not in page:
+            return pages
+        query = f"?continue={quote(page['continue'])}"
+
+
+async def test_list_of_a_user_is_read_in_pages_and_never_has_the_jobs_of_others(batch, cluster, monkeypatch):
+    monkeypatch.setattr(job_store, "PAGE", 2)
+    owners = ("alices", "bobs", "alices", "carols", "alices", "bobs", "alices", "alices")
+    made = [(who, await batch.submit(who, "sleep", "600", profile="small", queue="backfill")) for who in owners]
+    cluster.api.calls.clear()
+    pages = await pages_of(batch, "alices")
+    assert [len(page["jobs"]) for page in pages] == [2, 2, 1]
+    listed = {job["id"] for page in pages for job in page["jobs"]}
+    assert listed == {job["id"] for who, job in made if who == "alices"}
+    # As many calls as pages, however many pods there are.
+    assert (cluster.api.calls["list", "jobs"], cluster.api.calls["list", "pods"]) == (3, 3)
+    assert {job["state"] for page in pages for job in page["jobs"]} <= {"queued", "starting", "running"}
+
+
+async def test_pods_of_a_page_are_read_in_parts(batch, cluster, monkeypatch):
+    """A job array has as many pods as indexes, and a page has many arrays."""
+    monkeypatch.setattr(job_service, "PODS", 4)
+    body = {"kind": "array", "array": "0-2%1", "command": ["true"], "profile": "small"}
+    made = [(await batch.ask("alices", "POST", "/jobs", body))[1]["id"] for _ in range(3)]
+    cluster.api.calls.clear()
+    (page,) = await pages_of(batch, "alices")
+    assert {job["id"] for job in page["jobs"]} == set(made)
+    assert cluster.api.calls["list", "pods"] == 3
+
+
+@pytest.mark.parametrize(
+    "place", ["x", "0.", "9.abc", "0.not-a-token", "0:0.e30", "0:1.", "0:0." + "A" * 3000, "-1:0.abc", "0:0.a%0Ab"]
+)
+async def test_place_that_no_page_named_is_refused(batch, place):
+    status, answer = await batch.ask("alices", "GET", f"/jobs?continue={place}")
+    if status == 200:  # the beginning of the list
+        assert (place, answer) == ("0.", {"jobs": []})
+    else:
+        assert (status, answer["error"]["field"]) == (400, "continue")

@@ -183,7 +183,7 @@ async def test_what_breaks_inside_is_told_by_an_id_and_nothing_else(batch, monke
     async def broken(*_args, **_kwargs):
         raise RuntimeError("a secret of the house")
 
-    monkeypatch.setattr("jupyter_research_spawner.batch.job_store.JobStore.jobs_of", broken)
+    monkeypatch.setattr("jupyter_research_spawner.batch.job_store.JobStore.page_of", broken)
     error = await refused(batch, "alices", "GET", "/jobs")
     assert error["status"] == 500
     assert "secret" not in json.dumps(error)

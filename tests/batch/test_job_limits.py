@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import eventually
 
-from jupyter_research_spawner.batch.job_limits import _size, make_room
+from jupyter_research_spawner.batch.job_limits import _size, stored_job
+from jupyter_research_spawner.batch.job_limits import make_room as room_for
 from jupyter_research_spawner.embedded.apimachinery.api_resources import JOB
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Batch, Site
@@ -34,6 +35,14 @@ def job(name: str, *, ended: str = "", padding: int = 0) -> Json:
 
 def ended(count: int, padding: int = 0) -> list[Json]:
     return [job(f"ended-{index}", ended=f"2026-11-02T00:00:{index:02}Z", padding=padding) for index in range(count)]
+
+
+def make_room(jobs: list[Json], new: Json, pods: int, limits: Batch) -> list[Json]:
+    """The jobs that must be removed, of which `make_room` returns only references."""
+    by_name = {found["metadata"]["name"]: found for found in jobs}
+    removed = room_for([stored_job(found) for found in jobs], new, pods, limits)
+    assert not any("spec" in found or "annotations" in found["metadata"] for found in removed)
+    return [by_name[found["metadata"]["name"]] for found in removed]
 
 
 def names(jobs: list[Json]) -> list[str]:

@@ -337,6 +337,25 @@ async def test_kubectl_gets_a_table(kube: Kube) -> None:
     assert table["rows"][0]["cells"][0] == "p1"
 
 
+async def test_list_has_only_metadata_if_asked_and_continues(kube: Kube) -> None:
+    for name in ("p1", "p2", "p3"):
+        await kube.made("pods", pod(name))
+    headers = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+    async with kube.session.get(f"{kube.here}/pods", headers=headers, params={"limit": "2"}) as response:
+        first = await response.json()
+    assert (first["kind"], first["apiVersion"]) == ("PartialObjectMetadataList", "meta.k8s.io/v1")
+    assert [item["metadata"]["name"] for item in first["items"]] == ["p1", "p2"]
+    assert {(item["kind"], item["apiVersion"]) for item in first["items"]} == {
+        ("PartialObjectMetadata", "meta.k8s.io/v1")
+    }
+    assert not any("spec" in item or "status" in item for item in first["items"])
+    params = {"limit": "2", "continue": first["metadata"]["continue"]}
+    async with kube.session.get(f"{kube.here}/pods", headers=headers, params=params) as response:
+        rest = await response.json()
+    assert [item["metadata"]["name"] for item in rest["items"]] == ["p3"]
+    assert not rest["metadata"].get("continue")
+
+
 async def test_a_person_may_ask_what_she_may(kube: Kube) -> None:
     spec = {"resourceAttributes": {"verb": "create", "resource": "pods", "namespace": kube.namespace}}
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"

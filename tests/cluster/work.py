@@ -40,8 +40,13 @@ class Jobs:
         return str((await self.service.submit(self.person, body))["id"])
 
     async def all(self) -> list[Json]:
-        """Newest first."""
-        return list((await self.service.jobs(self.person))["jobs"])
+        """Return the jobs of all pages."""
+        page = await self.service.jobs(self.person)
+        found = list(page["jobs"])
+        while "continue" in page:
+            page = await self.service.jobs(self.person, page["continue"])
+            found += page["jobs"]
+        return found
 
     async def cancel(self, job_id: str) -> None:
         await self.service.cancel(self.person, job_id)

@@ -17,6 +17,9 @@ ID = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 # One index of an array in Slurm's notation: 1234_7, or 1234_[7] as squeue prints it.
 INDEXED = re.compile(r"([^_\[]+)(?:_([0-9]{1,6})|_?\[([0-9]{1,6})\])", re.ASCII)
 
+# Pages of a list of jobs that are read at most.
+PAGES = 10_000
+
 
 def submit(  # noqa: PLR0913 - one for each field of the request
     command: Sequence[str],
@@ -62,11 +65,22 @@ def list_jobs() -> tuple[Job, ...]:
 
 def jobs_and_note() -> tuple[tuple[Job, ...], str]:
     """Return your jobs, newest first, and a note if older jobs were removed, else "".  Raises NotReady, JobsError."""
-    answer = this_notebook(os.environ).batch.ask("GET", "/jobs")
-    jobs = answer.get("jobs")
-    if not isinstance(jobs, list):
-        raise JobsError("The batch service's answer is not a list of jobs. Check RESEARCH_BATCH_URL.")
-    return tuple(job_from(job) for job in jobs), str(answer.get("note") or "")
+    batch = this_notebook(os.environ).batch
+    jobs: list[Job] = []
+    path = "/jobs"
+    for _ in range(PAGES):
+        answer = batch.ask("GET", path)
+        listed = answer.get("jobs")
+        if not isinstance(listed, list):
+            raise JobsError("The batch service's answer is not a list of jobs. Check RESEARCH_BATCH_URL.")
+        jobs += map(job_from, listed)
+        place = answer.get("continue")
+        if not place:
+            # The service sorts each page, and pages have no order.
+            jobs.sort(key=lambda job: job.created, reverse=True)
+            return tuple(jobs), str(answer.get("note") or "")
+        path = f"/jobs?{urlencode({'continue': str(place)})}"
+    raise JobsError(f"The batch service's list of jobs has no end after {PAGES} pages.")
 
 
 def show(job_id: str) -> Job:

@@ -55,6 +55,7 @@ AUDIT_LENGTH = 10_000
 _OPEN_PATHS = {"/healthz", "/readyz", "/livez", "/version"}
 _VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.3+embedded", "platform": "linux/amd64"}
 _POD_SUBRESOURCES = {"log", "binding", "eviction"}
+_PARTIAL = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
 _CREATED = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 _ORPHAN_WARNING = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
@@ -333,6 +334,10 @@ class Api:
         page = found[start : start + limit if limit else None]
         if "as=Table" in request.headers.get("Accept", ""):
             return web.json_response(table(target.kind, page, metadata))
+        if "as=PartialObjectMetadataList" in request.headers.get("Accept", ""):
+            items = [{**_PARTIAL, "metadata": obj["metadata"]} for obj in page]
+            listed = {**_PARTIAL, "kind": "PartialObjectMetadataList", "metadata": metadata, "items": items}
+            return web.json_response(listed)
         return web.json_response({**self._as_list(target.kind, page), "metadata": metadata})
 
     def _as_list(self, kind: Kind, found: list[Json]) -> Json:
