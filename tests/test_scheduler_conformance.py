@@ -68,6 +68,9 @@ PREEMPTED: Json = {
     "message": "preempting to accommodate a higher priority pod",
 }
 
+# As Kueue's webhook leaves a pod that waits.
+GATED: Json = {"spec": {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}}
+
 each_scheduler = pytest.mark.parametrize("kind", SCHEDULERS)
 
 
@@ -119,6 +122,7 @@ def test_golden_summary(kind: str, golden: Callable[[str], Any]) -> None:
         "preemption events": [
             f"{event.reason}: {event.starts_with}".rstrip(": ") for event in module.preemption_events
         ],
+        "adds to a waiting pod": list(module.adds(GATED)),
         "deletes pods without a condition": module.deletes_unmarked,
     }
     assert summary == golden(f"schedulers/{kind}")

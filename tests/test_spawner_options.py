@@ -1,9 +1,8 @@
-"""Options from the form, links, REST and the database; pacing, the wait's time limits, a pod's events, adoption."""
+"""Options from the form, links, REST and the database; pacing, the wait's time limits, a pod's events."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -19,7 +18,6 @@ from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.shape import Shape
 from jupyter_research_spawner.spawner import options
 from jupyter_research_spawner.spawner.pacing import Pacing
-from jupyter_research_spawner.spawner.pod_creation import can_adopt
 from jupyter_research_spawner.spawner.pod_events import EventsByPod
 from jupyter_research_spawner.spawner.pod_wait import PodWait, is_pod_ready
 
@@ -283,22 +281,3 @@ def test_a_pods_events_are_sorted_and_need_no_timestamp() -> None:
     assert [found["metadata"]["name"] for found in events.of("jupyter-alice")] == ["none"]
     assert events.of("nobody") == []
     events.pop("ns/gone", None)
-
-
-def test_only_a_pod_of_this_hub_with_the_same_options_is_adopted() -> None:
-    now = datetime(2026, 11, 23, tzinfo=timezone.utc)
-
-    def wished(secret: bytes = b"hub", run_id: str = "1", **wishes: Any) -> Any:
-        request = replace(asked({"profile": "small"}), **wishes)
-        return plan(site_with(), person("alice"), request, run_id=run_id, now=now, secret=secret)
-
-    own = wished()
-    found = {"metadata": {"annotations": {"research-spawner/request": own.adoption_key}}, "status": {}, "spec": {}}
-    assert can_adopt(wished(run_id="2"), found)
-    assert not can_adopt(wished(secret=b"another hub's"), found)
-    assert not can_adopt(wished(secret=b""), {"metadata": {"annotations": {"research-spawner/request": ""}}})
-    assert not can_adopt(wished(queue="backfill"), found)
-    assert not can_adopt(wished(server="exp"), found)
-    assert not can_adopt(own, {**found, "status": {"phase": "Failed"}})
-    assert not can_adopt(own, {"metadata": {**found["metadata"], "deletionTimestamp": "now"}})
-    assert not can_adopt(own, {"metadata": {}})

@@ -76,6 +76,7 @@ def plan(
         queue=queue_name,
         scheduler=site.scheduler.kind,
         priority=priority,
+        priority_value=placement.priority_value,
         preemptible=queue.preemptible,
         marks=scheduler.marks(placement),
         resources=placement.resources,

@@ -64,6 +64,7 @@ class Plan:
     queue: str
     scheduler: str
     priority: str
+    priority_value: int
     preemptible: bool
     marks: Marks
     resources: Resources

@@ -1,5 +1,6 @@
 """Turn a plan into a manifest: `compose` writes the plan into a manifest, and `check` then verifies every field."""
 
+from .adoption import differences
 from .check import check, problems
 from .client_commands import client_config_map_name
 from .compose import compose, replaced_fields
@@ -9,6 +10,7 @@ __all__ = [
     "check",
     "client_config_map_name",
     "compose",
+    "differences",
     "equalize_requests_and_limits",
     "problems",
     "replaced_fields",

@@ -54,7 +54,7 @@ def _reasons(pod: Json, main: str) -> Iterator[tuple[str, str]]:
                 f"(container {name!r}) {why}: the kubelet would pin no CPUs of the pod. Set limits for cpu "
                 "and memory, and set no requests or the same requests",
             )
-        elif name == main and _amount(cpus := container["resources"]["limits"]["cpu"]) % 1:
+        elif name == main and quantity(cpus := container["resources"]["limits"]["cpu"]) % 1:
             yield (
                 path,
                 f"(container {name!r}) has {cpus} CPUs, but the kubelet pins only whole CPUs. Set a whole number",
@@ -72,19 +72,19 @@ def _why_not_guaranteed(container: Json) -> str | None:
     resources = container.get("resources") or {}
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
     # The kubelet treats a limit of 0 as no limit (Kubernetes, ComputePodQOS).
-    missing = [name for name in _AMOUNTS if not _amount(limits.get(name))]
+    missing = [name for name in _AMOUNTS if not quantity(limits.get(name))]
     if missing:
         return f"has no limit for {' and '.join(missing)}"
     for name in _AMOUNTS:
         # The API server sets a missing request to the limit.
         request = requests.get(name, limits[name])
-        if _amount(request) != _amount(limits[name]):
+        if quantity(request) != quantity(limits[name]):
             return f"requests {name} {request}, but its limit is {limits[name]}"
     return None
 
 
-def _amount(written: object) -> Decimal:
-    """Return the quantity as a number; 0 for text that is not a quantity, because the API server refuses it."""
+def quantity(written: object) -> Decimal:
+    """Return a quantity of Kubernetes as a number; 0 for text that is none, because the API server refuses it."""
     matched = _QUANTITY.fullmatch(str(written))
     if matched is None or isinstance(written, bool):
         return Decimal(0)

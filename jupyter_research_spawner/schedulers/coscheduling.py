@@ -14,6 +14,7 @@ from .scheduler_interface import (
     Marks,
     Metadata,
     Placement,
+    adds_nothing,
     disruption,
     only_gpus,
     only_priority_class,
@@ -60,6 +61,7 @@ def refuses(placement: Placement) -> Refusal | None:
 prerequisites = only_priority_class
 refuses_gpu = only_gpus(*COUNTED_GPUS, "dra")
 preemption_events = ()
+adds = adds_nothing
 deletes_unmarked = False
 watched = ()
 status = status_of_pod

@@ -160,4 +160,11 @@ def _why(message: str) -> str:
 # A preempted pod has a condition only if KAI's scheduler runs with --update-pod-eviction-condition.
 eviction = disruption_among_queues
 preemption_events = ()
+
+
+def adds(pod: Json) -> tuple[str, ...]:
+    """Return the annotations that name the PodGroup of the pod and how its GPUs are counted."""
+    return ("metadata.annotations.pod-group-name", "metadata.annotations.received-resource-type")
+
+
 deletes_unmarked = True

@@ -127,6 +127,23 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     return _waiting(str(reserved.get("message", "")), since)
 
 
+_ADDED = (
+    *(
+        f"metadata.labels.kueue.x-k8s.io/{key}"
+        for key in ("managed", "podset", "cluster-queue-name", "local-queue-name")
+    ),
+    *(f"metadata.annotations.kueue.x-k8s.io/{key}" for key in ("role-hash", "workload")),
+    "metadata.finalizers[kueue.x-k8s.io/managed]",
+    "spec.schedulingGates[kueue.x-k8s.io/admission]*",
+    "spec.schedulingGates[kueue.x-k8s.io/topology]*",
+)
+
+
+def adds(pod: Json) -> tuple[str, ...]:
+    """Return Kueue's labels, annotations, finalizer and gates, and after admission where its flavor puts the pod."""
+    return _ADDED if _is_gated(pod) else (*_ADDED, "spec.nodeSelector.*", "spec.tolerations[*")
+
+
 def _is_gated(pod: Json) -> bool:
     gates = (pod.get("spec") or {}).get("schedulingGates") or []
     return any(str(gate.get("name")).startswith(RESERVED) for gate in gates)

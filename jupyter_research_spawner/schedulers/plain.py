@@ -8,6 +8,7 @@ from .scheduler_interface import (
     NO_GPU_ADVICE,
     Marks,
     Placement,
+    adds_nothing,
     disruption,
     only_priority_class,
     refuse_gang,
@@ -38,6 +39,7 @@ def refuses(placement: Placement) -> Refusal | None:
 prerequisites = only_priority_class
 refuses_gpu = refuse_gpu_beside_hami
 preemption_events = ()
+adds = adds_nothing
 deletes_unmarked = False
 watched = ()
 status = status_of_pod

@@ -270,6 +270,14 @@ class Scheduler(Protocol):
         """Return why this pod was evicted, or None if it was not.  Default: `disruption`."""
 
     @property
+    def adds(self) -> Callable[[Json], tuple[str, ...]]:
+        """Return the paths of what this scheduler and its webhooks add to this pod of a notebook.
+
+        A restarted hub adopts a waiting pod only if nothing else was added to it.  `*` is any text.  A path must not
+        contain a field in which a withdrawn right could remain.  Default: `adds_nothing`.
+        """
+
+    @property
     def preemption_events(self) -> tuple[PreemptionEvent, ...]:
         """The events of this scheduler about a preempted pod, besides PREEMPTED_BY_KUBE_SCHEDULER.  Default: `()`.
 
@@ -377,6 +385,11 @@ def refuse_gpu_beside_hami(gpu: Gpu, scheduler_name: str | None) -> str | None:
 
 
 NO_GPU_ADVICE: Mapping[str, str] = {}
+
+
+def adds_nothing(pod: Json) -> tuple[str, ...]:
+    """Return no paths, for a scheduler that adds to a pod only its node, as kube-scheduler does."""
+    return ()
 
 
 def refuses_nothing(placement: Placement) -> Refusal | None:

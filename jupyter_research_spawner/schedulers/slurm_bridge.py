@@ -142,4 +142,15 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
 eviction = disruption
 preemption_events = ()
 # A deleted pod can also have reached its time limit, and its job must then not be retried.
+
+
+def adds(pod: Json) -> tuple[str, ...]:
+    """Return the label, the annotation and the finalizer of the Slurm job."""
+    return (
+        f"metadata.labels.{JOB_ID}",
+        f"metadata.annotations.{NODE}",
+        "metadata.finalizers[scheduler.slinky.slurm.net/finalizer]",
+    )
+
+
 deletes_unmarked = False

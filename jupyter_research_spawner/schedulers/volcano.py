@@ -96,6 +96,13 @@ def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
 refuses = refuses_nothing
 refuses_gpu = only_gpus(*COUNTED_GPUS, "volcano-vgpu", "dra")
 preemption_events = (PreemptionEvent("Evict", PREEMPTED_AMONG_QUEUES),)
+
+
+def adds(pod: Json) -> tuple[str, ...]:
+    """Return the annotation that names the PodGroup of the pod."""
+    return (f"metadata.annotations.{GROUP}",)
+
+
 deletes_unmarked = False
 # A PodGroup only repeats the message of its pods, and keeps it even when they run.  So no other kind is watched.
 watched = ()

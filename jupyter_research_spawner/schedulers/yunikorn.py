@@ -23,6 +23,7 @@ from .scheduler_interface import (
     PreemptionEvent,
     QueuePlacement,
     QueueStatus,
+    adds_nothing,
     condition,
     disruption,
     only_gpus,
@@ -161,4 +162,5 @@ def _why_rejected(message: str, queue: str | None) -> str:
 eviction = disruption
 # YuniKorn uses this reason for all events.  Only the message shows that a pod was preempted (checked with 1.8).
 preemption_events = (PreemptionEvent("Informational", PREEMPTED_AMONG_QUEUES, starts_with="Preempted by "),)
+adds = adds_nothing
 deletes_unmarked = True

@@ -2,7 +2,7 @@
 
 An existing pod was created before the hub restarted, or by a create request whose response was lost. The adoption key
 in its annotations is an HMAC with a secret of the hub (Plan.adoption_key), so a user who can create pods cannot forge
-the key.
+the key. The pod must also be what this start would create, because the settings and the user's rights may have changed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,21 @@ from typing import Any, Literal
 import aiohttp
 from kubernetes_asyncio.client import ApiException, CoreV1Api, V1DeleteOptions, V1Preconditions
 
+from ..jobs.notebook import SLOTS
 from ..plan import Plan
+from ..pod import differences
 from ..pod.overlay import REQUEST, USER_NAME
 from ..refusal import Refusal
+from ..schedulers import SCHEDULERS
 from ..shape import Json
 from ..watch.api_server import cluster_down, webhook_down
+from ..wording import format_list
 from .background import run_in_background
 
 log = logging.getLogger(__name__)
+
+# The log names at most this many of the differences between a pod and the manifest of a start.
+MAX_DIFFERENCES = 12
 
 
 async def create_pod(
@@ -75,14 +82,24 @@ async def read_pod(api: CoreV1Api, namespace: str, name: str, *, request_seconds
         return None
 
 
-def can_adopt(plan: Plan, pod: Json) -> bool:
-    """Return whether `pod` was created for the same user, server and options, and has not ended or been deleted."""
-    metadata = pod.get("metadata") or {}
-    key = (metadata.get("annotations") or {}).get(REQUEST, "")
-    if not plan.adoption_key or not hmac.compare_digest(plan.adoption_key.encode(), str(key).encode()):
-        return False
-    ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-    return not ended and not metadata.get("deletionTimestamp")
+def why_not_adopted(plan: Plan, manifest: Json, pod: Json) -> str:
+    """Return why a start with this plan and manifest does not adopt the existing pod; "" if it does."""
+    metadata, status = pod.get("metadata") or {}, pod.get("status") or {}
+    if status.get("phase") in ("Succeeded", "Failed") or metadata.get("deletionTimestamp"):
+        return "it has ended"
+    if api_token_of(pod, SLOTS.main) is None:
+        return "it has no API token"
+    found = differences(manifest, pod, SCHEDULERS[plan.scheduler].adds(pod), plan.priority_value)
+    reasons = [f"its {path} {difference}" for path, difference in found]
+    if not _has_key_of(plan, metadata.get("annotations") or {}):
+        reasons.insert(0, "it was created for other options, another wall time or another identity")
+    return format_list(reasons, limit=MAX_DIFFERENCES)
+
+
+def _has_key_of(plan: Plan, annotations: Json) -> bool:
+    """Return whether these are annotations of a pod for the same user, server and options, and of this hub."""
+    key = str(annotations.get(REQUEST, ""))
+    return bool(plan.adoption_key) and hmac.compare_digest(plan.adoption_key.encode(), key.encode())
 
 
 def other_user(plan: Plan, pod: Json) -> str | None:

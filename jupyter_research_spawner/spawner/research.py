@@ -39,7 +39,7 @@ from ..wording import quote
 from . import options
 from .hub_errors import FormPreselected, HubRefusal, filter_refusals
 from .options_page import Selection, render_options_page
-from .pod_creation import api_token_of, can_adopt, create_pod, other_user, read_pod, refusal_of
+from .pod_creation import api_token_of, create_pod, other_user, read_pod, refusal_of, why_not_adopted
 from .pod_events import IndexedEventReflector
 from .pod_wait import PodWait, accepts_connections, is_pod_ready
 from .process_state import ProcessState, adoption_secret, registered_state
@@ -268,11 +268,11 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         pod = await read_pod(self.api, namespace, self.pod_name, request_seconds=self.k8s_api_request_timeout)
         if pod is None:
             return False
-        token = api_token_of(pod, MAIN)
-        if can_adopt(start.plan, pod) and token is not None:
+        assert start.manifest is not None
+        if not (why_not := why_not_adopted(start.plan, start.manifest, pod)):
             self.log.info("Adopting pod %s/%s of %s", namespace, self.pod_name, self.user.name)
             # The hub finds this token in its database and accepts it again (User.spawn: "re-used an API token").
-            self.api_token = token
+            self.api_token = api_token_of(pod, MAIN)
             start.wait.continue_with(pod)
             return True
         if (other := other_user(start.plan, pod)) is not None:
@@ -286,7 +286,9 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
                 hint="Ask your administrators.",
                 status=503,
             )
-        self.log.info("Deleting pod %s/%s, because this start cannot adopt it", namespace, self.pod_name)
+        self.log.warning(
+            "Deleting pod %s/%s, because this start cannot adopt it: %s", namespace, self.pod_name, why_not
+        )
         await self.stop(now=True)
         return False
 

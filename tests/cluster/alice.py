@@ -40,6 +40,7 @@ class Alice:
         self.ground = ground
         self.api = ground.cluster.api
         self.namespace = ground.namespace
+        self.settings = settings
         self.site = Site.model_validate(settings)
         self.scheduler = SCHEDULERS[self.site.scheduler.kind]
 

@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 # Modules whose tests leave a scheduler or other objects behind: their cluster is thrown away, which is faster than
 # to clean it. All other modules that a process runs have one cluster.
 OWN_CLUSTER = {
+    "test_adoption": "adoption",
     "test_kai": "kai",
     "test_kueue": "kueue",
     "test_queued_kinds": "queued_kinds",
@@ -25,7 +26,7 @@ OWN_CLUSTER = {
 }
 SHARED_CLUSTER = "shared"
 # Modules whose tests are a group for each scheduler, which is their first parameter.
-GROUPED_BY_SCHEDULER = ("test_queued_kinds",)
+GROUPED_BY_SCHEDULER = ("test_queued_kinds", "test_adoption")
 # By the time that they take; what is not here comes last.
 LONGEST_FIRST = ("volcano", "kai", "yunikorn", "kueue", "notebook", "node", "scale", "behaviour", "plain")
 
