@@ -169,8 +169,8 @@ def test_a_url_without_a_service_is_an_error() -> None:
         ("supplemental_gids", [5], "c.KubeSpawner.supplemental_gids: is set, but identity"),
         ("namespace", "other", "c.KubeSpawner.namespace: is 'other', but namespaces.name in the settings is 'jhub'"),
         ("scheduler_name", "jhub-user-scheduler", "scheduling.userScheduler.enabled: false"),
-        ("profile_list", [{"display_name": "x"}], "profiles in the settings are what users choose from"),
-        ("profile_list", {"x": {"display_name": "x"}}, "profiles in the settings are what users choose from"),
+        ("profile_list", [{"display_name": "x"}], "users choose from the profiles in the settings"),
+        ("profile_list", {"x": {"display_name": "x"}}, "users choose from the profiles in the settings"),
         ("enable_user_namespaces", True, "user namespaces would change the uids on shared storage"),
     ],
 )

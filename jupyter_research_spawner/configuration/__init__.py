@@ -34,7 +34,7 @@ def configure(
     base: str | Path | None = None,
     managed_batch: bool | Mapping[str, Any] = False,
 ) -> Site:
-    """Configure JupyterHub (`c`) for a site, given as a Site, a map, a YAML file, or several maps and files to merge.
+    """Configure JupyterHub (`c`) for a site, which is a Site, a map, a YAML file, or several maps and files to merge.
 
     Call this function last in jupyterhub_config.py.  A second call changes nothing.  It sets:
 
@@ -42,13 +42,13 @@ def configure(
     * concurrent_spawn_limit to 0, because `hub.concurrent_starts` in the settings replaces it;
     * k8s_api_request_timeout to at least 10 s;
     * the role of the batch service, and the scopes of users and of their notebooks;
-    * on JupyterHub 5, consecutive_failure_limit to 0, because JupyterHub 5 counts a refusal as a failure, and five
+    * on JupyterHub 5, consecutive_failure_limit to 0, because JupyterHub 5 counts each refusal as a failure, and five
       failures would stop the hub.
 
     base: relative paths in the settings are relative to this directory; default: the directory of the first file, or
     the working directory.
-    managed_batch: if True, the hub runs the batch service, for a demo; a map is merged over the service's entry in
-    `c.JupyterHub.services`.
+    managed_batch: True makes the hub run the batch service as a managed service, for a demo; a map does the same, and
+    is merged over the service's entry in `c.JupyterHub.services`.
 
     Raises SettingsError with all problems of the settings, and all values in `c` that contradict them.
     """
@@ -111,7 +111,7 @@ def _set_limits(c: Config, log: Any) -> None:
     if limit:
         log.info(
             "c.JupyterHub.concurrent_spawn_limit was %s and is now 0: hub.concurrent_starts in the settings limits "
-            "the starts instead, without those that wait in a queue",
+            "the starts instead, and does not count servers that wait in a queue",
             limit,
         )
     c.JupyterHub.concurrent_spawn_limit = 0
@@ -119,6 +119,6 @@ def _set_limits(c: Config, log: Any) -> None:
         c.ResearchSpawner.consecutive_failure_limit = 0
         log.info(
             "c.ResearchSpawner.consecutive_failure_limit is now 0: JupyterHub %s counts a refused request as a failed "
-            "spawn, so a few of them would stop the hub",
+            "spawn, so a few refused requests would stop the hub",
             jupyterhub.__version__,
         )

@@ -89,9 +89,9 @@ def _let_service_read(c: Config) -> None:
 
 
 def _let_people_in(c: Config) -> None:
-    """Give users access to the service.
+    """Give users the scope that allows access to the service.
 
-    JupyterHub 6 has extra_user_scopes, but ignores it if load_roles defines the role `user`.
+    JupyterHub 6 has the option extra_user_scopes, but ignores it if load_roles defines the role `user`.
     """
     role = _role(c, "user")
     if role is None and int(jupyterhub.__version__.split(".")[0]) >= 6:
@@ -118,7 +118,7 @@ def _let_notebooks_in(c: Config) -> None:
 class _WithAccess:
     """Wraps the function that is set as server_token_scopes, and adds the scope of the batch service to its result.
 
-    It is a class, because traitlets copies configured values.
+    A function is not wrapped twice, although `configure` can be called twice.
     """
 
     def __init__(self, function: Any) -> None:

@@ -18,8 +18,8 @@ from .traits import SECTIONS, is_bound, plain, section_of, value_of
 class Conflict:
     """A KubeSpawner option that must be unset or have the value that the settings of the site require.
 
-    `wanted` returns that value.  `site_says` returns the part of the error that names the setting.  `chart` is the
-    value in the helm chart that unsets the option.
+    `wanted` returns the required value.  `site_says` returns the clause of the error that names the setting.  `chart`
+    is the line for the helm chart's values that unsets the option.
     """
 
     trait: str
@@ -31,7 +31,9 @@ class Conflict:
 CONFLICTS = (
     Conflict("uid", lambda _: "identity in the settings determines the uid of each pod", chart="singleuser.uid: null"),
     Conflict("gid", lambda _: "identity in the settings determines the gid of each pod"),
-    Conflict("fs_gid", lambda _: "shared storage must not be changed to another group", chart="singleuser.fsGid: null"),
+    Conflict(
+        "fs_gid", lambda _: "it would change the group of files on shared storage", chart="singleuser.fsGid: null"
+    ),
     Conflict("supplemental_gids", lambda _: "identity in the settings determines the groups of each pod"),
     Conflict(
         "namespace",
@@ -46,11 +48,11 @@ CONFLICTS = (
     ),
     Conflict(
         "profile_list",
-        lambda _: "profiles in the settings are what users choose from",
+        lambda _: "users choose from the profiles in the settings",
         chart="singleuser.profileList: []",
     ),
     Conflict("enable_user_namespaces", lambda _: "user namespaces would change the uids on shared storage"),
-    Conflict("apply_user_options", lambda _: "profiles in the settings determine what user options do"),
+    Conflict("apply_user_options", lambda _: "profiles in the settings determine how user options are applied"),
 )
 
 
@@ -79,12 +81,12 @@ def _conflict(c: Config, site: Site, conflict: Conflict) -> Iterator[Problem]:
 
 
 def warnings(c: Config, site: Site) -> list[str]:
-    """Return warnings about options with which starts are known to fail later."""
+    """Return warnings about options that are valid, but make starts fail or have no effect."""
     return [*_shadowed(c), *_copied(c), *_templates(c), *_claims(c, site)]
 
 
 def _shadowed(c: Config) -> Iterator[str]:
-    """Yield a warning for each map that is set for a class and for its parent class: traitlets does not merge them."""
+    """Yield a warning for each map that is set in the sections of a class and of its parent class."""
     for specific, general in (("ResearchSpawner", "KubeSpawner"), ("ResearchSpawner", "Spawner")):
         for trait in sorted(set(c.get(specific, {})) & set(c.get(general, {}))):
             if isinstance(plain(c[specific][trait]), dict) and isinstance(plain(c[general][trait]), dict):
@@ -105,7 +107,7 @@ def _copied(c: Config) -> Iterator[str]:
 
 
 def _templates(c: Config) -> Iterator[str]:
-    """Yield warnings about templates: KubeSpawner expands `{name}` in these options, and fails at any other brace."""
+    """Yield warnings about options in which KubeSpawner expands `{name}`, and fails at other uses of braces."""
     for trait in (
         "volumes",
         "volume_mounts",
@@ -121,7 +123,7 @@ def _templates(c: Config) -> Iterator[str]:
                 yield f"{where} has an invalid brace in {text!r}. Use {{{{ and }}}}, or no server can start."
             elif trait in ("volumes", "volume_mounts") and fields & {"unescaped_username", "username"}:
                 yield (
-                    f"{where} uses the user name in the hub in {text!r}, which can differ from the POSIX user name. "
+                    f"{where} uses the hub's user name ({text!r}), which can differ from the POSIX user name. "
                     "Use storage in the settings for homes and mounts."
                 )
 
@@ -130,8 +132,8 @@ def _claims(c: Config, site: Site) -> Iterator[str]:
     if value_of(c, "storage_pvc_ensure"):
         homes = ", ".join(sorted(home.claim for home in site.storage.homes.values()))
         yield (
-            f"c.{section_of(c, 'storage_pvc_ensure')}.storage_pvc_ensure creates an unused claim for each user: homes "
-            f"are on {homes} (storage.homes). In the chart, set singleuser.storage.type: none."
+            f"c.{section_of(c, 'storage_pvc_ensure')}.storage_pvc_ensure creates a claim per user that is not used, because "
+            f"homes are on {homes} (storage.homes). In the chart, set singleuser.storage.type: none."
         )
 
 
@@ -147,7 +149,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _fields(text: str) -> set[str] | None:
-    """Return the names in a template of str.format, or None if it is not a valid template."""
+    """Return the `{name}` fields in a template of str.format, or None if the template is not valid."""
     try:
         names = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
     except ValueError:

@@ -60,5 +60,5 @@ def add_items(section: Config, trait: str, more: Iterable[Any]) -> None:
 
 
 def is_bound(value: Any) -> bool:
-    """Return whether this is a method of an instance.  traitlets copies such an instance for each server."""
+    """Return whether `value` is a method of an instance, which traitlets would copy for each server."""
     return inspect.ismethod(value) and not inspect.isclass(value.__self__)

@@ -62,10 +62,10 @@ class OfferFields:
 
 @dataclass(frozen=True)
 class Form:
-    """The options form. A form without offers shows only its error.
+    """The options form. A form without offers shows only `error` and `hint`.
 
     notes: sentences about earlier choices that are not available now.
-    error, hint: the message and hint of a refusal that no field shows.
+    error, hint: the message and hint of a refusal that is not shown at a field.
     """
 
     offers: tuple[OfferFields, ...]
@@ -90,10 +90,10 @@ def build_form(
     refusal: Refusal | None = None,
     notes: Iterable[str] = (),
 ) -> Form:
-    """Return the form for `identity`, in which those of `options` are selected that are still available.
+    """Return the form for `identity`. The choices in `options` are selected, except those that are not available now.
 
     refusal: why `options` were refused; the form shows the message at the refused field.
-    Raises Refusal if the user cannot have a pod, because no file system of the site contains the home directory.
+    Raises Refusal if no file system of the site contains the user's home directory.
     """
     mounts = mounts_for(site.storage, identity, rights_of(site, identity, now).classes)
     offered = offers(site, identity, now)
@@ -136,7 +136,7 @@ def _offer_key(offer: Offer) -> tuple[str, str]:
 
 
 def _chosen_offer(offered: tuple[Offer, ...], options: Mapping[str, str]) -> Offer | None:
-    """Return the profile or class that `options` names, or None if the user may not use it; else the default."""
+    """Return the profile or class in `options`, or None if the user may not use it. Without one, return the default."""
     for kind in ("class", "profile"):
         if kind in options:
             return next((offer for offer in offered if _offer_key(offer) == (kind, options[kind])), None)
@@ -144,7 +144,7 @@ def _chosen_offer(offered: tuple[Offer, ...], options: Mapping[str, str]) -> Off
 
 
 def _unavailable_notes(site: Site, offered: tuple[Offer, ...], options: Mapping[str, str]) -> Iterable[str]:
-    """Yield a sentence for each saved or linked choice that is not available now."""
+    """Yield a sentence for each choice in `options` (saved, or from a link) that is not available now."""
     chosen = _chosen_offer(offered, options)
     if chosen is None and ("class" in options or "profile" in options):
         kind = "class" if "class" in options else "profile"
@@ -176,7 +176,7 @@ def _offer_fields(
         wall_time=TextField(
             field_name("wall_time", value),
             "Wall time",
-            f"If empty: {format_duration(offer.wall_time)}. At most {format_duration(limit)}. Examples: 90m, 8h, 2d.",
+            f"Default: {format_duration(offer.wall_time)}. At most {format_duration(limit)}. Examples: 90m, 8h, 2d.",
             options.get("wall_time", ""),
             format_duration(offer.wall_time),
             errors.get("wall_time", ""),
@@ -200,7 +200,7 @@ def _choice_field(
 
 
 def _error_without_field(errors: Mapping[Any, str], offer: Offer, images: tuple[str, ...]) -> str:
-    """Return the error of a field that the form does not show because it has only one choice; "" without an error."""
+    """Return the error of a field that the form hides because it has only one choice; "" if there is no such error."""
     if "queue" in errors and len(offer.queues) == 1:
         return errors["queue"]
     if "image" in errors and len(images) <= 1:

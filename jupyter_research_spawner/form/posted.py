@@ -13,7 +13,7 @@ OF_AN_OFFER = ("queue", "wall_time", "image")
 
 
 def field_name(field: str, offer: str) -> str:
-    """Return the name of an offer's form field."""
+    """Return the name of a field in the form of an offer, for example `queue--profile:small`."""
     return f"{field}{SEPARATOR}{offer}"
 
 
@@ -26,7 +26,7 @@ def offer_value(kind: str, name: str) -> str:
 
 
 def chosen_by_form(posted: Mapping[str, Sequence[object]]) -> dict[str, str]:
-    """Return the options in a posted form.  Empty fields, and fields of profiles that were not chosen, are ignored."""
+    """Return the options in a posted form.  Empty fields and the fields of offers that were not chosen are ignored."""
     options = {field: text for field in OPTIONS if (text := _first(posted, field))}
     offer = _first(posted, OFFER)
     if not offer:
@@ -40,7 +40,7 @@ def chosen_by_form(posted: Mapping[str, Sequence[object]]) -> dict[str, str]:
 
 
 def chosen_by_link(query: Mapping[str, Sequence[object]]) -> dict[str, str]:
-    """Return the options in a link's query, without other fields.
+    """Return the options in the query of a link.  Other fields of the query are ignored.
 
     A field can have the prefix `opt-`, which JupyterHub 6 removes and JupyterHub 5 does not.
     """
