@@ -11,6 +11,6 @@ from prometheus_client import Counter
 OUTCOMES = ("waiting-refused", "waiting-renewed", "running-refused", "running-stopped", "running-changed")
 RIGHTS_CHANGED = Counter(
     "research_spawner_rights_changed",
-    "Notebooks and jobs whose user's rights were found changed after they were created",
+    "Notebooks and jobs whose user's rights have changed since they were created",
     ("kind", "outcome"),
 )

@@ -1,4 +1,4 @@
-"""Reads from the cluster whether prerequisites exist, which objects a scheduler has for a pod, and a pod's phase."""
+"""Reads the cluster: prerequisites, the objects that schedulers create for pods, and the phases of pods."""
 
 from .owned_objects import OwnedObjectCache
 from .phase import Phase, PhaseName, classify

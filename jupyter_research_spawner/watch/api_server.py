@@ -76,7 +76,7 @@ class ApiServer:
         return found if isinstance(found, dict) else {}
 
     async def watch_events(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[Json]:
-        """Yield the events of a watch until the server ends it. Raises as `ask` does."""
+        """Yield the events of a watch until the server ends it. Raises ApiError and Refusal as `ask` does."""
         incomplete = b""
         async for chunk in self.stream_body(path, query, silence_seconds):
             *lines, incomplete = (incomplete + chunk).split(b"\n")
@@ -84,12 +84,14 @@ class ApiServer:
                 if line.strip():
                     yield json.loads(line)
             if len(incomplete) > _LINE_LIMIT:
-                raise _down(path, ValueError(f"a line of more than {_LINE_LIMIT} bytes"))
+                raise _down(path, ValueError(f"the watch sent a line of more than {_LINE_LIMIT} bytes"))
 
     async def stream_body(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[bytes]:
-        """Yield the response's body as it arrives. Raises as `ask` does. Closing the iterator closes the connection.
+        """Yield the response's body as it arrives. Raises ApiError and Refusal as `ask` does.
 
-        silence_seconds: the longest time without a byte.
+        Closing the iterator closes the connection.
+
+        silence_seconds: the time limit for the next byte.
         """
         limit = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
         async with self._open("GET", path, query, None, JSON, limit) as response:
@@ -150,7 +152,7 @@ async def _error_of(request: str, response: aiohttp.ClientResponse) -> Exception
 
 
 def _message(text: str) -> str:
-    """Return the message of a Status object, else the beginning of the text."""
+    """Return the message in the JSON of a Status object. Return the beginning of any other text."""
     try:
         found: Any = json.loads(text)
         return str(found["message"])[:2000]
@@ -164,7 +166,10 @@ def _down(request: str, error: Exception) -> Refusal:
 
 
 def cluster_down() -> Refusal:
-    """Return a new Refusal.  It is not a constant, because each `raise` adds frames to the exception's traceback."""
+    """Return the refusal (503) for an API server that does not answer.
+
+    Each call returns a new object, because `raise` adds frames to the traceback of an exception.
+    """
     return Refusal(
         "cluster-down",
         "The cluster does not answer at the moment.",

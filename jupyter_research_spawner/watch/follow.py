@@ -30,7 +30,7 @@ SHORTEST_WATCH_SECONDS = 1.0
 class Change:
     """A change of the followed objects.
 
-    A change of kind `listed` has all existing objects, so an object that is not in the list was deleted. A change of
+    A change of kind `listed` has all existing objects. An object that is not among them was deleted. A change of
     another kind has one object.
     """
 

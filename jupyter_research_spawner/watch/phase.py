@@ -16,7 +16,7 @@ _WAITING = {
     "ErrImagePull": "its image cannot be pulled",
     "ImagePullBackOff": "its image cannot be pulled",
     "InvalidImageName": "its image name is not valid",
-    "ErrImageNeverPull": "its image is not on the node, and imagePullPolicy Never forbids to pull it",
+    "ErrImageNeverPull": "its image is not on the node, and is not pulled because imagePullPolicy is Never",
     "CreateContainerConfigError": "its configuration cannot be created",
     "CreateContainerError": "it cannot be created",
     "RunContainerError": "it cannot be started",
@@ -45,7 +45,7 @@ class Phase:
 def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None = None) -> Phase:
     """Return the phase of `pod`.
 
-    queue: the pod's status in its queue.  main: the name of the container that runs the user's program.  eviction: why
+    queue: what the scheduler reports.  main: the name of the container that runs the user's program.  eviction: why
     the cluster evicts the pod, or None.
     """
     status = pod.get("status") or {}
@@ -79,7 +79,7 @@ def why_not_started(pod: Json) -> str:
 
 
 def why_not_gone(pod: Json) -> str:
-    """Return a sentence about the finalizer that keeps a deleted pod whose containers have ended, or ""."""
+    """Return which finalizer keeps a deleted pod although its containers have ended, as a sentence; "" if none."""
     metadata = pod["metadata"]
     finalizers = [str(finalizer) for finalizer in metadata.get("finalizers") or []]
     runs = any("running" in (container.get("state") or {}) for container in _statuses(pod))
@@ -93,13 +93,13 @@ def why_not_gone(pod: Json) -> str:
 
 
 def _owner_of(finalizer: str) -> str:
-    """Return the scheduler that sets this finalizer, or "another controller"."""
+    """Return the name of the scheduler that sets this finalizer, or "another controller"."""
     kinds = [kind for kind, scheduler in SCHEDULERS.items() if finalizer.startswith(scheduler.RESERVED)]
     return kinds[0].capitalize() if kinds else "another controller"
 
 
 def why_failed(pod: Json, main: str) -> str:
-    """Return a sentence that says why a pod in phase Failed failed, from the status of the pod or of a container."""
+    """Return a sentence that says why a pod is in phase Failed, from the status of the pod or of a container."""
     status = pod.get("status") or {}
     reason, message = status.get("reason"), status.get("message", "")
     if reason == "DeadlineExceeded":
@@ -148,7 +148,7 @@ def why_ended(pod: Json, main: str) -> str:
 
 
 def _last_line(text: str) -> str:
-    """Return at most 300 characters of the last line that is not empty, which is the error in a traceback."""
+    """Return at most 300 characters of the last nonempty line.  In a Python traceback this is the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:300].rstrip(".") if lines else ""
 

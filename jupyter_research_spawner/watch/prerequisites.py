@@ -50,7 +50,7 @@ class Prerequisites:
                 raise _shut(prerequisite, answer.state)
 
     async def _find(self, prerequisites: Iterable[Prerequisite]) -> dict[Prerequisite, _Found]:
-        """Request the prerequisites that are not in the cache, and cache those that exist and, as a queue, are open."""
+        """Request the prerequisites that are not in the cache. Cache those that exist and accept pods."""
         now = time.monotonic()
         unknown = [one for one in prerequisites if now - self._seen.get(one, -1e9) > self._cache_seconds]
         answers = await asyncio.gather(*(asyncio.shield(self._shared_request(one)) for one in unknown))

@@ -28,7 +28,7 @@ def _template_environment() -> jinja2.Environment:
 
 
 def render_template(template: str, **values: Any) -> str:
-    """Return the template of this name (`options.html`) as HTML."""
+    """Render the template with this name, such as `options.html`, to HTML."""
     return _template_environment().get_template(template).render(**values)
 
 
