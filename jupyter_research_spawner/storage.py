@@ -100,15 +100,15 @@ class Home(Settings):
 
 
 class Mount(Settings):
-    """A PersistentVolumeClaim that is mounted at one path for the members of some groups."""
+    """A PersistentVolumeClaim that is mounted at one path for all users, or for some groups and classes."""
 
     claim: ClaimName = Field(title="PersistentVolumeClaim in the pods' namespace", examples=["project-climate"])
     path: MountPath = Field(title="Mount path", examples=["/project/climate"])
-    groups: Groups = Field(default_factory=dict, title="POSIX groups that get this mount. Empty: all users")
+    groups: Groups = Field(default_factory=dict, title="POSIX groups that get this mount")
     sub_path: SubPath | None = Field(
         None,
         title="Directory of the claim that is mounted",
-        description="Default: the whole claim. The directory must exist: the kubelet would create it as root.",
+        description="Default: the whole claim. The directory must exist, because the kubelet would create it as root.",
         examples=["courses/stats-101"],
     )
     mount_propagation: Literal["HostToContainer"] | None = Field(
@@ -119,7 +119,8 @@ class Mount(Settings):
     classes: ByName[StrictBool] = Field(
         default_factory=dict,
         title="Classes that get this mount",
-        description="Names in `classes`: students while the class runs, and the staff always.",
+        description="Names in `classes`. Students get the mount while the class runs, and the staff always. A "
+        "mount without groups and classes is for all users.",
         examples=[{"stats-101": True}],
     )
     read_only: StrictBool = Field(False, title="Mount read-only")
@@ -172,7 +173,7 @@ class Storage(Settings):
         None,
         title="Image of the init container that checks that the home directory exists",
         description="Container runtimes create a missing home directory as root, so an init container first checks "
-        "with `sh` whether it exists. Default: the pod's own image. Set this if an image has no `sh`.",
+        "with `sh` whether the directory exists. Default: the pod's image. Set this if an image has no `sh`.",
         examples=["docker.io/library/busybox:1.37"],
     )
     system_accounts: SystemAccounts = Field(

@@ -169,7 +169,7 @@ def test_group_opens_what_a_class_opens_too() -> None:
         ),
         (
             {"queues": {"teaching": {"classes": {"stats-101": False}}}},
-            r"classes\.stats-101\.queue: the class may not use queue 'teaching'. Add it: queues\.teaching\.classes",
+            r"classes\.stats-101\.queue: the class may not use queue 'teaching'. Set queues\.teaching\.classes",
         ),
     ],
 )

@@ -156,17 +156,17 @@ MISTAKES = {
     "a class whose roster may not use its queue": Mistake(
         course(queue="climate"),
         "classes.stats-101.queue",
-        "the class may not use queue 'climate'. Add it: queues.climate.classes: {stats-101: true}",
+        "the class may not use queue 'climate'. Set queues.climate.classes: {stats-101: true}",
     ),
     "a class whose roster may not use its profile": Mistake(
         {**course(profile="a100"), **a100(queues=None)},
         "classes.stats-101.profile",
-        "the class may not use profile 'a100'. Add it: profiles.a100.classes: {stats-101: true}",
+        "the class may not use profile 'a100'. Set profiles.a100.classes: {stats-101: true}",
     ),
     "a class whose roster is switched off in its queue": Mistake(
         {"queues": {"teaching": {"groups": {"stats101-f26": False}}}},
         "classes.stats-101.queue",
-        "the class may not use queue 'teaching'. Add it: queues.teaching.classes: {stats-101: true}",
+        "the class may not use queue 'teaching'. Set queues.teaching.classes: {stats-101: true}",
     ),
     "a class whose profile does not allow its queue": Mistake(
         {**course(profile="a100"), **a100(groups=None)},
@@ -221,7 +221,7 @@ MISTAKES = {
     "NUMA with half a CPU": Mistake(
         a100(cpu=2.5),
         "profiles.a100",
-        "numa: single-node needs whole CPUs, but cpu is 2500m: the kubelet pins only pods with whole CPUs. "
+        "numa: single-node needs whole CPUs, but cpu is 2500m. The kubelet pins only pods with whole CPUs. "
         "Write cpu: 3, or leave numa out",
     ),
     "two default priorities": Mistake(
@@ -237,7 +237,7 @@ MISTAKES = {
     "two priorities of one class": Mistake(
         {"priorities": {"low": {"class": "research-high"}}},
         "priorities.high.class",
-        "'research-high' is already the class of priority 'low'",
+        "PriorityClass 'research-high' already belongs to priority 'low'",
     ),
     "a priority that is true": Mistake(
         {"priorities": {"low": {"value": True}}},
@@ -349,13 +349,14 @@ MISTAKES = {
     "a GPU on one NUMA node that no kubelet sees": Mistake(
         {"scheduler": {"kind": "kai"}, **a100(gpu={"kind": "kai-fraction", "fraction": 0.5})},
         "profiles.a100",
-        "numa: single-node cannot be used with a GPU of kind kai-fraction: the kubelet aligns only devices of device "
-        "plugins. Leave numa out, or use kind whole, mig or shared",
+        "numa: single-node cannot be used with a GPU of kind kai-fraction, because the kubelet aligns only devices "
+        "of device plugins. Leave numa out, or use kind whole, mig or shared",
     ),
     "all GPUs of a node by environment": Mistake(
         base(env={"NVIDIA_VISIBLE_DEVICES": "all"}),
         "pods.base.env",
-        "NVIDIA_VISIBLE_DEVICES is not allowed: it gives access to GPUs without a queue. Use profiles.<name>.gpu",
+        "NVIDIA_VISIBLE_DEVICES is not allowed, because it gives access to GPUs without a queue. Use "
+        "profiles.<name>.gpu",
     ),
     "a name in capitals": Mistake({"queues": {"Climate": {}}}, "queues.Climate", NO_NAME, in_schema=True),
     "a name with a dot": Mistake({"queues": {"root.climate": {}}}, "queues.root.climate", NO_NAME, in_schema=True),
@@ -422,7 +423,7 @@ MISTAKES = {
     "environment that changes names": Mistake(
         base(env={"LD_PRELOAD": "libnss_wrapper.so"}),
         "pods.base.env",
-        "LD_PRELOAD is not allowed: it could make programs believe that they run as another user",
+        "LD_PRELOAD is not allowed, because it could make programs believe that they run as another user",
     ),
     "environment that is a number": Mistake(
         base(env={"OMP_NUM_THREADS": 4}),

@@ -68,13 +68,13 @@ def _job_egress(release: Release) -> list[Json]:
 
 
 def _public_egress(release: Release) -> list[Json]:
-    """Return the rule for all addresses but private ones and file servers."""
+    """Return the rule that allows all addresses except private addresses and file servers."""
     everywhere = (("0.0.0.0/0", (*PRIVATE, LINK_LOCAL)), ("::/0", PRIVATE_6))
     return [{"to": [_block(network, release, private) for network, private in everywhere]}]
 
 
 def _block(network: str, release: Release, without: Sequence[str]) -> Json:
-    """Return the ipBlock of a network without these networks and the file servers in it."""
+    """Return the ipBlock of `network`, except the networks in `without` and the file servers."""
     whole = _network(network)
     excepted = [_network(cidr) for cidr in without]
     for storage in map(_network, release.storage_networks):
@@ -85,7 +85,7 @@ def _block(network: str, release: Release, without: Sequence[str]) -> Json:
 
 
 def _is_within(inner: Network, outer: Network) -> bool:
-    """Return whether a network is a part of another one; no network of IPv4 is a part of one of IPv6."""
+    """Return whether `inner` is a part of `outer`.  An IPv4 network is never a part of an IPv6 network."""
     return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
 
 

@@ -66,7 +66,7 @@ def _job_rules() -> list[Json]:
 
 
 def _may_get(found: Iterable[Prerequisite]) -> list[Json]:
-    """Return one rule per API group.  It allows whole kinds and not names, so that a new queue requires no new role."""
+    """Return one rule per API group.  The rules name no objects, so that a new queue requires no new role."""
     by_group: dict[str, set[str]] = {}
     for prerequisite in found:
         by_group.setdefault(prerequisite.group, set()).add(prerequisite.resource)

@@ -21,7 +21,7 @@ class Release:
     `namespace` is the namespace of the hub; None means the namespace of the pods.  `config_maps` maps names of
     ConfigMaps to the paths where the batch service mounts them, for example for passwd and group files that the
     settings refer to.  `job_networks` are private networks (CIDRs) that jobs may reach.  `storage_networks` are
-    those of the file servers, which neither jobs nor notebooks may reach.
+    the networks of file servers, which neither jobs nor notebooks may reach.
     """
 
     batch_image: str | None = None
@@ -49,6 +49,6 @@ def labels(component: str) -> dict[str, str]:
 
 
 def metadata(name: str, component: str, namespace: str | None = None) -> Json:
-    """Return the metadata of an object; `namespace` is None for a cluster-scoped one."""
+    """Return the metadata of an object; `namespace` is None for a cluster-scoped object."""
     found: Json = {"name": name, "labels": labels(component)}
     return found if namespace is None else {"name": name, "namespace": namespace, "labels": found["labels"]}

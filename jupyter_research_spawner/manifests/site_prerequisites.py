@@ -1,6 +1,6 @@
 """The prerequisites of all pods of a site, and the manifests of those that this project creates.
 
-API versions: those of the scheduler's prerequisites; resource.k8s.io/v1 (Kubernetes 1.34 and later).
+The API versions are those of the scheduler's prerequisites, and resource.k8s.io/v1 (Kubernetes 1.34 and later).
 """
 
 from __future__ import annotations

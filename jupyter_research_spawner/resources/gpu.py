@@ -90,11 +90,11 @@ def _whole_mebibytes(size: int) -> int:
 
 
 def gives_devices(variable: str) -> bool:
-    """Return whether a container runtime may give a container devices because of this variable, which it requests not.
+    """Return whether this variable may make a container runtime give a container devices that it does not request.
 
     The runtimes of NVIDIA, AMD, Habana, Huawei and others read NVIDIA_VISIBLE_DEVICES, HABANA_VISIBLE_DEVICES and so
-    on.  Variables such as CUDA_VISIBLE_DEVICES only choose among the devices that the container has, but they cannot be
-    told apart by their names.
+    on.  CUDA_VISIBLE_DEVICES and similar variables only choose among the devices that the container has, but
+    their names do not show this difference.
     """
     return variable.endswith("_VISIBLE_DEVICES") or variable.startswith(_RUNTIME_ENV)
 
@@ -256,11 +256,11 @@ class KaiFraction(_Gpu):
     fraction: Fraction | None = Field(
         None,
         title="Fraction of a device",
-        description="At most two decimal places. Set either this or memory.",
+        description="At most two decimal places. Set either fraction or memory.",
         examples=[0.5],
     )
     memory: GpuMemory | None = Field(
-        None, title="Memory of a device", description="Set either this or fraction.", examples=["8Gi"]
+        None, title="Memory of a device", description="Set either memory or fraction.", examples=["8Gi"]
     )
 
     @model_validator(mode="after")
@@ -272,7 +272,7 @@ class KaiFraction(_Gpu):
         return self
 
     def annotations(self) -> dict[str, str]:
-        """Return the pod's annotations for KAI, whose webhook rejects pods that also request an extended resource."""
+        """Return the pod's annotations for KAI.  KAI rejects a pod that also requests an extended resource."""
         devices = {"gpu-fraction-num-devices": str(self.count)} if self.count > 1 else {}
         if self.memory is not None:
             return {"gpu-memory": str(self.memory // _MEBIBYTE), **devices}
@@ -293,7 +293,7 @@ class KaiFraction(_Gpu):
 
 
 class _Virtual(_Gpu):
-    """Virtual GPUs, whose memory and cores a library in the container limits."""
+    """Virtual GPUs.  A library in the container limits their memory and cores."""
 
     alignment_advice: ClassVar[str] = (
         "is on the same NUMA node as the CPUs only if the device plugin reports NUMA nodes to the kubelet "
@@ -350,8 +350,8 @@ class VolcanoVgpu(_Virtual):
     mode: Literal["hami-core", "mig"] | None = Field(
         None,
         title="How nodes must divide their devices",
-        description="hami-core: in software. mig: in hardware, where the requested memory selects the slice. "
-        "By default both are accepted.",
+        description="hami-core divides devices in software. mig divides them in hardware, where the requested memory "
+        "selects the slice. By default both are accepted.",
     )
 
     @model_validator(mode="after")
@@ -378,7 +378,10 @@ class HamiGpu(_Virtual):
 
     kind: Literal["hami"] = Field(title="Virtual GPUs, with HAMi")
     memory_percentage: Percent | None = Field(
-        None, title="Memory of each virtual GPU, in percent", description="Set either this or memory.", examples=[50]
+        None,
+        title="Memory of each virtual GPU, in percent",
+        description="Set either memory_percentage or memory.",
+        examples=[50],
     )
 
     @model_validator(mode="after")

@@ -65,30 +65,31 @@ class Sized(Settings):
     gpu: Gpu | None = Field(
         None,
         title="GPUs or parts of GPUs",
-        description="whole, mig and shared: devices of a device plugin. kai-fraction and volcano-vgpu: only with the "
-        "scheduler of that name. hami: with HAMi's scheduler, whose name is scheduler.name. dra: with schedulers that "
-        "support dynamic resource allocation. An error names the schedulers that provide a kind. Containers that get "
-        "no device of NVIDIA have NVIDIA_VISIBLE_DEVICES=void, because images for CUDA ask for all GPUs of the node.",
+        description="The kinds whole, mig and shared request devices of a device plugin. kai-fraction requires KAI. "
+        "volcano-vgpu requires Volcano. hami requires HAMi's scheduler, whose name is set in scheduler.name. dra "
+        "requires a scheduler that supports dynamic resource allocation. If the scheduler does not provide a kind, the "
+        "error names the schedulers that provide it. Containers that get no device of NVIDIA have "
+        "NVIDIA_VISIBLE_DEVICES=void, because images for CUDA ask for all GPUs of the node.",
         examples=[{"kind": "whole", "count": 1}, {"kind": "kai-fraction", "fraction": 0.5}],
     )
     numa: Numa | None = Field(
         None,
         title="NUMA placement",
-        description="single-node: CPUs, memory and devices are on one NUMA node. This needs whole CPUs, cpu and memory "
-        "limits on each sidecar and init container, and kubelets with cpuManagerPolicy static, memoryManagerPolicy "
-        "Static and topologyManagerPolicy single-numa-node.",
+        description="single-node places CPUs, memory and devices on one NUMA node. It requires whole CPUs, cpu and "
+        "memory limits on each sidecar and init container, and kubelets with cpuManagerPolicy static, "
+        "memoryManagerPolicy Static and topologyManagerPolicy single-numa-node.",
     )
 
     @model_validator(mode="after")
     def _can_be_aligned(self) -> Sized:
         if self.numa is not None and self.cpu != int(self.cpu):
             raise ValueError(
-                f"numa: {self.numa} needs whole CPUs, but cpu is {format_cores(self.cpu)}: the kubelet pins only pods "
+                f"numa: {self.numa} needs whole CPUs, but cpu is {format_cores(self.cpu)}. The kubelet pins only pods "
                 f"with whole CPUs. Write cpu: {int(self.cpu) + 1}, or leave numa out"
             )
         if self.numa is not None and self.gpu is not None and not self.gpu.is_aligned:
             raise ValueError(
-                f"numa: {self.numa} cannot be used with a GPU of kind {self.gpu.kind}: the kubelet aligns only "
+                f"numa: {self.numa} cannot be used with a GPU of kind {self.gpu.kind}, because the kubelet aligns only "
                 "devices of device plugins. Leave numa out, or use kind whole, mig or shared"
             )
         return self

@@ -1,4 +1,4 @@
-"""The base of all settings models: strict models, units, references to secrets, and merging of files."""
+"""What all settings models share: strict models, units, references to secrets, and merging of files."""
 
 from .merge import merge, read
 from .problems import SettingsError

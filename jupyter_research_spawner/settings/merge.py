@@ -63,8 +63,8 @@ def _what_is_wrong(error: Exception) -> str:
 def merge(*files: Mapping[str, Any]) -> Raw:
     """Merge settings from left to right, as helm merges values files.
 
-    Maps are merged, scalars and lists are replaced, and null deletes a key.  Helm keeps a null for a key without a
-    default in the chart; this function deletes it.
+    Maps are merged, scalars and lists are replaced, and null deletes a key.  Helm keeps a null if the chart
+    has no default for the key; this function always deletes the key.
     """
     merged: Raw = {}
     for file in files:
@@ -80,9 +80,9 @@ def merge(*files: Mapping[str, Any]) -> Raw:
 
 
 def resolve_like(profiles: Mapping[str, Any], where: str, keep: frozenset[str]) -> Raw:
-    """Replace each `like: NAME` with the top-level keys of NAME, except those in `keep`.
+    """Replace each `like: NAME` with the top-level keys of profile NAME, except the keys in `keep`.
 
-    NAME can have a `like` too.  Raises SettingsError for an unknown name and for a cycle.
+    Profile NAME can have a `like` too.  Raises SettingsError for an unknown name and for a cycle.
     """
 
     def resolved(name: str, trail: tuple[str, ...]) -> Any:

@@ -16,7 +16,7 @@ from .strict import NAME
 
 @dataclass(frozen=True)
 class Problem:
-    """One error, with the path of the setting, for example `profiles.a100.gpu.kind`, and a message."""
+    """An error or a piece of advice: the path of a setting, for example `profiles.a100.gpu.kind`, and a message."""
 
     path: str
     message: str
@@ -26,7 +26,7 @@ class Problem:
 
 
 class SettingsError(ValueError):
-    """All errors in the settings of a site, one line each."""
+    """The settings of a site are not valid.  The message has one line for each error."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
@@ -84,7 +84,7 @@ def _unknown(name: str, allowed: list[str]) -> str:
 def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str], list[Any]]:
     """Return the path in the file, the keys that are allowed at its last part, and example values.
 
-    The result has no tags of unions.  pydantic's location has them, for example `nss` in `sources.local.nss.order`.
+    The path leaves out the tags of unions that pydantic's location has, for example `nss` in `sources.local.nss.order`.
     """
     at: list[Any] = [model]
     parts: list[str] = []
@@ -105,7 +105,7 @@ def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[
 
 
 def _examples(at: list[Any], part: str, above: list[Any]) -> list[Any]:
-    """Return example values of the field or map key `part`.  Examples of a map contain those of its keys."""
+    """Return example values of the field or map key `part`.  For a map key, they are taken from examples of the map."""
     fields = [
         field for option in _models(at) for name, field in option.model_fields.items() if part == (field.alias or name)
     ]

@@ -24,7 +24,7 @@ class Settings(BaseModel):
 
 
 class Ordered(Protocol):
-    """A model with an `order`."""
+    """A model with the field `order`, by which items are sorted."""
 
     @property
     def order(self) -> int: ...

@@ -123,13 +123,15 @@ def _priorities(site: Site) -> list[Problem]:
         holder = holders.setdefault(in_cluster, name)
         if holder != name:
             found.append(
-                Problem(f"priorities.{name}.class", f"{in_cluster!r} is already the class of priority {holder!r}")
+                Problem(
+                    f"priorities.{name}.class", f"PriorityClass {in_cluster!r} already belongs to priority {holder!r}"
+                )
             )
     return found
 
 
 def _course(site: Site, name: str, course: CourseClass) -> list[Problem]:
-    """Return the problems of a course whose roster may not use its profile or queue."""
+    """Return the problems of a class: a profile or queue that its students may not use, and dates in a wrong order."""
     found = []
     group = course.roster.group
     for kind, offers, chosen in (("profile", site.profiles, course.profile), ("queue", site.queues, course.queue)):
@@ -139,7 +141,7 @@ def _course(site: Site, name: str, course: CourseClass) -> list[Problem]:
         found.append(
             Problem(
                 f"classes.{name}.{kind}",
-                f"the class may not use {kind} {chosen!r}. Add it: {kind}s.{chosen}.classes: {{{name}: true}}",
+                f"the class may not use {kind} {chosen!r}. Set {kind}s.{chosen}.classes: {{{name}: true}}",
             )
         )
     profile = site.profiles.get(course.profile)

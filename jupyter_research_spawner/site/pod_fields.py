@@ -51,9 +51,13 @@ def _plain_env(env: dict[str, str]) -> dict[str, str]:
         if name.startswith(("JUPYTERHUB_", "RESEARCH_")) or name in IDENTITY_ENV:
             raise ValueError(f"{name} is reserved for the hub or this spawner; choose another name")
         if name.startswith(HIJACKING_ENV):
-            raise ValueError(f"{name} is not allowed: it could make programs believe that they run as another user")
+            raise ValueError(
+                f"{name} is not allowed, because it could make programs believe that they run as another user"
+            )
         if gives_devices(name) and value not in NO_DEVICES:
-            raise ValueError(f"{name} is not allowed: it gives access to GPUs without a queue. Use profiles.<name>.gpu")
+            raise ValueError(
+                f"{name} is not allowed, because it gives access to GPUs without a queue. Use profiles.<name>.gpu"
+            )
     return env
 
 
@@ -126,13 +130,13 @@ def _not_only_user(names: dict[str, Any]) -> dict[str, Any]:
 
 
 class Allowed(Settings):
-    """What KubeSpawner's settings and hooks may add to a notebook, besides what is always allowed."""
+    """Additions that KubeSpawner's settings and hooks may make to a notebook, besides those that are always allowed."""
 
     claims: Annotated[dict[OwnName, Access], AfterValidator(_not_only_user)] = Field(
         default_factory=dict,
         title="PersistentVolumeClaims that may be mounted",
-        description="`{user}` is the user's POSIX name, so that each user can mount only the own claim. A pattern "
-        "matches nothing if the name cannot be a part of a claim's name.",
+        description="`{user}` is the user's POSIX name, so that users can mount only their own claims. A pattern with "
+        "`{user}` matches nothing for a user whose name is not valid in the name of a claim.",
         examples=[{"software": "ro", "claim-{user}": "rw"}],
     )
     host_paths: dict[Annotated[str, AfterValidator(validate_absolute_path)], Access] = Field(
@@ -141,13 +145,13 @@ class Allowed(Settings):
     secrets: Annotated[dict[OwnName, StrictBool], AfterValidator(_not_only_user)] = Field(
         default_factory=dict,
         title="Secrets that may be mounted or read into variables",
-        description="`{user}` as in `claims`.",
+        description="`{user}` has the same meaning as in `claims`.",
         examples=[{"eos-ticket-{user}": True}],
     )
     localhost_profiles: dict[str, StrictBool] = Field(
         default_factory=dict,
         title="seccomp and AppArmor profiles on the nodes that containers may have",
-        description="Profiles of type Localhost, by their names. RuntimeDefault is always allowed.",
+        description="Names of profiles of type Localhost. RuntimeDefault is always allowed.",
         examples=[{"profiles/jupyter.json": True}],
     )
     scheduling_gates: dict[str, StrictBool] = Field(default_factory=dict, title="Scheduling gates that may be added")
@@ -156,7 +160,7 @@ class Allowed(Settings):
     )
 
     def of_user(self, name: str) -> Allowed:
-        """Return this with the POSIX user name for `{user}`."""
+        """Return a copy in which the POSIX user name replaces `{user}`."""
         patterns = [key for names in (self.claims, self.secrets) for key in names if _USER in key]
         if not patterns:
             return self
@@ -171,7 +175,7 @@ def _with_user(names: Mapping[str, V], user: str) -> dict[str, V]:
 
 
 class Pods(Settings):
-    """Fields of the pods of notebooks and jobs."""
+    """Settings for the pods of notebooks and jobs."""
 
     base: PodFields = Field(default_factory=PodFields, title="Fields added to all pods")
-    allow: Allowed = Field(default_factory=Allowed, title="What KubeSpawner's settings and hooks may add")
+    allow: Allowed = Field(default_factory=Allowed, title="Additions that KubeSpawner's settings and hooks may make")

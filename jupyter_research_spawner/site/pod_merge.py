@@ -1,6 +1,6 @@
-"""Merge fields of a PodSpec from two places by what the fields mean, so that both places hold.
+"""Merge fields of a PodSpec from two places, so that the constraints of both places hold.
 
-The meanings are those of Kubernetes' API reference (core/v1, PodSpec).
+How a field is merged depends on its meaning in Kubernetes' API reference (core/v1, PodSpec).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Contradiction(ValueError):
 
 
 def merge_field(field: str, present: Any, added: Any) -> Any:
-    """Return the value of a list or map field of a PodSpec in which both values hold.
+    """Merge two values of a list or map field of a PodSpec, so that the constraints of both hold.
 
     Merging the same value twice changes nothing.  Raises Contradiction.
     """
