@@ -86,4 +86,4 @@ def test_a_group_with_another_gid_is_a_change() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", "not JSON", '{"uid": "x"}'])
 def test_unreadable_grants_count_as_changed(text: str) -> None:
     assert granted_in(parse_summary(text), "") is None
-    assert changes(None, granted_by(PLAN)) == ("What it was granted cannot be read.",)
+    assert changes(None, granted_by(PLAN)) == ("Its earlier rights cannot be read from its annotations.",)

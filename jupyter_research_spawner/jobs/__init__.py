@@ -1,4 +1,4 @@
-"""The kinds of job.  Each is a module with the fields of a request, the manifest, and functions on the stored job."""
+"""The kinds of job.  A kind is a module with the request, the manifest, and functions that read a stored job."""
 
 from __future__ import annotations
 

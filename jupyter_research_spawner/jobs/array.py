@@ -157,7 +157,7 @@ def _written(job: Json) -> str:
 
 
 def indexes(job: Json) -> Sequence[int]:
-    """Return the requested indexes; the completion indexes if the annotation was changed."""
+    """Return the requested indexes, or the completion indexes if the annotation does not fit the Job."""
     numbers = indexed.indexes(job)
     try:
         asked = parse_indexes(_written(job)).values

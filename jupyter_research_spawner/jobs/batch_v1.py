@@ -126,7 +126,7 @@ def _finished(job: Json) -> str | None:
 
 
 def pod_decides(job: Json, succeeded: bool) -> bool:
-    """Return whether this is the Job's last pod, because of `completions` 1 or `backoffLimit` 0."""
+    """Return whether a pod that succeeded (`completions` 1) or failed (`backoffLimit` 0) is the Job's last pod."""
     field, last = ("completions", 1) if succeeded else ("backoffLimit", 0)
     return bool(job["spec"].get(field) == last)
 

@@ -39,7 +39,7 @@ def job_spec(size: int, parallelism: int, batch_settings: Batch, field: str) -> 
 
 
 def pod_decides(job: Json, succeeded: bool) -> bool:
-    """Return whether a pod is the last one of its index: it succeeded, or the Job does not retry a failed index."""
+    """Return whether a pod is the last pod of its index, because it succeeded or failed indexes are not retried."""
     return succeeded or 0 in (job["spec"].get("backoffLimitPerIndex"), job["spec"].get("backoffLimit"))
 
 
@@ -54,7 +54,7 @@ def index_of(job: Json, pod_name: str) -> int | None:
 
 
 def index_results(job: Json) -> Mapping[int, bool]:
-    """Return the indexes that have ended, from the Job's `completedIndexes` and `failedIndexes`, such as "1,3-5"."""
+    """Return the indexes in the Job's `completedIndexes` (with True) and `failedIndexes`, such as "1,3-5"."""
     status, size = job.get("status") or {}, len(indexes(job))
     found: dict[int, bool] = {}
     for field, succeeded in (("completedIndexes", True), ("failedIndexes", False)):
@@ -65,6 +65,6 @@ def index_results(job: Json) -> Mapping[int, bool]:
 
 
 def active_pod_count(job: Json) -> int:
-    """Return how many pods the Job can still have at once, which falls when fewer indexes are left."""
+    """Return how many pods the Job can still have at once: at most the number of unfinished indexes."""
     left = len(indexes(job)) - len(index_results(job))
     return min(int(job["spec"].get("parallelism") or 0), left)

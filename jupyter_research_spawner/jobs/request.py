@@ -40,7 +40,7 @@ V = TypeVar("V")
 
 
 def valid_env(env: dict[str, V]) -> dict[str, V]:
-    """Return a map whose keys are names of variables.  Raises ValueError for a reserved or dangerous name.
+    """Return `env` unchanged.  Raises ValueError if a name is not valid, reserved or dangerous.
 
     PATH and PYTHONPATH are valid, because they do not affect the identity.
     """
@@ -53,8 +53,8 @@ def valid_env(env: dict[str, V]) -> dict[str, V]:
             raise ValueError(f"{name} is set by the hub or by the cluster; remove it from env")
         if gives_devices(name):
             raise ValueError(
-                f"{name} could give the job devices outside its profile; set it in the program if it only chooses "
-                "among the job's devices"
+                f"{name} could give the job devices outside its profile; to choose among the job's devices, set the "
+                "variable in the program"
             )
         if name.startswith(HIJACKING_ENV):
             raise ValueError(f"{name} could make programs believe that they run as another user; remove it from env")
@@ -80,7 +80,7 @@ Text = Annotated[str, StringConstraints(strict=True)]
 
 
 class JobRequest(Submitted):
-    """The request for a job, without the user's identity.  HINTS has a hint for each field; a kind adds its own."""
+    """The request for a job, without the user's identity.  HINTS has a hint for some fields; a kind can add more."""
 
     HINTS: ClassVar[Mapping[str, str]] = {
         "command": 'Write the command as a list of words: ["python", "train.py"]. '

@@ -21,7 +21,7 @@ def choose_wall_time(site: Site, request: Request, profile_name: str, classes: S
     """Return the soft and the hard wall time.  Raises Refusal if the request exceeds the site's limit.
 
     For a notebook, the profile sets the hard limit.  For a job, the requested wall time is the hard limit, as in Slurm.
-    `classes` are the classes whose students only may run this: they can have a lower limit for jobs.
+    `classes` are the classes without which the user could not run this.  A class can have a lower limit for jobs.
     """
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
@@ -52,7 +52,10 @@ def choose_wall_time(site: Site, request: Request, profile_name: str, classes: S
 
 
 def _limit_of_jobs(site: Site, classes: Sequence[str]) -> tuple[timedelta, str]:
-    """Return the hard wall time of jobs and the setting that it comes from: the longest of these classes."""
+    """Return the maximum wall time of a job, and the name of the setting that it comes from.
+
+    If all of these classes have a limit, their longest limit applies.  It cannot exceed the limit of the site.
+    """
     limits = [
         (limit, f"classes.{name}.jobs.wall_time_hard")
         for name in classes
@@ -65,8 +68,8 @@ def _limit_of_jobs(site: Site, classes: Sequence[str]) -> tuple[timedelta, str]:
 def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
     """Return the requested image or the default image; None means KubeSpawner's image.  Raises Refusal.
 
-    A notebook may request the images of its profile; a job may also request those of batch.images.  The request has the
-    image's key in the settings or its full name.
+    A notebook may request the images of its profile; a job may also request those of batch.images.  The request names
+    the image by its key in the settings or by its full name.
     """
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
@@ -97,10 +100,8 @@ def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
 def apply_workdir(request: Request, identity: PosixIdentity, mounts: Iterable[MountPoint]) -> Request:
     """Return the request with its working directory as an absolute path in the user's home or on a mount.
 
-    Raises Refusal if it is elsewhere.
-
-    `~` means the user's home directory.  Other paths are refused, because the container runtime, which is root, would
-    create a missing working directory even in another user's home.
+    `~` means the user's home directory.  Raises Refusal for any other directory, because the container runtime, which
+    is root, would create a missing working directory even in another user's home.
     """
     asked = request.workdir
     if asked is None:

@@ -43,8 +43,8 @@ class Request:
 class WallTime:
     """The wall time limits of a notebook or job.
 
-    The user is warned before `soft` ends and may extend it up to `hard`, which the cluster enforces.  `reason` names
-    the request or the setting that set them.
+    The user is warned before the time `soft` ends, and may extend it up to `hard`, which the cluster enforces.
+    `reason` names the request and the setting that determined the limits.
     """
 
     soft: timedelta

@@ -20,7 +20,7 @@ RECHECK_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Granted:
-    """The rights that a plan gives, of which none may outlive a change of the user's groups or of the settings."""
+    """The rights that a plan gives.  A change of the user's groups or of the settings can withdraw them later."""
 
     user: str
     uid: int
@@ -43,7 +43,7 @@ class Verdict:
 
     plan: the new plan; None if the work is refused or nothing is known.  refusal: the reason why the work is refused
     now.  changes: sentences that name the differences between the old and the new rights; () if there are none.  All
-    are empty while an identity source or the cluster does not answer: the work then stays as it is.
+    three are empty if an identity source or the cluster does not answer, so that the work stays as it is.
     """
 
     plan: Plan | None = None
@@ -54,7 +54,7 @@ class Verdict:
 async def decide_again(granted: Granted | None, decide: Callable[[], Awaitable[Plan]]) -> Verdict:
     """Return the verdict about work that has the rights `granted`.  `decide` makes the plan anew or raises Refusal.
 
-    `granted` is None if what the work was granted cannot be read; its rights then count as changed.
+    `granted` is None if the annotations of the work are not valid.  Its rights then count as changed.
     """
     try:
         plan = await decide()
@@ -114,7 +114,7 @@ def _group(text: str) -> tuple[str, int]:
 def changes(before: Granted | None, now: Granted) -> tuple[str, ...]:
     """Return sentences that name the differences between two grants; () if there are none."""
     if before is None:
-        return ("What it was granted cannot be read.",)
+        return ("Its earlier rights cannot be read from its annotations.",)
     found = []
     for word, old, new in (
         ("group", {name for name, _ in before.groups}, {name for name, _ in now.groups}),
@@ -144,7 +144,7 @@ def changes(before: Granted | None, now: Granted) -> tuple[str, ...]:
         if old != new
     ]
     if before.preemptible != now.preemptible:
-        found.append("It gives way to other work now." if now.preemptible else "It no longer gives way to other work.")
+        found.append("It can be preempted now." if now.preemptible else "It can no longer be preempted.")
     return tuple(filter(None, found))
 
 

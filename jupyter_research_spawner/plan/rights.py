@@ -1,4 +1,4 @@
-"""Decide which classes of a site a user is in at a time, and what the user may use because of groups and classes."""
+"""Decide which classes count for a user at a time, and what the user may use because of groups and classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..site import CourseClass, Site
 
 
 class Restricted(Protocol):
-    """A profile, queue or mount: the groups and the classes for which it is open.  Two empty maps: for all users."""
+    """A profile, queue or mount that is open to some groups and classes, or to all users if both maps are empty."""
 
     @property
     def groups(self) -> Mapping[str, bool]: ...
@@ -52,7 +52,7 @@ def rights_of(site: Site, identity: PosixIdentity, now: datetime) -> Rights:
 
 
 def is_in(course: CourseClass, identity: PosixIdentity) -> bool:
-    """Return whether the user is a student or on the staff of the class, at whatever time."""
+    """Return whether the user is a student or on the staff of the class, even if the class does not run now."""
     return course.roster.group in identity.group_names or is_staff(course, identity.group_names)
 
 
@@ -68,7 +68,7 @@ def is_current(site: Site, course: CourseClass, now: datetime) -> bool:
 
 
 def today_in(site: Site, course: CourseClass, now: datetime) -> date:
-    """Return the date in the time zone of the class, which is the site's unless the class has its own."""
+    """Return the date in the time zone of the class.  The default is the time zone of the site."""
     return now.astimezone(ZoneInfo(course.time_zone or site.time_zone)).date()
 
 
