@@ -132,8 +132,8 @@ def _claims(c: Config, site: Site) -> Iterator[str]:
     if value_of(c, "storage_pvc_ensure"):
         homes = ", ".join(sorted(home.claim for home in site.storage.homes.values()))
         yield (
-            f"c.{section_of(c, 'storage_pvc_ensure')}.storage_pvc_ensure creates an unused claim for each user. "
-            f"Homes are on {homes} (storage.homes). In the chart, set singleuser.storage.type: none."
+            f"c.{section_of(c, 'storage_pvc_ensure')}.storage_pvc_ensure creates an unused claim for each user, "
+            f"because homes are on {homes} (storage.homes). In the chart, set singleuser.storage.type: none."
         )
 
 
