@@ -24,7 +24,7 @@ def check_module(module: Any, kind: str, protocol: type) -> None:
     """Fail if the module lacks a member, or if its file is not named after its kind."""
     missing = [name for name in members(protocol) if not hasattr(module, name)]
     assert missing == [], f"{module.__name__} lacks members of {protocol.__name__}"
-    assert module.__name__.rpartition(".")[2] == kind.replace("-", "_"), "name the file after KIND"
+    assert module.__name__.rpartition(".")[2] == kind.replace("-", "_"), f"name the file {kind.replace('-', '_')}.py"
     assert re.fullmatch(r"[a-z][a-z0-9-]{0,30}", kind), "KIND: lower-case letters, digits and '-'"
 
 

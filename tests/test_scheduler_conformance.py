@@ -109,7 +109,7 @@ def test_golden_summary(kind: str, golden: Callable[[str], Any]) -> None:
     """One file shows what a scheduler module does with one notebook, one job and one gang."""
     module = SCHEDULERS[kind]
     preempted = module.eviction(pod(PREEMPTED), Objects())
-    assert preempted is not None
+    assert preempted is not None, f"{kind}: without a sign of this scheduler, eviction must return disruption(pod)"
     summary = {
         "notebook": shown(module.marks(placement(kind))),
         "job": shown(module.marks(placement(kind, JOB))),
@@ -165,7 +165,10 @@ def test_prerequisites_are_cluster_scoped_or_in_the_namespace_of_the_pods(kind: 
     """The roles of `research-spawner manifests` allow reading objects only there, so others would not be checked."""
     asked = replace(placement(kind, options=examples(kind) if written else {}), namespace="pods-of-alice")
     for prerequisite in SCHEDULERS[kind].prerequisites(asked):
-        assert prerequisite.namespace in (None, "pods-of-alice"), f"{kind}: {prerequisite}"
+        where = (
+            f"{kind}: {prerequisite} must be cluster-scoped or in placement.namespace: the roles allow no other place"
+        )
+        assert prerequisite.namespace in (None, "pods-of-alice"), where
 
 
 @each_scheduler
@@ -182,7 +185,23 @@ def test_plan_has_the_marks_and_prerequisites_of_the_scheduler(kind: str) -> Non
     assert decided.scheduler == kind
     if decided.marks.priority_class is not None:
         needed = Prerequisite("scheduling.k8s.io/v1", "PriorityClass", decided.marks.priority_class)
-        assert needed in decided.prerequisites
+        assert needed in decided.prerequisites, f"{kind}: add priority_class_prerequisite(placement) to prerequisites"
+
+
+@each_scheduler
+def test_a_gang_is_refused_or_marked(kind: str) -> None:
+    """Otherwise some of the pods of a gang would start, and wait for the others."""
+    module, alone = SCHEDULERS[kind], placement(kind, replace(GANG, gang=1))
+    if module.refuses(placement(kind, GANG)) is None:
+        why = f"{kind}: marks must say that the pods of a gang start together, or refuses must be refuse_gang"
+        assert module.marks(placement(kind, GANG)) != module.marks(alone), why
+
+
+@each_scheduler
+def test_docstring_says_which_version_was_tested_or_read(kind: str) -> None:
+    text = str(SCHEDULERS[kind].__doc__)
+    why = f"{kind}: write `Tested with NAME VERSION`, `Written for NAME VERSION (source)` or `Source: ...`"
+    assert re.search(r"(Tested with|Written for) \S.* [0-9]|Source: \S", " ".join(text.split())), why
 
 
 @each_scheduler
@@ -198,7 +217,8 @@ def test_scheduler_name_of_the_settings_is_used_or_refused(kind: str) -> None:
 
 @each_scheduler
 def test_advice_is_for_gpus_that_the_scheduler_provides(kind: str) -> None:
-    assert set(SCHEDULERS[kind].GPU_ADVICE) <= set(provided(kind))
+    unused = set(SCHEDULERS[kind].GPU_ADVICE) - set(provided(kind))
+    assert unused == set(), f"{kind}: GPU_ADVICE is about GPUs that refuses_gpu refuses"
 
 
 @pytest.mark.parametrize("gpu", GPUS.values(), ids=GPUS)
@@ -234,9 +254,8 @@ def test_status_reports_a_missing_prerequisite_first(kind: str) -> None:
     absent = (Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", "nope"),)
     in_slurm = {"labels": {"scheduler.slinky.slurm.net/slurm-jobid": "7"}}
     waiting = pod(scheduled("False", "SchedulingSkipped"), metadata=in_slurm)
-    assert SCHEDULERS[kind].status(waiting, Objects(), absent) == QueueStatus(
-        "refused", "Queue 'nope' does not exist in the cluster."
-    )
+    told = QueueStatus("refused", "Queue 'nope' does not exist in the cluster.")
+    assert SCHEDULERS[kind].status(waiting, Objects(), absent) == told, f"{kind}: pass `missing` on to status_of_pod"
 
 
 @each_scheduler
@@ -257,7 +276,8 @@ def test_status_reports_a_missing_prerequisite_first(kind: str) -> None:
     ],
 )
 def test_status_understands_the_condition_pod_scheduled(kind: str, seen: Json, expected: QueueStatus) -> None:
-    assert SCHEDULERS[kind].status(seen, Objects(), ()) == expected
+    why = f"{kind}: for a pod without marks or conditions of this scheduler, status must return status_of_pod(...)"
+    assert SCHEDULERS[kind].status(seen, Objects(), ()) == expected, why
 
 
 @each_scheduler
@@ -270,7 +290,9 @@ def test_a_pod_that_was_not_evicted_has_no_eviction(kind: str) -> None:
 @each_scheduler
 def test_eviction_understands_the_condition_disruption_target(kind: str) -> None:
     eviction = SCHEDULERS[kind].eviction
-    assert eviction(pod(PREEMPTED), Objects()) in (disruption(pod(PREEMPTED)), disruption_among_queues(pod(PREEMPTED)))
+    why = f"{kind}: without a sign of this scheduler, eviction must return disruption(pod)"
+    known = (disruption(pod(PREEMPTED)), disruption_among_queues(pod(PREEMPTED)))
+    assert eviction(pod(PREEMPTED), Objects()) in known, why
     drained = {**PREEMPTED, "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
     assert eviction(pod(drained), Objects()) == Reason(
         "Evicted by the cluster (EvictionByEvictionAPI): Eviction API: evicting"
@@ -319,9 +341,10 @@ def test_marks_are_valid_and_use_only_reserved_keys(drawn: tuple[str, Placement]
     marks = SCHEDULERS[kind].marks(asked)
     assert marks == SCHEDULERS[kind].marks(asked)
     for metadata in (marks.object, marks.pod):
-        assert [value for value in metadata.labels.values() if not LABEL_VALUE.fullmatch(value)] == []
+        for key, value in metadata.labels.items():
+            assert LABEL_VALUE.fullmatch(value), f"{kind}: label {key} has {value!r}; shape.label_value makes it valid"
         for key in (*metadata.labels, *metadata.annotations):
-            assert KEY.fullmatch(key)
+            assert KEY.fullmatch(key), f"{kind}: {key!r} is not a valid key"
             own = SCHEDULERS[kind].RESERVED
             prefixes = tuple(prefix for prefix in own if prefix.endswith(("/", "-")))
             assert key in own or key.startswith(prefixes), f"{kind}: {key} is missing in RESERVED"

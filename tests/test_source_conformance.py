@@ -7,9 +7,9 @@ tests/golden/sources/KIND.yaml: the JSON schema of its settings.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import pytest
 from conformance import check_all_registered, check_described, check_guide_names, check_module, members
@@ -20,20 +20,38 @@ from jupyter_research_spawner.identity import IdentitySettings, sources
 from jupyter_research_spawner.identity.source_interface import Account, Source, SourceDown, SourceKind, SourceOptions
 from jupyter_research_spawner.identity.sources import SOURCES
 
+V = TypeVar("V")
+
 each_source = pytest.mark.parametrize("kind", SOURCES)
 
 
 def options(kind: str) -> SourceOptions:
-    return SOURCES[kind].Options.model_validate(SOURCES[kind].EXAMPLE)
+    try:
+        return SOURCES[kind].Options.model_validate(SOURCES[kind].EXAMPLE)
+    except ValidationError as error:
+        pytest.fail(f"EXAMPLE of source {kind} is not valid: {error}")
+
+
+def opened(kind: str, base: Path) -> Source:
+    try:
+        return SOURCES[kind].open_source(options(kind), base)
+    except OSError as error:
+        pytest.fail(f"open_source of {kind} must not read: the hub calls it before its event loop runs. {error!r}")
 
 
 async def outcome(source: Source, name: str) -> Account | None:
     """Return what a lookup returns, or None if the source is down.  Any other exception is an error of the source."""
+    return await answered(source.lookup(name))
+
+
+async def answered(asked: Awaitable[V]) -> V | None:
     try:
-        return await source.lookup(name)
+        return await asked
     except SourceDown as down:
         assert str(down), "without a sentence an administrator cannot find the cause"
         return None
+    except OSError as error:
+        pytest.fail(f"raise SourceDown with a sentence instead of {error!r}")
 
 
 @each_source
@@ -65,7 +83,7 @@ def test_source_has_a_test_file_of_its_own(kind: str) -> None:
 @each_source
 def test_options_accept_only_their_own_kind_and_known_keys(kind: str) -> None:
     model = SOURCES[kind].Options
-    assert get_args(model.model_fields["kind"].annotation) == (kind,)
+    assert get_args(model.model_fields["kind"].annotation) == (kind,), f"Options: kind must be Literal[{kind!r}]"
     for wrong in ({"kind": "other"}, {"no-such-option": 1}):
         with pytest.raises(ValidationError):
             model.model_validate({**SOURCES[kind].EXAMPLE, **wrong})
@@ -85,12 +103,25 @@ def test_site_accepts_the_example(kind: str) -> None:
 
 @each_source
 def test_opening_reads_nothing_and_lookup_is_a_coroutine(kind: str, tmp_path: Path) -> None:
-    source = SOURCES[kind].open_source(options(kind), tmp_path / "no-such-directory")
-    assert inspect.iscoroutinefunction(source.lookup)
+    source = opened(kind, tmp_path / "no-such-directory")
+    for method in (source.lookup, source.gids):
+        assert inspect.iscoroutinefunction(method), f"{kind}: write `async def {method.__name__}`"
 
 
 @each_source
 @pytest.mark.parametrize("name", ["no-such-user", "", "nul\0", "a" * 5000, "ö", "a/../b", "a:b", "-", "*"])
 async def test_lookup_of_a_name_that_no_source_has_is_none_or_source_down(kind: str, name: str, tmp_path: Path) -> None:
-    source = SOURCES[kind].open_source(options(kind), tmp_path)
-    assert await outcome(source, name) is None
+    assert await outcome(opened(kind, tmp_path), name) is None
+
+
+@each_source
+async def test_gids_has_no_group_that_no_source_has(kind: str, tmp_path: Path) -> None:
+    groups = ["no-such-group", "", "a/../b", "*"]
+    assert not await answered(opened(kind, tmp_path).gids(groups))
+
+
+@each_source
+def test_reading_entries_without_the_files_returns_the_reason(kind: str, tmp_path: Path) -> None:
+    """`research-spawner lint` prints it.  A source whose accounts are in the settings, or elsewhere, has no problem."""
+    found = SOURCES[kind].read_entries(options(kind), tmp_path / "no-such-directory")
+    assert all(str(problem) for problem in found.problems)

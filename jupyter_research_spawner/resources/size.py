@@ -65,10 +65,10 @@ class Sized(Settings):
     gpu: Gpu | None = Field(
         None,
         title="GPUs or parts of GPUs",
-        description="The kinds whole, mig and shared request devices of a device plugin. kai-fraction requires KAI. "
-        "volcano-vgpu requires Volcano. hami requires HAMi's scheduler, whose name is set in scheduler.name. dra "
-        "requires a scheduler that supports dynamic resource allocation. If the scheduler does not provide a kind, the "
-        "error names the schedulers that provide it. Containers that get no device of NVIDIA have "
+        description="The kinds whole, mig and shared request devices of a device plugin. kai-fraction and "
+        "volcano-vgpu require the scheduler in their name. hami requires HAMi's scheduler, whose name is set in "
+        "scheduler.name. dra requires a scheduler that supports dynamic resource allocation. If the scheduler does not "
+        "provide a kind, the error names the schedulers that provide it. Containers that get no device of NVIDIA have "
         "NVIDIA_VISIBLE_DEVICES=void, because images for CUDA ask for all GPUs of the node.",
         examples=[{"kind": "whole", "count": 1}, {"kind": "kai-fraction", "fraction": 0.5}],
     )
