@@ -87,7 +87,7 @@ def test_dropped_group_is_left_out_with_a_warning_and_not_a_reason_to_refuse(gid
     assert identity.groups == AS_IDENTITY.groups
     (sentence,) = warnings(identity)
     assert sentence == (
-        f"You are in the group '{name}', but your servers and jobs are not: your administrators leave it out."
+        f"You are in the group '{name}', but your servers and jobs are not: your administrators exclude this group."
     )
     refused(account, drop_groups={name: False}, denied_groups={"hpc-admins": True})
     assert refused(replace(account, gid=gid), drop_groups={name: True}, denied_groups={name: True}).field == "gid"

@@ -157,12 +157,12 @@ async def test_a_source_cannot_claim_ids_outside_its_ranges(caplog: pytest.LogCa
     made = resolver(knowing(ALICE), other, sources=sources)
     refused = await refusal(made, "mallory")
     assert (refused.code, refused.field) == ("invalid-identity", "uid")
-    assert "its uid 20001 is not among the uids of its directory" in refused.message
+    assert "its uid 20001 is outside the range of uids of its directory" in refused.message
     assert await made.resolve("alice") == ALICE_FROM_PEOPLE  # whose uid mallory did not take
     assert "Identity source other0: the account 'alice' is ignored: its uid 20009" in caplog.text
     other.accounts["mallory"] = replace(mallory, uid=50001, groups=((31337, "climate"),))
     made = resolver(knowing(ALICE), other, sources=sources)
-    assert "its gid 31337 is not among the gids" in (await refusal(made, "mallory")).message
+    assert "its gid 31337 is outside the range of gids" in (await refusal(made, "mallory")).message
 
 
 async def test_a_group_belongs_to_the_first_source_that_has_it() -> None:

@@ -1,4 +1,4 @@
-"""Checks the account that a source returns, and creates an identity from it, in the same way for all sources."""
+"""Checks the account that a source returns, and creates an identity from the account.  All sources share the checks."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Checks(Settings):
         ge=1,
         title="Lowest uid that a user may have",
         description=(
-            "Lower it only if real people have lower uids (Red Hat Enterprise Linux 6 began at 500): uids below 1000 "
-            "usually belong to services, also in images."
+            "Uids below 1000 usually belong to services, also in images. Set a lower value only if people have lower "
+            "uids, which begin at 500 on Red Hat Enterprise Linux 6."
         ),
         examples=[500],
     )
@@ -84,11 +84,10 @@ class Checks(Settings):
         default_factory=dict,
         title="Groups that pods do not get",
         description=(
-            "Members can start servers and jobs. These run without the group, and members are told so. A group that "
-            "is listed here need not be refused for another reason, such as `minimum_gid`. A file with mode 0604 "
-            "denies its group what all others may do, so without the group a member can read it: use `denied_groups` "
-            "where there are such files. A group with a gid above 2147483647 is always left out. A primary group "
-            "cannot be left out."
+            "Members can start servers and jobs, which run without the group, and see a warning. Members of a group in "
+            "this list are not refused because of `minimum_gid` or `denied_gids`. Without the group, members can read "
+            "files that only the group may not read (mode 0604). If such files exist, use `denied_groups` instead. A "
+            "group with a gid above 2147483647 is always left out. A primary group is never left out."
         ),
         examples=[{"docker": True, "staff": True}],
     )
@@ -96,8 +95,8 @@ class Checks(Settings):
         default=False,
         title="Allow group names that are numbers",
         description=(
-            "A name that is the group's own gid is always allowed. Programs such as chgrp read another number as a gid "
-            "where no group has this name."
+            "A group whose name is its gid is always allowed. On a machine that does not have the group, programs such "
+            "as chgrp take any other number for a gid."
         ),
     )
 
@@ -111,8 +110,8 @@ def check(settings: Checks, source: str, asked: str, account: Account) -> PosixI
     """Return the identity for the account that the source `source` returned for the POSIX name `asked`.
 
     The identity's `groups` always include the primary group.  A gid without a name, for example 20500,
-    gets the name `gid-20500`.  A real group with such a name but another gid is refused, because an invented name must
-    not give access that is meant for a real group.
+    gets the name `gid-20500`.  If a group of the source has such a name but another gid, the account is refused,
+    because the generated name must not give the access of that group.
     Raises Refusal (403) that names the invalid field, and logs it for administrators.
     """
     try:
@@ -127,7 +126,7 @@ def check(settings: Checks, source: str, asked: str, account: Account) -> PosixI
 
 
 def identity_from(settings: Checks, source: str, asked: str, account: Account) -> PosixIdentity:
-    """Do the same as `check` without writing to the log."""
+    """Return the identity as `check` does, but write nothing to the log."""
     _check_name(asked, account)
     _check_uid(settings, account.uid)
     _check_path("home", account.home)
@@ -159,13 +158,13 @@ def advice(settings: Checks) -> Iterator[tuple[str, str]]:
         yield (
             "minimum_uid",
             f"lets accounts with uids from {settings.minimum_uid} to {USUAL_MINIMUM_UID - 1} run pods. Services have "
-            "such uids, also in images: reserve theirs with reserved_uids",
+            "such uids, also in images. Set reserved_uids to the uids of services",
         )
     if settings.minimum_gid < USUAL_MINIMUM_GID:
         yield (
             "minimum_gid",
             f"lets pods have gids from {settings.minimum_gid} to {USUAL_MINIMUM_GID - 1}. Groups such as disk and "
-            "shadow have such gids, also in images: deny theirs with denied_gids",
+            "shadow have such gids, also in images. Set denied_gids to the gids of such groups",
         )
 
 
@@ -180,8 +179,7 @@ def _check_uid(settings: Checks, uid: int) -> None:
     if not settings.minimum_uid <= uid <= LAST_ID or uid in NOBODY:
         raise _refused(
             "uid",
-            f"Your uid {uid} is not allowed: uids of users are from {settings.minimum_uid} to {LAST_ID}, "
-            "except 65534 and 65535.",
+            f"Your uid {uid} is not allowed. Allowed: {settings.minimum_uid} to {LAST_ID}, except 65534 and 65535.",
         )
     for name, taken in settings.reserved_uids.items():
         if uid in taken:
@@ -189,7 +187,7 @@ def _check_uid(settings: Checks, uid: int) -> None:
 
 
 def _groups(settings: Checks, account: Account) -> tuple[tuple[Group, ...], list[tuple[str, str]]]:
-    """Return the groups of the account's pods, and the names of its other groups with the reasons.
+    """Return the groups that the user's pods get, and the other groups of the account, each with the reason.
 
     Raises Refusal if the account has a group that is denied.
     """
@@ -215,7 +213,7 @@ def _groups(settings: Checks, account: Account) -> tuple[tuple[Group, ...], list
 
 def _why_left_out(settings: Checks, group: Group) -> str | None:
     if settings.drop_groups.get(group.name, False):
-        return "your administrators leave it out"
+        return "your administrators exclude this group"
     if not 0 <= group.gid <= LAST_ID:
         return f"its gid {group.gid} is not between 0 and {LAST_ID}, as Kubernetes requires"
     return None
@@ -236,7 +234,8 @@ def _check_group(settings: Checks, group: Group, field: str) -> None:
     title = f"Your group {quote(group.name)} (gid {group.gid})"
     if not settings.minimum_gid <= group.gid <= LAST_ID or group.gid in NOBODY:
         raise _refused(
-            field, f"{title} is a system group: groups of users have gids from {settings.minimum_gid} to {LAST_ID}."
+            field,
+            f"{title} is a system group. Allowed gids: {settings.minimum_gid} to {LAST_ID}, except 65534 and 65535.",
         )
     for name, taken in settings.denied_gids.items():
         if group.gid in taken:

@@ -17,7 +17,7 @@ class Cache(Settings):
 
     found: Duration = Field(timedelta(seconds=300), title="How long a user who was found is cached", examples=["300s"])
     unknown: Duration = Field(
-        timedelta(seconds=30), title="How long it is cached that no source has a user", examples=["30s"]
+        timedelta(seconds=30), title="How long a user whom no source has is cached as unknown", examples=["30s"]
     )
     failed: Duration = Field(
         timedelta(seconds=2),
@@ -28,9 +28,9 @@ class Cache(Settings):
     uids: Duration = Field(
         timedelta(hours=24),
         title="How long a uid stays with its user",
-        description="A user whose uid has changed, and another user with the same uid, are refused for this time after "
-        "the two were last seen together. So a planned change has an effect after this time, or after a restart of the "
-        "hub and the batch service.",
+        description="This time starts anew at each lookup of the user. Until it has passed, the user is refused with "
+        "another uid, and another user is refused with this uid. So a planned change takes effect after this time, or "
+        "after a restart of the hub and the batch service.",
         examples=["24h"],
     )
     size: StrictInt = Field(10_000, ge=1, title="Maximum number of cached users", examples=[10000])
@@ -47,7 +47,7 @@ class IdentitySettings(Settings):
     sources: ByName[AnyOptions] = Field(
         title="Identity sources",
         description=(
-            "All sources are asked for each user. The account of the source with the lowest `order` is used. If two "
+            "The hub asks all sources for each user. The account of the source with the lowest `order` is used. If two "
             "sources have different uids for a user, or if one source is down, the user cannot start anything."
         ),
         min_length=1,

@@ -62,7 +62,7 @@ class Lookup:
     def _in_range(self, name: str, found: list[tuple[str, Account]]) -> list[tuple[str, Account]]:
         """Return the accounts whose ids are in the ranges of their sources.
 
-        Raises Refusal if there are only others.
+        Raises Refusal if there are accounts, but none of them is in its range.
         """
         inside = []
         problems = []
@@ -122,7 +122,7 @@ class Lookup:
             raise identity_refused(
                 "invalid-identity",
                 f"The entry of your account {quote(name)} is not valid: {invalid}.",
-                "Ask your administrators to correct it in the directory that it comes from.",
+                "Ask your administrators to correct the entry in its directory.",
             ) from invalid
 
     async def _gids(self, source_name: str, source: Source, groups: list[str]) -> Mapping[str, int]:
@@ -144,19 +144,19 @@ async def _answer(source_name: str, asked: Awaitable[T]) -> T:
 
 
 def _out_of_range(options: SourceOptions | None, account: Account) -> str | None:
-    """Return which id of the account is outside the ranges of its source, or None."""
+    """Return a clause about the id of the account that is outside the ranges of its source, or None."""
     if options is None:
         return None
     if options.uid_range is not None and account.uid not in options.uid_range:
-        return f"its uid {account.uid} is not among the uids of its directory"
+        return f"its uid {account.uid} is outside the range of uids of its directory"
     gids = {account.gid, *(gid for gid, _ in account.groups)}
     if options.gid_range is not None and (outside := sorted(gid for gid in gids if gid not in options.gid_range)):
-        return f"its gid {outside[0]} is not among the gids of its directory"
+        return f"its gid {outside[0]} is outside the range of gids of its directory"
     return None
 
 
 def identity_refused(code: str, message: str, hint: str = "", field: str = "name") -> Refusal:
-    """Return a refusal (403) of a user's account."""
+    """Return the refusal (403) for an account that may not be used."""
     return Refusal(code, message, field=field, hint=hint or "Ask your administrators.", status=403)
 
 

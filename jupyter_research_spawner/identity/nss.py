@@ -26,7 +26,7 @@ LOCAL_FILE = Path("/etc/passwd")
 
 
 class Options(SourceOptions):
-    """Accounts of the name service of this machine: what `id` prints there."""
+    """Accounts of the name service of the hub's machine, as `id` prints them there."""
 
     kind: Literal["nss"] = Field(title="Kind of source")
     lookup_limit: Duration = Field(
@@ -58,7 +58,7 @@ class Options(SourceOptions):
         None,
         title="Use the accounts of /etc/passwd",
         description=(
-            "Default: false in a container, where the accounts of the image are there, such as `jovyan` or `ubuntu`, "
+            "Default: false in a container, whose /etc/passwd has accounts of the image such as `jovyan` or `ubuntu`, "
             "and true elsewhere."
         ),
     )
@@ -71,7 +71,7 @@ def open_source(options: SourceOptions, base: Path) -> Source:
 
 
 def read_entries(options: SourceOptions, base: Path) -> Entries:
-    """Return nothing: the name service of the machine on which lint runs can be another one than the hub's."""
+    """Return nothing, because lint may run on a machine with another name service than the hub."""
     return Entries()
 
 

@@ -21,7 +21,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class LineProblem:
-    """A line that is not valid, or that contradicts an earlier one: `place` is its file and its number."""
+    """A line that is not valid, or that contradicts an earlier line.  `place` is the file and the line number."""
 
     place: str
     message: str
@@ -102,7 +102,7 @@ class Directory:
         )
 
     def gids(self, groups: Iterable[str]) -> dict[str, int]:
-        """Return the gid of each of these groups that is here and not left out."""
+        """Return the gid of each of these groups that exists here and is not left out."""
         known = self._gid_of_group
         return {group: known[group] for group in groups if group in known and group not in self._left_out}
 
@@ -168,7 +168,7 @@ def _add_group_line(directory: Directory, place: str, fields: list[str]) -> None
 def _lines(title: str, content: bytes) -> Iterator[tuple[str, list[str]]]:
     """Yield the place and the fields of each line.  Skip empty lines and comments, as glibc does.
 
-    Bytes that are not UTF-8 become surrogate escapes, because the field may be unused, as an account's comment is.
+    Bytes that are not UTF-8 become surrogate escapes, because they are harmless in an unused field such as the comment.
     """
     if not content:
         raise ValueError(f"{title} is empty; perhaps another process is writing the file")

@@ -85,7 +85,7 @@ class SourceOptions(Settings):
         None,
         title="Uids that accounts of this source may have",
         description=(
-            "An account with another uid is ignored. With several sources, give each its own range: otherwise each "
+            "An account with another uid is ignored. With several sources, give each its own range. Otherwise each "
             "of them can claim the uid of any user."
         ),
         examples=[{"first": 20000, "last": 29999}],
@@ -119,8 +119,8 @@ class Source(Protocol):
     async def gids(self, groups: Sequence[str]) -> Mapping[str, int]:
         """Return the gid of each of these groups that the source has.  Raises SourceDown.
 
-        The resolver asks with the groups of an account of a later source: a group belongs to the first source that has
-        it, and no other source can give it another gid.
+        The resolver passes the groups of an account of a later source.  A group belongs to the first source that has
+        it, so that a later source cannot give it another gid.
         """
 
 
@@ -152,7 +152,7 @@ class SourceKind(Protocol):
 
     @property
     def read_entries(self) -> Callable[[SourceOptions, Path], Entries]:
-        """Return all that the source has, for `research-spawner lint`, or nothing if it cannot list its accounts.
+        """Return the accounts and the problems of the source for lint, or nothing if it cannot list its accounts.
 
         The arguments are those of `open_source`.  The function may read files, but it must not use the network.
         """

@@ -143,7 +143,7 @@ class Files:
 
 
 def _read(passwd: Path, group: Path, seen: Seen | None) -> tuple[Seen, Directory | None]:
-    """Return the signatures of both files, and their accounts or None if `seen` has the same signatures.
+    """Return the signatures of both files, and their accounts.  If `seen` has the same signatures, return no accounts.
 
     Raises SourceDown if a file cannot be read, may be incomplete, or changes meanwhile.
     """
@@ -170,7 +170,7 @@ def _log(problems: Sequence[LineProblem]) -> None:
 
 
 def _signature(path: Path) -> Signature:
-    """Return values that change if the file or its content changes.  The ctime cannot be set back by users."""
+    """Return values that change when the file or its content changes.  Users can reset the mtime but not the ctime."""
     status = path.stat()
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 

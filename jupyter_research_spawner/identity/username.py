@@ -66,12 +66,12 @@ class Username(Settings):
 
 
 def is_posix_name(name: str) -> bool:
-    """Return whether `name` is a valid POSIX user name under the widest of these settings."""
+    """Return whether `name` is a POSIX user name that the most permissive settings allow."""
     return _NAME.fullmatch(name) is not None and ".." not in name
 
 
 def check_name(settings: Username, name: str, hub_name: str | None = None) -> None:
-    """Raise Refusal (403, field `name`) if users may not have this POSIX user name, which comes from `hub_name`."""
+    """Raise Refusal (403, field `name`) if `name`, which was translated from `hub_name`, is not allowed here."""
     first_digit = name[:1].isdigit() and not settings.first_digit
     if not is_posix_name(name) or len(name) > settings.longest or first_digit:
         raise _refused(settings, name if hub_name is None else hub_name)
