@@ -199,7 +199,7 @@ HAMI = HamiGpu(kind="hami")
 @pytest.mark.parametrize("kind", ["plain", "kueue"])
 def test_hami_must_be_named_as_the_scheduler_that_it_is(kind: str) -> None:
     why = str(why_no_gpu(HAMI, kind, None))
-    assert why.endswith("only HAMi's scheduler provides them. Set scheduler.name to the name of HAMi's scheduler")
+    assert why.endswith("only HAMi's scheduler provides such GPUs. Set scheduler.name to the name of HAMi's scheduler")
     assert why_no_gpu(HAMI, kind, "hami-scheduler") is None
 
 
@@ -348,9 +348,9 @@ IN_YUNIKORN = {"labels": {"yunikorn.apache.org/queue": "root.climate"}}
     [
         (
             " failed to place application r-1",
-            "YuniKorn rejected it: queue root.climate does not exist, is not a leaf queue, or does not admit you.",
+            "YuniKorn rejected the pod: queue root.climate does not exist, is not a leaf queue, or does not admit you.",
         ),
-        (" partition [x] is stopped", "YuniKorn rejected it: partition [x] is stopped."),
+        (" partition [x] is stopped", "YuniKorn rejected the pod: partition [x] is stopped."),
     ],
 )
 def test_what_yunikorn_rejects_is_told_as_a_sentence(said: str, told: str) -> None:
@@ -432,7 +432,7 @@ NO_FLAVOR = "couldn't assign flavors to pod set main: "
         ),
         (
             workload("Pending", NO_FLAVOR + "insufficient unused quota for cpu in flavor any-node, 200m more needed"),
-            ("queued", "Its queue is full: cpu is short by 200m.", "cpu"),
+            ("queued", "Its queue is full: 200m more of cpu must become free.", "cpu"),
         ),
         (
             workload(
@@ -440,7 +440,7 @@ NO_FLAVOR = "couldn't assign flavors to pod set main: "
                 NO_FLAVOR + "insufficient unused quota for cpu in flavor any-node, 400m more needed. "
                 "Pending the preemption of 1 workload(s)",
             ),
-            ("queued", "It waits for the end of the work that it preempts (1).", "cpu"),
+            ("queued", "It waits until the work that it preempts has ended (workloads: 1).", "cpu"),
         ),
         (
             workload(
@@ -448,11 +448,11 @@ NO_FLAVOR = "couldn't assign flavors to pod set main: "
                 NO_FLAVOR + "insufficient quota for cpu in flavor any-node, previously considered podsets requests (0) "
                 "+ current podset request (1500m) > maximum capacity (1)",
             ),
-            ("unschedulable", "It requests 1500m of cpu, but its whole queue has 1: it cannot start.", "cpu"),
+            ("unschedulable", "It requests 1500m of cpu, but its queue has only 1 in total. It cannot start.", "cpu"),
         ),
         (
             workload("Pending", NO_FLAVOR + "resource example.com/gpu unavailable in ClusterQueue"),
-            ("unschedulable", "Its queue has no quota for example.com/gpu: it cannot start.", "example.com/gpu"),
+            ("unschedulable", "Its queue has no quota for example.com/gpu, so it cannot start.", "example.com/gpu"),
         ),
         (workload("Pending", "something new"), ("queued", "Something new", None)),
         (
@@ -487,7 +487,7 @@ def test_kueue_has_not_seen_what_is_gated_and_has_no_workload() -> None:
         **pod(scheduled("False", "SchedulingGated")),
         "spec": {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]},
     }
-    assert SCHEDULERS["kueue"].status(gated, Objects(), ()).message == "Kueue has not added it to its queue yet."
+    assert SCHEDULERS["kueue"].status(gated, Objects(), ()).message == "Kueue has not added the pod to its queue yet."
 
 
 def test_kueue_takes_the_pod_of_a_job_without_a_mark_on_it() -> None:
@@ -508,7 +508,7 @@ IN_GROUP = {"annotations": {**IN_QUEUE["annotations"], "scheduling.k8s.io/group-
     [
         (
             pod(metadata=IN_QUEUE),
-            ("gated", "Volcano has not added it to its queue yet. It adds nothing while that queue is closed."),
+            ("gated", "Volcano has not added the pod to its queue yet. It adds nothing while that queue is closed."),
         ),
         (pod(metadata=IN_GROUP), ("scheduling", "")),
         (
@@ -548,7 +548,7 @@ IN_GROUP = {"annotations": {**IN_QUEUE["annotations"], "scheduling.k8s.io/group-
             ),
             (
                 "queued",
-                "It has a node, and waits for other pods to end there or for the rest of its group to get nodes.",
+                "It has a node, and waits until other pods there have ended or until the rest of its group has nodes.",
             ),
         ),
         (
@@ -562,14 +562,14 @@ IN_GROUP = {"annotations": {**IN_QUEUE["annotations"], "scheduling.k8s.io/group-
                 metadata=IN_GROUP,
                 nominatedNodeName="node",
             ),
-            ("queued", "It waits for the end of the pods that it preempts."),
+            ("queued", "It waits until the pods that it preempts have ended."),
         ),
         (
             pod(
                 scheduled("False", "Unschedulable", "0/1 nodes are unavailable: 1 hami-vgpuDeviceSharing error."),
                 metadata=IN_GROUP,
             ),
-            ("queued", "No node has the requested part of a GPU free in the requested mode."),
+            ("queued", "No node has a free part of a GPU of the requested size and mode."),
         ),
     ],
 )
@@ -587,7 +587,8 @@ IN_KAI = {"labels": {"kai.scheduler/queue": "climate"}}
         (
             pod(phase="Pending", metadata=IN_KAI),
             "gated",
-            "KAI has not scheduled it yet. It schedules nothing while the queue or its parent queue does not exist.",
+            "KAI has not scheduled the pod yet. It schedules nothing while the queue or its parent queue does not "
+            "exist.",
         ),
         (
             pod(scheduled("False", "Unschedulable", "OverLimit: climate quota has reached the limit"), metadata=IN_KAI),
@@ -597,7 +598,7 @@ IN_KAI = {"labels": {"kai.scheduler/queue": "climate"}}
         (
             pod(scheduled("False", "Unschedulable", "Unable to schedule pod"), metadata=IN_KAI),
             "queued",
-            "KAI cannot schedule it and gives no reason. One known cause is a queue without a parent queue.",
+            "KAI cannot schedule the pod and gives no reason. One known cause is a queue without a parent queue.",
         ),
         (
             pod(

@@ -317,13 +317,13 @@ MISTAKES = {
     "a part of a GPU without KAI": Mistake(
         with_gpu("kueue", {"kind": "kai-fraction", "fraction": 0.5}),
         "profiles.a100.gpu.kind",
-        "scheduler.kind kueue does not provide GPUs of kind 'kai-fraction': this scheduler does not support them. "
+        "scheduler.kind kueue does not provide GPUs of kind 'kai-fraction': this scheduler does not support such GPUs. "
         "Values of scheduler.kind that provide them: kai",
     ),
     "a virtual GPU without Volcano": Mistake(
         with_gpu("kai", {"kind": "volcano-vgpu"}),
         "profiles.a100.gpu.kind",
-        "scheduler.kind kai does not provide GPUs of kind 'volcano-vgpu': this scheduler does not support them. "
+        "scheduler.kind kai does not provide GPUs of kind 'volcano-vgpu': this scheduler does not support such GPUs. "
         "Values of scheduler.kind that provide them: volcano",
     ),
     "HAMi without its scheduler": Mistake(

@@ -46,12 +46,12 @@ def marks(placement: Placement) -> Marks:
 
 
 def refuses(placement: Placement) -> Refusal | None:
-    """Refuse every placement while `scheduler.name` is not set, because coscheduling has no usual schedulerName."""
+    """Refuse every placement while `scheduler.name` is not set, because coscheduling has no fixed schedulerName."""
     if placement.scheduler_name is not None:
         return None
     return Refusal(
         "scheduler-name-missing",
-        "Coscheduling is a profile of a scheduler, and scheduler.name is not set.",
+        "Coscheduling runs in a profile of kube-scheduler, but scheduler.name does not name this profile.",
         field="scheduler.name",
         hint=f"Your administrators must set scheduler.name: {CHART_NAME} is the default of scheduler-plugins' chart.",
         status=503,

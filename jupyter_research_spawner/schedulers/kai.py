@@ -1,7 +1,7 @@
 """KAI: GPU queues with quotas on two levels.
 
-Written for KAI 0.17 (github.com/kai-scheduler/KAI-Scheduler), tested with 0.12.  0.12 ignores GANG on a Job and
-starts its pods one by one.
+Written for KAI 0.17 (github.com/kai-scheduler/KAI-Scheduler), tested with 0.12.  KAI 0.12 ignores the
+annotation GANG of a Job, and starts the pods of the Job one by one.
 """
 
 from __future__ import annotations
@@ -126,10 +126,10 @@ refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
 # A PodGroup only repeats the message of its pods, so only pods are watched.
 watched = ()
 
-_NOT_YET = "KAI has not scheduled it yet. It schedules nothing while the queue or its parent queue does not exist."
+_NOT_YET = "KAI has not scheduled the pod yet. It schedules nothing while the queue or its parent queue does not exist."
 # KAI writes this message if it gives no reason, for example because the queue has no parent.
 _NO_WORDS = "Unable to schedule pod"
-_NO_REASON = "KAI cannot schedule it and gives no reason. One known cause is a queue without a parent queue."
+_NO_REASON = "KAI cannot schedule the pod and gives no reason. One known cause is a queue without a parent queue."
 _PREAMBLE = "Scheduling conditions were not met for pod "
 
 

@@ -101,7 +101,7 @@ watched = (Kind(API, "Workload"),)
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """Return the queue status from the conditions of the Workload.
 
-    The pod has only a scheduling gate, and a Job is only suspended: neither says why it waits.
+    A gated pod and a suspended Job do not say why they wait.
     """
     workload = objects.one("Workload")
     reserved = condition(workload, "QuotaReserved")
@@ -109,14 +109,17 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
         return status_of_pod(pod, objects, missing)
     since = reserved.get("lastTransitionTime")
     if not reserved and _is_gated(pod):
-        return QueueStatus("gated", "Kueue has not added it to its queue yet.", source="pod")
+        return QueueStatus("gated", "Kueue has not added the pod to its queue yet.", source="pod")
     if not reserved:
         return status_of_pod(pod, objects, missing)
     if (workload.get("spec") or {}).get("active") is False:
         return QueueStatus("refused", _deactivated(workload), source="Workload", since=since)
     if reserved.get("status") == "True":
         return QueueStatus(
-            "queued", "Its quota is reserved; Kueue's admission checks have not finished.", None, source="Workload"
+            "queued",
+            "Kueue has reserved its quota, but Kueue's admission checks have not finished.",
+            None,
+            source="Workload",
         )
     if reserved.get("reason") == "Inadmissible":
         return QueueStatus("refused", f"{reserved['message']}.", source="Workload", since=since)
@@ -161,16 +164,16 @@ def _waiting(message: str, since: str | None) -> QueueStatus:
     """Return a queue status that explains Kueue's message about quota. An unknown message is kept as it is."""
     if never := _TOO_MUCH.search(message):
         resource, asked, whole = never.groups()
-        told = f"It requests {asked} of {resource}, but its whole queue has {whole}: it cannot start."
+        told = f"It requests {asked} of {resource}, but its queue has only {whole} in total. It cannot start."
         return QueueStatus("unschedulable", told, resource, source="Workload", since=since)
     if never := _NO_QUOTA.search(message):
-        told = f"Its queue has no quota for {never[1]}: it cannot start."
+        told = f"Its queue has no quota for {never[1]}, so it cannot start."
         return QueueStatus("unschedulable", told, never[1], source="Workload", since=since)
     short = _SHORT.search(message)
     if victims := _VICTIMS.search(message):
-        told = f"It waits for the end of the work that it preempts ({victims[1]})."
+        told = f"It waits until the work that it preempts has ended (workloads: {victims[1]})."
     elif short:
-        told = f"Its queue is full: {short[1]} is short by {short[2]}."
+        told = f"Its queue is full: {short[2]} more of {short[1]} must become free."
     else:
         told = f"{message[:1].upper()}{message[1:]}"
     return QueueStatus("queued", told, short[1] if short else None, source="Workload", since=since)

@@ -186,7 +186,7 @@ class Objects:
     by_kind: Mapping[str, Sequence[Json]] = field(default_factory=dict)
 
     def one(self, kind: str) -> Json:
-        """Return the newest object of that kind, or {} if there is none."""
+        """Return the newest object of this kind, or {} if there is none."""
         found = self.by_kind.get(kind) or ({},)
         return max(found, key=lambda obj: str((obj.get("metadata") or {}).get("creationTimestamp", "")))
 
@@ -339,9 +339,9 @@ def disruption(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
 
 
 def disruption_among_queues(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
-    """Return what `disruption` returns, with a message for schedulers that preempt for priority and for fair share.
+    """Return the reason as `disruption` does, for schedulers that preempt for priority and for fair share.
 
-    These schedulers set the same condition in both cases.
+    These schedulers set the same condition in both cases, so the message names both.
     """
     found = disruption(pod)
     if found is None or not found.preempted:
@@ -350,9 +350,9 @@ def disruption_among_queues(pod: Json, objects: Objects = NO_OBJECTS) -> Reason 
 
 
 def refuse_gang(placement: Placement, scheduler: str, way_out: str) -> Refusal | None:
-    """Refuse pods that must start together, for a scheduler that starts each pod on its own.
+    """Refuse pods that must start together, for a scheduler that cannot start several pods together.
 
-    Otherwise some of the pods could hold resources and wait for the others, which might never start.
+    Otherwise some pods could hold resources while they wait for the others, which might never start.
     """
     if placement.shape.gang == 1:
         return None
@@ -372,7 +372,7 @@ def only_gpus(*kinds: str) -> Callable[[Gpu, str | None], str | None]:
     """Return a `refuses_gpu` for a scheduler that provides only GPUs of these kinds."""
 
     def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
-        return None if gpu.kind in kinds else "this scheduler does not support them"
+        return None if gpu.kind in kinds else "this scheduler does not support such GPUs"
 
     return refuses_gpu
 
@@ -380,7 +380,7 @@ def only_gpus(*kinds: str) -> Callable[[Gpu, str | None], str | None]:
 def refuse_gpu_beside_hami(gpu: Gpu, scheduler_name: str | None) -> str | None:
     """Refuse GPUs that kube-scheduler does not provide.  It provides `hami` GPUs only with HAMi's extender."""
     if gpu.kind == "hami" and scheduler_name is None:
-        return "only HAMi's scheduler provides them. Set scheduler.name to the name of HAMi's scheduler"
+        return "only HAMi's scheduler provides such GPUs. Set scheduler.name to the name of HAMi's scheduler"
     return only_gpus(*COUNTED_GPUS, "dra", "hami")(gpu, scheduler_name)
 
 

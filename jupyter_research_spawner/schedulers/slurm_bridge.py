@@ -70,7 +70,7 @@ def _options(placement: QueuePlacement) -> QueueOptions:
 
 
 def marks(placement: Placement) -> Marks:
-    """Return the annotations of the Slurm job, on the object only: slurm-bridge reads those of a pod's owner.
+    """Return the annotations of the Slurm job.  slurm-bridge reads them from a job object, or from a pod without owner.
 
     The annotation `priority` is left out: a job with a fixed priority does not take part in Slurm's fair share.
     """
@@ -127,7 +127,7 @@ watched = ()
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """Return `queued` while the pod's Slurm job has no node yet, else the status from the pod's conditions.
 
-    slurm-bridge immediately labels a pod with its Slurm job, and adds the node as an annotation when Slurm chooses it.
+    slurm-bridge immediately labels a pod with its Slurm job, and adds an annotation when Slurm has chosen a node.
     """
     metadata = pod.get("metadata") or {}
     job_id = (metadata.get("labels") or {}).get(JOB_ID)

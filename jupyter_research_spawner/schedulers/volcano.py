@@ -87,7 +87,7 @@ def marks(placement: Placement) -> Marks:
 def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
     """Return the Queue, which must be open, and the PriorityClass.
 
-    Without an open Queue Volcano creates no PodGroup: the pod stays Pending without a condition or an event.
+    Without an open Queue Volcano creates no PodGroup, so the pod stays Pending without a condition or an event.
     """
     queue = Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", _queue(placement), shut=("Closed", "Closing"))
     return (queue, priority_class_prerequisite(placement))
@@ -115,13 +115,13 @@ _NO_VGPU = "hami-vgpuDeviceSharing error"
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """Return the queue status from the conditions of the pod.
 
-    Volcano writes the same message whether the queue, the cluster or a node has no room.
+    Volcano's message is the same whether the queue, the cluster or a node has no room.
     """
     found = status_of_pod(pod, objects, missing)
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     scheduled = condition(pod, "PodScheduled")
     if found.phase == "scheduling" and not scheduled and QUEUE in annotations and GROUP not in annotations:
-        told = "Volcano has not added it to its queue yet. It adds nothing while that queue is closed."
+        told = "Volcano has not added the pod to its queue yet. It adds nothing while that queue is closed."
         return replace(found, phase="gated", message=told)
     # PodScheduled is also False, with the reason Schedulable, while the pod has a node but others of its gang do not.
     if found.phase == "queued" or (found.phase == "scheduling" and scheduled):
@@ -132,11 +132,11 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
 def _why(pod: Json, message: str) -> str:
     """Return an explanation of Volcano's message.  An unknown message is returned as it is."""
     if (pod.get("status") or {}).get("nominatedNodeName"):
-        return "It waits for the end of the pods that it preempts."
+        return "It waits until the pods that it preempts have ended."
     if _PLACED in message:
-        return "It has a node, and waits for other pods to end there or for the rest of its group to get nodes."
+        return "It has a node, and waits until other pods there have ended or until the rest of its group has nodes."
     if _NO_VGPU in message:
-        return "No node has the requested part of a GPU free in the requested mode."
+        return "No node has a free part of a GPU of the requested size and mode."
     if (group := _NO_ROOM.match(message)) is None:
         return message
     together = int(group[1])

@@ -151,11 +151,11 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
 def _why_rejected(message: str, queue: str | None) -> str:
     """Return why YuniKorn rejected the application.
 
-    YuniKorn 1.8 cuts its message off at the first colon, which is before the reason.
+    YuniKorn 1.8 cuts its message off at the first colon, so that the reason is often missing.
     """
     if message.startswith("failed to place application"):
-        return f"YuniKorn rejected it: queue {queue} does not exist, is not a leaf queue, or does not admit you."
-    return f"YuniKorn rejected it: {message}."
+        return f"YuniKorn rejected the pod: queue {queue} does not exist, is not a leaf queue, or does not admit you."
+    return f"YuniKorn rejected the pod: {message}."
 
 
 # YuniKorn preempts by deleting the pod.  Only an event shows the preemption, not a condition.

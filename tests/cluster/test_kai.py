@@ -31,8 +31,8 @@ OVER_QUOTA = (
     "quota is 0.15 cores, while 0.1 cores are already allocated for non-preemptible pods. "
     "Use a preemptible workload to go over quota.."
 )
-NOT_YET = "KAI has not scheduled it yet. It schedules nothing while the queue or its parent queue does not exist."
-NO_REASON = "KAI cannot schedule it and gives no reason. One known cause is a queue without a parent queue."
+NOT_YET = "KAI has not scheduled the pod yet. It schedules nothing while the queue or its parent queue does not exist."
+NO_REASON = "KAI cannot schedule the pod and gives no reason. One known cause is a queue without a parent queue."
 TAKEN = "Evicted by the cluster before it ended."
 NO_GPU = "no nodes with enough resources were found: 1 node(s) didn't have enough resources: GPUs."
 PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share, needed its place."

@@ -24,7 +24,7 @@ from jupyter_research_spawner.watch import classify
 
 pytestmark = pytest.mark.programs("kueue")
 
-FULL = "Its queue is full: cpu is short by 500m."
+FULL = "Its queue is full: 500m more of cpu must become free."
 PREEMPTED = "Preempted: work of a higher priority needed its place."
 
 
@@ -119,7 +119,7 @@ async def test_a_preempted_job_comes_back_and_ends(work: Work) -> None:
 async def test_a_job_of_more_than_the_whole_queue_is_told_that_it_cannot_start(work: Work) -> None:
     async with work.batch() as jobs:
         job = await jobs.submit("true", profile="large")
-        told = "It requests 3 of cpu, but its whole queue has 500m: it cannot start."
+        told = "It requests 3 of cpu, but its queue has only 500m in total. It cannot start."
         await jobs.until(job, "told", lambda job: job["state"] == "queued" and job["message"] == told)
 
 
@@ -216,7 +216,7 @@ def test_who_waits_in_a_queue_that_went_or_was_stopped_is_told(work: Work) -> No
 def test_a_priority_class_that_went_leaves_a_notebook_without_a_workload(work: Work) -> None:
     work.api.delete(work.api.get(API, "WorkloadPriorityClass", "research-normal"))
     created = work.notebook("first")
-    work.waits("first", "Kueue has not added it to its queue yet.")
+    work.waits("first", "Kueue has not added the pod to its queue yet.")
     assert work.workload(created) == {}
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.programs("volcano")
 # Room for one pod of profile small.
 ROOM = {"cpu": "150m"}
 FULL = "It waits for room: its queue is full or closed, or the cluster is full."
-NOT_YET = "Volcano has not added it to its queue yet. It adds nothing while that queue is closed."
+NOT_YET = "Volcano has not added the pod to its queue yet. It adds nothing while that queue is closed."
 PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
 # Without `enqueue`: with it, nothing is preempted in a queue that is at its capability.
 PREEMPTING = "allocate, preempt, reclaim, backfill"
@@ -238,7 +238,7 @@ def test_nobody_is_preempted_by_volcano_as_it_is_installed(together: Alice) -> N
 
 @pytest.mark.actions(PREEMPTING)
 def test_a_gang_starts_whole_or_not_at_all_where_others_are_preempted(alice: Alice) -> None:
-    placed = "It has a node, and waits for other pods to end there or for the rest of its group to get nodes."
+    placed = "It has a node, and waits until other pods there have ended or until the rest of its group has nodes."
     starts_whole_or_not_at_all(alice, {FULL_FOR_THREE, placed})
 
 

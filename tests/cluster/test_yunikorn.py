@@ -111,7 +111,7 @@ def waits_in(queue: str) -> str:
 
 
 def not_taken(queue: str) -> str:
-    return f"YuniKorn rejected it: queue {queue} does not exist, is not a leaf queue, or does not admit you."
+    return f"YuniKorn rejected the pod: queue {queue} does not exist, is not a leaf queue, or does not admit you."
 
 
 def test_a_notebook_runs_as_its_person_in_the_queue(alice: Alice, yunikorn: YuniKorn) -> None:
