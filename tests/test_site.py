@@ -329,7 +329,7 @@ MISTAKES = {
     "HAMi without its scheduler": Mistake(
         with_gpu("plain", {"kind": "hami"}),
         "profiles.a100.gpu.kind",
-        "scheduler.kind plain does not provide GPUs of kind 'hami': only HAMi's scheduler provides them. "
+        "scheduler.kind plain does not provide GPUs of kind 'hami': only HAMi's scheduler provides such GPUs. "
         "Set scheduler.name to the name of HAMi's scheduler",
     ),
     "a claim under YuniKorn": Mistake(
