@@ -440,6 +440,7 @@ MUST_NOT: dict[str, tuple[Edit, str]] = {
         lambda pod: pod["spec"]["initContainers"].reverse(),
         "spec.initContainers[0]",
     ),
+    "a directory of the image": (put(*MAIN, "workingDir", to="/srv"), "workingDir of container 'notebook'"),
     "the image's own working directory": (drop(*MAIN, "workingDir"), "workingDir of container 'notebook'"),
     "another image": (put(*MAIN, "image", to="evil"), "image of container 'notebook'"),
     # What programs are told.
@@ -832,6 +833,20 @@ def test_a_working_directory_that_was_asked_for_is_kept() -> None:
     assert pod["spec"]["containers"][0]["workingDir"] == "/project/climate"
     assert problems(decided, pod, SLOTS) == []
     assert paths(decided, edited(put(*MAIN, "workingDir", to="/home"), pod)) == ["workingDir of container 'notebook'"]
+
+
+def test_a_directory_below_a_mount_is_entered_by_the_program() -> None:
+    decided = decide(SITE, person("alice"), workdir="/project/climate/2026")
+    pod = with_company()
+    pod["spec"]["containers"][0]["args"] = ["jupyterhub-singleuser"]
+    pod = compose(decided, pod, SLOTS)
+    assert pod["spec"]["containers"][0]["workingDir"] == "/home/alice"
+    assert problems(decided, pod, SLOTS) == []
+    for edit in (
+        put(*MAIN, "args", to=["jupyterhub-singleuser"]),
+        put(*MAIN, "workingDir", to="/project/climate/2026"),
+    ):
+        assert paths(decided, edited(edit, pod)) == ["workingDir of container 'notebook'"]
 
 
 JOB_SLOTS = Slots((Template(("spec", "template"), "job"),))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from jupyter_research_spawner.jobs.notebook import SLOTS
 from jupyter_research_spawner.pod import check, compose, replaced_fields
 from jupyter_research_spawner.pod.containers import all_containers
 from jupyter_research_spawner.pod.home_check import SCRIPT
+from jupyter_research_spawner.pod.working_directory import SCRIPT as ENTER_SCRIPT
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
 
@@ -161,11 +164,10 @@ def test_null_is_absent(site: Site) -> None:
     assert sent(site, pod)["spec"] == sent(site, {**notebook_pod(), "spec": {**pod["spec"]}})["spec"]
 
 
-def test_a_shorter_wall_time_and_a_directory_of_the_site_s_stay(site: Site) -> None:
-    found = sent(site, pod_with({"activeDeadlineSeconds": 60}, {"workingDir": "/srv"}))
+def test_a_shorter_wall_time_stays_and_notebooks_start_at_home(site: Site) -> None:
+    found = sent(site, pod_with({"activeDeadlineSeconds": 60}))
     assert found["spec"]["activeDeadlineSeconds"] == 60
-    assert found["spec"]["containers"][0]["workingDir"] == "/srv"
-    assert sent(site, notebook_pod())["spec"]["containers"][0]["workingDir"] == "/home/alice"
+    assert found["spec"]["containers"][0]["workingDir"] == "/home/alice"
 
 
 def test_every_container_has_the_identity_and_only_main_the_data(site: Site) -> None:
@@ -285,20 +287,113 @@ def test_somebody_looks_for_the_home_from_where_nothing_is_made(site: Site) -> N
 
 
 @pytest.mark.parametrize(
-    ("starts_in", "looked_for"),
+    ("starts_in", "working_dir", "looked_for"),
     [
-        ("/home/alice", ["/home/alice"]),
-        ("/home/alice/climate", ["/home/alice", "/home/alice/climate"]),
-        ("/srv/../home/alice/climate/", ["/home/alice", "/home/alice/climate"]),
-        ("//project/climate/2026", ["/home/alice", "/project/climate/2026"]),
-        ("/srv", ["/home/alice"]),
-        ("", ["/home/alice"]),
+        ("/home/alice", "/home/alice", ["/home/alice"]),
+        ("/home/alice/", "/home/alice", ["/home/alice"]),
+        ("", "/home/alice", ["/home/alice"]),
+        ("/home", "/home", ["/home/alice", "/home"]),
+        ("/project/climate", "/project/climate", ["/home/alice", "/project/climate"]),
+        ("/software", "/software", ["/home/alice"]),
     ],
 )
-def test_a_directory_to_start_in_is_looked_for_on_the_mounts(site: Site, starts_in: str, looked_for: list[str]) -> None:
-    found = sent(site, pod_with({}, {"workingDir": starts_in}))
+def test_home_and_mounts_are_working_directories(
+    site: Site, starts_in: str, working_dir: str, looked_for: list[str]
+) -> None:
+    volume, mount = {"name": "software", "emptyDir": {}}, {"name": "software", "mountPath": "/software/"}
+    main = {"workingDir": starts_in, "volumeMounts": [mount], "args": ["jupyterhub-singleuser"]}
+    found = sent(site, pod_with({"volumes": [volume]}, main))
     assert look(found)["command"][4::2] == looked_for
-    assert found["spec"]["containers"][0]["workingDir"] == (starts_in or "/home/alice")
+    container = found["spec"]["containers"][0]
+    assert container["workingDir"] == working_dir
+    assert container["args"] == ["jupyterhub-singleuser"]
+
+
+@pytest.mark.parametrize(
+    ("starts_in", "enters", "looked_for"),
+    [
+        ("/home/alice/climate", "/home/alice/climate", ["/home/alice/climate"]),
+        ("/srv/../home/alice/climate/", "/home/alice/climate", ["/home/alice/climate"]),
+        ("//project/climate/2026", "/project/climate/2026", ["/project/climate/2026"]),
+        ("/home/bob", "/home/bob", ["/home/bob"]),
+        ("/home/alice/a $(HOME)", "/home/alice/a $$(HOME)", ["/home/alice/a $$(HOME)"]),
+        # In the image, where it may be a symlink to a mount.
+        ("/srv", "/srv", []),
+        ("/", "/", []),
+    ],
+)
+def test_the_program_itself_changes_to_any_other_directory(
+    site: Site, starts_in: str, enters: str, looked_for: list[str]
+) -> None:
+    found = sent(site, pod_with({}, {"workingDir": starts_in, "args": ["jupyterhub-singleuser", "--debug"]}))
+    container = found["spec"]["containers"][0]
+    assert container["workingDir"] == "/home/alice"
+    assert "command" not in container
+    assert container["args"] == [*ENTER, enters, "jupyterhub-singleuser", "--debug"]
+    assert look(found)["command"][4::2] == ["/home/alice", *looked_for]
+    assert sent(site, found) == found
+
+
+ENTER = ["/bin/sh", "-c", ENTER_SCRIPT.replace("$", "$$"), "research-workdir"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"command": ["a", "b"]}, {"command": [*ENTER, "/home/alice/x"], "args": ["a", "b"]}),
+        ({"command": ["a"], "args": ["b"]}, {"command": [*ENTER, "/home/alice/x", "a"], "args": ["b"]}),
+        ({"args": ["a"]}, {"args": [*ENTER, "/home/alice/x", "a"]}),
+    ],
+)
+def test_the_program_keeps_its_words_and_the_entrypoint(site: Site, before: Json, after: Json) -> None:
+    container = sent(site, pod_with({}, {"workingDir": "/home/alice/x", **before}))["spec"]["containers"][0]
+    assert {key: container[key] for key in ("command", "args") if key in container} == after
+
+
+def test_a_directory_below_the_home_needs_a_known_program(site: Site) -> None:
+    with pytest.raises(Refusal) as refused:
+        sent(site, pod_with({}, {"workingDir": "/home/alice/x"}))
+    assert refused.value.field == "workingDir of container 'notebook'"
+    assert "the program is not known" in refused.value.message
+    assert "c.KubeSpawner.cmd" in refused.value.hint
+
+
+def entering(directory: Path, *words: str | Path, shell: str = "/bin/sh") -> subprocess.CompletedProcess[str]:
+    """Run words from /, as the container does."""
+    command = [shell, "-c", ENTER_SCRIPT, "research-workdir", directory, *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd="/")
+
+
+SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A shell under the name `sh`."""
+    link = tmp_path / "sh"
+    link.symlink_to(str(shutil.which(request.param)))
+    return str(link)
+
+
+def test_the_program_starts_in_an_odd_directory_with_its_words(tmp_path: Path, shell: str) -> None:
+    odd = tmp_path / "-P $(touch made) `b` 'c' \\n"
+    odd.mkdir()
+    ran = entering(odd, "/bin/sh", "-c", 'pwd -P; printf "%s|" "$@"', "x", "a b", "$HOME", "", "*", shell=shell)
+    assert ran.stdout == f"{odd}\na b|$HOME||*|"
+    assert not list(tmp_path.glob("**/made"))
+
+
+def test_the_program_keeps_its_exit_code_and_its_signals(tmp_path: Path, shell: str) -> None:
+    assert entering(tmp_path, "/bin/sh", "-c", "exit 7", shell=shell).returncode == 7
+    assert entering(tmp_path, "/bin/sh", "-c", "kill -TERM $$", shell=shell).returncode == -signal.SIGTERM
+
+
+def test_a_missing_directory_is_named(tmp_path: Path, shell: str) -> None:
+    missing = tmp_path / "no \\n such"
+    ran = entering(missing, "touch", tmp_path / "ran", shell=shell)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == f"The working directory {missing} does not exist.\n"
+    assert not (tmp_path / "ran").exists()
 
 
 def test_another_image_may_look_for_the_home() -> None:

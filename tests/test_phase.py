@@ -70,6 +70,15 @@ def test_an_image_without_a_shell_is_named_as_the_reason() -> None:
     assert "storage.home_check_image" in why_no_home(found)
 
 
+def test_an_image_without_the_shell_that_a_working_directory_needs_is_named() -> None:
+    why = 'failed to start: error during container init: exec: "/bin/sh": stat /bin/sh: no such file or directory'
+    ended = {"exitCode": 128, "reason": "StartError", "message": why}
+    found = {"status": {"containerStatuses": [{"name": "job", "state": {"terminated": ended}}]}}
+    assert why_ended(found, "job") == (
+        "The image has no /bin/sh, which job arrays need, and working directories below your home or a mount."
+    )
+
+
 @pytest.mark.parametrize("ended", [{"exitCode": 0}, {"exitCode": 137, "reason": "Error"}, {"exitCode": 1}], ids=str)
 def test_a_home_check_that_succeeded_or_was_killed_has_no_message(ended: dict[str, Any]) -> None:
     assert why_no_home(home_check(**ended)) == ""

@@ -69,6 +69,7 @@ def answer(
         "priority": str(plan.get("priority", "")),
         "image": _image(kind.SLOTS.pods(job)[0][1]["spec"], kind.SLOTS.main),
         "command": [as_typed(word) for word in kind.command(job)],
+        "workdir": str(plan.get("workdir") or plan.get("home") or ""),
         "created": metadata.get("creationTimestamp"),
         **_times(job, standing, attempts, is_array=bool(indexes)),
         "attempts": [attempt.as_dict() for attempt in attempts] if in_full or not indexes else [],

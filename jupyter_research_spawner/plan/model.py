@@ -121,6 +121,7 @@ class Plan:
             "wall_time_hard": format_duration(self.wall_time.hard),
             "wall_time_reason": self.wall_time.reason,
             "image": self.image,
+            "workdir": self.request.workdir,
             "run_id": self.run_id,
             "warnings": list(self.warnings),
         }

@@ -12,7 +12,7 @@ from ..plan import ANNOTATION_LIMIT, Plan
 from ..refusal import Refusal
 from ..schedulers import reserved
 from ..shape import OUR_PREFIX, Json, Slots
-from . import container_rules, home_check, volume_rules
+from . import container_rules, home_check, volume_rules, working_directory
 from .containers import all_containers, main_container, manifest_refusal, same_json
 from .cpu_pinning import why_not_pinned
 from .findings import Findings, PodUnderCheck
@@ -246,6 +246,7 @@ RULES: tuple[Callable[[PodUnderCheck], Findings], ...] = (
     container_rules.check_container_fields,
     container_rules.check_handlers,
     container_rules.check_main_container,
+    working_directory.check_working_directory,
     home_check.check_home_check,
     container_rules.check_other_resources,
     container_rules.check_environment,

@@ -20,6 +20,7 @@ from .cpu_pinning import equalize_requests_and_limits
 from .home_check import HOME_CHECK, home_check_container
 from .normalize import normalize
 from .overlay import NO_NVIDIA_DEVICES, Overlay, hides_nvidia_devices, object_overlay, pod_overlay
+from .working_directory import compose_working_directory
 
 
 def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
@@ -106,8 +107,6 @@ def _compose_main(plan: Plan, overlay: Overlay, container: Json) -> None:
     container["resources"] = plan.resources.as_requirements()
     if plan.image is not None:
         _fill(container, "image", plan.image, f"container {container['name']!r}")
-    # Otherwise the image's working directory applies.  If that is on shared storage and missing, root creates it.
-    container["workingDir"] = container.get("workingDir") or plan.workdir
     # If the container fails, its status then has the last lines of the log, which are shown to the user.
     container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     # The overlay's variables come first, because later variables can refer to them, as in $(HOME).
@@ -115,6 +114,7 @@ def _compose_main(plan: Plan, overlay: Overlay, container: Json) -> None:
     others = [entry for entry in container.get("env", []) if entry["name"] not in names]
     container["env"] = [*overlay.env, *others]
     _replace_named(container, "volumeMounts", overlay.mounts)
+    compose_working_directory(plan, container)
 
 
 def _compose_nvidia(plan: Plan, pod: Json, main: Json) -> None:

@@ -145,18 +145,13 @@ def check_handlers(checked: PodUnderCheck) -> Findings:
 
 
 def check_main_container(checked: PodUnderCheck) -> Findings:
-    """Compare the main container's resources, image and working directory with the plan."""
+    """Compare the main container's resources and image with the plan."""
     plan, container = checked.plan, checked.main
     of_main = f"of container {container['name']!r}"
     if container.get("resources") != plan.resources.as_requirements():
         yield f"resources {of_main}", f"are {container.get('resources')}, not the profile's"
     if plan.image is not None and container.get("image") != plan.image:
         yield f"image {of_main}", f"is {container.get('image')!r}, not {plan.image!r}"
-    if not container.get("workingDir"):
-        why = "is missing: the container runtime would create the image's working directory as root"
-        yield f"workingDir {of_main}", why
-    elif plan.request.workdir is not None and container.get("workingDir") != plan.request.workdir:
-        yield f"workingDir {of_main}", f"is {container.get('workingDir')!r}, not {plan.request.workdir!r}"
 
 
 def check_other_resources(checked: PodUnderCheck) -> Findings:

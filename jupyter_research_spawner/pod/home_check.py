@@ -6,7 +6,6 @@ containerd 2.2 and runc).  This init container starts in / and fails with a mess
 
 from __future__ import annotations
 
-import posixpath
 from decimal import Decimal
 
 from ..plan import Plan
@@ -15,6 +14,7 @@ from ..shape import Json
 from ..storage import within
 from .findings import Findings, PodUnderCheck
 from .overlay import NO_NVIDIA_DEVICES, Overlay, literal
+from .working_directory import starts_in
 
 HOME_CHECK = "research-home"
 # The arguments are pairs of a directory and the message for it.  The shell does not interpret them.
@@ -75,11 +75,11 @@ def _directories(plan: Plan, main: Json) -> Json:
         home: f"Your home directory {home} does not exist on the shared file system. "
         "Ask your administrators to create it."
     }
-    starts_in = posixpath.normpath("/" + (plan.request.workdir or main.get("workingDir", "")).lstrip("/"))
+    directory = starts_in(plan, main)
     # A directory outside the mounts is in the container's file system and is deleted with the container.
-    if any(within(starts_in, mount.path) for mount in plan.mounts):
-        missing = f"The working directory {starts_in} does not exist. Create it first, or choose another."
-        found.setdefault(starts_in, missing)
+    if any(within(directory, mount.path) for mount in plan.mounts):
+        missing = f"The working directory {directory} does not exist. Create it first, or choose another."
+        found.setdefault(directory, missing)
     return found
 
 

@@ -14,6 +14,8 @@ _PROFILE: Json = {"type": str}
 _HANDLER: Json = {"httpGet": {}, "tcpSocket": {}}
 _CONTAINER: Json = {
     "name": str,
+    "command": [str],
+    "args": [str],
     "resources": {"requests": {}, "limits": {}, "claims": [{"name": str}]},
     "securityContext": {
         "capabilities": {"add": [str], "drop": [str]},

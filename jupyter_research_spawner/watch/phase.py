@@ -23,6 +23,10 @@ _WAITING = {
     "CrashLoopBackOff": "it crashes repeatedly",
 }
 
+_WITHOUT_SHELL = "The image has no /bin/sh, which job arrays need, and working directories below your home or a mount."
+# The end of the runtime's message for such an image (containerd, with runc).
+_NO_SHELL = 'exec: "/bin/sh": stat /bin/sh: no such file or directory'
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -141,6 +145,8 @@ def why_ended(pod: Json, main: str) -> str:
             ended = state.get("terminated") or {}
             if ended.get("reason") == "OOMKilled":
                 return f"Container {container.get('name')} used more memory than its profile has (OOMKilled)."
+            if ended.get("reason") == "StartError" and _NO_SHELL in str(ended.get("message", "")):
+                return _WITHOUT_SHELL
             if ended.get("exitCode"):
                 error = f": {last}" if (last := _last_line(ended.get("message", ""))) else ""
                 return f"Container {container.get('name')} ended with exit code {ended['exitCode']}{error}."

@@ -24,7 +24,7 @@ from jupyter_research_spawner.pod.overlay import literal
 from jupyter_research_spawner.schedulers import SCHEDULERS
 
 PREEMPTED = "Preempted: work of a higher priority needed its place."
-PLAN = {"queue": "backfill", "profile": "small", "priority": "low", "warnings": ["16 groups"]}
+PLAN = {"home": "/home/alice", "queue": "backfill", "profile": "small", "priority": "low", "warnings": ["16 groups"]}
 
 
 def at(seconds: int) -> str:
@@ -114,6 +114,7 @@ def test_the_whole_answer():
         "priority": "low",
         "image": "python:3.12",
         "command": ["python", "$(HOME)"],
+        "workdir": "/home/alice",
         "created": at(0),
         "started": at(7),
         "finished": at(9),

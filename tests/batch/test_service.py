@@ -66,6 +66,27 @@ async def test_a_job_runs_as_its_owner_prints_and_ends(batch, cluster):
     assert (context["runAsUser"], context["supplementalGroups"]) == (20001, [20500, 20602])
 
 
+async def test_a_job_changes_to_a_directory_below_its_home_and_keeps_its_words_and_exit_code(batch, cluster):
+    results = cluster.storage.claims[NAMESPACE, "home"] / "alice" / "it's $(HOME)"
+    results.mkdir()
+    words = ["sh", "-c", 'echo "${PWD##*/}|$1"; kill -TERM $$', "sh", "$(touch made)"]
+    job = await batch.submit("alices", *words, workdir="~/it's $(HOME)")
+    assert (job["command"], job["workdir"]) == (words, "/home/alice/it's $(HOME)")
+    ended = await until(batch, "alices", job["id"], "failed")
+    assert ended["exit_code"] == 143
+    assert await batch.text("alices", f"/jobs/{job['id']}/logs") == "it's $(HOME)|$(touch made)\n"
+    assert list(results.iterdir()) == []
+
+
+async def test_an_array_changes_to_its_working_directory(batch, cluster):
+    (cluster.storage.claims[NAMESPACE, "home"] / "alice" / "results").mkdir()
+    words = ["sh", "-c", 'echo "${PWD##*/} $SLURM_ARRAY_TASK_ID"']
+    job = await batch.submit("alices", *words, workdir="~/results", kind="array", array="7")
+    assert job["command"] == words
+    await until(batch, "alices", job["id"], "succeeded")
+    assert await batch.text("alices", f"/jobs/{job['id']}/logs?index=7") == "results 7\n"
+
+
 async def test_a_list_has_my_jobs_only_newest_first(batch):
     mine = [await batch.submit("alices", "true", name=name) for name in ("first", "second")]
     await asyncio.sleep(1)  # creation times have whole seconds

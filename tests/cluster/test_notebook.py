@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from alice import Alice
 from ground import CLIMATE, JOB, Ground, ground
 from hub import Hub
 from rig import images
-from rig.api import Json
+from rig.api import Json, until
 from rig.cluster import Cluster
 from rig.containerd import SANDBOX_IMAGE, Runtime
 from rig.node import Node
@@ -193,6 +194,40 @@ async def test_a_working_directory_that_is_missing_is_made_by_nobody(here: Groun
     assert names_in(here.home / "alice") == []
 
 
+async def test_a_working_directory_that_is_switched_to_another_home_is_made_by_nobody(here: Ground) -> None:
+    """A user replaces the directory by a symlink, after it was checked and before the program starts."""
+
+    def switch(pod: Json) -> None:
+        script = "mkdir -p ~/results/new && rm -r ~/results && ln -s /home/bob ~/results"
+        pod["spec"]["initContainers"][0] |= {"command": ["sh", "-c", script]}
+        pod["spec"]["initContainers"][0]["env"].append({"name": "HOME", "value": "/home/alice"})
+
+    site = here.site()
+    site["profiles"]["small"]["images"] = {"default": JOB}
+    alice = Alice(here, site)
+    alice.notebook("switched", "touch", "ran", edit=switch, workdir="/home/alice/results/new")
+    ended = until(lambda: (found := alice.phase("switched")).is_over and found, "it has ended")
+    assert ended.message == (
+        "Container notebook ended with exit code 1: The working directory /home/alice/results/new does not exist."
+    )
+    assert (here.home / "alice/results").is_symlink()
+    assert names_in(here.home / "bob") == []
+
+
+async def test_a_job_starts_below_its_home_as_its_user(here: Ground) -> None:
+    async with batch(here.cluster, Site.model_validate(here.site())) as jobs:
+        results = here.home / "alice/results"
+        results.mkdir()
+        os.chown(results, 20001, 20001)
+        done = await jobs.in_state(await jobs.submit("sh", "-c", "pwd > it; exit 3", workdir="~/results"), "failed")
+        results.chmod(0o000)
+        closed = await jobs.in_state(await jobs.submit("true", workdir="~/results"), "failed")
+    assert (done["exit_code"], done["workdir"]) == (3, "/home/alice/results")
+    assert done["command"] == ["sh", "-c", "pwd > it; exit 3"]
+    assert (results / "it").read_text() == "/home/alice/results\n"
+    assert "cannot be entered with your user and groups" in closed["message"]
+
+
 async def test_an_image_without_a_shell_is_a_sentence(here: Ground) -> None:
     site = here.site()
     site["profiles"]["small"]["images"] = {"default": SANDBOX_IMAGE}
@@ -207,6 +242,12 @@ async def test_an_image_without_a_shell_is_a_sentence(here: Ground) -> None:
         running = await jobs.submit("/pause")
         await jobs.in_state(running, "running")
         await jobs.cancel(running)
+        # Only a directory below the home or a mount needs a shell in the image.
+        (here.home / "alice/results").mkdir()
+        ended = await jobs.in_state(await jobs.submit("/pause", workdir="~/results"), "failed")
+    assert ended["message"] == (
+        "The image has no /bin/sh, which job arrays need, and working directories below your home or a mount."
+    )
 
 
 async def test_a_node_that_cannot_keep_groups_out_is_a_sentence(hub: RealHub, old_node: Node) -> None:

@@ -68,6 +68,7 @@ class Job:
     wall_time_hard: timedelta
     warnings: tuple[str, ...]
     answer: Mapping[str, Any] = field(repr=False, compare=False)
+    workdir: str = ""
     array: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     indexes: tuple[Index, ...] = ()
@@ -103,6 +104,7 @@ def job_from(answer: Mapping[str, Any]) -> Job:
             wall_time_hard=timedelta(seconds=answer["wall_time_hard_seconds"]),
             warnings=tuple(_text(sentence) for sentence in answer["warnings"]),
             answer=answer,
+            workdir=_text(answer.get("workdir", "")),
             array=_text(answer.get("array", "")),
             counts={_text(state): int(count) for state, count in answer.get("counts", {}).items()},
             indexes=tuple(_index(index) for index in answer.get("indexes", ())),

@@ -85,6 +85,7 @@ def _fields(job: Job) -> list[tuple[str, str]]:
         ("Profile", job.profile),
         ("Image", job.image),
         ("Command", shlex.join(job.command)),
+        ("Directory", job.workdir),
         ("Created", _moment(job.created)),
         ("Started", _moment(job.started)),
         ("Finished", _moment(job.finished)),
@@ -98,7 +99,7 @@ def _labelled(label: str, value: str, width: int) -> list[str]:
     if not text:
         return []
     start = label.ljust(LABEL_WIDTH)
-    if label in ("Image", "Command"):  # users copy these, so they are not wrapped
+    if label in ("Image", "Command", "Directory"):  # users copy these, so they are not wrapped
         return [start + text]
     return textwrap.wrap(
         text,
