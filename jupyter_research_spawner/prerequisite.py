@@ -11,8 +11,8 @@ class Prerequisite:
     """A cluster object without which a pod would wait or be rejected, and no event would tell the user why.
 
     `namespace` is None for a cluster-scoped object.  `shut` lists the values of `status.state` in which the object
-    accepts no new pods; no event reports this state.  `selected_by` is the field of a request that selects the object:
-    the options form shows an error about the object at this field.
+    accepts no new pods; no event reports this state.  `selected_by` is the field of a request that selects the object.
+    The options form shows an error about the object at this field.
     """
 
     api_version: str

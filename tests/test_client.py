@@ -485,7 +485,7 @@ def test_list_without_an_end_is_given_up(jobs, batch, monkeypatch):
 
 def test_no_jobs_is_said_on_stderr(jobs, batch):
     batch.says("GET", "/jobs", {"jobs": []})
-    assert jobs("list") == Ran(0, "", "job: you have no jobs; 'job submit -- COMMAND' submits one\n")
+    assert jobs("list") == Ran(0, "", "job: you have no jobs; 'job submit -- COMMAND' submits a job\n")
 
 
 def test_show_is_everything_about_a_job(jobs, batch):

@@ -181,7 +181,7 @@ def test_the_persons_name_is_kept_as_it_is():
 def test_who_you_are_is_not_yours_to_say(field):
     found = refusal({**COMMAND, field: 0})
     assert found.field == field
-    assert "the hub decides who you are" in found.message
+    assert "the hub determines your identity" in found.message
     assert found.status == 400
 
 

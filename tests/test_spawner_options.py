@@ -99,7 +99,7 @@ def test_all_wishes_of_both_shapes() -> None:
             "wall_time",
             "wall_time: '8 h' is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d.",
         ),
-        ({"uid": 0}, "uid", "There is no field 'uid': the hub decides who you are."),
+        ({"uid": 0}, "uid", "There is no field 'uid', because the hub determines your identity."),
         ({b"profile": 1}, None, "There is no field b'profile'."),
     ],
 )

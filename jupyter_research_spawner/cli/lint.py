@@ -110,7 +110,7 @@ def _closed(offer: Restricted) -> bool:
 def _never(site: Site, now: datetime) -> Iterator[Problem]:
     """Yield the refusals of each profile in each of its queues, for a user who may use both.
 
-    Each kind of work is tried: a notebook and, if the site has the batch service, all kinds of jobs.
+    Each profile is tried with a notebook and, if the site has the batch service, with all kinds of jobs.
     """
     kinds = [NOTEBOOK_KIND, *(KINDS if site.batch.url else [])]
     for name, profile in ordered(site.profiles):
@@ -203,8 +203,8 @@ def advice(site: Site, now: datetime, base: Path | None = None) -> Iterator[Prob
         if relative:
             yield Problem(
                 f"identity.sources.{name}",
-                f"has relative paths ({format_list(relative)}): "
-                "the hub and the batch service may read different files. Use absolute paths",
+                f"has relative paths ({format_list(relative)}), "
+                "so the hub and the batch service may read different files. Use absolute paths",
             )
 
 
@@ -308,7 +308,7 @@ def _numa(site: Site) -> Iterator[Problem]:
         if profile.cpu % 2:
             yield Problem(
                 f"profiles.{name}.cpu",
-                "is an odd number: on nodes with two threads per core, a kubelet with the CPU manager option "
+                "is an odd number. On nodes with two threads per core, a kubelet with the CPU manager option "
                 "full-pcpus-only rejects the pod (SMTAlignmentError)",
             )
         if profile.gpu is not None and profile.gpu.alignment_advice:
@@ -340,7 +340,7 @@ def _unused_profiles(site: Site) -> Iterator[Problem]:
         elif profile.queue is None and all(site.queues[queue].preemptible for queue in queues):
             yield Problem(
                 f"profiles.{name}",
-                "has no default queue, because all of its queues are preemptible; users must choose one",
+                "has no default queue, because all of its queues are preemptible; users must choose a queue",
             )
 
 

@@ -132,7 +132,7 @@ def _marks(site: Site, decided: Plan) -> list[str]:
     if marks.names_main is not None:
         found.append(f"annotation {marks.names_main}: the main container's name (on the pod)")
     if marks.scheduler_name is None:
-        found.append("no schedulerName: the cluster's default scheduler places the pod")
+        found.append("no schedulerName, so the cluster's default scheduler places the pod")
     else:
         own = (
             "scheduler.name sets it"

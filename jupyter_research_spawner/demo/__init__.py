@@ -1,1 +1,1 @@
-"""The demo: a cluster, a JupyterHub and the batch service on one machine, and a tour that checks what they do."""
+"""The demo: a cluster, a JupyterHub and the batch service on one machine, and a tour that checks their behaviour."""

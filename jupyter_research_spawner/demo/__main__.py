@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument(
         "--kubeconfig",
         metavar="FILE",
-        help="use the cluster of this kubeconfig's current context instead of the embedded one",
+        help="use the cluster of this kubeconfig's current context instead of the embedded cluster",
     )
     parser.add_argument(
         "--image", help="image for notebooks and jobs with --kubeconfig; it must contain jupyterhub-singleuser"

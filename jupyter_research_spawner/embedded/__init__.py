@@ -1,4 +1,4 @@
-"""An embedded Kubernetes cluster for the demo and the fast tests: its pods are processes of this machine.
+"""An embedded Kubernetes cluster for the demo and the fast tests.  Its pods are processes of this machine.
 
 It imports no module of jupyter_research_spawner outside this directory.  tests/behaviour compares it with a real
 kube-apiserver.

@@ -110,8 +110,8 @@ def check(settings: Checks, source: str, asked: str, account: Account) -> PosixI
     """Return the identity for the account that the source `source` returned for the POSIX name `asked`.
 
     The identity's `groups` always include the primary group.  A gid without a name, for example 20500,
-    gets the name `gid-20500`.  If a group of the source has such a name but another gid, the account is refused,
-    because the generated name must not give the access of that group.
+    gets the name `gid-20500`.  An account is refused if the source gives such a name to another gid, so
+    that a generated name never gives access that is meant for a group of the source.
     Raises Refusal (403) that names the invalid field, and logs it for administrators.
     """
     try:

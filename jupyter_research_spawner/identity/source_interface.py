@@ -34,7 +34,7 @@ class Account:
 
 
 class InvalidAccount(Exception):
-    """The source has an account of this name, but its entry cannot be used: it is malformed or ambiguous.
+    """The source has an account of this name, but its entry is malformed or ambiguous.
 
     The user is refused, even if another source has the account.  The message goes to the user and to the log.
     """

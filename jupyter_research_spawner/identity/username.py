@@ -31,8 +31,8 @@ class Username(Settings):
         title="Domain or domains to remove from user names",
         description=(
             "`alice@example.edu` is looked up as `alice`. A user name with another domain is refused. Several domains "
-            "are a map. Use it only if `alice` is the same person in all of them: otherwise one of them can use the "
-            "other's account until the other has used it."
+            "are a map. Remove several domains only if `alice` is the same person in all of them. Otherwise the first "
+            "`alice` who logs in gets the account, and the others are refused."
         ),
         examples=["example.edu", {"example.edu": True, "students.example.edu": True}],
     )

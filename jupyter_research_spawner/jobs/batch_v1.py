@@ -28,9 +28,9 @@ def job_manifest(
 ) -> Json:
     """Return a Job with `spec` and the fields that all kinds of job have.
 
-    `env` has variables of the kind, in addition to the user's variables.  `words` is for kinds that run the user's
-    command by a command of their own: the user's command is appended to it.  This function applies `literal` to all
-    words and values, so that the kubelet does not expand them.  Raises Refusal if the user sets a variable that the
+    `env` has variables of the kind, in addition to the user's variables.  `words` is the command of a kind that
+    runs the user's command as its arguments, else ().  This function applies `literal` to all words and values, so that
+    the kubelet does not expand them.  Raises Refusal if the user sets a variable that the
     site or the kind sets.
     """
     _refuse_taken_names(request, {**plan.env, **env})

@@ -34,7 +34,7 @@ class Submitted(Settings):
     profile: Choice | None = Field(None, title="Profile", examples=["small"])
     queue: Choice | None = Field(None, title="Queue", examples=["climate"])
     wall_time: Duration | None = Field(None, title="Hard wall time", examples=["8h"])
-    image: Choice | None = Field(None, title="Image: a name in the settings, or a full image name")
+    image: Choice | None = Field(None, title="Name of an image in the settings, or a full image name")
 
 
 M = TypeVar("M", bound=Settings)
@@ -67,7 +67,7 @@ def _unknown(name: Any, names: list[str], what: str) -> Refusal:
     if isinstance(name, str) and re.sub(r"[^a-z]", "", name.lower()) in _IDENTITY_FIELDS:
         return Refusal(
             "unknown-field",
-            f"There is no field {quote(name)}: the hub decides who you are.",
+            f"There is no field {quote(name)}, because the hub determines your identity.",
             field=field,
             hint="Remove this field. Everything that you start runs as you.",
         )

@@ -1,7 +1,7 @@
 """Decide again about a notebook or job that exists, because rights can be withdrawn after it was created.
 
-The hub does this for notebooks, and the batch service for jobs: every RECHECK_SECONDS while the work waits, when its
-pod is bound to a node, and every RECHECK_SECONDS while it runs.
+The hub does this for notebooks, and the batch service for jobs.  They decide again every RECHECK_SECONDS while the work
+waits or runs, and when its pod is bound to a node.
 """
 
 from __future__ import annotations

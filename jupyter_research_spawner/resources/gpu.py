@@ -102,8 +102,8 @@ def gives_devices(variable: str) -> bool:
 def may_be_nvidia(resource: str) -> bool:
     """Return whether an extended resource or a DeviceClass may be a device of NVIDIA.
 
-    Only the known domains of other vendors are not, because administrators choose the names of DeviceClasses, and
-    device plugins for parts of NVIDIA's GPUs have their own domains.
+    The result is False only for the known domains of other vendors.  Administrators choose the names of DeviceClasses,
+    and device plugins for parts of NVIDIA's GPUs have other domains than NVIDIA.
     """
     name = resource.removeprefix("deviceclass.resource.kubernetes.io/")
     domain = f".{name.partition('/')[0]}"

@@ -61,7 +61,7 @@ GANG = "kai.scheduler/batch-min-member"
 FRACTION_CONTAINER = "gpu-fraction-container-name"
 
 GPU_ADVICE: Mapping[str, str] = {
-    "kai-fraction": "these GPUs require KAI with global.gpuSharing=true. KAI does not enforce the fraction: a "
+    "kai-fraction": "these GPUs require KAI with global.gpuSharing=true. KAI does not enforce the fraction, so a "
     "program can use more of the device",
     "dra": "these GPUs require --feature-gates=DynamicResourceAllocation=true on KAI's scheduler and binder",
 }

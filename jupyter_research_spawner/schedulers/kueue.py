@@ -143,7 +143,7 @@ _ADDED = (
 
 
 def adds(pod: Json) -> tuple[str, ...]:
-    """Return Kueue's labels, annotations, finalizer and gates, and after admission where its flavor puts the pod."""
+    """Return Kueue's labels, annotations, finalizer and gates and, after admission, the fields that its flavor sets."""
     return _ADDED if _is_gated(pod) else (*_ADDED, "spec.nodeSelector.*", "spec.tolerations[*")
 
 

@@ -1,6 +1,6 @@
 """The interface of a scheduler module, its data types, and default implementations that a module can assign.
 
-The functions of a scheduler module are pure: they turn a Placement or a pod into plain data, without I/O.
+The functions of a scheduler module are pure.  They turn a Placement or a pod into plain data, without I/O.
 """
 
 from __future__ import annotations
@@ -271,9 +271,9 @@ class Scheduler(Protocol):
 
     @property
     def adds(self) -> Callable[[Json], tuple[str, ...]]:
-        """Return the paths of what this scheduler and its webhooks add to this pod of a notebook.
+        """Return the paths of the fields that this scheduler and its webhooks add to this pod of a notebook.
 
-        A restarted hub adopts a waiting pod only if nothing else was added to it.  `*` is any text.  A path must not
+        A restarted hub adopts a waiting pod only if no other field was added.  `*` is a wildcard.  A path must not
         contain a field in which a withdrawn right could remain.  Default: `adds_nothing`.
         """
 
@@ -378,7 +378,7 @@ def only_gpus(*kinds: str) -> Callable[[Gpu, str | None], str | None]:
 
 
 def refuse_gpu_beside_hami(gpu: Gpu, scheduler_name: str | None) -> str | None:
-    """Refuse GPUs that kube-scheduler does not provide.  It provides `hami` GPUs only with HAMi's extender."""
+    """Refuse GPUs that kube-scheduler does not provide.  kube-scheduler provides `hami` only with HAMi's extender."""
     if gpu.kind == "hami" and scheduler_name is None:
         return "only HAMi's scheduler provides such GPUs. Set scheduler.name to the name of HAMi's scheduler"
     return only_gpus(*COUNTED_GPUS, "dra", "hami")(gpu, scheduler_name)
@@ -388,7 +388,7 @@ NO_GPU_ADVICE: Mapping[str, str] = {}
 
 
 def adds_nothing(pod: Json) -> tuple[str, ...]:
-    """Return no paths, for a scheduler that adds to a pod only its node, as kube-scheduler does."""
+    """Return no paths, for a scheduler that only sets a pod's node, as kube-scheduler does."""
     return ()
 
 

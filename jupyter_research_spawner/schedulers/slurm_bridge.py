@@ -72,7 +72,7 @@ def _options(placement: QueuePlacement) -> QueueOptions:
 def marks(placement: Placement) -> Marks:
     """Return the annotations of the Slurm job.  slurm-bridge reads them from a job object, or from a pod without owner.
 
-    The annotation `priority` is left out: a job with a fixed priority does not take part in Slurm's fair share.
+    The annotation `priority` is left out, because a job with a fixed priority does not take part in Slurm's fair share.
     """
     options = _options(placement)
     annotations = {

@@ -36,7 +36,7 @@ sacct are 'list', scontrol show job is 'show', scancel is 'cancel'. One index of
 an array is ID_3, as in 'job logs run-x7k2p_3'.
 
 exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 service not ready,
-130 Ctrl-C; 'submit --wait' exits with the job's own code, or 1 without one.
+130 Ctrl-C; 'submit --wait' exits with the job's exit code, or 1 if it has none.
 """
 SUBMIT_USAGE = """\
 job submit [--name N] [--profile P] [--queue Q]
@@ -162,7 +162,7 @@ def _list(args: argparse.Namespace) -> int:
         if note:
             _say(note)
     else:
-        _say("you have no jobs; 'job submit -- COMMAND' submits one")
+        _say("you have no jobs; 'job submit -- COMMAND' submits a job")
     return 0
 
 
@@ -235,7 +235,7 @@ def _parser() -> Parser:
     ):
         submit.add_argument(option, metavar=letter, help=about)
     submit.add_argument(
-        "--array", metavar="0-9%3", help="run once for each index, as in sbatch; %%3: at most 3 at a time"
+        "--array", metavar="0-9%3", help="run once for each index, as in sbatch; %%3 means at most 3 at a time"
     )
     submit.add_argument(
         "--env", metavar="K=V", type=_assignment, action="append", help="environment variable; can be repeated"

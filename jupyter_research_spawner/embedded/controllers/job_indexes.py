@@ -49,7 +49,7 @@ def format_indexes(indexes: Iterable[int]) -> str:
 
 
 def completion_index(job: Json, pod: Json) -> int | None:
-    """Return the pod's completion index, or None if the pod has none or one that is not below `completions`."""
+    """Return the pod's completion index, or None if it is missing or not below the Job's `completions`."""
     index = _number(pod, INDEX)
     return index if index is not None and index < job["spec"]["completions"] else None
 

@@ -206,7 +206,7 @@ class Scheduler:
         self._unscheduled(pod, "Unschedulable", f"0/{len(nodes)} nodes are available: {why}.{preemption}")
 
     def _on(self, node: str) -> list[Json]:
-        """Return the pods that use resources of the node, including terminating ones."""
+        """Return the pods that use resources of the node, including terminating pods."""
         return [pod for pod in self.store.list(POD) if pod["spec"].get("nodeName") == node and not _has_ended(pod)]
 
     def _competing_pods(self, pod: Json, node: Json) -> list[Json]:

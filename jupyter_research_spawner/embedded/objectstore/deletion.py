@@ -77,7 +77,7 @@ def _check_preconditions(kind: Kind, metadata: Json, preconditions: Json) -> Non
 
 
 def _grace(kind: Kind, obj: Json, asked: int | None) -> int:
-    """Return the grace period in seconds.  Only an unfinished pod on a node has one; for other objects it is 0."""
+    """Return the grace period in seconds.  It is 0 for all objects except an unfinished pod on a node."""
     if kind != POD or not obj["spec"].get("nodeName") or obj["status"].get("phase") in ("Succeeded", "Failed"):
         return 0
     return int(obj["spec"].get("terminationGracePeriodSeconds", 30) if asked is None else asked)
