@@ -75,7 +75,7 @@ def test_an_image_without_the_shell_that_a_working_directory_needs_is_named() ->
     ended = {"exitCode": 128, "reason": "StartError", "message": why}
     found = {"status": {"containerStatuses": [{"name": "job", "state": {"terminated": ended}}]}}
     assert why_ended(found, "job") == (
-        "The image has no /bin/sh, which job arrays need, and working directories below your home or a mount."
+        "The image has no /bin/sh, but job arrays and working directories below your home or a mount require it."
     )
 
 

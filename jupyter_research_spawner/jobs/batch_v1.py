@@ -30,8 +30,7 @@ def job_manifest(
 
     `env` has variables of the kind, in addition to the user's variables.  `words` is the command of a kind that
     runs the user's command as its arguments, else ().  This function applies `literal` to all words and values, so that
-    the kubelet does not expand them.  Raises Refusal if the user sets a variable that the
-    site or the kind sets.
+    the kubelet does not expand them.  Raises Refusal if the user sets a variable that the site or the kind sets.
     """
     _refuse_taken_names(request, {**plan.env, **env})
     container: dict[str, Any] = {

@@ -186,7 +186,7 @@ class Objects:
     by_kind: Mapping[str, Sequence[Json]] = field(default_factory=dict)
 
     def one(self, kind: str) -> Json:
-        """Return the newest object of this kind, or {} if there is none."""
+        """Return the newest object of this kind, or {} if there is no such object."""
         found = self.by_kind.get(kind) or ({},)
         return max(found, key=lambda obj: str((obj.get("metadata") or {}).get("creationTimestamp", "")))
 

@@ -17,13 +17,15 @@ _WAITING = {
     "ImagePullBackOff": "its image cannot be pulled",
     "InvalidImageName": "its image name is not valid",
     "ErrImageNeverPull": "its image is not on the node, and is not pulled because imagePullPolicy is Never",
-    "CreateContainerConfigError": "its configuration cannot be created",
+    "CreateContainerConfigError": "its configuration is incomplete or not valid",
     "CreateContainerError": "it cannot be created",
     "RunContainerError": "it cannot be started",
     "CrashLoopBackOff": "it crashes repeatedly",
 }
 
-_WITHOUT_SHELL = "The image has no /bin/sh, which job arrays need, and working directories below your home or a mount."
+_WITHOUT_SHELL = (
+    "The image has no /bin/sh, but job arrays and working directories below your home or a mount require it."
+)
 # The end of the runtime's message for such an image (containerd, with runc).
 _NO_SHELL = 'exec: "/bin/sh": stat /bin/sh: no such file or directory'
 
@@ -49,8 +51,8 @@ class Phase:
 def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None = None) -> Phase:
     """Return the phase of `pod`.
 
-    queue: what the scheduler reports.  main: the name of the container that runs the user's program.  eviction: why
-    the cluster evicts the pod, or None.
+    queue: what the scheduler reports about the pod.  main: the name of the container that runs the user's program.
+    eviction: why the cluster evicts the pod, or None.
     """
     status = pod.get("status") or {}
     phase = status.get("phase")

@@ -246,7 +246,7 @@ async def test_an_image_without_a_shell_is_a_sentence(here: Ground) -> None:
         (here.home / "alice/results").mkdir()
         ended = await jobs.in_state(await jobs.submit("/pause", workdir="~/results"), "failed")
     assert ended["message"] == (
-        "The image has no /bin/sh, which job arrays need, and working directories below your home or a mount."
+        "The image has no /bin/sh, but job arrays and working directories below your home or a mount require it."
     )
 
 
