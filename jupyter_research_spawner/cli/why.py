@@ -67,7 +67,7 @@ def _queue(site: Site, decided: Plan) -> list[str]:
         reason = f"it is the first by order of the non-preemptible queues that {decided.identity.name} may use"
     found = [f"{name}, because {reason}"]
     if decided.preemptible:
-        found.append(f"can be preempted: queues.{name}.preemptible is true")
+        found.append(f"can be preempted, because queues.{name}.preemptible is true")
     return found
 
 

@@ -136,7 +136,10 @@ def _offer_key(offer: Offer) -> tuple[str, str]:
 
 
 def _chosen_offer(offered: tuple[Offer, ...], options: Mapping[str, str]) -> Offer | None:
-    """Return the profile or class in `options`, or None if the user may not use it. By default, return the default."""
+    """Return the profile or class in `options`, or None if the user may not use it.
+
+    If `options` has neither a profile nor a class, return the default offer.
+    """
     for kind in ("class", "profile"):
         if kind in options:
             return next((offer for offer in offered if _offer_key(offer) == (kind, options[kind])), None)

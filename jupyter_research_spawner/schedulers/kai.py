@@ -76,7 +76,8 @@ class QueueOptions(Settings):
     parent: QueueName | None = Field(
         None,
         title="Parent Queue",
-        description="KAI requires a parent of each leaf Queue. If set, each start checks that the parent exists.",
+        description="KAI requires a parent of each leaf Queue. If this is set, each start checks that the parent Queue "
+        "exists.",
         examples=["research"],
     )
 

@@ -38,7 +38,10 @@ def parse_indexes(text: str | None, completions: int) -> set[int]:
 
 
 def format_indexes(indexes: Iterable[int]) -> str:
-    """Return the indexes in the format of a Job's status, such as "1,2,4-6".  Three or more form an interval."""
+    """Return the indexes in the format of a Job's status, such as "1,2,4-6".
+
+    Three or more consecutive indexes form an interval.
+    """
     runs: list[list[int]] = []
     for index in sorted(indexes):
         if runs and index == runs[-1][-1] + 1:
