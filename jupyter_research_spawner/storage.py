@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -12,7 +13,7 @@ from pydantic import AfterValidator, Field, StrictBool, StringConstraints, model
 
 from .identity import PosixIdentity
 from .refusal import Refusal
-from .settings import ByName, Groups, Settings
+from .settings import ByName, Duration, Groups, Settings
 from .settings.strict import open_to
 
 # Directories of the image.  A mount there would hide programs, libraries, or the passwd and group files.
@@ -164,6 +165,12 @@ class SystemAccounts(Settings):
         return self
 
 
+def _whole_seconds(limit: timedelta) -> timedelta:
+    if limit < timedelta(seconds=1) or limit.microseconds:
+        raise ValueError("must be at least 1s, in whole seconds")
+    return limit
+
+
 class Storage(Settings):
     """The shared storage, and who gets which mounts."""
 
@@ -173,8 +180,17 @@ class Storage(Settings):
         None,
         title="Image of the init container that checks that the home directory exists",
         description="Container runtimes create a missing home directory as root, so an init container first checks "
-        "with `sh` whether the directory exists. Default: the pod's image. Set this if an image has no `sh`.",
+        "with `sh` that the directory exists and that the user can create files in it. A directory that belongs to "
+        "another user but is writable is accepted, as on CIFS. Default: the pod's image. Set this if an image has no "
+        "`sh`.",
         examples=["docker.io/library/busybox:1.37"],
+    )
+    home_check_limit: Annotated[Duration, AfterValidator(_whole_seconds)] = Field(
+        timedelta(seconds=30),
+        title="How long that init container waits for a file system",
+        description="Then the start fails, and the user reads that the file system does not answer. "
+        "This needs `sleep` in the image.",
+        examples=["1m"],
     )
     system_accounts: SystemAccounts = Field(
         default_factory=SystemAccounts, title="System accounts in the passwd and group files of every pod"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jupyter_research_spawner.watch.api_server import webhook_down
-from jupyter_research_spawner.watch.phase import why_ended, why_no_home, why_not_gone
+from jupyter_research_spawner.watch.phase import why_ended, why_no_home, why_not_gone, why_not_mounted, why_not_started
 
 KUEUE = "kueue.x-k8s.io/managed"
 
@@ -82,3 +82,56 @@ def test_an_image_without_the_shell_that_a_working_directory_needs_is_named() ->
 @pytest.mark.parametrize("ended", [{"exitCode": 0}, {"exitCode": 137, "reason": "Error"}, {"exitCode": 1}], ids=str)
 def test_a_home_check_that_succeeded_or_was_killed_has_no_message(ended: dict[str, Any]) -> None:
     assert why_no_home(home_check(**ended)) == ""
+
+
+def creating(**changes: Any) -> dict[str, Any]:
+    """Return a pod whose volumes the kubelet mounts."""
+    waiting = {"waiting": {"reason": "PodInitializing"}}
+    status = {
+        "phase": "Pending",
+        "initContainerStatuses": [{"name": "research-home", "state": waiting}],
+        "containerStatuses": [{"name": "notebook", "state": waiting}],
+    }
+    return {"metadata": {"name": "p"}, "spec": {"nodeName": "node-1"}, "status": {**status, **changes}}
+
+
+def event(reason: str, at: str, message: str = "") -> dict[str, Any]:
+    return {"reason": reason, "message": message, "lastTimestamp": f"2026-11-23T12:{at}Z"}
+
+
+# kubelet 1.36, with an NFS server that does not answer.
+NFS = (
+    'MountVolume.SetUp failed for volume "home" : mount failed: exit status 32\n'
+    "Mounting command: mount\nOutput: mount.nfs: Connection timed out"
+)
+
+
+def test_a_volume_that_is_not_mounted_is_the_reason_to_wait() -> None:
+    events = [event("FailedMount", "10:00", NFS), event("Scheduled", "08:00")]
+    assert why_not_mounted(creating(), events) == (
+        "A file system cannot be mounted or does not answer (FailedMount): "
+        'MountVolume.SetUp failed for volume "home" : '
+        "mount failed: exit status 32 Mounting command: mount Output: mount.nfs: Connection timed out."
+    )
+    assert len(why_not_mounted(creating(), [event("FailedAttachVolume", "10:00", "x" * 5000)])) < 400
+
+
+@pytest.mark.parametrize(
+    ("found", "events"),
+    [
+        (creating(), []),
+        (creating(), [event("FailedMount", "10:00", NFS), event("Pulling", "11:00")]),
+        (creating(phase="Running"), [event("FailedMount", "10:00", NFS)]),
+        (creating(containerStatuses=[{"name": "a", "state": {"running": {}}}]), [event("FailedMount", "10:00", NFS)]),
+        ({**creating(), "spec": {}}, [event("FailedMount", "10:00", NFS)]),
+    ],
+)
+def test_mounted_volumes_are_no_reason(found: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    assert why_not_mounted(found, events) == ""
+
+
+def test_a_check_of_the_home_that_does_not_end_is_the_reason_to_wait() -> None:
+    check = {"name": "research-home", "state": {"running": {"startedAt": "2026-11-23T12:00:00Z"}}}
+    assert why_not_started(creating(initContainerStatuses=[check])) == (
+        "Your home directory is being checked, and its file system has not answered yet."
+    )

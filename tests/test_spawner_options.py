@@ -197,6 +197,17 @@ def test_queue_limit_and_boot_limit_count_separately(wait: PodWait, clock: Clock
     assert "did not answer within 5m. Container notebook: its image cannot be pulled" in refusal.message
 
 
+def test_a_volume_that_is_not_mounted_is_told_while_waiting_and_at_the_end(wait: PodWait, clock: Clock) -> None:
+    wait.events = lambda: [{"reason": "FailedMount", "message": "mount.nfs: Connection timed out"}]
+    found = pod(scheduled="", state={"waiting": {"reason": "ContainerCreating"}})
+    found["spec"] = {"nodeName": "node-1"}
+    wait.observe(found)
+    why = "A file system cannot be mounted or does not answer (FailedMount): mount.nfs: Connection timed out."
+    assert wait.message == why
+    clock.now = 301
+    assert ended(wait, found).message.endswith(f"did not answer within 5m. {why}")
+
+
 def test_the_queue_limit_ends_the_wait_with_the_schedulers_reason(wait: PodWait, clock: Clock) -> None:
     clock.now = 3601
     refusal = ended(wait, pod(scheduled="0/3 nodes are available."))

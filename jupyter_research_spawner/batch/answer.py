@@ -12,6 +12,7 @@ from ..pod.overlay import literal
 from ..schedulers import NO_OBJECTS, Objects
 from ..shape import OUR_PREFIX, Json
 from ..watch import Phase, classify
+from ..watch.phase import why_not_mounted
 from .attempts import (
     CANCELLED_MESSAGE,
     TAKEN,
@@ -50,8 +51,9 @@ def answer(
 ) -> Json:
     """Return the JSON response about a job.
 
-    `pods` are the job's existing pods.  `events` are the events on the job itself, if they were read.  `objects` are
-    the scheduler's objects for the job.  If not `in_full`, an array's attempts and indexes are left out.
+    `pods` are the job's existing pods.  `events` are the events on the job itself or on its newest pod, if they were
+    read.  `objects` are the scheduler's objects for the job.  If not `in_full`, an array's attempts and indexes are
+    left out.
     """
     metadata, plan, kind = job["metadata"], plan_of(job), kind_of(job)
     annotations = metadata.get("annotations") or {}
@@ -222,7 +224,7 @@ def _standing(
         if phase.name == "failed":
             return Standing("queued", f"{phase.message} It waits to run again from the start.")
         return Standing("running", "Its newest pod has succeeded, but the job has not ended yet.")
-    return Standing(phase.name, phase.message)
+    return Standing(phase.name, phase.message or why_not_mounted(newest, events))
 
 
 def as_typed(word: str) -> str:

@@ -85,6 +85,7 @@ def plan(
         wall_time=wall_time,
         image=choose_image(site, request, profile_name),
         home_check_image=site.storage.home_check_image,
+        home_check_limit=site.storage.home_check_limit,
         passwd=passwd_text(site.storage.system_accounts, identity),
         group=group_text(site.storage.system_accounts, identity),
         env={**fields.env, **environment(identity), "RESEARCH_PROFILE": profile_name, "RESEARCH_QUEUE": queue_name},

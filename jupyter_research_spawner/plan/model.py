@@ -73,6 +73,7 @@ class Plan:
     wall_time: WallTime
     image: str | None
     home_check_image: str | None
+    home_check_limit: timedelta
     passwd: str
     group: str
     env: Mapping[str, str]

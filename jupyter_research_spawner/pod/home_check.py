@@ -1,4 +1,4 @@
-"""The first init container, which checks whether the home and the working directory exist.
+"""The first init container, which checks the home directory and the working directory before the program starts.
 
 A container runtime creates a missing `workingDir`, which then belongs to root, even on shared storage (checked with
 containerd 2.2 and runc).  This init container starts in / and fails with a message for the user instead.
@@ -17,8 +17,82 @@ from .overlay import NO_NVIDIA_DEVICES, Overlay, literal
 from .working_directory import starts_in
 
 HOME_CHECK = "research-home"
-# The arguments are pairs of a directory and the message for it.  The shell does not interpret them.
-SCRIPT = 'while [ $# -gt 0 ]; do [ -d "$1" ] || { printf \'%s\\n\' "$2"; exit 1; }; shift 2; done'
+# The arguments are a limit in seconds, and pairs of `home` or `work` and a directory.  The shell does not interpret
+# them.  Only what `cd` and the creation of a file answer decides: `test` of some shells knows no ACLs, no read-only
+# mounts and no NFS server.  Other commands than the shell's own only improve the messages.
+# A home of another user is accepted if it is writable, because CIFS and some other file systems show the same owner for
+# all files.  A full disk or quota is accepted, because the user can only then remove files.
+SCRIPT = r"""
+export LC_ALL=C
+set -f
+limit=$1
+shift
+fail() {
+  printf '%s\n' "$1"
+  exit 1
+}
+name_of() {
+  case $1 in home) name="Your home directory $2" ;; *) name="The working directory $2" ;; esac
+}
+look() {
+  name_of "$1" "$2"
+  remedy="Ask your administrators to correct this."
+  [ "$1" = home ] || remedy="Choose another."
+  cd "$2" 2>/dev/null || explain "$1" "$2"
+  [ "$1" = home ] || exit 0
+  file=$2/.research-home-check
+  why=$({ : >>"$file"; } 2>&1) && { rm -f "$file" 2>/dev/null; exit 0; }
+  case $why in *uota*|*"No space left"*) exit 0 ;; esac
+  case $why in *Read-only*) ;; *) [ -O "$2" ] || belongs "$2" ;; esac
+  fail "$name is not writable for you: ${why##*: }. $remedy"
+}
+belongs() {
+  set -- $(ls -ldn "$1" 2>/dev/null)
+  fail "$name belongs to another user${4:+ (uid $3, gid $4)}, and you cannot write to it. $remedy"
+}
+explain() {
+  cd /
+  at= rest=${2#/}
+  while [ -n "$rest" ] && cd "./${rest%%/*}" 2>/dev/null; do
+    at=$at/${rest%%/*}
+    case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
+  done
+  at=$at/${rest%%/*}
+  if [ -d "$at" ] && [ "$at" = "$2" ]; then
+    [ "$1" != home ] || [ -O "$2" ] || belongs "$2"
+    fail "$name is closed to you: its permissions do not let you enter it. $remedy"
+  fi
+  [ ! -d "$at" ] || fail "$name cannot be reached: you may not enter $at. $remedy"
+  [ ! -e "$at" ] || fail "$name cannot be reached: $at is not a directory. $remedy"
+  link="is a symbolic link to a place that is missing or closed to you"
+  [ ! -L "$at" ] || fail "$name cannot be reached: $at $link. $remedy"
+  why=$(ls -d "$at" 2>&1)
+  case $why in
+    *"No such file"*|*"not found"*|"") ;;
+    *) fail "$name cannot be reached: ${why##*: }. $remedy" ;;
+  esac
+  [ "$1" = home ] || fail "$name does not exist. Create it first, or choose another."
+  fail "$name does not exist on the shared file system. Ask your administrators to create it."
+}
+while [ $# -gt 0 ]; do
+  name_of "$1" "$2"
+  late="its file system has not answered for $limit s"
+  trap 'fail "$name cannot be used: $late. Try again later, or tell your administrators."' USR1
+  look "$1" "$2" &
+  looks=$!
+  {
+    trap 'kill $!; exit' TERM
+    sleep "$limit" &
+    wait $! && kill -USR1 $$
+  } >/dev/null 2>&1 &
+  limits=$!
+  wait "$looks"
+  found=$?
+  kill "$limits" 2>/dev/null
+  [ "$found" = 0 ] || exit 1
+  shift 2
+done
+"""
 # The kubelet does not pin half a CPU, so with a NUMA profile the main container gets all exclusive CPUs.
 _CPU = Decimal("0.5")
 _MEMORY = 64 * 1024**2
@@ -28,10 +102,10 @@ _FILLED_IN = ("imagePullPolicy", "terminationMessagePath")
 
 def home_check_container(plan: Plan, overlay: Overlay, main: Json) -> Json:
     """Return the init container, which runs as the user and mounts the same shared storage as the main container."""
-    asked = [word for pair in _directories(plan, main).items() for word in pair]
+    asked = [str(int(plan.home_check_limit.total_seconds())), *_directories(plan, main)]
     return {
         "name": HOME_CHECK,
-        "command": ["sh", "-c", SCRIPT, HOME_CHECK, *map(literal, asked)],
+        "command": ["sh", "-c", literal(SCRIPT), HOME_CHECK, *map(literal, asked)],
         "workingDir": "/",
         "env": [dict(NO_NVIDIA_DEVICES)],
         "resources": _resources(plan),
@@ -68,18 +142,13 @@ def _image(plan: Plan, main: Json) -> Json:
     return {key: main[key] for key in ("image", "imagePullPolicy") if key in main} | found
 
 
-def _directories(plan: Plan, main: Json) -> Json:
-    """Return the directories to check, each with the message to print if it does not exist."""
-    home = plan.identity.home
-    found = {
-        home: f"Your home directory {home} does not exist on the shared file system. "
-        "Ask your administrators to create it."
-    }
+def _directories(plan: Plan, main: Json) -> list[str]:
+    """Return the directories to check, each after the word `home` or `work`."""
+    found = ["home", plan.identity.home]
     directory = starts_in(plan, main)
     # A directory outside the mounts is in the container's file system and is deleted with the container.
-    if any(within(directory, mount.path) for mount in plan.mounts):
-        missing = f"The working directory {directory} does not exist. Create it first, or choose another."
-        found.setdefault(directory, missing)
+    if directory != plan.identity.home and any(within(directory, mount.path) for mount in plan.mounts):
+        found += ["work", directory]
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from ..settings import format_duration
 from ..shape import Json
 from ..site import Hub
 from ..watch import classify
-from ..watch.phase import why_ended, why_no_home, why_not_started
+from ..watch.phase import why_ended, why_no_home, why_not_mounted, why_not_started
 
 # After an error the reflector lists the pods from the API server's cache, where a new pod can be missing for a moment.
 GONE_SECONDS = 10
@@ -63,6 +63,7 @@ class PodWait:
     main: the name of the notebook's container.
     clock: returns seconds, as time.monotonic does.
     owned_objects: returns the scheduler's objects for a pod.
+    events: returns the pod's events.
     """
 
     plan: Plan
@@ -70,6 +71,7 @@ class PodWait:
     main: str
     clock: Callable[[], float] = time.monotonic
     owned_objects: Callable[[Json], Objects] = lambda pod: NO_OBJECTS
+    events: Callable[[], Sequence[Json]] = tuple
     status: QueueStatus = _UNKNOWN
     message: str = ""
     _begun: float = field(init=False)
@@ -119,7 +121,7 @@ class PodWait:
         objects = self.owned_objects(pod)
         self.status = scheduler.status(pod, objects, ())
         phase = classify(pod, self.status, self.main, scheduler.eviction(pod, objects))
-        self.message = phase.message
+        self.message = phase.message or why_not_mounted(pod, self.events())
         if phase.name in ("failed", "ending"):
             raise _failed("pod-failed", phase.message or "Its pod was deleted.")
         if phase.name == "succeeded":
@@ -151,7 +153,7 @@ class PodWait:
             )
         if self._admitted is not None and now - self._admitted > self.limits.boot_limit.total_seconds():
             limit = format_duration(self.limits.boot_limit)
-            why = why_not_started(pod) or why_ended(pod, self.main)
+            why = why_not_started(pod) or why_ended(pod, self.main) or why_not_mounted(pod, self.events())
             raise _failed("boot-limit", f"It was admitted, but did not answer within {limit}. {why}".strip())
 
 

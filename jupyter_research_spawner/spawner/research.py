@@ -172,7 +172,8 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
     def prepare_start(self, decided: Plan) -> None:
         """Use the plan `decided` for the next start."""
         owned_objects = self.shared.owned_objects(self.api.api_client)
-        wait = PodWait(decided, self.shared.site.hub, MAIN, owned_objects=owned_objects.of)
+        limits = self.shared.site.hub
+        wait = PodWait(decided, limits, MAIN, owned_objects=owned_objects.of, events=lambda: self.events)
         self.current_start = Start(decided, self.shared.pacing.new_slot(), wait)
 
     async def load_user_options(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,8 @@ _WAITING = {
     "CrashLoopBackOff": "it crashes repeatedly",
 }
 
+# The kubelet's and the attach controller's events about volumes.
+_NOT_MOUNTED = ("FailedMount", "FailedMapVolume", "FailedAttachVolume")
 _WITHOUT_SHELL = (
     "The image has no /bin/sh, but job arrays and working directories below your home or a mount require it."
 )
@@ -77,11 +80,39 @@ def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None =
 def why_not_started(pod: Json) -> str:
     """Return a sentence that says why the kubelet cannot start a container; "" if it reports no problem."""
     for container in _statuses(pod):
+        if container.get("name") == HOME_CHECK and "running" in (container.get("state") or {}):
+            return "Your home directory is being checked, and its file system has not answered yet."
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _WAITING:
             problem, message = _WAITING[waiting["reason"]], waiting.get("message", "")
             return f"Container {container.get('name')}: {problem} ({waiting['reason']}). {message}".strip()
     return ""
+
+
+def is_mounting(pod: Json) -> bool:
+    """Return whether the pod has a node, but none of its containers has started."""
+    states = [container.get("state") or {} for container in _statuses(pod)]
+    has_node = bool((pod.get("spec") or {}).get("nodeName"))
+    is_pending = (pod.get("status") or {}).get("phase") == "Pending"
+    return has_node and is_pending and all("waiting" in state for state in states)
+
+
+def why_not_mounted(pod: Json, events: Iterable[Json]) -> str:
+    """Return a sentence that says which volume the kubelet cannot mount, if the pod's newest event reports this.
+
+    Source: Kubernetes 1.36, pkg/kubelet/events.  A file system that does not answer looks like this too.
+    """
+    newest = max(events, key=_event_time, default={})
+    if newest.get("reason") not in _NOT_MOUNTED or not is_mounting(pod):
+        return ""
+    text = " ".join(str(newest.get("message", "")).split())
+    return f"A file system cannot be mounted or does not answer ({newest['reason']}): {text[:300].rstrip('.')}."
+
+
+def _event_time(event: Json) -> str:
+    created = (event.get("metadata") or {}).get("creationTimestamp")
+    series = (event.get("series") or {}).get("lastObservedTime")
+    return str(event.get("lastTimestamp") or series or event.get("eventTime") or created or "")
 
 
 def why_not_gone(pod: Json) -> str:

@@ -101,6 +101,16 @@ LOST = a_pod("a", ended=(1, 5, 143), preempted=True, deleted=6)
 DONE = a_pod("b", "Succeeded", ended=(7, 9, 0), created=6)
 
 
+def test_a_job_says_which_volume_is_not_mounted():
+    waits = a_pod("a", "Pending")
+    waits["spec"] = {"nodeName": "node-1"}
+    told = answer(a_job(), [waits], [{"reason": "FailedMount", "message": "mount.nfs: Connection timed out"}])
+    assert (told["state"], told["message"]) == (
+        "starting",
+        "A file system cannot be mounted or does not answer (FailedMount): mount.nfs: Connection timed out.",
+    )
+
+
 def test_the_whole_answer():
     job = a_job(("Complete", 10), attempts=[Attempt("a", at(1), at(5), 143, PREEMPTED)])
     assert answer(job, [DONE]) == {

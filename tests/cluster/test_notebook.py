@@ -20,6 +20,7 @@ from rig.node import Node
 from work import batch
 
 from jupyter_research_spawner.site import Site
+from jupyter_research_spawner.watch.phase import why_ended
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -186,6 +187,49 @@ async def test_a_job_without_a_home_says_so_and_nobody_makes_it(here: Ground) ->
     assert names_in(here.home) == ["bob"]
 
 
+async def test_a_home_of_a_plain_zero_to_jupyterhub_is_a_sentence(hub: RealHub) -> None:
+    os.chown(hub.ground.home / "alice", 1000, 100)
+    assert await why_not(hub) == (
+        "Your notebook did not start. Your home directory /home/alice belongs to another user (uid 1000, gid 100), and "
+        "you cannot write to it. Ask your administrators to correct this. You can start it again."
+    )
+
+
+async def test_homes_that_cannot_be_used_are_sentences_of_a_job(here: Ground) -> None:
+    home = here.home / "alice"
+    async with batch(here.cluster, Site.model_validate(here.site())) as jobs:
+        home.chmod(0o500)
+        read_only = await jobs.in_state(await jobs.submit("true"), "failed")
+        home.chmod(0o700)
+        here.home.chmod(0o700)
+        try:
+            closed = await jobs.in_state(await jobs.submit("true"), "failed")
+        finally:
+            here.home.chmod(0o755)
+        good = await jobs.in_state(await jobs.submit("true"), "succeeded")
+    ask = "Ask your administrators to correct this."
+    assert read_only["message"] == f"Your home directory /home/alice is not writable for you: Permission denied. {ask}"
+    assert closed["message"] == f"Your home directory /home/alice cannot be reached: you may not enter /home. {ask}"
+    assert good["exit_code"] == 0
+    assert names_in(home) == []
+
+
+async def test_a_job_says_that_its_file_system_is_not_mounted_and_starts_when_it_is(here: Ground) -> None:
+    away = here.home.rename(here.home.with_name("away"))
+    try:
+        async with batch(here.cluster, Site.model_validate(here.site())) as jobs:
+            job = await jobs.submit("true")
+            waiting = await jobs.until(job, "told what is not mounted", lambda job: "FailedMount" in job["message"])
+            away.rename(here.home)
+            await jobs.in_state(job, "succeeded")
+    finally:
+        if not here.home.exists():
+            away.rename(here.home)
+    assert waiting["state"] == "starting"
+    assert waiting["message"].startswith("A file system cannot be mounted or does not answer (FailedMount): ")
+    assert "is not a directory" in waiting["message"]
+
+
 async def test_a_working_directory_that_is_missing_is_made_by_nobody(here: Ground) -> None:
     async with batch(here.cluster, Site.model_validate(here.site())) as jobs:
         ended = await jobs.in_state(await jobs.submit("true", workdir="~/results"), "failed")
@@ -206,8 +250,7 @@ async def test_a_working_directory_that_is_switched_to_another_home_is_made_by_n
     site["profiles"]["small"]["images"] = {"default": JOB}
     alice = Alice(here, site)
     alice.notebook("switched", "touch", "ran", edit=switch, workdir="/home/alice/results/new")
-    ended = until(lambda: (found := alice.phase("switched")).is_over and found, "it has ended")
-    assert ended.message == (
+    assert until(lambda: why_ended(alice.pod("switched"), "notebook"), "it has ended") == (
         "Container notebook ended with exit code 1: The working directory /home/alice/results/new does not exist."
     )
     assert (here.home / "alice/results").is_symlink()
