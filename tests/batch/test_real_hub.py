@@ -109,7 +109,9 @@ async def house(cluster: Any, batch_site: Any, tmp_path: Path) -> AsyncIterator[
         )
     try:
         # The addresses are numbers, and a browser's jar does not keep cookies of those.
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        # On a machine under load a server may close an idle connection in the moment in which it is used again.
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
             found = House(
                 f"http://127.0.0.1:{hub_port}", Client(session, f"http://127.0.0.1:{batch_port}{PREFIX.rstrip('/')}")
             )
