@@ -339,6 +339,42 @@ class Hub:
         await self.session.close()
 
 
+# For `Hub.write(extra=)`: the hub decides again about notebooks after so many seconds.
+OFTEN = """
+from jupyter_research_spawner.spawner import rights_check
+rights_check.RECHECK_SECONDS = {seconds}
+"""
+_ALICE = "alice:x:20001:20001::/home/alice:{shell}\n"
+_BOB = "bob:x:20002:20600::/home/bob:/bin/sh\n"
+_GROUPS = "alice:x:20001:\nstudents:x:20600:\nclimate:x:20500:{climate}\n"
+
+
+class Directory:
+    """The files of a hub's identity source, which a test can change while the hub runs."""
+
+    @staticmethod
+    def settings() -> Json:
+        people = {"kind": "static", "passwd": "passwd", "group": "group"}
+        return {"sources": {"people": people}, "cache": {"found": "1s", "failed": "1s", "unknown": "1s"}}
+
+    def __init__(self, hub: Hub) -> None:
+        hub.state.mkdir(parents=True, exist_ok=True)
+        self._passwd, self._group = hub.state / "passwd", hub.state / "group"
+        self.write()
+
+    def write(self, shell: str = "/bin/sh", climate: str = "alice") -> None:
+        for path, text in (
+            (self._passwd, _ALICE.format(shell=shell) + _BOB),
+            (self._group, _GROUPS.format(climate=climate)),
+        ):
+            new = path.with_suffix(".new")
+            new.write_text(text)
+            new.replace(path)
+
+    def remove(self) -> None:
+        self._passwd.unlink()
+
+
 class Browser:
     """A user with a session of the hub's pages."""
 

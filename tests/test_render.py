@@ -16,7 +16,6 @@ from kubespawner import KubeSpawner
 from samples import DATA, decide, person, site_with
 from traitlets.config import Config
 
-from jupyter_research_spawner.plan import Plan
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.spawner import ResearchSpawner, render_base_pod, render_notebook, research
@@ -214,7 +213,8 @@ async def test_start_timeout_covers_queue_limit_and_boot_limit() -> None:
         spawner = _spawner(site, "alice", Config(), "exp", Path())
         future = spawner.start()
         assert spawner.start_timeout == 2 * 3600 + 5 * 60 + 60
-        assert spawner.orm_spawner.state["research_spawner"] == {"starting": True, "options": None}
+        state = spawner.orm_spawner.state["research_spawner"]
+        assert (state["starting"], state["options"], state["user"]) == (True, None, "alice")
         assert spawner.orm_spawner.state["pod_name"] == spawner.pod_name
         with pytest.raises(Exception, match="This start has no plan"):
             await future
@@ -433,38 +433,3 @@ async def test_hook_cannot_move_a_server_to_another_namespace_or_name(trait: str
         spawner.finished_manifest(decided, V1Pod())
     assert (refused.value.field, refused.value.status) == (f"spawner.{trait}", 503)
     assert f"a hook has set spawner.{trait} to '{value}'" in refused.value.message
-
-
-@pytest.mark.parametrize(
-    ("owner", "deleted"),
-    [("alice", ["old/jupyter-alice"]), ("bob", []), (None, [])],
-    ids=["the user's", "another user's", "nobody's"],
-)
-async def test_pod_in_the_namespace_of_before_is_deleted_before_a_start_in_the_new_one(
-    owner: str | None, deleted: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site = site_with(PLAIN)
-    with _without_kubeconfig():
-        spawner = _spawner(site, "alice", Config(), "", DATA)
-    decided = decide(site, person("alice"), profile="small", name=spawner.pod_name)
-    spawner.namespace = "old"  # as the hub's database has it
-    gone = []
-
-    async def read_pod(api: object, namespace: str, name: str, **_: object) -> dict[str, Any]:
-        annotations = {"research-spawner/user-name": owner} if owner else {}
-        return {"metadata": {"name": name, "namespace": namespace, "annotations": annotations}}
-
-    async def stop(now: bool = False) -> None:
-        gone.append(f"{spawner.namespace}/{spawner.pod_name}")
-
-    async def decide_plan(user_options: object) -> Plan:
-        return decided
-
-    monkeypatch.setattr(research, "read_pod", read_pod)
-    monkeypatch.setattr(spawner, "stop", stop)
-    monkeypatch.setattr(spawner, "decide_plan", decide_plan)
-    await spawner._run_apply_user_options({})
-    assert gone == deleted
-    assert spawner.namespace == decided.namespace
-    await spawner._run_apply_user_options({})  # the next start finds nothing to leave
-    assert gone == deleted

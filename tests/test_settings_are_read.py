@@ -23,7 +23,6 @@ PACKAGE = Path(jupyter_research_spawner.__file__).parent
 # Settings that nothing reads yet, and the planned feature that will read them.
 NOT_YET_READ = {
     "namespaces.mode": "other modes than one shared namespace; one value for now",
-    "on_lost_right": "stopping running work whose user may no longer run it",
     "queues.*.share": "queue objects of the scheduler that are created from the settings",
 }
 

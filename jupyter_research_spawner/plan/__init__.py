@@ -3,7 +3,17 @@
 from .choices import offers
 from .decide import ANNOTATION_LIMIT, plan
 from .model import Offer, Plan, Request, WallTime
-from .recheck import RECHECK_SECONDS, Granted, Verdict, decide_again, granted_by, granted_in, groups_text, parse_summary
+from .recheck import (
+    RECHECK_SECONDS,
+    Granted,
+    Verdict,
+    changes,
+    decide_again,
+    granted_by,
+    granted_in,
+    groups_text,
+    parse_summary,
+)
 from .rights import Rights, rights_of
 
 __all__ = [
@@ -16,6 +26,7 @@ __all__ = [
     "Rights",
     "Verdict",
     "WallTime",
+    "changes",
     "decide_again",
     "granted_by",
     "granted_in",

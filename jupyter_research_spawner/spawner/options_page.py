@@ -56,6 +56,7 @@ async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> str
 
 
 async def _build_page(spawner: KubeSpawner, shared: ProcessState, selection: Selection | None) -> tuple[Form, int]:
+    notice = [f"About your last server: {spawner.notice}"] if spawner.notice else []
     try:
         identity = await shared.resolver.resolve(spawner.user.name)
         page = build_form(
@@ -64,7 +65,7 @@ async def _build_page(spawner: KubeSpawner, shared: ProcessState, selection: Sel
             datetime.now(timezone.utc),
             options=selection.options if selection is not None else _saved_options(spawner),
             refusal=selection.refusal if selection is not None else None,
-            notes=[SELECTED_BY_LINK] if selection is not None and selection.refusal is None else [],
+            notes=[*notice, *([SELECTED_BY_LINK] if selection is not None and selection.refusal is None else ())],
         )
     except Refusal as refusal:
         return refused_form(refusal), refusal.status

@@ -91,6 +91,10 @@ class PodWait:
             self._begun -= max(0.0, ((now or datetime.now(timezone.utc)) - since).total_seconds())
         self._earlier_crashes = _count_crashes(pod, self.main)
 
+    def continue_after(self, earlier: PodWait) -> None:
+        """Count the time that the user has waited for an earlier pod of the same start."""
+        self._begun = earlier._begun
+
     @property
     def is_admitted(self) -> bool:
         return self._admitted is not None

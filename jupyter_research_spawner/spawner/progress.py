@@ -30,7 +30,7 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
 
     The messages are plain text, which the page escapes. No update sends a request to the API server.
     """
-    reported, percent, events_sent, warned = "", 0.0, 0, False
+    reported, percent, events_sent, warned, noted = "", 0.0, 0, False, 0
     while True:
         start = server.current_start
         is_over = start is not None and start.is_over
@@ -38,6 +38,9 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
             for warning in start.plan.warnings if not warned else ():
                 yield {"message": warning}
             warned = True
+            for note in start.notes[noted:]:
+                yield {"message": note}
+            noted = len(start.notes)
             message = _describe(start)
             if message and message != reported:
                 reported = message

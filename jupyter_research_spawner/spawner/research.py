@@ -19,24 +19,23 @@ import copy
 import uuid
 from collections.abc import AsyncIterator
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeGuard
 
 import aiohttp
 from kubernetes_asyncio.client import ApiException, V1Pod
-from kubespawner import KubeSpawner
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
 from ..form import chosen_by_form, chosen_by_link
 from ..jobs import notebook
-from ..plan import Plan, plan
+from ..plan import Plan, Verdict, changes, granted_by, plan
 from ..pod import check, compose, replaced_fields
-from ..pod.overlay import USER_NAME
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.phase import why_not_gone
 from ..wording import quote
 from . import options
+from .background import first_result, run_in_background
 from .hub_errors import FormPreselected, HubRefusal, filter_refusals
 from .options_page import Selection, render_options_page
 from .pod_creation import api_token_of, create_pod, other_user, read_pod, refusal_of, why_not_adopted
@@ -44,17 +43,18 @@ from .pod_events import IndexedEventReflector
 from .pod_wait import PodWait, accepts_connections, is_pod_ready
 from .process_state import ProcessState, adoption_secret, registered_state
 from .progress import announce_stop, stream_progress
-from .resume import schedule_resume
+from .resume import request_stop, schedule_resume
+from .rights_check import check_while_running, count, granted_to, renewed, withdrawn
+from .saved_state import SavedStateSpawner
 from .start import Start
 
 MAIN = notebook.SLOTS.main
 # KubeSpawner's time limit is this much longer than ours, because only our error says why the start failed.
 EXTRA_SECONDS = 60
 SECONDS_BETWEEN_CONNECTIONS = 0.25
-STATE_KEY = "research_spawner"
 
 
-class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
+class ResearchSpawner(SavedStateSpawner):
     """Starts notebooks with the POSIX identity of their user, in the queue that the user selected."""
 
     installation = Unicode(
@@ -66,13 +66,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
     user_options = AnyTrait()
 
     current_start: Start | None = None
-    _accepted_options: Any = None
-    # get_state saves `_is_starting` in the hub's database. After a restart, load_state sets `_was_interrupted` from it.
-    _is_starting = False
-    _was_interrupted = False
-    # While this is set, poll reports the server as stopped, so that the hub does not delete its pod.
-    _leaves_pod_alone = False
-    _stop_waits_for = ""
+    _reaching: asyncio.Task[Any] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -118,35 +112,30 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             # The hub has saved the refused options already, and would use them for every later start without a form.
             self.user_options = self.orm_spawner.user_options = self._accepted_options or {}
             self._leaves_pod_alone = refusal.status == 503
+            if not self._leaves_pod_alone:
+                await self.delete_left_pods()
             raise HubRefusal(refusal) from None
         self._accepted_options = copy.deepcopy(user_options)
         if self.namespace != decided.namespace:
-            await self._leave_namespace(decided)
+            self._leave(self.namespace, self.pod_name)
+        await self.delete_left_pods()
         self.apply_plan(decided)
         self.prepare_start(decided)
 
-    async def _leave_namespace(self, decided: Plan) -> None:
-        """Delete this server's pod in the namespace that the hub's database has, before `namespaces.name` was changed.
-
-        With the new namespace nobody would find the pod again, and it would run until its wall time.
-        """
-        try:
-            pod = await read_pod(self.api, self.namespace, self.pod_name, request_seconds=self.k8s_api_request_timeout)
-            if pod is None or (pod["metadata"].get("annotations") or {}).get(USER_NAME) != self.user.name:
-                return
-            self.log.warning(
-                "Deleting pod %s/%s: the site's namespace is now %s", self.namespace, self.pod_name, decided.namespace
-            )
-            await self.stop(now=True)
-        except (ApiException, aiohttp.ClientError, asyncio.TimeoutError) as error:
-            self.log.error("Pod %s/%s could not be deleted: %r", self.namespace, self.pod_name, error)
-            raise HubRefusal(refusal_of(error)) from None
-
     async def decide_plan(self, user_options: Any) -> Plan:
-        """Return the plan for these options, without changing the spawner. Raises Refusal."""
+        """Return the plan for these options if its prerequisites exist; do not change the spawner. Raises Refusal."""
+        decided = await self._decide(user_options)
+        await self.shared.prerequisites(self.api.api_client).require(decided.prerequisites)
+        return decided
+
+    async def decide_as_accepted(self) -> Plan:
+        """Return the plan for the options of the last start, without a request to the API server. Raises Refusal."""
+        return await self._decide(self._accepted_options)
+
+    async def _decide(self, user_options: Any) -> Plan:
         request = options.request(user_options, hub_user=self.user.name, server=self.name or "", pod_name=self.pod_name)
         identity = await self.shared.resolver.resolve(self.user.name)
-        decided = plan(
+        return plan(
             self.shared.site,
             identity,
             request,
@@ -154,8 +143,6 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             now=datetime.now(timezone.utc),
             secret=adoption_secret(self._hub_settings.get("cookie_secret")),
         )
-        await self.shared.prerequisites(self.api.api_client).require(decided.prerequisites)
-        return decided
 
     def apply_plan(self, decided: Plan) -> None:
         """Set KubeSpawner's traits from the plan, so that KubeSpawner's pod and the hooks have the identity."""
@@ -185,18 +172,25 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         # After this method returns, the hub reads start_timeout once and then saves the state.
         limits = self.shared.site.hub
         self._is_starting, self._was_interrupted, self._last_event = True, False, None
+        self._may_have_pod = False
         self.start_timeout = int((limits.queue_limit + limits.boot_limit).total_seconds()) + EXTRA_SECONDS
         self.orm_spawner.state = self.get_state()
         future: asyncio.Future[str] = super().start()
         return future
 
     async def _start(self) -> str:
-        start = self.current_start
-        if start is None:
+        if self.current_start is None:
             raise HubRefusal(_undecided())
         try:
-            url: str = await super()._start()
-            await self._wait_for_connection(url, start.wait)
+            while True:
+                start = self.current_start
+                try:
+                    outcome = await first_result(self._reach(start), self._withdrawn(start))
+                finally:
+                    start.slot.release()
+                if isinstance(outcome, str):
+                    break
+                await self._start_anew(start, outcome)
         except Refusal as refusal:
             await self._delete_failed_pod(start.wait)
             raise HubRefusal(refusal) from None
@@ -204,10 +198,35 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             self.log.error("The start of %s failed: %r", self._log_name, error)
             raise HubRefusal(refusal_of(error)) from None
         finally:
-            start.slot.release()
-            start.is_over = True
-        self._is_starting = False
+            self.current_start.is_over = True
+        self._is_starting, self._pod_uid = False, str(getattr(self, "pod_id", ""))
+        self._check_while_running()
+        return outcome
+
+    async def _reach(self, start: Start) -> str | Verdict:
+        """Create the pod and return the notebook's URL when the notebook answers."""
+        self._reaching = asyncio.current_task()
+        url: str = await super()._start()
+        await self._wait_for_connection(url, start.wait)
         return url
+
+    async def _withdrawn(self, start: Start) -> str | Verdict:
+        return await withdrawn(start, self._reflected_pod, self.decide_as_accepted, MAIN)
+
+    async def _start_anew(self, start: Start, verdict: Verdict) -> None:
+        """Replace the pod of a waiting notebook by one with the rights of now. Raises Refusal if there are none."""
+        if verdict.refusal is not None or verdict.plan is None:
+            count("waiting-refused")
+            raise verdict.refusal or _undecided()
+        count("waiting-renewed")
+        self.log.warning("%s is started anew: %s", self._log_name, " ".join(verdict.changes))
+        if start.wait.has_begun:
+            await self.stop(now=True)
+        self.apply_plan(verdict.plan)
+        self.prepare_start(verdict.plan)
+        assert self.current_start is not None
+        self.current_start.wait.continue_after(start.wait)
+        self.current_start.notes = [*start.notes, renewed(verdict.changes)]
 
     async def _make_create_pod_request(self, pod: V1Pod, request_timeout: float) -> bool:
         """Send one create request. KubeSpawner calls this again until it returns True.
@@ -287,9 +306,10 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
                 hint="Ask your administrators.",
                 status=503,
             )
-        self.log.warning(
-            "Deleting pod %s/%s, because this start cannot adopt it: %s", namespace, self.pod_name, why_not
-        )
+        self.log.warning("Deleting pod %s/%s, which cannot be adopted: %s", namespace, self.pod_name, why_not)
+        if _is_alive(pod):
+            count("waiting-renewed")
+            start.notes.append(renewed(changes(granted_to(pod), granted_by(start.plan))))
         await self.stop(now=True)
         return False
 
@@ -297,7 +317,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         """Return whether the pod is ready. During a start, raises Refusal if the pod can no longer become ready."""
         ready = is_pod_ready(pod, MAIN)
         start = self.current_start
-        if ready or start is None or asyncio.current_task() is not self._start_future:
+        if ready or start is None or asyncio.current_task() is not self._reaching:
             return ready
         start.wait.observe(pod)
         if start.wait.is_admitted:
@@ -331,6 +351,25 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         except (ApiException, aiohttp.ClientError, asyncio.TimeoutError) as error:
             self.log.error("The pod of %s could not be deleted: %r", self._log_name, error)
 
+    # Rights of a running notebook.
+
+    def _check_while_running(self) -> None:
+        if self._rights_check is None or self._rights_check.done():
+            stops = self.shared.site.on_lost_right == "stop"
+            self._rights_check = run_in_background(check_while_running(self, stops=stops))
+
+    def find_running_pod(self) -> Json | None:
+        """Return this server's pod while it runs; None if the check of its rights must end."""
+        pod = self._reflected_pod()
+        is_checked = self._rights_check is asyncio.current_task()
+        return pod if is_checked and _is_alive(pod) and self._is_own(pod) else None
+
+    async def end_for(self, notice: str) -> None:
+        """Stop the running server as its user would, and show the notice until its next start."""
+        self.tell(notice)
+        self._is_ended_for_rights = True
+        await request_stop(self)
+
     # Stop.
 
     async def stop(self, now: bool = False) -> None:
@@ -340,6 +379,7 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         announcing = asyncio.ensure_future(announce_stop(self._reflected_pod, self._report_stop))
         try:
             await super().stop(now)
+            self._may_have_pod = False
         finally:
             announcing.cancel()
             self._stop_waits_for = ""
@@ -371,7 +411,13 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
             # The pod's containers have ended and only a finalizer keeps the pod. KubeSpawner would delete the pod again
             # and wait, and a new start would fail with HTTP 500.
             return 0
-        return await super().poll()  # type: ignore[no-any-return]
+        if pod is not None and not self._is_own(pod):
+            await self._leave_replaced_pod(pod)
+            return 1
+        status: int | None = await super().poll()
+        if status is None and not self._is_starting:
+            self._check_while_running()
+        return status
 
     @property
     def _is_blocked(self) -> bool:
@@ -380,23 +426,6 @@ class ResearchSpawner(KubeSpawner):  # type: ignore[misc]
         When the hub starts, it stops those servers of blocked users that poll reports as running.
         """
         return self.user.name in (getattr(self.authenticator, "blocked_users", None) or ())
-
-    def get_state(self) -> Json:
-        state: Json = super().get_state()
-        state[STATE_KEY] = {"starting": self._is_starting, "options": self._accepted_options}
-        if self._stop_waits_for:
-            state[STATE_KEY]["stop_waits_for"] = self._stop_waits_for
-        return state
-
-    def load_state(self, state: Json) -> None:
-        super().load_state(state)
-        own = state.get(STATE_KEY) or {}
-        self._was_interrupted = own.get("starting") is True
-        self._accepted_options = own.get("options")
-
-    def clear_state(self) -> None:
-        super().clear_state()
-        self._is_starting = self._was_interrupted = self._leaves_pod_alone = False
 
     # Progress.
 
@@ -434,7 +463,7 @@ def _undecided() -> Refusal:
     return Refusal("not-decided", "This start has no plan: the hub did not apply any options.", status=503)
 
 
-def _is_alive(pod: Json | None) -> bool:
+def _is_alive(pod: Json | None) -> TypeGuard[Json]:
     if pod is None or "deletionTimestamp" in pod["metadata"]:
         return False
     return (pod.get("status") or {}).get("phase") in ("Pending", "Running")

@@ -16,6 +16,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from ..refusal import Refusal
 from .background import run_in_background
 from .process_state import ProcessState
+from .rights_check import count
 
 # The hub accepts requests only after its first polls, and an identity source can become ready later than the hub.
 MAX_TRIES, SECONDS_BETWEEN_TRIES = 60, 2.0
@@ -55,23 +56,37 @@ async def _resume(spawner: KubeSpawner, shared: ProcessState) -> None:
 
 
 async def _request_start(spawner: KubeSpawner) -> None:
-    """Ask the hub's REST API to start the server, with a token of the user, which is revoked afterwards."""
+    """Ask the hub to start the server."""
+    await _send(spawner, "POST", "start again after a restart of the hub")
+
+
+async def request_stop(spawner: KubeSpawner) -> None:
+    """Ask the hub to stop the server as its user would. If the hub does not, delete the pod, as the hub will see."""
+    try:
+        await _send(spawner, "DELETE", "stop a server whose user may no longer run it")
+    except (HTTPClientError, OSError) as error:
+        spawner.log.error("The hub did not stop %s: %s", spawner._log_name, error)
+        await spawner.stop()
+
+
+async def _send(spawner: KubeSpawner, method: str, note: str) -> None:
+    """Send a request about the server to the hub's REST API, with a token of the user, which is revoked afterwards."""
     user = spawner.user
     try:
-        token = user.new_api_token(
-            note="start again after a restart of the hub", expires_in=600, scopes=[f"servers!user={user.name}"]
-        )
+        token = user.new_api_token(note=note, expires_in=600, scopes=[f"servers!user={user.name}"])
     except ValueError as error:
-        spawner.log.error("%s is not allowed to start their own server again (%s)", user.name, error)
+        spawner.log.error("%s is not allowed to start and stop their own server (%s)", user.name, error)
+        if method == "DELETE":
+            await spawner.stop()
         return
     path = f"users/{user.escaped_name}/" + (f"servers/{quote(spawner.name)}" if spawner.name else "server")
     try:
         await AsyncHTTPClient().fetch(
             HTTPRequest(
                 f"{spawner.hub.api_url.rstrip('/')}/{path}",
-                method="POST",
+                method=method,
                 headers={"Authorization": f"token {token}"},
-                body=b"",
+                body=b"" if method == "POST" else None,
                 request_timeout=60,
             )
         )
@@ -93,7 +108,10 @@ async def _give_up(spawner: KubeSpawner, why: str) -> None:
     spawner.log.warning("%s is not started again after the restart of the hub: %s", spawner._log_name, why)
     current = spawner.user.spawners.get(spawner.name)
     if current is None or not current.active:
+        count("waiting-refused")
         await spawner.stop(now=True)
+        await spawner.delete_left_pods()
+        spawner.tell(f"It waited in its queue while the hub restarted, and was not started again. {why}")
 
 
 def _message(error: HTTPClientError) -> str:

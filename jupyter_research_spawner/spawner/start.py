@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..plan import Plan
 from ..shape import Json
@@ -19,4 +19,6 @@ class Start:
     wait: PodWait
     # The composed and checked pod; None until KubeSpawner asks to create it.
     manifest: Json | None = None
+    # Sentences for the user about what has changed since the start began.
+    notes: list[str] = field(default_factory=list)
     is_over: bool = False

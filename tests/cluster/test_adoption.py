@@ -18,7 +18,7 @@ import pytest
 import yaml
 from alice import CYCLES_SECONDS, Alice
 from ground import JOB, ground
-from hub import Hub
+from hub import OFTEN, Directory, Hub
 from patience import eventually
 from queueing import SCHEDULERS, Queueing
 from rig.api import Json, until
@@ -143,11 +143,14 @@ def changed(alice: Alice, manifest: Json, state: str) -> list[tuple[str, str]]:
     return differences(manifest, pod, alice.scheduler.adds(pod), 100)
 
 
-async def test_a_waiting_notebook_is_adopted_by_the_next_hub(alice: Alice, full: None, tmp_path: Path) -> None:
+async def test_a_waiting_notebook_is_adopted_by_the_next_hub_and_ends_with_its_rights(
+    alice: Alice, full: None, tmp_path: Path
+) -> None:
     cluster = alice.ground.cluster
     hub = Hub(6, tmp_path, cluster, cluster.network.address)
+    directory = Directory(hub)
     try:
-        hub.write(alice.settings)
+        hub.write({**alice.settings, "identity": directory.settings()}, extra=OFTEN.format(seconds=1))
         await hub.start()
         await hub.person("alice")
         await hub.start_server("alice", {"profile": "small", "queue": "climate"})
@@ -158,5 +161,9 @@ async def test_a_waiting_notebook_is_adopted_by_the_next_hub(alice: Alice, full:
         await eventually(lambda: "Adopting pod" in hub.log or "Deleting pod" in hub.log, otherwise=lambda: hub.log)
         assert "Deleting pod" not in hub.log
         assert alice.pod("jupyter-alice")["metadata"]["uid"] == before
+        directory.write(climate="")  # which may use the queue
+        await hub.stopped("alice")
+        assert "requires membership in group climate" in hub.log
+        await eventually(lambda: alice.api.find("v1", "Pod", "jupyter-alice", alice.namespace) is None)
     finally:
         await hub.close()

@@ -108,6 +108,14 @@ async def test_a_restart_does_not_wait_for_servers_in_a_queue(restarted: Restart
 async def test_a_choice_that_is_gone_after_a_restart_ends_its_pod(restarted: Restarted) -> None:
     await eventually(lambda: not uids_of(restarted.hub, "bob"))
     assert restarted.hub.is_alive
+    browser = await Browser(restarted.hub).login("bob")
+
+    async def is_told() -> bool:
+        page = (await browser.get("home")).page.get_text()
+        return "was not started again. There is no profile 'larger'." in page
+
+    await eventually(is_told, otherwise=lambda: restarted.hub.log[-5000:])
+    await browser.close()
 
 
 async def test_a_saved_choice_that_is_gone(restarted: Restarted) -> None:

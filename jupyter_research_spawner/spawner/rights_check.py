@@ -1,0 +1,129 @@
+"""Decide again about notebooks that wait or run, because their user's rights can be withdrawn after the start.
+
+Nothing here sends a request to the API server: the pods are those in the memory of the reflector. An identity source is
+asked only when the resolver's cache has expired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from ..metrics import RIGHTS_CHANGED
+from ..plan import RECHECK_SECONDS, Granted, Plan, Verdict, decide_again, granted_by, granted_in, parse_summary
+from ..pod.overlay import GROUPS, PLAN
+from ..shape import NOTEBOOK_KIND, Json
+from .start import Start
+
+# How often a waiting pod is looked at, so that it is decided again soon after the scheduler has bound the pod.
+SECONDS_BETWEEN_LOOKS = 0.5
+
+Decide = Callable[[], Awaitable[Plan]]
+FindPod = Callable[[], Json | None]
+
+
+async def withdrawn(start: Start, find_pod: FindPod, decide: Decide, main: str) -> Verdict:
+    """Return when the user of a waiting notebook is refused now, or has other rights than the plan of `start`.
+
+    It is decided again every RECHECK_SECONDS, and when the pod is bound to a node. After the main container has begun,
+    the notebook counts as running, and this coroutine waits until it is cancelled.
+    """
+    due, was_bound = time.monotonic() + _first_pause(), False
+    while True:
+        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        pod = find_pod()
+        if has_begun(pod, main):
+            await asyncio.Event().wait()
+        bound = is_bound(pod)
+        if (bound and not was_bound) or time.monotonic() >= due:
+            was_bound = bound
+            verdict = await decide_again(granted_by(start.plan), decide)
+            if verdict.refusal is not None or verdict.changes:
+                return verdict
+            due = time.monotonic() + RECHECK_SECONDS
+
+
+def _first_pause() -> float:
+    """Return a random time, so that notebooks which a hub has started or found together are not decided together."""
+    return RECHECK_SECONDS * random.uniform(0.5, 1)  # noqa: S311 - not a secret
+
+
+def is_bound(pod: Json | None) -> bool:
+    """Return whether a scheduler has bound the pod to a node."""
+    return bool(pod and (pod.get("spec") or {}).get("nodeName"))
+
+
+def has_begun(pod: Json | None, main: str) -> bool:
+    """Return whether the kubelet has started the main container at least once."""
+    for container in ((pod or {}).get("status") or {}).get("containerStatuses") or ():
+        if container.get("name") == main:
+            states = {**(container.get("lastState") or {}), **(container.get("state") or {})}
+            return bool({"running", "terminated"} & states.keys())
+    return False
+
+
+def granted_to(pod: Json) -> Granted | None:
+    """Return the rights with which a pod was created, from its annotations; None if they are not valid."""
+    annotations = (pod.get("metadata") or {}).get("annotations") or {}
+    return granted_in(parse_summary(str(annotations.get(PLAN, ""))), str(annotations.get(GROUPS, "")))
+
+
+class RunningServer(Protocol):
+    """What `check_while_running` needs from a spawner."""
+
+    @property
+    def notice(self) -> str:
+        """A sentence about the rights of this server, which the hub's pages show to the user."""
+
+    def find_running_pod(self) -> Json | None: ...
+
+    async def decide_as_accepted(self) -> Plan: ...
+
+    def tell(self, notice: str) -> None: ...
+
+    async def end_for(self, notice: str) -> None: ...
+
+
+async def check_while_running(server: RunningServer, *, stops: bool) -> None:
+    """Decide again about a running notebook every RECHECK_SECONDS, until its pod is gone.
+
+    stops: whether a notebook whose user is refused now is stopped (`on_lost_right: stop`).
+    """
+    await asyncio.sleep(_first_pause())
+    while (pod := server.find_running_pod()) is not None:
+        verdict = await decide_again(granted_to(pod), server.decide_as_accepted)
+        if verdict.refusal is not None and stops:
+            count("running-stopped")
+            await server.end_for(f"It was stopped, because you may no longer run it. {verdict.refusal}")
+            return
+        if verdict.refusal is not None or verdict.plan is not None:
+            outcome, notice = _noticed(verdict)
+            if notice != server.notice:  # each change once
+                server.tell(notice)
+                if notice:
+                    count(outcome)
+        await asyncio.sleep(RECHECK_SECONDS)
+
+
+def _noticed(verdict: Verdict) -> tuple[str, str]:
+    """Return the outcome for the metric and the notice for the user; an empty notice if no right has changed."""
+    if verdict.refusal is not None:
+        return "running-refused", f"You may no longer start it, but it continues to run. {verdict.refusal}"
+    if not verdict.changes:
+        return "", ""
+    changes = " ".join(verdict.changes)
+    return "running-changed", f"Your rights have changed. {changes} It keeps the rights of its start until you stop it."
+
+
+def renewed(changes: tuple[str, ...]) -> str:
+    """Return the sentences for the user of a waiting notebook whose pod is created anew."""
+    why = f"Your rights have changed. {' '.join(changes)}" if changes else "The settings of the site have changed."
+    return f"{why} A pod cannot be changed, so yours was created anew and is last in its queue."
+
+
+def count(outcome: str) -> None:
+    """Count a notebook whose user's rights were found changed. `metrics.OUTCOMES` lists the outcomes."""
+    RIGHTS_CHANGED.labels(NOTEBOOK_KIND, outcome).inc()

@@ -1,0 +1,125 @@
+"""What the hub's database keeps about a server, so that a restarted hub finds each pod of the server.
+
+KubeSpawner saves the pod's name and namespace. This class also saves whether the server was starting, the uid of its
+pod, the options that were accepted, and pods that the server may have left at other places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+from kubernetes_asyncio.client import ApiException
+from kubespawner import KubeSpawner
+
+from ..pod.overlay import USER_NAME
+from ..shape import Json
+from .hub_errors import HubRefusal
+from .left_pods import LeftPod, delete_left_pod
+from .pod_creation import refusal_of
+
+STATE_KEY = "research_spawner"
+
+
+class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
+    """A KubeSpawner whose state in the hub's database leads to each pod that its server may have."""
+
+    _accepted_options: Any = None
+    # get_state saves `_is_starting` in the hub's database. After a restart, load_state sets `_was_interrupted` from it.
+    _is_starting = False
+    _was_interrupted = False
+    # While this is set, poll reports the server as stopped, so that the hub does not delete its pod.
+    _leaves_pod_alone = False
+    _stop_waits_for = ""
+    # Whether the hub went down during a start, so that there may be a pod, and the user's name in the hub at that time.
+    _may_have_pod = False
+    _user_of_start = ""
+    _pod_uid = ""
+    _rights_check: asyncio.Task[None] | None = None
+    # A sentence about the user's rights, which the hub's pages show until the next start.
+    notice = ""
+    _is_ended_for_rights = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._left_pods: list[LeftPod] = []
+        super().__init__(*args, **kwargs)
+
+    def get_state(self) -> Json:
+        state: Json = super().get_state()
+        state[STATE_KEY] = {
+            "starting": self._is_starting or self._may_have_pod,
+            "options": self._accepted_options,
+            "user": self.user.name,
+            "pod_uid": self._pod_uid,
+            "left": [left.as_state() for left in self._left_pods],
+        }
+        if self.notice:
+            state[STATE_KEY]["notice"] = self.notice
+        if self._stop_waits_for:
+            state[STATE_KEY]["stop_waits_for"] = self._stop_waits_for
+        return state
+
+    def load_state(self, state: Json) -> None:
+        super().load_state(state)
+        own = state.get(STATE_KEY) or {}
+        self._was_interrupted = own.get("starting") is True
+        self._accepted_options = own.get("options")
+        self.notice = str(own.get("notice") or "")
+        self._may_have_pod = self._was_interrupted
+        self._user_of_start = str(own.get("user") or "")
+        self._pod_uid = str(own.get("pod_uid") or "")
+        self._left_pods = LeftPod.from_state(own.get("left"))
+
+    def clear_state(self) -> None:
+        place = (self.namespace, self.pod_name)
+        super().clear_state()
+        if place != (self.namespace, self.pod_name) or self._user_of_start not in ("", self.user.name):
+            self._leave(*place)
+        self._pod_uid = self._user_of_start = ""
+        self._is_starting = self._was_interrupted = self._leaves_pod_alone = False
+        self._rights_check = None
+        if not self._is_ended_for_rights:
+            self.notice = ""
+        self._is_ended_for_rights = False
+
+    def tell(self, notice: str) -> None:
+        """Show the notice on the hub's pages, and keep it in the hub's database."""
+        if notice:
+            self.log.warning("%s: %s", self._log_name, notice)
+        self.notice = notice
+        self.orm_spawner.state = self.get_state()
+        self.db.commit()
+
+    def _leave(self, namespace: str, pod_name: str) -> None:
+        """Keep in mind that a pod of an interrupted start may be at a place where the next start does not look."""
+        if self._may_have_pod:
+            self._left_pods.append(LeftPod(namespace, pod_name, self._user_of_start or self.user.name, self.name))
+
+    async def delete_left_pods(self) -> None:
+        """Delete the pods that this server has left, which would run until their wall time. Raises HubRefusal."""
+        seconds = self.shared.site.hub.stop_limit.total_seconds()
+        while self._left_pods:
+            left = self._left_pods[0]
+            try:
+                await delete_left_pod(
+                    self.api, left, request_seconds=self.k8s_api_request_timeout, stop_seconds=seconds
+                )
+            except (ApiException, aiohttp.ClientError, asyncio.TimeoutError) as error:
+                self.log.error("Pod %s/%s could not be deleted: %r", left.namespace, left.name, error)
+                raise HubRefusal(refusal_of(error)) from None
+            self._left_pods.remove(left)
+
+    def _is_own(self, pod: Json) -> bool:
+        """Return whether this is the pod of the last start, and not another pod with its name."""
+        return self._pod_uid in ("", pod["metadata"].get("uid"))
+
+    async def _leave_replaced_pod(self, pod: Json) -> None:
+        """Handle a pod that somebody has created in place of this server's pod: the hub must not send users there."""
+        owner = (pod["metadata"].get("annotations") or {}).get(USER_NAME)
+        self.log.error(
+            "Pod %s/%s was replaced: its uid was %s and is %s, and its annotations name %r as its user",
+            *(self.namespace, self.pod_name, self._pod_uid, pod["metadata"]["uid"], owner),
+        )
+        if owner == self.user.name:
+            await self.stop(now=True)
