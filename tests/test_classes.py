@@ -65,12 +65,18 @@ def test_student_can_use_what_the_class_can_while_it_runs(site: Site, kind: str,
 
 
 @pytest.mark.parametrize("kind", ["notebook", "job", "array"])
-@pytest.mark.parametrize(("now", "when"), [(BEFORE, "begins on 2026-09-01"), (AFTER, "ended on 2026-12-20")])
+@pytest.mark.parametrize(
+    ("now", "when"),
+    [(BEFORE, "begins on 2026-09-01"), (AFTER, "ended on 2026-12-20")],
+)
 def test_dates_bind_whichever_way_is_asked(site: Site, kind: str, now: datetime, when: str) -> None:
     assert when in refusal(site, "bob", now, kind, **BY_CLASS).message
     profile = refusal(site, "bob", now, kind, **BY_PROFILE)
     assert (profile.code, profile.status) == ("profile-not-yours", 403)
-    assert f"Profile 'stats-101' is for class stats-101, which {when}; your groups are" in profile.message
+    assert (
+        f"Profile 'stats-101' is for class stats-101, which {when} (America/Los_Angeles); your groups are"
+        in profile.message
+    )
     queue = refusal(site, "bob", now, kind, profile="small", queue="teaching")
     assert (queue.code, queue.field) == ("queue-not-yours", "queue")
     assert when in queue.message
@@ -137,6 +143,36 @@ def test_class_limits_the_jobs_of_its_students_and_not_of_its_staff() -> None:
     assert at(site, "alice", DURING, "job", **BY_PROFILE).wall_time.hard == timedelta(days=21)
     # What everybody may use is no matter of the class.
     assert at(site, "bob", DURING, "job", profile="small", queue="backfill").wall_time.hard == timedelta(days=21)
+
+
+END = datetime(2026, 12, 21, tzinfo=LOS_ANGELES)
+
+
+@pytest.mark.parametrize("wishes", [BY_CLASS, BY_PROFILE])
+@pytest.mark.parametrize("lost", ["continue", "stop"])
+def test_wall_time_beyond_the_end_of_the_class_is_granted_with_a_warning(lost: str, wishes: dict[str, Any]) -> None:
+    site = samples.site_with(CLASS, {"on_lost_right": lost})
+    fits, too_late = END - timedelta(hours=4, seconds=1), END - timedelta(hours=4)
+    assert at(site, "bob", fits, **wishes).warnings == ()
+    granted = at(site, "bob", too_late, **wishes)
+    (warning,) = granted.warnings
+    assert granted.wall_time == at(site, "bob", fits, **wishes).wall_time
+    assert warning.startswith("Class stats-101 ends on 2026-12-20 (America/Los_Angeles), before the wall time.")
+    assert warning.endswith("what runs then is stopped." if lost == "stop" else "continues until its wall time.")
+    # Jobs have 21 days; the staff and what everybody may use do not end.
+    assert at(site, "bob", END - timedelta(days=20), "job", **wishes).warnings
+    assert at(site, "alice", too_late, **wishes).warnings == ()
+    assert at(site, "bob", too_late, profile="small", queue="backfill").warnings == ()
+
+
+def test_work_of_a_class_that_ended_is_refused_when_it_is_decided_again(site: Site) -> None:
+    """What the hub keeps of a notebook, and the batch service of a job."""
+    everything = {**BY_CLASS, **BY_PROFILE}
+    for kind, wishes in (("notebook", BY_CLASS), ("notebook", everything), ("job", BY_PROFILE), ("job", everything)):
+        assert at(site, "bob", END - timedelta(seconds=1), kind, **wishes).queue == "teaching"
+        refused = refusal(site, "bob", END, kind, **wishes)
+        assert (refused.status, "ended on 2026-12-20 (America/Los_Angeles)" in refused.message) == (403, True)
+        assert at(site, "alice", END, kind, **wishes).queue == "teaching"
 
 
 def test_class_without_jobs() -> None:

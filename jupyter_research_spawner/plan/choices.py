@@ -14,7 +14,7 @@ from ..shape import NOTEBOOK_KIND
 from ..site import Profile, Site
 from ..wording import format_list, quote
 from .model import Offer, Request
-from .rights import Restricted, Rights, classes_of, is_in, is_staff, rights_of, when_it_is
+from .rights import Restricted, Rights, classes_of, end_of, is_in, is_staff, rights_of, when_it_is, zone_of
 
 
 def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, ...]:
@@ -235,6 +235,23 @@ def classes_required(site: Site, rights: Rights, profile_name: str, queue_name: 
     if any(is_staff(site.classes[name], rights.groups) for name in required):
         return ()
     return tuple(sorted(required))
+
+
+def class_end_warnings(site: Site, then: Rights, classes: Sequence[str], profile: str, queue: str) -> tuple[str, ...]:
+    """Return a warning if the user, who needs these classes, may not use the profile or queue with the rights `then`.
+
+    `then` are the user's rights at the end of the wall time.  The wall time is not shortened: it begins when the
+    scheduler starts the pod, and nobody knows when that is.
+    """
+    ending = [site.classes[name] for name in classes if name not in then.classes]
+    if not ending or (then.may_use(site.profiles[profile]) and then.may_use(site.queues[queue])):
+        return ()
+    first = min(ending, key=lambda course: end_of(site, course))
+    later = "continues until its wall time" if site.on_lost_right == "continue" else "is stopped"
+    return (
+        f"Class {format_list(classes)} ends on {first.until} ({zone_of(site, first)}), before the wall time. What has "
+        f"not started by then will never start, and what runs then {later}.",
+    )
 
 
 def check_class_jobs(site: Site, request: Request, classes: Sequence[str], queue_name: str) -> None:

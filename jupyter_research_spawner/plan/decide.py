@@ -14,7 +14,14 @@ from ..resources import gpu_prerequisites
 from ..schedulers import SCHEDULERS, Placement
 from ..site import Site
 from ..storage import environment, group_text, mounts_for, passwd_text
-from .choices import apply_class, check_class_jobs, choose_profile, choose_queue, classes_required
+from .choices import (
+    apply_class,
+    check_class_jobs,
+    choose_profile,
+    choose_queue,
+    class_end_warnings,
+    classes_required,
+)
 from .limits import apply_workdir, choose_image, choose_wall_time
 from .model import Plan, Request, WallTime
 from .rights import rights_of
@@ -67,6 +74,7 @@ def plan(
     mounts = mounts_for(site.storage, identity, rights.classes)
     request = apply_workdir(request, identity, mounts)
     fields = site.pod_fields[profile_name]
+    then = rights_of(site, identity, now + wall_time.hard)
     decided = Plan(
         request=request,
         identity=identity,
@@ -96,7 +104,7 @@ def plan(
             *claim_prerequisites((mount.claim for mount in mounts), placement.namespace),
             *gpu_prerequisites(profile.gpu, placement.namespace),
         ),
-        warnings=warnings(identity),
+        warnings=(*warnings(identity), *class_end_warnings(site, then, classes, profile_name, queue_name)),
         batch_url=site.batch.url,
         site_digest=site.digest,
         adoption_key=_adoption_key(secret, request, placement, profile_name, wall_time) if secret else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -67,16 +67,28 @@ def is_current(site: Site, course: CourseClass, now: datetime) -> bool:
     return (course.since is None or course.since <= today) and today <= course.until
 
 
+def zone_of(site: Site, course: CourseClass) -> str:
+    """Return the name of the class's time zone, which is the site's unless the class has its own."""
+    return course.time_zone or site.time_zone
+
+
 def today_in(site: Site, course: CourseClass, now: datetime) -> date:
-    """Return the date in the time zone of the class.  The default is the time zone of the site."""
-    return now.astimezone(ZoneInfo(course.time_zone or site.time_zone)).date()
+    """Return the date in the time zone of the class."""
+    return now.astimezone(ZoneInfo(zone_of(site, course))).date()
+
+
+def end_of(site: Site, course: CourseClass) -> datetime:
+    """Return the midnight after the last day of the class, in its time zone."""
+    return datetime.combine(course.until + timedelta(days=1), time(), ZoneInfo(zone_of(site, course)))
 
 
 def when_it_is(site: Site, course: CourseClass, now: datetime) -> str:
-    """Return `begins on DAY`, `runs now` or `ended on DAY`."""
+    """Return `begins on DAY (ZONE)`, `runs now` or `ended on DAY (ZONE)`."""
     if course.since is not None and today_in(site, course, now) < course.since:
-        return f"begins on {course.since}"
-    return f"ended on {course.until}" if today_in(site, course, now) > course.until else "runs now"
+        return f"begins on {course.since} ({zone_of(site, course)})"
+    if today_in(site, course, now) > course.until:
+        return f"ended on {course.until} ({zone_of(site, course)})"
+    return "runs now"
 
 
 def classes_of(offer: Restricted, site: Site) -> Iterator[tuple[str, CourseClass]]:

@@ -1,7 +1,7 @@
 """Decide again about notebooks that wait or run, because their user's rights can be withdrawn after the start.
 
 Nothing here sends a request to the API server: the pods are those in the memory of the reflector. An identity source is
-asked only when the resolver's cache has expired.
+asked only when the resolver's cache has expired, and again before a refusal.
 """
 
 from __future__ import annotations
