@@ -14,7 +14,7 @@ from jupyter_research_spawner.cli import lint
 from jupyter_research_spawner.plan import Plan, offers, plan
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.settings import SettingsError
-from jupyter_research_spawner.site import Site
+from jupyter_research_spawner.site import Site, load
 
 CLASS: dict[str, Any] = {
     "time_zone": "America/Los_Angeles",
@@ -236,3 +236,140 @@ def test_lint_reports_classes_that_users_would_stumble_over() -> None:
 
 def test_lint_tries_the_profile_of_a_class_although_the_class_is_over(site: Site) -> None:
     assert "stats-101  Statistics 101: 1 CPU, 2Gi; wall time 4h; for class stats-101" in lint.report(site, AFTER)
+
+
+SHORT: dict[str, Any] = {
+    "time_zone": "America/Los_Angeles",
+    "classes": {
+        "stats-101": None,
+        "ml-7": {
+            "title": "Machine Learning",
+            "description": "Tuesdays at ten",
+            "image": "quay.io/jupyter/pytorch-notebook:2026-10-01",
+            "cpu": 1,
+            "memory": "2Gi",
+            "shm": "1Gi",
+            "wall_time": "2h",
+            "queue": "teaching",
+            "roster": {"group": "stats101-f26"},
+            "staff": {"group": "stats101-staff"},
+            "since": "2026-09-01",
+            "until": "2026-12-20",
+        },
+    },
+    "queues": {"teaching": {"groups": {"stats101-f26": False}}},
+}
+
+
+def test_class_is_one_place() -> None:
+    """No profile, and no entry in the queue."""
+    site = samples.site_with(SHORT)
+    decided = at(site, "bob", DURING, course="ml-7")
+    assert (decided.profile, decided.queue, decided.image) == (
+        "ml-7",
+        "teaching",
+        "quay.io/jupyter/pytorch-notebook:2026-10-01",
+    )
+    assert (str(decided.resources), decided.shm, decided.wall_time.soft) == ("1 CPU, 2Gi", 2**30, timedelta(hours=2))
+    offer = offers(site, person("bob"), DURING)[0]
+    assert (offer.name, offer.title, offer.description) == ("ml-7", "Machine Learning", "Tuesdays at ten")
+    assert offered(site, "bob", DURING) == ["ml-7", "small"]
+    assert offered(site, "alice", AFTER)[0] == "ml-7"
+    assert offered(site, "bob", AFTER) == ["small"]
+
+
+@pytest.mark.parametrize("kind", ["notebook", "job"])
+@pytest.mark.parametrize(
+    "wishes", [{"course": "ml-7"}, {"profile": "ml-7"}, {"queue": "teaching"}, {"profile": "ml-7", "queue": "teaching"}]
+)
+def test_own_profile_and_queue_end_with_the_class(kind: str, wishes: dict[str, Any]) -> None:
+    site = samples.site_with(SHORT)
+    assert at(site, "bob", DURING, kind, **wishes).queue == "teaching"
+    assert "which ended on 2026-12-20" in refusal(site, "bob", AFTER, kind, **wishes).message or wishes == {
+        "course": "ml-7"
+    }
+    assert refusal(site, "carol", DURING, kind, **wishes).status == 403
+    elsewhere = {"profile": "ml-7", "queue": "backfill"}
+    assert refusal(site, "bob", DURING, kind, **elsewhere).code == "queue-not-for-profile"
+
+
+def test_own_profile_does_not_close_a_queue_that_is_open_to_all() -> None:
+    site = samples.site_with(SHORT, {"classes": {"ml-7": {"queue": "backfill"}}})
+    assert site.queues["backfill"].classes == {}
+    assert at(site, "carol", AFTER, profile="small", queue="backfill").queue == "backfill"
+
+
+def test_class_with_like_has_the_profile_s_fields_and_its_own() -> None:
+    short = {"like": "a100", "image": "r:1", "cpu": 4, "queue": "teaching", "memory": None, "wall_time": None}
+    like = {"classes": {"ml-7": {**short, "shm": None}}}
+    site = samples.site_with(SHORT, like, {"profiles": {"a100": {"pod": {"nodeSelector": {"gpu": "a100"}}}}})
+    decided = at(site, "bob", DURING, course="ml-7")
+    assert str(decided.resources) == "4 CPU, 120Gi, 1 GPU (nvidia.com/gpu), single-node" or decided.resources.gpu
+    assert (decided.image, site.profiles["ml-7"].images) == ("r:1", {"default": "r:1"})
+    assert (site.profiles["ml-7"].numa, site.profiles["ml-7"].wall_time) == ("single-node", timedelta(hours=24))
+    assert site.pod_fields["ml-7"].nodeSelector == {"gpu": "a100"}
+    # The groups of the other profile are not copied, and its other queues neither.
+    assert (site.profiles["ml-7"].groups, site.profiles["ml-7"].queues) == ({}, {"teaching": True})
+
+
+def test_hub_and_batch_service_have_the_same_class() -> None:
+    """The batch service reads what `manifests` writes, in which the class has a profile of its name."""
+    site = samples.site_with(SHORT)
+    written = site.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    again = load(written)
+    assert "cpu" not in written["classes"]["ml-7"]
+    assert again.profiles == site.profiles
+    assert again.queues["teaching"] == site.queues["teaching"]
+    assert again.digest == site.digest
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path", "message"),
+    [
+        (
+            {"profile": "small"},
+            "classes.ml-7",
+            "Remove `profile`, or remove image, cpu, memory",
+        ),
+        ({"cpu": None, "wall_time": None}, "classes.ml-7", "cpu and wall_time are missing. Set `profile` to the name"),
+        ({"images": {"default": "r:1"}}, "classes.ml-7", "has image and images. Remove one of them"),
+        ({"shm": "4Gi"}, "classes.ml-7", "shm (4Gi) must not be more than memory (2Gi)"),
+        ({"cpu": "two"}, "classes.ml-7.cpu", "'two' is not a valid number of CPUs"),
+        ({"wall_time_hard": "1h"}, "classes.ml-7", "wall_time_hard must not be shorter than wall_time"),
+        ({"queue": "nope"}, "classes.ml-7.queue", "'nope' is not in queues"),
+        ({"like": "nope"}, "classes.ml-7.like", "'nope' does not exist. Existing names: a100, small"),
+        ({"like": "small", "profile": "small"}, "classes.ml-7.like", "the class has profile 'small' too"),
+        ({"gpu": {"kind": "kai-fraction", "fraction": 0.5}}, "classes.ml-7.gpu.kind", "kai"),
+        ({"group": "x"}, "classes.ml-7.group", "there is no such setting"),
+        ({"groups": {"x": True}}, "classes.ml-7.groups", "there is no such setting"),
+    ],
+)
+def test_contradictions_in_a_class_are_named(wrong: dict[str, Any], path: str, message: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        samples.site_with(SHORT, {"classes": {"ml-7": wrong}})
+    (problem,) = refused.value.problems
+    assert (problem.path, message in problem.message) == (path, True), str(problem)
+
+
+def test_class_with_own_fields_and_a_profile_of_its_name_is_a_contradiction() -> None:
+    twin = {"title": "Twin", "cpu": 1, "memory": "2Gi", "wall_time": "4h"}
+    with pytest.raises(SettingsError, match=r"classes\.ml-7: has its own fields of a profile, but profiles has"):
+        samples.site_with(SHORT, {"profiles": {"ml-7": twin}})
+    closed = {"queues": {"teaching": {"classes": {"ml-7": False}}}}
+    with pytest.raises(SettingsError, match=r"classes\.ml-7\.queue: the class may not use queue 'teaching'"):
+        samples.site_with(SHORT, closed)
+
+
+def test_null_in_a_class_that_like_copies_again_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"classes\.new\.gpu: null deletes a key that an earlier file sets"):
+        new = {"like": "a100", "queue": "teaching", "gpu": None, "roster": {"group": "x"}, "until": "2026-12-20"}
+        samples.site_with(SHORT, {"classes": {"new": new}})
+
+
+def test_lint_names_the_class_for_its_own_fields() -> None:
+    mutable = {"classes": {"ml-7": {"image": "r:latest"}}, "identity": {"sources": {"local": None}}}
+    found = {problem.path: problem.message for problem in lint.advice(samples.site_with(SHORT, mutable), DURING)}
+    assert "r:latest can change over time" in found["classes.ml-7.images.default"]
+    assert "profiles.ml-7.images.default" not in found
+    report = " ".join(lint.report(samples.site_with(SHORT), AFTER).split())
+    assert "ml-7 Machine Learning: 1 CPU, 2Gi; wall time 2h; for class ml-7; queue teaching" in report

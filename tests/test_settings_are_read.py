@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field, create_model
 import jupyter_research_spawner
 from jupyter_research_spawner.identity.sources import SOURCES
 from jupyter_research_spawner.schedulers import SCHEDULERS
-from jupyter_research_spawner.site import PodFields, Site
+from jupyter_research_spawner.site import CourseClass, PodFields, Site
+from jupyter_research_spawner.site.site_settings import OWN_FIELDS
 
 PACKAGE = Path(jupyter_research_spawner.__file__).parent
 
@@ -76,6 +77,8 @@ def leaves(model: type[BaseModel], path: str = "", key: str = "site") -> Iterato
         receivers |= {f"{name} in {model.__module__}" for name in holders(model)}
     for name, field in model.model_fields.items():
         if issubclass(model, PodFields) and name not in READ_BY_NAME:
+            continue
+        if issubclass(model, CourseClass) and name in OWN_FIELDS:  # own_profile() copies them into a Profile
             continue
         where = f"{path}{field.alias or name}"
         below = list(models(field.annotation))

@@ -122,7 +122,7 @@ def _never(site: Site, now: datetime) -> Iterator[Problem]:
                 refusal = _refused(site, now, kind, name, queue)
                 if refusal is not None and str(refusal) not in said:
                     said.add(str(refusal))
-                    yield Problem(f"profiles.{name}", f"cannot run as a {kind} in queue {queue!r}: {refusal}")
+                    yield Problem(site.profile_path(name), f"cannot run as a {kind} in queue {queue!r}: {refusal}")
 
 
 def _refused(site: Site, now: datetime, kind: str, profile: str, queue: str) -> Refusal | None:
@@ -298,28 +298,29 @@ def _numa(site: Site) -> Iterator[Problem]:
     for name, profile in ordered(site.profiles):
         if profile.numa is None:
             continue
+        place = site.profile_path(name)
         kubelets = "cpuManagerPolicy static, memoryManagerPolicy Static and topologyManagerPolicy single-numa-node"
         yield Problem(
-            f"profiles.{name}.numa",
-            f"works only on nodes whose kubelets have {kubelets}; select them with profiles.{name}.pod.nodeSelector"
+            f"{place}.numa",
+            f"works only on nodes whose kubelets have {kubelets}; select them with {place}.pod.nodeSelector"
             if not site.pod_fields[name].nodeSelector
             else f"works only if the kubelets of the selected nodes have {kubelets}",
         )
         if profile.cpu % 2:
             yield Problem(
-                f"profiles.{name}.cpu",
+                f"{place}.cpu",
                 "is an odd number. On nodes with two threads per core, a kubelet with the CPU manager option "
                 "full-pcpus-only rejects the pod (SMTAlignmentError)",
             )
         if profile.gpu is not None and profile.gpu.alignment_advice:
-            yield Problem(f"profiles.{name}.gpu", profile.gpu.alignment_advice)
+            yield Problem(f"{place}.gpu", profile.gpu.alignment_advice)
 
 
 def _gpus(site: Site) -> Iterator[Problem]:
     for name, profile in ordered(site.profiles):
         advice = SCHEDULERS[site.scheduler.kind].GPU_ADVICE
         if profile.gpu is not None and (sentence := advice.get(profile.gpu.kind)):
-            yield Problem(f"profiles.{name}.gpu", sentence)
+            yield Problem(f"{site.profile_path(name)}.gpu", sentence)
 
 
 def _unused_queues(site: Site) -> Iterator[Problem]:
@@ -334,12 +335,14 @@ def _unused_profiles(site: Site) -> Iterator[Problem]:
     for name, profile in ordered(site.profiles):
         queues = queues_of(site, profile)
         if _closed(profile):
-            yield Problem(f"profiles.{name}", "is closed to all users, because no group and no class in it is true")
+            yield Problem(
+                site.profile_path(name), "is closed to all users, because no group and no class in it is true"
+            )
         elif not queues:
-            yield Problem(f"profiles.{name}", "cannot be used, because all queues that it allows are closed")
+            yield Problem(site.profile_path(name), "cannot be used, because all queues that it allows are closed")
         elif profile.queue is None and all(site.queues[queue].preemptible for queue in queues):
             yield Problem(
-                f"profiles.{name}",
+                site.profile_path(name),
                 "has no default queue, because all of its queues are preemptible; users must choose a queue",
             )
 
@@ -361,7 +364,9 @@ def _no_default(site: Site) -> Iterator[Problem]:
 
 
 def _images(site: Site) -> Iterator[Problem]:
-    places: dict[str, Mapping[str, str]] = {f"profiles.{name}.images": p.images for name, p in ordered(site.profiles)}
+    places: dict[str, Mapping[str, str]] = {
+        f"{site.profile_path(name)}.images": profile.images for name, profile in ordered(site.profiles)
+    }
     places["batch.images"] = site.batch.images
     for place, images in places.items():
         for name, image in sorted(images.items()):

@@ -120,6 +120,6 @@ def try_profiles(site: Site, config: Path, base: Path) -> None:
                 # Read the file again for each profile, because KubeSpawner's hooks may change the configuration.
                 asyncio.run(render_notebook(site, who.name, wishes, read_config(config), base=base, identity=who))
             except Refusal as refusal:
-                problems.append(Problem(f"profiles.{name}", f"cannot start with {config}: {refusal}"))
+                problems.append(Problem(site.profile_path(name), f"cannot start with {config}: {refusal}"))
     if problems:
         raise SettingsError(problems)

@@ -47,7 +47,8 @@ def _who(site: Site, decided: Plan) -> list[str]:
 def _profile(site: Site, decided: Plan) -> str:
     name, course = decided.profile, decided.request.course
     if course is not None:
-        reason = f"classes.{course}.profile sets it"
+        is_own = site.profile_path(name).startswith("classes.")
+        reason = f"classes.{course} has its fields" if is_own else f"classes.{course}.profile sets it"
     elif decided.request.profile is not None:
         reason = "it was requested"
     else:
@@ -62,7 +63,7 @@ def _queue(site: Site, decided: Plan) -> list[str]:
     elif decided.request.queue is not None:
         reason = "it was requested"
     elif site.profiles[decided.profile].queue is not None:
-        reason = f"profiles.{decided.profile}.queue sets it"
+        reason = f"{site.profile_path(decided.profile)}.queue sets it"
     else:
         reason = f"it is the first by order of the non-preemptible queues that {decided.identity.name} may use"
     found = [f"{name}, because {reason}"]
@@ -83,7 +84,7 @@ def _image(site: Site, decided: Plan, manifest: Json) -> str:
     if decided.request.image is not None:
         return f"{decided.image}, because it was requested and is allowed"
     for place, images in (
-        (f"profiles.{decided.profile}.images", site.profiles[decided.profile].images),
+        (f"{site.profile_path(decided.profile)}.images", site.profiles[decided.profile].images),
         ("batch.images", site.batch.images),
     ):
         for name, image in images.items():

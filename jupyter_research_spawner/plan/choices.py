@@ -24,7 +24,7 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
         Offer(
             name=name,
             title=course.title or name,
-            description=site.profiles[course.profile].title,
+            description=_description(course.title or name, site.profiles[course.profile]),
             profile=course.profile,
             resources=site.profiles[course.profile].resources(),
             wall_time=site.profiles[course.profile].wall_time,
@@ -57,6 +57,11 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
                 )
             )
     return tuple(found)
+
+
+def _description(title: str, profile: Profile) -> str:
+    """Return the description of a class with this title: its profile's title, if that says more than its own."""
+    return profile.description if profile.title == title else profile.title
 
 
 def apply_class(site: Site, identity: PosixIdentity, request: Request, now: datetime) -> Request:

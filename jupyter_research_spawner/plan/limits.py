@@ -26,7 +26,9 @@ def choose_wall_time(site: Site, request: Request, profile_name: str, classes: S
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
     ceiling, rule = (
-        (profile.hard, f"profiles.{profile_name}.wall_time_hard") if is_notebook else _limit_of_jobs(site, classes)
+        (profile.hard, f"{site.profile_path(profile_name)}.wall_time_hard")
+        if is_notebook
+        else _limit_of_jobs(site, classes)
     )
     asked = request.wall_time
     if asked is not None and asked < timedelta(seconds=1):
@@ -87,7 +89,8 @@ def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
             "no-image",
             f"Profile {profile_name!r} has no allowed image.",
             field="image",
-            hint=f"Ask your administrators to add an image to profiles.{profile_name}.images or batch.images.",
+            hint=f"Ask your administrators to add an image to {site.profile_path(profile_name)}.images "
+            "or batch.images.",
         )
     raise Refusal(
         "image-not-allowed",

@@ -13,8 +13,9 @@ from ..settings import SettingsError, merge, read
 from ..settings.merge import Raw, resolve_like
 from ..settings.problems import Problem
 from ..settings.strict import open_to
+from ..wording import quote
 from .pod_fields import PodFields
-from .site_settings import CourseClass, Site
+from .site_settings import OWN_FIELDS, CourseClass, Site
 
 
 def load(*parts: Mapping[str, Any] | Path | str) -> Site:
@@ -30,30 +31,50 @@ def load(*parts: Mapping[str, Any] | Path | str) -> Site:
 
 
 def _resolved(raw: Raw) -> Raw:
-    profiles = raw.get("profiles")
+    profiles, classes = raw.get("profiles"), raw.get("classes")
     if not isinstance(profiles, dict):
         return raw
-    return {**raw, "profiles": resolve_like(profiles, "profiles", keep=frozenset({"title", "order"}))}
+    profiles = resolve_like(profiles, "profiles", keep=frozenset({"title", "order"}))
+    if isinstance(classes, dict):
+        classes = {name: _class_like(name, course, profiles) for name, course in classes.items()}
+        return {**raw, "profiles": profiles, "classes": classes}
+    return {**raw, "profiles": profiles}
+
+
+def _class_like(name: str, course: Any, profiles: Raw) -> Any:
+    """Return the class with the fields of the profile that `like` names.  Raises SettingsError."""
+    if not isinstance(course, Mapping) or "like" not in course:
+        return course
+    like, path = course["like"], f"classes.{name}.like"
+    if "profile" in course:
+        raise SettingsError.single(path, f"the class has profile {quote(course['profile'])} too. Remove one of them")
+    if not isinstance(like, str) or like not in profiles:
+        raise SettingsError.single(path, f"{quote(like)} does not exist. Existing names: {', '.join(sorted(profiles))}")
+    copied = profiles[like] if isinstance(profiles[like], Mapping) else {}
+    left_out = {"images"} if "image" in course else set()
+    own = {key: value for key, value in course.items() if key != "like"}
+    return {**{key: value for key, value in copied.items() if key in OWN_FIELDS and key not in left_out}, **own}
 
 
 def _back_by_like(maps: list[Raw], resolved: Raw) -> list[Problem]:
-    """Return a problem for each null in a profile that has no effect, because `like` copies the key again."""
+    """Return a problem for each null in a profile or class that has no effect, because `like` copies the key again."""
     found = []
-    for index, part in enumerate(maps):
-        earlier = _profiles(merge(*maps[:index]))
-        for name, profile in _profiles(part).items():
-            for key, value in profile.items():
-                if value is None and key not in earlier.get(name, {}) and key in _profiles(resolved).get(name, {}):
-                    why = "null deletes a key that an earlier file sets, but like copies this key. Set a value instead"
-                    found.append(Problem(f"profiles.{name}.{key}", why))
+    why = "null deletes a key that an earlier file sets, but like copies this key. Set a value instead"
+    for place in ("profiles", "classes"):
+        now = _below(resolved, place)
+        for index, part in enumerate(maps):
+            earlier = _below(merge(*maps[:index]), place)
+            for name, fields in _below(part, place).items():
+                deleted = [key for key, value in fields.items() if value is None and key not in earlier.get(name, {})]
+                found += [Problem(f"{place}.{name}.{key}", why) for key in deleted if key in now.get(name, {})]
     return found
 
 
-def _profiles(raw: Raw) -> dict[str, Mapping[str, Any]]:
-    profiles = raw.get("profiles")
-    if not isinstance(profiles, Mapping):
+def _below(raw: Raw, place: str) -> dict[str, Mapping[str, Any]]:
+    named = raw.get(place)
+    if not isinstance(named, Mapping):
         return {}
-    return {name: profile for name, profile in profiles.items() if isinstance(profile, Mapping)}
+    return {name: fields for name, fields in named.items() if isinstance(fields, Mapping)}
 
 
 def validate(raw: Raw) -> Site:
@@ -94,17 +115,23 @@ def _references(site: Site) -> list[Problem]:
     for name, queue in site.queues.items():
         known(f"queues.{name}.priority", queue.priority, "priorities", site.priorities)
     for name, profile in site.profiles.items():
-        known(f"profiles.{name}.queue", profile.queue, "queues", site.queues)
-        for queue_name in profile.queues:
-            known(f"profiles.{name}.queues.{queue_name}", queue_name, "queues", site.queues)
+        place = site.profile_path(name)
+        if place.startswith("profiles"):
+            known(f"{place}.queue", profile.queue, "queues", site.queues)
+            for queue_name in profile.queues:
+                known(f"{place}.queues.{queue_name}", queue_name, "queues", site.queues)
         if profile.queue and profile.queues and not profile.queues.get(profile.queue):
-            found.append(Problem(f"profiles.{name}.queue", f"{profile.queue!r} is not in the queues of this profile"))
+            found.append(Problem(f"{place}.queue", f"{profile.queue!r} is not in the queues of this profile"))
         scheduler = site.scheduler
         if profile.gpu is not None and (why := why_no_gpu(profile.gpu, scheduler.kind, scheduler.name)):
-            found.append(Problem(f"profiles.{name}.gpu.kind", why))
+            found.append(Problem(f"{place}.gpu.kind", why))
         if (why := _why_not_merged(profile.pod, site.pods.base)) is not None:
-            found.append(Problem(f"profiles.{name}.pod", f"{why}. The other value is in pods.base"))
+            found.append(Problem(f"{place}.pod", f"{why}. The other value is in pods.base"))
     for name, course in site.classes.items():
+        if not course.profile:
+            why = "has its own fields of a profile, but profiles has the same name. Rename one, or set profile instead"
+            found.append(Problem(f"classes.{name}", why))
+            continue
         known(f"classes.{name}.profile", course.profile, "profiles", site.profiles)
         known(f"classes.{name}.queue", course.queue, "queues", site.queues)
         found += _course(site, name, course)

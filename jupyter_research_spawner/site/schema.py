@@ -29,6 +29,13 @@ def json_schema() -> dict[str, Any]:
         "title": "Profile whose settings are copied, except title and order",
     }
     profile["anyOf"] = [{"required": ["like", "title"]}, {"required": profile.pop("required")}]
+    course = schema["$defs"]["CourseClass"]
+    course["properties"]["like"] = {
+        "type": "string",
+        "title": "Profile whose settings are copied for the class's own profile",
+    }
+    choices = (["profile"], ["like"], ["cpu", "memory", "wall_time"])
+    course["allOf"] = [{"anyOf": [{"required": choice} for choice in choices]}]
     for model in _maps_by_name(schema):
         model["additionalProperties"] = False
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "jupyter-research-spawner", **schema}

@@ -14,12 +14,15 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     StrictBool,
     StrictInt,
     StringConstraints,
+    ValidationError,
     create_model,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from ..identity import IdentitySettings
 from ..resources import Sized
@@ -27,7 +30,7 @@ from ..schedulers import SCHEDULERS
 from ..settings import ByName, Bytes, Duration, Groups, Name, Settings
 from ..settings.units import format_bytes
 from ..storage import ClaimName, Storage
-from ..wording import quote
+from ..wording import format_list, quote
 from .pod_fields import PodFields, Pods
 
 # The pattern excludes spaces and newlines, and names of more than 512 characters.
@@ -286,14 +289,32 @@ class ClassJobs(Settings):
     )
 
 
-class CourseClass(Settings):
-    """A course whose students may use a profile and a queue while the course lasts."""
+class _CourseClass(Settings):
+    """A course whose students may use a profile and a queue while the course lasts.
+
+    It names a profile, or it has the fields of a profile of its own."""
 
     title: Title | None = Field(
         None, title="Title that users see", description="Default: the name of the class.", examples=["Statistics 101"]
     )
-    profile: Name = Field(title="Profile", description="A name in `profiles`.", examples=["small"])
-    queue: Name = Field(title="Queue", description="A name in `queues`.", examples=["teaching"])
+    profile: Name = Field(
+        "",
+        title="Profile",
+        description="A name in `profiles`. A class without it has its own profile, from its `cpu`, `memory`, "
+        "`wall_time` and the other fields of a profile. `like: NAME` copies them from another profile.",
+        examples=["small"],
+    )
+    image: ImageName | None = Field(
+        None,
+        title="Image of the class's own profile",
+        description="Short for `images: {default: IMAGE}`.",
+        examples=["quay.io/jupyter/r-notebook:2026-10-01"],
+    )
+    queue: Name = Field(
+        title="Queue",
+        description="A name in `queues`. A class with its own profile opens the queue to its students and staff.",
+        examples=["teaching"],
+    )
     roster: Roster = Field(title="Students", examples=[{"group": "stats101-f26"}])
     staff: Roster | None = Field(
         None,
@@ -319,6 +340,61 @@ class CourseClass(Settings):
         examples=["Australia/Sydney"],
     )
     jobs: ClassJobs = Field(default_factory=ClassJobs, title="Batch jobs of the students")
+
+    @property
+    def own_fields(self) -> dict[str, Any]:
+        """Return the fields of the class's own profile that are set, with `image` as a part of `images`."""
+        found = {name: getattr(self, name) for name in OWN_FIELDS if getattr(self, name) is not None}
+        return found if self.image is None else {**found, "images": {"default": self.image}}
+
+    def own_profile(self, name: str) -> Profile:
+        """Return the own profile of the class with this name.  Raises ValidationError."""
+        fields = {"title": self.title or name, "queue": self.queue, "queues": {self.queue: True}, **self.own_fields}
+        return Profile.model_validate({**fields, "classes": {name: True}})
+
+    @model_validator(mode="after")
+    def _one_profile(self) -> _CourseClass:
+        """Check that the class has a profile or its own fields, and that these are a valid profile."""
+        written = [name for name in ("image", *OWN_FIELDS) if getattr(self, name) is not None]
+        required = [name for name, field in Profile.model_fields.items() if field.is_required() and name != "title"]
+        missing = [name for name in required if name not in written]
+        if self.profile and written:
+            raise ValueError(
+                f"has profile {self.profile!r} and its own {format_list(written)}. Remove `profile`, or remove "
+                f"{format_list(written)}"
+            )
+        if not self.profile and missing:
+            raise ValueError(
+                f"{format_list(missing)} {'is' if len(missing) == 1 else 'are'} missing. Set `profile` to the name of "
+                f"a profile, or set {format_list(required)} for the class's own profile, or `like` to copy them"
+            )
+        if self.image is not None and "images" in written:
+            raise ValueError("has image and images. Remove one of them")
+        if written:
+            try:
+                self.own_profile("own")
+            except ValidationError as error:
+                messages = (item["msg"].removeprefix("Value error, ") for item in error.errors(include_url=False))
+                raise ValueError(". ".join(messages)) from None
+        return self
+
+
+# The fields of a profile that a class can have itself, for a profile of its own.
+OWN_FIELDS = tuple(
+    name for name in Profile.model_fields if name not in ("title", "order", "groups", "classes", "queue", "queues")
+)
+
+
+def _optional(field: FieldInfo) -> Any:
+    annotated: Any = Annotated
+    parts = (field.annotation, *field.metadata)
+    annotation: Any = annotated[parts] if field.metadata else field.annotation
+    description = f"Of the class's own profile. {field.description or ''}".rstrip()
+    return (annotation | None, Field(None, title=field.title, description=description, examples=field.examples))
+
+
+_own_fields: dict[str, Any] = {name: _optional(Profile.model_fields[name]) for name in OWN_FIELDS}
+CourseClass = create_model("CourseClass", __base__=_CourseClass, __doc__=_CourseClass.__doc__, **_own_fields)
 
 
 class SchedulerChoice(Settings):
@@ -395,6 +471,32 @@ class Site(Settings):
         description="continue: they run until their wall time, and the hub or the batch service logs it. stop: they "
         "are stopped. Work that still waits never starts, in both cases.",
     )
+
+    _of_classes: set[str] = PrivateAttr(default_factory=set)
+
+    @model_validator(mode="after")
+    def _add_class_profiles(self) -> Site:
+        """Replace the own fields of each class by a profile for this class only, in the queue of the class.
+
+        If `profiles` has the name of the class already, `profile` of the class stays empty, which `validate` reports.
+        """
+        for name, course in self.classes.items():
+            if course.profile or name in self.profiles:
+                continue
+            self.profiles[name] = course.own_profile(name)
+            self._of_classes.add(name)
+            queue = self.queues.get(course.queue)
+            # An entry in a queue that is open to all users would close it to others.
+            if queue is not None and (queue.groups or queue.classes) and name not in queue.classes:
+                self.queues[course.queue] = queue.model_copy(update={"classes": {**queue.classes, name: True}})
+            without = dict.fromkeys(("image", *OWN_FIELDS))
+            self.classes[name] = course.model_copy(update={**without, "profile": name})
+            self.classes[name].model_fields_set.difference_update(without)
+        return self
+
+    def profile_path(self, name: str) -> str:
+        """Return the path of a profile in the settings: below `profiles`, or the class of which it has the fields."""
+        return f"{'classes' if name in self._of_classes else 'profiles'}.{name}"
 
     @cached_property
     def pod_fields(self) -> dict[str, PodFields]:
