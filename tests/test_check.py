@@ -969,3 +969,106 @@ def test_pattern_matches_nothing_for_a_user_whose_name_cannot_be_in_it(user: str
 def test_patterns_that_would_match_too_much_are_errors(name: str) -> None:
     with pytest.raises(SettingsError, match=r"pods\.allow\.claims"):
         site_with({"pods": {"allow": {"claims": {name: "ro"}}}})
+
+
+OTHER_VOLUMES: Json = {
+    "pods": {
+        "allow": {
+            "csi": {"cvmfs.csi.cern.ch": "ro", "scratch.csi.example.edu": "rw"},
+            "nfs": {
+                "nfs.example.edu:/software": "ro",
+                "nfs.example.edu:/scratch/{user}": "rw",
+                "[fd00::5]:/data": "rw",
+            },
+            "images": {"registry.example.edu/models:2026": True, "registry.example.edu/old:1": False},
+            "secrets": {"ticket": True},
+        }
+    }
+}
+
+
+def csi(driver: str, **more: Any) -> Json:
+    return {"csi": {"driver": driver, **more}}
+
+
+def nfs(server: str, path: str) -> Json:
+    return {"nfs": {"server": server, "path": path}}
+
+
+def image(reference: str) -> Json:
+    return {"image": {"reference": reference, "pullPolicy": "IfNotPresent"}}
+
+
+@pytest.mark.parametrize(
+    ("source", "read_only", "problem"),
+    [
+        (csi("cvmfs.csi.cern.ch", readOnly=True), True, None),
+        (csi("cvmfs.csi.cern.ch", readOnly=True), False, "readOnly"),
+        (csi("scratch.csi.example.edu", volumeAttributes={"size": "1Gi"}), False, None),
+        (csi("scratch.csi.example.edu", nodePublishSecretRef={"name": "ticket"}), False, None),
+        (csi("scratch.csi.example.edu", nodePublishSecretRef={"name": "other"}), False, "other"),
+        (csi("other.csi.example.edu"), True, "pods.allow.csi"),
+        (nfs("nfs.example.edu", "/software"), True, None),
+        (nfs("nfs.example.edu", "/software"), False, "readOnly"),
+        (nfs("nfs.example.edu", "/scratch/alice"), False, None),
+        (nfs("nfs.example.edu", "/scratch/bob"), False, "pods.allow.nfs"),
+        (nfs("nfs.example.edu", "/scratch/alice/../bob"), False, "pods.allow.nfs"),
+        (nfs("nfs.example.edu", "/scratch/{user}"), False, "pods.allow.nfs"),
+        (nfs("other.example.edu", "/software"), True, "pods.allow.nfs"),
+        (nfs("fd00::5", "/data"), False, None),
+        (image("registry.example.edu/models:2026"), False, None),
+        (image("registry.example.edu/models:latest"), True, "pods.allow.images"),
+        (image("registry.example.edu/old:1"), True, "pods.allow.images"),
+    ],
+)
+def test_volumes_of_drivers_servers_and_images_are_allowed_by_name(
+    source: Json, read_only: bool, problem: str | None
+) -> None:
+    decided = decide(site_with(OTHER_VOLUMES), person("alice"))
+    pod = notebook_pod()
+    pod["spec"]["volumes"] = [{"name": "more", **source}]
+    mount = {"name": "more", "mountPath": "/more", **({"readOnly": True} if read_only else {})}
+    pod["spec"]["containers"][0]["volumeMounts"] = [mount]
+    found = problems(decided, compose(decided, pod, SLOTS), SLOTS)
+    if problem is None:
+        assert found == []
+    else:
+        [(path, why)] = found
+        assert problem in f"{path} {why}"
+    # Nothing is allowed by default.
+    nothing = decide(SITE, person("alice"))
+    assert problems(nothing, compose(nothing, pod, SLOTS), SLOTS) != []
+
+
+@pytest.mark.parametrize("source", [{"csi": "x"}, {"nfs": []}, {"image": {"reference": 1}}, {"csi": {"driver": None}}])
+def test_volumes_with_wrong_types_are_refused(source: Json) -> None:
+    decided = decide(site_with(OTHER_VOLUMES), person("alice"))
+    pod = notebook_pod()
+    pod["spec"]["volumes"] = [{"name": "more", **source}]
+    with pytest.raises(Refusal):
+        check(decided, compose(decided, pod, SLOTS), SLOTS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("nfs", "nfs.example.edu"),
+        ("nfs", "nfs.example.edu:/a/../b"),
+        ("nfs", "nfs.example.edu://a"),
+        ("nfs", "nfs.example.edu:/{group}"),
+        ("nfs", "{user}:/a"),
+        ("nfs", "fd00::5:/a"),
+        ("csi", "{user}.csi.example.edu"),
+        ("images", "models {user}"),
+    ],
+)
+def test_invalid_names_of_volumes_are_errors_of_the_settings(kind: str, name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"pods\.allow\.{kind}"):
+        site_with({"pods": {"allow": {kind: {name: True if kind == "images" else "ro"}}}})
+
+
+@pytest.mark.parametrize(("user", "fits"), [("al.ice", True), ("..", False), ("a/b", False), ("-a", False)])
+def test_user_in_an_nfs_path_cannot_lead_elsewhere(user: str, fits: bool) -> None:
+    exports = site_with(OTHER_VOLUMES).pods.allow.of_user(user).nfs
+    assert (f"nfs.example.edu:/scratch/{user}" in exports) is fits
+    assert "nfs.example.edu:/scratch/{user}" not in exports

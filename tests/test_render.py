@@ -51,6 +51,23 @@ async def test_rendering_resolves_the_user_and_names_the_server() -> None:
     assert decided.shape.name.startswith("jupyter-") and decided.shape.name.endswith("--exp")
 
 
+@pytest.mark.parametrize(
+    ("api_server", "configured", "listens"),
+    [
+        ("10.96.0.1", {}, "http://0.0.0.0:8888/"),
+        ("fd00:10:96::1", {}, "http://[::]:8888/"),
+        ("fd00:10:96::1", {"ip": "0.0.0.0"}, "http://0.0.0.0:8888/"),
+    ],
+)
+async def test_notebooks_listen_at_the_addresses_of_the_clusters_family(
+    monkeypatch: pytest.MonkeyPatch, api_server: str, configured: Json, listens: str
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", api_server)
+    env = (await rendered(**configured))["spec"]["containers"][0]["env"]
+    (found,) = (entry["value"] for entry in env if entry["name"] == "JUPYTERHUB_SERVICE_URL")
+    assert found.startswith(listens)
+
+
 async def test_the_base_pod_is_kubespawners_with_the_plans_identity() -> None:
     site = site_with(PLAIN)
     decided = decide(site, person("alice"), profile="small")

@@ -71,7 +71,7 @@ def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     add(
         "--url",
         default=environ.get("JUPYTERHUB_SERVICE_URL") or "http://127.0.0.1:8000",
-        help="address to listen at, for example http://0.0.0.0:8000",
+        help="address to listen at; http://[::]:8000 means all addresses of IPv6 and IPv4",
     )
     add(
         "--prefix",
@@ -91,13 +91,17 @@ def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         parser.error("the address of the hub's API is missing: --hub-api-url or JUPYTERHUB_API_URL")
     if not found.name:
         parser.error("the service's name in the hub is empty: --name or JUPYTERHUB_SERVICE_NAME")
-    at = urlsplit(found.url)
+    try:
+        at = urlsplit(found.url)
+        port = 8000 if at.port is None else at.port
+    except ValueError as error:
+        parser.error(f"--url: {found.url!r} is not valid ({error}): write http://HOST:PORT, and an IPv6 address in []")
     prefix = found.prefix or f"/services/{found.name}/"
     return Options(
         site=tuple(found.site),
         name=found.name,
         host=at.hostname or "127.0.0.1",
-        port=8000 if at.port is None else at.port,
+        port=port,
         prefix=f"/{prefix.strip('/')}/" if prefix.strip("/") else "/",
         hub_api_url=found.hub_api_url.rstrip("/"),
         hub_api_token=token,
@@ -140,7 +144,8 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
         idle_connection_timeout=IDLE_SECONDS,
         xheaders=True,
     )
-    sockets = bind_sockets(options.port, options.host)
+    # Tornado limits "::" to IPv6; without an address, it listens at those of IPv4 too.
+    sockets = bind_sockets(options.port, None if options.host == "::" else options.host)
     server.add_sockets(sockets)
     watching = [asyncio.ensure_future(work) for work in (recorder.run(), owned_objects.run())]
     watching[0].add_done_callback(_report)
@@ -179,7 +184,8 @@ async def serve(options: Options, site: Site) -> None:
     client = await connect()
     try:
         async with running(options, site, client) as port:
-            log.info("Listening at http://%s:%d%s", options.host, port, options.prefix)
+            host = f"[{options.host}]" if ":" in options.host else options.host
+            log.info("Listening at http://%s:%d%s", host, port, options.prefix)
             await stop.wait()
             log.info("Stopping")
     finally:

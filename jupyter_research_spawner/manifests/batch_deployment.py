@@ -128,7 +128,7 @@ def _environment(release: Release) -> list[Json]:
     plain = {
         "JUPYTERHUB_SERVICE_NAME": SERVICE_NAME,
         "JUPYTERHUB_SERVICE_PREFIX": _prefix(release),
-        "JUPYTERHUB_SERVICE_URL": f"http://0.0.0.0:{BATCH_PORT}",
+        "JUPYTERHUB_SERVICE_URL": f"http://[::]:{BATCH_PORT}",
         "JUPYTERHUB_CLIENT_ID": f"service-{SERVICE_NAME}",
         "JUPYTERHUB_BASE_URL": f"{base}/",
         "JUPYTERHUB_API_URL": f"{release.hub_url.rstrip('/')}{base}/hub/api",

@@ -36,6 +36,9 @@ _VOLUME: Json = {
     "name": str,
     "persistentVolumeClaim": {"claimName": str},
     "hostPath": {"path": str},
+    "csi": {"driver": str, "nodePublishSecretRef": {"name": str}},
+    "nfs": {"server": str, "path": str},
+    "image": {"reference": str},
     "secret": {"secretName": str},
     "projected": {"sources": [{"secret": {"name": str}}]},
 }

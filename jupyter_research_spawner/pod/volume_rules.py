@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable, Mapping
 
 from ..plan import Plan
 from ..shape import Json
+from ..site import nfs_export
 from ..storage import overlap
 from .findings import Findings, PodUnderCheck
 
@@ -33,28 +35,58 @@ def check_volume_sources(checked: PodUnderCheck) -> Findings:
 
 def _refused(plan: Plan, kind: str, source: Json) -> str | None:
     """Return why a volume is not allowed; None if it is."""
-    allowed = plan.allowed
     if kind in HARMLESS:
         return None
-    if kind == "persistentVolumeClaim":
-        claim = source.get("claimName")
-        if claim in allowed.claims or claim in {mount.claim for mount in plan.mounts}:
-            return None
-        allow = f"pods.allow.claims: {{{claim}: ro}}"
-        return f"is the claim {claim!r}, not one of the user's. To allow it for all users: {allow}"
-    if kind == "hostPath":
-        path = source.get("path")
-        if path in allowed.host_paths:
-            return None
-        return f"is {path!r} on the node, which is not allowed. To allow it for all users: pods.allow.host_paths"
-    if kind == "secret":
-        secret = source.get("secretName")
-        if allowed.secrets.get(str(secret)):
-            return None
-        return f"is the secret {secret!r}, which pods.allow.secrets does not name"
-    if kind == "projected":
-        return _projected(plan, source)
-    return "is a kind of volume that is not known to be harmless"
+    rule = _BY_KIND.get(kind)
+    return rule(plan, source) if rule else "is a kind of volume that is not known to be harmless"
+
+
+def _claim(plan: Plan, source: Json) -> str | None:
+    claim = source.get("claimName")
+    if claim in plan.allowed.claims or claim in {mount.claim for mount in plan.mounts}:
+        return None
+    allow = f"pods.allow.claims: {{{claim}: ro}}"
+    return f"is the claim {claim!r}, not one of the user's. To allow it for all users: {allow}"
+
+
+def _host_path(plan: Plan, source: Json) -> str | None:
+    path = source.get("path")
+    if path in plan.allowed.host_paths:
+        return None
+    return f"is {path!r} on the node, which is not allowed. To allow it for all users: pods.allow.host_paths"
+
+
+def _csi(plan: Plan, source: Json) -> str | None:
+    driver, secret = source.get("driver"), source.get("nodePublishSecretRef", {}).get("name")
+    if driver not in plan.allowed.csi:
+        return f"is of the CSI driver {driver!r}, which is not allowed. To allow it for all users: pods.allow.csi"
+    if secret is not None and not plan.allowed.secrets.get(secret):
+        return f"has the secret {secret!r}, which pods.allow.secrets does not name"
+    return None
+
+
+def _nfs(plan: Plan, source: Json) -> str | None:
+    if (export := _export(source)) in plan.allowed.nfs:
+        return None
+    return f"is {export!r}, which is not allowed. To allow it for all users: pods.allow.nfs"
+
+
+def _export(source: Json) -> str:
+    return nfs_export(str(source.get("server")), str(source.get("path")))
+
+
+def _image(plan: Plan, source: Json) -> str | None:
+    reference = source.get("reference")
+    if plan.allowed.images.get(str(reference)):
+        return None
+    return f"is the image {reference!r}, which is not allowed. To allow it for all users: pods.allow.images"
+
+
+def _secret(plan: Plan, source: Json) -> str | None:
+    secret = source.get("secretName")
+    if plan.allowed.secrets.get(str(secret)):
+        return None
+    return f"is the secret {secret!r}, which pods.allow.secrets does not name"
 
 
 def _projected(plan: Plan, source: Json) -> str | None:
@@ -65,6 +97,18 @@ def _projected(plan: Plan, source: Json) -> str | None:
             if kind not in ("configMap", "downwardAPI"):
                 return f"has a {kind}, which could give the user a credential"
     return None
+
+
+# For each kind of volume that the settings can allow, the function that returns why it is not allowed.
+_BY_KIND: Mapping[str, Callable[[Plan, Json], str | None]] = {
+    "csi": _csi,
+    "hostPath": _host_path,
+    "image": _image,
+    "nfs": _nfs,
+    "persistentVolumeClaim": _claim,
+    "projected": _projected,
+    "secret": _secret,
+}
 
 
 def check_mounts(checked: PodUnderCheck) -> Findings:
@@ -111,11 +155,24 @@ def _on_taken(path: str, at: str, taken: list[str]) -> Findings:
 
 
 def _access(plan: Plan, path: str, mount: Json, volume: Json) -> Findings:
-    claim = volume.get("persistentVolumeClaim", {}).get("claimName")
-    host_path = volume.get("hostPath", {}).get("path")
-    access = plan.allowed.host_paths.get(host_path) if claim is None else plan.allowed.claims.get(claim)
-    if access is None and claim in {point.claim for point in plan.mounts}:
+    what, access = _granted(plan, volume)
+    if access is None and what in {point.claim for point in plan.mounts}:
         why = "with another path, subPath or access than allowed"
-        yield path, f"mounts the user's claim {claim!r} {why}"
+        yield path, f"mounts the user's claim {what!r} {why}"
     if access == "ro" and mount.get("readOnly") is not True:
-        yield f"{path}.readOnly", f"must be true: {claim or host_path} may only be mounted read-only"
+        yield f"{path}.readOnly", f"must be true: {what} may only be mounted read-only"
+
+
+def _granted(plan: Plan, volume: Json) -> tuple[str | None, str | None]:
+    """Return what a volume is, and the access to it in the settings; None for what needs no access or has none."""
+    allowed = plan.allowed
+    if claim := volume.get("persistentVolumeClaim", {}).get("claimName"):
+        return claim, allowed.claims.get(claim)
+    if host_path := volume.get("hostPath", {}).get("path"):
+        return host_path, allowed.host_paths.get(host_path)
+    if driver := volume.get("csi", {}).get("driver"):
+        return driver, allowed.csi.get(driver)
+    if "nfs" in volume:
+        export = _export(volume["nfs"])
+        return export, allowed.nfs.get(export)
+    return None, None

@@ -1,7 +1,7 @@
 """The settings of one installation: their model, and a loader for settings files."""
 
 from .loading import load, validate
-from .pod_fields import Allowed, PodFields
+from .pod_fields import Allowed, PodFields, nfs_export
 from .schema import json_schema
 from .site_settings import Batch, CourseClass, Hub, Priority, Profile, Queue, Site
 
@@ -17,5 +17,6 @@ __all__ = [
     "Site",
     "json_schema",
     "load",
+    "nfs_export",
     "validate",
 ]

@@ -5,6 +5,7 @@ The field names are those of Kubernetes' PodSpec.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
@@ -115,6 +116,20 @@ Access = Literal["ro", "rw"]
 V = TypeVar("V")
 
 
+def _normal_export(export: str) -> str:
+    path = export.partition(":/")[2]
+    if posixpath.normpath(f"/{path}") != f"/{path}" or path.startswith("/"):
+        raise ValueError(f"{export!r} must end in a normalized absolute path, for example nfs.example.edu:/export/data")
+    return export
+
+
+def _unambiguous_user(exports: dict[str, Access]) -> dict[str, Access]:
+    for export in exports:
+        if (bare := export.replace(_USER, "")) and any(sign in bare for sign in "{}"):
+            raise ValueError(f"{export!r} has a brace that is not part of {_USER}")
+    return exports
+
+
 # A name of a claim or a secret, or a pattern with {user} and at least one more character.
 OwnName = Annotated[
     str,
@@ -127,6 +142,24 @@ def _not_only_user(names: dict[str, Any]) -> dict[str, Any]:
     if _USER in names:
         raise ValueError(f"{_USER} alone would match the name of any claim or secret. Write for example claim-{_USER}")
     return names
+
+
+# Kubernetes: a DNS subdomain (CSIDriver), at most 63 characters.
+DriverName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$", strict=True)]
+ImageReference = Annotated[str, StringConstraints(pattern=r"^[^\s{}$]+$", strict=True, max_length=1024)]
+# A server and an absolute path: `SERVER:/PATH`, with the server in [] if it is an IPv6 address.
+NfsExport = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):/[^\s:$]*$", strict=True
+    ),
+    AfterValidator(_normal_export),
+]
+
+
+def nfs_export(server: str, path: str) -> str:
+    """Return the server and the path of an NFS volume as in the setting `nfs`."""
+    return f"[{server}]:{path}" if ":" in server else f"{server}:{path}"
 
 
 class Allowed(Settings):
@@ -148,6 +181,25 @@ class Allowed(Settings):
         description="`{user}` has the same meaning as in `claims`.",
         examples=[{"eos-ticket-{user}": True}],
     )
+    csi: dict[DriverName, Access] = Field(
+        default_factory=dict,
+        title="CSI drivers of volumes in the pod's own definition",
+        description="With any attributes. A secret in `nodePublishSecretRef` must be one of `secrets`.",
+        examples=[{"cvmfs.csi.cern.ch": "ro"}],
+    )
+    nfs: Annotated[dict[NfsExport, Access], AfterValidator(_unambiguous_user)] = Field(
+        default_factory=dict,
+        title="Directories of NFS servers that may be mounted",
+        description="`SERVER:/PATH`, with the server in [] if it is an IPv6 address. In the path, `{user}` is the "
+        "user's POSIX name.",
+        examples=[{"nfs.example.edu:/scratch/{user}": "rw"}],
+    )
+    images: dict[ImageReference, StrictBool] = Field(
+        default_factory=dict,
+        title="Images that may be mounted as volumes",
+        description="Full names, with the tag or digest. Such mounts are read-only.",
+        examples=[{"registry.example.edu/models:2026-10": True}],
+    )
     localhost_profiles: dict[str, StrictBool] = Field(
         default_factory=dict,
         title="seccomp and AppArmor profiles on the nodes that containers may have",
@@ -161,16 +213,24 @@ class Allowed(Settings):
 
     def of_user(self, name: str) -> Allowed:
         """Return a copy in which the POSIX user name replaces `{user}`."""
-        patterns = [key for names in (self.claims, self.secrets) for key in names if _USER in key]
-        if not patterns:
+        if not any(_USER in key for names in (self.claims, self.secrets, self.nfs) for key in names):
             return self
         return self.model_copy(
-            update={"claims": _with_user(self.claims, name), "secrets": _with_user(self.secrets, name)}
+            update={
+                "claims": _with_user(self.claims, name, _IN_OBJECT_NAME),
+                "secrets": _with_user(self.secrets, name, _IN_OBJECT_NAME),
+                "nfs": _with_user(self.nfs, name, _IN_PATH),
+            }
         )
 
 
-def _with_user(names: Mapping[str, V], user: str) -> dict[str, V]:
-    fits = re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", user) is not None
+# What a user name must be so that it can replace `{user}`.
+_IN_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_IN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+def _with_user(names: Mapping[str, V], user: str, valid: re.Pattern[str]) -> dict[str, V]:
+    fits = valid.fullmatch(user) is not None
     return {key.replace(_USER, user): value for key, value in names.items() if fits or _USER not in key}
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import uuid
 from collections.abc import AsyncIterator
 from datetime import datetime, timezone
@@ -24,7 +25,7 @@ from typing import Any, TypeGuard
 import aiohttp
 from kubernetes_asyncio.client import ApiException, V1Pod
 from traitlets import Any as AnyTrait
-from traitlets import Unicode
+from traitlets import Unicode, default
 
 from ..form import chosen_by_form, chosen_by_link
 from ..jobs import notebook
@@ -64,6 +65,15 @@ class ResearchSpawner(SavedStateSpawner):
     # KubeSpawner's trait is a Dict, so JupyterHub 5 answers HTTP 500 if a REST request has a list. With Any,
     # `decide_plan` refuses the list with a message.
     user_options = AnyTrait()
+
+    @default("ip")
+    def _all_addresses(self) -> str:
+        """Return the address at which notebooks listen: as in KubeSpawner, or that of IPv6 where the cluster has it.
+
+        The hub connects to a pod's first address, whose family is that of the API server's address. A notebook that
+        listens at :: does not listen at IPv4 addresses.
+        """
+        return "::" if ":" in os.environ.get("KUBERNETES_SERVICE_HOST", "") else "0.0.0.0"  # noqa: S104
 
     current_start: Start | None = None
     _reaching: asyncio.Task[Any] | None = None

@@ -259,6 +259,24 @@ def test_what_is_missing_is_named(name, told, capsys):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [("http://[::]:8080", "::", 8080), ("http://[fd00::1]:81/", "fd00::1", 81), ("http://[::1]", "::1", 8000)],
+)
+def test_addresses_of_ipv6_are_read(url, host, port):
+    found = options(["--site", "site.yaml"], {**ENVIRON, "JUPYTERHUB_SERVICE_URL": url})
+    assert (found.host, found.port) == (host, port)
+
+
+@pytest.mark.parametrize("url", ["http://::1:8080", "http://[::1:8080", "http://host:port"])
+def test_an_address_without_brackets_is_refused_with_a_sentence(url, capsys):
+    with pytest.raises(SystemExit):
+        options(["--site", "site.yaml"], {**ENVIRON, "JUPYTERHUB_SERVICE_URL": url})
+    said = capsys.readouterr().err
+    assert f"--url: {url!r} is not valid" in said
+    assert "an IPv6 address in []" in said
+
+
 def test_an_empty_name_is_refused(capsys):
     with pytest.raises(SystemExit):
         options(["--site", "site.yaml"], {**ENVIRON, "JUPYTERHUB_SERVICE_NAME": ""})

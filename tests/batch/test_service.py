@@ -8,13 +8,14 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import Client, small_site
+from conftest import PREFIX, Client, connected, small_site, told
 from embedded_cluster import NAMESPACE
 from patience import PATIENCE_SECONDS, eventually
 from stub_hub import user
 
 from jupyter_research_spawner import jobs
 from jupyter_research_spawner.batch import handlers
+from jupyter_research_spawner.batch.app import running
 from jupyter_research_spawner.batch.attempts import ATTEMPTS
 from jupyter_research_spawner.embedded.apimachinery.api_resources import CLAIM, JOB, POD, PRIORITY_CLASS
 from jupyter_research_spawner.embedded.apiserver import decoding
@@ -85,6 +86,19 @@ async def test_an_array_changes_to_its_working_directory(batch, cluster):
     assert job["command"] == words
     await until(batch, "alices", job["id"], "succeeded")
     assert await batch.text("alices", f"/jobs/{job['id']}/logs?index=7") == "results 7\n"
+
+
+@pytest.mark.parametrize(("host", "reached"), [("::", ["127.0.0.1", "[::1]"]), ("::1", ["[::1]"])])
+async def test_the_service_listens_at_addresses_of_ipv6(cluster, hub, batch_site, host, reached):
+    client = await connected(cluster.kubeconfig)
+    options = told(hub.api_url, host=host)
+    try:
+        async with running(options, batch_site, client) as port, aiohttp.ClientSession() as session:
+            for address in ("127.0.0.1", "[::1]"):
+                up = Client(session, f"http://{address}:{port}{PREFIX.rstrip('/')}").is_up()
+                assert await up == (address in reached)
+    finally:
+        await client.close()
 
 
 async def test_a_list_has_my_jobs_only_newest_first(batch):

@@ -268,7 +268,10 @@ async def test_a_job_starts_below_its_home_as_its_user(here: Ground) -> None:
     assert (done["exit_code"], done["workdir"]) == (3, "/home/alice/results")
     assert done["command"] == ["sh", "-c", "pwd > it; exit 3"]
     assert (results / "it").read_text() == "/home/alice/results\n"
-    assert "cannot be entered with your user and groups" in closed["message"]
+    assert closed["message"] == (
+        "The working directory /home/alice/results is closed to you: its permissions do not let you enter it. "
+        "Choose another."
+    )
 
 
 async def test_an_image_without_a_shell_is_a_sentence(here: Ground) -> None:
