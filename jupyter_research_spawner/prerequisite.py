@@ -12,7 +12,8 @@ class Prerequisite:
 
     `namespace` is None for a cluster-scoped object.  `shut` lists the values of `status.state` in which the object
     accepts no new pods; no event reports this state.  `selected_by` is the field of a request that selects the object.
-    The options form shows an error about the object at this field.
+    The options form shows an error about the object at this field.  `is_reported` says that the kubelet reports the
+    absence of the object, so that a right to read it is useful but not needed.
     """
 
     api_version: str
@@ -21,6 +22,7 @@ class Prerequisite:
     namespace: str | None = None
     shut: tuple[str, ...] = ()
     selected_by: str = field(default="queue", compare=False)
+    is_reported: bool = field(default=False, compare=False)
 
     @property
     def group(self) -> str:

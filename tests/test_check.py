@@ -13,7 +13,7 @@ from samples import Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.jobs.notebook import SLOTS
 from jupyter_research_spawner.plan import Plan
-from jupyter_research_spawner.pod import check, compose, problems
+from jupyter_research_spawner.pod import check, compose, problems, secret_prerequisites
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.shape import Slots, Template
@@ -1072,3 +1072,59 @@ def test_user_in_an_nfs_path_cannot_lead_elsewhere(user: str, fits: bool) -> Non
     exports = site_with(OTHER_VOLUMES).pods.allow.of_user(user).nfs
     assert (f"nfs.example.edu:/scratch/{user}" in exports) is fits
     assert "nfs.example.edu:/scratch/{user}" not in exports
+
+
+SECRETS: Json = {
+    "pods": {
+        "allow": {"secrets": {"needed": True, "ticket-{user}": True, "token": "optional", "mine-{user}": "optional"}}
+    }
+}
+
+
+def with_secrets(*names: str) -> Json:
+    """Return a notebook's pod that mounts each secret, alone and projected, and has a variable of each."""
+    pod = notebook_pod()
+    pod["spec"]["volumes"] = [
+        *({"name": f"v-{name}", "secret": {"secretName": name}} for name in names),
+        {"name": "all", "projected": {"sources": [{"secret": {"name": name}} for name in names]}},
+    ]
+    source = [{"secretKeyRef": {"name": name, "key": "key"}} for name in names]
+    pod["spec"]["containers"][0]["env"] += [
+        {"name": f"SECRET_{index}", "valueFrom": found} for index, found in enumerate(source)
+    ]
+    return pod
+
+
+def test_secrets_are_required_or_optional_as_the_settings_say() -> None:
+    decided = decide(site_with(SECRETS), person("alice"))
+    names = ("needed", "ticket-alice", "token", "mine-alice")
+    pod = compose(decided, with_secrets(*names), SLOTS)
+    assert problems(decided, pod, SLOTS) == []
+    optional = {
+        volume["name"]: volume["secret"].get("optional") for volume in pod["spec"]["volumes"] if "secret" in volume
+    }
+    assert optional == {"v-needed": None, "v-ticket-alice": None, "v-token": True, "v-mine-alice": True}
+    (projected,) = (volume["projected"]["sources"] for volume in pod["spec"]["volumes"] if "projected" in volume)
+    assert [part["secret"].get("optional") for part in projected] == [None, None, True, True]
+    references = [
+        entry["valueFrom"]["secretKeyRef"] for entry in pod["spec"]["containers"][0]["env"] if "valueFrom" in entry
+    ]
+    assert [found.get("optional") for found in references] == [None, None, True, True]
+    assert [str(one) for one in secret_prerequisites(pod, "jhub")] == [
+        "Secret 'needed' in namespace 'jhub'",
+        "Secret 'ticket-alice' in namespace 'jhub'",
+    ]
+    assert compose(decided, pod, SLOTS) == pod
+
+
+def test_a_secret_that_a_hook_made_optional_is_not_required() -> None:
+    pod = with_secrets("needed")
+    pod["spec"]["volumes"] = [{"name": "v", "secret": {"secretName": "needed", "optional": True}}]
+    pod["spec"]["containers"][0]["env"] = []
+    decided = decide(site_with(SECRETS), person("alice"))
+    assert secret_prerequisites(compose(decided, pod, SLOTS), "jhub") == ()
+
+
+def test_optional_allows_no_other_secret() -> None:
+    decided = decide(site_with(SECRETS), person("alice"))
+    assert problems(decided, compose(decided, with_secrets("mine-bob"), SLOTS), SLOTS) != []

@@ -208,6 +208,19 @@ def test_no_secret_is_in_any_object(site: Site) -> None:
     ]
 
 
+def test_only_the_hub_may_read_the_secrets_that_are_required_by_name() -> None:
+    secrets = {"b": True, "a": True, "later": "optional", "ticket-{user}": True, "no": False}
+    objects = everything(site_with({"pods": {"allow": {"secrets": secrets}}}), HERE, ["rbac"])
+    role, binding = of_kind(objects, "Role")["research-secrets"], of_kind(objects, "RoleBinding")["research-secrets"]
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["a", "b"], "verbs": ["get"]}
+    ]
+    assert [subject["name"] for subject in binding["subjects"]] == ["hub"]
+    for names in ({}, {"ticket-{user}": True}, {"later": "optional"}):
+        found = everything(site_with({"pods": {"allow": {"secrets": names}}}), HERE, ["rbac"])
+        assert "secrets" not in [name for one in found for rule in one.get("rules", []) for name in rule["resources"]]
+
+
 def test_the_service_never_runs_without_an_image(site: Site) -> None:
     with pytest.raises(ValueError, match="requires an image with this package"):
         everything(site, Release())

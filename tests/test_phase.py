@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from jupyter_research_spawner.watch.api_server import webhook_down
-from jupyter_research_spawner.watch.phase import why_ended, why_no_home, why_not_gone, why_not_mounted, why_not_started
+from jupyter_research_spawner.watch.phase import (
+    why_ended,
+    why_no_home,
+    why_no_secret,
+    why_not_gone,
+    why_not_mounted,
+    why_not_started,
+)
 
 KUEUE = "kueue.x-k8s.io/managed"
 
@@ -135,3 +142,26 @@ def test_a_check_of_the_home_that_does_not_end_is_the_reason_to_wait() -> None:
     assert why_not_started(creating(initContainerStatuses=[check])) == (
         "Your home directory is being checked, and its file system has not answered yet."
     )
+
+
+SET_UP = 'MountVolume.SetUp failed for volume "t"'
+ABSENT = "The secret 'eos-ticket-alice', which your administrators add to the pod, does not exist."
+CONFIG_MAP = "The ConfigMap 'site.conf', which your administrators add to the pod, does not exist."
+
+
+@pytest.mark.parametrize(
+    ("waiting", "events", "sentence"),
+    [
+        ({}, [event("FailedMount", "10:00", f'{SET_UP} : secret "eos-ticket-alice" not found')], ABSENT),
+        ({}, [event("FailedMount", "10:00", f'{SET_UP} : configmap "site.conf" not found')], CONFIG_MAP),
+        ({"reason": "CreateContainerConfigError", "message": 'secret "eos-ticket-alice" not found'}, [], ABSENT),
+        ({"reason": "CreateContainerConfigError", "message": "couldn't find key a in Secret jhub/t"}, [], ""),
+        ({}, [event("FailedMount", "10:00", NFS)], ""),
+        ({}, [event("FailedMount", "10:00", 'secret "t" not found'), event("Pulled", "11:00")], ""),
+    ],
+)
+def test_a_secret_that_does_not_exist_is_named(
+    waiting: dict[str, str], events: list[dict[str, Any]], sentence: str
+) -> None:
+    containers = [{"name": "notebook", "state": {"waiting": waiting}}]
+    assert why_no_secret(creating(containerStatuses=containers), events) == sentence

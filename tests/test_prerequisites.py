@@ -44,9 +44,11 @@ class _ApiClient:
         self.statuses: dict[str, int] = {}
         self.bodies: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()
+        self.accepted: dict[str, str] = {}
 
-    async def call_api(self, path: str, *_: Any, **__: Any) -> _Response:
+    async def call_api(self, path: str, *_: Any, header_params: dict[str, str], **__: Any) -> _Response:
         name = path.rpartition("/")[2]
+        self.accepted[name] = header_params["Accept"]
         self.asked[name] += 1
         await asyncio.sleep(0.01)
         return _Response(self.statuses.get(name, 200), self.bodies.get(name, b"{}"))
@@ -76,6 +78,28 @@ async def test_a_missing_object_refuses_all_and_is_requested_again(api: _ApiClie
     api.statuses["era5"] = 200
     await prerequisites.require([HOME, ERA5])
     assert api.asked == {"home": 1, "era5": 2}
+
+
+SECRET = Prerequisite("v1", "Secret", "ticket-alice", "jhub", is_reported=True)
+
+
+async def test_only_the_metadata_of_a_secret_is_requested_and_its_absence_is_named(api: _ApiClient) -> None:
+    prerequisites = prerequisites_of(api)
+    await prerequisites.require([SECRET, QUEUE])
+    assert api.accepted["ticket-alice"].startswith("application/json;as=PartialObjectMetadata;")
+    assert api.accepted["climate"] == "application/json"
+    api.statuses["ticket-bob"] = 404
+    with pytest.raises(Refusal, match="The cluster has no Secret 'ticket-bob' in namespace 'jhub'"):
+        await prerequisites.require([Prerequisite("v1", "Secret", "ticket-bob", "jhub", is_reported=True)])
+
+
+@pytest.mark.parametrize(("which", "warned"), [(SECRET, False), (HOME, True)])
+async def test_a_right_that_is_not_needed_is_not_asked_for(
+    api: _ApiClient, caplog: pytest.LogCaptureFixture, which: Prerequisite, warned: bool
+) -> None:
+    api.statuses[which.name] = 403
+    await prerequisites_of(api).require([which])
+    assert ("Grant the right" in caplog.text) is warned
 
 
 async def test_a_shut_queue_is_refused_and_requested_again(api: _ApiClient) -> None:

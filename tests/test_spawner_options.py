@@ -208,6 +208,21 @@ def test_a_volume_that_is_not_mounted_is_told_while_waiting_and_at_the_end(wait:
     assert ended(wait, found).message.endswith(f"did not answer within 5m. {why}")
 
 
+def test_a_secret_that_stays_absent_ends_the_start(wait: PodWait, clock: Clock) -> None:
+    absent = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "ticket-alice" not found'}}
+    why = "The secret 'ticket-alice', which your administrators add to the pod, does not exist."
+    wait.observe(pod(scheduled="", state=absent))
+    assert wait.message == why
+    clock.now = 9
+    wait.observe(pod(scheduled="", state={"waiting": {"reason": "ContainerCreating"}}))
+    wait.observe(pod(scheduled="", state=absent))
+    clock.now = 18
+    wait.observe(pod(scheduled="", state=absent))
+    clock.now = 20
+    refusal = ended(wait, pod(scheduled="", state=absent))
+    assert (refusal.code, refusal.message) == ("no-secret", f"Your notebook did not start. {why}")
+
+
 def test_the_queue_limit_ends_the_wait_with_the_schedulers_reason(wait: PodWait, clock: Clock) -> None:
     clock.now = 3601
     refusal = ended(wait, pod(scheduled="0/3 nodes are available."))

@@ -1,6 +1,9 @@
 """Create the roles of the batch service, and those of the hub that the chart does not create.
 
-No role allows creating pods, reading Secrets or changing roles.
+No role allows creating pods or changing roles.  The hub may read the secrets that `pods.allow.secrets` requires by
+their exact names, to see whether they exist; it requests only their metadata.  A role cannot name the secrets of a
+pattern with `{user}`, so the hub gets no right to read those: a start ends when the kubelet reports that such a secret
+does not exist.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from .site_prerequisites import site_prerequisites
 
 API = "rbac.authorization.k8s.io"
 LOOK = "research-prerequisites"
+SECRETS = "research-secrets"
 
 
 def objects(site: Site, release: Release) -> list[Json]:
@@ -40,6 +44,7 @@ def objects(site: Site, release: Release) -> list[Json]:
         _binding("Role", LOOK, pods, [hub, batch]),
         *([_role("ClusterRole", everywhere, None, in_cluster)] if in_cluster else []),
         *([_binding("ClusterRole", everywhere, None, [hub, batch])] if in_cluster else []),
+        *_secret_roles(site, hub),
         _role("Role", BATCH, pods, [*_job_rules(), *_may_mark(site)]),
         _binding("Role", BATCH, pods, [batch]),
     ]
@@ -74,6 +79,16 @@ def _may_get(found: Iterable[Prerequisite]) -> list[Json]:
         {"apiGroups": [group], "resources": sorted(resources), "verbs": ["get"]}
         for group, resources in sorted(by_group.items())
     ]
+
+
+def _secret_roles(site: Site, hub: Json) -> list[Json]:
+    """Return the role with which the hub sees whether required secrets exist, and its binding, if there are any."""
+    names = sorted(name for name, needed in site.pods.allow.secrets.items() if needed is True and "{user}" not in name)
+    if not names:
+        return []
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"]}
+    pods = site.namespaces.name
+    return [_role("Role", SECRETS, pods, [rule]), _binding("Role", SECRETS, pods, [hub])]
 
 
 def _may_follow(site: Site) -> list[Json]:

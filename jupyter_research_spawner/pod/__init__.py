@@ -5,6 +5,7 @@ from .check import check, problems
 from .client_commands import client_config_map_name
 from .compose import compose, replaced_fields
 from .cpu_pinning import equalize_requests_and_limits, why_not_pinned
+from .secret_references import secret_prerequisites
 
 __all__ = [
     "check",
@@ -14,5 +15,6 @@ __all__ = [
     "equalize_requests_and_limits",
     "problems",
     "replaced_fields",
+    "secret_prerequisites",
     "why_not_pinned",
 ]

@@ -20,6 +20,7 @@ from .cpu_pinning import equalize_requests_and_limits
 from .home_check import HOME_CHECK, home_check_container
 from .normalize import normalize
 from .overlay import NO_NVIDIA_DEVICES, Overlay, hides_nvidia_devices, object_overlay, pod_overlay
+from .secret_references import make_optional
 from .working_directory import compose_working_directory
 
 
@@ -45,6 +46,7 @@ def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
         others = [container for container in pod["spec"].get("initContainers", []) if container["name"] != HOME_CHECK]
         pod["spec"]["initContainers"] = [home_check_container(plan, overlay, main), *others]
         _compose_nvidia(plan, pod, main)
+        make_optional(plan, pod)
         if plan.resources.numa is not None:
             equalize_requests_and_limits(pod)
     return composed

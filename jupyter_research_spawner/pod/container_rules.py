@@ -212,7 +212,7 @@ def _check_nvidia(checked: PodUnderCheck, where: str, container: Json) -> Findin
 _VALUE_FROM = frozenset({"configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"})
 
 
-def _check_value_from(source: Json, allowed_secrets: Mapping[str, bool], path: str) -> Findings:
+def _check_value_from(source: Json, allowed_secrets: Mapping[str, object], path: str) -> Findings:
     for kind in sorted(set(source) - _VALUE_FROM):
         yield f"{path}.{kind}", "is not known to be harmless"
     if "secretKeyRef" in source:

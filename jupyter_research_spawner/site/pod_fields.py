@@ -175,11 +175,12 @@ class Allowed(Settings):
     host_paths: dict[Annotated[str, AfterValidator(validate_absolute_path)], Access] = Field(
         default_factory=dict, title="Directories of the node that may be mounted", examples=[{"/cvmfs": "ro"}]
     )
-    secrets: Annotated[dict[OwnName, StrictBool], AfterValidator(_not_only_user)] = Field(
+    secrets: Annotated[dict[OwnName, StrictBool | Literal["optional"]], AfterValidator(_not_only_user)] = Field(
         default_factory=dict,
         title="Secrets that may be mounted or read into variables",
-        description="`{user}` has the same meaning as in `claims`.",
-        examples=[{"eos-ticket-{user}": True}],
+        description="`{user}` has the same meaning as in `claims`. A notebook does not start if such a secret does not "
+        "exist. With `optional` it starts without the secret.",
+        examples=[{"eos-ticket-{user}": "optional"}],
     )
     csi: dict[DriverName, Access] = Field(
         default_factory=dict,

@@ -19,13 +19,15 @@ from ..settings import format_duration
 from ..shape import Json
 from ..site import Hub
 from ..watch import classify
-from ..watch.phase import why_ended, why_no_home, why_not_mounted, why_not_started
+from ..watch.phase import why_ended, why_no_home, why_no_secret, why_not_mounted, why_not_started
 
 # After an error the reflector lists the pods from the API server's cache, where a new pod can be missing for a moment.
 GONE_SECONDS = 10
 # The reflector shows a new pod after one or two seconds. If a pod is missing for longer than this, it was deleted
 # immediately, or the watch has failed.
 UNSEEN_SECONDS = 120
+# A secret can be created shortly after the pod.
+ABSENT_SECONDS = 10
 MAX_CRASHES = 2
 CONNECT_SECONDS = 2.0
 _UNKNOWN = QueueStatus("scheduling")
@@ -77,6 +79,7 @@ class PodWait:
     _begun: float = field(init=False)
     _admitted: float | None = None
     _missing_since: float | None = None
+    _absent_since: float | None = None
     _seen: bool = False
     _earlier_crashes: int = 0
 
@@ -132,11 +135,22 @@ class PodWait:
             raise _failed("pod-ended", "The notebook server exited without an error before it could be reached.")
         if why := why_no_home(pod):  # The kubelet would repeat the check of the home directory forever.
             raise _failed("no-home", why)
+        self._observe_secrets(pod)
         if _count_crashes(pod, self.main) - self._earlier_crashes >= MAX_CRASHES:
             raise _failed("pod-crashes", why_ended(pod, self.main) or "Its container crashes repeatedly.")
         if not self.status.waits and self._admitted is None:
             self._admitted = self.clock() if self.status.phase == "running" else None
         self._check_limits(pod)
+
+    def _observe_secrets(self, pod: Json) -> None:
+        """Raise Refusal if the kubelet has reported an absent secret for ABSENT_SECONDS, for which it would wait."""
+        if not (why := why_no_secret(pod, self.events())):
+            self._absent_since = None
+            return
+        self.message = why
+        self._absent_since = self._absent_since if self._absent_since is not None else self.clock()
+        if self.clock() - self._absent_since > ABSENT_SECONDS:
+            raise _failed("no-secret", why)
 
     def _observe_missing(self) -> None:
         self._missing_since = self._missing_since if self._missing_since is not None else self.clock()

@@ -30,7 +30,7 @@ from traitlets import Unicode, default
 from ..form import chosen_by_form, chosen_by_link
 from ..jobs import notebook
 from ..plan import Plan, Verdict, changes, granted_by, plan
-from ..pod import check, compose, replaced_fields
+from ..pod import check, compose, replaced_fields, secret_prerequisites
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.phase import why_not_gone
@@ -248,7 +248,8 @@ class ResearchSpawner(SavedStateSpawner):
             raise _undecided()
         if start.manifest is None:
             start.manifest = self.finished_manifest(start.plan, pod)
-        await self.shared.prerequisites(self.api.api_client).require(start.plan.prerequisites)
+        secrets = secret_prerequisites(start.manifest, start.plan.namespace)
+        await self.shared.prerequisites(self.api.api_client).require((*start.plan.prerequisites, *secrets))
         await start.slot.acquire()
         outcome = await create_pod(
             self.api,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +25,7 @@ _WAITING = {
     "CrashLoopBackOff": "it crashes repeatedly",
 }
 
+_ABSENT = re.compile(r'\b(secret|configmap) "([a-z0-9.-]{1,253})" not found')
 # The kubelet's and the attach controller's events about volumes.
 _NOT_MOUNTED = ("FailedMount", "FailedMapVolume", "FailedAttachVolume")
 _WITHOUT_SHELL = (
@@ -107,6 +109,22 @@ def why_not_mounted(pod: Json, events: Iterable[Json]) -> str:
         return ""
     text = " ".join(str(newest.get("message", "")).split())
     return f"A file system cannot be mounted or does not answer ({newest['reason']}): {text[:300].rstrip('.')}."
+
+
+def why_no_secret(pod: Json, events: Iterable[Json]) -> str:
+    """Return a sentence that names a secret or ConfigMap that does not exist, as the kubelet reports; "" if none.
+
+    Source: Kubernetes 1.36: the messages of FailedMount and CreateContainerConfigError end in these words.
+    """
+    waiting = [(container.get("state") or {}).get("waiting") or {} for container in _statuses(pod)]
+    texts = [str(found.get("message", "")) for found in waiting if found.get("reason") == "CreateContainerConfigError"]
+    if why_not_mounted(pod, events := list(events)):
+        texts.append(str(max(events, key=_event_time).get("message", "")))
+    for text in texts:
+        if found := _ABSENT.search(text):
+            kind = {"secret": "secret", "configmap": "ConfigMap"}[found[1]]
+            return f"The {kind} {found[2]!r}, which your administrators add to the pod, does not exist."
+    return ""
 
 
 def _event_time(event: Json) -> str:

@@ -11,7 +11,10 @@ from datetime import timedelta
 
 from ..prerequisite import Prerequisite
 from ..refusal import Refusal
-from .api_server import ApiError, ApiServer
+from .api_server import JSON, ApiError, ApiServer
+
+# Kubernetes API concepts, metadata-only fetches.
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +75,10 @@ class Prerequisites:
 
     async def _get(self, prerequisite: Prerequisite) -> _Found:
         try:
-            answer = await self._server.ask("GET", _path(prerequisite))
+            # Only a queue's status is read. The data of a secret is not even requested.
+            answer = await self._server.ask("GET", _path(prerequisite), accept=JSON if prerequisite.shut else _METADATA)
         except ApiError as error:
-            if error.status in (401, 403):
+            if error.status in (401, 403) and not prerequisite.is_reported:
                 self._warn_unreadable(prerequisite, error.status)
             return _Found(exists=error.status != 404)
         return _Found(exists=True, state=(answer.get("status") or {}).get("state") or "")
