@@ -252,6 +252,26 @@ def starting(monkeypatch: pytest.MonkeyPatch) -> ResearchSpawner:
     return spawner
 
 
+async def test_a_start_requires_the_secrets_of_its_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = site_with(PLAIN, {"pods": {"allow": {"secrets": {"ticket-{user}": True}}}})
+    volume = {"name": "ticket", "secret": {"secretName": "ticket-{username}"}}
+    config = Config({"KubeSpawner": {"volumes": [volume]}})
+    with _without_kubeconfig():
+        spawner = _spawner(site, "alice", config, "", Path())
+    spawner.apply_plan(decide(site, person("alice"), profile="small"))
+    spawner.prepare_start(decide(site, person("alice"), profile="small"))
+    required: list[str] = []
+
+    async def require(prerequisites: Any) -> None:
+        required.extend(map(str, prerequisites))
+        raise Refusal("missing-in-cluster", "missing")
+
+    monkeypatch.setattr(spawner.shared.prerequisites(spawner.api.api_client), "require", require)
+    with pytest.raises(Refusal, match="missing"):
+        await spawner._make_create_pod_request(await spawner.get_pod_manifest(), 1)
+    assert "Secret 'ticket-alice' in namespace 'jhub'" in required
+
+
 async def test_a_create_request_without_an_answer_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     spawner = starting(monkeypatch)
     answers: list[Exception | None] = [aiohttp.ClientConnectionError("connection refused"), None]
