@@ -58,8 +58,10 @@ def answer(
     metadata, plan, kind = job["metadata"], plan_of(job), kind_of(job)
     annotations = metadata.get("annotations") or {}
     attempts = attempts_of(job, pods, objects)
-    indexes = index_standings(job, pods, objects)
-    standing = _array_standing(job, indexes, events, objects) if indexes else standing_of(job, pods, events, objects)
+    if indexes := index_standings(job, pods, objects):
+        standing = _array_standing(job, indexes, pods, events, objects)
+    else:
+        standing = standing_of(job, pods, events, objects)
     found = {
         "id": metadata["name"],
         "name": annotations.get(NAME) or metadata["name"],
@@ -143,7 +145,7 @@ def standing_of(
 ) -> Standing:
     """Return the state of a job: the result that its controller reports, or until then the state of its newest pod."""
     if indexes := index_standings(job, pods, objects):
-        return _array_standing(job, indexes, events, objects)
+        return _array_standing(job, indexes, pods, events, objects)
     return _standing(job, kind_of(job).result(job), pods, attempts_of(job, pods, objects), events, objects)
 
 
@@ -172,7 +174,9 @@ def index_standings(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJEC
     return found
 
 
-def _array_standing(job: Json, indexes: Mapping[int, Standing], events: Sequence[Json], objects: Objects) -> Standing:
+def _array_standing(
+    job: Json, indexes: Mapping[int, Standing], pods: Sequence[Json], events: Sequence[Json], objects: Objects
+) -> Standing:
     counts = Counter(standing.state for standing in indexes.values())
     result = kind_of(job).result(job)
     if result is not None and result.succeeded:
@@ -186,9 +190,11 @@ def _array_standing(job: Json, indexes: Mapping[int, Standing], events: Sequence
         return Standing("cancelling", "It is being cancelled.")
     ended = counts["succeeded"] + counts["failed"]
     progress = f"{ended}/{len(indexes)} done" + (f", {counts['failed']} failed" if counts["failed"] else "")
-    for state in ("running", "starting"):
-        if counts[state]:
-            return Standing(state, progress)
+    if counts["running"]:
+        return Standing("running", progress)
+    if counts["starting"]:
+        unmounted = why_not_mounted(in_order(pods)[-1], events) if pods else ""
+        return Standing("starting", f"{progress}. {unmounted}".rstrip(" ."))
     first = next((standing.message for standing in indexes.values() if standing.state == "queued"), "")
     waits = first or _why_no_pod(job, (), events, scheduler_of(job).status({}, objects, ()).message)
     return Standing("queued", f"{progress}. {waits}".rstrip(" ."))

@@ -122,6 +122,16 @@ def test_events_know_the_index_of_a_pod():
     assert from_events(an_array(), [event]) == [Attempt("sweep-x7k2p-2-abcde", index=12)]
 
 
+def test_an_array_says_which_volume_is_not_mounted():
+    waits = pod(0, "Pending")
+    waits["spec"] = {"nodeName": "node-1"}
+    told = answer(an_array(), [waits], [{"reason": "FailedMount", "message": "mount.nfs: Connection timed out"}])
+    assert (told["state"], told["message"]) == (
+        "starting",
+        "0/3 done. A file system cannot be mounted or does not answer (FailedMount): mount.nfs: Connection timed out",
+    )
+
+
 def test_an_array_that_waits_says_why():
     waiting = pod(0, "Pending", scheduled=False)
     found = answer(an_array(), [waiting])
