@@ -18,6 +18,7 @@ POD_LABEL = batch_v1.POD_LABEL
 PREREQUISITES = (
     Prerequisite("apiextensions.k8s.io/v1", "CustomResourceDefinition", "retries.example.org", selected_by="kind"),
 )
+SUSPENSION = batch_v1.SUSPENSION
 RULES = ({"apiGroups": ["example.org"], "resources": ["retries"], "verbs": ["get"]},)
 
 
@@ -35,6 +36,10 @@ REQUEST = RetryRequest
 def manifest(plan: Any, request: RetryRequest, batch_settings: Any) -> dict[str, Any]:
     spec = {"parallelism": 1, "completions": 1, "backoffLimit": request.retries}
     return batch_v1.job_manifest(plan, request, batch_settings, spec, env={}, words=())
+
+
+def request_fields(job: dict[str, Any]) -> dict[str, Any]:
+    return {**batch_v1.request_fields(job), "retries": job["spec"]["backoffLimit"]}
 
 
 pod_count = batch_v1.pod_count

@@ -144,6 +144,7 @@ def test_hub_and_service_may_look_for_what_pods_need(kind: str, alice: PosixIden
 
 def test_no_role_has_a_wildcard_or_reads_secrets_or_makes_pods() -> None:
     stored = {kind.RESOURCE.plural for kind in KINDS.values()}
+    held = {scheduler.HOLD.kind.resource for scheduler in SCHEDULERS.values() if scheduler.HOLD is not None}
     for kind in SCHEDULERS:
         for rule in rules(everything(site_with(SCHEDULER[kind]), HERE)):
             assert not {"*"} & {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
@@ -152,7 +153,19 @@ def test_no_role_has_a_wildcard_or_reads_secrets_or_makes_pods() -> None:
                 # One index of an array is cancelled by deleting its pod.
                 assert set(rule["verbs"]) <= {"delete", "get", "list", "watch"}
             elif rule["resources"] != ["pods/status"] and not stored & set(rule["resources"]):
-                assert set(rule["verbs"]) <= {"get", "list", "watch"}
+                assert set(rule["verbs"]) <= {"get", "list", "watch"} or (
+                    set(rule["resources"]) <= held and rule["verbs"] == ["patch"]
+                )
+
+
+@pytest.mark.parametrize("kind", sorted(SCHEDULERS))
+def test_the_service_may_keep_jobs_from_starting(kind: str) -> None:
+    hold = SCHEDULERS[kind].HOLD
+    granted = rights(everything(site_with(SCHEDULER[kind]), HERE), "research-batch")
+    assert ("batch", "jobs", "patch") in granted
+    if hold is not None:
+        assert hold.kind in SCHEDULERS[kind].watched
+        assert (hold.kind.group, hold.kind.resource, "patch") in granted
 
 
 @pytest.mark.parametrize("kind", sorted(SCHEDULERS))

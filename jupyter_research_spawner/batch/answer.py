@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..jobs import NAME, Result, kind_of
-from ..pod.overlay import literal
+from ..pod.overlay import typed
 from ..schedulers import NO_OBJECTS, Objects
 from ..shape import OUR_PREFIX, Json
 from ..watch import Phase, classify
@@ -24,6 +24,7 @@ from .attempts import (
     recorded,
     scheduler_of,
 )
+from .rights_record import id_of, refused, result_of, successor, told
 
 State = Literal["queued", "starting", "running", "succeeded", "failed", "cancelling"]
 _INDEXES_SHOWN = 10
@@ -63,7 +64,7 @@ def answer(
     else:
         standing = standing_of(job, pods, events, objects)
     found = {
-        "id": metadata["name"],
+        "id": id_of(job),
         "name": annotations.get(NAME) or metadata["name"],
         "kind": kind.KIND,
         "state": standing.state,
@@ -72,14 +73,14 @@ def answer(
         "profile": str(plan.get("profile", "")),
         "priority": str(plan.get("priority", "")),
         "image": _image(kind.SLOTS.pods(job)[0][1]["spec"], kind.SLOTS.main),
-        "command": [as_typed(word) for word in kind.command(job)],
+        "command": [typed(word) for word in kind.command(job)],
         "workdir": str(plan.get("workdir") or plan.get("home") or ""),
         "created": metadata.get("creationTimestamp"),
         **_times(job, standing, attempts, is_array=bool(indexes)),
         "attempts": [attempt.as_dict() for attempt in attempts] if in_full or not indexes else [],
         "wall_time_seconds": _seconds(annotations.get(OUR_PREFIX + "wall-time")),
         "wall_time_hard_seconds": _seconds(annotations.get(OUR_PREFIX + "wall-time-hard")),
-        "warnings": [str(sentence) for sentence in plan.get("warnings") or []],
+        "warnings": [*map(str, plan.get("warnings") or []), *told(job)],
         **kind.answer_fields(job),
     }
     if indexes:
@@ -99,7 +100,7 @@ def _image(pod_spec: Json, main: str) -> str:
 
 def _times(job: Json, standing: Standing, attempts: Sequence[Attempt], *, is_array: bool) -> Json:
     """Return the job's start, end and exit code.  The exit code of an array is the highest one of its indexes."""
-    result = kind_of(job).result(job)
+    result = result_of(job)
     last = attempts[-1] if attempts else None
     # A job that is queued again has not started; the start of its last attempt does not count.
     started = last.started if last and standing.state != "queued" else None
@@ -188,6 +189,9 @@ def _array_standing(
         return Standing("failed", f"{len(failed)} of {len(indexes)} failed{which}.")
     if job["metadata"].get("deletionTimestamp"):
         return Standing("cancelling", "It is being cancelled.")
+    if (refusal := result_of(job)) is not None:
+        done = f"{counts['succeeded']} of {len(indexes)} succeeded. " if counts["succeeded"] else ""
+        return Standing("failed", f"{done}{refusal.message}")
     ended = counts["succeeded"] + counts["failed"]
     progress = f"{ended}/{len(indexes)} done" + (f", {counts['failed']} failed" if counts["failed"] else "")
     if counts["running"]:
@@ -220,6 +224,8 @@ def _standing(
         return Standing("failed", _why_failed(result, phase, attempts))
     if job["metadata"].get("deletionTimestamp"):
         return Standing("cancelling", "It is being cancelled.")
+    if (refusal := result_of(job)) is not None:
+        return Standing("failed", refusal.message)
     if newest is None or phase is None:
         return Standing("queued", _why_no_pod(job, attempts, events, scheduler.status({}, objects, ()).message))
     if eviction is not None or phase.name == "ending":
@@ -231,12 +237,6 @@ def _standing(
             return Standing("queued", f"{phase.message} It waits to run again from the start.")
         return Standing("running", "Its newest pod has succeeded, but the job has not ended yet.")
     return Standing(phase.name, phase.message or why_not_mounted(newest, events))
-
-
-def as_typed(word: str) -> str:
-    """Return a word of the command as the user typed it, which is the inverse of `literal`."""
-    typed = word.replace("$$", "$")
-    return typed if literal(typed) == word else word
 
 
 def in_order(pods: Iterable[Json]) -> list[Json]:
@@ -260,11 +260,15 @@ def _why_failed(result: Result, phase: Phase | None, attempts: Sequence[Attempt]
 
 def _why_no_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json], waits: str) -> str:
     """Return why a job or an index has no pod.  `waits` is the scheduler's reason; "" if it gives none."""
+    if (next_ := successor(job)) is not None:
+        return next_.message
+    if (why := refused(job)) is not None:
+        return why.message
     if attempts and attempts[-1].reason:
         return f"{attempts[-1].reason} It waits to run again from the start. {waits}".rstrip()
-    refused = [event for event in events if event.get("reason") == "FailedCreate"]
-    if refused:
-        return f"The cluster does not create its pod: {refused[-1].get('message', '')}"
+    failures = [event for event in events if event.get("reason") == "FailedCreate"]
+    if failures:
+        return f"The cluster does not create its pod: {failures[-1].get('message', '')}"
     if waits:
         return waits
     return "It waits for its queue to admit it." if kind_of(job).is_suspended(job) else ""

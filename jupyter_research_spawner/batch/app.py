@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from ..identity import Resolver
+from ..plan import RECHECK_SECONDS
 from ..schedulers import SCHEDULERS
 from ..site import Site
 from ..watch import OwnedObjectCache, Prerequisites
@@ -30,6 +32,8 @@ from .auth import cookie_secret, open_hub_auth
 from .handlers import CLOSING_BODY_LIMIT, Unknown, routes
 from .job_service import JobService
 from .job_store import JobStore
+from .rights_action import RightsActions
+from .rights_check import RightsChecker
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +113,9 @@ def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
 
 
 @asynccontextmanager
-async def running(options: Options, site: Site, client: ApiClient) -> AsyncIterator[int]:
+async def running(
+    options: Options, site: Site, client: ApiClient, recheck_seconds: float = RECHECK_SECONDS
+) -> AsyncIterator[int]:
     """Serve requests and watch the cluster until the context ends.  Yield the port.
 
     At the end, the service accepts no new requests, and closes connections whose requests do not end within
@@ -119,11 +125,14 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
     store = JobStore(api_server, site.namespaces.name)
     prerequisites = Prerequisites(api_server, cache_time=site.hub.prerequisites_cache)
     owned_objects = OwnedObjectCache(api_server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
-    recorder = AttemptRecorder(store, owned_objects)
+    resolver = Resolver(site.identity, options.base)
+    actions = RightsActions(site, resolver, prerequisites, store, owned_objects, max_age=recheck_seconds)
+    checker = RightsChecker(actions, recheck_seconds)
+    recorder = AttemptRecorder(store, owned_objects, checker.pods_changed)
     under_way: set[RequestHandler] = set()
     parts: dict[str, Any] = {
         "hub_login": open_hub_auth(options.name, options.hub_api_url, options.hub_api_token, options.prefix),
-        "service": JobService(site, Resolver(site.identity, options.base), prerequisites, store, owned_objects),
+        "service": JobService(site, resolver, prerequisites, store, owned_objects),
         "recorder": recorder,
         "under_way": under_way,
         "requests": Counter(),
@@ -147,8 +156,9 @@ async def running(options: Options, site: Site, client: ApiClient) -> AsyncItera
     # Tornado limits "::" to IPv6; without an address, it listens at those of IPv4 too.
     sockets = bind_sockets(options.port, None if options.host == "::" else options.host)
     server.add_sockets(sockets)
-    watching = [asyncio.ensure_future(work) for work in (recorder.run(), owned_objects.run())]
-    watching[0].add_done_callback(_report)
+    watching = [asyncio.ensure_future(work) for work in (recorder.run(), owned_objects.run(), checker.run())]
+    watching[0].add_done_callback(partial(_report, "attempts of jobs are no longer recorded"))
+    watching[2].add_done_callback(partial(_report, "jobs are no longer decided again when rights change"))
     try:
         yield sockets[0].getsockname()[1]
     finally:
@@ -168,11 +178,9 @@ async def _under_way_end(under_way: set[RequestHandler]) -> None:
         log.warning("%d requests did not end within %g s. Their connections are closed", len(under_way), STOP_SECONDS)
 
 
-def _report(watching: asyncio.Future[None]) -> None:
+def _report(what: str, watching: asyncio.Future[None]) -> None:
     if not watching.cancelled() and watching.exception() is not None:
-        log.critical(
-            "The watch of pods failed, and the attempts of jobs are no longer recorded", exc_info=watching.exception()
-        )
+        log.critical("A watch failed: %s", what, exc_info=watching.exception())
 
 
 async def serve(options: Options, site: Site) -> None:

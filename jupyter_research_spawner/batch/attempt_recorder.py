@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from functools import partial
 
@@ -11,7 +11,7 @@ from ..refusal import Refusal
 from ..schedulers import DELETED
 from ..shape import Json
 from ..watch import OwnedObjectCache
-from ..watch.follow import follow
+from ..watch.follow import Change, follow
 from .attempts import TAKEN, Attempt, attempt_of, created_pods, event_reasons, from_events, merged, scheduler_of
 from .job_store import ALL, JobStore, belongs, job_name_of
 
@@ -21,14 +21,22 @@ log = logging.getLogger(__name__)
 class AttemptRecorder:
     """Records attempts.  Several instances of the service may run, because all of them write the same values."""
 
-    def __init__(self, store: JobStore, owned_objects: OwnedObjectCache) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        owned_objects: OwnedObjectCache,
+        also: Callable[[Change], None] = lambda change: None,
+    ) -> None:
+        """`also` is called for each change of the pods, so that they are watched once."""
         self._store = store
         self._owned_objects = owned_objects
+        self._also = also
         self.is_watching = False
 
     async def run(self) -> None:
         async for change in follow(self._store.server, self._store.pods_path, {"labelSelector": ALL}):
             self.is_watching = True
+            self._also(change)
             try:
                 for pod in change.objects:
                     await self._seen(pod, gone=change.kind == "deleted")

@@ -17,6 +17,7 @@ from ..jobs import kind_of
 from ..plan import parse_summary
 from ..schedulers import DELETED, NO_OBJECTS, Objects, Scheduler, find_scheduler, preemption_events
 from ..shape import OUR_PREFIX, Json
+from .rights_record import why_held
 
 ATTEMPTS = OUR_PREFIX + "attempts"
 PLAN = OUR_PREFIX + "plan"
@@ -80,7 +81,7 @@ def attempt_of(job: Json, pod: Json, objects: Objects = NO_OBJECTS, *, gone: boo
     if eviction is not None:
         reason = eviction.message
     elif (gone or "deletionTimestamp" in metadata) and not _ended_by_itself(ended, metadata):
-        reason = CANCELLED_MESSAGE if index in cancelled_indexes(job) else TAKEN
+        reason = CANCELLED_MESSAGE if index in cancelled_indexes(job) else why_held(job) or TAKEN
     return Attempt(
         pod=metadata["name"],
         started=ended.get("startedAt") or running.get("startedAt"),
@@ -114,6 +115,19 @@ def _main_states(pod: Json, main: str) -> tuple[Json, Json]:
             state = container.get("state") or {}
             return state.get("terminated") or {}, state.get("running") or {}
     return {}, {}
+
+
+def has_begun(pod: Json, main: str) -> bool:
+    """Return whether the container `main` is running or has ended."""
+    return any(
+        container.get("name") == main and not {"running", "terminated"}.isdisjoint(container.get("state") or {})
+        for container in (pod.get("status") or {}).get("containerStatuses") or []
+    )
+
+
+def is_over(pod: Json) -> bool:
+    """Return whether all containers of the pod have ended."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def recorded(job: Json) -> list[Attempt]:

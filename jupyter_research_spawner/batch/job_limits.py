@@ -11,6 +11,7 @@ from ..refusal import Refusal
 from ..settings.units import format_bytes
 from ..shape import Json
 from ..site import Batch
+from .rights_record import result_of
 
 # Ended jobs that one submission removes: each is two requests to the API server.
 REMOVED_AT_ONCE = 50
@@ -80,7 +81,7 @@ def kept_note(ended: int, batch_settings: Batch) -> str:
 
 def _ended_at(job: Json) -> str | None:
     """Return when the job ended, or when it was created if its controller does not say; None if it has not ended."""
-    result = kind_of(job).result(job)
+    result = result_of(job)
     return None if result is None else result.finished or job["metadata"]["creationTimestamp"]
 
 

@@ -14,9 +14,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ..identity import Resolver, posix_name
-from ..jobs import Submission, kind_of, parse_submission
-from ..plan import Plan, plan
-from ..pod import check, compose
+from ..jobs import kind_of, parse_submission
+from ..plan import plan
 from ..refusal import Refusal
 from ..shape import Json, label_value
 from ..site import Site
@@ -24,8 +23,11 @@ from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiError
 from ..watch.phase import is_mounting
 from .answer import Standing, answer, in_order, index_standings, standing_of
+from .attempts import has_begun
 from .job_limits import ended_count, kept_note, make_room, removal_warning, stored_job
-from .job_store import PODS, JobStore, Owner, belongs
+from .job_store import PODS, JobStore, Owner, belongs, newest_by_id
+from .rights_action import composed
+from .rights_record import id_of
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +76,12 @@ class JobService:
                     run_id=f"r-{secrets.token_hex(5)}",
                     now=datetime.now(timezone.utc),
                 )
-                composed = self._composed(decided, submission)
+                made = composed(self._site, decided, submission)
                 async with self._lists:
                     stored = [stored_job(job) async for jobs in self._store.pages_of(owner) for job in jobs]
-                removed = make_room(stored, composed, submission.pod_count, self._site.batch)
+                removed = make_room(stored, made, submission.pod_count, self._site.batch)
                 await self._prerequisites.require((*decided.prerequisites, *submission.kind.PREREQUISITES))
-                created = await self._store.create(composed)
+                created = await self._store.create(made)
                 if created is not None:
                     log.info("%s submitted %s as uid %d", hub_user, decided.shape.name, identity.uid)
                     return await self._submitted(created, removed)
@@ -110,7 +112,7 @@ class JobService:
         before, _, place = place.rpartition(":")
         page = await self._store.page_of(owner, place)
         ended = (int(before) if re.fullmatch(r"[0-9]{1,9}", before) else 0) + ended_count(page.jobs)
-        listed = [found for jobs in _in_parts(page.jobs) for found in await self._listed(jobs)]
+        listed = [found for jobs in _in_parts(newest_by_id(page.jobs)) for found in await self._listed(jobs)]
         listed.sort(key=lambda found: (found["created"], found["id"]), reverse=True)
         if page.next:
             return {"jobs": listed, "continue": f"{ended}:{page.next}"}
@@ -133,11 +135,14 @@ class JobService:
 
     async def cancel(self, hub_user: str, job_id: str, index: int | None = None) -> Json:
         """Delete a job and its pods, even if the job has ended.  With `index`, end only this index of an array."""
-        job = await self._store.job(self._owner(hub_user), job_id)
+        *older, job = await self._store.jobs_with_id(self._owner(hub_user), job_id)
         if index is not None:
             return await self._cancel_index(hub_user, job, index)
         before = await self._answer(job)
         log.info("%s cancels %s", hub_user, job_id)
+        # An older one first, so that no other job is made from it.
+        for replaced in older:
+            await self._store.delete(replaced)
         left = await self._store.delete(job)
         if left is not None:
             return await self._answer(left)
@@ -151,7 +156,7 @@ class JobService:
         """
         pods = await self._store.pods_of_job(job)
         standing = _index_standing(job, pods, index)
-        name = job["metadata"]["name"]
+        name = id_of(job)
         own = in_order(_pods_of_index(job, pods, index))
         if standing.is_over or standing.state == "cancelling":
             return await self._answer(job)
@@ -221,7 +226,7 @@ class JobService:
         pause = 0.2
         while True:
             pods = in_order(_pods_of_index(job, await self._store.pods_of_job(job), index))
-            if pods and _has_begun(pods[-1], kind_of(job).SLOTS.main):
+            if pods and has_begun(pods[-1], kind_of(job).SLOTS.main):
                 try:
                     pieces = self._store.log(
                         pods[-1], follow=follow, tail=tail, silence_seconds=LOG_LIMIT.total_seconds()
@@ -259,12 +264,6 @@ class JobService:
         """Return the owner of the user's jobs.  This works even while an identity source is down."""
         return Owner(hub_user, label_value(posix_name(self._site.identity.username, hub_user)))
 
-    def _composed(self, decided: Plan, submission: Submission) -> Json:
-        slots = submission.kind.SLOTS
-        composed = compose(decided, submission.manifest(decided, self._site.batch), slots)
-        check(decided, composed, slots)
-        return composed
-
 
 def _in_parts(jobs: list[Json]) -> Iterator[list[Json]]:
     """Yield the jobs in parts of about PODS pods, because a job array has as many pods as indexes."""
@@ -294,7 +293,7 @@ def _index_standing(job: Json, pods: list[Json], index: int | None) -> Standing:
         return standing_of(job, pods)
     indexes = index_standings(job, pods)
     if index not in indexes:
-        name = job["metadata"]["name"]
+        name = id_of(job)
         raise Refusal(
             "no-such-index",
             f"{name} has no index {index}." if indexes else f"{name} is a single job and has no indexes.",
@@ -303,11 +302,3 @@ def _index_standing(job: Json, pods: list[Json], index: int | None) -> Standing:
             status=404,
         )
     return indexes[index]
-
-
-def _has_begun(pod: Json, main: str) -> bool:
-    """Return whether the container `main` is running or has ended."""
-    for container in (pod.get("status") or {}).get("containerStatuses") or []:
-        if container.get("name") == main:
-            return not {"running", "terminated"}.isdisjoint(container.get("state") or {})
-    return False

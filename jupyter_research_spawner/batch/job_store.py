@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from ..jobs import KINDS, Resource, kind_of
 from ..pod import overlay
 from ..refusal import Refusal
+from ..schedulers import Kind
 from ..shape import Json
 from ..watch.api_server import JSON, MERGE_PATCH, METADATA_LIST, ApiError, ApiServer
 from .attempts import ATTEMPTS, CANCELLED, Attempt, cancelled_indexes, recorded, written
+from .rights_record import ID, id_of, successor
 
 log = logging.getLogger(__name__)
 
 ALL = f"{overlay.KIND} in ({','.join(sorted(KINDS))})"
 # Several kinds can be stored as the same API resource.
-_RESOURCES: tuple[Resource, ...] = tuple(dict.fromkeys(kind.RESOURCE for kind in KINDS.values()))
+RESOURCES: tuple[Resource, ...] = tuple(dict.fromkeys(kind.RESOURCE for kind in KINDS.values()))
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PATCHES = 5
 # Jobs in one page.  A job has at most about 0.5 MiB.
@@ -140,12 +142,12 @@ class JobStore:
     async def _page(self, selector: str, place: str, *, metadata_only: bool = False) -> Page:
         """Return the page at a place, which can come from a user.  Raises Refusal (400 or 410) for a bad place."""
         at = _PLACE.fullmatch(place or "0.")
-        if at is None or int(at[1]) >= len(_RESOURCES):
+        if at is None or int(at[1]) >= len(RESOURCES):
             raise _bad_place(400)
         number, token = int(at[1]), at[2]
         query = {"labelSelector": selector, "limit": str(PAGE), **({"continue": token} if token else {})}
         accept = METADATA_LIST if metadata_only else JSON
-        path = _RESOURCES[number].path(self._namespace)
+        path = RESOURCES[number].path(self._namespace)
         try:
             found = await self.server.ask("GET", path, query=query, accept=accept)
         except ApiError as error:
@@ -157,19 +159,28 @@ class JobStore:
         token = str((found.get("metadata") or {}).get("continue") or "")
         if not token:
             number += 1
-        return Page(list(found.get("items") or []), f"{number}.{token}" if number < len(_RESOURCES) else "")
+        return Page(list(found.get("items") or []), f"{number}.{token}" if number < len(RESOURCES) else "")
 
     async def job(self, owner: Owner, job_id: str) -> Json:
+        """Return the user's job with this id."""
+        return (await self.jobs_with_id(owner, job_id))[-1]
+
+    async def jobs_with_id(self, owner: Owner, job_id: str) -> list[Json]:
+        """Return the user's jobs with this id, of which there are two while a job is made anew: the new one is last."""
         found = await self.find(job_id)
-        if found is None or not owner.owns(found):
+        jobs = [found] if found is not None and owner.owns(found) else []
+        if _ID.fullmatch(job_id) and (not jobs or successor(jobs[0]) is not None):
+            named = [job async for page in self._pages(f"{owner.selector},{ID}={job_id}") for job in page]
+            jobs += sorted(filter(owner.owns, named), key=_is_newer)
+        if not jobs:
             raise not_found(job_id)
-        return found
+        return jobs
 
     async def find(self, job_id: str) -> Json | None:
         """Return the job with this name, of any kind and any user, or None if there is no such job."""
         if not _ID.fullmatch(job_id):
             return None
-        for resource in _RESOURCES:
+        for resource in RESOURCES:
             try:
                 return await self.server.ask("GET", f"{resource.path(self._namespace)}/{job_id}")
             except ApiError as error:  # noqa: PERF203 - the job can be stored as another resource
@@ -224,30 +235,55 @@ class JobStore:
             return {CANCELLED: ",".join(map(str, sorted({*known, index})))} if is_new else {}
 
         if not await self._annotate(job["metadata"]["name"], change):
-            raise Refusal(
-                "busy",
-                "Nothing was cancelled, because every try conflicted with another change to the job.",
-                hint="Try again.",
-                status=503,
-            )
+            raise _busy("Nothing was cancelled, because every try conflicted with another change to the job.")
 
     async def _annotate(self, job_id: str, change: Callable[[Json], dict[str, str]]) -> bool:
         """Write the annotations that `change` returns.  Return False after too many conflicts with other writers."""
+
+        def body(job: Json) -> Json:
+            annotations = change(job)
+            return {"metadata": {"annotations": annotations}} if annotations else {}
+
+        return await self._patch(job_id, body) is not None
+
+    async def change(self, job_id: str, uid: str, change: Callable[[Json], Json]) -> bool:
+        """Apply the merge patch that `change` returns for the current job.  Return whether there was one to apply.
+
+        Of several instances of the service, one returns True.  Raises Refusal (503) after too many conflicts.
+        """
+        written_ = await self._patch(job_id, lambda job: change(job) if job["metadata"]["uid"] == uid else {})
+        if written_ is None:
+            raise _busy("The job could not be changed, because every try conflicted with another change to it.")
+        return written_
+
+    async def _patch(self, job_id: str, change: Callable[[Json], Json]) -> bool | None:
+        """Return whether a patch was applied; None after too many conflicts with other writers."""
         for _ in range(_PATCHES):
             job = await self.find(job_id)
-            if job is None or job["metadata"].get("deletionTimestamp") or not (annotations := change(job)):
-                return True
+            if job is None or job["metadata"].get("deletionTimestamp") or not (body := change(job)):
+                return False
             # resourceVersion makes the API server refuse the patch if another instance has changed the job since.
-            body = {"metadata": {"resourceVersion": job["metadata"]["resourceVersion"], "annotations": annotations}}
+            metadata = {**body.get("metadata", {}), "resourceVersion": job["metadata"]["resourceVersion"]}
             try:
-                await self.server.ask("PATCH", self._path(job), body=body, content_type=MERGE_PATCH)
+                await self.server.ask(
+                    "PATCH", self._path(job), body={**body, "metadata": metadata}, content_type=MERGE_PATCH
+                )
                 return True
             except ApiError as error:
                 if error.status == 404:
-                    return True
+                    return False
                 if error.status != 409:
                     raise _not_allowed(error) from error
-        return False
+        return None
+
+    async def patch_object(self, kind: Kind, name: str, patch: Json) -> None:
+        """Apply a merge patch to an object of a scheduler, unless the object no longer exists."""
+        path = f"/apis/{kind.api_version}/namespaces/{self._namespace}/{kind.resource}/{name}"
+        try:
+            await self.server.ask("PATCH", path, body=patch, content_type=MERGE_PATCH)
+        except ApiError as error:
+            if error.status != 404:
+                raise _not_allowed(error) from error
 
     async def mark(self, pod: Json, condition: Mapping[str, str]) -> None:
         """Set a condition of a pod, unless the pod no longer exists."""
@@ -284,6 +320,18 @@ def belongs(pod: Json, job: Json) -> bool:
     return any(owner.get("uid") == job["metadata"]["uid"] for owner in owners)
 
 
+def newest_by_id(jobs: Sequence[Json]) -> list[Json]:
+    """Return the jobs without those that have been replaced by another one of these jobs."""
+    found: dict[str, Json] = {}
+    for job in sorted(jobs, key=_is_newer):
+        found[id_of(job)] = job
+    return [job for job in jobs if found[id_of(job)] is job]
+
+
+def _is_newer(job: Json) -> bool:
+    return successor(job) is None
+
+
 def job_name_of(pod: Json) -> str | None:
     """Return the name of the job to which the pod belongs, or None."""
     name: str | None = (pod["metadata"].get("labels") or {}).get(kind_of(pod).POD_LABEL)
@@ -300,6 +348,10 @@ def not_found(job_id: str) -> Refusal:
 def _bad_place(status: int) -> Refusal:
     message = "The list is too old to continue." if status == 410 else "The place where the list continues is invalid."
     return Refusal("list-expired", message, field="continue", hint="List your jobs again.", status=status)
+
+
+def _busy(message: str) -> Refusal:
+    return Refusal("busy", message, hint="Try again.", status=503)
 
 
 def _not_taken(error: ApiError) -> Refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,9 +27,13 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class _Answer:
-    """The result for one POSIX user name, and the time of the resolver's clock when this result expires."""
+    """The result for one POSIX user name.
+
+    `asked` and `until` are times of the resolver's clock: when the sources were asked, and when the result expires.
+    """
 
     outcome: PosixIdentity | Refusal
+    asked: float
     until: float
 
 
@@ -62,21 +67,21 @@ class Resolver:
         self._uid_of: dict[str, _Remembered[int]] = {}
         self._hub_name_of: dict[int, _Remembered[str]] = {}
 
-    async def resolve(self, hub_name: str) -> PosixIdentity:
-        """Return the identity of a hub user, from an answer that is at most `cache.found` old.
+    async def resolve(self, hub_name: str, max_age: float = math.inf) -> PosixIdentity:
+        """Return the identity of a hub user, from an answer that is at most `cache.found` and `max_age` seconds old.
 
         Raises Refusal: 403 `unknown-person`, `ambiguous-person`, `invalid-identity`, `account-locked`, `uid-changed`,
         `uid-taken`; 503 `source-down`.  While one source is down no user is resolved, even if another source has the
         account, because the source that is down may have another uid for the user.
         """
         name = posix_name(self._settings.username, hub_name)
-        answer = self._fresh(name)
+        answer = self._fresh(name, max_age)
         if answer is None:
             # Shielded: other callers wait for the same lookup if this one is cancelled.
             flight = self._flight(name)
             answer = await asyncio.shield(flight)
             if flight in self._forgotten:
-                return await self.resolve(hub_name)
+                return await self.resolve(hub_name, max_age)
         if isinstance(answer.outcome, Refusal):
             # Raise a copy, because each `raise` adds its traceback to the exception.
             raise replace(answer.outcome) from answer.outcome.__cause__
@@ -97,9 +102,9 @@ class Resolver:
         if known is not None:
             self._hub_name_of.pop(known.value, None)
 
-    def _fresh(self, name: str) -> _Answer | None:
-        answer = self._answers.get(name)
-        return answer if answer is not None and self._clock() < answer.until else None
+    def _fresh(self, name: str, max_age: float) -> _Answer | None:
+        answer, now = self._answers.get(name), self._clock()
+        return answer if answer is not None and now < min(answer.until, answer.asked + max_age) else None
 
     def _flight(self, name: str) -> asyncio.Task[_Answer]:
         flight = self._flights.get(name)
@@ -129,11 +134,11 @@ class Resolver:
             identity = await within(self._lookup.identity(name), limit)
         except asyncio.TimeoutError:
             logger.error("The identity sources did not answer for %s within %s", quote(name), format_duration(limit))
-            return _Answer(source_down(), asked + cache.failed.total_seconds())
+            return _Answer(source_down(), asked, asked + cache.failed.total_seconds())
         except Refusal as refusal:
             kept = cache.unknown if refusal.code == "unknown-person" else cache.failed
-            return _Answer(refusal, asked + kept.total_seconds())
-        return _Answer(identity, asked + cache.found.total_seconds())
+            return _Answer(refusal, asked, asked + kept.total_seconds())
+        return _Answer(identity, asked, asked + cache.found.total_seconds())
 
     def _hold(self, hub_name: str, identity: PosixIdentity) -> None:
         """Remember who has this uid, or raise Refusal if somebody else has been seen with it lately."""

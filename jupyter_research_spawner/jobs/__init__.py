@@ -11,7 +11,7 @@ from ..refusal import Refusal
 from ..shape import Json, Shape
 from ..site import Batch
 from ..wording import quote
-from . import array, job
+from . import array, job, stored_request
 from .batch_v1 import NAME
 from .kind import JobKind, Resource, Result
 from .parsing import json_type, parse
@@ -36,14 +36,16 @@ class Submission(NamedTuple):
     def pod_count(self) -> int:
         return self.kind.pod_count(self.request)
 
-    def plan_request(self, hub_user: str) -> Request:
-        """Return the Request that `plan` takes, with a new name for the job."""
-        shape = Shape(self.kind.KIND, new_job_id(self.request), self.pod_count, self.kind.gang(self.request))
+    def plan_request(self, hub_user: str, name: str = "") -> Request:
+        """Return the Request that `plan` takes, with this name of the job or a new one."""
+        shape = Shape(self.kind.KIND, name or new_job_id(self.request), self.pod_count, self.kind.gang(self.request))
         return plan_request(self.request, shape, hub_user)
 
     def manifest(self, plan: Plan, batch_settings: Batch) -> Json:
         """Return the manifest into which `compose` writes the plan.  Raises Refusal."""
-        return self.kind.manifest(plan, self.request, batch_settings)
+        made = self.kind.manifest(plan, self.request, batch_settings)
+        made["metadata"].setdefault("annotations", {})[stored_request.ASKED] = stored_request.asked(self.request)
+        return made
 
 
 def parse_submission(body: Any) -> Submission:
@@ -69,9 +71,29 @@ def parse_submission(body: Any) -> Submission:
     return Submission(kind, request)
 
 
+def stored_submission(stored: Json) -> Submission:
+    """Return the submission from which a stored job was made.
+
+    Raises Refusal (400) if it is no longer valid, for example because the site now sets one of the user's variables.
+    """
+    kind = kind_of(stored)
+    fields = {**stored_request.choices(stored), **kind.request_fields(stored)}
+    return Submission(kind, parse(kind.REQUEST, fields, "A stored job", kind.REQUEST.HINTS))
+
+
 def kind_of(obj: Json) -> JobKind:
     """Return the kind in the label of a stored job or of one of its pods; `job` if the label is unknown."""
     return KINDS.get((obj["metadata"].get("labels") or {}).get(overlay.KIND, ""), job)
 
 
-__all__ = ["KINDS", "NAME", "JobKind", "Resource", "Result", "Submission", "kind_of", "parse_submission"]
+__all__ = [
+    "KINDS",
+    "NAME",
+    "JobKind",
+    "Resource",
+    "Result",
+    "Submission",
+    "kind_of",
+    "parse_submission",
+    "stored_submission",
+]

@@ -26,6 +26,7 @@ POD_LABEL = batch_v1.POD_LABEL
 # The requested indexes, for example 1,3-5%2.  Kubernetes' completion indexes always count from 0.
 ARRAY = OUR_PREFIX + "array"
 PREREQUISITES = batch_v1.PREREQUISITES
+SUSPENSION = batch_v1.SUSPENSION
 RULES = indexed.RULES
 
 LARGEST_SIZE = 10_000
@@ -145,6 +146,11 @@ result = batch_v1.result
 pod_decides = indexed.pod_decides
 is_suspended = batch_v1.is_suspended
 active_pod_count = indexed.active_pod_count
+
+
+def request_fields(job: Json) -> Json:
+    """Return the fields of all kinds, and the requested indexes."""
+    return {**batch_v1.request_fields(job), "array": _written(job)}
 
 
 def answer_fields(job: Json) -> Json:

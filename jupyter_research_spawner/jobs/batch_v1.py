@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..plan import Plan
-from ..pod.overlay import literal
+from ..pod.overlay import literal, typed
 from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..shape import OUR_PREFIX, Json, Slots, Template
 from ..site import Batch
 from .kind import Resource, Result
-from .request import JobRequest, display_name
+from .request import JobRequest, display_name, program_name
+from .stored_request import variables
 
 SLOTS = Slots((Template(("spec", "template"), "job"),))
 RESOURCE = Resource("batch/v1", "jobs")
 POD_LABEL = "batch.kubernetes.io/job-name"
 PREREQUISITES: tuple[Prerequisite, ...] = ()
 RULES: tuple[Json, ...] = ()
+SUSPENSION: Json = {"spec": {"suspend": True}}
 # The name that the user chose.  The Job's name is derived from it.
 NAME = OUR_PREFIX + "job-name"
 
@@ -104,10 +106,23 @@ def index_results(job: Json) -> Mapping[int, bool]:
 
 def command(job: Json) -> list[str]:
     """Return the user's command in the stored job: `args` if the kind has its own command, else `command`."""
-    for container in job["spec"]["template"]["spec"].get("containers") or []:
-        if container.get("name") == SLOTS.main:
-            return list(container.get("args") or container.get("command") or [])
-    return []
+    container = _main(job)
+    return list(container.get("args") or container.get("command") or [])
+
+
+def request_fields(job: Json) -> Json:
+    """Return the command, the user's variables, and the name if the user chose one."""
+    names = variables(job)
+    words = [typed(word) for word in command(job)]
+    env = {entry["name"]: typed(entry.get("value") or "") for entry in _main(job).get("env") or []}
+    found: Json = {"command": words, "env": {name: env[name] for name in names if name in env}}
+    name = (job["metadata"].get("annotations") or {}).get(NAME)
+    return found if name in (None, program_name(words)) else {**found, "name": name}
+
+
+def _main(job: Json) -> Json:
+    containers = job["spec"]["template"]["spec"].get("containers") or []
+    return next((container for container in containers if container.get("name") == SLOTS.main), {})
 
 
 def result(job: Json) -> Result | None:

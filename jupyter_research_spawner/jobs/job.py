@@ -14,6 +14,7 @@ SLOTS = batch_v1.SLOTS
 RESOURCE = batch_v1.RESOURCE
 POD_LABEL = batch_v1.POD_LABEL
 PREREQUISITES = batch_v1.PREREQUISITES
+SUSPENSION = batch_v1.SUSPENSION
 RULES = batch_v1.RULES
 
 
@@ -27,6 +28,7 @@ pod_count = batch_v1.pod_count
 gang = batch_v1.gang
 active_pod_count = batch_v1.active_pod_count
 command = batch_v1.command
+request_fields = batch_v1.request_fields
 answer_fields = batch_v1.answer_fields
 result = batch_v1.result
 pod_decides = batch_v1.pod_decides

@@ -97,6 +97,14 @@ class JobKind(Protocol):
         """
 
     @property
+    def request_fields(self) -> Callable[[Json], Json]:
+        """Return the fields of the request from which `manifest` made a stored job, so that it can be made anew.
+
+        The inverse of `manifest`, without the fields that `jobs.stored_request` writes for all kinds: profile, queue,
+        wall_time, image and workdir.  A field that was not requested is left out.
+        """
+
+    @property
     def command(self) -> Callable[[Json], Sequence[str]]:
         """Return the user's command in a stored job, with `literal` still applied to each word."""
 
@@ -118,6 +126,10 @@ class JobKind(Protocol):
     @property
     def is_suspended(self) -> Callable[[Json], bool]:
         """Return whether a job is suspended, so that it has no pods until its queue admits it."""
+
+    @property
+    def SUSPENSION(self) -> Json:
+        """The patch (RFC 7396) of a job that suspends it: its pods are deleted, and none is created."""
 
     @property
     def active_pod_count(self) -> Callable[[Json], int]:

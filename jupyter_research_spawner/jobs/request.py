@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -22,6 +22,8 @@ from .parsing import Choice, Submitted
 WORDS_LIMIT = 256 * 1024
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+# Limit in bytes of the names of the variables, which are also in an annotation of the job.
+_NAMES_LIMIT = 16 * 1024
 # Prefixes of variables that the hub, this project or the cluster sets: addresses of services, devices, array indexes.
 _RESERVED_ENV = (
     "JUPYTERHUB_",
@@ -107,6 +109,14 @@ class JobRequest(Submitted):
 
 def refuse_too_long(request: JobRequest) -> None:
     """Raise Refusal if the command and the environment would be too large for a Kubernetes object."""
+    names = sum(len(name) for name in request.env)
+    if names > _NAMES_LIMIT:
+        raise Refusal(
+            "too-long",
+            f"The names of the variables are {names} bytes long; the limit is {_NAMES_LIMIT} bytes.",
+            field="env",
+            hint="Put the values into a file, and let the command read the file.",
+        )
     size = sum(len(text.encode()) for text in (*request.command, *request.env, *request.env.values()))
     if size > WORDS_LIMIT:
         raise Refusal(
@@ -119,7 +129,12 @@ def refuse_too_long(request: JobRequest) -> None:
 
 def display_name(request: JobRequest) -> str:
     """Return the name that the user chose, or the program's name."""
-    return request.name or posixpath.basename(request.command[0])[:120] or "job"
+    return request.name or program_name(request.command)
+
+
+def program_name(command: Sequence[str]) -> str:
+    """Return the name of a job whose user chose none."""
+    return (posixpath.basename(command[0])[:120] if command else "") or "job"
 
 
 def new_job_id(request: JobRequest) -> str:

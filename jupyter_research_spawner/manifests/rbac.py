@@ -45,7 +45,7 @@ def objects(site: Site, release: Release) -> list[Json]:
         *([_role("ClusterRole", everywhere, None, in_cluster)] if in_cluster else []),
         *([_binding("ClusterRole", everywhere, None, [hub, batch])] if in_cluster else []),
         *_secret_roles(site, hub),
-        _role("Role", BATCH, pods, [*_job_rules(), *_may_mark(site)]),
+        _role("Role", BATCH, pods, [*_job_rules(), *_may_mark(site), *_may_hold(site)]),
         _binding("Role", BATCH, pods, [batch]),
     ]
 
@@ -103,6 +103,16 @@ def _may_mark(site: Site) -> list[Json]:
     """Return a rule to write pod conditions, if the scheduler preempts pods without setting a condition."""
     rule = {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]}
     return [rule] if SCHEDULERS[site.scheduler.kind].deletes_unmarked else []
+
+
+def _may_hold(site: Site) -> list[Json]:
+    """Return a rule to keep a job from starting, if another object than the job decides when it starts."""
+    hold = SCHEDULERS[site.scheduler.kind].HOLD
+    return (
+        []
+        if hold is None
+        else [{"apiGroups": [hold.kind.group], "resources": [hold.kind.resource], "verbs": ["patch"]}]
+    )
 
 
 def _role(kind: str, name: str, namespace: str | None, rules: list[Json]) -> Json:

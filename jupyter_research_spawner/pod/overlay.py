@@ -106,6 +106,12 @@ def literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
+def typed(text: str) -> str:
+    """Return the text for which `literal` returns `text`; `text` itself if there is none."""
+    found = text.replace("$$", "$")
+    return found if literal(found) == text else text
+
+
 def _accounts_volume() -> Json:
     """Return a downwardAPI volume that contains two annotations of the pod as the files passwd and group."""
     items = [

@@ -64,5 +64,6 @@ preemption_events = ()
 adds = adds_nothing
 deletes_unmarked = False
 watched = ()
+HOLD = None
 status = status_of_pod
 eviction = disruption

@@ -126,6 +126,7 @@ refuses = refuses_nothing
 refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
 # A PodGroup only repeats the message of its pods, so only pods are watched.
 watched = ()
+HOLD = None
 
 _NOT_YET = "KAI has not scheduled the pod yet. It schedules nothing while the queue or its parent queue does not exist."
 # KAI writes this message if it gives no reason, for example because the queue has no parent.

@@ -14,6 +14,7 @@ from .scheduler_interface import (
     NO_OBJECTS,
     PREEMPTED,
     SELECTED_BY_PRIORITY,
+    Hold,
     Kind,
     Marks,
     Metadata,
@@ -95,7 +96,10 @@ refuses = refuses_nothing
 refuses_gpu = refuse_gpu_beside_hami
 preemption_events = ()
 deletes_unmarked = False
-watched = (Kind(API, "Workload"),)
+WORKLOAD = Kind(API, "Workload")
+watched = (WORKLOAD,)
+# Kueue itself suspends and resumes jobs.  It resumes no job whose Workload is deactivated.
+HOLD = Hold(WORKLOAD, {"spec": {"active": False}})
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:

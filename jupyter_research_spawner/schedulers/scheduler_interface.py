@@ -194,6 +194,14 @@ class Objects:
 NO_OBJECTS = Objects()
 
 
+@dataclass(frozen=True)
+class Hold:
+    """How a job is kept from starting: `patch` (RFC 7396) of the objects of this kind that the job owns."""
+
+    kind: Kind
+    patch: Json
+
+
 class Scheduler(Protocol):
     """The interface of a scheduler module.  Code outside these modules never tests which scheduler is used.
 
@@ -268,6 +276,14 @@ class Scheduler(Protocol):
     @property
     def eviction(self) -> Callable[[Json, Objects], Reason | None]:
         """Return why this pod was evicted, or None if it was not.  Default: `disruption`."""
+
+    @property
+    def HOLD(self) -> Hold | None:
+        """How a job is kept from starting, so that no pod of it is created and existing pods are deleted.
+
+        Its kind is one of `watched`.  Default: None, for a scheduler that leaves a job's own suspension alone: the
+        batch service then suspends the job.
+        """
 
     @property
     def adds(self) -> Callable[[Json], tuple[str, ...]]:

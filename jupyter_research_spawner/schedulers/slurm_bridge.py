@@ -122,6 +122,7 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
 # Partitions, accounts and QOS exist only in Slurm, not as cluster objects.
 prerequisites = only_priority_class
 watched = ()
+HOLD = None
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:

@@ -106,6 +106,7 @@ def adds(pod: Json) -> tuple[str, ...]:
 deletes_unmarked = False
 # A PodGroup only repeats the message of its pods, and keeps it even when they run.  So no other kind is watched.
 watched = ()
+HOLD = None
 
 _NO_ROOM = re.compile(r"pod group is (?:not )?ready, .*?(\d+) minAvailable")
 _PLACED = "can possibly be assigned to"

@@ -128,6 +128,7 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
 # Queues are part of YuniKorn's configuration, not cluster objects: an unknown queue ends in ApplicationRejected.
 prerequisites = only_priority_class
 watched = ()
+HOLD = None
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:

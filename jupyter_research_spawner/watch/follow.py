@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,15 +38,25 @@ class Change:
     objects: tuple[Json, ...]
 
 
-async def follow(server: ApiServer, path: str, query: Mapping[str, str]) -> AsyncIterator[Change]:
-    """Yield the changes of the objects at `path` without end. After a failure, pause and list the objects again."""
+async def follow(
+    server: ApiServer,
+    path: str,
+    query: Mapping[str, str],
+    *,
+    page: int | None = None,
+    keep: Callable[[Json], bool] = lambda obj: True,
+) -> AsyncIterator[Change]:
+    """Yield the changes of the objects at `path` without end. After a failure, pause and list the objects again.
+
+    page: list this many objects at a time, for objects that together can be larger than the memory. A list then has
+    only the objects for which `keep` is true.
+    """
     pause = FIRST_PAUSE_SECONDS
     while True:
         begun = time.monotonic()
         try:
-            found = await server.ask("GET", path, query=query)
-            version = str(found["metadata"]["resourceVersion"])
-            yield Change("listed", tuple(found.get("items") or ()))
+            listed, version = await _listed(server, path, query, page, keep)
+            yield Change("listed", listed)
             async for change in _watched(server, path, query, version):
                 yield change
         except (ApiError, Refusal, KeyError, ValueError) as error:
@@ -58,6 +68,20 @@ async def follow(server: ApiServer, path: str, query: Mapping[str, str]) -> Asyn
         # The pause is random, so that clients do not all list at the same time after the API server was down.
         await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - not a secret
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+async def _listed(
+    server: ApiServer, path: str, query: Mapping[str, str], page: int | None, keep: Callable[[Json], bool]
+) -> tuple[tuple[Json, ...], str]:
+    """Return the objects and the resourceVersion of the list, which is the same on all pages."""
+    kept: list[Json] = []
+    asked = {**query, "limit": str(page)} if page else dict(query)
+    while True:
+        found = await server.ask("GET", path, query=asked)
+        kept += filter(keep, found.get("items") or ())
+        if not (token := found["metadata"].get("continue")):
+            return tuple(kept), str(found["metadata"]["resourceVersion"])
+        asked["continue"] = str(token)
 
 
 async def _watched(server: ApiServer, path: str, query: Mapping[str, str], version: str) -> AsyncIterator[Change]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_research_spawner.batch.answer import answer, as_typed
+from jupyter_research_spawner.batch.answer import answer
 from jupyter_research_spawner.batch.attempts import (
     ATTEMPTS,
     KEPT,
@@ -20,7 +20,7 @@ from jupyter_research_spawner.batch.attempts import (
     recorded,
     written,
 )
-from jupyter_research_spawner.pod.overlay import literal
+from jupyter_research_spawner.pod.overlay import literal, typed
 from jupyter_research_spawner.schedulers import SCHEDULERS
 
 PREEMPTED = "Preempted: work of a higher priority needed its place."
@@ -189,9 +189,9 @@ def test_a_job_that_nobody_planned_is_still_an_answer():
     assert (found["name"], found["queue"], found["command"], found["wall_time_seconds"]) == ("x", "", [], 0)
 
 
-@pytest.mark.parametrize("typed", ["$", "$$", "a$(HOME)b", "$$(X)", "plain"])
-def test_words_are_shown_as_they_were_typed(typed):
-    assert as_typed(literal(typed)) == typed
+@pytest.mark.parametrize("word", ["$", "$$", "a$(HOME)b", "$$(X)", "plain"])
+def test_words_are_shown_as_they_were_typed(word):
+    assert typed(literal(word)) == word
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""What the user requested, as it is stored on a job: so that the job can be decided again, and be made anew.
+
+A default that the site chose is not stored, so that it stays the site's default.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..plan import parse_summary
+from ..pod.overlay import PLAN
+from ..shape import OUR_PREFIX, Json
+from .request import JobRequest
+
+# The choices of the request as JSON, and in `env` the names of the user's variables.
+ASKED = OUR_PREFIX + "asked"
+_CHOICES = frozenset({"profile", "queue", "wall_time", "image", "workdir"})
+
+
+def asked(request: JobRequest) -> str:
+    """Return the value of the annotation ASKED."""
+    chosen = request.model_dump(mode="json", include=set(_CHOICES), exclude_none=True)
+    return json.dumps({**chosen, "env": list(request.env)}, ensure_ascii=False)
+
+
+def is_complete(job: Json) -> bool:
+    """Return whether the job has the annotation, which jobs of older versions lack.  They cannot be made anew."""
+    return ASKED in _annotations(job)
+
+
+def choices(job: Json) -> Json:
+    """Return the profile, queue, wall time, image and working directory that the user requested.
+
+    For a job of an older version, they are those of the plan, as far as they are rights.
+    """
+    if is_complete(job):
+        return {name: value for name, value in _asked(job).items() if name in _CHOICES}
+    summary = parse_summary(str(_annotations(job).get(PLAN, "{}")))
+    found = {name: summary.get(name) for name in ("profile", "queue")}
+    if str(summary.get("wall_time_reason", "")).startswith("asked for "):
+        found["wall_time"] = summary.get("wall_time_hard")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def variables(job: Json) -> list[str]:
+    """Return the names of the variables that the user set; [] for a job of an older version."""
+    names = _asked(job).get("env")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _asked(job: Json) -> Mapping[str, Any]:
+    return parse_summary(str(_annotations(job).get(ASKED, "{}")))
+
+
+def _annotations(job: Json) -> Mapping[str, Any]:
+    return job["metadata"].get("annotations") or {}
