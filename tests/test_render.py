@@ -52,6 +52,33 @@ async def test_rendering_resolves_the_user_and_names_the_server() -> None:
 
 
 @pytest.mark.parametrize(
+    ("configured", "working_dir", "program"),
+    [
+        ({"notebook_dir": "/home/{username}/work"}, "/home/alice", ["jupyterhub-singleuser"]),
+        ({"working_dir": "/home/{username}"}, "/home/alice", ["jupyterhub-singleuser"]),
+        ({"working_dir": "/project/climate"}, "/project/climate", ["jupyterhub-singleuser"]),
+        ({"working_dir": "/home/{username}/work"}, "/home/alice", ["/home/alice/work", "jupyterhub-singleuser"]),
+        ({"working_dir": "/srv/work"}, "/home/alice", ["/srv/work", "jupyterhub-singleuser"]),
+    ],
+)
+async def test_notebooks_start_in_the_home_or_at_a_mount_and_change_to_other_directories_themselves(
+    configured: Json, working_dir: str, program: list[str]
+) -> None:
+    # As in the Zero to JupyterHub chart. By default KubeSpawner leaves the command to the image.
+    (container,) = (await rendered(cmd="jupyterhub-singleuser", **configured))["spec"]["containers"]
+    assert container["workingDir"] == working_dir
+    assert "command" not in container  # the image's entrypoint
+    enters = len(program) > 1
+    assert container["args"][:2] == (["/bin/sh", "-c"] if enters else program)
+    assert container["args"][4 if enters else 0 :] == program
+
+
+async def test_a_working_directory_needs_the_program_of_the_notebook() -> None:
+    refusal = await refused(working_dir="/home/alice/work")
+    assert "the program is not known" in refusal.message
+
+
+@pytest.mark.parametrize(
     ("api_server", "configured", "listens"),
     [
         ("10.96.0.1", {}, "http://0.0.0.0:8888/"),
