@@ -48,7 +48,6 @@ NVIDIA_DEVICES = "NVIDIA_VISIBLE_DEVICES"
 # Domains of extended resources and DeviceClasses whose devices are not NVIDIA's.
 _OTHER_VENDORS = (
     "alibabacloud.com",
-    "amazonaws.com",
     "amd.com",
     "aws.amazon.com",
     "cambricon.com",
