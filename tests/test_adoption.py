@@ -193,6 +193,19 @@ def test_limit_ranges_and_pull_secrets_of_the_cluster_are_harmless() -> None:
     assert list(changed("kueue", manifest, found)) == ["spec.initContainers[first].resources.limits.cpu"]
     found["metadata"]["annotations"]["kubernetes.io/limit-ranger"] = "LimitRanger plugin set: cpu limit for first"
     assert changed("kueue", manifest, found) == {}
+    found["spec"]["initContainers"][1]["resources"]["limits"]["nvidia.com/gpu"] = "1"
+    assert len(changed("kueue", manifest, found)) == 1
+
+
+def test_a_device_tolerates_the_taint_of_its_nodes() -> None:
+    """The admission plugin ExtendedResourceToleration adds this."""
+    manifest, found = read("kueue", "sent"), read("kueue", "waits")
+    found["spec"]["tolerations"].append({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"})
+    assert list(changed("kueue", manifest, found)) == ["spec.tolerations[nvidia.com/gpu:NoSchedule]"]
+    for pod in (manifest, found):
+        for amounts in notebook(pod)["resources"].values():
+            amounts["nvidia.com/gpu"] = "1"
+    assert changed("kueue", manifest, found) == {}
 
 
 def test_an_upgrade_of_the_hub_and_of_this_project_keeps_the_place() -> None:

@@ -103,6 +103,14 @@ async def test_a_pod_is_decided_again_as_soon_as_it_is_bound_and_not_after_its_c
     task.cancel()
 
 
+async def test_a_start_whose_container_has_begun_is_not_decided_any_more() -> None:
+    rights = Rights(LOCKED)
+    pod = waiting("node-1", state={"running": {}})
+    with pytest.raises(asyncio.TimeoutError):
+        await verdict(rights, lambda: pod, 0.3)
+    assert rights.asked == 0
+
+
 async def test_hundreds_of_notebooks_are_not_decided_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rights_check, "RECHECK_SECONDS", 60.0)
     pauses = [rights_check._first_pause() for _ in range(400)]

@@ -46,12 +46,18 @@ _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "spec.*ontainers[].terminationMessagePath": ("/dev/termination-log",),
     "spec.*ontainers[].terminationMessagePolicy": ("File",),
     "spec.*ontainers[].ports[].protocol": ("TCP",),
+    "spec.*ontainers[].*.httpGet.path": ("/",),
     "spec.*ontainers[].*.httpGet.scheme": ("HTTP",),
+    "spec.*ontainers[].resizePolicy[].resourceName": ("cpu", "memory"),
+    "spec.*ontainers[].resizePolicy[].restartPolicy": ("NotRequired",),
     "spec.*ontainers[].*Probe.failureThreshold": (3,),
     "spec.*ontainers[].*Probe.periodSeconds": (10,),
     "spec.*ontainers[].*Probe.successThreshold": (1,),
     "spec.*ontainers[].*Probe.timeoutSeconds": (1,),
     "spec.*.fieldRef.apiVersion": ("v1",),
+    "spec.*.resourceFieldRef.divisor": ("0",),
+    "spec.volumes[].image.pullPolicy": ("Always", "IfNotPresent"),
+    "spec.volumes[].ephemeral.volumeClaimTemplate.spec.volumeMode": ("Filesystem",),
     "spec.volumes[].*.defaultMode": (0o644,),
 }
 # Fields in which false or "" is the same as a missing field.
@@ -69,6 +75,7 @@ _OMITTED_IF_EMPTY = (
 _ADDED = (
     "spec.priority",  # of the PriorityClass; it is compared with the settings
     "spec.nodeName",  # by the scheduler, when it binds the pod
+    "spec.overhead.*",  # of the RuntimeClass
     "spec.tolerations[node.kubernetes.io/*",  # by DefaultTolerationSeconds and PodTolerationRestriction
     "metadata.annotations.kubernetes.io/limit-ranger",
     # By PodTopologyLabels, of the node.
@@ -83,7 +90,11 @@ _ADDED = (
 _PULL_SECRETS = "spec.imagePullSecrets[].name"
 # The annotation and the fields that the admission plugin LimitRanger adds to containers without amounts.
 _LIMIT_RANGER = "metadata.annotations.kubernetes.io/limit-ranger"
-_LIMIT_RANGES = ("spec.*ontainers[].resources.limits.*", "spec.*ontainers[].resources.requests.*")
+_LIMIT_RANGES = tuple(
+    f"spec.*ontainers[].resources.{kind}.{name}"
+    for kind in ("limits", "requests")
+    for name in ("cpu", "memory", "ephemeral-storage")
+)
 # Where the pods of two starts differ, also if neither the settings nor the user's rights have changed, and the values.
 _OF_ONE_START: Mapping[str, str] = {
     f"metadata.annotations.{REQUEST}": "*",  # the adoption key, which the hub compares
@@ -109,7 +120,7 @@ def differences(manifest: Json, found: Json, added: Sequence[str], priority: int
     added: the paths of what the pod's scheduler adds.  priority: the value of the manifest's PriorityClass.
     """
     wanted, present = dict(_leaves(manifest)), dict(_leaves(_with_run_id_of(manifest, found)))
-    harmless = [*_SERVER_FIELDS, *_ADDED, *added]
+    harmless = [*_SERVER_FIELDS, *_ADDED, *added, *_tolerations_of_resources(manifest)]
     if not manifest["spec"].get("imagePullSecrets"):
         harmless.append(_PULL_SECRETS)
     if _LIMIT_RANGER in present:
@@ -126,6 +137,13 @@ def differences(manifest: Json, found: Json, added: Sequence[str], priority: int
     if value != (priority if manifest["spec"].get("priorityClassName") else 0):
         result["spec.priority"] = f"is {value!r}, not {priority}"
     return list(result.items())
+
+
+def _tolerations_of_resources(manifest: Json) -> Iterator[str]:
+    """Yield the tolerations that the admission plugin ExtendedResourceToleration adds for the devices of the pod."""
+    for _, container in all_containers(manifest):
+        for amounts in (container.get("resources") or {}).values():
+            yield from (f"spec.tolerations[{name}:*" for name in amounts if "/" in name)
 
 
 def _is_same(path: str, old: Any, new: Any) -> bool:

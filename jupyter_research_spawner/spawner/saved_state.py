@@ -96,6 +96,12 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         if self._may_have_pod:
             self._left_pods.append(LeftPod(namespace, pod_name, self._user_of_start or self.user.name, self.name))
 
+    async def delete_forever(self) -> None:
+        """Delete the pods that the server may have, before the hub forgets the user or the named server."""
+        self._leave(self.namespace, self.pod_name)
+        await self.delete_left_pods()
+        await super().delete_forever()
+
     async def delete_left_pods(self) -> None:
         """Delete the pods that this server has left, which would run until their wall time. Raises HubRefusal."""
         seconds = self.shared.site.hub.stop_limit.total_seconds()

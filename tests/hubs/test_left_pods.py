@@ -6,6 +6,7 @@ Each test has a hub and a cluster of its own.
 from __future__ import annotations
 
 import copy
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.embedded
 once = pytest.mark.parametrize("hub", [6], indirect=True, ids=["hub6"])
 OTHER = "research2"
 TEMPLATE = 'c.KubeSpawner.pod_name_template = "nb-{username}"\n'
+
+DOWN = {"sources": {"people": {"kind": "static", "passwd": "gone", "group": "gone"}}}
 
 
 def settings(**over: Any) -> Json:
@@ -39,13 +42,21 @@ def places(hub: Hub) -> list[str]:
     return [f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in found]
 
 
-async def interrupted(hub: Hub) -> None:
-    """Kill the hub while alice's notebook waits for a larger node."""
+async def pod_exists(hub: Hub) -> None:
+    await eventually(lambda: places(hub) == ["jhub/jupyter-alice"])
+
+
+async def until_ready(hub: Hub) -> None:
+    await hub.ready("alice")
+
+
+async def interrupted(hub: Hub, profile: str = "huge", until: Callable[[Hub], Awaitable[None]] = pod_exists) -> None:
+    """Kill the hub while alice's notebook waits for a larger node, or when it runs."""
     hub.write(settings())
     await hub.start()
     await hub.person("alice")
-    await hub.start_server("alice", {"profile": "huge"})
-    await eventually(lambda: places(hub) == ["jhub/jupyter-alice"])
+    await hub.start_server("alice", {"profile": profile})
+    await until(hub)
     await hub.kill()
     await hub.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OTHER}})
     for claim in ("home", "project-climate"):
@@ -88,8 +99,7 @@ async def test_the_old_pod_of_a_start_that_is_refused_now_is_deleted(hub: Hub, s
 @once
 async def test_the_old_pod_is_kept_in_mind_while_the_source_is_down(hub: Hub) -> None:
     await interrupted(hub)
-    down = settings(identity={"sources": {"people": {"kind": "static", "passwd": "gone", "group": "gone"}}})
-    hub.write(down, extra=TEMPLATE)
+    hub.write(settings(identity=DOWN), extra=TEMPLATE)
     await hub.start()
     await eventually(lambda: "cannot be started again yet" in hub.log)
     assert (await hub.start_server("alice", {"profile": "huge"})).status == 503
@@ -98,6 +108,33 @@ async def test_the_old_pod_is_kept_in_mind_while_the_source_is_down(hub: Hub) ->
     hub.write(settings(), extra=TEMPLATE)
     await hub.start()
     await eventually(lambda: places(hub) == ["jhub/nb-alice"], otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}")
+
+
+@once
+@pytest.mark.parametrize(("site", "extra", "new"), MOVED.values(), ids=MOVED)
+async def test_a_running_server_is_stopped_at_its_old_place(hub: Hub, site: Json, extra: str, new: str) -> None:
+    await interrupted(hub, "small", until_ready)
+    hub.write(site, extra=extra)
+    await hub.start()
+    await hub.ready("alice")
+    assert places(hub) == ["jhub/jupyter-alice"]
+    await hub.api("DELETE", "users/alice/server")
+    await hub.stopped("alice")
+    await eventually(lambda: not places(hub))
+    await hub.start_server("alice", {"profile": "huge"})
+    await eventually(lambda: places(hub) == [new], otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}")
+
+
+@once
+async def test_a_user_who_is_removed_leaves_no_pod(hub: Hub) -> None:
+    """The source is down after the restart, so the hub has not started the server again."""
+    await interrupted(hub)
+    hub.write(settings(identity=DOWN), extra=TEMPLATE)
+    await hub.start()
+    await eventually(lambda: "cannot be started again yet" in hub.log)
+    assert places(hub) == ["jhub/jupyter-alice"]
+    assert (await hub.api("DELETE", "users/alice")).status == 204
+    await eventually(lambda: not places(hub), otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}")
 
 
 @once
