@@ -15,7 +15,7 @@ from samples import decide, person, site_with
 from jupyter_research_spawner.plan import Plan, Verdict, groups_text
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.shape import Json
-from jupyter_research_spawner.spawner import rights_check
+from jupyter_research_spawner.spawner import progress, rights_check
 from jupyter_research_spawner.spawner.background import first_result
 from jupyter_research_spawner.spawner.rights_check import (
     check_while_running,
@@ -228,3 +228,25 @@ async def test_the_first_result_cancels_the_others() -> None:
     with pytest.raises(asyncio.CancelledError):
         await both
     assert len(cancelled) == 4
+
+
+async def test_the_progress_shows_notes_and_the_events_of_the_new_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_UPDATES", 0.01)
+
+    def event(text: str) -> Json:
+        return {"lastTimestamp": "now", "eventTime": None, "type": "Normal", "message": text}
+
+    wait = SimpleNamespace(is_queued=False, message="")
+    first: Any = SimpleNamespace(
+        plan=replace(PLAN, warnings=()), slot=SimpleNamespace(starts_ahead=0), wait=wait, notes=[], is_over=False
+    )
+    server: Any = SimpleNamespace(current_start=first, events=[event("one"), event("two")])
+    shown = []
+    async for update in progress.stream_progress(server):
+        shown.append(update["message"])
+        if len(shown) == 2:
+            second = SimpleNamespace(**{**vars(first), "notes": ["Your rights have changed."]})
+            server.current_start, server.events = second, [event("three")]
+        if len(shown) == 4:
+            server.current_start.is_over = True
+    assert shown == ["now [Normal] one", "now [Normal] two", "Your rights have changed.", "now [Normal] three"]

@@ -228,15 +228,20 @@ class ResearchSpawner(SavedStateSpawner):
         if verdict.refusal is not None or verdict.plan is None:
             count("waiting-refused")
             raise verdict.refusal or _undecided()
-        count("waiting-renewed")
-        self.log.warning("%s is started anew: %s", self._log_name, " ".join(verdict.changes))
         if start.wait.has_begun:
             await self.stop(now=True)
         self.apply_plan(verdict.plan)
         self.prepare_start(verdict.plan)
         assert self.current_start is not None
         self.current_start.wait.continue_after(start.wait)
-        self.current_start.notes = [*start.notes, renewed(verdict.changes)]
+        self.current_start.notes = start.notes
+        self._tell_of_new_pod(self.current_start, verdict.changes)
+
+    def _tell_of_new_pod(self, start: Start, changed: tuple[str, ...]) -> None:
+        """Tell the user on the page of the start and on the hub's home page that a waiting pod is created anew."""
+        count("waiting-renewed")
+        start.notes.append(renewed(changed))
+        self.tell(start.notes[-1])
 
     async def _make_create_pod_request(self, pod: V1Pod, request_timeout: float) -> bool:
         """Send one create request. KubeSpawner calls this again until it returns True.
@@ -319,8 +324,7 @@ class ResearchSpawner(SavedStateSpawner):
             )
         self.log.warning("Deleting pod %s/%s, which cannot be adopted: %s", namespace, self.pod_name, why_not)
         if _is_alive(pod):
-            count("waiting-renewed")
-            start.notes.append(renewed(changes(granted_to(pod), granted_by(start.plan))))
+            self._tell_of_new_pod(start, changes(granted_to(pod), granted_by(start.plan)))
         await self.stop(now=True)
         return False
 

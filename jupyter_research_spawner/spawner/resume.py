@@ -97,10 +97,10 @@ async def _send(spawner: KubeSpawner, method: str, note: str) -> None:
 def _revoke(spawner: KubeSpawner, token: str) -> None:
     from jupyterhub import orm  # noqa: PLC0415 - the hub's database layer takes a second to import
 
-    found = orm.APIToken.find(spawner.db, token)
+    found = orm.APIToken.find(spawner.user.db, token)
     if found is not None:
-        spawner.db.delete(found)
-        spawner.db.commit()
+        spawner.user.db.delete(found)
+        spawner.user.db.commit()
 
 
 async def _give_up(spawner: KubeSpawner, why: str) -> None:

@@ -89,7 +89,7 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
             self.log.warning("%s: %s", self._log_name, notice)
         self.notice = notice
         self.orm_spawner.state = self.get_state()
-        self.db.commit()
+        self.user.db.commit()
 
     def _leave(self, namespace: str, pod_name: str) -> None:
         """Keep in mind that a pod of an interrupted start may be at a place where the next start does not look."""

@@ -107,6 +107,7 @@ async def test_the_old_pod_is_kept_in_mind_while_the_source_is_down(hub: Hub) ->
     await hub.kill()
     hub.write(settings(), extra=TEMPLATE)
     await hub.start()
+    await hub.start_server("alice", {"profile": "huge"})
     await eventually(lambda: places(hub) == ["jhub/nb-alice"], otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}")
 
 

@@ -65,25 +65,38 @@ async def test_a_waiting_notebook_of_a_user_who_left_a_group_is_created_anew(hub
     directory = await started(hub)
     before = await waiting(hub)
     assert groups(before) == [20500]
-    told = asyncio.ensure_future(messages(hub))
+    shown: list[str] = []
+    told = asyncio.ensure_future(collect(hub, shown))
     directory.write(climate="")
     after = await eventually(lambda: other(hub, before), otherwise=lambda: hub.log[-5000:])
     assert groups(after) == []
     assert "research-claim-project-climate" not in volumes(after)
-    assert "started anew: Group climate is no longer yours." in hub.log
+    note = await eventually(lambda: [text for text in shown if text.startswith("Your rights")])
+    assert len(note) == 1
+    assert note[0].startswith("Your rights have changed. Group climate is no longer yours.")
+    assert note[0].endswith("A pod cannot be changed, so yours was created anew and is last in its queue.")
+    assert hub.log.count(note[0]) == 1
+    assert note[0] in await home_page(hub)
     assert (await counted(hub)) == {"waiting-renewed": 1}
     hub.cluster.add_node(NodeSpec("node-2", cpu=128, memory="64Gi"))
     await hub.ready("alice")
-    shown = await told
-    (note,) = [text for text in shown if text.startswith("Your rights")]
-    assert note.startswith("Your rights have changed. Group climate is no longer yours.")
-    assert note.endswith("A pod cannot be changed, so yours was created anew and is last in its queue.")
+    await told
     (runs,) = hub.pods()
     assert runs["metadata"]["uid"] == after["metadata"]["uid"]
 
 
-async def messages(hub: Hub) -> list[str]:
-    return [str(event["message"]) async for event in hub.progress("alice")]
+async def collect(hub: Hub, shown: list[str]) -> None:
+    """Append the messages on the page of alice's start, until the start is over."""
+    async for event in hub.progress("alice"):
+        shown.append(str(event["message"]))  # noqa: PERF401 - the test reads them as they come
+
+
+async def home_page(hub: Hub) -> str:
+    browser = await Browser(hub).login("alice")
+    try:
+        return (await browser.get("home")).page.get_text()
+    finally:
+        await browser.close()
 
 
 def other(hub: Hub, before: Json) -> Json | None:
@@ -95,7 +108,8 @@ async def test_a_waiting_notebook_of_a_locked_account_never_starts(hub: Hub) -> 
     directory = await started(hub)
     await waiting(hub)
     directory.write(shell="/sbin/nologin")
-    shown = await messages(hub)
+    shown: list[str] = []
+    await collect(hub, shown)
     assert "nologin" in shown[-1]
     await eventually(lambda: not hub.pods())
     assert (await counted(hub)) == {"waiting-refused": 1}
@@ -183,7 +197,11 @@ async def test_a_running_notebook_is_stopped_where_the_site_wants_it(hub: Hub) -
     assert told in (await browser.get("home")).page.get_text()
     assert told in (await browser.get("user/alice/lab")).page.get_text()
     directory.write()
-    await hub.start_server("alice", {"profile": "small"})
+
+    async def is_allowed() -> bool:
+        return (await hub.start_server("alice", {"profile": "small"})).status in (201, 202)
+
+    await eventually(is_allowed, every=0.5)
     await hub.ready("alice")
     assert await is_quiet(browser)
     await browser.close()
@@ -201,3 +219,44 @@ async def test_deciding_again_sends_no_request_to_the_api_server(hub: Hub) -> No
     sent = {call: number for call, number in hub.cluster.api.calls.items() if call[0] != "watch"}
     assert sent.pop(("create", "pods")) == 1
     assert sent == {("get", "persistentvolumeclaims"): 1}
+
+
+@once
+async def test_what_the_settings_have_withdrawn_is_not_restored_after_a_restart(hub: Hub) -> None:
+    await started(hub)
+    before = await waiting(hub)
+    await hub.kill()
+    site = settings()
+    site["storage"]["mounts"] = {}
+    site["profiles"]["huge"] |= {"cpu": 32, "images": {"default": "example/notebook:2"}}
+    hub.write(site, extra=OFTEN.format(seconds=1))
+    await hub.start()
+    after = await eventually(lambda: other(hub, before), otherwise=lambda: hub.log[-5000:])
+    assert "research-claim-project-climate" not in volumes(after)
+    container = after["spec"]["containers"][0]
+    assert (container["image"], container["resources"]["limits"]["cpu"]) == ("example/notebook:2", "32")
+    for named in (
+        "spec.volumes[research-claim-project-climate] is not part of the pod",
+        "spec.containers[notebook].image is 'example/notebook:1', not 'example/notebook:2'",
+        "spec.containers[notebook].resources.limits.cpu is '64', not '32'",
+    ):
+        assert named in hub.log
+    assert (await counted(hub)) == {"waiting-renewed": 1}
+    note = await home_page(hub)
+    assert "Mount" in note
+    assert "is last in its queue" in note
+
+
+@once
+async def test_a_volume_that_is_no_longer_allowed_ends_a_waiting_notebook_after_a_restart(hub: Hub) -> None:
+    volume = """
+c.KubeSpawner.volumes = [{"name": "scratch", "hostPath": {"path": "/scratch"}}]
+c.KubeSpawner.volume_mounts = [{"name": "scratch", "mountPath": "/scratch", "readOnly": True}]
+"""
+    await started(hub, extra=volume, pods={"allow": {"host_paths": {"/scratch": "ro"}}})
+    await waiting(hub)
+    await hub.kill()
+    hub.write(settings(), extra=volume)
+    await hub.start()
+    await eventually(lambda: not hub.pods(), otherwise=lambda: hub.log[-5000:])
+    assert "which is not allowed" in hub.log
