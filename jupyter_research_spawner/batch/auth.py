@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 HUB_SECONDS = 10.0
 # A revoked token can still be used for this long.
 CACHE_SECONDS = 10
+METRICS_SCOPE = "read:metrics"
 
 
 class HubAuth:
@@ -41,13 +42,7 @@ class HubAuth:
         A cookie without an _xsrf token is accepted only for reading, because a browser also sends cookies with requests
         that another site triggers.
         """
-        try:
-            model: Any = await asyncio.wait_for(self.hub_auth.get_user(handler, sync=False), HUB_SECONDS)
-        except (HTTPError, asyncio.TimeoutError, OSError, ValueError) as error:
-            log.error("The hub did not authenticate the request: %r", error)
-            raise _hub_down() from error
-        if not isinstance(model, dict) or not model.get("name"):
-            raise _unauthorized()
+        model = await self._model(handler)
         if model.get("kind", "user") != "user":
             raise _forbidden(
                 "This is the token of a service, but only users can submit jobs.", "Use the token of a user."
@@ -60,6 +55,25 @@ class HubAuth:
                 "Use the token of a running notebook. Restart your server to get a new token.",
             )
         return str(model["name"])
+
+    async def require_metrics_scope(self, handler: RequestHandler) -> None:
+        """Raise Refusal unless the request has a token of a user or service with the scope that /hub/metrics needs."""
+        model = await self._model(handler)
+        if not self.hub_auth.check_scopes({METRICS_SCOPE}, {"scopes": model.get("scopes") or ()}):
+            raise _forbidden(
+                f"This token does not have the scope {METRICS_SCOPE}.", "Use a token that can read the hub's metrics."
+            )
+
+    async def _model(self, handler: RequestHandler) -> dict[str, Any]:
+        """Return what the hub says about the token or cookie of a request.  Raises Refusal."""
+        try:
+            model: Any = await asyncio.wait_for(self.hub_auth.get_user(handler, sync=False), HUB_SECONDS)
+        except (HTTPError, asyncio.TimeoutError, OSError, ValueError) as error:
+            log.error("The hub did not authenticate the request: %r", error)
+            raise _hub_down() from error
+        if not isinstance(model, dict) or not model.get("name"):
+            raise _unauthorized()
+        return model
 
 
 def open_hub_auth(service: str, api_url: str, api_token: str, prefix: str) -> HubAuth:

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
@@ -230,6 +231,15 @@ class Health(JsonHandler):
         self.finish({"status": "ok", "cluster": "watched" if self.recorder.is_watching else "not yet"})
 
 
+class Metrics(JsonHandler):
+    """Sends the counters of this process in the text format of Prometheus, which have no names of users or jobs."""
+
+    async def get(self) -> None:
+        await self.hub_login.require_metrics_scope(self)
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.finish(generate_latest())
+
+
 class Home(JsonHandler):
     """Redirects a browser to the hub's login, and then to the list of jobs."""
 
@@ -259,6 +269,7 @@ def routes(prefix: str, **parts: Any) -> list[tuple[str, type[RequestHandler], d
     return [
         (rf"{base}/?", Home, parts),
         (rf"{base}/health", Health, parts),
+        (rf"{base}/metrics", Metrics, parts),
         (rf"{base}/oauth_callback", Callback, parts),
         (rf"{base}/jobs/?", Jobs, parts),
         (rf"{base}/jobs/([^/]+)", Job, parts),

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from ..identity import Resolver
-from ..jobs import Submission, kind_of, stored_submission
+from ..jobs import KINDS, Submission, kind_of, stored_submission
 from ..jobs.request import new_job_id
 from ..jobs.stored_request import is_complete
 from ..metrics import RIGHTS_CHANGED
@@ -144,7 +144,9 @@ class RightsActions:
         def change(job: Json) -> Json:
             if refused(job) is not None or kind_of(job).result(job) is not None:
                 return {}
-            return {"metadata": {"annotations": {REFUSED: written(why), SUCCESSOR: None}}}
+            # Indexes that continue keep what their user was told.
+            told_before = {} if why.running == "continues" else {NOTE: None}
+            return {"metadata": {"annotations": {REFUSED: written(why), SUCCESSOR: None, **told_before}}}
 
         if await self._store.change(known.name, known.uid, change):
             _count(known, outcome, why.message)
@@ -161,20 +163,18 @@ class RightsActions:
                 log.info("Removed the job %s, which was refused at %s", known.name, why.at)
                 await self._remove(known)
             return
-        job = await self._store.find(known.name)
-        if job is None or not known.is_same(job) or kind_of(job).result(job) is not None:
+        if known.is_array and why.running == "continues" and await self._delete_waiting_pods(known):
             return
-        pods = await self._store.pods_of_job(job)
-        if known.is_array and why.running == "continues" and "running" in self._states(job, pods):
-            for pod in pods:
-                if (
-                    not has_begun(pod, kind_of(job).SLOTS.main)
-                    and not is_over(pod)
-                    and "deletionTimestamp" not in pod["metadata"]
-                ):
-                    await self._store.delete_pod(pod)
-        else:
-            await self._hold(known)
+        await self._hold(known)
+
+    async def _delete_waiting_pods(self, known: Unfinished) -> bool:
+        """Delete the pods of an array that have not begun.  Return whether a pod runs."""
+        main = KINDS[known.kind].SLOTS.main
+        pods = [pod for pod in await self._store.pods_of_job(known.reference) if not is_over(pod)]
+        for pod in pods:
+            if not has_begun(pod, main) and "deletionTimestamp" not in pod["metadata"]:
+                await self._store.delete_pod(pod)
+        return any(has_begun(pod, main) for pod in pods)
 
     async def _remove(self, known: Unfinished) -> None:
         job = await self._store.find(known.name)
@@ -188,9 +188,12 @@ class RightsActions:
             for obj in self._startable(known.uid, known.scheduler):
                 await self._store.patch_object(hold.kind, obj["metadata"]["name"], hold.patch)
             return
-        await self._store.change(
-            known.name, known.uid, lambda job: {} if is_suspended(job) else kind_of(job).SUSPENSION
-        )
+
+        def change(job: Json) -> Json:
+            is_done = is_suspended(job) or kind_of(job).result(job) is not None
+            return {} if is_done else kind_of(job).SUSPENSION
+
+        await self._store.change(known.name, known.uid, change)
 
     def _startable(self, uid: str, scheduler: str) -> list[Json]:
         """Return the scheduler's objects for a job that can still start it."""

@@ -94,7 +94,10 @@ class RightsChecker:
                     self._jobs.pop(name, None)
                     continue
                 mine.add(name)
-                self._job_changed(unfinished(job))
+                try:
+                    self._job_changed(unfinished(job))
+                except Exception:  # a fault of one job must not keep the others from being checked
+                    log.exception("Nothing can be decided again about the job %s", name)
 
     def _job_changed(self, now: Unfinished) -> None:
         before = self._jobs.get(now.name)
@@ -183,4 +186,5 @@ class RightsChecker:
         """Return whether there is something to do about the job, as far as memory tells."""
         note = note_of(verdict)
         runs = any(begun for _, begun in self._pods.get(job.name, {}).values())
-        return job.note != note or (bool(note) and (not runs or job.is_array or self._actions.stops))
+        is_stopped = verdict.refusal is not None and self._actions.stops
+        return job.note != note or (bool(note) and (not runs or job.is_array or is_stopped))

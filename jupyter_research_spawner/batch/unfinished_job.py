@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from ..jobs import kind_of, stored_submission
 from ..plan import Granted, Request, granted_in
-from ..pod.overlay import GROUPS, USER_NAME
+from ..pod.overlay import GROUPS, KIND, USER_NAME
 from ..refusal import Refusal
 from ..shape import Json
 from .attempts import plan_of, scheduler_of
@@ -38,6 +38,11 @@ class Unfinished:
     is_suspended: bool
     is_array: bool
     note: str
+
+    @property
+    def reference(self) -> Json:
+        """Return as much of the job as is needed to find its pods."""
+        return {"metadata": {"name": self.name, "uid": self.uid, "labels": {KIND: self.kind}}}
 
     def is_same(self, job: Json) -> bool:
         """Return whether this is the job, and it is not being deleted."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +13,33 @@ import pytest
 import pytest_asyncio
 import samples
 from conftest import PREFIX, Client, connected, small_site, told
+from directory_files import LOCKED, Directory
 from embedded_cluster import NAMESPACE
-from patience import eventually
+from patience import PATIENCE_SECONDS, eventually
 from prometheus_client import REGISTRY
 from test_service import until
 
+from jupyter_research_spawner.batch import rights_action
 from jupyter_research_spawner.batch.app import running
+from jupyter_research_spawner.batch.job_store import JobStore
+from jupyter_research_spawner.batch.rights_action import RightsActions
 from jupyter_research_spawner.embedded.apimachinery.api_resources import JOB, POD
+from jupyter_research_spawner.metrics import RIGHTS_CHANGED
+from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
+from jupyter_research_spawner.watch.api_server import ApiServer
 
 pytestmark = pytest.mark.embedded
 
 EVERY = 0.3
 # A refused account is cached for one second, the shortest time.
 FAILED_SECONDS = 1.1
-LOCKED = "Your account is locked: its login shell is '/sbin/nologin'."
-
-
-@dataclass
-class Directory:
-    """The accounts of the site, as files that its administrators edit."""
-
-    passwd: Path
-    group: Path
-
-    def edit(self, path: Path, before: str, after: str) -> None:
-        text = path.read_text()
-        assert before in text
-        # Put in place as a whole, as a file from a ConfigMap is.
-        new = path.with_suffix(".new")
-        new.write_text(text.replace(before, after))
-        new.replace(path)
-
-    def lock_alice(self) -> None:
-        self.edit(self.passwd, "Alice:/home/alice:/bin/bash", "Alice:/home/alice:/sbin/nologin")
-
-    def unlock_alice(self) -> None:
-        self.edit(self.passwd, "Alice:/home/alice:/sbin/nologin", "Alice:/home/alice:/bin/bash")
-
-    def alice_leaves_climate(self) -> None:
-        self.edit(self.group, "climate:x:20500:alice", "climate:x:20500:")
-
-    def alice_joins_climate_again(self) -> None:
-        self.edit(self.group, "climate:x:20500:", "climate:x:20500:alice")
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Directory:
-    made = Directory(tmp_path / "people.passwd", tmp_path / "people.group")
-    for path in (made.passwd, made.group):
-        path.write_bytes((samples.DATA / path.name).read_bytes())
-    return made
+    passwd, group = ((samples.DATA / name).read_text() for name in ("people.passwd", "people.group"))
+    return Directory.write(tmp_path, passwd, group)
 
 
 @pytest.fixture
@@ -73,8 +48,7 @@ def batch_site(directory: Directory) -> Site:
 
 
 def site_of(directory: Directory, *more: dict[str, Any]) -> Site:
-    people = {"passwd": str(directory.passwd), "group": str(directory.group)}
-    identity = {"sources": {"people": people}, "cache": {"failed": "1s"}}
+    identity = {"sources": {"people": directory.settings()}, "cache": {"failed": "1s"}}
     return small_site({"identity": identity}, *more)
 
 
@@ -178,7 +152,7 @@ async def test_a_waiting_job_of_a_locked_account_never_starts_and_says_why(batch
     taken = await fill_node(batch)
     before = counted("waiting-refused")
     job_id = await waiting_job(batch)
-    directory.lock_alice()
+    directory.lock("alice")
     refused = await until(batch, "alices", job_id, "failed")
     assert LOCKED in refused["message"]
     assert (refused["exit_code"], refused["started"]) == (None, None)
@@ -191,7 +165,7 @@ async def test_a_waiting_job_of_a_locked_account_never_starts_and_says_why(batch
     _, listed = await batch.ask("alices", "GET", "/jobs")
     assert [(job["state"], LOCKED in job["message"]) for job in listed["jobs"]] == [("failed", True)]
     # The right comes back: the job stays as it is, and a new one runs.
-    directory.unlock_alice()
+    directory.unlock("alice")
     await asyncio.sleep(FAILED_SECONDS)
     assert (await show(batch, job_id))["state"] == "failed"
     again = await batch.submit("alices", "true")
@@ -230,7 +204,7 @@ async def test_a_running_job_continues_and_its_user_is_told_once(batch, cluster,
     )
     # Lost altogether.
     before = counted("running-refused")
-    directory.lock_alice()
+    directory.lock("alice")
     lost = await _warned(batch, job["id"], LOCKED)
     assert lost["state"] == "running"
     assert counted("running-refused") == before + 1
@@ -258,7 +232,7 @@ async def test_a_running_job_is_stopped_where_the_site_says_so(cluster, hub, dir
         job = await batch.submit("alices", "sleep", "600")
         await until(batch, "alices", job["id"], "running")
         before = counted("running-stopped")
-        directory.lock_alice()
+        directory.lock("alice")
         stopped = await until(batch, "alices", job["id"], "failed")
         assert stopped["message"].startswith(f"It was stopped, because you may no longer run it: {LOCKED}")
         await eventually(lambda: not pods(cluster, job["id"]))
@@ -266,7 +240,7 @@ async def test_a_running_job_is_stopped_where_the_site_says_so(cluster, hub, dir
         assert LOCKED in stopped["attempts"][0]["reason"]
         assert counted("running-stopped") == before + 1
         # Only a refusal stops: with other rights it continues.
-        directory.unlock_alice()
+        directory.unlock("alice")
         await asyncio.sleep(FAILED_SECONDS)
         job = await batch.submit("alices", "sleep", "600", queue="backfill")
         await until(batch, "alices", job["id"], "running")
@@ -278,7 +252,7 @@ async def test_a_preempted_job_of_a_locked_account_does_not_run_again(batch, clu
     mine = [await batch.submit("alices", "sleep", "600", profile="half", queue="backfill") for _ in range(2)]
     for job in mine:
         await until(batch, "alices", job["id"], "running")
-    directory.lock_alice()
+    directory.lock("alice")
     for job in mine:
         await _warned(batch, job["id"], LOCKED)
     first = await batch.submit("bobs", "sleep", "600", profile="half", queue="teaching")
@@ -341,7 +315,7 @@ async def test_indexes_of_an_array_that_run_continue_and_the_others_end_with_the
         return [states[index] for index in (0, 1, 2)] == ["succeeded", "running", "running"]
 
     await eventually(first_ended)
-    directory.lock_alice()
+    directory.lock("alice")
 
     async def is_refused() -> bool:
         return "research-spawner/refused" in _stored(cluster, job_id)["metadata"]["annotations"]
@@ -358,8 +332,10 @@ async def test_indexes_of_an_array_that_run_continue_and_the_others_end_with_the
     by_index = {index["index"]: index for index in ended["indexes"]}
     assert by_index[0]["state"] == "succeeded"
     for index in (3, 4):
-        assert (by_index[index]["state"], by_index[index]["started"]) == ("failed", None)
+        # A pod of the embedded cluster can start within milliseconds, before it is deleted.
+        assert by_index[index]["state"] == "failed"
         assert LOCKED in by_index[index]["message"]
+    assert not [pod for pod in pods(cluster, job_id) if pod["status"]["phase"] == "Running"]
 
 
 async def test_an_array_of_which_nothing_has_run_is_made_anew(batch, cluster, directory):
@@ -397,4 +373,126 @@ async def test_an_array_of_which_some_has_run_is_not_made_anew(batch, cluster, d
     cluster.store.delete(POD, running)
     ended = await until(batch, "alices", job_id, "failed")
     assert "none may run twice" in ended["indexes"][2]["message"]
-    assert ended["indexes"][2]["attempts"] <= 1 and ended["indexes"][2]["started"] is None
+    assert ended["indexes"][2]["attempts"] <= 1
+
+
+def alices_jobs(cluster: Any) -> list[dict[str, Any]]:
+    return [job for job in jobs(cluster) if job["metadata"]["labels"]["research-spawner/user"] == "alice"]
+
+
+async def replaced_once(batch: Client, cluster: Any, job_id: str, taken: list[str], home: Path) -> None:
+    """Wait until the job has been made anew, let it run, and require that it ran once."""
+    await eventually(lambda: job_id not in [job["metadata"]["name"] for job in jobs(cluster)])
+    await make_room(batch, taken)
+    ended = await until(batch, "alices", job_id, "succeeded")
+    assert len(alices_jobs(cluster)) == 1
+    assert (home / "runs").read_text() == "once\n"
+    assert [attempt["exit_code"] for attempt in ended["attempts"]] == [0]
+
+
+RUNS_ONCE = ("sh", "-c", "echo once >> ~/runs")
+
+
+async def test_two_instances_of_the_service_make_one_job(cluster, hub, directory, tmp_path):
+    """As in a rolling update."""
+    site = site_of(directory)
+    async with service(cluster, hub, site) as batch, service(cluster, hub, site):
+        before = counted("waiting-renewed")
+        taken = await fill_node(batch)
+        job_id = await waiting_job(batch, *RUNS_ONCE, queue="backfill")
+        directory.alice_leaves_climate()
+        await replaced_once(batch, cluster, job_id, taken, tmp_path / "home" / "alice")
+        assert counted("waiting-renewed") == before + 1
+
+
+@pytest.mark.parametrize("step", ["create", "delete", "_hold"])
+async def test_a_restarted_service_finishes_what_another_has_begun(
+    cluster, hub, directory, tmp_path, monkeypatch, step
+):
+    site = site_of(directory)
+    owner: type = RightsActions if step == "_hold" else JobStore
+    reached = asyncio.Event()
+
+    async def fails(*arguments: Any) -> Any:
+        reached.set()
+        raise Refusal("cluster-down", "The cluster does not answer.", status=503)
+
+    async with service(cluster, hub, site) as batch:
+        taken = await fill_node(batch)
+        job_id = await waiting_job(batch, *RUNS_ONCE, queue="backfill")
+        with monkeypatch.context() as broken:
+            broken.setattr(owner, step, fails)
+            directory.alice_leaves_climate()
+            await asyncio.wait_for(reached.wait(), PATIENCE_SECONDS)
+    shown = [job["metadata"]["name"] for job in alices_jobs(cluster)]
+    assert job_id in shown
+    async with service(cluster, hub, site) as batch:
+        await replaced_once(batch, cluster, job_id, taken, tmp_path / "home" / "alice")
+
+
+async def test_a_restarted_service_finds_that_a_right_is_lost(cluster, hub, directory):
+    site = site_of(directory)
+    async with service(cluster, hub, site) as batch:
+        await fill_node(batch)
+        job_id = await waiting_job(batch)
+    directory.lock("alice")
+    # Only the list at its start can tell it.
+    async with service(cluster, hub, site, every=600) as batch:
+        assert LOCKED in (await until(batch, "alices", job_id, "failed"))["message"]
+
+
+async def test_a_job_that_is_cancelled_while_it_is_held_does_not_come_back(batch, cluster, directory, monkeypatch):
+    monkeypatch.setattr(rights_action, "SETTLE_SECONDS", 3.0)
+    await fill_node(batch)
+    job_id = await waiting_job(batch, queue="backfill")
+    directory.alice_leaves_climate()
+
+    def is_held() -> bool:
+        return "research-spawner/successor" in _stored(cluster, job_id)["metadata"]["annotations"]
+
+    await eventually(is_held)
+    shown = await show(batch, job_id)
+    assert (shown["state"], "Group climate is no longer yours." in shown["message"]) == ("queued", True)
+    assert (await batch.ask("alices", "DELETE", f"/jobs/{job_id}"))[0] == 200
+    await asyncio.sleep(4)
+    assert alices_jobs(cluster) == []
+    assert (await batch.ask("alices", "GET", f"/jobs/{job_id}"))[0] == 404
+
+
+async def test_a_refused_job_is_removed_after_the_time_for_ended_jobs(cluster, hub, directory):
+    async with service(cluster, hub, site_of(directory, {"batch": {"keep": "2s"}})) as batch:
+        await fill_node(batch)
+        job_id = await waiting_job(batch)
+        directory.lock("alice")
+        await until(batch, "alices", job_id, "failed")
+        await eventually(lambda: alices_jobs(cluster) == [])
+
+
+async def test_an_ordinary_job_needs_no_more_requests_and_one_lookup(cluster, hub, directory, monkeypatch):
+    asked: list[str] = []
+    real = ApiServer.ask
+
+    async def ask(self: ApiServer, method: str, path: str, **more: Any) -> Any:
+        asked.append(f"{method} {path.rpartition('/')[2] if method == 'POST' else path}")
+        return await real(self, method, path, **more)
+
+    monkeypatch.setattr(ApiServer, "ask", ask)
+    async with service(cluster, hub, site_of(directory), every=0.1) as batch:
+        await eventually(lambda: any("/pods" in request for request in asked))
+        asked.clear()
+        job = await batch.submit("alices", "sleep", "1")
+        await eventually(lambda: [pod["status"]["phase"] for pod in pods(cluster, job["id"])] == ["Succeeded"])
+        await asyncio.sleep(0.5)
+    about_the_job = [request for request in asked if job["id"] in request or request.startswith(("PATCH", "DELETE"))]
+    assert about_the_job == []
+    assert asked.count("POST jobs") == 1
+
+
+async def test_counters_are_sent_only_with_the_scope_of_metrics(batch, hub):
+    hub.tokens["prometheus"] = {"kind": "service", "name": "prometheus", "scopes": ["read:metrics"]}
+    RIGHTS_CHANGED.labels(kind="job", outcome="waiting-refused").inc(0)
+    for who, status in ((None, 401), ("alices", 403)):
+        assert (await batch.ask(who, "GET", "/metrics"))[0] == status
+    text = await batch.text("prometheus", "/metrics")
+    assert 'research_spawner_rights_changed_total{kind="job",outcome="waiting-refused"}' in text
+    assert (await batch.ask("prometheus", "GET", "/jobs"))[0] == 403

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from directory_files import Directory
 from hub import SITE
 from rig.api import Api, Json, namespace, until
 from rig.cluster import Cluster
@@ -62,6 +63,11 @@ class Ground:
                 self.cluster.api.delete(obj, gracePeriodSeconds=0)
         for kind in kinds:
             self.cluster.api.delete_all(*kind, self.namespace)
+
+    def directory(self, where: Path) -> Directory:
+        """Return the people of SITE as files, which a test can edit."""
+        passwd = "".join(f"{name}:x:{uid}:{gid}::/home/{name}:/bin/bash\n" for name, (uid, gid) in PEOPLE.items())
+        return Directory.write(where, passwd, f"alice:x:20001:\nstudents:x:20600:\nclimate:x:{CLIMATE}:alice\n")
 
     def site(self, **changes: Any) -> Json:
         """SITE in this namespace with an image that this cluster has, and the top-level settings in `changes`."""

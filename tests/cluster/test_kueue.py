@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from alice import MAIN
+from directory_files import LOCKED
 from ground import JOB, UNTIL_RELEASED, ground
 from hub import Hub
 from kueue_work import Work, local_queue
@@ -17,6 +18,7 @@ from rig.cluster import Cluster
 from rig.controllers.kueue import API, Kueue
 from rig.node import Node
 from rig.registry import registry
+from work import batch
 
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.refusal import Refusal
@@ -336,3 +338,52 @@ async def stop_waits_for(hub: Hub) -> str | None:
     server = await hub.server("alice") or {}
     state = server.get("state") or {}
     return state.get("research_spawner", {}).get("stop_waits_for")
+
+
+async def test_a_waiting_job_is_made_anew_without_the_group_that_its_user_has_left(work: Work, tmp_path: Path) -> None:
+    directory = work.ground.directory(tmp_path)
+    async with batch(work.ground.cluster, directory.used_by(work.site), every=1) as jobs:
+        first = await jobs.of("bob").submit(*UNTIL_RELEASED, queue="teaching")
+        await jobs.of("bob").in_state(first, "running")
+        waiting = await jobs.submit("id", "-G", queue="teaching")
+        await jobs.until(waiting, "full", lambda job: job["message"] == FULL)
+        directory.alice_leaves_climate()
+        left = "Group climate is no longer yours."
+        await jobs.until(waiting, "made anew", lambda job: any(left in text for text in job["warnings"]))
+        await jobs.until(waiting, "full again", lambda job: job["message"] == FULL)
+        work.ground.release("bob")
+        await jobs.in_state(waiting, "succeeded")
+        assert (await jobs.output(waiting)).split() == ["20001"]
+
+
+async def test_a_waiting_job_of_a_locked_account_is_never_admitted(work: Work, tmp_path: Path) -> None:
+    directory = work.ground.directory(tmp_path)
+    async with batch(work.ground.cluster, directory.used_by(work.site), every=1) as jobs:
+        first = await jobs.of("bob").submit(*UNTIL_RELEASED, queue="teaching")
+        await jobs.of("bob").in_state(first, "running")
+        waiting = await jobs.submit("true", queue="teaching")
+        await jobs.until(waiting, "full", lambda job: job["message"] == FULL)
+        directory.lock("alice")
+        assert LOCKED in (await jobs.in_state(waiting, "failed"))["message"]
+        stored = work.api.get("batch/v1", "Job", waiting, work.namespace)
+        await asyncio.to_thread(until, lambda: work.workload(stored)["spec"]["active"] is False, "deactivated")
+        work.ground.release("bob")
+        await jobs.of("bob").in_state(first, "succeeded")
+        await asyncio.sleep(3)
+        assert not work.pods_of(waiting)
+        assert LOCKED in (await jobs.in_state(waiting, "failed"))["message"]
+
+
+async def test_a_preempted_job_of_a_locked_account_is_not_admitted_again(work: Work, tmp_path: Path) -> None:
+    directory = work.ground.directory(tmp_path)
+    async with batch(work.ground.cluster, directory.used_by(work.site), every=1) as jobs:
+        job = await jobs.of("bob").submit("sleep", "600", queue="teaching")
+        await jobs.of("bob").in_state(job, "running")
+        directory.lock("bob")
+        await jobs.of("bob").until(job, "told", lambda job: any(LOCKED in text for text in job["warnings"]))
+        urgent = await jobs.submit("true", queue="urgent")
+        refused = await jobs.of("bob").in_state(job, "failed")
+        assert LOCKED in refused["message"]
+        await jobs.in_state(urgent, "succeeded")
+        await asyncio.sleep(3)
+        assert not work.pods_of(job)

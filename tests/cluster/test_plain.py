@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from ground import JOB, UNTIL_RELEASED, Ground, ground
-from rig.api import Json
+from directory_files import LOCKED
+from ground import CLIMATE, JOB, UNTIL_RELEASED, Ground, ground
+from rig.api import Json, until
 from rig.cluster import Cluster
 from rig.node import Node
 from work import batch
@@ -154,3 +158,85 @@ async def test_a_priority_class_that_is_not_there_is_named_before_anything_is_cr
         api.apply({**low, "metadata": kept})
     assert (refused.value.field, refused.value.status) == ("priority", 503)
     assert not api.all_of("batch/v1", "Job", work.ground.namespace)
+
+
+# Rights that are withdrawn after the submission.  The service decides again every second.
+EVERY = 1.0
+READS = ("sh", "-c", "id -G; cat /project/climate/secret || echo denied")
+
+
+async def test_a_waiting_job_does_not_read_files_of_a_group_that_its_user_has_left(work: Work, tmp_path: Path) -> None:
+    secret = work.ground.climate / "secret"
+    secret.write_text("the result\n")
+    os.chown(secret, 0, CLIMATE)
+    secret.chmod(0o640)
+    directory = work.ground.directory(tmp_path)
+    async with batch(work.ground.cluster, directory.used_by(work.site), every=EVERY) as jobs:
+        allowed = await jobs.submit(*READS, queue="teaching")
+        await jobs.in_state(allowed, "succeeded")
+        assert "the result" in await jobs.output(allowed)
+        bobs = jobs.of("bob")
+        first = await bobs.submit(*UNTIL_RELEASED, queue="teaching")
+        await bobs.in_state(first, "running")
+        waiting = await jobs.submit(*READS, queue="teaching")
+        await jobs.until(waiting, "waiting", lambda job: "Insufficient cpu" in job["message"])
+        directory.alice_leaves_climate()
+        left = "Group climate is no longer yours."
+        await jobs.until(waiting, "made anew", lambda job: any(left in text for text in job["warnings"]))
+        work.ground.release("bob")
+        await jobs.in_state(waiting, "succeeded")
+        output = await jobs.output(waiting)
+    assert str(CLIMATE) not in output and "the result" not in output
+    assert output.endswith("denied\n")
+
+
+async def test_a_waiting_job_of_a_locked_account_never_starts(work: Work, tmp_path: Path) -> None:
+    directory = work.ground.directory(tmp_path)
+    async with batch(work.ground.cluster, directory.used_by(work.site), every=EVERY) as jobs:
+        bobs = jobs.of("bob")
+        first = await bobs.submit(*UNTIL_RELEASED, queue="teaching")
+        await bobs.in_state(first, "running")
+        waiting = await jobs.submit("true", queue="teaching")
+        await jobs.until(waiting, "waiting", lambda job: "Insufficient cpu" in job["message"])
+        directory.lock("alice")
+        refused = await jobs.in_state(waiting, "failed")
+        assert LOCKED in refused["message"]
+        work.ground.release("bob")
+        await bobs.in_state(first, "succeeded")
+        await asyncio.sleep(3 * EVERY)
+        assert (await jobs.in_state(waiting, "failed"))["started"] is None
+    assert work.job(waiting)["spec"]["suspend"] is True
+    assert [pod["metadata"]["labels"]["job-name"] for pod in work.ground.pods()] == [first]
+
+
+async def test_a_preempted_job_of_a_locked_account_does_not_run_again(work: Work, tmp_path: Path) -> None:
+    directory = work.ground.directory(tmp_path)
+    async with batch(work.ground.cluster, directory.used_by(work.site), every=EVERY) as jobs:
+        bobs = jobs.of("bob")
+        backfill = await bobs.submit("sleep", "600", queue="backfill")
+        await bobs.in_state(backfill, "running")
+        directory.lock("bob")
+        await bobs.until(backfill, "told", lambda job: any(LOCKED in text for text in job["warnings"]))
+        assert (await bobs.in_state(backfill, "running"))["attempts"][0]["reason"] == ""
+        research = await jobs.submit("true", queue="climate")
+        refused = await bobs.in_state(backfill, "failed")
+        assert LOCKED in refused["message"]
+        await jobs.in_state(research, "succeeded")
+        await asyncio.sleep(3 * EVERY)
+        last = await bobs.in_state(backfill, "failed")
+    assert last["attempts"][0]["reason"] == PREEMPTED
+    assert all(attempt["started"] is None for attempt in last["attempts"][1:])
+
+
+async def test_a_running_job_is_stopped_where_the_site_says_so(work: Work, tmp_path: Path) -> None:
+    directory = work.ground.directory(tmp_path)
+    stops = directory.used_by(work.site).model_copy(update={"on_lost_right": "stop"})
+    async with batch(work.ground.cluster, stops, every=EVERY) as jobs:
+        job = await jobs.submit("sleep", "600", queue="teaching")
+        await jobs.in_state(job, "running")
+        directory.lock("alice")
+        stopped = await jobs.in_state(job, "failed")
+        assert stopped["message"].startswith(f"It was stopped, because you may no longer run it: {LOCKED}")
+        until(lambda: not work.ground.pods(), "its pod is gone")
+        await asyncio.sleep(2 * EVERY)
+    assert not work.ground.pods()

@@ -16,7 +16,10 @@ from rig.cluster import Cluster
 from jupyter_research_spawner.batch.attempt_recorder import AttemptRecorder
 from jupyter_research_spawner.batch.job_service import JobService
 from jupyter_research_spawner.batch.job_store import JobStore
+from jupyter_research_spawner.batch.rights_action import RightsActions
+from jupyter_research_spawner.batch.rights_check import RightsChecker
 from jupyter_research_spawner.identity import Resolver
+from jupyter_research_spawner.plan import RECHECK_SECONDS
 from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch import OwnedObjectCache, Prerequisites
@@ -48,6 +51,10 @@ class Jobs:
             found += page["jobs"]
         return found
 
+    async def output(self, job_id: str) -> str:
+        pieces = await self.service.read(self.person, job_id, follow=False, tail=None)
+        return b"".join([piece async for piece in pieces]).decode()
+
     async def cancel(self, job_id: str) -> None:
         await self.service.cancel(self.person, job_id)
 
@@ -68,19 +75,23 @@ class Jobs:
 
 @asynccontextmanager
 async def batch(
-    cluster: Cluster, site: Site, server_of: Callable[[ApiClient], ApiServer] = ApiServer
+    cluster: Cluster,
+    site: Site,
+    server_of: Callable[[ApiClient], ApiServer] = ApiServer,
+    every: float = RECHECK_SECONDS,
 ) -> AsyncIterator[Jobs]:
-    """The batch service of that site with its watches."""
+    """The batch service of that site with its watches. Every so many seconds it decides again about each job."""
     async with await connect(str(cluster.kubeconfig)) as client:
         server = server_of(client)
         store = JobStore(server, site.namespaces.name)
         owned_objects = OwnedObjectCache(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
         prerequisites = Prerequisites(server, cache_time=site.hub.prerequisites_cache)
-        running = [
-            asyncio.ensure_future(work) for work in (AttemptRecorder(store, owned_objects).run(), owned_objects.run())
-        ]
+        resolver = Resolver(site.identity)
+        checker = RightsChecker(RightsActions(site, resolver, prerequisites, store, owned_objects, every), every)
+        recorder = AttemptRecorder(store, owned_objects, checker.pods_changed)
+        running = [asyncio.ensure_future(work) for work in (recorder.run(), owned_objects.run(), checker.run())]
         try:
-            yield Jobs(JobService(site, Resolver(site.identity), prerequisites, store, owned_objects))
+            yield Jobs(JobService(site, resolver, prerequisites, store, owned_objects))
         finally:
             for task in running:
                 task.cancel()
