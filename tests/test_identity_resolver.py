@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jupyter_research_spawner.identity import Group, IdentitySettings, PosixIdentity, Resolver, nss
+from jupyter_research_spawner.identity import AcceptedUid, Group, IdentitySettings, PosixIdentity, Resolver, nss
+from jupyter_research_spawner.identity.accepted_uid import accepted_uids
 from jupyter_research_spawner.identity.lookup import Lookup
 from jupyter_research_spawner.identity.source_interface import Account, InvalidAccount, SourceDown
 from jupyter_research_spawner.identity.sources import SOURCES
@@ -270,8 +272,6 @@ async def test_an_account_that_becomes_another_one_is_refused(caplog: pytest.Log
         refused = await refusal(made, "alice")
         assert (refused.code, refused.status, refused.field) == ("uid-changed", 403, "uid")
     assert "had uid 20001 and now has uid 20009" in caplog.text
-    made.forget("alice")
-    assert (await made.resolve("alice")).uid == 20009
 
 
 async def test_an_account_that_was_away_is_not_forgotten() -> None:
@@ -303,31 +303,148 @@ async def test_a_second_name_with_the_same_uid_is_refused() -> None:
     assert (await refusal(made, "bob")).code == "uid-taken"
 
 
-async def test_forget_asks_anew() -> None:
-    people = knowing(ALICE)
-    made = resolver(people)
-    await made.resolve("alice")
-    made.forget("alice")
-    await made.resolve("alice")
-    assert people.asked == ["alice", "alice"]
+def accepting(made: Resolver, **entries: tuple[str, int]) -> list[str]:
+    """Let an administrator have accepted these (hub user, uid) by POSIX name.  Returns the names that are asked for."""
+    asked: list[str] = []
+
+    async def accepted(name: str) -> AcceptedUid | None:
+        asked.append(name)
+        return AcceptedUid(*entries[name], at=datetime.now(timezone.utc)) if name in entries else None
+
+    made.accepted = accepted
+    return asked
 
 
-async def test_an_answer_that_was_forgotten_on_its_way_counts_for_nobody() -> None:
-    people = knowing(ALICE)
-    people.gate = before = asyncio.Event()
-    made = resolver(people)
-    early = asyncio.create_task(made.resolve("alice"))
-    await asyncio.sleep(0.01)
-    made.forget("alice")
-    people.gate = after = asyncio.Event()
-    late = asyncio.create_task(made.resolve("alice"))
-    await asyncio.sleep(0.01)
-    before.set()
-    await asyncio.sleep(0.01)
+async def test_changed_uid_is_accepted_as_an_administrator_says(caplog: pytest.LogCaptureFixture) -> None:
+    clock, people = Clock(), knowing(ALICE)
+    made = resolver(people, clock=clock)
+    asked = accepting(made, alice=("alice", 20009))
+    await made.resolve("alice")
+    people.accounts["alice"] = replace(ALICE, uid=20010)
+    clock.now += 301
+    assert (await refusal(made, "alice")).code == "uid-changed"
+    assert "research-spawner accept-uid --user 'alice' --uid 20010" in caplog.text
     people.accounts["alice"] = replace(ALICE, uid=20009)
-    after.set()
-    assert [(await early).uid, (await late).uid] == [20009, 20009]
-    assert people.asked == ["alice", "alice"]
+    clock.now += 301
+    assert (await made.resolve("alice")).uid == 20009
+    assert "The hub user 'alice' is uid 20009 from now on, as an administrator has accepted" in caplog.text
+    # The old uid is free for its new owner, and no longer for alice.
+    people.accounts["bob"] = replace(BOB, uid=20001)
+    assert (await made.resolve("bob")).uid == 20001
+    people.accounts["alice"] = ALICE
+    clock.now += 301
+    assert (await refusal(made, "alice")).code == "uid-changed"
+    assert asked == ["alice", "alice", "alice"]  # only before a refusal
+
+
+async def test_renamed_account_is_accepted_and_the_old_name_no_longer() -> None:
+    renamed = replace(ALICE, name="alicia", groups=((20001, "alicia"),))
+    people = knowing(ALICE, renamed)
+    made = resolver(people)
+    accepting(made, alicia=("alicia", 20001))
+    await made.resolve("alice")
+    assert (await made.resolve("alicia")).uid == 20001
+    assert (await refusal(made, "alice")).code == "uid-taken"
+    assert (await made.resolve("alicia")).uid == 20001
+
+
+async def test_acceptance_is_for_one_hub_user() -> None:
+    """Two hub users can have one POSIX name: accepting one of them does not accept the other."""
+    made = resolver(knowing(ALICE), username={"strip_domain": {"example.edu": True, "example.org": True}})
+    accepting(made, alice=("alice@example.org", 20001))
+    await made.resolve("alice@example.edu")
+    assert (await made.resolve("alice@example.org")).uid == 20001
+    assert (await refusal(made, "alice@example.edu")).code == "uid-taken"
+
+
+def test_entries_that_are_old_or_not_valid_accept_nothing() -> None:
+    now = datetime(2026, 11, 28, 12, tzinfo=timezone.utc)
+    good = AcceptedUid("alice@example.edu", 20001, now - timedelta(hours=23))
+    wrong = {
+        "old": str(replace(good, at=now - timedelta(hours=24))),
+        "future": str(replace(good, at=now + timedelta(seconds=1))),
+        "text": "20001",
+        "list": "[]",
+        "uid": '{"hub_user": "alice", "uid": "20001", "at": "2026-11-28T11:00:00+00:00"}',
+        "bool": '{"hub_user": "alice", "uid": true, "at": "2026-11-28T11:00:00+00:00"}',
+        "day": '{"hub_user": "alice", "uid": 20001, "at": "2026-11-28"}',
+        "name": '{"uid": 20001, "at": "2026-11-28T11:00:00+00:00"}',
+        "nothing": None,
+    }
+    assert accepted_uids({"alice": str(good), **wrong}, now, timedelta(hours=24)) == {"alice": good}
+
+
+async def test_reload_asks_again_but_not_more_often_than_its_time() -> None:
+    clock, people = Clock(), knowing(ALICE)
+    made = resolver(people, clock=clock, cache={"reload": "10s"})
+    await made.resolve("alice")
+    for _ in range(20):
+        clock.now += 1
+        await made.reload("alice")
+    assert len(people.asked) == 3
+    people.accounts["alice"] = replace(ALICE, groups=((20001, "alice"),))
+    assert len((await made.resolve("alice")).groups) == 2
+    clock.now += 10
+    assert len((await made.reload("alice")).groups) == 1
+    assert len((await made.resolve("alice")).groups) == 1
+
+
+async def test_reload_while_a_source_is_down_changes_nothing() -> None:
+    clock, people = Clock(), knowing(ALICE)
+    made = resolver(people, clock=clock)
+    await made.resolve("alice")
+    people.failure = SourceDown("no route")
+    for _ in range(20):
+        clock.now += 1
+        assert await made.reload("alice") == ALICE_FROM_PEOPLE
+    assert len(people.asked) == 3
+    clock.now += 280  # now the answer is as old as `found`, although it was asked for in between
+    assert (await refusal(made, "alice")).code == "source-down"
+
+
+async def test_refusal_is_decided_again_with_new_groups_once_in_a_while() -> None:
+    clock, people = Clock(), knowing(replace(ALICE, groups=((20001, "alice"),)))
+    made = resolver(people, clock=clock)
+
+    def needs_climate(identity: PosixIdentity) -> str:
+        if "climate" not in identity.group_names:
+            raise Refusal("queue-not-yours", "No.", status=403)
+        return "yes"
+
+    with pytest.raises(Refusal):
+        await made.decide("alice", needs_climate)
+    people.accounts["alice"] = ALICE
+    for _ in range(9):
+        clock.now += 1
+        with pytest.raises(Refusal):
+            await made.decide("alice", needs_climate)
+    assert len(people.asked) == 1
+    clock.now += 1
+    assert await made.decide("alice", needs_climate) == "yes"
+    assert len(people.asked) == 2
+
+
+async def test_account_that_was_just_made_is_found_at_the_second_try() -> None:
+    clock, people = Clock(), Fake()
+    made = resolver(people, clock=clock)
+    assert (await refusal(made, "alice")).code == "unknown-person"
+    people.accounts["alice"] = ALICE
+    clock.now += 11
+    assert await made.decide("alice", lambda identity: identity) == ALICE_FROM_PEOPLE
+
+
+async def test_other_refusals_ask_nothing_again() -> None:
+    clock, people = Clock(), knowing(ALICE)
+    made = resolver(people, clock=clock)
+    await made.resolve("alice")
+    clock.now += 100
+
+    def invalid(_: PosixIdentity) -> None:
+        raise Refusal("unknown-profile", "No.", status=400)
+
+    with pytest.raises(Refusal, match="No"):
+        await made.decide("alice", invalid)
+    assert people.asked == ["alice"]
 
 
 async def test_long_and_odd_names_reach_neither_sources_nor_logs_whole(caplog: pytest.LogCaptureFixture) -> None:

@@ -138,6 +138,7 @@ def test_hub_and_service_may_look_for_what_pods_need(kind: str, alice: PosixIden
     needed = {(one.group, one.resource, "get") for one in decide(site, alice, queue="climate").prerequisites}
     for watched in SCHEDULERS[kind].watched:
         needed |= {(watched.group, watched.resource, verb) for verb in ("get", "list", "watch")}
+    needed.add(("", "configmaps", "get"))
     assert rights(objects, "hub") == needed, "exactly: the chart gives the hub the rest"
     assert needed <= rights(objects, "research-batch")
 
@@ -149,6 +150,8 @@ def test_no_role_has_a_wildcard_or_reads_secrets_or_makes_pods() -> None:
         for rule in rules(everything(site_with(SCHEDULER[kind]), HERE)):
             assert not {"*"} & {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
             assert "secrets" not in rule["resources"]
+            if "configmaps" in rule["resources"]:  # only administrators write it
+                assert (rule["verbs"], rule["resourceNames"]) == (["get"], ["research-accepted-uids"])
             if rule["resources"] == ["pods"]:
                 # One index of an array is cancelled by deleting its pod.
                 assert set(rule["verbs"]) <= {"delete", "get", "list", "watch"}

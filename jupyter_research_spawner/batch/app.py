@@ -24,7 +24,7 @@ from ..identity import Resolver
 from ..plan import RECHECK_SECONDS
 from ..schedulers import SCHEDULERS
 from ..site import Site
-from ..watch import OwnedObjectCache, Prerequisites
+from ..watch import AcceptedUids, OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiServer
 from ..watch.connection import connect
 from .attempt_recorder import AttemptRecorder
@@ -126,6 +126,7 @@ async def running(
     prerequisites = Prerequisites(api_server, cache_time=site.hub.prerequisites_cache)
     owned_objects = OwnedObjectCache(api_server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
     resolver = Resolver(site.identity, options.base)
+    resolver.accepted = AcceptedUids(api_server, site.namespaces.name, site.identity.cache.uids).of
     actions = RightsActions(site, resolver, prerequisites, store, owned_objects, max_age=recheck_seconds)
     checker = RightsChecker(actions, recheck_seconds)
     recorder = AttemptRecorder(store, owned_objects, checker.pods_changed)

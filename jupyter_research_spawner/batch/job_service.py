@@ -13,9 +13,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from weakref import WeakValueDictionary
 
-from ..identity import Resolver, posix_name
+from ..identity import PosixIdentity, Resolver, posix_name
 from ..jobs import kind_of, parse_submission
-from ..plan import plan
+from ..plan import Plan, plan
 from ..refusal import Refusal
 from ..shape import Json, label_value
 from ..site import Site
@@ -65,17 +65,15 @@ class JobService:
         """Create a job from the body of a request.  Raises Refusal before anything is created."""
         submission = parse_submission(body)
         owner = self._owner(hub_user)
-        identity = await self._resolver.resolve(hub_user)
+
+        def decide(identity: PosixIdentity) -> Plan:
+            request, now = submission.plan_request(hub_user), datetime.now(timezone.utc)
+            return plan(self._site, identity, request, run_id=f"r-{secrets.token_hex(5)}", now=now)
+
         # A user's submissions run one at a time, so that two of them cannot exceed the limit of jobs together.
         async with self._submitting.setdefault(hub_user, asyncio.Lock()):
             for _ in range(_NAMES_TRIED):
-                decided = plan(
-                    self._site,
-                    identity,
-                    submission.plan_request(hub_user),
-                    run_id=f"r-{secrets.token_hex(5)}",
-                    now=datetime.now(timezone.utc),
-                )
+                decided = await self._resolver.decide(hub_user, decide)
                 made = composed(self._site, decided, submission)
                 async with self._lists:
                     stored = [stored_job(job) async for jobs in self._store.pages_of(owner) for job in jobs]
@@ -83,7 +81,7 @@ class JobService:
                 await self._prerequisites.require((*decided.prerequisites, *submission.kind.PREREQUISITES))
                 created = await self._store.create(made)
                 if created is not None:
-                    log.info("%s submitted %s as uid %d", hub_user, decided.shape.name, identity.uid)
+                    log.info("%s submitted %s as uid %d", hub_user, decided.shape.name, decided.identity.uid)
                     return await self._submitted(created, removed)
         raise Refusal("name-taken", "No free name was found for the job.", field="name", hint="Try again.", status=409)
 

@@ -17,6 +17,7 @@ from ..manifests import PARTS, Release, everything
 from ..refusal import Refusal
 from ..settings import SettingsError
 from ..site import json_schema
+from .accept_uid import accept_uid, parse_uid
 from .files import base_directory, read_added_containers, read_site
 from .lint import report
 from .output import as_text
@@ -55,14 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="research-spawner", description="Checks and explains a site's settings, without a hub or a cluster."
-    )
+    parser = _Parser(prog="research-spawner", description="Checks and explains a site's settings.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('jupyter-research-spawner')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _render(commands)
     _lint(commands)
     _manifests(commands)
+    _accept_uid(commands)
     schema = commands.add_parser("schema", help="print the JSON schema of the settings")
     schema.set_defaults(run=lambda options: json.dumps(json_schema(), indent=2))
     return parser
@@ -195,6 +195,20 @@ def _manifests(commands: Commands) -> None:
         parser.add_argument(f"--{name}", default=default, metavar="NAME", help=f"{what} (default: %(default)s)")
     _output(parser)
     parser.set_defaults(run=lambda options: _manifests_text(parser, options))
+
+
+def _accept_uid(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "accept-uid",
+        help="accept a planned change of a user's uid, or the uid of a renamed user",
+        description="Lets a user in whose uid has changed (uid-changed), or whose uid belonged to another hub user "
+        "(uid-taken). Run it after the change in the directory. It writes to the ConfigMap research-accepted-uids in "
+        "the namespace of the pods, with your own rights there: KUBECONFIG says where the cluster is.",
+    )
+    _site(parser)
+    parser.add_argument("--user", required=True, metavar="NAME", help="the user's name in the hub, the new one")
+    parser.add_argument("--uid", required=True, type=parse_uid, metavar="UID", help="the uid that the user has now")
+    parser.set_defaults(run=accept_uid)
 
 
 def _manifests_text(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:

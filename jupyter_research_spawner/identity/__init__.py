@@ -1,9 +1,10 @@
 """POSIX identities of hub users: one module per identity source, and the checks and the cache of all sources."""
 
+from .accepted_uid import AcceptedUid
 from .checks import warnings
 from .identity_settings import IdentitySettings
 from .posix import Group, PosixIdentity
 from .resolver import Resolver
 from .username import posix_name
 
-__all__ = ["Group", "IdentitySettings", "PosixIdentity", "Resolver", "posix_name", "warnings"]
+__all__ = ["AcceptedUid", "Group", "IdentitySettings", "PosixIdentity", "Resolver", "posix_name", "warnings"]

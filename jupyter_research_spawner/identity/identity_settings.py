@@ -19,6 +19,13 @@ class Cache(Settings):
     unknown: Duration = Field(
         timedelta(seconds=30), title="How long a user whom no source has is cached as unknown", examples=["30s"]
     )
+    reload: Duration = Field(
+        timedelta(seconds=10),
+        title="How old a cached answer may be for a reload of the form, and for a second look before a refusal",
+        description="So a user who was just added to a group can try again at once. For each user, the sources are "
+        "asked at most once in this time.",
+        examples=["10s"],
+    )
     failed: Duration = Field(
         timedelta(seconds=2),
         title="How long a refused account or the failure of a source is cached",
@@ -29,8 +36,8 @@ class Cache(Settings):
         timedelta(hours=24),
         title="How long a uid stays with its user",
         description="This time starts anew at each lookup of the user. Until it has passed, the user is refused with "
-        "another uid, and another user is refused with this uid. So a planned change takes effect after this time, or "
-        "after a restart of the hub and the batch service.",
+        "another uid, and another user is refused with this uid. `research-spawner accept-uid` lets a planned change "
+        "take effect at once.",
         examples=["24h"],
     )
     size: StrictInt = Field(10_000, ge=1, title="Maximum number of cached users", examples=[10000])

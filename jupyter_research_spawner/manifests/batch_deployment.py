@@ -52,7 +52,7 @@ def _deployment(site: Site, release: Release, hub_namespace: str) -> Json:
         "kind": "Deployment",
         "metadata": metadata(BATCH, "batch", hub_namespace),
         "spec": {
-            # Only one replica, because the process keeps the uid of each hub user in memory.
+            # Only one replica: each process has its own memory of uids, and counts a user's requests itself.
             "replicas": 1,
             "selector": {"matchLabels": SELECTOR},
             "template": {

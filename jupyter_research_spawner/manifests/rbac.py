@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..identity.accepted_uid import CONFIG_MAP
 from ..jobs import KINDS
 from ..prerequisite import Prerequisite
 from ..schedulers import SCHEDULERS, Kind
@@ -21,6 +22,8 @@ from .site_prerequisites import site_prerequisites
 API = "rbac.authorization.k8s.io"
 LOOK = "research-prerequisites"
 SECRETS = "research-secrets"
+# Administrators of the cluster write it.
+ACCEPTED_UIDS = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CONFIG_MAP], "verbs": ["get"]}
 
 
 def objects(site: Site, release: Release) -> list[Json]:
@@ -40,7 +43,12 @@ def objects(site: Site, release: Release) -> list[Json]:
             # Only the pod of the Deployment mounts a token.
             "automountServiceAccountToken": False,
         },
-        _role("Role", LOOK, pods, [*_may_get(one for one in found if one.namespace is not None), *_may_follow(site)]),
+        _role(
+            "Role",
+            LOOK,
+            pods,
+            [*_may_get(one for one in found if one.namespace is not None), *_may_follow(site), ACCEPTED_UIDS],
+        ),
         _binding("Role", LOOK, pods, [hub, batch]),
         *([_role("ClusterRole", everywhere, None, in_cluster)] if in_cluster else []),
         *([_binding("ClusterRole", everywhere, None, [hub, batch])] if in_cluster else []),

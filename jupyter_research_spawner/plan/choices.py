@@ -215,7 +215,11 @@ def _require_allowed(
 
 
 def _known_after(site: Site) -> str:
-    return f"It takes up to {format_duration(site.identity.cache.found)} until a new group has an effect here."
+    cache = site.identity.cache
+    return (
+        f"It takes up to {format_duration(cache.found)} until a new group has an effect here. If you try again after "
+        f"{format_duration(cache.reload)}, the directory is asked again."
+    )
 
 
 def _rule(site: Site, offer: Restricted, now: datetime) -> str:

@@ -58,7 +58,8 @@ async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> str
 async def _build_page(spawner: KubeSpawner, shared: ProcessState, selection: Selection | None) -> tuple[Form, int]:
     notice = [f"About your last server: {spawner.notice}"] if spawner.notice else []
     try:
-        identity = await shared.resolver.resolve(spawner.user.name)
+        # A user who was just added to a group reloads the form.
+        identity = await shared.identities(spawner.api.api_client).reload(spawner.user.name)
         page = build_form(
             shared.site,
             identity,

@@ -19,7 +19,7 @@ from kubernetes_asyncio.client import ApiClient
 from ..identity import Resolver
 from ..schedulers import SCHEDULERS
 from ..site import Site
-from ..watch import OwnedObjectCache, Prerequisites
+from ..watch import AcceptedUids, OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiServer
 from .background import run_in_background
 from .pacing import Pacing
@@ -39,8 +39,19 @@ class ProcessState:
         self.pacing = Pacing(site.hub.concurrent_starts)
         self.resuming = asyncio.Semaphore(MAX_RESUMING)
         self._has_warned = False
+        self._accepted_uids: dict[int, AcceptedUids] = {}
         self._prerequisites: dict[int, Prerequisites] = {}
         self._owned_objects: dict[int, OwnedObjectCache] = {}
+
+    def identities(self, api: ApiClient) -> Resolver:
+        """Return the resolver, which reads through this client which uids administrators have accepted."""
+        if id(api) not in self._accepted_uids:
+            server = ApiServer(api, answer_seconds=PREREQUISITE_SECONDS)
+            self._accepted_uids[id(api)] = AcceptedUids(
+                server, self.site.namespaces.name, self.site.identity.cache.uids
+            )
+        self.resolver.accepted = self._accepted_uids[id(api)].of
+        return self.resolver
 
     def prerequisites(self, api: ApiClient) -> Prerequisites:
         """Return the cache of prerequisites that exist. Each client, and so each event loop, has its own cache."""

@@ -144,14 +144,16 @@ class ResearchSpawner(SavedStateSpawner):
 
     async def _decide(self, user_options: Any) -> Plan:
         request = options.request(user_options, hub_user=self.user.name, server=self.name or "", pod_name=self.pod_name)
-        identity = await self.shared.resolver.resolve(self.user.name)
-        return plan(
-            self.shared.site,
-            identity,
-            request,
-            run_id=uuid.uuid4().hex,
-            now=datetime.now(timezone.utc),
-            secret=adoption_secret(self._hub_settings.get("cookie_secret")),
+        return await self.shared.identities(self.api.api_client).decide(
+            self.user.name,
+            lambda identity: plan(
+                self.shared.site,
+                identity,
+                request,
+                run_id=uuid.uuid4().hex,
+                now=datetime.now(timezone.utc),
+                secret=adoption_secret(self._hub_settings.get("cookie_secret")),
+            ),
         )
 
     def apply_plan(self, decided: Plan) -> None:

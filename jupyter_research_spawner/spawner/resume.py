@@ -33,7 +33,7 @@ async def _resume(spawner: KubeSpawner, shared: ProcessState) -> None:
         for _ in range(MAX_TRIES):
             try:
                 # Resolve first, to see a refusal here: the hub can accept the request and refuse the start later.
-                await shared.resolver.resolve(spawner.user.name)
+                await shared.identities(spawner.api.api_client).resolve(spawner.user.name)
                 await _request_start(spawner)
                 return
             except Refusal as refusal:
