@@ -33,7 +33,7 @@ from .handlers import CLOSING_BODY_LIMIT, Unknown, routes
 from .job_service import JobService
 from .job_store import JobStore
 from .rights_action import RightsActions
-from .rights_check import RightsChecker
+from .rights_checker import RightsChecker
 
 log = logging.getLogger(__name__)
 

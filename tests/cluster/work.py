@@ -17,7 +17,7 @@ from jupyter_research_spawner.batch.attempt_recorder import AttemptRecorder
 from jupyter_research_spawner.batch.job_service import JobService
 from jupyter_research_spawner.batch.job_store import JobStore
 from jupyter_research_spawner.batch.rights_action import RightsActions
-from jupyter_research_spawner.batch.rights_check import RightsChecker
+from jupyter_research_spawner.batch.rights_checker import RightsChecker
 from jupyter_research_spawner.identity import Resolver
 from jupyter_research_spawner.plan import RECHECK_SECONDS
 from jupyter_research_spawner.schedulers import SCHEDULERS
