@@ -20,7 +20,7 @@ from rig.node import Node
 from work import batch
 
 from jupyter_research_spawner.site import Site
-from jupyter_research_spawner.watch.phase import why_ended
+from jupyter_research_spawner.watch.phase import why_ended, why_no_secret
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -185,6 +185,36 @@ async def test_a_job_without_a_home_says_so_and_nobody_makes_it(here: Ground) ->
         ended = await jobs.in_state(await jobs.submit("true"), "failed")
     assert (ended["message"], ended["exit_code"], len(ended["attempts"])) == (NO_HOME, None, 1)
     assert names_in(here.home) == ["bob"]
+
+
+SECRET: Json = {"apiVersion": "v1", "kind": "Secret", "stringData": {"key": "value"}}
+
+
+def with_ticket(pod: Json) -> None:
+    """Mount the secret of alice, as a hook would."""
+    pod["spec"]["volumes"].append({"name": "ticket", "secret": {"secretName": "ticket-alice"}})
+    pod["spec"]["containers"][0]["volumeMounts"].append({"name": "ticket", "mountPath": "/ticket"})
+
+
+async def test_the_kubelets_report_of_a_secret_that_does_not_exist_is_understood(here: Ground) -> None:
+    site = here.site()
+    site["profiles"]["small"]["images"] = {"default": JOB}
+    alice = Alice(here, site)
+    alice.notebook("waits", "sleep", "600", edit=with_ticket)
+
+    def why() -> str:
+        events = alice.api.all_of("v1", "Event", here.namespace, fieldSelector="involvedObject.name=waits")
+        return why_no_secret(alice.pod("waits"), events)
+
+    absent = "The secret 'ticket-alice', which your administrators add to the pod, does not exist."
+    until(lambda: why() == absent, "the kubelet reports the secret")
+    secret = {**SECRET, "metadata": {"name": "ticket-alice", "namespace": here.namespace}}
+    alice.api.create(secret)
+    try:
+        until(lambda: alice.phase("waits").name == "running", "the pod runs")
+        assert why() == ""
+    finally:
+        alice.api.delete(secret)
 
 
 async def test_a_home_of_a_plain_zero_to_jupyterhub_is_a_sentence(hub: RealHub) -> None:
