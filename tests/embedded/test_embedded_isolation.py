@@ -16,6 +16,8 @@ from patience import eventually
 
 from jupyter_research_spawner.embedded import Cluster, NodeSpec, abilities
 from jupyter_research_spawner.embedded.apimachinery.api_resources import CLAIM
+from jupyter_research_spawner.pod.home_check import HOME_CHECK, SCRIPT
+from jupyter_research_spawner.pod.overlay import literal
 
 ALICE = {"runAsUser": 20001, "runAsGroup": 20001, "supplementalGroups": [20500], "supplementalGroupsPolicy": "Strict"}
 BOB = {"runAsUser": 20002, "runAsGroup": 20002}
@@ -172,6 +174,25 @@ async def test_a_working_directory_missing_on_a_volume_is_made_by_root(isolated:
     assert "Permission denied" in said
     made = isolated.storage.claims[NAMESPACE, "home"] / "alice" / "nowhere"
     assert made.stat().st_uid == 0
+
+
+@pytest.mark.parametrize(
+    ("home", "sentence"),
+    [
+        ("alice", ""),
+        (
+            "bob",
+            "Your home directory /home/bob belongs to another user (uid 20002, gid 20002), and you cannot write to it.",
+        ),
+        ("carol", "Your home directory /home/carol does not exist on the shared file system."),
+    ],
+)
+async def test_the_check_of_the_home_runs_as_the_user(isolated: Cluster, home: str, sentence: str) -> None:
+    asked = [HOME_CHECK, "20", "home", f"/home/{home}"]
+    said = await output(isolated, at_home("p", literal(SCRIPT), ALICE, args=asked, workingDir="/"))
+    assert said.startswith(sentence)
+    assert bool(said) is bool(sentence)
+    assert names(str(isolated.storage.claims[NAMESPACE, "home"] / "alice")) == []
 
 
 async def test_a_working_directory_of_somebody_else(isolated: Cluster) -> None:
