@@ -151,6 +151,25 @@ def test_no_shell_reads_the_words_of_the_user(words):
     assert found.stdout.decode() == "".join(f"{word}\0" for word in [*words, "end"])
 
 
+def test_the_script_changes_no_variable_of_the_user():
+    env = {"PATH": os.environ["PATH"], "JOB_COMPLETION_INDEX": "1", "RESEARCH_ARRAY_INDEXES": "4 7", "n": "a", "i": "b"}
+    found = subprocess.run(["/bin/sh", "-c", SCRIPT, "array", "env"], env=env, capture_output=True, check=True)
+    after = dict(line.partition("=")[::2] for line in found.stdout.decode().splitlines())
+    added = {name: value for name, value in after.items() if env.get(name) != value}
+    assert {name: value for name, value in added.items() if name not in ("PWD", "_", "SHLVL", "OLDPWD")} == {
+        "RESEARCH_ARRAY_INDEX": "7",
+        "SLURM_ARRAY_TASK_ID": "7",
+    }
+
+
+def test_a_variable_of_the_site_that_the_array_sets_is_no_silent_loss():
+    site = samples.site_with({"profiles": {"small": {"pod": {"env": {"SLURM_ARRAY_TASK_COUNT": "x"}}}}})
+    with pytest.raises(Refusal) as caught:
+        composed("0-3", site=site)
+    assert (caught.value.code, caught.value.status) == ("env-taken", 503)
+    assert "SLURM_ARRAY_TASK_COUNT" in caught.value.message
+
+
 def test_a_pod_without_its_index_runs_nothing():
     env = {"PATH": os.environ["PATH"], "JOB_COMPLETION_INDEX": "2", "RESEARCH_ARRAY_INDEXES": "4 7"}
     command = ["/bin/sh", "-c", SCRIPT, "array", "echo", "ran"]

@@ -25,6 +25,8 @@ from jupyter_research_spawner.schedulers import SCHEDULERS
 
 COMMAND = ["python", "train.py", "$(HOME) $$"]
 SITE = samples.site_with({"scheduler": {"kind": "plain"}})
+# The keywords of JSON Schema with which pydantic writes a limit of a field.
+LIMITS = {"maxLength", "maxItems", "maxProperties", "maximum", "exclusiveMaximum", "enum", "const", "$ref"}
 every_kind = pytest.mark.parametrize("name", sorted(KINDS))
 
 
@@ -134,7 +136,7 @@ def test_the_service_gets_its_rights_from_the_registry(name):
     jobs = [rule for rule in rules if resource.group in rule["apiGroups"] and resource.plural in rule["resources"]]
     assert {"create", "delete", "get", "list", "patch", "watch"} <= {verb for rule in jobs for verb in rule["verbs"]}
     for rule in KINDS[name].RULES:
-        assert rule in rules
+        assert rule in rules, f"{name}: the roles lack {rule}"
     for prerequisite in KINDS[name].PREREQUISITES:
         assert (prerequisite.namespace, prerequisite.selected_by) == (None, "kind")
 
@@ -151,10 +153,47 @@ def test_render_prints_it(name, capsys):
 def test_a_kind_with_indexes_obeys_their_limit_and_may_delete_the_pod_of_one(name):
     size = len(KINDS[name].indexes(sent(name)))
     if size:
-        assert indexed.RULES[0] in KINDS[name].RULES
+        assert indexed.RULES[0] in KINDS[name].RULES, f"{name}: assign indexed.RULES, or add them to yours"
         submission, made = decided(name)
         with pytest.raises(Refusal, match=f"{size} indexes; the limit is {size - 1}"):
             submission.manifest(made, SITE.batch.model_copy(update={"max_array_size": size - 1}))
+
+
+@every_kind
+def test_as_many_pods_as_the_job_may_have_count_against_the_limit_of_the_user(name):
+    """batch.max_jobs is compared with pod_count before the job exists, and with active_pod_count afterwards."""
+    submission, _ = decided(name)
+    counted = KINDS[name].active_pod_count(sent(name))
+    assert submission.pod_count == counted, f"{name}: pod_count and active_pod_count of a new job differ"
+
+
+@every_kind
+def test_a_job_whose_pods_have_indexes_shows_them(name):
+    job, kind = sent(name), KINDS[name]
+    spec = job["spec"]
+    if spec.get("completionMode") != "Indexed":
+        assert kind.indexes(job) == (), f"{name}: only an Indexed Job has indexes"
+        return
+    why = f"{name}: assign the defaults of jobs/indexed.py"
+    size = spec["completions"]
+    assert len(kind.indexes(job)) == size, why
+    for number, index in enumerate(kind.indexes(job)):
+        assert kind.index_of(job, f"{job['metadata']['name']}-{number}-abcde") == index, why
+    done = {**job, "status": {"completedIndexes": f"0-{size - 1}" if size > 1 else "0"}}
+    assert kind.index_results(done) == dict.fromkeys(kind.indexes(job), True), why
+    assert kind.active_pod_count(done) == 0, why
+    for succeeded in (True, False):
+        assert kind.pod_decides(job, succeeded) == indexed.pod_decides(job, succeeded), why
+
+
+@every_kind
+def test_each_own_field_has_a_title_a_hint_and_a_limit(name):
+    model = KINDS[name].REQUEST
+    schema = model.model_json_schema()["properties"]
+    for field in model.model_fields.keys() - JobRequest.model_fields.keys():
+        assert model.model_fields[field].title, f"{name}: the field {field} needs a title"
+        assert field in model.HINTS, f"{name}: HINTS needs a hint for the field {field}"
+        assert LIMITS & schema[field].keys(), f"{name}: limit the field {field}, for example with max_length"
 
 
 def test_an_unknown_kind_is_refused_with_the_names_of_those_that_exist():

@@ -34,15 +34,16 @@ LARGEST_INDEX = 999_999
 _PART = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6})(?::([0-9]{1,6}))?)?", re.ASCII)
 _THROTTLE = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 # This script maps the completion index, 0 to N-1, to the requested index, and then executes the user's command.  The
-# command's words are arguments of the script, so the shell does not interpret them.
+# command's words are arguments of the script, so the shell does not interpret them.  A variable of the script without
+# the prefix RESEARCH_ would replace the user's variable of that name.
 SCRIPT = """\
-n=0
-for i in $RESEARCH_ARRAY_INDEXES; do
-  if [ "$n" = "$JOB_COMPLETION_INDEX" ]; then
-    export SLURM_ARRAY_TASK_ID="$i" RESEARCH_ARRAY_INDEX="$i"
+RESEARCH_ARRAY_NUMBER=0
+for RESEARCH_ARRAY_INDEX in $RESEARCH_ARRAY_INDEXES; do
+  if [ "$RESEARCH_ARRAY_NUMBER" = "$JOB_COMPLETION_INDEX" ]; then
+    export RESEARCH_ARRAY_INDEX SLURM_ARRAY_TASK_ID="$RESEARCH_ARRAY_INDEX"
     exec "$@"
   fi
-  n=$((n + 1))
+  RESEARCH_ARRAY_NUMBER=$((RESEARCH_ARRAY_NUMBER + 1))
 done
 echo "The job array has no index number $JOB_COMPLETION_INDEX." >&2
 exit 1

@@ -32,9 +32,9 @@ def job_manifest(
 
     `env` has variables of the kind, in addition to the user's variables.  `words` is the command of a kind that
     runs the user's command as its arguments, else ().  This function applies `literal` to all words and values, so that
-    the kubelet does not expand them.  Raises Refusal if the user sets a variable that the site or the kind sets.
+    the kubelet does not expand them.  Raises Refusal if two of the user, the site and the kind set the same variable.
     """
-    _refuse_taken_names(request, {**plan.env, **env})
+    _refuse_taken_names(plan, request, env)
     container: dict[str, Any] = {
         "name": SLOTS.main,
         "command": [literal(word) for word in request.command],
@@ -64,16 +64,25 @@ def job_manifest(
     }
 
 
-def _refuse_taken_names(request: JobRequest, taken: Mapping[str, str]) -> None:
-    """Raise Refusal if the user sets a variable in `taken`, because compose would overwrite it."""
-    for name in request.env:
-        if name in taken:
-            raise Refusal(
-                "env-taken",
-                f"env: {name} is set by this site for every job.",
-                field="env",
-                hint="Remove the variable from the request, or set the variable in the command.",
-            )
+def _refuse_taken_names(plan: Plan, request: JobRequest, env: Mapping[str, str]) -> None:
+    """Raise Refusal if two of the user, the site and the kind set the same variable, so that no value is lost."""
+    for name in sorted(env.keys() & plan.env.keys()):
+        raise Refusal(
+            "env-taken",
+            f"The site's settings set the variable {name}, which every job of kind {plan.shape.kind} sets itself.",
+            field="kind",
+            hint=f"Ask your administrators to remove {name} from env in the profile's pod or in pods.base.",
+            status=503,
+        )
+    for names, who in ((plan.env, "by this site for every job"), (env, f"for every job of kind {plan.shape.kind}")):
+        for name in request.env:
+            if name in names:
+                raise Refusal(
+                    "env-taken",
+                    f"env: {name} is set {who}.",
+                    field="env",
+                    hint="Remove the variable from the request, or set the variable in the command.",
+                )
 
 
 def pod_count(request: JobRequest) -> int:
