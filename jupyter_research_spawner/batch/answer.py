@@ -186,7 +186,7 @@ def _array_standing(
         failed = [str(index) for index, standing in indexes.items() if standing.state == "failed"]
         more = f" and {len(failed) - _INDEXES_SHOWN} more" if len(failed) > _INDEXES_SHOWN else ""
         which = f": {', '.join(failed[:_INDEXES_SHOWN])}{more}" if failed else ""
-        return Standing("failed", f"{len(failed)} of {len(indexes)} failed{which}.")
+        return Standing("failed", f"{len(failed)} of {len(indexes)} failed{which}. {_why_refused(job)}".rstrip())
     if job["metadata"].get("deletionTimestamp"):
         return Standing("cancelling", "It is being cancelled.")
     if (refusal := result_of(job)) is not None:
@@ -221,7 +221,7 @@ def _standing(
     if result is not None and result.succeeded:
         return Standing("succeeded")
     if result is not None:
-        return Standing("failed", _why_failed(result, phase, attempts))
+        return Standing("failed", _why_failed(job, result, phase, attempts))
     if job["metadata"].get("deletionTimestamp"):
         return Standing("cancelling", "It is being cancelled.")
     if (refusal := result_of(job)) is not None:
@@ -249,13 +249,22 @@ def _has_ended(pod: Json) -> bool:
     return is_over or bool(pod["metadata"].get("deletionTimestamp"))
 
 
-def _why_failed(result: Result, phase: Phase | None, attempts: Sequence[Attempt]) -> str:
-    """Return why a job failed, according to the newest pod, else the last attempt, else the job's controller."""
+def _why_refused(job: Json) -> str:
+    """Return why the service keeps a job, or the rest of an array, from starting; "" if it does not."""
+    why = refused(job)
+    return "" if why is None else why.message
+
+
+def _why_failed(job: Json, result: Result, phase: Phase | None, attempts: Sequence[Attempt]) -> str:
+    """Return why a job failed, according to the newest pod, else the last attempt, else the job's controller.
+
+    Without any of them, an index of an array failed because the service deleted its pods before they began.
+    """
     if phase is not None and phase.name == "failed":
         return phase.message
     if attempts and attempts[-1].reason:
         return attempts[-1].reason
-    return result.message
+    return result.message or _why_refused(job)
 
 
 def _why_no_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json], waits: str) -> str:
