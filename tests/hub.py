@@ -9,7 +9,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -25,6 +24,7 @@ from bs4 import BeautifulSoup
 from embedded_cluster import NAMESPACE
 from patience import eventually
 
+from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.embedded import Cluster, NodeSpec
 from jupyter_research_spawner.embedded.apimachinery.api_resources import POD
 
@@ -191,7 +191,7 @@ class Hub:
         self.cluster: Any = cluster  # of its own kind to the tests that know which
         self.address = address
         self.token = secrets.token_hex(16)
-        self.port = _free_port(address)
+        self.port = free_port(address)
         self.process: subprocess.Popen[bytes] | None = None
         self._log_begin = 0
         self.session = aiohttp.ClientSession()
@@ -458,13 +458,6 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path, research_cluster: 
         yield found
     finally:
         await found.close()
-
-
-def _free_port(address: str) -> int:
-    with socket.socket() as found:
-        found.bind((address, 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def visible(page: BeautifulSoup) -> str:

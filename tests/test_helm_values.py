@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.error
@@ -22,6 +21,7 @@ from hub import python_of
 from patience import PATIENCE_SECONDS
 from traitlets.config import Config
 
+from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.plan import offers
 from jupyter_research_spawner.settings import merge, read
@@ -178,9 +178,7 @@ users: [{name: nobody, user: {token: none}}]
 @pytest.mark.parametrize("version", [5, 6])
 def test_a_real_hub_starts_with_them(version: int, tmp_path: Path) -> None:
     python = python_of(version)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port("127.0.0.1")
     # The chart's image has the culler, this machine need not.
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(merge(values(BASE, CLASS), {"cull": {"enabled": False}})))
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -23,6 +24,8 @@ from ..settings import merge
 from .demo_cluster import HERE, CannotStart, PreparedCluster
 
 SITE = "site.yaml"
+FIRST_PORT = 10240
+_OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 @dataclass(frozen=True)
@@ -149,13 +152,19 @@ def _tail(log: Path) -> str:
 
 
 def free_port(address: str, wanted: int = 0) -> int:
-    """Return an unused port of `address`, preferably `wanted`.  Raises CannotStart."""
-    for port in (wanted, 0):
+    """Return an unused port of `address`, preferably `wanted`.  Raises CannotStart.
+
+    The kernel would choose a port from the range of outgoing connections, of which one could take the port before the
+    server listens.  So this function chooses a port below that range (Linux, ip_local_port_range).
+    """
+    end = int(_OUTGOING_PORTS.read_text().split()[0]) if _OUTGOING_PORTS.exists() else 32768
+    others = random.sample(range(FIRST_PORT, max(end, FIRST_PORT + 100)), 100)
+    for port in (wanted, *others) if wanted else others:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address, port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            return port
     raise CannotStart(f"No port of {address} is free.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from conftest import PREFIX, Client
 from patience import eventually
 from stub_hub import ACCESS
 
+from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.embedded.node.container_process import marked_processes
 
 pytestmark = pytest.mark.embedded
@@ -58,17 +58,6 @@ c.JupyterHub.load_roles = [
 """
 
 
-def free_ports(count: int) -> list[int]:
-    taken = [socket.socket() for _ in range(count)]
-    try:
-        for each in taken:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in taken]
-    finally:
-        for each in taken:
-            each.close()
-
-
 @dataclass
 class House:
     """The hub's and the service's addresses."""
@@ -90,7 +79,7 @@ class House:
 
 @pytest_asyncio.fixture
 async def house(cluster: Any, batch_site: Any, tmp_path: Path) -> AsyncIterator[House]:
-    hub_port, batch_port = free_ports(2)
+    hub_port, batch_port = free_port("127.0.0.1"), free_port("127.0.0.1")
     site = tmp_path / "site.yaml"
     site.write_text(yaml.safe_dump(batch_site.model_dump(mode="json", by_alias=True, exclude_unset=True)))
     (tmp_path / "jupyterhub_config.py").write_text(CONFIG)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from stub_hub import stub_hub, user
 from test_service import PREEMPTED, eventually_twice, fill, until
 
 from jupyter_research_spawner.batch.app import running
+from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.embedded.apimachinery.api_resources import EVENT, JOB, POD
 
 pytestmark = pytest.mark.embedded
@@ -90,7 +90,7 @@ async def test_the_program_begins_by_what_the_hub_tells_it_and_ends_on_sigterm(c
     settings = tmp_path / "site.yaml"
     settings.write_text(yaml.safe_dump(batch_site.model_dump(mode="json", by_alias=True, exclude_unset=True)))
     async with stub_hub(alices=user("alice")) as hub:
-        port = _free_port()
+        port = free_port("127.0.0.1")
         environ = {
             **os.environ,
             "KUBECONFIG": str(cluster.kubeconfig),
@@ -131,13 +131,6 @@ async def test_the_program_begins_by_what_the_hub_tells_it_and_ends_on_sigterm(c
         written = (await process.stderr.read()).decode()
     assert "Traceback" not in written
     assert "alices" not in written and "the-services-own" not in written
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 async def test_settings_that_cannot_be_used_are_told_in_sentences(tmp_path):
