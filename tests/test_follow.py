@@ -102,3 +102,33 @@ async def test_the_pauses_grow_while_no_watch_works(monkeypatch, failure):
         async for _ in follow(server, "/api/v1/pods", {}):  # type: ignore[arg-type]
             pass
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+async def test_a_long_list_is_read_in_pages_and_only_what_is_kept_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = listed(7, "a", "b"), listed(7, "c")
+    first["metadata"]["continue"] = "the-token"
+    server = Scripted(first, second)
+    queries: list[Mapping[str, str]] = []
+    real = server.ask
+
+    async def ask(method: str, path: str, *, query: Mapping[str, str]) -> dict[str, Any]:
+        queries.append(dict(query))
+        return await real(method, path, query=query)
+
+    monkeypatch.setattr(server, "ask", ask)
+    watching = follow(
+        server,  # type: ignore[arg-type]
+        "/apis/batch/v1/jobs",
+        {"labelSelector": "ours"},
+        page=2,
+        keep=lambda obj: obj["metadata"]["name"] != "a",
+    )
+    change = await anext(watching)
+    assert [obj["metadata"]["name"] for obj in change.objects] == ["b", "c"]
+    assert queries == [
+        {"labelSelector": "ours", "limit": "2"},
+        {"labelSelector": "ours", "limit": "2", "continue": "the-token"},
+    ]
+    with pytest.raises(Over):
+        await anext(watching)
+    assert server.requests[-1] == ("watch", "7")

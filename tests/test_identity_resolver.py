@@ -196,6 +196,23 @@ async def test_an_answer_is_used_again_and_never_when_it_is_too_old() -> None:
     assert (await refusal(made, "alice")).code == "source-down"
 
 
+async def test_a_caller_can_ask_for_a_younger_answer() -> None:
+    clock, people = Clock(), knowing(ALICE)
+    made = resolver(people, clock=clock)
+    await made.resolve("alice")
+    clock.now += 59
+    await made.resolve("alice", max_age=60)
+    assert people.asked == ["alice"]
+    clock.now += 2
+    await made.resolve("alice", max_age=60)
+    await made.resolve("alice", max_age=60)
+    assert people.asked == ["alice", "alice"]
+    # The younger answer is for everybody.
+    clock.now += 59
+    await made.resolve("alice")
+    assert people.asked == ["alice", "alice"]
+
+
 @pytest.mark.parametrize(
     ("people", "seconds"),
     [(Fake(), 30), (Fake(failure=SourceDown("gone")), 2), (knowing(replace(ALICE, uid=0)), 2)],
