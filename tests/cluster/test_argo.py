@@ -19,8 +19,11 @@ from rig.node import Node
 
 pytestmark = pytest.mark.programs("argo")
 
-# What check says of each pod: the executor's token, and the person's volumes mounted a second time, for artifacts.
+# What check says of each pod: the executor's token, the person's volumes mounted a second time, for artifacts, and two
+# containers of Argo's own that do not hide NVIDIA's devices.
 ARGOS_OWN = {
+    "spec.initContainers[1].env",
+    "spec.containers[0].env",
     "spec.volumes[exec-sa-token].secret",
     "spec.containers[0].volumeMounts[1]",
     "spec.containers[0].volumeMounts[2]",

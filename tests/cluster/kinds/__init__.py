@@ -20,6 +20,7 @@ from rig.node import Node
 
 from jupyter_research_spawner.plan import Plan, Request, plan
 from jupyter_research_spawner.pod import check, compose, problems
+from jupyter_research_spawner.resources import NVIDIA_DEVICES
 from jupyter_research_spawner.shape import Shape, Slots, Template
 from jupyter_research_spawner.site import Site
 
@@ -86,8 +87,10 @@ class Composed:
             del spec["schedulerName"]
         # Variables that the Job controller and KubeRay give to every container.
         look, *others = spec["initContainers"]
-        spec["initContainers"] = [{key: value for key, value in look.items() if key != "env"}, *others]
-        sent = {"metadata": self.manifest["metadata"], "pod": {"metadata": pod["metadata"], "spec": spec}}
+        own = [entry for entry in look.get("env", []) if entry["name"] == NVIDIA_DEVICES]
+        spec["initContainers"] = [{**look, "env": own}, *others]
+        metadata = {key: value for key, value in pod["metadata"].items() if key != "ownerReferences"}
+        sent = {"metadata": self.manifest["metadata"], "pod": {"metadata": metadata, "spec": spec}}
         return dict(problems(self.plan, sent, Slots((Template(("pod",), main),))))
 
     def lost_marks(self, obj: Json, pods: Iterable[Json]) -> list[str]:
