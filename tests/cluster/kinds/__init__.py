@@ -36,6 +36,8 @@ exit "$status"
 ALICE = "uid=20001(alice) gid=20001(alice) groups=20001(alice),20500(climate),20602(stats101-staff)"
 # Written by the API server's own admission and by the scheduler, whatever was sent.
 SERVERS_OWN = ("nodeName", "preemptionPolicy", "priority", "serviceAccount", "serviceAccountName")
+# Written by the controller of a job into its pods.
+CONTROLLERS_OWN = ("finalizers", "ownerReferences")
 URGENT = {
     "apiVersion": "scheduling.k8s.io/v1",
     "kind": "PriorityClass",
@@ -89,7 +91,7 @@ class Composed:
         look, *others = spec["initContainers"]
         own = [entry for entry in look.get("env", []) if entry["name"] == NVIDIA_DEVICES]
         spec["initContainers"] = [{**look, "env": own}, *others]
-        metadata = {key: value for key, value in pod["metadata"].items() if key != "ownerReferences"}
+        metadata = {key: value for key, value in pod["metadata"].items() if key not in CONTROLLERS_OWN}
         sent = {"metadata": self.manifest["metadata"], "pod": {"metadata": metadata, "spec": spec}}
         return dict(problems(self.plan, sent, Slots((Template(("pod",), main),))))
 
