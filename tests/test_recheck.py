@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from samples import decide, person, site_with
 
+from jupyter_research_spawner.api_object import parse_map
 from jupyter_research_spawner.plan import (
     Granted,
     Plan,
@@ -16,7 +17,6 @@ from jupyter_research_spawner.plan import (
     granted_by,
     granted_in,
     groups_text,
-    parse_summary,
 )
 from jupyter_research_spawner.plan.recheck import changes
 from jupyter_research_spawner.refusal import Refusal
@@ -25,7 +25,7 @@ PLAN = decide(site_with(), person("alice"))
 
 
 def stored(plan: Plan = PLAN) -> Granted | None:
-    return granted_in(parse_summary(plan.written), groups_text(plan))
+    return granted_in(parse_map(plan.written), groups_text(plan))
 
 
 def verdict_of(outcome: Plan | Refusal) -> Verdict:
@@ -85,5 +85,5 @@ def test_a_group_with_another_gid_is_a_change() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "not JSON", '{"uid": "x"}'])
 def test_unreadable_grants_count_as_changed(text: str) -> None:
-    assert granted_in(parse_summary(text), "") is None
+    assert granted_in(parse_map(text), "") is None
     assert changes(None, granted_by(PLAN)) == ("Its earlier rights cannot be read from its annotations.",)

@@ -17,7 +17,7 @@ import jupyter_research_spawner
 from jupyter_research_spawner.identity.sources import SOURCES
 from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.site import CourseClass, PodFields, Site
-from jupyter_research_spawner.site.site_settings import OWN_FIELDS
+from jupyter_research_spawner.site.offer_settings import OWN_FIELDS
 
 PACKAGE = Path(jupyter_research_spawner.__file__).parent
 

@@ -12,7 +12,7 @@ from ..pod.overlay import typed
 from ..schedulers import NO_OBJECTS, Objects
 from ..shape import OUR_PREFIX, Json
 from ..watch import Phase, classify
-from ..watch.phase import why_not_mounted
+from ..watch.phase import is_over, why_not_mounted
 from .attempts import (
     CANCELLED_MESSAGE,
     TAKEN,
@@ -245,8 +245,7 @@ def in_order(pods: Iterable[Json]) -> list[Json]:
 
 
 def _has_ended(pod: Json) -> bool:
-    is_over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-    return is_over or bool(pod["metadata"].get("deletionTimestamp"))
+    return is_over(pod) or bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def _why_refused(job: Json) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
 from functools import partial
 
+from ..api_object import time_now
 from ..refusal import Refusal
 from ..schedulers import DELETED
 from ..shape import Json
@@ -67,7 +67,7 @@ class AttemptRecorder:
         if job is None or job["metadata"].get("deletionTimestamp") or not belongs(pod, job):
             return
         if scheduler_of(job).deletes_unmarked and attempt_of(job, pod).reason == TAKEN:
-            await self._store.mark(pod, {**DELETED, "lastTransitionTime": _now()})
+            await self._store.mark(pod, {**DELETED, "lastTransitionTime": time_now()})
 
     async def _catch_up(self, pods: Iterable[Json]) -> None:
         """Record, from events, the attempts of pods that were deleted while the service did not watch."""
@@ -88,10 +88,6 @@ def _with_lost(lost: set[str], told: list[Json], job: Json, before: list[Attempt
     known = {attempt.pod for attempt in before}
     found = [attempt for attempt in from_events(job, told) if attempt.pod in lost]
     return [*before, *(attempt for attempt in found if attempt.pod not in known)]
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _is_going(pod: Json) -> bool:

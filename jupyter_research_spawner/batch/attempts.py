@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+from ..api_object import annotations_of, parse_map, parse_time
 from ..jobs import kind_of
-from ..plan import parse_summary
 from ..schedulers import DELETED, NO_OBJECTS, Objects, Scheduler, find_scheduler, preemption_events
 from ..shape import OUR_PREFIX, Json
 from .rights_record import why_held
@@ -62,12 +62,12 @@ def _scheduler_kind(job: Json) -> str:
 
 def plan_of(job: Json) -> Json:
     """Return the summary of the plan in the job's annotation; {} if it is missing or not valid JSON."""
-    return dict(parse_summary((job["metadata"].get("annotations") or {}).get(PLAN, "{}")))
+    return dict(parse_map(annotations_of(job).get(PLAN)))
 
 
 def cancelled_indexes(job: Json) -> frozenset[int]:
     """Return the indexes of an array that the user cancelled."""
-    written = str((job["metadata"].get("annotations") or {}).get(CANCELLED, ""))
+    written = str(annotations_of(job).get(CANCELLED, ""))
     return frozenset(int(index) for index in written.split(",") if index.isascii() and index.isdecimal())
 
 
@@ -99,13 +99,10 @@ def _ended_by_itself(ended: Json, metadata: Json) -> bool:
     # If the node was lost, the terminated state has no finish time.
     if not ended.get("finishedAt"):
         return False
-    asked = _time(metadata["deletionTimestamp"]) - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
-    return _time(ended["finishedAt"]) < asked
-
-
-def _time(text: str) -> datetime:
-    # Python 3.10's fromisoformat does not accept the suffix Z of RFC 3339.
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    asked = parse_time(metadata["deletionTimestamp"]) - timedelta(
+        seconds=metadata.get("deletionGracePeriodSeconds") or 0
+    )
+    return parse_time(ended["finishedAt"]) < asked
 
 
 def _main_states(pod: Json, main: str) -> tuple[Json, Json]:
@@ -117,23 +114,10 @@ def _main_states(pod: Json, main: str) -> tuple[Json, Json]:
     return {}, {}
 
 
-def has_begun(pod: Json, main: str) -> bool:
-    """Return whether the container `main` is running or has ended."""
-    return any(
-        container.get("name") == main and not {"running", "terminated"}.isdisjoint(container.get("state") or {})
-        for container in (pod.get("status") or {}).get("containerStatuses") or []
-    )
-
-
-def is_over(pod: Json) -> bool:
-    """Return whether all containers of the pod have ended."""
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-
-
 def recorded(job: Json) -> list[Attempt]:
     """Return the attempts in the job's annotation; [] if the annotation is not valid."""
     try:
-        found = json.loads((job["metadata"].get("annotations") or {}).get(ATTEMPTS, "[]"))
+        found = json.loads(annotations_of(job).get(ATTEMPTS, "[]"))
         return [Attempt(**attempt) for attempt in found]
     except (ValueError, TypeError):
         return []

@@ -5,28 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 from weakref import WeakValueDictionary
 
 from ..identity import PosixIdentity, Resolver, posix_name
 from ..jobs import kind_of, parse_submission
-from ..plan import Plan, plan
+from ..plan import Plan
 from ..refusal import Refusal
 from ..shape import Json, label_value
 from ..site import Site
 from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiError
-from ..watch.phase import is_mounting
+from ..watch.phase import has_begun, is_mounting
 from .answer import Standing, answer, in_order, index_standings, standing_of
-from .attempts import has_begun
 from .job_limits import ended_count, kept_note, make_room, removal_warning, stored_job
+from .job_planning import composed, plan_now
 from .job_store import PODS, JobStore, Owner, belongs, newest_by_id
-from .rights_action import composed
 from .rights_record import id_of
 
 log = logging.getLogger(__name__)
@@ -67,8 +65,7 @@ class JobService:
         owner = self._owner(hub_user)
 
         def decide(identity: PosixIdentity) -> Plan:
-            request, now = submission.plan_request(hub_user), datetime.now(timezone.utc)
-            return plan(self._site, identity, request, run_id=f"r-{secrets.token_hex(5)}", now=now)
+            return plan_now(self._site, identity, submission.plan_request(hub_user))
 
         # A user's submissions run one at a time, so that two of them cannot exceed the limit of jobs together.
         async with self._submitting.setdefault(hub_user, asyncio.Lock()):

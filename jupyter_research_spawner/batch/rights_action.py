@@ -7,27 +7,28 @@ the next check continues, and several instances of the service may do the same.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
+from ..api_object import annotations_of, parse_time, time_now
 from ..identity import Resolver
-from ..jobs import KINDS, Submission, kind_of, stored_submission
+from ..jobs import KINDS, kind_of, stored_submission
 from ..jobs.request import new_job_id
 from ..jobs.stored_request import is_complete
 from ..metrics import RIGHTS_CHANGED
-from ..plan import Plan, Request, Verdict, plan
-from ..pod import check, compose
+from ..plan import Plan, Request, Verdict
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
 from ..shape import Json
 from ..site import Site
 from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiServer
+from ..watch.phase import has_begun, is_over
 from .answer import index_standings, standing_of
-from .attempts import ATTEMPTS, has_begun, is_over, recorded
+from .attempts import ATTEMPTS, recorded
 from .attempts import written as written_attempts
+from .job_planning import composed, plan_now
 from .job_store import JobStore
 from .rights_record import (
     ID,
@@ -37,7 +38,6 @@ from .rights_record import (
     SUCCESSOR,
     Refused,
     Successor,
-    annotations_of,
     changed_text,
     contains,
     id_of,
@@ -93,8 +93,7 @@ class RightsActions:
     async def plan(self, request: Request) -> Plan:
         """Decide about a request now.  Raises Refusal."""
         identity = await self._resolver.resolve(request.hub_user, self._max_age)
-        run_id = f"r-{secrets.token_hex(5)}"
-        return plan(self._site, identity, request, run_id=run_id, now=datetime.now(timezone.utc))
+        return plan_now(self._site, identity, request)
 
     async def act(self, known: Unfinished, verdict: Verdict) -> None:
         """Do what follows from the verdict about an unfinished job."""
@@ -106,7 +105,7 @@ class RightsActions:
         runs, waits = "running" in states, bool(states & {"queued", "starting"})
         if verdict.refusal is not None and runs and self.stops:
             message = f"It was stopped, because you may no longer run it: {verdict.refusal}"
-            await self._refuse(known, Refused(_now(), message), "running-stopped")
+            await self._refuse(known, Refused(time_now(), message), "running-stopped")
             return
         await self._tell(known, verdict if runs else Verdict())
         running = "continues" if runs else "stops"
@@ -114,11 +113,11 @@ class RightsActions:
             return
         if verdict.refusal is not None:
             await self._refuse(
-                known, Refused(_now(), not_started_text(str(verdict.refusal)), running), "waiting-refused"
+                known, Refused(time_now(), not_started_text(str(verdict.refusal)), running), "waiting-refused"
             )
         elif verdict.changes and (why := _why_not_anew(job, pods)):
             message = not_renewed_text(verdict.changes, why)
-            await self._refuse(known, Refused(_now(), message, running), "waiting-refused")
+            await self._refuse(known, Refused(time_now(), message, running), "waiting-refused")
         elif verdict.changes:
             await self._begin_renewal(known, verdict.changes)
 
@@ -210,7 +209,7 @@ class RightsActions:
             if refused(job) is not None or successor(job) is not None or kind_of(job).result(job) is not None:
                 return {}
             name = new_job_id(stored_submission(job).request)
-            value = written(Successor(_now(), name, renewed_text(changes)))
+            value = written(Successor(time_now(), name, renewed_text(changes)))
             return {"metadata": {"annotations": {SUCCESSOR: value}}}
 
         await self._store.change(known.name, known.uid, change)
@@ -233,7 +232,7 @@ class RightsActions:
             return True
         pods = await self._store.pods_of_job(job)
         if why := _why_not_anew(job, pods):
-            await self._refuse(known, Refused(_now(), f"{next_.message} {why}"), "waiting-refused")
+            await self._refuse(known, Refused(time_now(), f"{next_.message} {why}"), "waiting-refused")
             return True
         is_held = is_suspended(job) and not self._startable(known.uid, known.scheduler)
         is_idle = all(map(is_over, pods)) and not self._states(job, pods) & {"succeeded", "failed", "running"}
@@ -244,7 +243,7 @@ class RightsActions:
         except Refusal as refusal:
             if refusal.status == 503:
                 raise
-            await self._refuse(known, Refused(_now(), not_started_text(str(refusal))), "waiting-refused")
+            await self._refuse(known, Refused(time_now(), not_started_text(str(refusal))), "waiting-refused")
             return True
         await self._replace(known, job, made)
         return True
@@ -276,14 +275,6 @@ class RightsActions:
         if created is not None:
             _count(known, "waiting-renewed", f"{made['metadata']['name']} replaces it. {annotations_of(made)[RENEWED]}")
         await self._store.delete(old)
-
-
-def composed(site: Site, decided: Plan, submission: Submission) -> Json:
-    """Return the object that is sent for a submission.  Raises Refusal."""
-    slots = submission.kind.SLOTS
-    made = compose(decided, submission.manifest(decided, site.batch), slots)
-    check(decided, made, slots)
-    return made
 
 
 def note_of(verdict: Verdict) -> str:
@@ -324,13 +315,9 @@ def _count(known: Unfinished, outcome: str, message: str) -> None:
     log.warning("Job %s of %s: %s: %s", known.name, known.hub_user, outcome, message)
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _age(at: str) -> timedelta:
     """Return how long ago that was; a long time if it is not valid."""
     try:
-        return datetime.now(timezone.utc) - datetime.fromisoformat(at.replace("Z", "+00:00"))
+        return datetime.now(timezone.utc) - parse_time(at)
     except (ValueError, TypeError):
         return timedelta.max

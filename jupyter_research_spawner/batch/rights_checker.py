@@ -16,7 +16,7 @@ from ..plan import RECHECK_SECONDS, Plan, Verdict, decide_again
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.follow import Change, follow
-from .attempts import has_begun, is_over
+from ..watch.phase import has_begun, is_over
 from .job_store import ALL, PAGE, RESOURCES, job_name_of
 from .rights_action import SETTLE_SECONDS, RightsActions, note_of
 from .unfinished_job import Unfinished, is_unfinished, unfinished

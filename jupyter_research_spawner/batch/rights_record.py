@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from ..api_object import annotations_of, parse_map
 from ..jobs import Result, kind_of
 from ..shape import OUR_PREFIX, Json
 
@@ -66,11 +67,7 @@ def _read(job: Json, key: str, type_: type[T]) -> T | None:
     written = annotations_of(job).get(key)
     if written is None:
         return None
-    try:
-        found: Any = json.loads(written)
-    except ValueError:
-        found = {}
-    values = found if isinstance(found, dict) else {}
+    values = parse_map(written)
     return type_(**{name: str(values.get(name, "")) for name in type_.__dataclass_fields__})
 
 
@@ -144,7 +141,3 @@ def not_renewed_text(changes: Sequence[str], why: str) -> str:
 
 def _bounded(text: str) -> str:
     return text if len(text) <= _TEXT_LIMIT else f"{text[: _TEXT_LIMIT - 4]} ..."
-
-
-def annotations_of(job: Json) -> Mapping[str, Any]:
-    return job["metadata"].get("annotations") or {}

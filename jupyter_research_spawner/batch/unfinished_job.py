@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from ..api_object import annotations_of
 from ..jobs import kind_of, stored_submission
-from ..plan import Granted, Request, granted_in
-from ..pod.overlay import GROUPS, KIND, USER_NAME
+from ..plan import Granted, Request
+from ..pod.overlay import KIND, USER_NAME, granted_to
 from ..refusal import Refusal
 from ..shape import Json
-from .attempts import plan_of, scheduler_of
-from .rights_record import NOTE, Refused, annotations_of, is_suspended, refused, successor
+from .attempts import scheduler_of
+from .rights_record import NOTE, Refused, is_suspended, refused, successor
 
 T = TypeVar("T")
 # Equal requests and equal grants are in memory once.
@@ -69,19 +70,13 @@ def unfinished(job: Json) -> Unfinished:
         hub_user=hub_user,
         scheduler=scheduler_of(job).KIND,
         request=request,
-        granted=_once(_granted(job)),
+        granted=_once(granted_to(kind.SLOTS.pods(job)[0][1])),
         refused=refused(job),
         has_successor=successor(job) is not None,
         is_suspended=is_suspended(job),
         is_array=bool(kind.indexes(job)),
         note=str(annotations_of(job).get(NOTE, "")),
     )
-
-
-def _granted(job: Json) -> Granted | None:
-    pod = kind_of(job).SLOTS.pods(job)[0][1]
-    groups = ((pod.get("metadata") or {}).get("annotations") or {}).get(GROUPS)
-    return None if groups is None else granted_in(plan_of(job), str(groups))
 
 
 def _once(value: T) -> T:

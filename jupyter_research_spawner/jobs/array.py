@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from ..api_object import annotations_of
 from ..plan import Plan
 from ..shape import OUR_PREFIX, Json
 from ..site import Batch
@@ -160,7 +161,7 @@ def answer_fields(job: Json) -> Json:
 
 
 def _written(job: Json) -> str:
-    return str((job["metadata"].get("annotations") or {}).get(ARRAY, ""))
+    return str(annotations_of(job).get(ARRAY, ""))
 
 
 def indexes(job: Json) -> Sequence[int]:

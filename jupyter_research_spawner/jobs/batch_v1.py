@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..api_object import annotations_of
 from ..plan import Plan
 from ..pod.overlay import literal, typed
 from ..prerequisite import Prerequisite
@@ -125,7 +126,7 @@ def request_fields(job: Json) -> Json:
     words = [typed(word) for word in command(job)]
     env = {entry["name"]: typed(entry.get("value") or "") for entry in _main(job).get("env") or []}
     found: Json = {"command": words, "env": {name: env[name] for name in names if name in env}}
-    name = (job["metadata"].get("annotations") or {}).get(NAME)
+    name = annotations_of(job).get(NAME)
     return found if name in (None, program_name(words)) else {**found, "name": name}
 
 

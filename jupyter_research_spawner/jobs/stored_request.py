@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..plan import parse_summary
+from ..api_object import annotations_of, parse_map
 from ..pod.overlay import PLAN
 from ..shape import OUR_PREFIX, Json
 from .request import JobRequest
@@ -27,7 +27,7 @@ def asked(request: JobRequest) -> str:
 
 def is_complete(job: Json) -> bool:
     """Return whether the job has the annotation, which jobs of older versions lack.  They cannot be made anew."""
-    return ASKED in _annotations(job)
+    return ASKED in annotations_of(job)
 
 
 def choices(job: Json) -> Json:
@@ -37,7 +37,7 @@ def choices(job: Json) -> Json:
     """
     if is_complete(job):
         return {name: value for name, value in _asked(job).items() if name in _CHOICES}
-    summary = parse_summary(str(_annotations(job).get(PLAN, "{}")))
+    summary = parse_map(annotations_of(job).get(PLAN))
     found = {name: summary.get(name) for name in ("profile", "queue")}
     if str(summary.get("wall_time_reason", "")).startswith("asked for "):
         found["wall_time"] = summary.get("wall_time_hard")
@@ -51,8 +51,4 @@ def variables(job: Json) -> list[str]:
 
 
 def _asked(job: Json) -> Mapping[str, Any]:
-    return parse_summary(str(_annotations(job).get(ASKED, "{}")))
-
-
-def _annotations(job: Json) -> Mapping[str, Any]:
-    return job["metadata"].get("annotations") or {}
+    return parse_map(annotations_of(job).get(ASKED))

@@ -12,7 +12,6 @@ from .recheck import (
     granted_by,
     granted_in,
     groups_text,
-    parse_summary,
 )
 from .rights import Rights, rights_of
 
@@ -32,7 +31,6 @@ __all__ = [
     "granted_in",
     "groups_text",
     "offers",
-    "parse_summary",
     "plan",
     "rights_of",
 ]

@@ -49,24 +49,17 @@ def plan(
     profile_name = choose_profile(site, rights, request, now)
     profile = site.profiles[profile_name]
     queue_name = choose_queue(site, rights, request, profile_name, now)
-    queue = site.queues[queue_name]
     classes = classes_required(site, rights, profile_name, queue_name)
     check_class_jobs(site, request, classes, queue_name)
-    priority = queue.priority or site.default_priority
+    priority = site.queues[queue_name].priority or site.default_priority
     wall_time = choose_wall_time(site, request, profile_name, classes)
     placement = Placement(
+        **_queue_fields(site, queue_name, priority),
         identity=identity,
-        queue=queue_name,
-        options=queue.options(site.scheduler.kind),
-        scheduler_name=site.scheduler.name,
-        priority_class=site.priority_class(priority),
-        priority_value=site.priorities[priority].value,
-        preemptible=queue.preemptible,
         wall_time_hard=wall_time.hard,
         resources=profile.resources(),
         shape=request.shape,
         run_id=run_id,
-        namespace=site.namespaces.name,
     )
     scheduler = SCHEDULERS[site.scheduler.kind]
     if (refusal := scheduler.refuses(placement)) is not None:
@@ -85,7 +78,7 @@ def plan(
         scheduler=site.scheduler.kind,
         priority=priority,
         priority_value=placement.priority_value,
-        preemptible=queue.preemptible,
+        preemptible=placement.preemptible,
         marks=scheduler.marks(placement),
         resources=placement.resources,
         mounts=mounts,
@@ -111,6 +104,20 @@ def plan(
     )
     _check_annotation_size(decided)
     return decided
+
+
+def _queue_fields(site: Site, queue_name: str, priority: str) -> dict[str, Any]:
+    """Return the fields of Placement that come from the settings of the queue, its priority and the scheduler."""
+    queue = site.queues[queue_name]
+    return {
+        "queue": queue_name,
+        "options": queue.options(site.scheduler.kind),
+        "scheduler_name": site.scheduler.name,
+        "priority_class": site.priority_class(priority),
+        "priority_value": site.priorities[priority].value,
+        "preemptible": queue.preemptible,
+        "namespace": site.namespaces.name,
+    }
 
 
 def _check_annotation_size(decided: Plan) -> None:

@@ -6,7 +6,6 @@ waits or runs, and when its pod is bound to a node.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,15 +94,6 @@ def granted_in(summary: Mapping[str, Any], groups: str) -> Granted | None:
         )
     except (KeyError, ValueError, TypeError):
         return None
-
-
-def parse_summary(text: str) -> Mapping[str, Any]:
-    """Return the plan annotation as a map; {} if it is not a JSON object."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _group(text: str) -> tuple[str, int]:

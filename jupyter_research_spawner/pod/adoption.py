@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from ..plan import Granted, granted_in, parse_summary
+from ..api_object import annotations_of, parse_map
+from ..plan import Granted, granted_in
 from ..shape import OUR_PREFIX, Json
 from ..wording import quote
 from .client_commands import client_config_map_name
@@ -160,7 +161,7 @@ def _is_same(path: str, old: Any, new: Any) -> bool:
 
 
 def _granted(text: str) -> Granted | None:
-    return granted_in(parse_summary(text), "")
+    return granted_in(parse_map(text), "")
 
 
 def _is_default(path: str, old: Any, wanted: Mapping[str, Any]) -> bool:
@@ -189,7 +190,7 @@ def _with_run_id_of(manifest: Json, found: Json) -> Json:
 
 
 def _summary(pod: Json) -> Mapping[str, Any]:
-    return parse_summary(str((pod["metadata"].get("annotations") or {}).get(PLAN, "")))
+    return parse_map(annotations_of(pod).get(PLAN))
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

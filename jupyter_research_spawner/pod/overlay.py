@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..plan import Plan, groups_text
+from ..api_object import annotations_of, parse_map
+from ..plan import Granted, Plan, granted_in, groups_text
 from ..resources import NO_DEVICES, NVIDIA_DEVICES
 from ..settings.units import format_bytes
 from ..shape import OUR_PREFIX, Json, Slots, Template, dns_label, label_value
@@ -91,6 +92,14 @@ def pod_overlay(plan: Plan, slots: Slots, template: Template) -> Overlay:
 def hides_nvidia_devices(entry: Json) -> bool:
     """Return whether an entry of a container's `env` tells NVIDIA's runtime to give the container no devices."""
     return entry["name"] == NVIDIA_DEVICES and "valueFrom" not in entry and entry.get("value", "") in NO_DEVICES
+
+
+def granted_to(pod: Json) -> Granted | None:
+    """Return the rights with which a pod or a pod template was made; None if its annotations are not valid."""
+    annotations = annotations_of(pod)
+    if GROUPS not in annotations:
+        return None
+    return granted_in(parse_map(annotations.get(PLAN)), str(annotations[GROUPS]))
 
 
 def volume_name(claim: str) -> str:

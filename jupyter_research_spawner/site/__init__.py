@@ -1,9 +1,10 @@
 """The settings of one installation: their model, and a loader for settings files."""
 
 from .loading import load, validate
+from .offer_settings import CourseClass, Profile
 from .pod_fields import Allowed, PodFields, nfs_export
 from .schema import json_schema
-from .site_settings import Batch, CourseClass, Hub, Priority, Profile, Queue, Site
+from .site_settings import Batch, Hub, Priority, Queue, Site
 
 __all__ = [
     "Allowed",

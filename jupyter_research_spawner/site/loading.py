@@ -14,8 +14,9 @@ from ..settings.merge import Raw, resolve_like
 from ..settings.problems import Problem
 from ..settings.strict import open_to
 from ..wording import quote
+from .offer_settings import OWN_FIELDS, CourseClass
 from .pod_fields import PodFields
-from .site_settings import OWN_FIELDS, CourseClass, Site
+from .site_settings import Site
 
 
 def load(*parts: Mapping[str, Any] | Path | str) -> Site:

@@ -13,7 +13,7 @@ from typing import Any
 
 from kubernetes_asyncio.client import ApiException, CoreV1Api, V1DeleteOptions, V1Pod, V1Preconditions
 
-from ..plan import parse_summary
+from ..api_object import parse_map
 from ..pod.overlay import PLAN, USER_NAME
 
 log = logging.getLogger(__name__)
@@ -81,5 +81,5 @@ async def _read(api: CoreV1Api, left: LeftPod, request_seconds: float) -> V1Pod 
 
 def _is_owned(pod: V1Pod, left: LeftPod) -> bool:
     annotations = pod.metadata.annotations or {}
-    summary = parse_summary(annotations.get(PLAN, ""))
+    summary = parse_map(annotations.get(PLAN))
     return bool(annotations.get(USER_NAME) == left.user and summary.get("server", "") == left.server)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import aiohttp
 from kubernetes_asyncio.client import ApiException, CoreV1Api, V1DeleteOptions, V1Preconditions
 
+from ..api_object import annotations_of
 from ..jobs.notebook import SLOTS
 from ..plan import Plan
 from ..pod import differences
@@ -24,6 +25,7 @@ from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
 from ..shape import Json
 from ..watch.api_server import cluster_down, webhook_down
+from ..watch.phase import is_over
 from ..wording import format_list
 from .background import run_in_background
 
@@ -84,27 +86,26 @@ async def read_pod(api: CoreV1Api, namespace: str, name: str, *, request_seconds
 
 def why_not_adopted(plan: Plan, manifest: Json, pod: Json) -> str:
     """Return why a start with this plan and manifest does not adopt the existing pod; "" if it does."""
-    metadata, status = pod.get("metadata") or {}, pod.get("status") or {}
-    if status.get("phase") in ("Succeeded", "Failed") or metadata.get("deletionTimestamp"):
+    if is_over(pod) or (pod.get("metadata") or {}).get("deletionTimestamp"):
         return "it has ended"
     if api_token_of(pod, SLOTS.main) is None:
         return "it has no API token"
     found = differences(manifest, pod, SCHEDULERS[plan.scheduler].adds(pod), plan.priority_value)
     reasons = [f"its {path} {difference}" for path, difference in found]
-    if not _has_key_of(plan, metadata.get("annotations") or {}):
+    if not _has_key_of(plan, pod):
         reasons.insert(0, "it was created for other options, another wall time or another identity")
     return format_list(reasons, limit=MAX_DIFFERENCES)
 
 
-def _has_key_of(plan: Plan, annotations: Json) -> bool:
-    """Return whether these are annotations of a pod for the same user, server and options, and of this hub."""
-    key = str(annotations.get(REQUEST, ""))
+def _has_key_of(plan: Plan, pod: Json) -> bool:
+    """Return whether this hub has created the pod for the same user, server and options."""
+    key = str(annotations_of(pod).get(REQUEST, ""))
     return bool(plan.adoption_key) and hmac.compare_digest(plan.adoption_key.encode(), key.encode())
 
 
 def other_user(plan: Plan, pod: Json) -> str | None:
     """Return the name in the hub of the other user who owns this pod; None if the plan's user or no user owns it."""
-    user = (pod["metadata"].get("annotations") or {}).get(USER_NAME)
+    user = annotations_of(pod).get(USER_NAME)
     return user if user not in (None, plan.request.hub_user) else None
 
 

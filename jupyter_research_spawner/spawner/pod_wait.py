@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
+from ..api_object import parse_time
 from ..plan import Plan
 from ..refusal import Refusal
 from ..schedulers import NO_OBJECTS, SCHEDULERS, Objects, QueueStatus
@@ -90,7 +91,7 @@ class PodWait:
         """Count the time since an adopted pod was created, and only the crashes since its adoption."""
         created = (pod.get("metadata") or {}).get("creationTimestamp")
         if created:
-            since = datetime.fromisoformat(created.replace("Z", "+00:00"))
+            since = parse_time(created)
             self._begun -= max(0.0, ((now or datetime.now(timezone.utc)) - since).total_seconds())
         self._earlier_crashes = _count_crashes(pod, self.main)
 

@@ -31,6 +31,7 @@ from ..form import chosen_by_form, chosen_by_link
 from ..jobs import notebook
 from ..plan import Plan, Verdict, changes, granted_by, plan
 from ..pod import check, compose, replaced_fields, secret_prerequisites
+from ..pod.overlay import granted_to
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.phase import why_not_gone
@@ -45,7 +46,7 @@ from .pod_wait import PodWait, accepts_connections, is_pod_ready
 from .process_state import ProcessState, adoption_secret, registered_state
 from .progress import announce_stop, stream_progress
 from .resume import request_stop, schedule_resume
-from .rights_check import check_while_running, count, granted_to, renewed, withdrawn
+from .rights_check import check_while_running, count, renewed, withdrawn
 from .saved_state import SavedStateSpawner
 from .start import Start
 

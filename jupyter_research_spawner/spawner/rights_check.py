@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ..metrics import RIGHTS_CHANGED
-from ..plan import RECHECK_SECONDS, Granted, Plan, Verdict, decide_again, granted_by, granted_in, parse_summary
-from ..pod.overlay import GROUPS, PLAN
+from ..plan import RECHECK_SECONDS, Plan, Verdict, decide_again, granted_by
+from ..pod.overlay import granted_to
 from ..shape import NOTEBOOK_KIND, Json
+from ..watch.phase import has_begun
 from .start import Start
 
 # How often a waiting pod is looked at, so that it is decided again soon after the scheduler has bound the pod.
@@ -54,21 +55,6 @@ def _first_pause() -> float:
 def is_bound(pod: Json | None) -> bool:
     """Return whether a scheduler has bound the pod to a node."""
     return bool(pod and (pod.get("spec") or {}).get("nodeName"))
-
-
-def has_begun(pod: Json | None, main: str) -> bool:
-    """Return whether the kubelet has started the main container at least once."""
-    for container in ((pod or {}).get("status") or {}).get("containerStatuses") or ():
-        if container.get("name") == main:
-            states = {**(container.get("lastState") or {}), **(container.get("state") or {})}
-            return bool({"running", "terminated"} & states.keys())
-    return False
-
-
-def granted_to(pod: Json) -> Granted | None:
-    """Return the rights with which a pod was created, from its annotations; None if they are not valid."""
-    annotations = (pod.get("metadata") or {}).get("annotations") or {}
-    return granted_in(parse_summary(str(annotations.get(PLAN, ""))), str(annotations.get(GROUPS, "")))
 
 
 class RunningServer(Protocol):

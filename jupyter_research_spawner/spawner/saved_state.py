@@ -13,6 +13,7 @@ import aiohttp
 from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
+from ..api_object import annotations_of
 from ..pod.overlay import USER_NAME
 from ..shape import Json
 from .hub_errors import HubRefusal
@@ -122,7 +123,7 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
 
     async def _leave_replaced_pod(self, pod: Json) -> None:
         """Handle a pod that somebody has created in place of this server's pod: the hub must not send users there."""
-        owner = (pod["metadata"].get("annotations") or {}).get(USER_NAME)
+        owner = annotations_of(pod).get(USER_NAME)
         self.log.error(
             "Pod %s/%s was replaced: its uid was %s and is %s, and its annotations name %r as its user",
             *(self.namespace, self.pod_name, self._pod_uid, pod["metadata"]["uid"], owner),

@@ -91,6 +91,20 @@ def why_not_started(pod: Json) -> str:
     return ""
 
 
+def is_over(pod: Json) -> bool:
+    """Return whether all containers of the pod have ended."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def has_begun(pod: Json | None, main: str) -> bool:
+    """Return whether the kubelet has started the container `main` at least once."""
+    for container in ((pod or {}).get("status") or {}).get("containerStatuses") or []:
+        if container.get("name") == main:
+            states = {**(container.get("lastState") or {}), **(container.get("state") or {})}
+            return not states.keys().isdisjoint(("running", "terminated"))
+    return False
+
+
 def is_mounting(pod: Json) -> bool:
     """Return whether the pod has a node, but none of its containers has started."""
     states = [container.get("state") or {} for container in _statuses(pod)]
