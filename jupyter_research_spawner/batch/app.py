@@ -7,10 +7,9 @@ import asyncio
 import logging
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -157,9 +156,11 @@ async def running(
     # Tornado limits "::" to IPv6; without an address, it listens at those of IPv4 too.
     sockets = bind_sockets(options.port, None if options.host == "::" else options.host)
     server.add_sockets(sockets)
-    watching = [asyncio.ensure_future(work) for work in (recorder.run(), owned_objects.run(), checker.run())]
-    watching[0].add_done_callback(partial(_report, "attempts of jobs are no longer recorded"))
-    watching[2].add_done_callback(partial(_report, "jobs are no longer decided again when rights change"))
+    watching = [
+        _watch(recorder.run(), "attempts of jobs are no longer recorded"),
+        _watch(owned_objects.run(), "jobs no longer show what their scheduler reports"),
+        _watch(checker.run(), "jobs are no longer decided again when rights change"),
+    ]
     try:
         yield sockets[0].getsockname()[1]
     finally:
@@ -179,9 +180,16 @@ async def _under_way_end(under_way: set[RequestHandler]) -> None:
         log.warning("%d requests did not end within %g s. Their connections are closed", len(under_way), STOP_SECONDS)
 
 
-def _report(what: str, watching: asyncio.Future[None]) -> None:
-    if not watching.cancelled() and watching.exception() is not None:
-        log.critical("A watch failed: %s", what, exc_info=watching.exception())
+def _watch(work: Coroutine[Any, Any, None], consequence: str) -> asyncio.Task[None]:
+    """Start a watch, and log the consequence if it fails."""
+
+    def report(watch: asyncio.Task[None]) -> None:
+        if not watch.cancelled() and watch.exception() is not None:
+            log.critical("A watch failed: %s", consequence, exc_info=watch.exception())
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(report)
+    return task
 
 
 async def serve(options: Options, site: Site) -> None:

@@ -63,7 +63,7 @@ def why_held(job: Json) -> str:
 
 
 def _read(job: Json, key: str, type_: type[T]) -> T | None:
-    """Return the value of an annotation, with empty texts for what is not valid; None if there is no annotation."""
+    """Return the record in an annotation, in which a field that is not valid is ""; None without the annotation."""
     written = annotations_of(job).get(key)
     if written is None:
         return None

@@ -203,7 +203,7 @@ def _choice_field(
 
 
 def _error_without_field(errors: Mapping[Any, str], offer: Offer, images: tuple[str, ...]) -> str:
-    """Return the error of a field that the form hides because it has only one choice; "" if there is no such error."""
+    """Return the error of a field that the form does not show, because it has only one choice; "" without one."""
     if "queue" in errors and len(offer.queues) == 1:
         return errors["queue"]
     if "image" in errors and len(images) <= 1:

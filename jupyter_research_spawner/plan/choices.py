@@ -250,7 +250,7 @@ def class_end_warnings(site: Site, then: Rights, classes: Sequence[str], profile
     """Return a warning if the user, who needs these classes, may not use the profile or queue with the rights `then`.
 
     `then` are the user's rights at the end of the wall time.  The wall time is not shortened: it begins when the
-    scheduler starts the pod, and nobody knows when that is.
+    scheduler starts the pod, which is not known in advance.
     """
     ending = [site.classes[name] for name in classes if name not in then.classes]
     if not ending or (then.may_use(site.profiles[profile]) and then.may_use(site.queues[queue])):
