@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from rig import cgroups, processes
@@ -19,7 +22,7 @@ def of(state: Path) -> Belongings:
     return {
         "processes": {f"{process.name} {process.pid}" for process in processes.running(state)},
         "containers": containers(state),
-        "cgroups": {str(path) for path in cgroups.HIERARCHIES.glob(f"**/{bridge_of(state)}/**")},
+        "cgroups": set(_cgroups(bridge_of(state))),
         "links": {link.split("@")[0].split()[0] for link in [*bridge, *_links("master", bridge_of(state))]},
         "mounts": {mount for mount in mounts if str(state) in mount or bridge_of(state) in mount},
         "files": {str(path) for path in state.glob("*") if path.name != "logs"},
@@ -28,8 +31,21 @@ def of(state: Path) -> Belongings:
 
 def containers(state: Path) -> set[str]:
     """Processes in the cgroups of that cluster."""
-    found = cgroups.HIERARCHIES.glob(f"**/{bridge_of(state)}/**/cgroup.procs")
-    return {pid for file in found for pid in file.read_text().split()}
+    found: set[str] = set()
+    for cgroup in _cgroups(bridge_of(state)):
+        with contextlib.suppress(FileNotFoundError):  # the cgroup has just ended
+            found.update(Path(cgroup, "cgroup.procs").read_text().split())
+    return found
+
+
+def _cgroups(name: str) -> Iterator[str]:
+    """Yield the paths of the cgroups with this name and of those below.
+
+    os.walk, other than Path.glob, goes on when a cgroup ends while it is read.
+    """
+    for path, _, _ in os.walk(cgroups.HIERARCHIES):
+        if name in Path(path).parts:
+            yield path
 
 
 def _links(*which: str) -> list[str]:

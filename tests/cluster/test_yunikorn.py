@@ -232,14 +232,22 @@ async def test_a_preempted_job_that_ends_at_once_comes_back_too(together: Alice)
 
 
 async def test_a_job_that_is_preempted_while_no_service_runs_has_failed(together: Alice) -> None:
-    """Nobody marks its pod then; YuniKorn's event tells why."""
+    """Nobody marks its pod then; YuniKorn's event tells why. YuniKorn sends its events every 2 s, so it can be late."""
     cluster, site = together.ground.cluster, together.site
     async with batch(cluster, site) as jobs:
         job = await jobs.submit("sleep", "600", queue="backfill")
         await jobs.in_state(job, "running")
+    (pod,) = together.pods_of(job)
     together.notebook("researcher")
     await asyncio.to_thread(together.runs, "researcher")
     until(lambda: not together.pods_of(job), "its pod is gone")
+
+    def is_reported() -> bool:
+        about = f"involvedObject.uid={pod['metadata']['uid']}"
+        events = together.api.all_of("v1", "Event", together.namespace, fieldSelector=about)
+        return any(event["message"].startswith("Preempted by ") for event in events)
+
+    until(is_reported, "YuniKorn has sent its event")
     async with batch(cluster, site) as jobs:
         ended = await jobs.until(job, "told", lambda job: job["message"] == PREEMPTED)
     assert ended["state"] == "failed"
