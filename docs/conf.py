@@ -11,6 +11,7 @@ from sphinx.application import Sphinx
 sys.path.insert(0, str(Path(__file__).parent))
 
 import command_reference
+import kubespawner_reference
 import scheduler_reference
 import settings_reference
 
@@ -42,6 +43,7 @@ html_theme_options = {
 # A page has this comment where a text that is generated from the code stands.
 GENERATED = {
     "<!-- generated: schedulers -->": scheduler_reference.markdown,
+    "<!-- generated: kubespawner -->": kubespawner_reference.markdown,
     "<!-- generated: settings -->": settings_reference.markdown,
     "<!-- generated: research-spawner -->": command_reference.research_spawner_markdown,
     "<!-- generated: job -->": command_reference.job_markdown,

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
+import json
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jupyterhub
 import pytest
+from kubespawner import KubeSpawner
 from samples import SITE_FILE, raw_site, site_with
 from traitlets.config import Config
 from traitlets.config.loader import LazyConfigValue
 
 from jupyter_research_spawner import configure, web
-from jupyter_research_spawner.configuration import conflicts
+from jupyter_research_spawner.configuration import conflicts, kubespawner_traits
 from jupyter_research_spawner.configuration.traits import items, plain
 from jupyter_research_spawner.settings import SettingsError
-from jupyter_research_spawner.spawner import ResearchSpawner
+from jupyter_research_spawner.spawner import ResearchSpawner, configured_class
 from jupyter_research_spawner.spawner.process_state import registered_state
 
 ACCESS = "access:services!service=batch"
@@ -162,16 +166,23 @@ def test_a_url_without_a_service_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("trait", "value", "says"),
     [
-        ("uid", 1000, "c.KubeSpawner.uid: is 1000, but identity in the settings determines the uid of each pod."),
+        ("uid", 1001, "c.KubeSpawner.uid: is 1001, but identity in the settings determines the uid of each pod."),
         ("uid", 0, "c.KubeSpawner.uid: is 0, but identity"),
+        ("uid", lambda spawner: 1000, "c.KubeSpawner.uid: is set, but identity"),
+        ("singleuser_uid", 0, "c.KubeSpawner.singleuser_uid: is 0, but identity"),
         ("gid", 100, "c.KubeSpawner.gid: is 100, but identity"),
-        ("fs_gid", 100, "singleuser.fsGid: null"),
+        ("fs_gid", 101, "singleuser.fsGid: null"),
+        ("service_account", "notebook", "c.KubeSpawner.service_account: is 'notebook', but it would give every user"),
+        ("service_account", "notebook", "Remove it (in the chart: singleuser.serviceAccountName)"),
+        ("automount_service_account_token", True, "users get no account in the cluster"),
+        ("allow_privilege_escalation", True, "singleuser.allowPrivilegeEscalation: false"),
+        ("privileged", True, "could become any user on the node"),
+        ("apply_user_options", lambda spawner, options: None, "so this function would never run"),
         ("supplemental_gids", [5], "c.KubeSpawner.supplemental_gids: is set, but identity"),
-        ("namespace", "other", "c.KubeSpawner.namespace: is 'other', but namespaces.name in the settings is 'jhub'"),
-        ("scheduler_name", "jhub-user-scheduler", "scheduling.userScheduler.enabled: false"),
+        ("namespace", "other", "c.KubeSpawner.namespace: is 'other', but namespaces.name in the settings is the"),
         ("profile_list", [{"display_name": "x"}], "users choose from the profiles in the settings"),
         ("profile_list", {"x": {"display_name": "x"}}, "users choose from the profiles in the settings"),
-        ("enable_user_namespaces", True, "user namespaces would change the uids on shared storage"),
+        ("enable_user_namespaces", True, "all pods of the site are in the namespace"),
     ],
 )
 def test_what_says_something_else_is_named_with_both_places(trait: str, value: Any, says: str) -> None:
@@ -183,10 +194,118 @@ def test_what_says_something_else_is_named_with_both_places(trait: str, value: A
     assert "installation" not in c.ResearchSpawner
 
 
-def test_what_says_nothing_or_the_same_is_no_conflict() -> None:
+def test_what_says_nothing_or_the_same_is_no_conflict(caplog: pytest.LogCaptureFixture) -> None:
     c = Config()
     c.KubeSpawner.update({"uid": None, "profile_list": [], "namespace": "jhub", "enable_user_namespaces": False})
     configure(c, SITE_FILE)
+    assert conflicts.warnings(c, site_with()) == []
+
+
+# What the chart's own values.yaml sets, for a release in the namespace jhub.
+CHART_DEFAULTS: dict[str, Any] = {
+    "uid": 1000,
+    "fs_gid": 100,
+    "allow_privilege_escalation": False,
+    "mem_guarantee": "1G",
+    "start_timeout": 300,
+    "scheduler_name": "hub-user-scheduler",
+    "profile_list": [],
+}
+
+
+def test_the_charts_defaults_do_not_stop_the_hub_and_are_named_in_one_sentence() -> None:
+    c = Config()
+    c.KubeSpawner.update(CHART_DEFAULTS)
+    assert conflicts.problems(c, site_with()) == []
+    assert conflicts.warnings(c, site_with()) == []
+    sentence = conflicts.defaults(c, site_with())
+    for place in (
+        "c.KubeSpawner.uid (singleuser.uid)",
+        "c.KubeSpawner.fs_gid (singleuser.fsGid)",
+        "c.KubeSpawner.mem_guarantee (singleuser.memory.guarantee)",
+        "c.KubeSpawner.start_timeout (singleuser.startTimeout)",
+        "c.KubeSpawner.scheduler_name (scheduling.userScheduler.enabled)",
+    ):
+        assert place in sentence
+    assert "which have no effect: the settings of the site decide instead." in sentence
+    assert conflicts.defaults(Config(), site_with()) == ""
+
+
+@pytest.mark.parametrize(
+    ("trait", "value", "instead"),
+    [
+        ("cpu_limit", 2, "profiles.NAME.cpu"),
+        ("cpu_guarantee", 0.5, "profiles.NAME.cpu"),
+        ("mem_limit", "4G", "profiles.NAME.memory"),
+        ("mem_guarantee", "2G", "profiles.NAME.memory"),
+        ("extra_resource_limits", {"nvidia.com/gpu": "1"}, "profiles.NAME.gpu"),
+        ("extra_resource_guarantees", {"nvidia.com/gpu": "1"}, "profiles.NAME.gpu"),
+        ("priority_class_name", "hub-default-priority", "queues.NAME.priority"),
+        ("options_form", "<input>", "profiles"),
+        ("profile_form_template", "<p>", "profiles"),
+        ("start_timeout", 900, "hub.queue_limit and hub.boot_limit"),
+        ("scheduler_name", "my-scheduler", "scheduler"),
+    ],
+)
+def test_what_the_site_decides_is_named_with_the_setting_that_replaces_it(trait: str, value: Any, instead: str) -> None:
+    c = Config()
+    c.Spawner[trait] = value
+    assert conflicts.problems(c, site_with()) == []
+    (warning,) = conflicts.warnings(c, site_with())
+    assert warning.path == f"c.Spawner.{trait}"
+    assert "which has no effect" in warning.message
+    assert f"Set {instead} in the settings instead, and remove it" in warning.message
+    assert kubespawner_traits.TRAITS[trait].chart[:1] == () or kubespawner_traits.TRAITS[trait].chart[0] in str(warning)
+
+
+@pytest.mark.parametrize("how", ["file", "environment"])
+def test_the_namespace_of_the_release_is_right_although_notebooks_are_in_another(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chart always sets c.KubeSpawner.namespace to the hub's own namespace."""
+    c = Config()
+    c.KubeSpawner.namespace = "release"
+    elsewhere = site_with({"namespaces": {"name": "notebooks"}})
+    assert [problem.path for problem in conflicts.problems(c, elsewhere)] == ["c.KubeSpawner.namespace"]
+    if how == "file":
+        (tmp_path / "namespace").write_text("release\n")
+        monkeypatch.setattr(conflicts, "OWN_NAMESPACE", tmp_path / "namespace")
+    else:
+        monkeypatch.setenv("POD_NAMESPACE", "release")
+    assert conflicts.problems(c, elsewhere) == []
+    configure(c, elsewhere)
+    assert c.ResearchSpawner.namespace == "notebooks"
+
+
+def test_every_trait_of_the_installed_kubespawner_is_in_the_table() -> None:
+    """A new version of KubeSpawner or JupyterHub cannot add a trait of which nobody decides what it does here."""
+    installed = set(KubeSpawner.class_traits(config=True))
+    assert sorted(installed - set(kubespawner_traits.TRAITS)) == []
+    # All supported versions have the same traits: setup.cfg allows JupyterHub 5.3 to 6 and kubespawner 7.1.
+    assert sorted(set(kubespawner_traits.TRAITS) - installed) == []
+
+
+def test_the_table_says_why_and_its_chart_keys_lead_back_to_a_trait() -> None:
+    schema = json.loads((SITE_FILE.parent / "z2jh-values.schema.json").read_text())
+    for name, trait in kubespawner_traits.TRAITS.items():
+        if trait.verdict != "kept":
+            assert trait.why and not trait.why.endswith("."), name
+        for key in trait.chart:
+            assert _is_in(schema, key.rstrip(".").split(".")), key
+            assert kubespawner_traits.trait_of_chart_key(key.rstrip(".")) in kubespawner_traits.TRAITS
+    assert kubespawner_traits.chart_key("mem_limit") == "singleuser.memory.limit"
+    assert kubespawner_traits.trait_of_chart_key("singleuser.memory.limit") == "mem_limit"
+    assert kubespawner_traits.trait_of_chart_key("singleuser.extraEnv.OMP_NUM_THREADS") == "environment"
+    assert kubespawner_traits.trait_of_chart_key("hub.config.KubeSpawner.working_dir") == "working_dir"
+    assert kubespawner_traits.trait_of_chart_key("hub.image") is None
+
+
+def _is_in(schema: Any, parts: list[str]) -> bool:
+    for part in parts:
+        schema = schema.get("properties", {}).get(part)
+        if schema is None:
+            return False
+    return True
 
 
 @pytest.mark.parametrize("how", ["set", "append", "prepend"])
@@ -218,8 +337,29 @@ def test_a_sites_own_subclass_stays() -> None:
 
     c = Config()
     c.JupyterHub.spawner_class = Ours
-    configure(c, SITE_FILE)
+    c.Ours.namespace = "elsewhere"
+    with pytest.raises(SettingsError, match=r"c.Ours.namespace: is 'elsewhere'"):
+        configure(c, SITE_FILE)
+    del c.Ours["namespace"]
+    c.Ours.server_token_scopes = ["users:activity!user"]
+    configure(c, SITE_FILE, managed_batch=True)
     assert c.JupyterHub.spawner_class is Ours
+    assert (c.Ours.namespace, c.Ours.server_token_scopes) == ("jhub", ["users:activity!user", ACCESS])
+
+
+@pytest.mark.parametrize("how", ["path", "entry point"])
+def test_a_sites_own_subclass_may_be_named_by_path_or_entry_point(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("ours_of_a_site")
+    module.Ours = type("Ours", (ResearchSpawner,), {})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ours_of_a_site", module)
+    entry = importlib.metadata.EntryPoint("Our-Spawner", "ours_of_a_site:Ours", "jupyterhub.spawners")
+    monkeypatch.setattr(configured_class, "entry_points", lambda group: [entry])
+    c = Config()
+    c.JupyterHub.spawner_class = "ours_of_a_site.Ours" if how == "path" else "our-spawner"
+    before = str(c.JupyterHub.spawner_class)
+    configure(c, SITE_FILE)
+    assert c.JupyterHub.spawner_class == before
+    assert c.Ours.namespace == "jhub"
 
 
 class Resolver:
@@ -246,8 +386,8 @@ def test_what_is_known_to_go_wrong_is_warned_of(section: str, trait: str, value:
     c = Config()
     c[section][trait] = value
     (warning,) = conflicts.warnings(c, site_with())
-    assert says in warning
-    assert f"c.{section}.{trait}" in warning
+    assert says in str(warning)
+    assert warning.path == f"c.{section}.{trait}"
 
 
 def test_a_map_that_hides_another_is_warned_of() -> None:
@@ -255,7 +395,7 @@ def test_a_map_that_hides_another_is_warned_of() -> None:
     c.KubeSpawner.environment = {"A": "1"}
     c.ResearchSpawner.environment = {"B": "2"}
     (warning,) = conflicts.warnings(c, site_with())
-    assert "c.ResearchSpawner.environment replaces all of c.KubeSpawner.environment" in warning
+    assert "c.ResearchSpawner.environment: replaces all of c.KubeSpawner.environment" in str(warning)
 
 
 def test_a_list_that_was_only_added_to_is_read_without_settling_it() -> None:

@@ -114,9 +114,8 @@ def test_the_chart_loads_them() -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"singleuser": {"uid": 1000}}, "c.KubeSpawner.uid: is 1000"),
-        ({"singleuser": {"fsGid": 100}}, "c.KubeSpawner.fs_gid: is 100"),
-        ({"scheduling": {"userScheduler": {"enabled": True}}}, "c.KubeSpawner.scheduler_name: is 'user-scheduler'"),
+        ({"singleuser": {"uid": 1001}}, "c.KubeSpawner.uid: is 1001"),
+        ({"singleuser": {"fsGid": 101}}, "c.KubeSpawner.fs_gid: is 101"),
         ({"hub": {"services": {"batch": None}}}, "c.JupyterHub.services: has no service named 'batch'"),
         ({"custom": {"research": {"queus": {}}}}, "queus: there is no such setting"),
     ],

@@ -13,13 +13,13 @@ from traitlets.log import get_logger
 from .. import web
 from ..settings import SettingsError
 from ..site import Site, load
+from ..spawner import ResearchSpawner
+from ..spawner.configured_class import configured_class, sections_of
 from ..spawner.process_state import register_site
 from . import batch_service, conflicts
 from .traits import items, value_of
 
 SPAWNER_CLASS = "jupyter_research_spawner.spawner.ResearchSpawner"
-# Values of spawner_class that configure() may replace: those of the chart and of KubeSpawner.
-_REPLACED = (None, "kubespawner.KubeSpawner", "kubespawner.spawner.KubeSpawner", "research", SPAWNER_CLASS)
 # An admission webhook may take 10 s (the default of timeoutSeconds); KubeSpawner's limit for a create is 3 s.
 REQUEST_SECONDS = 10
 
@@ -54,23 +54,28 @@ def configure(
     """
     parts = _parts(site)
     settings = parts if isinstance(parts, Site) else load(*parts)
-    _check_spawner_class(c)
-    if problems := conflicts.problems(c, settings):
+    spawner_class = configured_class(c)
+    sections = sections_of(spawner_class)
+    if problems := conflicts.problems(c, settings, spawner_class):
         raise SettingsError(problems)
     log = get_logger()
-    for warning in conflicts.warnings(c, settings):
+    for warning in conflicts.warnings(c, settings, spawner_class):
         log.warning("%s", warning)
-    c.JupyterHub.spawner_class = c.JupyterHub.get("spawner_class") if _is_ours(c) else SPAWNER_CLASS
-    c.ResearchSpawner.installation = register_site(settings, _base(base, parts))
-    c.ResearchSpawner.namespace = settings.namespaces.name
-    c.ResearchSpawner.k8s_api_request_timeout = max(REQUEST_SECONDS, value_of(c, "k8s_api_request_timeout") or 0)
-    _set_limits(c, log)
+    if defaults := conflicts.defaults(c, settings, spawner_class):
+        log.info("%s", defaults)
+    if spawner_class is ResearchSpawner:
+        c.JupyterHub.spawner_class = SPAWNER_CLASS
+    # The most specific section, because that of a subclass replaces the values of ResearchSpawner's.
+    own = c[sections[0]]
+    own.installation = register_site(settings, _base(base, parts))
+    own.namespace = settings.namespaces.name
+    own.k8s_api_request_timeout = max(REQUEST_SECONDS, value_of(c, "k8s_api_request_timeout", sections) or 0)
+    _set_limits(c, own, log)
     # Set the whole list, because a path that is appended to an unset list comes after the hub's own templates.
     templates = [path for path in items(c.JupyterHub, "template_paths") if path != str(web.HUB_TEMPLATES)]
     c.JupyterHub.template_paths = [*templates, str(web.HUB_TEMPLATES)]
-    batch_service.configure(
-        c, settings, batch_service.managed(parts, _base(base, parts), managed_batch) if managed_batch else None
-    )
+    managed = batch_service.managed(parts, _base(base, parts), managed_batch) if managed_batch else None
+    batch_service.configure(c, settings, managed, sections)
     return settings
 
 
@@ -89,24 +94,7 @@ def _base(base: str | Path | None, parts: Site | tuple[Part, ...]) -> Path:
     return files[0].parent if files else Path()
 
 
-def _is_ours(c: Config) -> bool:
-    """Return whether spawner_class is a subclass of ResearchSpawner.  `configure` does not replace a subclass."""
-    chosen = c.JupyterHub.get("spawner_class")
-    return isinstance(chosen, type) and any(base.__name__ == "ResearchSpawner" for base in chosen.__mro__)
-
-
-def _check_spawner_class(c: Config) -> None:
-    chosen = c.JupyterHub.get("spawner_class")
-    name = f"{chosen.__module__}.{chosen.__qualname__}" if isinstance(chosen, type) else chosen
-    if name not in _REPLACED and not _is_ours(c):
-        raise SettingsError.single(
-            "c.JupyterHub.spawner_class",
-            f"is {name!r}, but configure() sets {SPAWNER_CLASS}. Remove it, or derive your class from ResearchSpawner "
-            "and set spawner_class to the class itself",
-        )
-
-
-def _set_limits(c: Config, log: Any) -> None:
+def _set_limits(c: Config, own: Config, log: Any) -> None:
     limit = c.JupyterHub.get("concurrent_spawn_limit")
     if limit:
         log.info(
@@ -116,9 +104,9 @@ def _set_limits(c: Config, log: Any) -> None:
         )
     c.JupyterHub.concurrent_spawn_limit = 0
     if int(jupyterhub.__version__.split(".")[0]) < 6:
-        c.ResearchSpawner.consecutive_failure_limit = 0
+        own.consecutive_failure_limit = 0
         log.info(
-            "c.ResearchSpawner.consecutive_failure_limit is now 0: JupyterHub %s counts a refused request as a failed "
+            "consecutive_failure_limit of the spawner is now 0: JupyterHub %s counts a refused request as a failed "
             "spawn, so a few refused requests would stop the hub",
             jupyterhub.__version__,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from traitlets.config import Config
 
 from ..settings import SettingsError
 from ..site import Site
-from .traits import add_items, items, plain, section_of
+from .traits import SECTIONS, add_items, items, plain, section_of
 
 SERVICE = "batch"
 ACCESS = f"access:services!service={SERVICE}"
@@ -27,7 +27,7 @@ SERVER_SCOPES = ["users:activity!user", "access:servers!server"]
 MANAGED_URL = "http://127.0.0.1:8090"
 
 
-def configure(c: Config, site: Site, managed_entry: dict[str, Any] | None) -> None:
+def configure(c: Config, site: Site, managed_entry: dict[str, Any] | None, sections: Sequence[str] = SECTIONS) -> None:
     """Configure the role and scopes of the batch service, if the hub has one.
 
     Raises SettingsError if `batch.url` is set but the hub has no such service.
@@ -47,7 +47,7 @@ def configure(c: Config, site: Site, managed_entry: dict[str, Any] | None) -> No
     entry.setdefault("oauth_no_confirm", True)
     _let_service_read(c)
     _let_people_in(c)
-    _let_notebooks_in(c)
+    _let_notebooks_in(c, sections)
 
 
 def managed(parts: object, base: Path, more: bool | Mapping[str, Any]) -> dict[str, Any]:
@@ -105,14 +105,14 @@ def _let_people_in(c: Config) -> None:
         role["scopes"] = [*scopes, ACCESS]
 
 
-def _let_notebooks_in(c: Config) -> None:
-    section = section_of(c, "server_token_scopes")
+def _let_notebooks_in(c: Config, sections: Sequence[str]) -> None:
+    section = section_of(c, "server_token_scopes", sections)
     before = plain(c[section].server_token_scopes) if section else None
     if callable(before):
-        c.ResearchSpawner.server_token_scopes = _WithAccess.over(before)
+        c[sections[0]].server_token_scopes = _WithAccess.over(before)
         return
     present = list(before or SERVER_SCOPES)
-    c.ResearchSpawner.server_token_scopes = [*present, *({ACCESS} - set(present))]
+    c[sections[0]].server_token_scopes = [*present, *({ACCESS} - set(present))]
 
 
 class _WithAccess:

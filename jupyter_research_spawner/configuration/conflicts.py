@@ -2,63 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import string
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from traitlets.config import Config
 
 from ..settings.problems import Problem
 from ..site import Site
-from .traits import SECTIONS, is_bound, plain, section_of, value_of
+from ..spawner import ResearchSpawner
+from ..spawner.configured_class import sections_of
+from ..wording import format_list
+from .kubespawner_traits import TRAITS, Trait, chart_key
+from .traits import is_bound, plain, section_of, value_of
+
+# Kubernetes writes the namespace of a pod into this file (Kubernetes, "Accessing the API from a Pod").
+OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-@dataclass(frozen=True)
-class Conflict:
-    """A KubeSpawner option that must be unset or have the value that the settings of the site require.
-
-    `wanted` returns the required value.  `site_says` returns the clause of the error that names the setting.  `chart`
-    is the line for the helm chart's values that unsets the option.
-    """
-
-    trait: str
-    site_says: Callable[[Site], str]
-    wanted: Callable[[Site], Any] = lambda _: None
-    chart: str = ""
-
-
-CONFLICTS = (
-    Conflict("uid", lambda _: "identity in the settings determines the uid of each pod", chart="singleuser.uid: null"),
-    Conflict("gid", lambda _: "identity in the settings determines the gid of each pod"),
-    Conflict(
-        "fs_gid", lambda _: "it would change the group of files on shared storage", chart="singleuser.fsGid: null"
-    ),
-    Conflict("supplemental_gids", lambda _: "identity in the settings determines the groups of each pod"),
-    Conflict(
-        "namespace",
-        lambda site: f"namespaces.name in the settings is {site.namespaces.name!r}",
-        lambda site: site.namespaces.name,
-    ),
-    Conflict(
-        "scheduler_name",
-        lambda site: f"scheduler in the settings has kind {site.scheduler.kind!r} and name {site.scheduler.name!r}",
-        lambda site: site.scheduler.name,
-        "scheduling.userScheduler.enabled: false",
-    ),
-    Conflict(
-        "profile_list",
-        lambda _: "users choose from the profiles in the settings",
-        chart="singleuser.profileList: []",
-    ),
-    Conflict("enable_user_namespaces", lambda _: "user namespaces would change the uids on shared storage"),
-    Conflict("apply_user_options", lambda _: "profiles in the settings determine how user options are applied"),
-)
-
-
-def problems(c: Config, site: Site) -> list[Problem]:
-    """Return a problem for each option in `c` that contradicts a setting."""
-    found = [problem for conflict in CONFLICTS for problem in _conflict(c, site, conflict)]
+def problems(c: Config, site: Site, spawner_class: type[ResearchSpawner] = ResearchSpawner) -> list[Problem]:
+    """Return a problem for each refused trait that is set."""
+    found = [
+        Problem(place, f"is {_shown(value)}, but {trait.why}. Remove it{_in_chart(trait)}")
+        for place, name, value in _set(c, site, spawner_class)
+        if (trait := TRAITS[name]).verdict == "refused" and not trait.is_harmless(value)
+    ]
     if "JupyterHub" in c and c.JupyterHub.get("internal_ssl"):
         found.append(
             Problem(
@@ -70,43 +41,109 @@ def problems(c: Config, site: Site) -> list[Problem]:
     return found
 
 
-def _conflict(c: Config, site: Site, conflict: Conflict) -> Iterator[Problem]:
-    section, value = section_of(c, conflict.trait), value_of(c, conflict.trait)
-    says_nothing = value is None or value is False or value in ("", [], {})
-    if section is None or says_nothing or value == conflict.wanted(site):
-        return
-    shown = repr(value) if isinstance(value, (str, int)) else "set"
-    chart = f" (in the chart: {conflict.chart})" if conflict.chart else ""
-    yield Problem(f"c.{section}.{conflict.trait}", f"is {shown}, but {conflict.site_says(site)}. Remove it{chart}")
+def warnings(c: Config, site: Site, spawner_class: type[ResearchSpawner] = ResearchSpawner) -> list[Problem]:
+    """Return a problem for each option that is valid, but makes starts fail or has no effect."""
+    sections = sections_of(spawner_class)
+    return [
+        *_without_effect(c, site, spawner_class),
+        *_shadowed(c, sections),
+        *_copied(c, sections),
+        *_templates(c, sections),
+        *_claims(c, site, sections),
+    ]
 
 
-def warnings(c: Config, site: Site) -> list[str]:
-    """Return warnings about options that are valid, but make starts fail or have no effect."""
-    return [*_shadowed(c), *_copied(c), *_templates(c), *_claims(c, site)]
+def defaults(c: Config, site: Site, spawner_class: type[ResearchSpawner] = ResearchSpawner) -> str:
+    """Return a sentence that names the chart's defaults which have no effect here; "" if there are none."""
+    found = [
+        f"{place}{f' ({chart})' if (chart := chart_key(name)) else ''}"
+        for place, name, value in _set(c, site, spawner_class)
+        if TRAITS[name].verdict != "kept" and TRAITS[name].is_harmless(value)
+    ]
+    why = "have the chart's default values, which have no effect: the settings of the site decide instead"
+    return f"{format_list(found)} {why}." if found else ""
 
 
-def _shadowed(c: Config) -> Iterator[str]:
+def _set(c: Config, site: Site, spawner_class: type[ResearchSpawner]) -> Iterator[tuple[str, str, Any]]:
+    """Yield (place, trait, value) for each trait in the table that is set to another value than its default.
+
+    KubeSpawner moves values of its old names, such as `singleuser_uid`, to the new names when a server starts.
+    """
+    known, sections = spawner_class.class_traits(), sections_of(spawner_class)
+    old = getattr(spawner_class, "_deprecated_traits", {})
+    for name in TRAITS:
+        names = [name, *(before for before, (after, *_) in old.items() if after == name)]
+        for written in names:
+            section = section_of(c, written, sections)
+            value = value_of(c, written, sections)
+            is_unset = value is None or value is False or value in ("", [], {}, ())
+            if section is None or is_unset or (name in known and value == known[name].default()):
+                continue
+            if name not in _WANTED or value not in _WANTED[name](site):
+                yield f"c.{section}.{written}", name, value
+
+
+def _namespaces(site: Site) -> tuple[str | None, ...]:
+    """Return the namespaces that c.KubeSpawner.namespace can have: that of the site, and the hub's own.
+
+    The chart always sets the namespace of the release, also if notebooks are in another one.
+    """
+    try:
+        own = OWN_NAMESPACE.read_text().strip()
+    except OSError:
+        own = None
+    return site.namespaces.name, own, os.environ.get("POD_NAMESPACE")
+
+
+# For some traits, the values that say the same as the settings.
+_WANTED: Mapping[str, Callable[[Site], tuple[Any, ...]]] = {
+    "namespace": _namespaces,
+    "scheduler_name": lambda site: (site.scheduler.name,),
+}
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, (str, int, float)) else "set"
+
+
+def _in_chart(trait: Trait) -> str:
+    written = trait.remedy or " or ".join(key.rstrip(".") for key in trait.chart)
+    return f" (in the chart: {written})" if written else ""
+
+
+def _without_effect(c: Config, site: Site, spawner_class: type[ResearchSpawner]) -> Iterator[Problem]:
+    for place, name, value in _set(c, site, spawner_class):
+        trait = TRAITS[name]
+        if trait.verdict != "decided" or trait.is_harmless(value):
+            continue
+        instead = f"Set {trait.setting} in the settings instead, and remove it" if trait.setting else "Remove it"
+        yield Problem(place, f"is {_shown(value)}, which has no effect: {trait.why}. {instead}{_in_chart(trait)}")
+
+
+def _shadowed(c: Config, sections: Sequence[str]) -> Iterator[Problem]:
     """Yield a warning for each map that is set in the sections of a class and of its parent class."""
-    for specific, general in (("ResearchSpawner", "KubeSpawner"), ("ResearchSpawner", "Spawner")):
+    for specific, general in combinations(sections, 2):
         for trait in sorted(set(c.get(specific, {})) & set(c.get(general, {}))):
             if isinstance(plain(c[specific][trait]), dict) and isinstance(plain(c[general][trait]), dict):
-                yield (
-                    f"c.{specific}.{trait} replaces all of c.{general}.{trait}: traitlets does not merge maps of two "
-                    f"sections. Put both into c.{general}.{trait}."
+                yield Problem(
+                    f"c.{specific}.{trait}",
+                    f"replaces all of c.{general}.{trait}: traitlets does not merge maps of two sections. Put both "
+                    f"into c.{general}.{trait}",
                 )
 
 
-def _copied(c: Config) -> Iterator[str]:
-    for section in SECTIONS:
+def _copied(c: Config, sections: Sequence[str]) -> Iterator[Problem]:
+    for section in sections:
         for trait, value in sorted(c.get(section, {}).items()):
             if is_bound(value):
-                yield (
-                    f"c.{section}.{trait} is a method of an object, and traitlets copies that object for each server. "
-                    "The copies do not share caches, and locks or sockets in them fail. Use a plain function."
+                yield Problem(
+                    f"c.{section}.{trait}",
+                    "is a method of an object, and traitlets copies that object for each server. The copies do not "
+                    "share caches, and locks or sockets in them fail. Use a plain function",
                 )
 
 
-def _templates(c: Config) -> Iterator[str]:
+def _templates(c: Config, sections: Sequence[str]) -> Iterator[Problem]:
     """Yield warnings about options in which KubeSpawner expands `{name}`, and fails at other uses of braces."""
     for trait in (
         "volumes",
@@ -116,24 +153,26 @@ def _templates(c: Config) -> Iterator[str]:
         "init_containers",
         "extra_containers",
     ):
-        for text in _texts(value_of(c, trait)):
-            where = f"c.{section_of(c, trait)}.{trait}"
+        for text in _texts(value_of(c, trait, sections)):
+            where = f"c.{section_of(c, trait, sections)}.{trait}"
             fields = _fields(text)
             if fields is None:
-                yield f"{where} has an invalid brace in {text!r}. Use {{{{ and }}}}, or no server can start."
+                yield Problem(where, f"has an invalid brace in {text!r}. Use {{{{ and }}}}, or no server can start")
             elif trait in ("volumes", "volume_mounts") and fields & {"unescaped_username", "username"}:
-                yield (
-                    f"{where} uses the hub's user name ({text!r}), which can differ from the POSIX user name. "
-                    "Use storage in the settings for homes and mounts."
+                yield Problem(
+                    where,
+                    f"uses the hub's user name ({text!r}), which can differ from the POSIX user name. "
+                    "Use storage in the settings for homes and mounts",
                 )
 
 
-def _claims(c: Config, site: Site) -> Iterator[str]:
-    if value_of(c, "storage_pvc_ensure"):
+def _claims(c: Config, site: Site, sections: Sequence[str]) -> Iterator[Problem]:
+    if value_of(c, "storage_pvc_ensure", sections):
         homes = ", ".join(sorted(home.claim for home in site.storage.homes.values()))
-        yield (
-            f"c.{section_of(c, 'storage_pvc_ensure')}.storage_pvc_ensure creates an unused claim for each user, "
-            f"because homes are on {homes} (storage.homes). In the chart, set singleuser.storage.type: none."
+        yield Problem(
+            f"c.{section_of(c, 'storage_pvc_ensure', sections)}.storage_pvc_ensure",
+            f"creates an unused claim for each user, because homes are on {homes} (storage.homes). In the chart, set "
+            "singleuser.storage.type: none",
         )
 
 

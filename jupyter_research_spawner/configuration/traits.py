@@ -6,30 +6,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from traitlets.config import Config
 from traitlets.config.loader import LazyConfigValue
 
-# In the order of precedence: in traitlets the section of a class replaces the sections of its parent classes.
+# The sections of ResearchSpawner itself, in the order of precedence: in traitlets the section of a class replaces the
+# sections of its parent classes.  `sections_of` returns those of a subclass.
 SECTIONS = ("ResearchSpawner", "KubeSpawner", "Spawner")
 
 
-def section_of(c: Config, trait: str) -> str | None:
+def section_of(c: Config, trait: str, sections: Sequence[str] = SECTIONS) -> str | None:
     """Return the section from which the spawner gets the trait, or None if no section sets it."""
-    for name in SECTIONS:
-        if name in c and trait in c[name]:
-            return name
-    return None
+    return next((name for name in sections if name in c and trait in c[name]), None)
 
 
-def value_of(c: Config, trait: str) -> Any:
+def value_of(c: Config, trait: str, sections: Sequence[str] = SECTIONS) -> Any:
     """Return the value that is set for the spawner, or None.
 
     If the configuration extends the default list or map, return only the added items.
     """
-    name = section_of(c, trait)
+    name = section_of(c, trait, sections)
     return plain(c[name][trait]) if name else None
 
 
