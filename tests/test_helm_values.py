@@ -12,31 +12,34 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import chart
 import jsonschema
 import pytest
 import samples
 import yaml
 from hub import python_of
+from kubernetes_asyncio.client import ApiClient, V1Container
 from patience import PATIENCE_SECONDS
 from traitlets.config import Config
+from traitlets.config.loader import LazyConfigValue
 
+from jupyter_research_spawner import chart_values
 from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.plan import offers
-from jupyter_research_spawner.settings import merge, read
+from jupyter_research_spawner.settings import SettingsError, merge, read
 from jupyter_research_spawner.site import load
 from jupyter_research_spawner.spawner import render_notebook
 
 TREE = Path(__file__).parent.parent
 BASE, CLASS = TREE / "helm-values" / "base.yaml", TREE / "helm-values" / "classes" / "stats-101.yaml"
-# Another version of the chart's: Z2JH_SCHEMA=FILE.
+# Another version of the chart's: Z2JH_SCHEMA=FILE.  The chart itself, for the tests that compare: Z2JH_CHART=DIRECTORY.
 SCHEMA = Path(os.environ.get("Z2JH_SCHEMA", samples.DATA / "z2jh-values.schema.json"))
+CHART = os.environ.get("Z2JH_CHART")
 FILES = {"base": (BASE,), "base and class": (BASE, CLASS)}
 
 
 def values(*files: Path) -> dict[str, Any]:
-    return merge(chart.DEFAULTS, *(read(file) for file in files))
+    return chart_values.complete(*(read(file) for file in files), namespace="jhub")
 
 
 def lists(value: Any, path: str = "") -> list[str]:
@@ -53,6 +56,7 @@ def test_valid_for_the_charts_schema(files: tuple[Path, ...]) -> None:
     validator = jsonschema.Draft7Validator(json.loads(SCHEMA.read_text()))
     # As helm does it, which writes JSON: a date has become text.
     written = json.loads(json.dumps(values(*files)))
+    del written["Chart"], written["Release"]
     assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(written)] == []
     wrong = merge(written, {"singleuser": {"gid": 1}})
     assert list(validator.iter_errors(wrong)), "the schema refuses nothing"
@@ -94,9 +98,13 @@ def test_everything_the_hub_and_the_service_read_is_an_absolute_path() -> None:
 
 
 def loaded(*more: dict[str, Any]) -> Config:
-    c = Config()
-    chart.apply(c, merge(values(BASE, CLASS), *more))
-    return c
+    found = merge(values(BASE, CLASS), *more)
+    with chart_values.hub_pod(found):
+        result = chart_values.build(found)
+    if result.problems:
+        raise SettingsError(result.problems)
+    assert result.not_run == []
+    return result.config
 
 
 def test_the_chart_loads_them() -> None:
@@ -126,6 +134,125 @@ def test_what_a_site_changes_wrongly_is_said_at_start(more: dict[str, Any], word
     assert words in str(error.value)
 
 
+# Values that set each trait which the chart sets, beside those of base.yaml.
+BUSY: dict[str, Any] = {
+    "fullnameOverride": "hub-a",
+    "imagePullSecret": {"create": True},
+    "imagePullSecrets": ["common"],
+    "hub": {
+        "activeServerLimit": 9,
+        "namedServerLimitPerUser": 2,
+        "allowNamedServers": True,
+        "templatePaths": ["/a"],
+        "templateVars": {"a": 1},
+        "loadRoles": {"more": {"scopes": ["list:users"]}},
+        "extraConfig": {"z-research": None, "20": "c.KubeSpawner.environment.update(A=get_name('hub'))", "10": "a = 1"},
+    },
+    "cull": {"users": True, "adminUsers": False, "removeNamedServers": True, "maxAge": 100},
+    "debug": {"enabled": True},
+    "scheduling": {
+        "userScheduler": {"enabled": True},
+        "podPriority": {"enabled": True},
+        "userPods": {"nodeAffinity": {"matchNodePurpose": "require"}},
+    },
+    "singleuser": {
+        "podNameTemplate": "jupyter-{username}",
+        "uid": 1000,
+        "fsGid": 100,
+        "startTimeout": 900,
+        "allowPrivilegeEscalation": None,
+        "serviceAccountName": "cloud",
+        "extraTolerations": [{"key": "a", "operator": "Exists"}],
+        "nodeSelector": {"pool": "users"},
+        "extraNodeAffinity": {"preferred": [{"weight": 1, "preference": {"matchExpressions": []}}]},
+        "extraPodAffinity": {"required": [{"topologyKey": "zone"}]},
+        "extraPodAntiAffinity": {"preferred": [{"weight": 1, "podAffinityTerm": {"topologyKey": "zone"}}]},
+        "cloudMetadata": {"blockWithIptables": True},
+        "networkTools": {"resources": {"limits": {"cpu": 1}}},
+        "extraLabels": {"a": "b"},
+        "extraAnnotations": {"a": "b"},
+        "extraEnv": {"OMP_NUM_THREADS": 2, "NODE": {"valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}},
+        "extraFiles": {
+            "a": {"mountPath": "/etc/a.json", "data": {"a": 1}, "mode": 420},
+            "b": {"mountPath": "/etc/b", "stringData": "b"},
+        },
+        "lifecycleHooks": {"preStop": {"exec": {"command": ["true"]}}},
+        "initContainers": [{"name": "a", "image": "b"}],
+        "extraContainers": [{"name": "c", "image": "d"}],
+        "cpu": {"limit": 2, "guarantee": 0.5},
+        "memory": {"limit": "4G"},
+        "extraResource": {"limits": {"nvidia.com/gpu": "1"}, "guarantees": {"nvidia.com/gpu": "1"}},
+        "image": {"pullPolicy": "Always", "pullSecrets": ["own"]},
+        "cmd": None,
+        "defaultUrl": "/lab",
+        "extraPodConfig": {"hostname": "a"},
+        "profileList": [{"display_name": "a"}],
+        "storage": {
+            "type": "dynamic",
+            "capacity": "2Gi",
+            "extraLabels": {"a": "b"},
+            "dynamic": {"storageClass": "fast", "pvcNameTemplate": "claim-{username}"},
+            "extraVolumes": [{"name": "v", "emptyDir": {}}],
+            "extraVolumeMounts": [{"name": "v", "mountPath": "/v"}, {"name": "v", "mountPath": "/w"}],
+        },
+    },
+}
+STATIC = {
+    "fullnameOverride": None,
+    "hub": {"db": {"type": "mysql", "url": "mysql://db"}, "extraConfig": {"z-research": None}},
+    "singleuser": {
+        "storage": {
+            "type": "static",
+            "static": {"pvcName": "homes", "subPath": "home/{username}"},
+            "extraVolumes": {"v": {"name": "v", "emptyDir": {}}},
+            "extraVolumeMounts": {"v": {"name": "v", "mountPath": "/v"}},
+        }
+    },
+}
+
+
+@pytest.mark.skipif(CHART is None, reason="needs the chart: Z2JH_CHART=DIRECTORY")
+@pytest.mark.parametrize("more", [{}, BUSY, STATIC], ids=["base", "busy", "static"])
+def test_the_charts_own_program_gives_the_same_configuration(
+    more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = merge(values(BASE, CLASS), more)
+    with chart_values.hub_pod(found):
+        translated = chart_values.build(found)
+        assert (translated.problems, translated.not_run) == ([], [])
+        theirs = Config()
+        program = Path(CHART or "", "files", "hub", "jupyterhub_config.py")
+        monkeypatch.setattr("tornado.httpclient.AsyncHTTPClient.configure", lambda *_: None)
+        exec(compile(program.read_text(), program, "exec"), {"get_config": lambda: theirs, "__file__": "/nowhere/c.py"})
+    # Sections that no spawner reads, and secrets.
+    for section, trait in (
+        ("JupyterHub", "cookie_secret"),
+        ("CryptKeeper", "keys"),
+        ("ConfigurableHTTPProxy", "api_url"),
+    ):
+        theirs[section].pop(trait)
+    ours, wanted = _plain(translated.config), _plain(theirs)
+    assert ours.keys() == wanted.keys()
+    for section in wanted:
+        for trait in ours[section].keys() | wanted[section].keys():
+            assert ours[section].get(trait) == wanted[section].get(trait), (section, trait)
+
+
+def _plain(value: Any) -> Any:
+    """Return a configuration without empty sections, and with Kubernetes' models as maps."""
+    if isinstance(value, Config):
+        return {key: _plain(below) for key, below in value.items() if below or not isinstance(below, Config)}
+    if isinstance(value, dict):
+        return {key: _plain(below) for key, below in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, LazyConfigValue):
+        return _plain(value.to_dict())
+    if isinstance(value, V1Container):
+        return ApiClient.sanitize_for_serialization(ApiClient.__new__(ApiClient), value)
+    return value
+
+
 async def test_the_pod_of_a_student(bob: PosixIdentity) -> None:
     held = {"custom": {"research": {"classes": {"stats-101": {"since": "2020-01-01", "until": "2099-12-20"}}}}}
     research = merge(values(BASE, CLASS), held)["custom"]["research"]
@@ -144,11 +271,10 @@ async def test_the_pod_of_a_student(bob: PosixIdentity) -> None:
 
 
 CONFIG = """
-import sys
-sys.path.insert(0, {tests!r})
-import chart, yaml
+import yaml
 from pathlib import Path
 from jupyterhub.proxy import Proxy
+from jupyter_research_spawner.chart_values import build, hub_pod
 
 class NullProxy(Proxy):
     should_start = False
@@ -156,8 +282,13 @@ class NullProxy(Proxy):
     async def delete_route(self, routespec): pass
     async def get_all_routes(self): return {{}}
 
-chart.apply(c, yaml.safe_load(Path({values!r}).read_text()))
+values = yaml.safe_load(Path({values!r}).read_text())
+pod = hub_pod(values)
+pod.__enter__()
+result = build(values, c)
+assert (result.problems, result.not_run) == ([], [])
 c.JupyterHub.proxy_class = NullProxy
+del c.JupyterHub.hub_connect_url
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:{port}"
 c.JupyterHub.bind_url = "http://127.0.0.1:{port}"
 c.JupyterHub.db_url = "sqlite://"
@@ -181,7 +312,7 @@ def test_a_real_hub_starts_with_them(version: int, tmp_path: Path) -> None:
     # The chart's image has the culler, this machine need not.
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(merge(values(BASE, CLASS), {"cull": {"enabled": False}})))
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
-    text = CONFIG.format(tests=str(Path(__file__).parent), values=str(tmp_path / "values.yaml"), port=port)
+    text = CONFIG.format(values=str(tmp_path / "values.yaml"), port=port)
     (tmp_path / "config.py").write_text(text)
     log = tmp_path / "hub.log"
     with log.open("wb") as out:
