@@ -440,6 +440,36 @@ async def test_a_container_may_leave_a_message(kube: Kube) -> None:
     assert state(found)["terminated"]["message"].strip() == "no licence"
 
 
+@pytest.mark.parametrize(
+    ("script", "policy", "message"),
+    [
+        ("echo no home; exit 1", "FallbackToLogsOnError", "no home\n"),
+        ("echo no home; exit 1", "File", None),
+        ("echo no home", "FallbackToLogsOnError", None),
+        # The last 80 lines, and of them the last 2048 bytes.
+        ("seq 1 99; exit 1", "FallbackToLogsOnError", "".join(f"{number}\n" for number in range(20, 100))),
+        ("seq 100001 101000; exit 1", "FallbackToLogsOnError", "".join(f"{n}\n" for n in range(100921, 101001))),
+        ("printf %03000d 7; exit 1", "FallbackToLogsOnError", f"{7:02048}"),
+    ],
+    ids=["failed", "policy File", "succeeded", "99 lines", "1000 lines", "3000 bytes"],
+)
+async def test_a_failed_container_leaves_the_end_of_its_log(
+    kube: Kube, script: str, policy: str, message: str | None
+) -> None:
+    await start(kube, script, main={"terminationMessagePolicy": policy})
+    found = await seen(kube, lambda pod: pod["status"]["phase"] in ("Succeeded", "Failed"), wanted=True)
+    assert state(found)["terminated"].get("message") == message
+
+
+@pytest.mark.root
+async def test_a_message_is_preferred_to_the_log_and_its_end_is_kept(kube: Kube) -> None:
+    script = "echo in the log; printf %05000d 7 > /tmp/why; exit 1"
+    more = {"terminationMessagePolicy": "FallbackToLogsOnError", "terminationMessagePath": "/tmp/why"}
+    await start(kube, script, main=more)
+    found = await in_phase(kube, "Failed")
+    assert state(found)["terminated"]["message"] == f"{7:04096}"
+
+
 async def test_a_job_ends_with_its_container(kube: Kube) -> None:
     template = {"spec": {**ON_A_KUBELET, "restartPolicy": "Never", "containers": [container("exit 3")]}}
     body = {"metadata": {"name": "j"}, "spec": {"backoffLimit": 0, "template": template}}

@@ -20,6 +20,7 @@ from .container_process import MARK, POD_MARK, Container, ContainerSpec, Mount, 
 from .container_status import ContainerState, PodReason, pod_status
 from .host_paths import adapt, words_on_host
 from .pod_volumes import Storage, VolumeError, mounts, prepare, read_only_volumes
+from .termination_message import create_message_file, termination_message
 
 DEADLINE = PodReason("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 # The command and home directory of the images of jupyter/docker-stacks.  It is also their working directory.
@@ -27,7 +28,6 @@ IMAGE_COMMAND = ["jupyterhub-singleuser"]
 IMAGE_HOME = "/home/jovyan"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_IP = "127.0.0.1"
-MESSAGE_BYTES = 4096  # limit of a termination message
 RETRY_SECONDS = 1.0  # between two attempts to get a missing image, Secret or ConfigMap
 BACK_OFF_LIMIT = 300.0
 _ANY_ADDRESS = re.compile(r"//(0\.0\.0\.0|\[::\]|\*)?:")
@@ -127,7 +127,7 @@ class PodRun:
             self.record("Killing", f"Stopping container {state.name}")
         exits = await asyncio.gather(*(container.stop(self._grace_over) for _, container in running))
         for (state, _), code in zip(running, exits, strict=True):
-            state.ended(code, self._message(state))
+            state.ended(code, self._message(state, code))
 
     def _all(self) -> list[ContainerState]:
         return [*self.init, *self.containers]
@@ -262,7 +262,7 @@ class PodRun:
         self.publish()
         state.has_begun.set()
         code = await container.wait()
-        state.ended(code, self._message(state))
+        state.ended(code, self._message(state, code))
         return code
 
     async def _configured(self, state: ContainerState) -> ContainerSpec:
@@ -292,9 +292,8 @@ class PodRun:
         if "JUPYTERHUB_SERVICE_URL" in env:  # all pods share the network, so listen on the pod's address only
             env["JUPYTERHUB_SERVICE_URL"] = _ANY_ADDRESS.sub(f"//{self.address}:", env["JUPYTERHUB_SERVICE_URL"])
         mounted = mounts(container, self._volumes, env, read_only_volumes(self.pod))
-        mounted.append(
-            Mount(self._message_file(state, anew=True), container["terminationMessagePath"], read_only=False)
-        )
+        message_file = create_message_file(self._message_file(state))
+        mounted.append(Mount(message_file, container["terminationMessagePath"], read_only=False))
         cwd = container.get("workingDir") or ""
         if not self.machine.isolate:
             argv = words_on_host(argv, mounted)
@@ -327,19 +326,13 @@ class PodRun:
             "SHELL": "/bin/bash",
         }
 
-    def _message_file(self, state: ContainerState, *, anew: bool = False) -> Path:
+    def _message_file(self, state: ContainerState) -> Path:
         """Return the host path of the file that the container sees at its terminationMessagePath."""
-        path = self.directory / "messages" / f"{state.name}-{state.restarts}"
-        if anew:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"")
-            path.chmod(0o666)
-        return path
+        return self.directory / "messages" / f"{state.name}-{state.restarts}"
 
-    def _message(self, state: ContainerState) -> str:
-        with contextlib.suppress(OSError):
-            return self._message_file(state).read_bytes()[:MESSAGE_BYTES].decode(errors="replace")
-        return ""
+    def _message(self, state: ContainerState, code: int) -> str:
+        log = self.log_path(state.name, state.restarts)
+        return termination_message(state.spec, code, self._message_file(state), log)
 
     def _marks(self) -> dict[str, str]:
         return {MARK: str(self.machine.storage.state), POD_MARK: self.uid}
