@@ -13,7 +13,7 @@ from jupyter_research_spawner.watch.phase import (
     why_no_secret,
     why_not_gone,
     why_not_mounted,
-    why_not_started,
+    why_not_ready,
 )
 
 KUEUE = "kueue.x-k8s.io/managed"
@@ -86,7 +86,15 @@ def test_an_image_without_the_shell_that_a_working_directory_needs_is_named() ->
     )
 
 
-@pytest.mark.parametrize("ended", [{"exitCode": 0}, {"exitCode": 137, "reason": "Error"}, {"exitCode": 1}], ids=str)
+def test_a_home_check_without_a_message_still_ends_the_start() -> None:
+    for message in ({}, {"message": " \n"}):
+        assert why_no_home(home_check(exitCode=1, **message)) == (
+            "Your home directory cannot be used, and the check of it does not say why. "
+            "Ask your administrators to read the log of container research-home."
+        )
+
+
+@pytest.mark.parametrize("ended", [{"exitCode": 0}, {"exitCode": 137, "reason": "Error"}, {"exitCode": 2}], ids=str)
 def test_a_home_check_that_succeeded_or_was_killed_has_no_message(ended: dict[str, Any]) -> None:
     assert why_no_home(home_check(**ended)) == ""
 
@@ -139,7 +147,7 @@ def test_mounted_volumes_are_no_reason(found: dict[str, Any], events: list[dict[
 
 def test_a_check_of_the_home_that_does_not_end_is_the_reason_to_wait() -> None:
     check = {"name": "research-home", "state": {"running": {"startedAt": "2026-11-23T12:00:00Z"}}}
-    assert why_not_started(creating(initContainerStatuses=[check])) == (
+    assert why_not_ready(creating(initContainerStatuses=[check]), "notebook") == (
         "Your home directory is being checked, and its file system has not answered yet."
     )
 

@@ -246,6 +246,136 @@ def test_the_second_crash_ends_the_wait(wait: PodWait) -> None:
     assert "used more memory than its profile has" in refusal.message
 
 
+FAILED = {"terminated": {"exitCode": 1, "message": "Traceback\nOSError: no socket"}}
+SUCCEEDED = {"terminated": {"exitCode": 0}}
+BACKS_OFF = {"waiting": {"reason": "CrashLoopBackOff"}}
+SIDECAR = {"name": "proxy", "restartPolicy": "Always"}
+RUNS: Json = {"name": MAIN, "ready": True, "state": {"running": {}}}
+STARTS: Json = {"name": MAIN, "ready": False, "state": {"running": {}}}
+
+
+def several(*containers: Json, init: tuple[Json, ...] = (), policy: str = "OnFailure") -> Json:
+    """Return a running pod with these containers; an init container called proxy is a native sidecar."""
+    specs = [SIDECAR if found["name"] == "proxy" else {"name": found["name"]} for found in init]
+    found = pod("Running", "")
+    found["spec"] = {"restartPolicy": policy, "initContainers": specs}
+    statuses = {"containerStatuses": list(containers), "initContainerStatuses": list(init), "podIP": "10.0.0.1"}
+    found["status"] |= statuses
+    return found
+
+
+def other(name: str, restarts: int = 0, /, **container: Any) -> Json:
+    return {"name": name, "ready": False, "restartCount": restarts, **container}
+
+
+@pytest.mark.parametrize(
+    ("found", "ready"),
+    [
+        (several(RUNS, other("scraper", state=SUCCEEDED)), True),
+        (several(RUNS, other("scraper", state=FAILED)), False),
+        (several(RUNS, other("scraper", state={"running": {}})), False),
+        (several(RUNS, other("scraper", 3, state=BACKS_OFF, lastState=SUCCEEDED)), True),
+        (several(RUNS, other("scraper", 3, state=BACKS_OFF, lastState=FAILED)), False),
+        (several(RUNS, other("scraper", state={"waiting": {"reason": "ContainerCreating"}})), False),
+        (several(RUNS, init=(other("proxy", state={"running": {}}, started=False),)), False),
+        (several(RUNS, init=(other("proxy", state={"running": {}}, started=True),)), True),
+        (several(RUNS, init=(other("proxy", state=BACKS_OFF, lastState=FAILED, started=False),)), False),
+        (several(RUNS, init=(other("proxy", state=BACKS_OFF, lastState=SUCCEEDED, started=False),)), True),
+        (several(RUNS, init=(other("clone", state=SUCCEEDED, started=False),)), True),
+        (several({**RUNS, "ready": False, "state": SUCCEEDED}, other("scraper", ready=True)), False),
+        (several(other("scraper", ready=True)), False),
+    ],
+)
+def test_all_containers_must_be_ready_sidecars_started_and_one_that_succeeded_does_not_count(
+    found: Json, ready: bool
+) -> None:
+    assert is_pod_ready(found, MAIN) is ready
+
+
+WHY = "Container {0} ended with exit code 1: OSError: no socket."
+
+
+@pytest.mark.parametrize("place", ["scraper", "proxy", "clone"])
+def test_the_second_crash_of_any_container_ends_the_wait_with_its_reason(wait: PodWait, place: str) -> None:
+    def crashed(restarts: int, **container: Any) -> Json:
+        found = other(place, restarts, **container)
+        return several(STARTS, found) if place == "scraper" else several(STARTS, init=(found,))
+
+    wait.observe(crashed(0, state=FAILED))
+    assert wait.message == WHY.format(place)
+    wait.observe(crashed(0, state=BACKS_OFF, lastState=FAILED))
+    assert wait.message == f"Container {place}: it crashes repeatedly (CrashLoopBackOff). {WHY.format(place)}"
+    wait.observe(crashed(1, state={"running": {}}, lastState=FAILED))
+    refusal = ended(wait, crashed(1, state=BACKS_OFF, lastState=FAILED))
+    assert (refusal.code, refusal.message) == ("pod-crashes", f"Your notebook did not start. {WHY.format(place)}")
+
+
+@pytest.mark.parametrize("place", ["scraper", "proxy"])
+def test_a_container_that_ends_with_exit_code_0_again_and_again_is_no_crash(wait: PodWait, place: str) -> None:
+    for restarts in range(5):
+        found = other(place, restarts, state=BACKS_OFF, lastState=SUCCEEDED)
+        pods = several(STARTS, found) if place == "scraper" else several(STARTS, init=(found,))
+        wait.observe(pods)
+        assert wait.message == "Container notebook runs, but is not ready yet."
+
+
+def test_a_failed_hook_is_the_reason_of_the_second_crash(wait: PodWait) -> None:
+    hook = {"waiting": {"reason": "PostStartHookError", "message": "Exec lifecycle hook ([false]) failed"}}
+    killed = {"terminated": {"exitCode": 137, "reason": "Error"}}
+    why = (
+        "Container notebook: its postStart hook failed, so it was stopped (PostStartHookError). "
+        "Exec lifecycle hook ([false]) failed."
+    )
+    wait.observe(several(other(MAIN, state=hook, lastState=killed)))
+    assert wait.message == why
+    assert ended(wait, several(other(MAIN, 1, state=hook, lastState=killed))).message.endswith(why)
+
+
+@pytest.mark.parametrize("container", ["scraper", MAIN])
+def test_a_container_that_failed_and_is_not_started_again_ends_the_wait(wait: PodWait, container: str) -> None:
+    containers = (STARTS, other("scraper", state=FAILED)) if container == "scraper" else (other(MAIN, state=FAILED),)
+    assert ended(wait, several(*containers, policy="Never")).message.endswith(WHY.format(container))
+
+
+def test_an_image_name_that_is_not_valid_ends_the_wait(wait: PodWait) -> None:
+    invalid = {"waiting": {"reason": "InvalidImageName", "message": 'Failed to apply default image tag "A:b:c"'}}
+    told = "Container scraper: its image name is not valid (InvalidImageName)."
+    assert told in ended(wait, several(STARTS, other("scraper", state=invalid))).message
+
+
+def test_a_notebook_that_exits_while_other_containers_run_ends_the_wait(wait: PodWait) -> None:
+    found = several(other(MAIN, state=SUCCEEDED), other("scraper", ready=True, state={"running": {}}))
+    refusal = ended(wait, found)
+    assert refusal.code == "pod-ended"
+    assert "exited without an error before it could be reached" in refusal.message
+
+
+def test_the_crashes_of_an_adopted_pods_containers_before_its_adoption_do_not_count(wait: PodWait) -> None:
+    crashed = several(STARTS, other("scraper", 4, state=BACKS_OFF, lastState=FAILED))
+    wait.continue_with(crashed, datetime(2026, 11, 23, 12, 1, tzinfo=timezone.utc))
+    wait.observe(crashed)
+    wait.observe(several(STARTS, other("scraper", 5, state=BACKS_OFF, lastState=FAILED)))
+    assert ended(wait, several(STARTS, other("scraper", 6, state=BACKS_OFF, lastState=FAILED))).code == "pod-crashes"
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (several(STARTS), "Container notebook runs, but is not ready yet."),
+        (several(RUNS, other("scraper", state={"running": {}})), "Container scraper runs, but is not ready yet."),
+        (
+            several(STARTS, init=(other("clone", state={"running": {}}),)),
+            "Container clone must end first, and still runs.",
+        ),
+        (several(RUNS), "Its containers are ready, but nothing accepts connections at its port."),
+    ],
+)
+def test_the_boot_limit_names_what_is_not_ready(wait: PodWait, clock: Clock, found: Json, why: str) -> None:
+    wait.observe(found)
+    clock.now = 301
+    assert ended(wait, found).message.endswith(f"It was admitted, but did not answer within 5m. {why}")
+
+
 def test_a_deleted_pod_ends_the_wait_after_ten_seconds(wait: PodWait, clock: Clock) -> None:
     wait.observe(None)  # not seen yet: the watch is late
     wait.observe(pod())

@@ -12,7 +12,8 @@ from ..pod.overlay import typed
 from ..schedulers import NO_OBJECTS, Objects
 from ..shape import OUR_PREFIX, Json
 from ..watch import Phase, classify
-from ..watch.phase import is_over, why_not_mounted
+from ..watch.container_reasons import sentence
+from ..watch.phase import is_over, why_not_ready
 from .attempts import (
     CANCELLED_MESSAGE,
     TAKEN,
@@ -77,7 +78,7 @@ def answer(
         "workdir": str(plan.get("workdir") or plan.get("home") or ""),
         "created": metadata.get("creationTimestamp"),
         **_times(job, standing, attempts, is_array=bool(indexes)),
-        "attempts": [attempt.as_dict() for attempt in attempts] if in_full or not indexes else [],
+        "attempts": [attempt.shown() for attempt in attempts] if in_full or not indexes else [],
         "wall_time_seconds": _seconds(annotations.get(OUR_PREFIX + "wall-time")),
         "wall_time_hard_seconds": _seconds(annotations.get(OUR_PREFIX + "wall-time-hard")),
         "warnings": [*map(str, plan.get("warnings") or []), *told(job)],
@@ -197,8 +198,8 @@ def _array_standing(
     if counts["running"]:
         return Standing("running", progress)
     if counts["starting"]:
-        unmounted = why_not_mounted(in_order(pods)[-1], events) if pods else ""
-        return Standing("starting", f"{progress}. {unmounted}".rstrip(" ."))
+        why = why_not_ready(in_order(pods)[-1], kind_of(job).SLOTS.main, events) if pods else ""
+        return Standing("starting", f"{progress}. {why}".rstrip(" ."))
     first = next((standing.message for standing in indexes.values() if standing.state == "queued"), "")
     waits = first or _why_no_pod(job, (), events, scheduler_of(job).status({}, objects, ()).message)
     return Standing("queued", f"{progress}. {waits}".rstrip(" ."))
@@ -217,7 +218,7 @@ def _standing(
     phase = eviction = None
     if newest is not None:
         eviction = scheduler.eviction(newest, objects)
-        phase = classify(newest, scheduler.status(newest, objects, ()), kind.SLOTS.main, eviction)
+        phase = classify(newest, scheduler.status(newest, objects, ()), kind.SLOTS.main, eviction, events)
     if result is not None and result.succeeded:
         return Standing("succeeded")
     if result is not None:
@@ -236,7 +237,7 @@ def _standing(
         if phase.name == "failed":
             return Standing("queued", f"{phase.message} It waits to run again from the start.")
         return Standing("running", "Its newest pod has succeeded, but the job has not ended yet.")
-    return Standing(phase.name, phase.message or why_not_mounted(newest, events))
+    return Standing(phase.name, phase.message)
 
 
 def in_order(pods: Iterable[Json]) -> list[Json]:
@@ -261,8 +262,8 @@ def _why_failed(job: Json, result: Result, phase: Phase | None, attempts: Sequen
     """
     if phase is not None and phase.name == "failed":
         return phase.message
-    if attempts and attempts[-1].reason:
-        return attempts[-1].reason
+    if attempts and attempts[-1].why:
+        return attempts[-1].why
     return result.message or _why_refused(job)
 
 
@@ -272,11 +273,11 @@ def _why_no_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json], 
         return next_.message
     if (why := refused(job)) is not None:
         return why.message
-    if attempts and attempts[-1].reason:
-        return f"{attempts[-1].reason} It waits to run again from the start. {waits}".rstrip()
+    if attempts and attempts[-1].why:
+        return f"{attempts[-1].why} It waits to run again from the start. {waits}".rstrip()
     failures = [event for event in events if event.get("reason") == "FailedCreate"]
     if failures:
-        return f"The cluster does not create its pod: {failures[-1].get('message', '')}"
+        return f"The cluster does not create its pod: {sentence(failures[-1].get('message')) or 'it does not say why.'}"
     if waits:
         return waits
     return "It waits for its queue to admit it." if kind_of(job).is_suspended(job) else ""

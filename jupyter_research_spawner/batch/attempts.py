@@ -17,6 +17,7 @@ from ..api_object import annotations_of, parse_map, parse_time
 from ..jobs import kind_of
 from ..schedulers import DELETED, NO_OBJECTS, Objects, Scheduler, find_scheduler, preemption_events
 from ..shape import OUR_PREFIX, Json
+from ..watch.phase import has_failed, why_failed
 from .rights_record import why_held
 
 ATTEMPTS = OUR_PREFIX + "attempts"
@@ -36,7 +37,8 @@ _CREATED = "Created pod: "
 class Attempt:
     """One run of a job's command in one pod.
 
-    Times are RFC 3339 strings.  `reason` says why the pod was ended before its command; "" if it was not.
+    Times are RFC 3339 strings.  `reason` says why the pod was ended before its command; "" if it was not.  `failure`
+    says how its containers failed, or why its node refused it; "" if they did not fail, or if there is a `reason`.
     """
 
     pod: str
@@ -45,10 +47,22 @@ class Attempt:
     exit_code: int | None = None
     reason: str = ""
     index: int | None = None
+    failure: str = ""
 
-    def as_dict(self) -> Json:
-        """Return the attempt as a JSON object, which has `index` only if the job is an array."""
-        return {key: value for key, value in asdict(self).items() if key != "index" or value is not None}
+    @property
+    def why(self) -> str:
+        """Return why the command did not succeed in this pod; "" if it did, or if it has not ended."""
+        ended = f"It ended with exit code {self.exit_code}." if self.exit_code else ""
+        return self.reason or self.failure or ended
+
+    def recorded(self) -> Json:
+        """Return the attempt as the JSON object that the job's annotation keeps, without fields that are not set."""
+        unset = {"index": None, "failure": ""}
+        return {key: value for key, value in asdict(self).items() if key not in unset or value != unset[key]}
+
+    def shown(self) -> Json:
+        """Return the attempt as the JSON object of an answer, with one reason.  Only that of an array has `index`."""
+        return {**replace(self, failure="").recorded(), "reason": self.why}
 
 
 def scheduler_of(job: Json) -> Scheduler:
@@ -89,6 +103,7 @@ def attempt_of(job: Json, pod: Json, objects: Objects = NO_OBJECTS, *, gone: boo
         exit_code=ended.get("exitCode"),
         reason=reason[:_REASON_LIMIT],
         index=index,
+        failure=why_failed(pod, kind.SLOTS.main)[:_REASON_LIMIT] if has_failed(pod) and not reason else "",
     )
 
 
@@ -125,7 +140,7 @@ def recorded(job: Json) -> list[Attempt]:
 
 def written(attempts: Sequence[Attempt]) -> str:
     """Return the value of the annotation, with the last KEPT attempts, because the size of an object is limited."""
-    return json.dumps([attempt.as_dict() for attempt in attempts[-KEPT:]], ensure_ascii=False)
+    return json.dumps([attempt.recorded() for attempt in attempts[-KEPT:]], ensure_ascii=False)
 
 
 def merged(before: Iterable[Attempt], now: Iterable[Attempt]) -> list[Attempt]:
@@ -144,6 +159,7 @@ def _completed(attempt: Attempt, known: Attempt) -> Attempt:
         finished=attempt.finished or known.finished,
         exit_code=known.exit_code if attempt.exit_code is None else attempt.exit_code,
         reason=known.reason or attempt.reason if attempt.reason in ("", TAKEN) else attempt.reason,
+        failure=attempt.failure or known.failure,
     )
 
 

@@ -20,7 +20,7 @@ from ..shape import Json, label_value
 from ..site import Site
 from ..watch import OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiError
-from ..watch.phase import has_begun, is_mounting
+from ..watch.phase import events_tell_more, has_begun
 from .answer import Standing, answer, in_order, index_standings, standing_of
 from .job_limits import ended_count, kept_note, make_room, removal_warning, stored_job
 from .job_planning import composed, plan_now
@@ -248,10 +248,10 @@ class JobService:
         pods = await self._store.pods_of_job(job)
         objects = self._owned_objects.of(job)
         # If a queued job has no pod, its events or its scheduler's objects say why.
-        # The events of a pod say what cannot be mounted.
+        # The events of a pod say what cannot be mounted, and that a hook has failed.
         waits = not pods and standing_of(job, pods).state == "queued"
-        mounting = [pod for pod in in_order(pods)[-1:] if is_mounting(pod)]
-        about = [found["metadata"]["uid"] for found in ([job] if waits else mounting)]
+        told = [pod for pod in in_order(pods)[-1:] if events_tell_more(pod)]
+        about = [found["metadata"]["uid"] for found in ([job] if waits else told)]
         events = await self._store.events(involvedObject_uid=about[0]) if about else []
         return answer(job, pods, events, objects)
 

@@ -20,7 +20,8 @@ from ..settings import format_duration
 from ..shape import Json
 from ..site import Hub
 from ..watch import classify
-from ..watch.phase import why_ended, why_no_home, why_no_secret, why_not_mounted, why_not_started
+from ..watch.container_reasons import count_crashes, has_failed_for_good, statuses, unready, why_failing
+from ..watch.phase import why_ended, why_no_home, why_no_secret, why_not_ready
 
 # After an error the reflector lists the pods from the API server's cache, where a new pod can be missing for a moment.
 GONE_SECONDS = 10
@@ -31,21 +32,22 @@ UNSEEN_SECONDS = 120
 ABSENT_SECONDS = 10
 MAX_CRASHES = 2
 CONNECT_SECONDS = 2.0
+_SILENT = "Its containers are ready, but nothing accepts connections at its port."
 _UNKNOWN = QueueStatus("scheduling")
 
 
 def is_pod_ready(pod: Json | None, main: str) -> bool:
     """Return whether the pod runs and has an IP address, and whether all its containers are ready.
 
-    KubeSpawner.is_pod_running raises an error for a pod whose status is incomplete; this function returns False.
+    As in KubeSpawner, but native sidecars must have started, and a container that ended with exit code 0 does not
+    count. KubeSpawner.is_pod_running raises an error for a pod whose status is incomplete; this function returns False.
     """
     if pod is None or "deletionTimestamp" in pod["metadata"]:
         return False
     status = pod.get("status") or {}
     containers = status.get("containerStatuses") or []
     known = any(container.get("name") == main for container in containers)
-    ready = known and all(container.get("ready") for container in containers)
-    return bool(status.get("phase") == "Running" and status.get("podIP") and ready)
+    return bool(status.get("phase") == "Running" and status.get("podIP") and known and not unready(pod, main))
 
 
 async def accepts_connections(url: str) -> bool:
@@ -82,7 +84,7 @@ class PodWait:
     _missing_since: float | None = None
     _absent_since: float | None = None
     _seen: bool = False
-    _earlier_crashes: int = 0
+    _earlier_crashes: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._begun = self.clock()
@@ -93,7 +95,7 @@ class PodWait:
         if created:
             since = parse_time(created)
             self._begun -= max(0.0, ((now or datetime.now(timezone.utc)) - since).total_seconds())
-        self._earlier_crashes = _count_crashes(pod, self.main)
+        self._earlier_crashes = {found["name"]: count_crashes(found, self.main) for found in statuses(pod)}
 
     def continue_after(self, earlier: PodWait) -> None:
         """Count the time that the user has waited for an earlier pod of the same start."""
@@ -128,20 +130,27 @@ class PodWait:
         scheduler = SCHEDULERS[self.plan.scheduler]
         objects = self.owned_objects(pod)
         self.status = scheduler.status(pod, objects, ())
-        phase = classify(pod, self.status, self.main, scheduler.eviction(pod, objects))
-        self.message = phase.message or why_not_mounted(pod, self.events())
+        events = self.events()
+        phase = classify(pod, self.status, self.main, scheduler.eviction(pod, objects), events)
+        self.message = phase.message or why_not_ready(pod, self.main, events)
         if phase.name in ("failed", "ending"):
             raise _failed("pod-failed", phase.message or "Its pod was deleted.")
-        if phase.name == "succeeded":
+        if phase.name == "succeeded" or (phase.name == "running" and phase.exit_code == 0):
             raise _failed("pod-ended", "The notebook server exited without an error before it could be reached.")
         if why := why_no_home(pod):  # The kubelet would repeat the check of the home directory forever.
             raise _failed("no-home", why)
         self._observe_secrets(pod)
-        if _count_crashes(pod, self.main) - self._earlier_crashes >= MAX_CRASHES:
-            raise _failed("pod-crashes", why_ended(pod, self.main) or "Its container crashes repeatedly.")
+        self._observe_crashes(pod, events)
         if not self.status.waits and self._admitted is None:
             self._admitted = self.clock() if self.status.phase == "running" else None
         self._check_limits(pod)
+
+    def _observe_crashes(self, pod: Json, events: Sequence[Json]) -> None:
+        """Raise Refusal if any container has crashed MAX_CRASHES times, or failed and is not started again."""
+        for container in sorted(statuses(pod), key=lambda found: found["name"] != self.main):
+            crashes = count_crashes(container, self.main) - self._earlier_crashes.get(container["name"], 0)
+            if crashes >= MAX_CRASHES or has_failed_for_good(pod, container):
+                raise _failed("pod-crashes", why_failing(container, events))
 
     def _observe_secrets(self, pod: Json) -> None:
         """Raise Refusal if the kubelet has reported an absent secret for ABSENT_SECONDS, for which it would wait."""
@@ -172,19 +181,9 @@ class PodWait:
             )
         if self._admitted is not None and now - self._admitted > self.limits.boot_limit.total_seconds():
             limit = format_duration(self.limits.boot_limit)
-            why = why_not_started(pod) or why_ended(pod, self.main) or why_not_mounted(pod, self.events())
-            raise _failed("boot-limit", f"It was admitted, but did not answer within {limit}. {why}".strip())
+            why = why_not_ready(pod, self.main, self.events()) or why_ended(pod, self.main) or _SILENT
+            raise _failed("boot-limit", f"It was admitted, but did not answer within {limit}. {why}")
 
 
 def _failed(code: str, why: str) -> Refusal:
     return Refusal(code, f"Your notebook did not start. {why}", status=503, hint="You can start it again.")
-
-
-def _count_crashes(pod: Json, main: str) -> int:
-    """Return how often the main container has ended, including its current end if it is not running now."""
-    for container in (pod.get("status") or {}).get("containerStatuses") or []:
-        if container.get("name") == main:
-            state = container.get("state") or {}
-            down = "terminated" in state or ("waiting" in state and "terminated" in (container.get("lastState") or {}))
-            return int(container.get("restartCount") or 0) + int(down)
-    return 0

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ..pod.home_check import HOME_CHECK
 from ..schedulers import SCHEDULERS, QueueStatus, Reason
 from ..shape import Json
+from .container_reasons import (
+    NOT_MOUNTED,
+    has_succeeded,
+    how_ended,
+    last_end,
+    newest_event,
+    sentence,
+    shorten,
+    sidecars,
+    statuses,
+    stays_ended,
+    unready,
+    what_is_awaited,
+    why_waiting,
+    why_warned,
+)
 
 PhaseName = Literal["queued", "starting", "running", "ending", "succeeded", "failed"]
 
-# The kubelet's reasons for a container that does not start.
-_WAITING = {
-    "ErrImagePull": "its image cannot be pulled",
-    "ImagePullBackOff": "its image cannot be pulled",
-    "InvalidImageName": "its image name is not valid",
-    "ErrImageNeverPull": "its image is not on the node, and is not pulled because imagePullPolicy is Never",
-    "CreateContainerConfigError": "its configuration is incomplete or not valid",
-    "CreateContainerError": "it cannot be created",
-    "RunContainerError": "it cannot be started",
-    "CrashLoopBackOff": "it crashes repeatedly",
-}
-
-_ABSENT = re.compile(r'\b(secret|configmap) "([a-z0-9.-]{1,253})" not found')
-# The kubelet's and the attach controller's events about volumes.
-_NOT_MOUNTED = ("FailedMount", "FailedMapVolume", "FailedAttachVolume")
-_WITHOUT_SHELL = (
-    "The image has no /bin/sh, but job arrays and working directories below your home or a mount require it."
+_NO_WORDS = (
+    "Your home directory cannot be used, and the check of it does not say why. "
+    "Ask your administrators to read the log of container research-home."
 )
-# The end of the runtime's message for such an image (containerd, with runc).
-_NO_SHELL = 'exec: "/bin/sh": stat /bin/sh: no such file or directory'
+_ABSENT = re.compile(r'\b(secret|configmap) "([a-z0-9.-]{1,253})" not found')
+# Reasons for which the kubelet rejects or ends a pod.  Of other reasons, its message is shown.
+_POD = {
+    "DeadlineExceeded": "It reached its hard wall time.",
+    "SupplementalGroupsPolicyNotSupported": (
+        "Its node cannot keep an image from adding groups (supplementalGroupsPolicy Strict), "
+        "so the pod was not started. The node needs containerd 2 or CRI-O 1.31."
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -53,11 +62,13 @@ class Phase:
         return self.name in ("succeeded", "failed")
 
 
-def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None = None) -> Phase:
+def classify(
+    pod: Json, queue: QueueStatus, main: str, eviction: Reason | None = None, events: Sequence[Json] = ()
+) -> Phase:
     """Return the phase of `pod`.
 
     queue: what the scheduler reports about the pod.  main: the name of the container that runs the user's program.
-    eviction: why the cluster evicts the pod, or None.
+    eviction: why the cluster evicts the pod, or None.  events: the pod's events, if they were read.
     """
     status = pod.get("status") or {}
     phase = status.get("phase")
@@ -68,7 +79,7 @@ def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None =
     if phase == "Succeeded":
         return Phase("succeeded", exit_code=exit_code)
     if phase == "Failed":
-        message = queue.message if queue.phase == "refused" else why_failed(pod, main)
+        message = queue.message if queue.phase == "refused" else why_failed(pod, main, events)
         return Phase("failed", message, exit_code)
     if pod.get("metadata", {}).get("deletionTimestamp"):
         return Phase("ending", exit_code=exit_code)
@@ -76,24 +87,48 @@ def classify(pod: Json, queue: QueueStatus, main: str, eviction: Reason | None =
         return Phase("queued", queue.message)
     if phase == "Running" and _is_running(status, main):
         return Phase("running")
-    return Phase("starting", why_not_started(pod))
+    if phase == "Running" and _has_ended(pod, main):
+        return Phase("running", f"Container {main} has ended, but other containers of its pod still run.", exit_code)
+    return Phase("starting", why_not_ready(pod, main, events))
 
 
-def why_not_started(pod: Json) -> str:
-    """Return a sentence that says why the kubelet cannot start a container; "" if it reports no problem."""
-    for container in _statuses(pod):
-        if container.get("name") == HOME_CHECK and "running" in (container.get("state") or {}):
-            return "Your home directory is being checked, and its file system has not answered yet."
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in _WAITING:
-            problem, message = _WAITING[waiting["reason"]], waiting.get("message", "")
-            return f"Container {container.get('name')}: {problem} ({waiting['reason']}). {message}".strip()
-    return ""
+def why_not_ready(pod: Json, main: str, events: Sequence[Json] = ()) -> str:
+    """Return a sentence that says why the pod is not ready; "" if it is, or if no kubelet has reported about it yet.
+
+    A problem of a container comes first, then one of the pod, then the newest event, if it is a warning.
+    """
+    must_end = _unfinished(pod)
+    waiting = [found for found in statuses(pod) if found in (*must_end, *unready(pod, main))]
+    if statuses(pod) and not waiting:
+        return ""
+    problems = [why_waiting(found, events) or how_ended(found, last_end(found), events) for found in waiting]
+    reasons = (*problems, _why_rejected(pod), why_not_mounted(pod, events), _why_warned(pod, events))
+    ordinary = what_is_awaited(waiting[0], must_end=waiting[0] in must_end) if waiting else ""
+    return next(filter(None, reasons), ordinary)
+
+
+def _unfinished(pod: Json) -> list[Json]:
+    """Return the status of each ordinary init container that has not ended with exit code 0."""
+    of_sidecars = sidecars(pod)
+    found = (pod.get("status") or {}).get("initContainerStatuses") or []
+    return [container for container in found if container not in of_sidecars and not has_succeeded(container)]
+
+
+def _why_warned(pod: Json, events: Sequence[Json]) -> str:
+    """Return the newest event as a sentence if it is a warning about a pod that has a node, else ""."""
+    newest = newest_event(events)
+    has_node = bool((pod.get("spec") or {}).get("nodeName"))
+    return why_warned(newest) if has_node and newest.get("reason") not in NOT_MOUNTED else ""
 
 
 def is_over(pod: Json) -> bool:
     """Return whether all containers of the pod have ended."""
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def has_failed(pod: Json) -> bool:
+    """Return whether all containers of the pod have ended, and one of them failed or the pod was refused."""
+    return (pod.get("status") or {}).get("phase") == "Failed"
 
 
 def has_begun(pod: Json | None, main: str) -> bool:
@@ -107,33 +142,41 @@ def has_begun(pod: Json | None, main: str) -> bool:
 
 def is_mounting(pod: Json) -> bool:
     """Return whether the pod has a node, but none of its containers has started."""
-    states = [container.get("state") or {} for container in _statuses(pod)]
+    states = [container.get("state") or {} for container in statuses(pod)]
+    return _is_pending(pod) and all("waiting" in state for state in states)
+
+
+def events_tell_more(pod: Json) -> bool:
+    """Return whether the pod's events can say why it does not start or has failed, which its status does not."""
+    hooks = [
+        (found.get("lifecycle") or {}).get("postStart") for found in (pod.get("spec") or {}).get("containers") or []
+    ]
+    return _is_pending(pod) or (is_over(pod) and any(hooks))
+
+
+def _is_pending(pod: Json) -> bool:
     has_node = bool((pod.get("spec") or {}).get("nodeName"))
-    is_pending = (pod.get("status") or {}).get("phase") == "Pending"
-    return has_node and is_pending and all("waiting" in state for state in states)
+    return has_node and (pod.get("status") or {}).get("phase") == "Pending"
 
 
-def why_not_mounted(pod: Json, events: Iterable[Json]) -> str:
+def why_not_mounted(pod: Json, events: Sequence[Json]) -> str:
     """Return a sentence that says which volume the kubelet cannot mount, if the pod's newest event reports this.
 
     Source: Kubernetes 1.36, pkg/kubelet/events.  A file system that does not answer looks like this too.
     """
-    newest = max(events, key=_event_time, default={})
-    if newest.get("reason") not in _NOT_MOUNTED or not is_mounting(pod):
-        return ""
-    text = " ".join(str(newest.get("message", "")).split())
-    return f"A file system cannot be mounted or does not answer ({newest['reason']}): {text[:300].rstrip('.')}."
+    newest = newest_event(events)
+    return why_warned(newest) if newest.get("reason") in NOT_MOUNTED and is_mounting(pod) else ""
 
 
-def why_no_secret(pod: Json, events: Iterable[Json]) -> str:
+def why_no_secret(pod: Json, events: Sequence[Json]) -> str:
     """Return a sentence that names a secret or ConfigMap that does not exist, as the kubelet reports; "" if none.
 
     Source: Kubernetes 1.36: the messages of FailedMount and CreateContainerConfigError end in these words.
     """
-    waiting = [(container.get("state") or {}).get("waiting") or {} for container in _statuses(pod)]
+    waiting = [(container.get("state") or {}).get("waiting") or {} for container in statuses(pod)]
     texts = [str(found.get("message", "")) for found in waiting if found.get("reason") == "CreateContainerConfigError"]
-    if why_not_mounted(pod, events := list(events)):
-        texts.append(str(max(events, key=_event_time).get("message", "")))
+    if why_not_mounted(pod, events):
+        texts.append(str(newest_event(events).get("message", "")))
     for text in texts:
         if found := _ABSENT.search(text):
             kind = {"secret": "secret", "configmap": "ConfigMap"}[found[1]]
@@ -141,17 +184,11 @@ def why_no_secret(pod: Json, events: Iterable[Json]) -> str:
     return ""
 
 
-def _event_time(event: Json) -> str:
-    created = (event.get("metadata") or {}).get("creationTimestamp")
-    series = (event.get("series") or {}).get("lastObservedTime")
-    return str(event.get("lastTimestamp") or series or event.get("eventTime") or created or "")
-
-
 def why_not_gone(pod: Json) -> str:
     """Return which finalizer keeps a deleted pod although its containers have ended, as a sentence; "" if none."""
     metadata = pod["metadata"]
     finalizers = [str(finalizer) for finalizer in metadata.get("finalizers") or []]
-    runs = any("running" in (container.get("state") or {}) for container in _statuses(pod))
+    runs = any("running" in (container.get("state") or {}) for container in statuses(pod))
     if not finalizers or runs or "deletionTimestamp" not in metadata:
         return ""
     owner = _owner_of(finalizers[0])
@@ -167,33 +204,35 @@ def _owner_of(finalizer: str) -> str:
     return kinds[0].capitalize() if kinds else "another controller"
 
 
-def why_failed(pod: Json, main: str) -> str:
+def why_failed(pod: Json, main: str, events: Sequence[Json] = ()) -> str:
     """Return a sentence that says why a pod is in phase Failed, from the status of the pod or of a container."""
+    return _why_rejected(pod) or why_ended(pod, main, events) or "The pod failed and the cluster does not say why."
+
+
+def _why_rejected(pod: Json) -> str:
+    """Return a sentence for the reason or message of the pod itself, such as Evicted or OutOfcpu; "" if it has none."""
     status = pod.get("status") or {}
-    reason, message = status.get("reason"), status.get("message", "")
-    if reason == "DeadlineExceeded":
-        return "It reached its hard wall time."
-    if reason == "SupplementalGroupsPolicyNotSupported":
-        return (
-            "Its node cannot keep an image from adding groups (supplementalGroupsPolicy Strict), "
-            "so the pod was not started. The node needs containerd 2 or CRI-O 1.31."
-        )
-    if reason:
-        return f"{message.rstrip('.') or 'The pod failed'} ({reason})."
-    return why_ended(pod, main) or "The pod failed and the cluster does not say why."
+    reason, message = shorten(status.get("reason"), 64), sentence(status.get("message"))
+    if reason in _POD:
+        return _POD[reason]
+    return f"{message.rstrip('.') or 'The pod failed'} ({reason})." if reason else message
 
 
 def why_no_home(pod: Json) -> str:
-    """Return the message of the init container that checks the home directory; "" if it reports no problem."""
-    for container in _statuses(pod):
+    """Return why the init container that checks the home directory failed; "" if it reports no problem.
+
+    The kubelet would repeat the check again and again, but exit code 1 is an answer, and no accident.
+    """
+    for container in statuses(pod):
         if container.get("name") != HOME_CHECK:
             continue
         for state in (container.get("state") or {}, container.get("lastState") or {}):
             ended = state.get("terminated") or {}
             message = str(ended.get("message") or "")
-            if ended.get("exitCode") == 1 and message.strip():
-                return message.strip().splitlines()[-1]
-            if ended.get("exitCode") and "executable file not found" in message:
+            if ended.get("exitCode") == 1:
+                lines = [line for line in message.splitlines() if shorten(line)]
+                return shorten(lines[-1], 1000) if lines else _NO_WORDS
+            if ended.get("exitCode") and "executable file" in message and "not found" in message:
                 return (
                     "The image has no `sh` to check your home directory with. "
                     "Ask your administrators to set storage.home_check_image."
@@ -201,32 +240,20 @@ def why_no_home(pod: Json) -> str:
     return ""
 
 
-def why_ended(pod: Json, main: str) -> str:
+def why_ended(pod: Json, main: str, events: Sequence[Json] = ()) -> str:
     """Return a sentence that says how a container failed, preferably the main container; "" if none failed."""
     if why := why_no_home(pod):
         return why
-    for container in sorted(_statuses(pod), key=lambda found: found.get("name") != main):
+    for container in sorted(statuses(pod), key=lambda found: found.get("name") != main):
         for state in (container.get("state") or {}, container.get("lastState") or {}):
-            ended = state.get("terminated") or {}
-            if ended.get("reason") == "OOMKilled":
-                return f"Container {container.get('name')} used more memory than its profile has (OOMKilled)."
-            if ended.get("reason") == "StartError" and _NO_SHELL in str(ended.get("message", "")):
-                return _WITHOUT_SHELL
-            if ended.get("exitCode"):
-                error = f": {last}" if (last := _last_line(ended.get("message", ""))) else ""
-                return f"Container {container.get('name')} ended with exit code {ended['exitCode']}{error}."
+            if why := how_ended(container, state.get("terminated") or {}, events):
+                return why
     return ""
 
 
-def _last_line(text: str) -> str:
-    """Return at most 300 characters of the last nonempty line.  In a Python traceback this is the error."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300].rstrip(".") if lines else ""
-
-
-def _statuses(pod: Json) -> list[Json]:
-    status = pod.get("status") or {}
-    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+def _has_ended(pod: Json, main: str) -> bool:
+    """Return whether the container `main` has ended, and the kubelet does not start it again."""
+    return any(found.get("name") == main and stays_ended(pod, found) for found in statuses(pod))
 
 
 def _is_running(status: Json, main: str) -> bool:

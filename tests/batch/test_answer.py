@@ -173,9 +173,24 @@ def test_states(job, pods, state, told):
     assert found["exit_code"] is None or state in ("succeeded", "failed")
 
 
+def test_a_job_whose_other_containers_still_run_has_not_ended():
+    found = a_pod(ended=(1, 5, 0))
+    found["status"]["containerStatuses"].append({"name": "proxy", "state": {"running": {}}})
+    found["spec"] = {"restartPolicy": "Never"}
+    told = answer(a_job(), [found])
+    assert (told["state"], told["message"]) == (
+        "running",
+        "Container job has ended, but other containers of its pod still run.",
+    )
+
+
 def test_why_a_job_has_no_pod_is_told_by_an_event():
     events = [{"reason": "FailedCreate", "message": "exceeded quota: cpu"}]
     assert "exceeded quota: cpu" in answer(a_job(), [], events)["message"]
+    events = [{"reason": "FailedCreate", "message": "no\x1b[31m\n" + "x" * 5000}]
+    told = answer(a_job(), [], events)["message"]
+    assert told.isprintable()
+    assert len(told) < 400
 
 
 def test_a_job_that_waits_again_has_not_started():
@@ -198,7 +213,7 @@ def test_words_are_shown_as_they_were_typed(word):
     ("pod", "gone", "attempt"),
     [
         (a_pod(running=1), False, Attempt("a", at(1))),
-        (FAILED, False, Attempt("a", at(1), at(5), 3)),
+        (FAILED, False, Attempt("a", at(1), at(5), 3, failure=EXIT_3)),
         (LOST, False, Attempt("a", at(1), at(5), 143, PREEMPTED)),
         (a_pod(running=1, preempted=True), False, Attempt("a", at(1), reason=PREEMPTED)),
         (
@@ -212,7 +227,7 @@ def test_words_are_shown_as_they_were_typed(word):
             Attempt("a", at(1), at(7), 143, "Evicted by the cluster before it ended."),
         ),
         # Removed long after its own end: nobody took it away.
-        (a_pod(phase="Failed", ended=(1, 5, 3), deleted=50), True, Attempt("a", at(1), at(5), 3)),
+        (a_pod(phase="Failed", ended=(1, 5, 3), deleted=50), True, Attempt("a", at(1), at(5), 3, failure=EXIT_3)),
         (a_pod(phase="Succeeded", ended=(1, 7, 0), deleted=8), True, Attempt("a", at(1), at(7), 0)),
     ],
 )
@@ -220,7 +235,55 @@ def test_an_attempt_is_what_its_pod_tells(pod, gone, attempt):
     assert attempt_of(a_job(), pod, gone=gone) == attempt
 
 
+def refused(reason: str, message: str) -> dict[str, Any]:
+    """Return a pod that its node refused or ended, without a container's status, as a kubelet writes it."""
+    return {**a_pod(), "status": {"phase": "Failed", "reason": reason, "message": message}}
+
+
+def killed(**terminated: Any) -> dict[str, Any]:
+    found = a_pod(phase="Failed", ended=(1, 5, 137))
+    found["status"]["containerStatuses"][0]["state"]["terminated"] |= terminated
+    return found
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason"),
+    [
+        (FAILED, EXIT_3),
+        (killed(reason="OOMKilled"), "Container job used more memory than its profile has (OOMKilled)."),
+        (killed(reason="Error"), "Container job ended with exit code 137 (SIGKILL)."),
+        (killed(reason="SeccompKilled"), "Container job ended with exit code 137 (SeccompKilled)."),
+        (
+            refused("OutOfcpu", "Node didn't have enough resource: cpu"),
+            "Node didn't have enough resource: cpu (OutOfcpu).",
+        ),
+        (refused("BrandNew", ""), "The pod failed (BrandNew)."),
+        (refused("", "It was swapped out"), "It was swapped out."),
+        (LOST, PREEMPTED),
+        (DONE, ""),
+        (a_pod(running=1), ""),
+    ],
+)
+def test_each_attempt_that_failed_has_a_reason_also_when_its_pod_is_gone(pod, reason):
+    assert answer(a_job(), [pod])["attempts"][0]["reason"] == reason
+    known = written([attempt_of(a_job(), pod, gone=False)])
+    gone = a_job()
+    gone["metadata"]["annotations"][ATTEMPTS] = known
+    (attempt,) = answer(gone, [])["attempts"]
+    assert attempt["reason"] == reason
+    assert set(attempt) == {"pod", "started", "finished", "exit_code", "reason"}
+
+
+def test_an_attempt_of_an_earlier_version_has_its_exit_code_as_reason():
+    job = a_job()
+    job["metadata"]["annotations"][ATTEMPTS] = json.dumps([{"pod": "a", "exit_code": 3, "reason": ""}])
+    assert answer(job, [])["attempts"][0]["reason"] == "It ended with exit code 3."
+
+
 def test_what_is_known_of_an_attempt_is_never_lost():
+    later = Attempt("a", at(1), at(5), 143, failure="Container job ended with exit code 143 (SIGTERM).")
+    (kept,) = merged([Attempt("a", at(1), reason=PREEMPTED)], [later])
+    assert kept.why == PREEMPTED
     whole = Attempt("a", at(1), at(5), 143, PREEMPTED)
     assert merged([whole], [Attempt("a", reason="Evicted by the cluster before it ended.")]) == [whole]
     assert merged([Attempt("a", at(1), reason=PREEMPTED)], [whole]) == [whole]

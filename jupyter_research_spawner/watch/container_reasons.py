@@ -1,0 +1,264 @@
+"""Say in one sentence why a container does not start, is not ready or has failed, as the kubelet reports it.
+
+Known reasons get a sentence of ours.  A reason that is not in these tables is shown with the kubelet's own words.
+Sources: Kubernetes 1.36, pkg/kubelet (images/types.go, kuberuntime/kuberuntime_container.go, container/sync_result.go,
+events/event.go, lifecycle/), CRI errors (cri-api/pkg/errors), containerd 2.2, CRI-O 1.35; KEP-753 for sidecars.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterable
+
+from ..pod.home_check import HOME_CHECK
+from ..shape import Json
+
+LIMIT = 300
+
+# Reasons for which a container waits.
+_WAITING = {
+    "ErrImagePull": "its image cannot be pulled",
+    "ImagePullBackOff": "its image cannot be pulled",
+    "RegistryUnavailable": "its image cannot be pulled, because the registry does not answer",
+    "SignatureValidationFailed": "its image is not pulled, because its signature is not valid",
+    "InvalidImageName": "its image name is not valid",
+    "ErrImageNeverPull": "its image is not on the node, and is not pulled because imagePullPolicy is Never",
+    "ImageInspectError": "the node cannot read its image",
+    "ImageVolumeMountFailed": "an image cannot be mounted as its volume",
+    "RROUnsupported": "the node cannot mount a volume read-only with all mounts below it",
+    "CreateContainerConfigError": "its configuration is incomplete or not valid",
+    "PreCreateHookError": "the node could not prepare it",
+    "CreateContainerError": "it cannot be created",
+    "PreStartHookError": "the node could not prepare it",
+    "RunContainerError": "it cannot be started",
+    "PostStartHookError": "its postStart hook failed, so it was stopped",
+    "CrashLoopBackOff": "it crashes repeatedly",
+}
+# Reasons, or none, that every container has before it starts.
+_ORDINARY = frozenset({"", "ContainerCreating", "PodInitializing"})
+# A container with this reason never starts, because nothing in the cluster can change the reason.
+_FINAL = frozenset({"InvalidImageName"})
+# Reasons for the end of a container that say no more than its exit code.
+_ENDED = frozenset({"", "Error", "Completed"})
+# What shells answer (POSIX, Shell Command Language, "Exit Status for Commands").
+_EXIT_CODES = {126: "the command is not executable", 127: "the command was not found"}
+# Reasons of events.
+_WARNINGS = {
+    "FailedMount": "A file system cannot be mounted or does not answer",
+    "FailedMapVolume": "A file system cannot be mounted or does not answer",
+    "FailedAttachVolume": "A file system cannot be mounted or does not answer",
+    "FailedMountOnFilesystemMismatch": "A file system cannot be mounted",
+    "FailedCreatePodSandBox": "The node cannot create the pod's network or sandbox",
+    "NetworkNotReady": "The network of the node is not ready",
+    "FailedPrepareDynamicResources": "The node cannot prepare the pod's devices",
+    "Unhealthy": "A probe of the pod fails",
+    "FailedPostStartHook": "A postStart hook failed",
+}
+NOT_MOUNTED = ("FailedMount", "FailedMapVolume", "FailedAttachVolume")
+_WITHOUT_SHELL = (
+    "The image has no /bin/sh, but job arrays and working directories below your home or a mount require it."
+)
+# How runc (twice), crun and the kernel's loader say that a program is missing, each with the program.
+_NO_PROGRAM = re.compile(
+    r'exec: "(?P<runc>[^"]{1,200})": (?:executable file not found|stat [^:]{1,200}: no such file or directory)'
+    r"|executable file [`'](?P<crun>[^`']{1,200})['`] not found"
+    r"|exec (?P<kernel>/[^:]{1,200}): no such file or directory"
+)
+_NOT_EXECUTABLE = re.compile(r'exec:? "?(?P<program>/?[^":]{1,200})"?: (?:permission denied|exec format error)')
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
+
+
+def shorten(text: object, limit: int = LIMIT) -> str:
+    """Return text of the cluster or of a program as one line without control characters.
+
+    The middle of a longer text is left out, because such messages begin with what failed and end with why.
+    """
+    # Not the whole text: a condition's message can have 32 KiB.
+    raw = str(text or "")
+    raw = raw if len(raw) <= 8 * limit else raw[: 4 * limit] + raw[-4 * limit :]
+    line = " ".join("".join(char if char.isprintable() else " " for char in raw).split())
+    if len(line) <= limit:
+        return line
+    tail = limit // 2
+    return f"{line[: limit - tail - 3].rstrip()} … {line[-tail:].lstrip()}"
+
+
+def sentence(text: object) -> str:
+    """Return the shortened text with a full stop; "" for an empty text."""
+    found = shorten(text)
+    return found if not found or found.endswith((".", "!", "?")) else f"{found.rstrip(':;,')}."
+
+
+def statuses(pod: Json) -> list[Json]:
+    """Return the status of each container, init containers first, in the order in which they start."""
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def sidecars(pod: Json) -> list[Json]:
+    """Return the status of each native sidecar, which is an init container with restartPolicy Always (KEP-753)."""
+    specs = (pod.get("spec") or {}).get("initContainers") or []
+    names = {spec.get("name") for spec in specs if spec.get("restartPolicy") == "Always"}
+    return [found for found in (pod.get("status") or {}).get("initContainerStatuses") or [] if found["name"] in names]
+
+
+def last_end(container: Json) -> Json:
+    """Return how the container ended last, if it does not run now; {} otherwise."""
+    state = container.get("state") or {}
+    if "running" in state:
+        return {}
+    return state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+
+
+def has_succeeded(container: Json) -> bool:
+    """Return whether the container does not run because it ended with exit code 0."""
+    ended = last_end(container)
+    return bool(ended) and not ended.get("exitCode")
+
+
+def unready(pod: Json, main: str) -> list[Json]:
+    """Return the status of each container that keeps the pod from being ready.
+
+    KubeSpawner waits until all containers are ready. Beside that, a native sidecar must have started, which KubeSpawner
+    does not look at, and a container other than `main` that ended with exit code 0 does not count.
+    """
+    found = [container for container in sidecars(pod) if not container.get("started")]
+    found += [
+        container
+        for container in (pod.get("status") or {}).get("containerStatuses") or []
+        if not container.get("ready")
+    ]
+    return [container for container in found if container.get("name") == main or not has_succeeded(container)]
+
+
+def count_crashes(container: Json, main: str) -> int:
+    """Return how often the container has ended, including its current end if it is not running now.
+
+    An end with exit code 0 is a crash only of `main`, which the user waits for.
+    """
+    if container.get("name") != main and has_succeeded(container):
+        return 0
+    return int(container.get("restartCount") or 0) + int(bool(last_end(container)))
+
+
+def stays_ended(pod: Json, container: Json) -> bool:
+    """Return whether the container has ended, and the kubelet does not start it again."""
+    if not (ended := (container.get("state") or {}).get("terminated")):
+        return False
+    spec = pod.get("spec") or {}
+    specs = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    own = next((found.get("restartPolicy") for found in specs if found.get("name") == container.get("name")), None)
+    policy = own or spec.get("restartPolicy") or "OnFailure"
+    return policy == "Never" or (policy == "OnFailure" and not ended.get("exitCode"))
+
+
+def has_failed_for_good(pod: Json, container: Json) -> bool:
+    """Return whether the container can never run, or has failed and the kubelet does not start it again."""
+    waiting = (container.get("state") or {}).get("waiting") or {}
+    return waiting.get("reason") in _FINAL or (stays_ended(pod, container) and not has_succeeded(container))
+
+
+def why_waiting(container: Json, events: Iterable[Json] = ()) -> str:
+    """Return a sentence that says why the kubelet does not start the container; "" if it reports no problem."""
+    waiting = (container.get("state") or {}).get("waiting") or {}
+    reason, message = str(waiting.get("reason") or ""), waiting.get("message") or ""
+    if reason in _ORDINARY and not message:
+        return ""
+    problem, told = _WAITING.get(reason, "it is not started"), sentence(message)
+    if reason == "CrashLoopBackOff":
+        if has_succeeded(container):
+            problem = "it ends without an error and is started again"
+        told = how_ended(container, last_end(container), events) or told
+    if not _WORD.fullmatch(reason):  # For some errors, the kubelet's reason is the error's text.
+        told = sentence(message if not reason or reason in str(message) else f"{reason}: {message}".rstrip(": "))
+        return f"Container {container.get('name')}: {problem}. {told}"
+    return f"Container {container.get('name')}: {problem} ({reason}). {told}".rstrip()
+
+
+def how_ended(container: Json, ended: Json, events: Iterable[Json] = ()) -> str:
+    """Return a sentence that says how a container failed; "" if it did not.  `ended` is its `terminated` state."""
+    name, code, reason = container.get("name"), ended.get("exitCode"), str(ended.get("reason") or "")
+    message = str(ended.get("message") or "")
+    if reason == "OOMKilled":
+        return f"Container {name} used more memory than its profile has (OOMKilled)."
+    if not code:
+        return ""
+    if found := _NO_PROGRAM.search(message):
+        program = found["runc"] or found["crun"] or found["kernel"]
+        if program == "/bin/sh":
+            return _WITHOUT_SHELL
+        return f"Container {name}: the image has no program {program!r} ({reason or 'Error'})."
+    if found := _NOT_EXECUTABLE.search(message):
+        return f"Container {name}: {found['program']!r} cannot be executed ({shorten(found[0]).rpartition(': ')[2]})."
+    hook = " after its postStart hook failed" if _hook_failed(str(name), events) else ""
+    meaning = shorten(reason, 64) if reason not in _ENDED else _meaning(int(code))
+    told = f"{hook} ({meaning})" if meaning else hook
+    last = f": {line}" if (line := _last_line(message)) else ""
+    return f"Container {name} ended with exit code {code}{told}{last}."
+
+
+def why_failing(container: Json, events: Iterable[Json] = ()) -> str:
+    """Return a sentence that says why a container fails again and again, or for good."""
+    waiting = (container.get("state") or {}).get("waiting") or {}
+    if waiting and waiting.get("reason") != "CrashLoopBackOff" and (why := why_waiting(container, events)):
+        return why
+    states = (container.get("state") or {}, container.get("lastState") or {})
+    told = (how_ended(container, state.get("terminated") or {}, events) for state in states)
+    return next(filter(None, told), f"Container {container.get('name')} ends repeatedly.")
+
+
+def _meaning(code: int) -> str:
+    """Return what an exit code means by convention: that of a shell, or the name of the signal; "" if nothing."""
+    if code in _EXIT_CODES:
+        return _EXIT_CODES[code]
+    try:
+        return signal.Signals(code - 128).name
+    except ValueError:
+        return ""
+
+
+def _hook_failed(name: str, events: Iterable[Json]) -> bool:
+    """Return whether an event reports that the container's postStart hook failed, for which the kubelet stopped it."""
+    fields = [(event.get("reason"), (event.get("involvedObject") or {}).get("fieldPath")) for event in events]
+    return any(reason == "FailedPostStartHook" and f"{{{name}}}" in str(path) for reason, path in fields)
+
+
+def _last_line(text: str) -> str:
+    """Return the shortened last line that is not empty.  In a Python traceback this is the error."""
+    lines = [line for line in text.splitlines() if shorten(line)]
+    return shorten(lines[-1]).rstrip(".") if lines else ""
+
+
+def newest_event(events: Iterable[Json]) -> Json:
+    """Return the newest event, of several with the same time the last one; {} if there is none."""
+    return max(enumerate(events), key=lambda found: (_event_time(found[1]), found[0]), default=(0, {}))[1]
+
+
+def _event_time(event: Json) -> str:
+    created = (event.get("metadata") or {}).get("creationTimestamp")
+    series = (event.get("series") or {}).get("lastObservedTime")
+    return str(event.get("lastTimestamp") or series or event.get("eventTime") or created or "")
+
+
+def why_warned(event: Json) -> str:
+    """Return the event as a sentence if it is a warning, else ""."""
+    reason = str(event.get("reason") or "")
+    if event.get("type") != "Warning" and reason not in NOT_MOUNTED:
+        return ""
+    told = sentence(event.get("message")) or "It says no more."
+    return f"{_WARNINGS.get(reason, 'The cluster reports a problem')} ({shorten(reason, 64)}): {told}"
+
+
+def what_is_awaited(container: Json, *, must_end: bool) -> str:
+    """Return a sentence that says what an unready container does, if the kubelet reports no problem.
+
+    must_end: whether this is an ordinary init container.
+    """
+    name, state = container.get("name"), container.get("state") or {}
+    if "running" in state:
+        if name == HOME_CHECK:
+            return "Your home directory is being checked, and its file system has not answered yet."
+        return f"Container {name} {'must end first, and still runs' if must_end else 'runs, but is not ready yet'}."
+    reason = str((state.get("waiting") or {}).get("reason") or "")
+    return f"The node has not started container {name} yet{f' ({reason})' if reason else ''}."
