@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictBool, StringConstraints, model_validator
 
@@ -35,6 +35,18 @@ IMAGE_DIRECTORIES = (
 # Prefixes of variables that could make programs believe that they run as another user (ld.so(8), nss_wrapper(1)).
 HIJACKING_ENV = ("LD_PRELOAD", "LD_AUDIT", "NSS_WRAPPER_")
 IDENTITY_ENV = ("HOME", "USER", "LOGNAME", "SHELL", "NB_USER", "NB_UID", "NB_GID", "NB_GROUP")
+
+
+def env_text(value: Any) -> Any:
+    """Return a number or a boolean as the text that Helm writes for it; return any other value unchanged.
+
+    Kubernetes accepts only text as the value of a variable, and YAML reads `OMP_NUM_THREADS: 2` as a number.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else value
 
 
 def validate_absolute_path(path: str) -> str:

@@ -121,6 +121,10 @@ INIT_CONTEXT = "spec.initContainers[1].securityContext"
 OURS = "research-spawner/"
 
 MUST_NOT: dict[str, tuple[Edit, str]] = {
+    "a number as a variable": (
+        add(*MAIN, "env", item={"name": "N", "value": 2}),
+        f"spec.containers[0].env[{MORE_ENV}].value",
+    ),
     # Who the pod is.
     "uid of root": (put(*POD_CONTEXT, "runAsUser", to=0), "spec.securityContext.runAsUser"),
     "no uid": (drop(*POD_CONTEXT, "runAsUser"), "spec.securityContext.runAsUser"),

@@ -114,6 +114,22 @@ async def test_the_environment_has_image_and_limits() -> None:
     assert (env["MEM_LIMIT"], env["CPU_LIMIT"]) == (str(4 * 2**30), "2.0")
 
 
+async def test_numbers_and_booleans_in_variables_become_text() -> None:
+    """Charts' users write `OMP_NUM_THREADS: 2`.  KubeSpawner's own start fails for it, and Kubernetes refuses it."""
+    more = [{"name": "A", "value": 8080}, {"name": "B", "value": False}, {"name": "C", "value": 0.5}]
+    manifest = await rendered(
+        environment={"N": 2, "ZERO": 0, "YES": True, "HALF": 0.5, "LIKE": 1.0, "MAP": {"value": 3}, "EMPTY": None},
+        init_containers=[{"name": "first", "image": "x", "env": more}],
+        extra_containers=[{"name": "beside", "image": "x", "env": more}],
+    )
+    spec = manifest["spec"]
+    env = {entry["name"]: entry.get("value") for entry in spec["containers"][0]["env"]}
+    wanted = {"N": "2", "ZERO": "0", "YES": "true", "HALF": "0.5", "LIKE": "1", "MAP": "3", "EMPTY": None}
+    assert {name: env[name] for name in wanted} == wanted
+    for container in (spec["initContainers"][1], spec["containers"][1]):
+        assert [entry["value"] for entry in container["env"]][:3] == ["8080", "false", "0.5"]
+
+
 async def test_all_servers_of_a_process_share_one_resolver() -> None:
     site = site_with(PLAIN)
     with _without_kubeconfig():

@@ -425,10 +425,10 @@ MISTAKES = {
         "pods.base.env",
         "LD_PRELOAD is not allowed, because it could make programs believe that they run as another user",
     ),
-    "environment that is a number": Mistake(
-        base(env={"OMP_NUM_THREADS": 4}),
+    "environment that is a list": Mistake(
+        base(env={"OMP_NUM_THREADS": [4]}),
         "pods.base.env.OMP_NUM_THREADS",
-        "Input should be a valid string, not 4",
+        "Input should be a valid string",
         in_schema=True,
     ),
     "an image with a newline": Mistake(
@@ -628,6 +628,12 @@ def test_one_profile_s_pod_fields_are_over_the_site_s() -> None:
         "tolerations": [research, gpu],
     }
     assert fields.env == {"LANG": "C", "TZ": "Europe/Zurich"}
+
+
+def test_numbers_and_booleans_in_env_become_text() -> None:
+    env = {"OMP_NUM_THREADS": 2, "DEBUG": True, "HALF": 0.5, "BIG": 1e6}
+    site = site_with({"pods": {"base": {"env": env}}})
+    assert site.pods.base.env == {"OMP_NUM_THREADS": "2", "DEBUG": "true", "HALF": "0.5", "BIG": "1000000"}
 
 
 def test_the_names_that_a_site_may_not_set_are_those_that_an_identity_sets(alice: PosixIdentity) -> None:

@@ -15,6 +15,7 @@ from ..resources import NVIDIA_DEVICES
 from ..settings.units import parse_bytes, parse_cores
 from ..shape import Json, Slots
 from ..site.pod_merge import Contradiction, merge_field
+from ..storage import env_text
 from .containers import all_containers, main_container, manifest_refusal, remedy, same_json
 from .cpu_pinning import equalize_requests_and_limits
 from .home_check import HOME_CHECK, home_check_container
@@ -38,6 +39,7 @@ def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
         overlay = pod_overlay(plan, slots, template)
         main = main_container(template, pod)
         _compose_metadata(plan, overlay, pod["metadata"])
+        _write_numbers_as_text(pod)
         _compose_spec(plan, overlay, pod["spec"])
         _compose_security(plan, pod)
         _compose_main(plan, overlay, main)
@@ -50,6 +52,14 @@ def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
         if plan.resources.numa is not None:
             equalize_requests_and_limits(pod)
     return composed
+
+
+def _write_numbers_as_text(pod: Json) -> None:
+    """Turn numbers and booleans in variables into text, as a container's `env` in a chart's values can have them."""
+    for _, container in all_containers(pod):
+        for entry in container.get("env", ()):
+            if "value" in entry:
+                entry["value"] = env_text(entry["value"])
 
 
 def _compose_metadata(plan: Plan, overlay: Overlay, metadata: Json) -> None:

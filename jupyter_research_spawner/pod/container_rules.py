@@ -175,6 +175,8 @@ def check_environment(checked: PodUnderCheck) -> Findings:
     for where, container in checked.containers:
         for index, entry in enumerate(container.get("env", ())):
             name, source = entry["name"], entry.get("valueFrom")
+            if not isinstance(entry.get("value", ""), str):
+                yield f"{where}.env[{index}].value", f"of {name} must be text"
             if name.startswith(HIJACKING_ENV):
                 why = "which could make programs believe that they run as another user"
                 yield f"{where}.env[{index}]", f"sets {name}, {why}"

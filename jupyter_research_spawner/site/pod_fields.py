@@ -10,16 +10,30 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictInt, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from ..resources import NO_DEVICES, gives_devices
 from ..schedulers import reserved
 from ..settings import Settings
 from ..shape import OUR_PREFIX
-from ..storage import HIJACKING_ENV, IDENTITY_ENV, validate_absolute_path
+from ..storage import HIJACKING_ENV, IDENTITY_ENV, env_text, validate_absolute_path
 from .pod_merge import merge_field
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$", strict=True)]
+EnvValue = Annotated[
+    str,
+    BeforeValidator(env_text),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]}),
+]
 # Kubernetes, Labels and Selectors, syntax: an optional DNS prefix and a name.
 QualifiedKey = Annotated[
     str,
@@ -77,10 +91,10 @@ class PodFields(Settings):
     dnsPolicy: str | None = Field(None, title="DNS policy")
     dnsConfig: dict[str, JsonValue] | None = Field(None, title="DNS configuration")
     terminationGracePeriodSeconds: StrictInt | None = Field(None, title="Seconds between SIGTERM and SIGKILL", ge=0)
-    env: Annotated[dict[EnvName, str], AfterValidator(_plain_env)] = Field(
+    env: Annotated[dict[EnvName, EnvValue], AfterValidator(_plain_env)] = Field(
         default_factory=dict,
         title="Environment variables of the main container",
-        description="Values are used literally: `$(NAME)` is not expanded.",
+        description="Values are used literally: `$(NAME)` is not expanded. Numbers and booleans become text.",
         examples=[{"HTTPS_PROXY": "http://proxy.example.edu:3128"}],
     )
     labels: Annotated[dict[QualifiedKey, LabelValue], AfterValidator(_not_ours)] = Field(

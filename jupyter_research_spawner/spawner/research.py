@@ -34,6 +34,7 @@ from ..pod import check, compose, replaced_fields, secret_prerequisites
 from ..pod.overlay import granted_to
 from ..refusal import Refusal
 from ..shape import Json
+from ..storage import env_text
 from ..watch.phase import why_not_gone
 from ..wording import quote
 from . import options
@@ -168,6 +169,10 @@ class ResearchSpawner(SavedStateSpawner):
         self.mem_limit = self.mem_guarantee = decided.resources.memory
         # The hub uses one spawner for several starts, so the image of an earlier plan must not remain.
         self.image = decided.image or self._configured_image
+
+    def get_env(self) -> Json:
+        """Return the variables of the notebook. A number becomes text, because KubeSpawner fails for numbers."""
+        return {name: _variable(value) for name, value in super().get_env().items()}
 
     def prepare_start(self, decided: Plan) -> None:
         """Use the plan `decided` for the next start."""
@@ -475,6 +480,13 @@ class ResearchSpawner(SavedStateSpawner):
         """Return the pod from the memory of KubeSpawner's reflector; None if it is not there."""
         reflector = self.pod_reflector
         return reflector.pods.get(f"{self.namespace}/{self.pod_name}") if reflector else None
+
+
+def _variable(value: Any) -> Any:
+    """Return the value of a variable, or its EnvVar, with a number as text."""
+    if isinstance(value, dict) and "value" in value:
+        return {**value, "value": env_text(value["value"])}
+    return env_text(value)
 
 
 def _undecided() -> Refusal:
