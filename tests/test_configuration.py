@@ -20,6 +20,8 @@ from traitlets.config import Config
 from traitlets.config.loader import LazyConfigValue
 
 from jupyter_research_spawner import configure, web
+from jupyter_research_spawner.chart_values import complete
+from jupyter_research_spawner.chart_values.hub_programs import z2jh_module
 from jupyter_research_spawner.configuration import conflicts, kubespawner_traits
 from jupyter_research_spawner.configuration.traits import items, plain
 from jupyter_research_spawner.settings import SettingsError
@@ -71,6 +73,40 @@ def test_twice_is_no_more_than_once(version: str, managed: bool, prepare: Callab
     once = copy.deepcopy(settled(c))
     configure(c, SITE_FILE, managed_batch=managed)
     assert settled(c) == once
+
+
+def chart(**values: Any) -> types.ModuleType:
+    """The chart's module `z2jh` with these values below `singleuser`."""
+    found = complete({"singleuser": values, "fullnameOverride": "hub-a"})
+    return z2jh_module(found)
+
+
+FILES = {"motd": {"mountPath": "/etc/motd", "stringData": "Hello"}}
+
+
+def test_the_chart_s_secret_of_extra_files_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "z2jh", chart(extraFiles=FILES))
+    site = site_with()
+    before = site.digest
+    c = Config()
+    changed = configure(c, site)
+    assert changed.pods.allow.secrets == {"hub-a-singleuser": True}
+    assert registered_state(c.ResearchSpawner.installation).site.pods.allow.secrets == {"hub-a-singleuser": True}
+    assert (site.pods.allow.secrets, changed.digest == before) == ({}, False)
+    # Twice, and with a value in the settings.
+    assert configure(c, site).pods.allow.secrets == {"hub-a-singleuser": True}
+    denied = site_with({"pods": {"allow": {"secrets": {"hub-a-singleuser": False}}}})
+    assert configure(Config(), denied).pods.allow.secrets == {"hub-a-singleuser": False}
+
+
+@pytest.mark.parametrize(
+    "module", [None, chart(), chart(extraFiles={}), types.ModuleType("z2jh")], ids=["none", "no", "empty", "another"]
+)
+def test_without_extra_files_no_secret_is_allowed(
+    module: types.ModuleType | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "z2jh", module)  # type: ignore[arg-type]
+    assert configure(Config(), site_with()).pods.allow.secrets == {}
 
 
 def test_several_settings_merge_and_a_site_is_taken_as_it_is() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import time
 import urllib.error
@@ -26,9 +27,11 @@ from jupyter_research_spawner import chart_values
 from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.plan import offers
+from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.settings import SettingsError, merge, read
 from jupyter_research_spawner.site import load
 from jupyter_research_spawner.spawner import render_notebook
+from jupyter_research_spawner.spawner.process_state import registered_state
 
 TREE = Path(__file__).parent.parent
 BASE, CLASS = TREE / "helm-values" / "base.yaml", TREE / "helm-values" / "classes" / "stats-101.yaml"
@@ -268,6 +271,31 @@ async def test_the_pod_of_a_student(bob: PosixIdentity) -> None:
         if len(volume) == 2 and "persistentVolumeClaim" in volume
     }
     assert claims == {"home", "era5", "course-stats-101"}
+
+
+FILES = {"motd": {"mountPath": "/etc/motd", "stringData": "Hello"}, "b": {"mountPath": "/b.json", "data": {"a": 1}}}
+
+
+async def test_a_pod_has_the_chart_s_extra_files(alice: PosixIdentity) -> None:
+    found = merge(values(BASE), {"singleuser": {"extraFiles": FILES}})
+    with chart_values.hub_pod(found):
+        c = chart_values.build(found).config
+    site = registered_state(c.ResearchSpawner.installation).site
+    _, pod = await render_notebook(site, "alice", {"profile": "small"}, c, identity=alice)
+    (volume,) = (volume for volume in pod["spec"]["volumes"] if "secret" in volume)
+    assert volume["secret"] == {
+        "secretName": "singleuser",
+        "items": [{"key": "motd", "path": "motd"}, {"key": "b", "path": "b"}],
+    }
+    mounts = [mount for mount in pod["spec"]["containers"][0]["volumeMounts"] if mount["name"] == volume["name"]]
+    assert [(mount["mountPath"], mount["subPath"]) for mount in mounts] == [("/etc/motd", "motd"), ("/b.json", "b")]
+    # Another secret, and this one without the files, are refused.
+    c.KubeSpawner.volumes["files"]["secret"]["secretName"] = "hub"
+    with pytest.raises(Refusal, match=re.escape("volumes[files].secret is the secret 'hub'")):
+        await render_notebook(site, "alice", {"profile": "small"}, c, identity=alice)
+    c.KubeSpawner.volumes["files"]["secret"]["secretName"] = "singleuser"
+    with pytest.raises(Refusal, match="is the secret 'singleuser'"):
+        await render_notebook(load(found["custom"]["research"]), "alice", {"profile": "small"}, c, identity=alice)
 
 
 CONFIG = """

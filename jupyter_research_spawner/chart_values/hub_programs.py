@@ -130,6 +130,18 @@ def z2jh_module(values: Mapping[str, Any]) -> types.ModuleType:
     return module
 
 
+def extra_files_secret() -> str | None:
+    """Return the name of the Secret that the chart has made of singleuser.extraFiles; None if there is none.
+
+    Only in a hub of the chart, whose configuration has imported the chart's module `z2jh`, or in `hub_pod`.
+    """
+    module = sys.modules.get("z2jh")
+    try:
+        return str(module.get_name("singleuser")) if module and module.get_config("singleuser.extraFiles") else None
+    except Exception:  # another module of this name, or a file of the chart is missing: then nothing is known
+        return None
+
+
 @contextlib.contextmanager
 def hub_pod(values: Mapping[str, Any]) -> Iterator[types.ModuleType]:
     """Let programs find what the hub's pod has: `z2jh`, modules in hub.extraFiles, and the variables of hub.extraEnv.

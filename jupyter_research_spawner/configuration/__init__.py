@@ -11,6 +11,7 @@ from traitlets.config import Config
 from traitlets.log import get_logger
 
 from .. import web
+from ..chart_values import extra_files_secret
 from ..settings import SettingsError
 from ..site import Site, load
 from ..spawner import ResearchSpawner
@@ -53,7 +54,7 @@ def configure(
     Raises SettingsError with all problems of the settings, and all values in `c` that contradict them.
     """
     parts = _parts(site)
-    settings = parts if isinstance(parts, Site) else load(*parts)
+    settings = with_extra_files(parts if isinstance(parts, Site) else load(*parts))
     spawner_class = configured_class(c)
     sections = sections_of(spawner_class)
     if problems := conflicts.problems(c, settings, spawner_class):
@@ -77,6 +78,20 @@ def configure(
     managed = batch_service.managed(parts, _base(base, parts), managed_batch) if managed_batch else None
     batch_service.configure(c, settings, managed, sections)
     return settings
+
+
+def with_extra_files(site: Site) -> Site:
+    """Return the site with the chart's Secret of singleuser.extraFiles in pods.allow.secrets, if there is one.
+
+    Every user reads these files anyway.  A value in the settings, also false, comes first.
+    """
+    secret = extra_files_secret()
+    if secret is None or secret in site.pods.allow.secrets:
+        return site
+    allow = site.pods.allow.model_copy(update={"secrets": {**site.pods.allow.secrets, secret: True}})
+    changed = site.model_copy(update={"pods": site.pods.model_copy(update={"allow": allow})})
+    changed.__dict__.pop("digest", None)  # cached
+    return changed
 
 
 def _parts(site: SiteLike | Sequence[Part]) -> Site | tuple[Part, ...]:
