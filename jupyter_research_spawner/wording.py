@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from decimal import Decimal
+from itertools import islice
 
 QUOTE_LIMIT = 64
 
@@ -16,11 +20,56 @@ def format_list(names: Iterable[str], conjunction: str = "and", limit: int | Non
 
 
 def quote(value: object) -> str:
-    """Return `repr(value)`, which escapes newlines and control characters, for at most QUOTE_LIMIT characters of it."""
+    """Return a value as YAML writes it in one line, for at most QUOTE_LIMIT characters of it.
+
+    Text is in quotes, with newlines and control characters escaped.
+    """
     if isinstance(value, str):
-        return repr(_shorten(value))
-    return _shorten(repr(value))
+        return repr(shorten(value))
+    return shorten(flow_yaml(value))
 
 
-def _shorten(text: str) -> str:
+def flow_yaml(value: object) -> str:
+    """Return a value in YAML's flow style: `null`, `true`, `2026-12-20`, `{group: climate}`, `[1, 2]`.
+
+    Text is quoted only if it would be read as something else.  Of a large value, the end is left out.
+    """
+    return "".join(islice(_flow(value), _MOST_PARTS))
+
+
+_MOST_PARTS = 1000
+_DEEPEST = 8
+# Text that YAML reads as text, also within brackets.
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./@+-]*(:[A-Za-z0-9_./@+-]+)*")
+_NOT_TEXT = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+
+
+def _flow(value: object, depth: int = 0) -> Iterator[str]:
+    if value is None or isinstance(value, bool):
+        yield {None: "null", True: "true", False: "false"}[value]
+    elif isinstance(value, str):
+        yield value if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT else repr(value)
+    elif isinstance(value, date):
+        yield value.isoformat()
+    elif isinstance(value, (Mapping, list, tuple)):
+        yield "{" if isinstance(value, Mapping) else "["
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for index, (key, item) in enumerate(items):
+            yield ", " if index else ""
+            if depth == _DEEPEST:
+                yield "…"
+                break
+            if isinstance(value, Mapping):
+                yield from _flow(key, depth + 1)
+                yield ": "
+            yield from _flow(item, depth + 1)
+        yield "}" if isinstance(value, Mapping) else "]"
+    elif isinstance(value, int):
+        yield str(value) if value.bit_length() < 1024 else "a very large number"
+    else:
+        yield str(value) if isinstance(value, (float, Decimal)) else repr(value)
+
+
+def shorten(text: str) -> str:
+    """Return at most QUOTE_LIMIT characters of the text, with an ellipsis if some are left out."""
     return text if len(text) <= QUOTE_LIMIT else text[: QUOTE_LIMIT - 1] + "…"

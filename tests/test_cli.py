@@ -138,8 +138,44 @@ def test_lint_names_every_mistake_on_its_line(cli: Cli, tmp_path: Path) -> None:
     spoiled.write_text(yaml.safe_dump(raw))
     code, out, err = cli("lint", "--site", str(spoiled))
     assert (code, out) == (1, "")
-    paths = {line.split(":")[0] for line in err.splitlines()}
-    assert paths == {"profiles.small.memory", "queues.climate.prioriti", "scheduler"}
+    lines = spoiled.read_text().splitlines()
+    places = [line.split(": ")[:2] for line in err.splitlines()]
+    assert sorted(places) == sorted(
+        [f"{spoiled}:{lines.index(text) + 1}", path]
+        for text, path in (
+            ("    memory: 4 GB", "profiles.small.memory"),
+            ("    prioriti: low", "queues.climate.prioriti"),
+            ("scheduler:", "scheduler"),
+        )
+    )
+
+
+def test_command_accepts_the_files_of_helm(cli: Cli, tmp_path: Path) -> None:
+    """Complete values, with custom.research in any of them, beside other keys of `custom`."""
+    base, course, other = tmp_path / "base.yaml", tmp_path / "class.yaml", tmp_path / "other.yaml"
+    raw = samples.raw_site()
+    raw["identity"]["sources"] = {"local": {"kind": "nss"}}
+    base.write_text(yaml.safe_dump({"hub": {"db": {"pvc": None}}, "custom": {"color": 1, "research": raw}}))
+    course.write_text("custom: {research: {profiles: {small: {title: Tiny, description: null}}}}\n")
+    other.write_text("custom: {motd: hello, 1: 2}\nsingleuser: {extraFiles: {a: {mode: 0644}}}\n")
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("")
+    files = [word for file in (other, base, empty, course) for word in ("-f", str(file))]
+    code, out, err = cli("lint", *files)
+    assert (code, err) == (0, "")
+    assert "Tiny: 2 CPU" in out
+    assert cli("manifests", "--only", "priorities", *files)[0] == 0
+    assert cli("lint", "-f", str(other), "--values", str(empty)) == (
+        1,
+        "",
+        f"custom.research: is missing: there are no settings in the helm values {other} and {empty}\n",
+    )
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("custom:\n  research: [a]\n")
+    assert cli("lint", "-f", str(wrong)) == (1, "", f"{wrong}:2: custom.research: must be a map, not a list\n")
+    wrong.write_text("custom: text\n")
+    assert cli("lint", "-f", str(wrong)) == (1, "", f"{wrong}:1: custom: must be a map, not text\n")
+    assert "not allowed with argument" in cli("lint", "-f", str(base), "--site", str(base))[2]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +299,7 @@ def _as_json(raw: dict[str, Any]) -> Any:
         ([], 2, "required: COMMAND"),
         (["rendr"], 2, "invalid choice: 'rendr'"),
         (["render", *SITE], 2, "required: --user"),
-        (["lint"], 2, "required: --site"),
+        (["lint"], 2, "one of the arguments --site -f/--values is required"),
         (["render", *ALICE, "--", "id"], 2, "a command after -- is only possible with `render --job`"),
         (["lint", *SITE, "--", "id"], 2, "a command after -- is only possible with `render --job`"),
         (["render", *ALICE, "--job", "--class", "stats-101"], 2, "--class is for notebooks"),

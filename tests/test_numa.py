@@ -199,8 +199,11 @@ def test_lint_finds_a_container_without_limits_in_helm_values(
     place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fine = {"name": "proxy", "image": "proxy:1", "resources": {"requests": SMALL}}
-    assert main(["lint", *values(tmp_path, **{place: [fine, SIDECAR_WITHOUT_CPU_LIMIT]})]) == 1
+    file = values(tmp_path, **{place: [fine, SIDECAR_WITHOUT_CPU_LIMIT]})
+    assert main(["lint", *file]) == 1
+    lines = Path(file[-1]).read_text().splitlines()
     assert capsys.readouterr().err == (
+        f"{file[-1]}:{lines.index('    name: logger') + 2}: "
         f"singleuser.{place}[1].resources: (container 'logger') has no limit for cpu: the kubelet would pin no CPUs of "
         "the pod. Set limits for cpu and memory, and set no requests or the same requests. No user can start "
         "a100 on one NUMA node\n"
@@ -220,7 +223,7 @@ def test_lint_reads_sidecars_from_merged_helm_values(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize("given_", ["proxy", [{"image": "proxy:1"}], [{"name": "a", "resources": "much"}]])
 def test_lint_reports_invalid_containers(given_: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", *values(tmp_path, extraContainers=given_)]) == 1
-    assert capsys.readouterr().err.startswith("singleuser: Nothing was started: the pod's spec.containers")
+    assert "singleuser: Nothing was started: the pod's spec.containers" in capsys.readouterr().err
 
 
 def test_lint_accepts_containers_without_limits_if_no_profile_uses_numa(tmp_path: Path) -> None:
@@ -245,7 +248,8 @@ def test_lint_checks_containers_from_kubespawner_settings_and_hooks(
     assert main(["lint", "--site", str(site), "--config", str(config)]) == 1
     err = capsys.readouterr().err
     # Profile `small` can start with this sidecar, because its pods are not pinned.
-    assert err.startswith(f"profiles.a100: cannot start with {config}: Nothing was started: the pod's ")
+    line = site.read_text().splitlines().index("  a100:") + 1
+    assert err.startswith(f"{site}:{line}: profiles.a100: cannot start with {config}: Nothing was started: the pod's ")
     assert "(container 'logger') has no limit for cpu and memory" in err
     assert err.count("\n") == 1
     config.write_text(f"c.KubeSpawner.extra_containers = [{{'name': 'p', 'resources': {{'limits': {SMALL}}}}}]\n")

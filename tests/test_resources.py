@@ -109,7 +109,7 @@ KINDS = "kind of a GPU must be one of whole, mig, shared, kai-fraction, volcano-
         ({"kind": "kai-fraction", "fraction": 0.00}, "0.0 is not between 0 and 1"),
         ({"kind": "kai-fraction", "fraction": 0.333}, "0.333 is not a valid fraction of a GPU. Write a number with"),
         ({"kind": "kai-fraction", "fraction": -0.5}, "-0.5 is not a valid fraction of a GPU"),
-        ({"kind": "kai-fraction", "fraction": True}, "True is not a valid fraction of a GPU"),
+        ({"kind": "kai-fraction", "fraction": True}, "true is not a valid fraction of a GPU"),
         ({"kind": "kai-fraction", "fraction": "half"}, "'half' is not a valid fraction of a GPU"),
         ({"kind": "kai-fraction", "fraction": "."}, "'.' is not a valid fraction of a GPU"),
         ({"kind": "kai-fraction", "fraction": 1e-7}, "is not a valid fraction of a GPU"),

@@ -20,7 +20,7 @@ from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.identity.sources import SOURCES
 from jupyter_research_spawner.resources import DraGpu
 from jupyter_research_spawner.schedulers import SCHEDULERS
-from jupyter_research_spawner.settings import Settings, SettingsError, merge
+from jupyter_research_spawner.settings import Settings, SettingsError, merge, merge_values
 from jupyter_research_spawner.settings.problems import Problem
 from jupyter_research_spawner.site import Site, json_schema, load, validate
 from jupyter_research_spawner.storage import IDENTITY_ENV, environment
@@ -97,7 +97,7 @@ MISTAKES = {
     "CPUs that are true": Mistake(
         a100(cpu=True),
         "profiles.a100.cpu",
-        "True is not a valid number of CPUs. Use for example 2, 0.5 or '500m'",
+        "true is not a valid number of CPUs. Use for example 2, 0.5 or '500m'",
         in_schema=True,
     ),
     "memory without a unit": Mistake(
@@ -190,7 +190,7 @@ MISTAKES = {
     "a moment for a day": Mistake(
         course(until=datetime(2026, 12, 20)),
         "classes.stats-101.until",
-        "datetime.datetime(2026, 12, 20, 0, 0) is not a valid date. Use the format year-month-day: 2026-12-20",
+        "2026-12-20T00:00:00 is not a valid date. Use the format year-month-day: 2026-12-20",
     ),
     "two mounts on one path": Mistake(
         mount(path="/data/era5"),
@@ -242,13 +242,13 @@ MISTAKES = {
     "a priority that is true": Mistake(
         {"priorities": {"low": {"value": True}}},
         "priorities.low.value",
-        "Input should be a valid integer, not True",
+        "must be a whole number, not true",
         in_schema=True,
     ),
     "an order that is true": Mistake(
         {"queues": {"climate": {"order": True}}},
         "queues.climate.order",
-        "Input should be a valid integer, not True",
+        "must be a whole number, not true",
         in_schema=True,
     ),
     "a group that is 'yes'": Mistake(
@@ -264,7 +264,7 @@ MISTAKES = {
         in_schema=True,
     ),
     "groups as a list": Mistake(
-        a100(groups=["climate"]), "profiles.a100.groups", "Input should be a valid dictionary", in_schema=True
+        a100(groups=["climate"]), "profiles.a100.groups", "must be a map (key: value), not a list", in_schema=True
     ),
     "a MIG slice without its name": Mistake(
         a100(gpu={"kind": "mig"}),
@@ -377,11 +377,6 @@ MISTAKES = {
     "like a profile that is none": Mistake(
         a100(like="smal"), "profiles.a100.like", "'smal' does not exist. Existing names: a100, small"
     ),
-    "no GPU, where like brings one": Mistake(
-        {"profiles": {"cheap": {"like": "a100", "title": "Cheap", "gpu": None}}},
-        "profiles.cheap.gpu",
-        "null deletes a key that an earlier file sets, but like copies this key. Set a value instead",
-    ),
     "profiles that are like each other": Mistake(
         {"profiles": {"small": {"like": "a100"}}}, "profiles.a100.like", "is a cycle: small -> a100 -> small"
     ),
@@ -428,7 +423,7 @@ MISTAKES = {
     "environment that is a list": Mistake(
         base(env={"OMP_NUM_THREADS": [4]}),
         "pods.base.env.OMP_NUM_THREADS",
-        "Input should be a valid string",
+        "must be text, not a list",
         in_schema=True,
     ),
     "an image with a newline": Mistake(
@@ -448,14 +443,14 @@ MISTAKES = {
     "a claim with more than access": Mistake(
         {"pods": {"allow": {"claims": {"software": "rwx"}}}},
         "pods.allow.claims.software",
-        "Input should be 'ro' or 'rw'",
+        "must be 'ro' or 'rw'",
         in_schema=True,
     ),
     "no profiles": Mistake({"profiles": None, "classes": None}, "profiles", "is missing", in_schema=True),
     "a profile that is text": Mistake(
         {"profiles": {"tiny": "small"}},
         "profiles.tiny",
-        "Input should be a valid dictionary or instance of Profile, not 'small'",
+        "must be a map (key: value) with cpu, memory, title and wall_time, not 'small'",
         in_schema=True,
     ),
 }
@@ -572,9 +567,21 @@ def test_a_queue_among_a_profile_s_own_and_a_class_with_a_first_day_are_right() 
     assert site.classes["stats-101"].since == date(2026, 9, 1)
 
 
-def test_null_gives_back_what_like_brings() -> None:
+def test_null_deletes_a_key_after_like_has_copied_it() -> None:
+    """In the file of the profile, in a later file, and in the one map that helm makes of several files."""
+    more = {"profiles": {"cheap": {"like": "a100", "title": "Cheap", "numa": None, "gpu": None}}}
+    one = load(SITE_FILE, more)
+    assert (one.profiles["cheap"].gpu, one.profiles["cheap"].cpu) == (None, 16)
+    gpu = {"profiles": {"cheap": {"gpu": {"kind": "whole", "count": 2}}}}
+    assert load(merge_values(raw_site(), gpu, more)).profiles == load(SITE_FILE, gpu, more).profiles == one.profiles
     site = load(SITE_FILE, {"profiles": {"a100": {"images": {"r": "r"}}}}, {"profiles": {"a100": {"images": None}}})
-    assert site.profiles["a100"].images == site.profiles["small"].images
+    assert site.profiles["a100"].images == {}
+    # A profile like one whose key is deleted does not get the key either; a third file can set it again.
+    chain = {"profiles": {"other": {"like": "cheap", "title": "Other"}}}
+    assert load(SITE_FILE, more, chain).profiles["other"].gpu is None
+    assert load(SITE_FILE, more, chain, gpu).profiles["other"].gpu == load(SITE_FILE, more, gpu).profiles["cheap"].gpu
+    with pytest.raises(SettingsError, match=r"profiles\.other\.like: 'cheap' does not exist"):
+        load(SITE_FILE, more, chain, {"profiles": {"cheap": None}})
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -91,7 +91,7 @@ def test_all_wishes_of_both_shapes() -> None:
     ("wishes", "field", "message"),
     [
         ([1], "user_options", "The options of a server must be a JSON object, not a list."),
-        ({"profile": ["small"]}, "profile", "profile: Input should be a valid string."),
+        ({"profile": ["small"]}, "profile", "profile: must be text, not a list."),
         ({"profile": ""}, "profile", "profile: '' is not one line of text."),
         ({"queue": "climate\nevil"}, "queue", "queue: 'climate\\nevil' is not one line of text."),
         (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,8 +40,11 @@ def test_format_list_says_how_many_names_it_leaves_out() -> None:
         ("\x1b[31mred\x1b[0m", r"'\x1b[31mred\x1b[0m'"),
         ("a\u202eb", r"'a\u202eb'"),
         (5, "5"),
-        (None, "None"),
-        (["a", "b"], "['a', 'b']"),
+        (None, "null"),
+        (["a", "b"], "[a, b]"),
+        ({"a": [True, None], "b c": date(2026, 12, 20)}, "{a: [true, null], 'b c': 2026-12-20}"),
+        (["no", "1", "2026-12-20", "a: b", "[x]"], "['no', '1', '2026-12-20', 'a: b', '[x]']"),
+        (datetime(2026, 12, 20, 8, 0), "2026-12-20T08:00:00"),
     ],
 )
 def test_quote_escapes_control_characters(value: object, quoted: str) -> None:
@@ -51,8 +56,16 @@ def test_quote_shortens_text_inside_the_quotes() -> None:
     assert quote("a" * (QUOTE_LIMIT + 1)) == f"'{'a' * (QUOTE_LIMIT - 1)}…'"
 
 
+def test_quote_does_not_write_out_what_is_very_large_or_deep() -> None:
+    deep: object = "bottom"
+    for _ in range(100):
+        deep = [deep]
+    assert quote(deep) == "[[[[[[[[[…]]]]]]]]]"
+    assert quote([10**5000]) == "[a very large number]"
+
+
 def test_quote_shortens_other_values() -> None:
-    assert quote(["a" * 1000]) == f"['{'a' * (QUOTE_LIMIT - 3)}…"
+    assert quote(["a" * 1000]) == f"[{'a' * (QUOTE_LIMIT - 2)}…"
 
 
 @given(st.text() | st.lists(st.text()) | st.binary())

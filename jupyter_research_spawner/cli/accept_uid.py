@@ -12,14 +12,14 @@ from ..site import Site
 from ..watch import AcceptedUids
 from ..watch.api_server import ApiError, ApiServer
 from ..watch.connection import CannotConnect, connect
-from .files import read_site
+from .files import read_files
 
 HIGHEST_UID = 2**31 - 1
 
 
 def accept_uid(options: argparse.Namespace) -> str:
     """Accept the uid of a hub user, and return what happens now.  Raises SettingsError, Refusal."""
-    site = read_site(options.site)
+    site = read_files(options.files).site
     name = posix_name(site.identity.username, options.user)
     try:
         asyncio.run(_add(site, name, options.user, options.uid))

@@ -3,45 +3,91 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from traitlets.config.loader import Config, PyFileConfigLoader
 
-from ..settings import SettingsError, merge, read
-from ..site import Site, load
+from ..settings import Document, Places, SettingsError, merge_values, read_document
+from ..settings.problems import Problem, collect, located
+from ..site import Site, load_documents
+from ..wording import format_list
+
+RESEARCH = "custom.research"
 
 
-def read_site(files: Sequence[Path]) -> Site:
-    """Merge these settings files from first to last, and return the Site.  Raises SettingsError."""
-    return load(*(_settings(file) for file in files))
+@dataclass(frozen=True)
+class SettingsFile:
+    """A file of the command line: helm values (-f), or settings, which can be in helm values too (--site)."""
+
+    path: Path
+    is_values: bool = False
+
+    @classmethod
+    def of_values(cls, text: str) -> SettingsFile:
+        """Return a file of helm values.  As for helm, `-` is the standard input."""
+        return cls(Path("/dev/stdin" if text == "-" else text), is_values=True)
+
+    @classmethod
+    def of_settings(cls, text: str) -> SettingsFile:
+        """Return a file of settings, or of helm values with settings under `custom.research`."""
+        return cls(Path(text))
+
+    def read(self) -> Document:
+        """Return the content as helm values.  Raises SettingsError."""
+        document = read_document(self.path)
+        return document if self.is_values or "custom" in document.data else document.under(RESEARCH)
 
 
-def _settings(file: Path) -> dict[str, Any]:
-    """Return the settings in a file.  Helm values contain them under the key `custom.research`."""
-    found = read(file)
-    if "custom" not in found:
-        return found
-    custom = found["custom"]
-    research = custom.get("research") if isinstance(custom, dict) else None
-    if not isinstance(research, dict):
-        raise SettingsError.single(str(file), "is a helm values file without settings under custom.research")
-    return research
+@dataclass(frozen=True)
+class SettingsFiles:
+    """The site of the files of a command, and the merged helm values that contain its settings.
+
+    `values` keeps each null that is the last value of its key, as helm does before it merges the values with the
+    defaults of a chart.  `places` knows the lines of settings, and `places_of_values` those of all values.
+    """
+
+    site: Site
+    values: dict[str, Any]
+    places: Places
+    places_of_values: Places
+    base: Path
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Add the file and the line to the problems of a SettingsError: paths of settings, and of helm values."""
+        with located(self.places, self.places_of_values):
+            yield
+
+    def added_containers(self) -> dict[str, Any]:
+        """Return the sidecars and init containers that the helm values add to a notebook."""
+        singleuser = self.values.get("singleuser")
+        if not isinstance(singleuser, dict):
+            return {}
+        return {"containers": singleuser.get("extraContainers"), "initContainers": singleuser.get("initContainers")}
 
 
-def read_added_containers(files: Sequence[Path]) -> dict[str, Any]:
-    """Return the sidecars and init containers that helm values add to a notebook.  Raises SettingsError."""
-    found = merge(*(read(file) for file in files))
-    singleuser = found.get("singleuser") if "custom" in found else None
-    if not isinstance(singleuser, dict):
-        return {}
-    return {"containers": singleuser.get("extraContainers"), "initContainers": singleuser.get("initContainers")}
+def read_files(files: Sequence[SettingsFile]) -> SettingsFiles:
+    """Merge these files from first to last, as helm merges values, and return what they contain.
 
-
-def base_directory(files: Sequence[Path]) -> Path:
-    """Return the first file's directory, to which relative paths in the settings are relative."""
-    return files[0].parent.absolute()
+    Raises SettingsError with all problems.
+    """
+    documents = collect(files, SettingsFile.read)
+    settings = collect(documents, lambda document: document.below(RESEARCH))
+    if not any(document.data for document in settings) and any(document.data for document in documents):
+        named = format_list(str(file.path) for file in files)
+        raise SettingsError([Problem(RESEARCH, f"is missing: there are no settings in the helm values {named}")])
+    site, places = load_documents(settings)
+    return SettingsFiles(
+        site=site,
+        values=merge_values(*(document.data for document in documents)),
+        places=places,
+        places_of_values=Places(tuple(document.spots for document in documents)),
+        base=files[0].path.parent.absolute(),
+    )
 
 
 def read_config(file: Path) -> Config:

@@ -18,7 +18,7 @@ from ..refusal import Refusal
 from ..settings import SettingsError
 from ..site import json_schema
 from .accept_uid import accept_uid, parse_uid
-from .files import base_directory, read_added_containers, read_site
+from .files import SettingsFile, read_files
 from .lint import report
 from .output import as_text
 
@@ -142,12 +142,13 @@ def _lint(commands: Commands) -> None:
 
 
 def _linted(options: argparse.Namespace) -> str:
-    site, now = read_site(options.site), datetime.now(timezone.utc)
-    text = report(site, now, read_added_containers(options.site), base_directory(options.site))
-    if options.config is not None:
-        from .render_command import try_profiles  # noqa: PLC0415 - as for `render`
+    files, now = read_files(options.files), datetime.now(timezone.utc)
+    with files.locating():
+        text = report(files.site, now, files.added_containers(), files.base)
+        if options.config is not None:
+            from .render_command import try_profiles  # noqa: PLC0415 - as for `render`
 
-        try_profiles(site, options.config, base_directory(options.site))
+            try_profiles(files.site, options.config, files.base)
     return text
 
 
@@ -212,7 +213,7 @@ def _accept_uid(commands: Commands) -> None:
 
 
 def _manifests_text(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
-    site = read_site(options.site)
+    files = read_files(options.files)
     if options.batch_image is None and "batch" in options.only:
         parser.error(
             "the batch service needs --batch-image, an image that has this package, for example the hub's. "
@@ -230,7 +231,7 @@ def _manifests_text(parser: argparse.ArgumentParser, options: argparse.Namespace
         storage_networks=tuple(options.storage_network),
     )
     try:
-        objects = everything(site, release, options.only)
+        objects = everything(files.site, release, options.only)
     except ValueError as error:
         parser.error(str(error))
     if options.output == "json":
@@ -239,14 +240,26 @@ def _manifests_text(parser: argparse.ArgumentParser, options: argparse.Namespace
 
 
 def _site(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    """Add the arguments that name the settings."""
+    files = parser.add_mutually_exclusive_group(required=True)
+    files.add_argument(
         "--site",
+        dest="files",
         action="append",
-        required=True,
-        type=Path,
+        type=SettingsFile.of_settings,
         metavar="FILE",
         help="settings, or helm values with settings under custom.research; a later file overrides earlier files. "
         "Relative paths in the settings are relative to the directory of the first file",
+    )
+    files.add_argument(
+        "-f",
+        "--values",
+        dest="files",
+        action="append",
+        type=SettingsFile.of_values,
+        metavar="FILE",
+        help="helm values, as for helm, with settings under custom.research in at least one of the files; a later file "
+        "overrides earlier files, and null deletes a key. - is the standard input",
     )
 
 

@@ -23,7 +23,7 @@ from ..shape import Json
 from ..site import Site
 from ..spawner import render_notebook
 from ..wording import quote
-from .files import base_directory, read_config, read_site
+from .files import read_config, read_files
 from .lint import example_user, queues_of
 from .output import as_text
 from .why import explained
@@ -33,7 +33,8 @@ def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> st
     """Return what `render` prints: the manifest and, with --why, comments that explain the plan.
 
     Raises SettingsError or Refusal."""
-    site, base = read_site(options.site), base_directory(options.site)
+    files = read_files(options.files)
+    site, base = files.site, files.base
     if options.job:
         for name in ("class", "server", "config"):
             if getattr(options, name):

@@ -1,6 +1,6 @@
 """The settings of one installation: their model, and a loader for settings files."""
 
-from .loading import load, validate
+from .loading import load, load_documents, validate
 from .offer_settings import CourseClass, Profile
 from .pod_fields import Allowed, PodFields, nfs_export
 from .schema import json_schema
@@ -18,6 +18,7 @@ __all__ = [
     "Site",
     "json_schema",
     "load",
+    "load_documents",
     "nfs_export",
     "validate",
 ]

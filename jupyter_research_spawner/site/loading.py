@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from ..schedulers import why_no_gpu
-from ..settings import SettingsError, merge, read
-from ..settings.merge import Raw, resolve_like
-from ..settings.problems import Problem
+from ..settings import Document, Places, SettingsError, merge_values, read_document, without_nulls
+from ..settings.merge import resolve_like, unknown_name
+from ..settings.places import Place, without_places
+from ..settings.problems import Problem, collect, problems_of
 from ..settings.strict import open_to
-from ..wording import quote
-from .offer_settings import OWN_FIELDS, CourseClass
-from .pod_fields import PodFields
+from ..settings.valid_parts import valid_parts
+from ..settings.yaml_file import Raw
+from ..wording import format_list, quote
+from .offer_settings import OWN_FIELDS
 from .site_settings import Site
 
 
@@ -24,159 +28,317 @@ def load(*parts: Mapping[str, Any] | Path | str) -> Site:
 
     Raises SettingsError with all problems.
     """
-    maps = [dict(part) if isinstance(part, Mapping) else read(Path(part)) for part in parts]
-    resolved = _resolved(merge(*maps))
-    if problems := _back_by_like(maps, resolved):
+    return load_documents(collect(parts, _document))[0]
+
+
+def _document(part: Mapping[str, Any] | Path | str) -> Document:
+    return Document(dict(part), without_places(part)) if isinstance(part, Mapping) else read_document(Path(part))
+
+
+def load_documents(documents: Sequence[Document]) -> tuple[Site, Places]:
+    """Merge settings from left to right, and return the Site and the places of its settings.
+
+    `like` copies keys after the merge, and then each null deletes its key.  So several files, and the one map that
+    helm makes of them, are the same settings.  Raises SettingsError with all problems.
+    """
+    merged = merge_values(*(document.data for document in documents))
+    files = [document.file for document in documents if document.file is not None]
+    if not merged and files and len(files) == len(documents):
+        raise SettingsError([Problem("", f"is empty. It must contain {_REQUIRED}", Place(file)) for file in files])
+    resolved = _resolve(merged)
+    places = Places(tuple(document.spots for document in documents), resolved.copied)
+    problems = [one for document in documents for one in document.doubtful]
+    problems += [problem.located(places) for problem in resolved.problems]
+    known = {problem.path for problem in problems}
+    try:
+        site = _validated(without_nulls(resolved.settings), places, resolved.incomplete)
+    except SettingsError as error:
+        new = [one for one in error.problems if one.path not in known and not _follows(one, resolved.incomplete, known)]
+        raise SettingsError([*problems, *new]) from None
+    if problems:
         raise SettingsError(problems)
-    return validate(resolved)
+    return site, places
 
 
-def _resolved(raw: Raw) -> Raw:
+_REQUIRED = format_list(name for name, field in Site.model_fields.items() if field.is_required())
+
+
+def _follows(problem: Problem, incomplete: Collection[str], known: Collection[str]) -> bool:
+    """Return whether a problem is only a consequence of known ones: of the `like` of an incomplete profile or class, or
+    of a class whose profile is contradictory or incomplete."""
+    entry = problem.path.rpartition(".")[0]
+    if f"{problem.path}.like" in known:
+        return True
+    if "missing" in problem.message and (problem.path in incomplete or entry in incomplete):
+        return True
+    return "may not use" in problem.message and (entry in known or f"{entry}.like" in known)
+
+
+@dataclass
+class _WithoutLike:
+    """Merged settings without `like`, the origin of each path that was copied, and the problems of `like`.
+
+    incomplete: the paths of the profiles and classes that should have more keys, because of these problems.
+    """
+
+    settings: Raw
+    copied: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    incomplete: set[str] = field(default_factory=set)
+
+
+def _resolve(raw: Raw) -> _WithoutLike:
     profiles, classes = raw.get("profiles"), raw.get("classes")
-    if not isinstance(profiles, dict):
-        return raw
-    profiles = resolve_like(profiles, "profiles", keep=frozenset({"title", "order"}))
-    if isinstance(classes, dict):
-        classes = {name: _class_like(name, course, profiles) for name, course in classes.items()}
-        return {**raw, "profiles": profiles, "classes": classes}
-    return {**raw, "profiles": profiles}
+    if not isinstance(profiles, Mapping):
+        return _WithoutLike(raw)
+    found = resolve_like(profiles, "profiles", keep=frozenset({"title", "order"}))
+    resolved = _WithoutLike(
+        {**raw, "profiles": found.profiles},
+        found.copied,
+        found.problems,
+        {f"profiles.{name}" for name in found.incomplete},
+    )
+    if isinstance(classes, Mapping):
+        resolved.settings["classes"] = {
+            name: _class_like(resolved, name, course) for name, course in classes.items() if course is not None
+        }
+    return resolved
 
 
-def _class_like(name: str, course: Any, profiles: Raw) -> Any:
-    """Return the class with the fields of the profile that `like` names.  Raises SettingsError."""
+def _class_like(resolved: _WithoutLike, name: str, course: Any) -> Any:
+    """Return the class with the fields of the profile that `like` names, and add its origins and problems."""
     if not isinstance(course, Mapping) or "like" not in course:
         return course
-    like, path = course["like"], f"classes.{name}.like"
-    if "profile" in course:
-        raise SettingsError.single(path, f"the class has profile {quote(course['profile'])} too. Remove one of them")
-    if not isinstance(like, str) or like not in profiles:
-        raise SettingsError.single(path, f"{quote(like)} does not exist. Existing names: {', '.join(sorted(profiles))}")
-    copied = profiles[like] if isinstance(profiles[like], Mapping) else {}
-    left_out = {"images"} if "image" in course else set()
+    like, path, profiles = course["like"], f"classes.{name}", resolved.settings["profiles"]
     own = {key: value for key, value in course.items() if key != "like"}
-    return {**{key: value for key, value in copied.items() if key in OWN_FIELDS and key not in left_out}, **own}
+    why = None
+    if like is None:
+        return own
+    if course.get("profile") is not None:
+        why = f"the class has profile {quote(course['profile'])} too. Remove one of them"
+    elif not isinstance(like, str) or like not in profiles:
+        why = unknown_name(like, profiles)
+        resolved.incomplete.add(path)
+    if why is not None:
+        resolved.problems.append(Problem(f"{path}.like", why))
+        return own
+    if f"profiles.{like}" in resolved.incomplete:
+        resolved.incomplete.add(path)
+    copied = profiles[like] if isinstance(profiles[like], Mapping) else {}
+    left_out = {"images"} if course.get("image") is not None else set()
+    given = {key: copied[key] for key in OWN_FIELDS if key in copied and key not in own and key not in left_out}
+    resolved.copied.update({f"{path}.{key}": f"profiles.{like}.{key}" for key in given})
+    return {**given, **own}
 
 
-def _back_by_like(maps: list[Raw], resolved: Raw) -> list[Problem]:
-    """Return a problem for each null in a profile or class that has no effect, because `like` copies the key again."""
-    found = []
-    why = "null deletes a key that an earlier file sets, but like copies this key. Set a value instead"
-    for place in ("profiles", "classes"):
-        now = _below(resolved, place)
-        for index, part in enumerate(maps):
-            earlier = _below(merge(*maps[:index]), place)
-            for name, fields in _below(part, place).items():
-                deleted = [key for key, value in fields.items() if value is None and key not in earlier.get(name, {})]
-                found += [Problem(f"{place}.{name}.{key}", why) for key in deleted if key in now.get(name, {})]
-    return found
+def validate(raw: Mapping[str, Any]) -> Site:
+    """Return the Site for merged settings without `like`.  Raises SettingsError with all problems."""
+    return _validated(without_nulls(raw), Places())
 
 
-def _below(raw: Raw, place: str) -> dict[str, Mapping[str, Any]]:
-    named = raw.get(place)
-    if not isinstance(named, Mapping):
-        return {}
-    return {name: fields for name, fields in named.items() if isinstance(fields, Mapping)}
-
-
-def validate(raw: Raw) -> Site:
-    """Return the Site for merged settings.  Raises SettingsError with all problems."""
+def _validated(raw: Raw, places: Places, incomplete: Collection[str] = ()) -> Site:
+    """Return the Site.  Defaults in the `incomplete` profiles and classes are not checked."""
+    found: list[Problem] = []
     try:
         site = Site.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError.of(error, Site) from None
-    if problems := _references(site):
-        raise SettingsError(problems)
+        found = problems_of(error, Site, places)
+    if not found and not incomplete:
+        if problems := _references(site):
+            raise SettingsError([problem.located(places) for problem in problems])
+        return site
+    of_values = {problem.path for problem in found}
+    more = _references(_partial(raw, incomplete), AttributeError, LookupError)
+    found += [
+        one.located(places) for one in more if one.path not in of_values and not _follows(one, incomplete, of_values)
+    ]
+    if not found and incomplete:
+        return site
+    raise SettingsError(found)
+
+
+def _partial(raw: Raw, incomplete: Collection[str]) -> Site:
+    """Return a Site of the valid parts, to find more mistakes.  What is not known does not exist in it."""
+    site = valid_parts(Site, raw)
+    for path in incomplete:
+        place, _, name = path.partition(".")
+        offers = getattr(site, place, {})
+        if name in offers:
+            for key in set(offers[name].__dict__) - set(raw[place][name]):
+                del offers[name].__dict__[key]
+    with suppress(AttributeError):
+        site.add_class_profiles(ValidationError, AttributeError)
     return site
 
 
-def _why_not_merged(fields: PodFields, base: PodFields) -> str | None:
-    try:
-        fields.over(base)
-    except ValueError as error:
-        return str(error)
-    return None
+def _references(site: Site, *ignored: type[Exception]) -> list[Problem]:
+    """Return the problems that concern several settings, for example a name that does not exist.
 
-
-def _references(site: Site) -> list[Problem]:
-    """Return the problems that concern several settings, for example a name that does not exist."""
-    found = _priorities(site)
-
-    def known(path: str, name: str | None, place: str, names: Mapping[str, Any]) -> None:
-        if name is not None and name not in names:
-            found.append(Problem(path, f"{name!r} is not in {place}. Allowed values: {', '.join(sorted(names))}"))
-
-    for place, offers in (
-        ("profiles", site.profiles),
-        ("queues", site.queues),
-        ("storage.mounts", site.storage.mounts),
-    ):
-        for name, offer in offers.items():
-            for class_name in offer.classes:
-                known(f"{place}.{name}.classes.{class_name}", class_name, "classes", site.classes)
-    for name, queue in site.queues.items():
-        known(f"queues.{name}.priority", queue.priority, "priorities", site.priorities)
-    for name, profile in site.profiles.items():
-        place = site.profile_path(name)
-        if place.startswith("profiles"):
-            known(f"{place}.queue", profile.queue, "queues", site.queues)
-            for queue_name in profile.queues:
-                known(f"{place}.queues.{queue_name}", queue_name, "queues", site.queues)
-        if profile.queue and profile.queues and not profile.queues.get(profile.queue):
-            found.append(Problem(f"{place}.queue", f"{profile.queue!r} is not in the queues of this profile"))
-        scheduler = site.scheduler
-        if profile.gpu is not None and (why := why_no_gpu(profile.gpu, scheduler.kind, scheduler.name)):
-            found.append(Problem(f"{place}.gpu.kind", why))
-        if (why := _why_not_merged(profile.pod, site.pods.base)) is not None:
-            found.append(Problem(f"{place}.pod", f"{why}. The other value is in pods.base"))
-    for name, course in site.classes.items():
-        if not course.profile:
-            why = "has its own fields of a profile, but profiles has the same name. Rename one, or set profile instead"
-            found.append(Problem(f"classes.{name}", why))
-            continue
-        known(f"classes.{name}.profile", course.profile, "profiles", site.profiles)
-        known(f"classes.{name}.queue", course.queue, "queues", site.queues)
-        found += _course(site, name, course)
+    A check that raises one of the `ignored` exceptions ends: a site of valid parts does not have all settings.
+    """
+    found: list[Problem] = []
+    for check in _OF_SITE:
+        with suppress(*ignored):
+            found.extend(check(site))
+    for offers, checks in _OF_OFFERS:
+        names: list[str] = []
+        with suppress(*ignored):
+            names = list(offers(site))
+        for name in names:
+            for of_offer in checks:
+                with suppress(*ignored):
+                    found.extend(of_offer(site, name))
     return found
 
 
-def _priorities(site: Site) -> list[Problem]:
-    found = []
+def _known(path: str, name: str | None, place: str, names: Mapping[str, Any]) -> Iterator[Problem]:
+    if name and name not in names:
+        yield Problem(path, f"{name!r} is not in {place}. Allowed values: {', '.join(sorted(names))}")
+
+
+def _known_classes(path: str, named: Mapping[str, bool], site: Site) -> Iterator[Problem]:
+    for name in named:
+        yield from _known(f"{path}.classes.{name}", name, "classes", site.classes)
+
+
+def _classes_of_profile(site: Site, name: str) -> Iterator[Problem]:
+    yield from _known_classes(f"profiles.{name}", site.profiles[name].classes, site)
+
+
+def _classes_of_queue(site: Site, name: str) -> Iterator[Problem]:
+    yield from _known_classes(f"queues.{name}", site.queues[name].classes, site)
+
+
+def _classes_of_mount(site: Site, name: str) -> Iterator[Problem]:
+    yield from _known_classes(f"storage.mounts.{name}", site.storage.mounts[name].classes, site)
+
+
+def _priority_of_queue(site: Site, name: str) -> Iterator[Problem]:
+    yield from _known(f"queues.{name}.priority", site.queues[name].priority, "priorities", site.priorities)
+
+
+def _queue_of_profile(site: Site, name: str) -> Iterator[Problem]:
+    if site.profile_path(name).startswith("profiles"):
+        yield from _known(f"profiles.{name}.queue", site.profiles[name].queue, "queues", site.queues)
+
+
+def _queues_of_profile(site: Site, name: str) -> Iterator[Problem]:
+    if site.profile_path(name).startswith("profiles"):
+        for queue in site.profiles[name].queues:
+            yield from _known(f"profiles.{name}.queues.{queue}", queue, "queues", site.queues)
+
+
+def _queue_in_queues(site: Site, name: str) -> Iterator[Problem]:
+    profile = site.profiles[name]
+    if profile.queue and profile.queues and not profile.queues.get(profile.queue):
+        yield Problem(f"{site.profile_path(name)}.queue", f"{profile.queue!r} is not in the queues of this profile")
+
+
+def _gpu_of_profile(site: Site, name: str) -> Iterator[Problem]:
+    gpu, scheduler = site.profiles[name].gpu, site.scheduler
+    if gpu is not None and (why := why_no_gpu(gpu, scheduler.kind, scheduler.name)):
+        yield Problem(f"{site.profile_path(name)}.gpu.kind", why)
+
+
+def _pod_of_profile(site: Site, name: str) -> Iterator[Problem]:
+    fields, base = site.profiles[name].pod, site.pods.base
+    try:
+        fields.over(base)
+    except ValueError as error:
+        yield Problem(f"{site.profile_path(name)}.pod", f"{error}. The other value is in pods.base")
+
+
+def _own_profile_of_class(site: Site, name: str) -> Iterator[Problem]:
+    if not site.classes[name].profile and name in site.profiles:
+        why = "has its own fields of a profile, but profiles has the same name. Rename one, or set profile instead"
+        yield Problem(f"classes.{name}", why)
+
+
+def _profile_of_class(site: Site, name: str) -> Iterator[Problem]:
+    yield from _known(f"classes.{name}.profile", site.classes[name].profile, "profiles", site.profiles)
+
+
+def _queue_of_class(site: Site, name: str) -> Iterator[Problem]:
+    if site.classes[name].profile or name not in site.profiles:
+        yield from _known(f"classes.{name}.queue", site.classes[name].queue, "queues", site.queues)
+
+
+def _class_may_use_profile(site: Site, name: str) -> Iterator[Problem]:
+    yield from _class_may_use(site, name, "profile", site.profiles, site.classes[name].profile)
+
+
+def _class_may_use_queue(site: Site, name: str) -> Iterator[Problem]:
+    if site.classes[name].profile:
+        yield from _class_may_use(site, name, "queue", site.queues, site.classes[name].queue)
+
+
+def _class_may_use(site: Site, name: str, kind: str, offers: Mapping[str, Any], chosen: str) -> Iterator[Problem]:
+    offer = offers.get(chosen)
+    if offer is not None and not open_to(offer.groups, [site.classes[name].roster.group], offer.classes, [name]):
+        yield Problem(
+            f"classes.{name}.{kind}",
+            f"the class may not use {kind} {chosen!r}. Set {kind}s.{chosen}.classes: {{{name}: true}}",
+        )
+
+
+def _queue_of_class_in_profile(site: Site, name: str) -> Iterator[Problem]:
+    course = site.classes[name]
+    profile = site.profiles.get(course.profile)
+    if profile is not None and profile.queues and not profile.queues.get(course.queue):
+        yield Problem(f"classes.{name}.queue", f"profile {course.profile!r} does not allow queue {course.queue!r}")
+
+
+def _days_of_class(site: Site, name: str) -> Iterator[Problem]:
+    course = site.classes[name]
+    if course.since is not None and course.since > course.until:
+        yield Problem(f"classes.{name}.until", "must not be earlier than `since`")
+
+
+def _default_priority(site: Site) -> Iterator[Problem]:
     defaults = [name for name, priority in site.priorities.items() if priority.default]
     if len(defaults) != 1:
         marked = f"{' and '.join(defaults)} have" if defaults else "none has"
-        found.append(Problem("priorities", f"exactly one priority must have default: true, but {marked} it"))
+        yield Problem("priorities", f"exactly one priority must have default: true, but {marked} it")
+
+
+def _priority_classes(site: Site) -> Iterator[Problem]:
     holders: dict[str, str] = {}
     for name in site.priorities:
         in_cluster = site.priority_class(name)
         holder = holders.setdefault(in_cluster, name)
         if holder != name:
-            found.append(
-                Problem(
-                    f"priorities.{name}.class", f"PriorityClass {in_cluster!r} already belongs to priority {holder!r}"
-                )
+            yield Problem(
+                f"priorities.{name}.class", f"PriorityClass {in_cluster!r} already belongs to priority {holder!r}"
             )
-    return found
 
 
-def _course(site: Site, name: str, course: CourseClass) -> list[Problem]:
-    """Return the problems of a class: a profile or queue that its students may not use, and dates in a wrong order."""
-    found = []
-    group = course.roster.group
-    for kind, offers, chosen in (("profile", site.profiles, course.profile), ("queue", site.queues, course.queue)):
-        offer = offers.get(chosen)
-        if offer is None or open_to(offer.groups, [group], offer.classes, [name]):
-            continue
-        found.append(
-            Problem(
-                f"classes.{name}.{kind}",
-                f"the class may not use {kind} {chosen!r}. Set {kind}s.{chosen}.classes: {{{name}: true}}",
-            )
-        )
-    profile = site.profiles.get(course.profile)
-    if profile is not None and profile.queues and not profile.queues.get(course.queue):
-        found.append(
-            Problem(f"classes.{name}.queue", f"profile {course.profile!r} does not allow queue {course.queue!r}")
-        )
-    if course.since is not None and course.since > course.until:
-        found.append(Problem(f"classes.{name}.until", "must not be earlier than `since`"))
-    return found
+_OF_SITE: tuple[Callable[[Site], Iterator[Problem]], ...] = (_default_priority, _priority_classes)
+_OF_OFFERS: tuple[
+    tuple[Callable[[Site], Mapping[str, Any]], tuple[Callable[[Site, str], Iterator[Problem]], ...]], ...
+] = (
+    (
+        lambda site: site.profiles,
+        (
+            _classes_of_profile,
+            _queue_of_profile,
+            _queues_of_profile,
+            _queue_in_queues,
+            _gpu_of_profile,
+            _pod_of_profile,
+        ),
+    ),
+    (lambda site: site.queues, (_classes_of_queue, _priority_of_queue)),
+    (lambda site: site.storage.mounts, (_classes_of_mount,)),
+    (
+        lambda site: site.classes,
+        (
+            _own_profile_of_class,
+            _profile_of_class,
+            _queue_of_class,
+            _class_may_use_profile,
+            _class_may_use_queue,
+            _queue_of_class_in_profile,
+            _days_of_class,
+        ),
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, Literal
@@ -230,19 +231,27 @@ class Site(Settings):
 
         If `profiles` has the name of the class already, `profile` of the class stays empty, which `validate` reports.
         """
-        for name, course in self.classes.items():
-            if course.profile or name in self.profiles:
-                continue
-            self.profiles[name] = course.own_profile(name)
-            self._of_classes.add(name)
-            queue = self.queues.get(course.queue)
-            # An entry in a queue that is open to all users would close it to others.
-            if queue is not None and (queue.groups or queue.classes) and name not in queue.classes:
-                self.queues[course.queue] = queue.model_copy(update={"classes": {**queue.classes, name: True}})
-            without = dict.fromkeys(("image", *OWN_FIELDS))
-            self.classes[name] = course.model_copy(update={**without, "profile": name})
-            self.classes[name].model_fields_set.difference_update(without)
+        self.add_class_profiles()
         return self
+
+    def add_class_profiles(self, *ignored: type[Exception]) -> None:
+        """Do this for all classes.  A class for which that raises one of the `ignored` exceptions does not change."""
+        for name, course in self.classes.items():
+            with suppress(*ignored):
+                self._add_class_profile(name, course)
+
+    def _add_class_profile(self, name: str, course: CourseClass) -> None:
+        if course.profile or name in self.profiles:
+            return
+        self.profiles[name] = course.own_profile(name)
+        self._of_classes.add(name)
+        queue = self.queues.get(course.queue)
+        # An entry in a queue that is open to all users would close it to others.
+        if queue is not None and (queue.groups or queue.classes) and name not in queue.classes:
+            self.queues[course.queue] = queue.model_copy(update={"classes": {**queue.classes, name: True}})
+        without = dict.fromkeys(("image", *OWN_FIELDS))
+        self.classes[name] = course.model_copy(update={**without, "profile": name})
+        self.classes[name].model_fields_set.difference_update(without)
 
     def profile_path(self, name: str) -> str:
         """Return the path of a profile in the settings: below `profiles`, or the class of which it has the fields."""

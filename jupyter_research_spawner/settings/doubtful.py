@@ -1,0 +1,70 @@
+"""Find plain YAML scalars that YAML does not read as they look, or that helm reads in another way than PyYAML.
+
+YAML 1.1 (yaml.org/type/int.html, float.html and bool.html), as PyYAML 6.0.3 and helm 3.18 read it:
+
+    01000       512 for both: octal
+    0o17, 08    text for PyYAML, a number for helm
+    1e3         text for PyYAML, a number for helm
+    4:00:00     14400 for PyYAML: sexagesimal; text for helm
+    y, n        text for PyYAML, a boolean for helm
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from .units import format_duration
+
+_SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
+_OCTAL = re.compile(r"[-+]?0o[0-7_]+")
+_UNDERSCORE = re.compile(r"[-+]?[0-9][0-9.]*_[0-9_.]*")
+_EXPONENT = re.compile(r"[-+]?[0-9][0-9._]*[eE][-+]?[0-9]+")
+_LETTER = {"y": "true", "n": "false"}
+_SECRET = re.compile(r"pass|secret|token|credential|(?<![a-z])key$", re.IGNORECASE)
+
+
+def may_be_secret(path: str) -> bool:
+    """Return whether the last key of the path is what people call a secret, so that its value must not be shown."""
+    return _SECRET.search(path.rpartition(".")[2]) is not None
+
+
+def why_doubtful(text: str, *, shown: bool = True) -> str | None:
+    """Return why this plain scalar must be written in another way, and how; None if all read it as it looks.
+
+    If not `shown`, the sentence does not have the text.
+    """
+    if len(text) > 64:
+        return None
+    it, quoted = (text, f'Quote it if it is text: "{text}"') if shown else ("it", "Quote it if it is text")
+    if _SEXAGESIMAL.fullmatch(text):
+        seconds = _sexagesimal(text)
+        means = f" {seconds}" if shown else ""
+        unit = format_duration(timedelta(seconds=seconds)) if shown and 0 < seconds < 10**9 else "4h"
+        return f"YAML reads {it} as the number{means} (base 60). Write a duration with a unit: {unit}. {quoted}"
+    if _LEADING_ZERO.fullmatch(text) or _OCTAL.fullmatch(text):
+        number = _octal(text) if shown else None
+        means = "" if number is None else f", the number {number}"
+        plain = f" {text.replace('_', '').lstrip('+-0o') or '0'}" if shown else " it without the zero"
+        return f"YAML reads {it} as octal{means}. Write{plain} if it is a decimal number. {quoted}"
+    if _UNDERSCORE.fullmatch(text):
+        plain = f" {text.replace('_', '')}" if shown else " it without underscores"
+        return f"YAML can read {it} as a number. Write{plain} if it is a number. {quoted}"
+    if _EXPONENT.fullmatch(text):
+        return f"some programs read {it} as a number, others as text. Write a number without an exponent. {quoted}"
+    if (boolean := _LETTER.get(text.lower())) is not None:
+        return f"helm reads {it} as {boolean}. Write {boolean} if it is a boolean. {quoted}"
+    return None
+
+
+def _sexagesimal(text: str) -> int:
+    seconds = 0
+    for part in text.lstrip("+-").replace("_", "").partition(".")[0].split(":"):
+        seconds = seconds * 60 + int(part)
+    return seconds
+
+
+def _octal(text: str) -> int | None:
+    digits = text.lstrip("+-").replace("_", "").removeprefix("0o")
+    return int(digits, 8) if set(digits) <= set("01234567") else None
