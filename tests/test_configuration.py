@@ -414,7 +414,6 @@ class Resolver:
             {"a": {"subPath": "{unescaped_username}"}},
             "can differ from the POSIX user name",
         ),
-        ("KubeSpawner", "extra_annotations", {"a": '{"user": "x"}'}, "has an invalid brace"),
         ("KubeSpawner", "storage_pvc_ensure", True, "homes are on home (storage.homes)"),
     ],
 )
@@ -424,6 +423,46 @@ def test_what_is_known_to_go_wrong_is_warned_of(section: str, trait: str, value:
     (warning,) = conflicts.warnings(c, site_with())
     assert says in str(warning)
     assert warning.path == f"c.{section}.{trait}"
+
+
+@pytest.mark.parametrize(
+    ("trait", "value", "place", "says"),
+    [
+        ("environment", {"A": "{usernam}"}, "environment['A']", "has {usernam}, which is not one of KubeSpawner's"),
+        ("environment", {"A": "{usernam}"}, "environment['A']", "If it is part of the text, write {{usernam}}"),
+        ("extra_labels", {"team": "{team}"}, "extra_labels['team']", "write {{team}}"),
+        (
+            "extra_containers",
+            [{"name": "sync", "args": ["sync", "{repo}"]}],
+            "extra_containers[0]['args'][1]",
+            "has {repo}, which is not one",
+        ),
+        ("volume_mounts", [{"mountPath": "/x", "subPath": "${USER}"}], "volume_mounts[0]['subPath']", "has {USER}"),
+        (
+            "volume_mounts",
+            {"a": {"mountPath": "/x", "subPath": "a/{"}},
+            "volume_mounts['a']['subPath']",
+            "single brace",
+        ),
+        ("volume_mounts", [{"mountPath": "/x", "subPath": "{username"}], "volume_mounts[0]['subPath']", "{username}"),
+        ("pod_name_template", "jupyter-{user}", "pod_name_template", "has {user}, which is not one"),
+        ("default_url", "/lab/{userid}", "default_url", "fields (base_url, username)"),
+        ("notebook_dir", "/home/{user}", "notebook_dir", "fields (base_url, username)"),
+    ],
+)
+def test_a_text_that_no_start_can_expand_is_named_with_its_place(trait: str, value: Any, place: str, says: str) -> None:
+    c = Config()
+    c.KubeSpawner[trait] = value
+    (problem,) = conflicts.problems(c, site_with())
+    assert problem.path == f"c.KubeSpawner.{place}"
+    assert says in problem.message
+
+
+def test_a_value_with_a_wrong_field_is_not_repeated_as_a_whole() -> None:
+    c = Config()
+    c.KubeSpawner.environment = {"PASSWORD": "correct-horse-{batery}"}
+    (problem,) = conflicts.problems(c, site_with())
+    assert "{batery}" in problem.message and "horse" not in problem.message
 
 
 def test_a_map_that_hides_another_is_warned_of() -> None:

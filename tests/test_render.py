@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +12,17 @@ from typing import Any, ClassVar
 
 import aiohttp
 import pytest
+from jupyterhub.utils import maybe_future
 from kubernetes_asyncio.client import ApiException, V1Pod
 from kubespawner import KubeSpawner
 from samples import DATA, decide, person, site_with
+from tornado.web import HTTPError
+from traitlets import Unicode
 from traitlets.config import Config
 
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.site import Site
-from jupyter_research_spawner.spawner import ResearchSpawner, render_base_pod, render_notebook, research
+from jupyter_research_spawner.spawner import HookError, ResearchSpawner, render_base_pod, render_notebook, research
 from jupyter_research_spawner.spawner.hub_errors import HubRefusal
 from jupyter_research_spawner.spawner.offline_render import _spawner, _without_kubeconfig
 
@@ -347,6 +351,153 @@ async def test_an_unreachable_api_server_is_a_refusal(monkeypatch: pytest.Monkey
 
     spawner.events_enabled = False
     assert await asyncio.wait_for(messages(), 5) == []  # The stream ends with the start.
+
+
+async def test_hooks_run_in_the_hubs_order_and_ask_the_user_as_in_the_hub() -> None:
+    """`render` and `lint` run what the hub runs: auth_state_hook, group_overrides, pre_spawn_hook, modify_pod_hook."""
+    order = []
+
+    async def auth(spawner: Any, state: Any) -> None:
+        order.append(("auth_state", state, await spawner.user.get_auth_state()))
+
+    def pre_spawn(spawner: Any) -> None:
+        user = spawner.user
+        order.append(("pre_spawn", spawner.uid))
+        spawner.environment["IS_ADMIN"] = str(user.admin)
+        spawner.environment["TEAMS"] = ",".join(sorted(group.name for group in user.groups))
+        spawner.environment["WHO"] = f"{user.name} {user.id} {user.escaped_name} {user.url} {spawner.server.base_url}"
+        spawner.environment["HUB"] = f"{spawner.hub.api_url} {spawner.authenticator.admin_users}"
+        spawner.environment["ASKED"] = str(spawner.handler.get_argument("x", "nothing"))
+        spawner.environment["OPTIONS"] = str(spawner.user_options["profile"])
+        spawner.log.info("hello")
+        assert user.spawner is spawner and spawner.orm_spawner.user is user.orm_user
+
+    def modify(spawner: Any, pod: V1Pod) -> V1Pod:
+        order.append(("modify_pod",))
+        return pod
+
+    config = Config(
+        {
+            "KubeSpawner": {
+                "auth_state_hook": auth,
+                "pre_spawn_hook": pre_spawn,
+                "modify_pod_hook": modify,
+                "environment": {"BY_FUNCTION": lambda spawner: spawner.user.name.upper()},
+                "group_overrides": {"x": {"groups": ["team"], "spawner_override": {"default_url": "/lab"}}},
+            },
+            "JupyterHub": {"load_groups": {"team": {"users": ["alice"]}, "others": ["bob"]}},
+            "Authenticator": {"admin_users": {"alice"}},
+        }
+    )
+    _, pod = await render_notebook(site_with(PLAIN), "alice", {"profile": "small"}, config, identity=person("alice"))
+    env = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
+    assert (env["IS_ADMIN"], env["TEAMS"], env["BY_FUNCTION"]) == ("True", "team", "ALICE")
+    assert env["WHO"] == "alice 1 alice /user/alice/ /user/alice/"
+    assert env["HUB"] == "http://hub:8081/hub/api {'alice'}"
+    assert (env["ASKED"], env["OPTIONS"], env["JUPYTERHUB_DEFAULT_URL"]) == ("nothing", "small", "/lab")
+    assert order == [("auth_state", None, None), ("pre_spawn", 20001), ("modify_pod",)]
+
+
+class OurSpawner(ResearchSpawner):
+    """A site's own class, with a trait and a method of its own."""
+
+    team = Unicode("none").tag(config=True)
+
+    def get_env(self) -> Json:
+        return {**super().get_env(), "TEAM": self.team}
+
+
+@pytest.mark.parametrize("chosen", [OurSpawner, f"{__name__}.OurSpawner"])
+async def test_the_class_of_the_configuration_and_its_section_are_used(chosen: Any) -> None:
+    config = Config({"JupyterHub": {"spawner_class": chosen}, "OurSpawner": {"team": "climate", "default_url": "/lab"}})
+    _, pod = await render_notebook(site_with(PLAIN), "alice", {"profile": "small"}, config, identity=person("alice"))
+    env = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
+    assert (env["TEAM"], env["JUPYTERHUB_DEFAULT_URL"]) == ("climate", "/lab")
+
+
+def needs_login(spawner: Any, auth_state: Any = None) -> None:
+    spawner.environment["TOKEN"] = auth_state["access_token"]
+
+
+async def asks_login(spawner: Any) -> None:
+    spawner.environment["TOKEN"] = (await spawner.user.get_auth_state())["access_token"]
+
+
+@pytest.mark.parametrize(
+    ("trait", "hook", "asks"),
+    [
+        ("auth_state_hook", needs_login, True),
+        ("pre_spawn_hook", asks_login, True),
+        ("pre_spawn_hook", lambda spawner: spawner.no_such_thing, False),
+        ("modify_pod_hook", lambda spawner, pod: pod.no_such_thing, False),
+        ("environment", {"X": lambda spawner: spawner.no_such_thing}, False),
+    ],
+)
+async def test_a_hook_that_fails_offline_is_named_with_its_line(trait: str, hook: Any, asks: bool) -> None:
+    with pytest.raises(HookError) as caught:
+        await rendered(**{trait: hook})
+    assert caught.value.place == f"c.KubeSpawner.{trait}"
+    assert f"({__file__}, line " in str(caught.value)
+    assert caught.value.needs_login is asks
+    assert ("which only a user's login gives" in str(caught.value)) is asks
+
+
+SECRET = "token-42"
+
+
+def fail(*_: Any) -> Any:
+    raise ValueError(f"cannot use {SECRET}")
+
+
+async def fail_later(*_: Any) -> Any:
+    raise aiohttp.ClientConnectionError(f"no answer to {SECRET}")
+
+
+@pytest.mark.parametrize("broken", [fail, fail_later])
+@pytest.mark.parametrize("hook", ["pre_spawn_hook", "auth_state_hook", "group_overrides", "modify_pod_hook"])
+async def test_an_exception_of_a_hook_is_a_sentence_with_an_id_that_is_in_the_log(
+    hook: str, broken: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spawner = starting(monkeypatch)
+    setattr(spawner, hook, broken)
+    caplog.clear()
+
+    async def start_of_kubespawner(self: Any) -> None:
+        await maybe_future(self.modify_pod_hook(self, None))
+
+    monkeypatch.setattr(KubeSpawner, "_start", start_of_kubespawner)
+    runs = {
+        "pre_spawn_hook": spawner.run_pre_spawn_hook,
+        "auth_state_hook": lambda: spawner.run_auth_state_hook(None),
+        "group_overrides": spawner.apply_group_overrides,
+        "modify_pod_hook": spawner._start,
+    }
+    with pytest.raises(HubRefusal) as caught:
+        await runs[hook]()
+    message = caught.value.jupyterhub_message
+    assert SECRET not in message
+    assert caught.value.status_code == 500
+    (number,) = set(re.findall("id ([0-9a-f]{8})", message))
+    (record,) = [record for record in caplog.records if number in record.getMessage()]
+    assert f"in {broken.__name__} ({__file__}, line " in record.getMessage()
+    assert record.exc_info and SECRET in str(record.exc_info[1])
+
+
+@pytest.mark.parametrize(
+    "error", [HTTPError(403, "Not you."), type("Own", (Exception,), {"jupyterhub_message": "No"})()]
+)
+async def test_what_a_hook_tells_the_user_as_jupyterhub_documents_is_passed_on(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner = starting(monkeypatch)
+
+    def refuse(_: Any) -> None:
+        raise error
+
+    spawner.pre_spawn_hook = refuse
+    with pytest.raises(type(error)) as caught:
+        await spawner.run_pre_spawn_hook()
+    assert caught.value is error
 
 
 @pytest.mark.parametrize("broken", [ApiException(500), asyncio.TimeoutError(), aiohttp.ClientConnectionError()])

@@ -21,7 +21,7 @@ from ..settings import SettingsError, ordered
 from ..settings.problems import Problem
 from ..shape import Json
 from ..site import Site
-from ..spawner import render_notebook
+from ..spawner import HookError, render_notebook
 from ..wording import quote
 from .files import read_config, read_files
 from .lint import example_user, queues_of
@@ -42,9 +42,12 @@ def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> st
         decided, manifest = asyncio.run(_job(site, base, options))
     else:
         config = read_config(options.config) if options.config else None
-        decided, manifest = asyncio.run(
-            render_notebook(site, options.user, _wishes(options), config, options.server or "", base=base)
-        )
+        try:
+            decided, manifest = asyncio.run(
+                render_notebook(site, options.user, _wishes(options), config, options.server or "", base=base)
+            )
+        except HookError as error:
+            raise SettingsError.single(error.place, str(error)) from None
     if not options.why:
         return _written(manifest, options.output)
     why = explained(site, decided, manifest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -13,7 +12,7 @@ from traitlets.config import Config
 
 from ..settings.problems import Problem
 from ..site import Site
-from ..spawner import ResearchSpawner
+from ..spawner import ResearchSpawner, templates
 from ..spawner.configured_class import sections_of
 from ..wording import format_list
 from .kubespawner_traits import TRAITS, Trait, chart_key
@@ -24,12 +23,13 @@ OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 def problems(c: Config, site: Site, spawner_class: type[ResearchSpawner] = ResearchSpawner) -> list[Problem]:
-    """Return a problem for each refused trait that is set."""
+    """Return a problem for each refused trait that is set, and for each text that no start can expand."""
     found = [
         Problem(place, f"is {_shown(value)}, but {trait.why}. Remove it{_in_chart(trait)}")
         for place, name, value in _set(c, site, spawner_class)
         if (trait := TRAITS[name]).verdict == "refused" and not trait.is_harmless(value)
     ]
+    found += _broken_templates(c, spawner_class)
     if "JupyterHub" in c and c.JupyterHub.get("internal_ssl"):
         found.append(
             Problem(
@@ -48,7 +48,7 @@ def warnings(c: Config, site: Site, spawner_class: type[ResearchSpawner] = Resea
         *_without_effect(c, site, spawner_class),
         *_shadowed(c, sections),
         *_copied(c, sections),
-        *_templates(c, sections),
+        *_hub_names(c, sections),
         *_claims(c, site, sections),
     ]
 
@@ -143,24 +143,29 @@ def _copied(c: Config, sections: Sequence[str]) -> Iterator[Problem]:
                 )
 
 
-def _templates(c: Config, sections: Sequence[str]) -> Iterator[Problem]:
-    """Yield warnings about options in which KubeSpawner expands `{name}`, and fails at other uses of braces."""
-    for trait in (
-        "volumes",
-        "volume_mounts",
-        "extra_labels",
-        "extra_annotations",
-        "init_containers",
-        "extra_containers",
-    ):
+def _broken_templates(c: Config, spawner_class: type[ResearchSpawner]) -> Iterator[Problem]:
+    """Yield a problem for each text with a field that KubeSpawner does not know: it would end every start."""
+    sections = sections_of(spawner_class)
+    for trait in templates.EXPANDED:
+        place = f"c.{_section(c, trait, sections)}.{trait}"
+        yield from (Problem(*found) for found in templates.invalid_texts(value_of(c, trait, sections), place))
+    for trait, fields in templates.TEMPLATES.items():
+        value = value_of(c, trait, sections)
+        if isinstance(value, str) and (why := templates.why_invalid(value, fields)):
+            yield Problem(f"c.{_section(c, trait, sections)}.{trait}", why)
+
+
+def _section(c: Config, trait: str, sections: Sequence[str]) -> str:
+    return section_of(c, trait, sections) or ""
+
+
+def _hub_names(c: Config, sections: Sequence[str]) -> Iterator[Problem]:
+    """Yield a warning for each volume or mount that uses the hub's user name."""
+    for trait in ("volumes", "volume_mounts"):
         for text in _texts(value_of(c, trait, sections)):
-            where = f"c.{section_of(c, trait, sections)}.{trait}"
-            fields = _fields(text)
-            if fields is None:
-                yield Problem(where, f"has an invalid brace in {text!r}. Use {{{{ and }}}}, or no server can start")
-            elif trait in ("volumes", "volume_mounts") and fields & {"unescaped_username", "username"}:
+            if "{username}" in text or "{unescaped_username}" in text:
                 yield Problem(
-                    where,
+                    f"c.{_section(c, trait, sections)}.{trait}",
                     f"uses the hub's user name ({text!r}), which can differ from the POSIX user name. "
                     "Use storage in the settings for homes and mounts",
                 )
@@ -185,12 +190,3 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for below in value:
             yield from _texts(below)
-
-
-def _fields(text: str) -> set[str] | None:
-    """Return the `{name}` fields in a template of str.format, or None if the template is not valid."""
-    try:
-        names = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
-    except ValueError:
-        return None
-    return names if all(name.isidentifier() for name in names) else None

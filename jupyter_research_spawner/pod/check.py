@@ -5,6 +5,7 @@ Each rule is a function that yields (path of the field, problem).  A field that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..refusal import Refusal
 from ..schedulers import reserved
 from ..shape import OUR_PREFIX, Json, Slots
 from . import container_rules, home_check, volume_rules, working_directory
+from .compose import compose_all
 from .containers import all_containers, main_container, manifest_refusal, same_json
 from .cpu_pinning import why_not_pinned
 from .findings import Findings, PodUnderCheck
@@ -32,6 +34,39 @@ def problems(plan: Plan, manifest: Json, slots: Slots) -> list[tuple[str, str]]:
         return list(_findings(plan, manifest, slots))
     except Refusal as refusal:
         return [(refusal.field or "", refusal.message)]
+
+
+def all_problems(plan: Plan, manifest: Json, slots: Slots) -> tuple[Json, list[tuple[str, str]]]:
+    """Compose and check a pod; return it with all problems of both, as (path of the field, problem).
+
+    The pod has the plan's values in the fields that contradict the plan, so each problem is named once.  The paths have
+    the names of containers: `spec.initContainers[chown].securityContext.runAsUser`.
+    """
+    try:
+        composed, refused = compose_all(plan, manifest, slots)
+    except Refusal as refusal:
+        return manifest, [(refusal.field or "", _clause(refusal))]
+    found = {_with_name(manifest, refusal.field or ""): _clause(refusal) for refusal in refused}
+    for path, message in problems(plan, composed, slots):
+        found.setdefault(_with_name(composed, path), message)
+    return composed, list(found.items())
+
+
+_CONTAINER = re.compile(r"spec\.(initContainers|containers|ephemeralContainers)\[(\d+)\]")
+
+
+def _with_name(pod: Json, path: str) -> str:
+    """Return the path with the name of its container instead of the number."""
+    found = _CONTAINER.match(path)
+    if found is None:
+        return path
+    name = pod["spec"][found[1]][int(found[2])].get("name")
+    return f"spec.{found[1]}[{name}]{path[found.end() :]}"
+
+
+def _clause(refusal: Refusal) -> str:
+    """Return the problem from the refusal of a manifest, without the words that are the same for all."""
+    return refusal.message.removeprefix(f"Nothing was started: the pod's {refusal.field} ").rstrip(".")
 
 
 def _findings(plan: Plan, manifest: Json, slots: Slots) -> Findings:

@@ -6,11 +6,12 @@ composing twice gives the same result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
 from ..plan import Plan
+from ..refusal import Refusal
 from ..resources import NVIDIA_DEVICES
 from ..settings.units import parse_bytes, parse_cores
 from ..shape import Json, Slots
@@ -24,13 +25,33 @@ from .overlay import NO_NVIDIA_DEVICES, Overlay, hides_nvidia_devices, object_ov
 from .secret_references import make_optional
 from .working_directory import compose_working_directory
 
+# What to do with a field that contradicts the plan: raise the refusal, or note it.
+Refuse = Callable[[Refusal], None]
+
 
 def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
     """Return a copy of the manifest with `plan` in it.  Raises Refusal if a field contradicts the plan."""
+
+    def refuse(refusal: Refusal) -> None:
+        raise refusal
+
+    return _compose(plan, manifest, slots, refuse)
+
+
+def compose_all(plan: Plan, manifest: Json, slots: Slots) -> tuple[Json, list[Refusal]]:
+    """Return what `compose` returns, with the plan's value in each field that contradicts it, and all refusals.
+
+    Raises Refusal if the manifest is not a valid object of Kubernetes.
+    """
+    found: list[Refusal] = []
+    return _compose(plan, manifest, slots, found.append), found
+
+
+def _compose(plan: Plan, manifest: Json, slots: Slots, refuse: Refuse) -> Json:
     composed = normalize(manifest, slots)
     metadata = composed["metadata"]
-    _fill(metadata, "name", plan.shape.name, "metadata")
-    _fill(metadata, "namespace", plan.namespace, "metadata")
+    _fill(refuse, metadata, "name", plan.shape.name, "metadata")
+    _fill(refuse, metadata, "namespace", plan.namespace, "metadata")
     if not slots.is_pod:
         overlay = object_overlay(plan)
         metadata["labels"].update(overlay.labels)
@@ -38,11 +59,11 @@ def compose(plan: Plan, manifest: Json, slots: Slots) -> Json:
     for template, pod in slots.pods(composed):
         overlay = pod_overlay(plan, slots, template)
         main = main_container(template, pod)
-        _compose_metadata(plan, overlay, pod["metadata"])
+        _compose_metadata(refuse, plan, overlay, pod["metadata"])
         _write_numbers_as_text(pod)
-        _compose_spec(plan, overlay, pod["spec"])
-        _compose_security(plan, pod)
-        _compose_main(plan, overlay, main)
+        _compose_spec(refuse, plan, overlay, pod["spec"])
+        _compose_security(refuse, plan, pod)
+        _compose_main(refuse, plan, overlay, main)
         if slots.interactive:
             _state_amounts(plan, main)
         others = [container for container in pod["spec"].get("initContainers", []) if container["name"] != HOME_CHECK]
@@ -62,17 +83,17 @@ def _write_numbers_as_text(pod: Json) -> None:
                 entry["value"] = env_text(entry["value"])
 
 
-def _compose_metadata(plan: Plan, overlay: Overlay, metadata: Json) -> None:
+def _compose_metadata(refuse: Refuse, plan: Plan, overlay: Overlay, metadata: Json) -> None:
     for kind, of_site, own in (
         ("labels", plan.pod_fields.labels, overlay.labels),
         ("annotations", plan.pod_fields.annotations, overlay.annotations),
     ):
         for key, value in of_site.items():
-            _fill(metadata[kind], key, value, f"metadata.{kind}")
+            _fill(refuse, metadata[kind], key, value, f"metadata.{kind}")
         metadata[kind].update(own)
 
 
-def _compose_spec(plan: Plan, overlay: Overlay, spec: Json) -> None:
+def _compose_spec(refuse: Refuse, plan: Plan, overlay: Overlay, spec: Json) -> None:
     for key, value in (
         ("schedulerName", plan.marks.scheduler_name),
         ("priorityClassName", plan.marks.priority_class),
@@ -81,27 +102,27 @@ def _compose_spec(plan: Plan, overlay: Overlay, spec: Json) -> None:
         if value is not None:
             spec[key] = value
     spec.setdefault("activeDeadlineSeconds", plan.hard_seconds)
-    _fill(spec, "automountServiceAccountToken", False, "spec")
+    _fill(refuse, spec, "automountServiceAccountToken", False, "spec")
     for key, value in plan.pod_fields.spec().items():
-        _add(spec, key, value, "spec")
+        _add(refuse, spec, key, value, "spec")
     if claims := plan.resources.claims():
-        _fill(spec, "resourceClaims", claims, "spec")
+        _fill(refuse, spec, "resourceClaims", claims, "spec")
     _replace_named(spec, "volumes", overlay.volumes)
 
 
-def _compose_security(plan: Plan, pod: Json) -> None:
+def _compose_security(refuse: Refuse, plan: Plan, pod: Json) -> None:
     context = pod["spec"].setdefault("securityContext", {})
     path = "spec.securityContext"
-    _fill(context, "runAsUser", plan.identity.uid, path)
-    _fill(context, "runAsGroup", plan.identity.gid, path)
-    _fill(context, "runAsNonRoot", True, path)
+    _fill(refuse, context, "runAsUser", plan.identity.uid, path)
+    _fill(refuse, context, "runAsGroup", plan.identity.gid, path)
+    _fill(refuse, context, "runAsNonRoot", True, path)
     groups = list(plan.identity.supplementary_gids)
     present = context.get("supplementalGroups")
     if present and set(present) != set(groups):
-        raise manifest_refusal(f"{path}.supplementalGroups", f"is {present}, but the user's are {groups}")
+        refuse(manifest_refusal(f"{path}.supplementalGroups", f"is {present}, but the user's are {groups}"))
     context["supplementalGroups"] = groups
     # With Merge, the default, groups in the image's /etc/group are added to the process (KEP-3619).
-    _fill(context, "supplementalGroupsPolicy", "Strict", path)
+    _fill(refuse, context, "supplementalGroupsPolicy", "Strict", path)
     context.setdefault("seccompProfile", {"type": "RuntimeDefault"})
     for where, container in all_containers(pod):
         own = container.setdefault("securityContext", {})
@@ -111,14 +132,14 @@ def _compose_security(plan: Plan, pod: Json) -> None:
             ("runAsNonRoot", True),
             ("allowPrivilegeEscalation", False),
         ):
-            _fill(own, key, value, f"{where}.securityContext", remedy(container))
+            _fill(refuse, own, key, value, f"{where}.securityContext", remedy(container))
         own.setdefault("capabilities", {}).setdefault("drop", ["ALL"])
 
 
-def _compose_main(plan: Plan, overlay: Overlay, container: Json) -> None:
+def _compose_main(refuse: Refuse, plan: Plan, overlay: Overlay, container: Json) -> None:
     container["resources"] = plan.resources.as_requirements()
     if plan.image is not None:
-        _fill(container, "image", plan.image, f"container {container['name']!r}")
+        _fill(refuse, container, "image", plan.image, f"container {container['name']!r}")
     # If the container fails, its status then has the last lines of the log, which are shown to the user.
     container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     # The overlay's variables come first, because later variables can refer to them, as in $(HOME).
@@ -126,7 +147,10 @@ def _compose_main(plan: Plan, overlay: Overlay, container: Json) -> None:
     others = [entry for entry in container.get("env", []) if entry["name"] not in names]
     container["env"] = [*overlay.env, *others]
     _replace_named(container, "volumeMounts", overlay.mounts)
-    compose_working_directory(plan, container)
+    try:
+        compose_working_directory(plan, container)
+    except Refusal as refusal:
+        refuse(refusal)
 
 
 def _compose_nvidia(plan: Plan, pod: Json, main: Json) -> None:
@@ -190,20 +214,21 @@ def _replace_named(owner: Json, key: str, own: tuple[Json, ...]) -> None:
     owner[key] = [*others, *own]
 
 
-def _fill(owner: Json, key: str, value: Any, path: str, hint: str = "") -> None:
-    """Set a missing field.  Raises Refusal if the field is present with another value."""
+def _fill(refuse: Refuse, owner: Json, key: str, value: Any, path: str, hint: str = "") -> None:
+    """Set a missing field.  A field that is present with another value is refused, and then set."""
     if not same_json(owner.setdefault(key, value), value):
-        raise manifest_refusal(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}{hint}")
+        refuse(manifest_refusal(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}{hint}"))
+        owner[key] = value
 
 
-def _add(owner: Json, key: str, value: Any, path: str) -> None:
+def _add(refuse: Refuse, owner: Json, key: str, value: Any, path: str) -> None:
     """Add a pod field from the settings to what KubeSpawner's settings and hooks have written, so that both hold."""
     present = owner.get(key)
     if not isinstance(value, (list, dict)) or present is None:
-        _fill(owner, key, value, path)
+        _fill(refuse, owner, key, value, path)
         return
     try:
         owner[key] = merge_field(key, present, value)
     except Contradiction as error:
         hint = f"Remove it from KubeSpawner's settings and hooks, or from {key} in `pods` and `profiles`."
-        raise manifest_refusal(f"{path}.{error.path}", error.message, hint) from None
+        refuse(manifest_refusal(f"{path}.{error.path}", error.message, hint))

@@ -1,8 +1,18 @@
-"""Exceptions with which JupyterHub 5 and 6 show a refusal to the user, and a log filter that removes tracebacks."""
+"""Exceptions with which JupyterHub 5 and 6 show a refusal to the user, and a log filter that removes tracebacks.
+
+An exception of other code, for example of an administrator's hook, is shown as a sentence with an id.  The log has its
+traceback under the same id.  The sentence never has the exception's own text, which can contain a secret.
+"""
 
 from __future__ import annotations
 
 import logging
+import secrets
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from traceback import walk_tb
 from typing import Any
 
 from jupyterhub import spawner as _hub_spawner
@@ -30,6 +40,71 @@ class HubRefusal(_SpawnException or HTTPError):  # type: ignore[misc]
         self.jupyterhub_message = text
         self.jupyterhub_html_message = refusal_html(refusal)
         self.headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after is not None else {}
+
+
+@dataclass(frozen=True)
+class HookFrame:
+    """The place in administrators' code from which an exception came."""
+
+    function: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.function} ({self.file}, line {self.line})"
+
+
+# The packages that call hooks, or that a start uses without a hook.
+_OWN = frozenset(
+    {__package__.partition(".")[0], "aiohttp", "jupyterhub", "kubernetes_asyncio", "kubespawner", "tornado"}
+)
+_OWN_OR_STANDARD = _OWN | {"jinja2", "markupsafe", "pydantic", "traitlets"} | sys.stdlib_module_names
+
+
+def hook_frame(error: BaseException) -> HookFrame | None:
+    """Return the line of administrators' code from which an exception came; None if it did not come from their code."""
+    found: HookFrame | None = None
+    for frame, line in walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__") or "").partition(".")[0]
+        is_theirs = module == "__main__" or module not in _OWN_OR_STANDARD
+        if is_theirs and (found is None or found.file == frame.f_code.co_filename):
+            found = HookFrame(frame.f_code.co_name, frame.f_code.co_filename, line)
+    return found
+
+
+def came_from(error: BaseException, functions: Iterable[Any]) -> bool:
+    """Return whether an exception passed through one of these functions."""
+    codes = {getattr(function, "__code__", None) for function in functions} - {None}
+    return any(frame.f_code in codes for frame, _ in walk_tb(error.__traceback__))
+
+
+@contextmanager
+def explained_errors(log: logging.Logger | logging.LoggerAdapter[Any], what: str) -> Iterator[None]:
+    """Turn an exception of other code into a refusal with an id, and log the exception with its traceback and the id.
+
+    what: what failed, for the log.  Exceptions with which a hook tells the user something in the ways that JupyterHub
+    documents, HTTPError and `jupyterhub_message`, are raised as they are.
+    """
+    try:
+        yield
+    except Refusal as refusal:
+        raise HubRefusal(refusal) from None
+    except Exception as error:  # administrators' hooks can raise anything
+        if isinstance(error, HTTPError) or hasattr(error, "jupyterhub_message"):
+            raise
+        number, frame = secrets.token_hex(4), hook_frame(error)
+        place = f" in {frame}" if frame else ""
+        log.error("%s failed%s. The user was told the id %s", what, place, number, exc_info=error)
+        raise HubRefusal(_unexpected(number)) from None
+
+
+def _unexpected(number: str) -> Refusal:
+    return Refusal(
+        "hub-error",
+        f"Your server could not be started: an error in the hub's configuration or its code stopped it (id {number}).",
+        hint=f"Tell your administrators the id {number}. The hub's log explains the error under this id.",
+        status=500,
+    )
 
 
 class FormPreselected(Exception):

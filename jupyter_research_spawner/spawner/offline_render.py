@@ -1,15 +1,15 @@
-"""Builds a notebook's pod without a hub and without a cluster, with the same code as a real start."""
+"""Builds a notebook's pod without a hub and without a cluster, with the same code and hooks as a real start."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import kubespawner.spawner
 from jupyterhub.utils import maybe_future
@@ -17,49 +17,46 @@ from kubernetes_asyncio.client import V1Pod
 from traitlets.config import Config
 
 from ..identity import PosixIdentity, Resolver
+from ..jobs.notebook import SLOTS
 from ..plan import Plan, plan
+from ..pod import all_problems
+from ..refusal import Refusal
 from ..shape import Json
 from ..site import Site
 from . import options as notebook_options
+from .configured_class import configured_class, sections_of
+from .hub_errors import came_from, hook_frame
+from .offline_user import OfflineUser, offline_spawner, offline_user
 from .process_state import register_site
 from .research import ResearchSpawner
 
 
-@dataclass
-class _User:
-    """The attributes of the hub's User that KubeSpawner reads for a manifest."""
+class HookError(Exception):
+    """A hook, or KubeSpawner itself, has failed for the user of a rendered pod.  `str()` is a clause with the reason.
 
-    name: str
-    id: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    needs_login: the hook has asked for the auth state, which only a user's login gives, so it may work in the hub.
+    """
 
-    @property
-    def escaped_name(self) -> str:
-        return quote(self.name, safe="@~")
-
-    @property
-    def url(self) -> str:
-        return f"/user/{self.escaped_name}/"
-
-
-@dataclass
-class _OrmSpawner:
-    """The attributes of the hub's database record of a named server that KubeSpawner reads."""
-
-    name: str
-    display_name: str = ""
-    server: None = None
-    state: Any = None
+    def __init__(self, place: str, error: Exception, needs_login: bool) -> None:
+        self.place, self.needs_login = place, needs_login
+        frame = hook_frame(error)
+        text = getattr(error, "jupyterhub_message", None) or str(error)
+        raised = f"raised {type(error).__name__}{f' in {frame}' if frame else ''}{f': {text}' if text else ''}"
+        login = ". It asks for the auth state, which only a user's login gives, so it cannot be tried without the hub"
+        super().__init__(f"{raised}{login if needs_login else ''}")
 
 
 @dataclass(frozen=True)
-class _Hub:
-    """The hub's addresses, as the Zero to JupyterHub chart sets them."""
+class TriedPod:
+    """A pod, and all reasons why it would not be created, as (path of the field, problem).
 
-    public_host: str = ""
-    url: str = "http://hub:8081/hub/"
-    base_url: str = "/hub/"
-    api_url: str = "http://hub:8081/hub/api"
+    of_hook: those that modify_pod_hook has caused.
+    """
+
+    plan: Plan
+    manifest: Json
+    problems: tuple[tuple[str, str], ...]
+    of_hook: tuple[tuple[str, str], ...] = ()
 
 
 async def render_notebook(
@@ -75,53 +72,142 @@ async def render_notebook(
     """Return the plan for a user's options, and the pod that a start would create.
 
     options: as in JupyterHub's REST API.
-    config: the hub's configuration (`c` of jupyterhub_config.py), with KubeSpawner's own settings and hooks.
+    config: the hub's configuration (`c` of jupyterhub_config.py), with its spawner class, its settings and hooks.
     base: relative paths in the settings are relative to this directory.
     identity: the identity to use; None asks the site's identity sources.
 
-    The pod differs from a real pod in two ways. Its API tokens are empty. It has no adoption key, the annotation by
-    which a restarted hub recognizes a pod that waits, because only the hub has the secret for this key. Prerequisites
-    in the cluster are not checked. Raises Refusal.
+    The hooks run in the hub's order, except those of the authenticator. The pod differs from a real pod in two ways.
+    Its API tokens are empty. It has no adoption key, the annotation by which a restarted hub recognizes a pod that
+    waits, because only the hub has the secret for this key. Prerequisites in the cluster are not checked. Raises
+    Refusal and HookError.
     """
     with _without_kubeconfig():
-        spawner = _spawner(site, hub_user, config, server, base)
-        request = notebook_options.request(options, hub_user=hub_user, server=server, pod_name=spawner.pod_name)
-        resolved = identity or await Resolver(site.identity, base).resolve(hub_user)
-        decided = plan(site, resolved, request, run_id=uuid.uuid4().hex, now=datetime.now(timezone.utc))
-        spawner.apply_plan(decided)
-        manifest = spawner.finished_manifest(decided, await _base_pod(spawner))
+        offline = _Offline(site, hub_user, config, server, base)
+        decided = await offline.decide(options, identity or await Resolver(site.identity, base).resolve(hub_user))
+        pod = await offline.modified(await offline.base_pod())
+        manifest = offline.spawner.finished_manifest(decided, pod)
     return decided, manifest
+
+
+async def try_notebook(
+    site: Site,
+    identity: PosixIdentity,
+    options: Any,
+    config: Config,
+    *,
+    base: Path | None = None,
+    now: datetime | None = None,
+    runs_hooks: bool = True,
+) -> TriedPod:
+    """Return the pod of an example user with all its problems.  Raises Refusal and HookError.
+
+    runs_hooks: False runs no function of the configuration, as when the hub reads its configuration.
+    """
+    with _without_kubeconfig():
+        offline = _Offline(site, identity.name, config, "", base)
+        if not runs_hooks:
+            offline.remove_functions()
+        try:
+            decided = await offline.decide(options, identity, now)
+            first = await offline.base_pod()
+            manifest, problems = offline.problems(decided, first)
+            if not runs_hooks or offline.spawner.modify_pod_hook is None:
+                return TriedPod(decided, manifest, tuple(problems))
+            manifest, found = offline.problems(decided, await offline.modified(first))
+        finally:
+            await offline.spawner.api.api_client.close()
+        before = dict(problems)
+        of_hook = tuple(item for item in found if item[0] not in before)
+        return TriedPod(decided, manifest, tuple(item for item in found if item[0] in before), of_hook)
 
 
 async def render_base_pod(site: Site, decided: Plan, config: Config | None = None, *, base: Path | None = None) -> Json:
     """Return the pod that KubeSpawner and `modify_pod_hook` create for a plan, before `compose` changes the pod."""
     with _without_kubeconfig():
-        spawner = _spawner(site, decided.request.hub_user, config, decided.request.server, base)
-        spawner.apply_plan(decided)
-        found: Json = spawner.api.api_client.sanitize_for_serialization(await _base_pod(spawner))
+        offline = _Offline(site, decided.request.hub_user, config, decided.request.server, base)
+        offline.spawner.apply_plan(decided)
+        pod = await offline.modified(await offline.base_pod())
+        found: Json = offline.spawner.api.api_client.sanitize_for_serialization(pod)
     return found
 
 
+class _Offline:
+    """One start of a server without a hub: the steps of the hub and of KubeSpawner before the pod is created."""
+
+    def __init__(self, site: Site, hub_user: str, config: Config | None, server: str, base: Path | None) -> None:
+        self.site, self.server = site, server
+        self.config = Config() if config is None else config
+        self.user = offline_user(hub_user, self.config)
+        self.sections = sections_of(configured_class(self.config))
+        self.spawner = _spawner_of(self.user, site, self.config, server, base)
+        # `_run` explains the errors of hooks.
+        self.spawner.explained_errors = lambda _: nullcontext()  # type: ignore[assignment, method-assign]
+
+    def remove_functions(self) -> None:
+        """Remove the functions that KubeSpawner would call for a pod."""
+        spawner = self.spawner
+        spawner.environment = {key: "" if callable(value) else value for key, value in spawner.environment.items()}
+        for trait in ("container_security_context", "pod_security_context", "group_overrides"):
+            if callable(getattr(spawner, trait)):
+                setattr(spawner, trait, {})
+        for trait in ("auth_state_hook", "pre_spawn_hook", "modify_pod_hook"):
+            setattr(spawner, trait, None)
+
+    async def decide(self, options: Any, identity: PosixIdentity, now: datetime | None = None) -> Plan:
+        """Run the hub's steps up to the call of the spawner's `start`."""
+        spawner = self.spawner
+        spawner.user_options = options
+        # An auth_state_hook gets what get_auth_state returns, so it asks for the auth state too.
+        await self._run("auth_state_hook", lambda: _run_auth_state_hook(spawner), needs_login=True)
+        await self._run("group_overrides", spawner.apply_group_overrides)
+        request = notebook_options.request(
+            options, hub_user=self.user.name, server=self.server, pod_name=spawner.pod_name
+        )
+        time = now or datetime.now(timezone.utc)
+        decided = plan(self.site, identity, request, run_id=uuid.uuid4().hex, now=time)
+        spawner.apply_plan(decided)
+        await self._run("pre_spawn_hook", spawner.run_pre_spawn_hook)
+        return decided
+
+    async def base_pod(self) -> V1Pod:
+        """Return KubeSpawner's pod, before modify_pod_hook."""
+        return await self._run("environment", self.spawner.get_pod_manifest)
+
+    async def modified(self, pod: V1Pod) -> V1Pod:
+        hook = self.spawner.modify_pod_hook
+        if hook is None:
+            return pod
+        return await self._run("modify_pod_hook", lambda: maybe_future(hook(self.spawner, pod)))
+
+    def problems(self, decided: Plan, pod: V1Pod) -> tuple[Json, list[tuple[str, str]]]:
+        found = self.spawner.api.api_client.sanitize_for_serialization(pod)
+        return all_problems(decided, found, SLOTS)
+
+    async def _run(self, trait: str, step: Callable[[], Awaitable[Any]], needs_login: bool = False) -> Any:
+        self.user.asked_for_auth_state = False
+        try:
+            return await step()
+        except (Refusal, asyncio.CancelledError):
+            raise
+        except Exception as error:  # administrators' hooks can raise anything
+            section = next((name for name in self.sections if trait in self.config.get(name, {})), None)
+            of_environment = trait != "environment" or came_from(error, self.spawner.environment.values())
+            place = f"c.{section}.{trait}" if section and of_environment else "the pod of KubeSpawner"
+            raise HookError(place, error, needs_login or self.user.asked_for_auth_state) from error
+
+
+async def _run_auth_state_hook(spawner: ResearchSpawner) -> None:
+    await spawner.run_auth_state_hook(await spawner.user.get_auth_state())
+
+
 def _spawner(site: Site, hub_user: str, config: Config | None, server: str, base: Path | None) -> ResearchSpawner:
-    spawner = ResearchSpawner(
-        _mock=True,
-        config=config or Config(),
-        user=_User(hub_user),
-        hub=_Hub(),
-        installation=register_site(site, base),
-        namespace=site.namespaces.name,
-    )
-    if server:
-        spawner.orm_spawner = _OrmSpawner(server)
-        spawner.clear_state()
-    return spawner
+    return _spawner_of(offline_user(hub_user, config or Config()), site, config or Config(), server, base)
 
 
-async def _base_pod(spawner: ResearchSpawner) -> V1Pod:
-    pod = await spawner.get_pod_manifest()
-    if spawner.modify_pod_hook is not None:
-        pod = await maybe_future(spawner.modify_pod_hook(spawner, pod))
-    return pod
+def _spawner_of(user: OfflineUser, site: Site, config: Config, server: str, base: Path | None) -> ResearchSpawner:
+    spawner_class = configured_class(config)
+    traits = {"installation": register_site(site, base), "namespace": site.namespaces.name}
+    return offline_spawner(user, server, spawner_class, **traits)
 
 
 @contextmanager

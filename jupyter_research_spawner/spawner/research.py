@@ -7,7 +7,8 @@ Written for JupyterHub 5.3 to 6.1 and kubespawner 7.1. Notes for administrators 
   another value.
 * traitlets does not merge a dict in `c.ResearchSpawner` with the same dict in `c.KubeSpawner`, it replaces it. Set only
   the traits of this class on `c.ResearchSpawner`.
-* KubeSpawner expands `{...}` in volumes, labels and annotations. Values from the Site are never expanded.
+* KubeSpawner expands `{username}` and other fields in its settings. Texts with other braces, such as JSON, keep them
+  (`templates`). Values from the Site are never expanded.
 * `modify_pod_hook` and `pre_spawn_hook` run before the pod is composed and checked. If a hook changes the identity or
   the scheduling of the pod, the start fails, and the error names the changed field.
 """
@@ -19,10 +20,12 @@ import copy
 import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from typing import Any, TypeGuard
 
 import aiohttp
+from jupyterhub.utils import maybe_future
 from kubernetes_asyncio.client import ApiException, V1Pod
 from traitlets import Any as AnyTrait
 from traitlets import Unicode, default
@@ -37,9 +40,9 @@ from ..shape import Json
 from ..storage import env_text
 from ..watch.phase import why_not_gone
 from ..wording import quote
-from . import options
+from . import options, templates
 from .background import first_result, run_in_background
-from .hub_errors import FormPreselected, HubRefusal, filter_refusals
+from .hub_errors import FormPreselected, HubRefusal, came_from, explained_errors, filter_refusals
 from .options_page import Selection, render_options_page
 from .pod_creation import api_token_of, create_pod, other_user, read_pod, refusal_of, why_not_adopted
 from .pod_events import IndexedEventReflector
@@ -54,6 +57,8 @@ from .start import Start
 MAIN = notebook.SLOTS.main
 # KubeSpawner's time limit is this much longer than ours, because only our error says why the start failed.
 EXTRA_SECONDS = 60
+# Exceptions of the API server and of the connection to it.
+CLUSTER_ERRORS = (ApiException, aiohttp.ClientError, asyncio.TimeoutError)
 SECONDS_BETWEEN_CONNECTIONS = 0.25
 
 
@@ -95,11 +100,34 @@ class ResearchSpawner(SavedStateSpawner):
     def _hub_settings(self) -> Json:
         return getattr(self.user, "settings", None) or {}
 
+    def _expand_all(self, src: Any) -> Any:
+        """Expand KubeSpawner's fields in all texts of a setting, and keep other braces, for example those of JSON."""
+        return templates.expand(src, self._expand_user_properties)
+
+    # Hooks. An exception of one of them becomes a sentence with an id that is also in the log.
+
+    def explained_errors(self, what: str) -> AbstractContextManager[None]:
+        """Return a context that turns exceptions of hooks into a sentence with an id."""
+        return explained_errors(self.log, what)
+
+    async def run_auth_state_hook(self, auth_state: Any) -> None:
+        with self.explained_errors(f"auth_state_hook of {self._log_name}"):
+            await super().run_auth_state_hook(auth_state)
+
+    async def apply_group_overrides(self) -> None:
+        with self.explained_errors(f"group_overrides of {self._log_name}"):
+            await super().apply_group_overrides()
+
+    async def run_pre_spawn_hook(self) -> None:
+        with self.explained_errors(f"pre_spawn_hook of {self._log_name}"):
+            await maybe_future(super().run_pre_spawn_hook())
+
     # Options. JupyterHub calls _run_apply_user_options for options from the form, from REST and from its database.
 
     async def get_options_form(self) -> str:
         """Return the form, which is never empty. For an empty form the hub would start the server immediately."""
-        return await render_options_page(self, self.shared)
+        with self.explained_errors(f"The options form of {self._log_name}"):
+            return await render_options_page(self, self.shared)
 
     async def run_options_from_form(self, form_data: dict[str, Any]) -> dict[str, Any]:
         """Return the options of a posted form. If an option is refused, the form shows the error at the field."""
@@ -118,6 +146,10 @@ class ResearchSpawner(SavedStateSpawner):
 
     async def _run_apply_user_options(self, user_options: Any) -> None:
         """Make the plan of the next start from the options, or refuse the options."""
+        with self.explained_errors(f"The options of {self._log_name}"):
+            await self._apply_options(user_options)
+
+    async def _apply_options(self, user_options: Any) -> None:
         try:
             decided = await self.decide_plan(user_options)
         except Refusal as refusal:
@@ -212,14 +244,23 @@ class ResearchSpawner(SavedStateSpawner):
         except Refusal as refusal:
             await self._delete_failed_pod(start.wait)
             raise HubRefusal(refusal) from None
-        except (ApiException, aiohttp.ClientError, asyncio.TimeoutError) as error:
-            self.log.error("The start of %s failed: %r", self._log_name, error)
-            raise HubRefusal(refusal_of(error)) from None
+        except Exception as error:  # also those of KubeSpawner and of administrators' hooks
+            if isinstance(error, CLUSTER_ERRORS) and not came_from(error, self._hooks_of_start()):
+                self.log.error("The start of %s failed: %r", self._log_name, error)
+                raise HubRefusal(refusal_of(error)) from None
+            await self._delete_failed_pod(start.wait)
+            with self.explained_errors(f"The start of {self._log_name}"):
+                raise
         finally:
             self.current_start.is_over = True
         self._is_starting, self._pod_uid = False, str(getattr(self, "pod_id", ""))
         self._check_while_running()
         return outcome
+
+    def _hooks_of_start(self) -> list[Any]:
+        """Return the administrators' functions that run in a start.  They can ask other services than the cluster."""
+        hooks = [self.modify_pod_hook, self.after_pod_created_hook, self.get_pod_url, *self.environment.values()]
+        return [hook for hook in hooks if callable(hook)]
 
     async def _reach(self, start: Start) -> str | Verdict:
         """Create the pod and return the notebook's URL when the notebook answers."""

@@ -77,3 +77,31 @@ async def test_a_pod_that_waits_in_a_queue_holds_up_nobody(hub: Hub) -> None:
     await eventually(hub.pods)
     await hub.start_server("bob", {"profile": "small"})
     await hub.ready("bob")
+
+
+HOOKS = """
+def look(spawner):
+    if spawner.user.name == "bob":
+        raise ValueError("cannot use token-42")
+    spawner.environment["ADMIN"] = str(spawner.user.admin)
+c.KubeSpawner.pre_spawn_hook = look
+c.KubeSpawner.environment = {"VIEWER": '{"theme": "dark"}', "MINE": "{username}"}
+"""
+
+
+async def test_json_in_the_environment_starts_and_an_error_of_a_hook_is_a_sentence_with_an_id(hub: Hub) -> None:
+    await started(hub, extra=HOOKS)
+    assert (await hub.start_server("alice", {"profile": "small"})).status in (201, 202)
+    await hub.ready("alice")
+    (pod,) = hub.pods()
+    env = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
+    assert (env["VIEWER"], env["MINE"], env["ADMIN"]) == ('{"theme": "dark"}', "alice", "False")
+    answer = await hub.start_server("bob", {"profile": "small"})
+    assert answer.status == 500
+    assert "token-42" not in answer.message
+    assert "Tell your administrators the id" in answer.message
+    number = answer.message.partition("(id ")[2][:8]
+    log = hub.log
+    assert f"The user was told the id {number}" in log and "cannot use token-42" in log
+    # A second request is answered in the same way: the hub has not given up.
+    assert (await hub.start_server("bob", {"profile": "small"})).status == 500
