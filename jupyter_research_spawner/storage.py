@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, StrictBool, StringConstraints, model
 
 from .identity import PosixIdentity
 from .refusal import Refusal
-from .settings import ByName, Duration, Groups, Settings
+from .settings import ByName, Duration, Groups, Settings, SeveralProblems
 from .settings.strict import open_to
 
 # Directories of the image.  A mount there would hide programs, libraries, or the passwd and group files.
@@ -161,20 +161,22 @@ class SystemAccounts(Settings):
 
     @model_validator(mode="after")
     def _lines(self) -> SystemAccounts:
-        for name, text, fields in (("passwd", self.passwd, 7), ("group", self.group, 4)):
-            for line in text.splitlines():
-                parts = line.split(":")
-                if len(parts) != fields or not parts[2].isdecimal():
-                    raise ValueError(
-                        f"{name}: {line!r} is not a valid line of {name}(5). It must have {fields} fields "
-                        "separated by colons, with a numeric ID"
-                    )
-                if int(parts[2]) >= 1000 and int(parts[2]) != 65534:
-                    raise ValueError(
-                        f"{name}: {line!r} has an ID of 1000 or higher. Only system accounts, which have "
-                        "lower IDs, are allowed here"
-                    )
+        fields = (("passwd", self.passwd, 7), ("group", self.group, 4))
+        lines = ((name, line, count) for name, text, count in fields for line in text.splitlines())
+        SeveralProblems.check((name, why) for name, line, count in lines if (why := _why_no_account(name, line, count)))
         return self
+
+
+def _why_no_account(name: str, line: str, count: int) -> str | None:
+    parts = line.split(":")
+    if len(parts) != count or not parts[2].isdecimal():
+        return (
+            f"{line!r} is not a valid line of {name}(5). It must have {count} fields separated by colons, with a "
+            "numeric ID"
+        )
+    if int(parts[2]) >= 1000 and int(parts[2]) != 65534:
+        return f"{line!r} has an ID of 1000 or higher. Only system accounts, which have lower IDs, are allowed here"
+    return None
 
 
 def _whole_seconds(limit: timedelta) -> timedelta:
@@ -213,14 +215,14 @@ class Storage(Settings):
         # A pod mounts only one of the homes, so their roots may contain each other.
         homes = [(f"homes.{name}.root", home.root) for name, home in self.homes.items()]
         mounts = [(f"mounts.{name}.path", mount.path) for name, mount in self.mounts.items()]
+        problems = []
         for index, (this, path) in enumerate(places := homes + mounts):
             for that, other in places[:index]:
                 hidden = overlap(path, other)
                 if path == other or (hidden and index >= len(homes)):
-                    raise ValueError(
-                        f"{this} ({path}) and {that} ({other}) overlap, so one mount would hide the other. "
-                        "Choose paths that do not contain each other"
-                    )
+                    why = f"{this} ({path}) and {that} ({other}) overlap, so one mount would hide the other. "
+                    problems.append((this, f"{why}Choose paths that do not contain each other"))
+        SeveralProblems.check(problems)
         return self
 
 

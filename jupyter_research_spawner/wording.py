@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
@@ -19,14 +20,14 @@ def format_list(names: Iterable[str], conjunction: str = "and", limit: int | Non
     return f" {conjunction} ".join(filter(None, (", ".join(found[:-1]), found[-1] if found else "")))
 
 
-def quote(value: object) -> str:
-    """Return a value as YAML writes it in one line, for at most QUOTE_LIMIT characters of it.
+def quote(value: object, limit: int = QUOTE_LIMIT) -> str:
+    """Return a value as YAML writes it in one line, for at most `limit` characters of it.
 
     Text is in quotes, with newlines and control characters escaped.
     """
     if isinstance(value, str):
-        return repr(shorten(value))
-    return shorten(flow_yaml(value))
+        return repr(shorten(value, limit))
+    return shorten(flow_yaml(value), limit)
 
 
 def flow_yaml(value: object) -> str:
@@ -66,10 +67,12 @@ def _flow(value: object, depth: int = 0) -> Iterator[str]:
         yield "}" if isinstance(value, Mapping) else "]"
     elif isinstance(value, int):
         yield str(value) if value.bit_length() < 1024 else "a very large number"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     else:
         yield str(value) if isinstance(value, (float, Decimal)) else repr(value)
 
 
-def shorten(text: str) -> str:
-    """Return at most QUOTE_LIMIT characters of the text, with an ellipsis if some are left out."""
-    return text if len(text) <= QUOTE_LIMIT else text[: QUOTE_LIMIT - 1] + "…"
+def shorten(text: str, limit: int = QUOTE_LIMIT) -> str:
+    """Return at most `limit` characters of the text, with an ellipsis if some are left out."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -145,7 +145,7 @@ def test_lint_names_every_mistake_on_its_line(cli: Cli, tmp_path: Path) -> None:
         for text, path in (
             ("    memory: 4 GB", "profiles.small.memory"),
             ("    prioriti: low", "queues.climate.prioriti"),
-            ("scheduler:", "scheduler"),
+            ("  kind: slurm", "scheduler.kind"),
         )
     )
 

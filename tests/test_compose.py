@@ -56,7 +56,7 @@ DIFFERS: dict[str, tuple[Json, str, str]] = {
     "a hook's root": (
         pod_with({"securityContext": {"runAsNonRoot": False}}),
         "spec.securityContext.runAsNonRoot",
-        "is False, but it must be True",
+        "is false, but it must be true",
     ),
     "a hook's groups": (
         pod_with({"securityContext": {"supplementalGroups": [20500]}}),
@@ -71,12 +71,12 @@ DIFFERS: dict[str, tuple[Json, str, str]] = {
     "setuid programs": (
         pod_with({}, {"securityContext": {"allowPrivilegeEscalation": True}}),
         "spec.containers[0].securityContext.allowPrivilegeEscalation",
-        "is True, but it must be False",
+        "is true, but it must be false",
     ),
     "a token": (
         pod_with({"automountServiceAccountToken": True}),
         "spec.automountServiceAccountToken",
-        "is True, but it must be False",
+        "is true, but it must be false",
     ),
     "another image": (
         pod_with({}, {"image": "evil"}),

@@ -206,7 +206,7 @@ def test_who_you_are_is_not_yours_to_say(field):
         ({**COMMAND, "wall_time": 8}, "wall_time", "30s, 90m, 8h or 21d"),
         ({**COMMAND, "wall_time": "8 hours"}, "wall_time", "30s, 90m, 8h or 21d"),
         ({**COMMAND, "env": ["A=b"]}, "env", "env: must be a map (key: value), for example"),
-        ({**COMMAND, "env": {"A": 1}}, "env", "env.A: must be text, but 1 is a number. Quote it"),
+        ({**COMMAND, "env": {"A": 1}}, "env", "env.A: must be text, not a number. Quote it"),
         ({**COMMAND, "env": {"A\n": 1}}, "env", "env: must be text"),
         ({"command": ["a", 1]}, "command", "command.1: must be text"),
         ({**COMMAND, "env": {"A": {"B": ["\0"]}}}, "env", "cannot be passed"),

@@ -129,7 +129,7 @@ MISTAKES = {
     ),
     "a hard wall time before the soft one": Mistake(
         a100(wall_time_hard="23h"),
-        "profiles.a100",
+        "profiles.a100.wall_time_hard",
         "wall_time_hard must not be shorter than wall_time",
     ),
     "no wall time": Mistake(small(wall_time=None), "profiles.small.wall_time", "is missing", in_schema=True),
@@ -194,14 +194,18 @@ MISTAKES = {
     ),
     "two mounts on one path": Mistake(
         mount(path="/data/era5"),
-        "storage",
+        "storage.mounts.more.path",
         f"mounts.more.path (/data/era5) and mounts.era5.path (/data/era5) {OVERLAP}",
     ),
     "a mount above another": Mistake(
-        mount(path="/data"), "storage", f"mounts.more.path (/data) and mounts.era5.path (/data/era5) {OVERLAP}"
+        mount(path="/data"),
+        "storage.mounts.more.path",
+        f"mounts.more.path (/data) and mounts.era5.path (/data/era5) {OVERLAP}",
     ),
     "a mount in the homes": Mistake(
-        mount(path="/home/more"), "storage", f"mounts.more.path (/home/more) and homes.main.root (/home) {OVERLAP}"
+        mount(path="/home/more"),
+        "storage.mounts.more.path",
+        f"mounts.more.path (/home/more) and homes.main.root (/home) {OVERLAP}",
     ),
     "a mount over the image's programs": Mistake(
         mount(path="/usr/local"),
@@ -220,8 +224,8 @@ MISTAKES = {
     ),
     "NUMA with half a CPU": Mistake(
         a100(cpu=2.5),
-        "profiles.a100",
-        "numa: single-node needs whole CPUs, but cpu is 2500m. The kubelet pins only pods with whole CPUs. "
+        "profiles.a100.numa",
+        "single-node needs whole CPUs, but cpu is 2500m. The kubelet pins only pods with whole CPUs. "
         "Write cpu: 3, or leave numa out",
     ),
     "two default priorities": Mistake(
@@ -348,13 +352,13 @@ MISTAKES = {
     ),
     "a GPU on one NUMA node that no kubelet sees": Mistake(
         {"scheduler": {"kind": "kai"}, **a100(gpu={"kind": "kai-fraction", "fraction": 0.5})},
-        "profiles.a100",
-        "numa: single-node cannot be used with a GPU of kind kai-fraction, because the kubelet aligns only devices "
+        "profiles.a100.numa",
+        "single-node cannot be used with a GPU of kind kai-fraction, because the kubelet aligns only devices "
         "of device plugins. Leave numa out, or use kind whole, mig or shared",
     ),
     "all GPUs of a node by environment": Mistake(
         base(env={"NVIDIA_VISIBLE_DEVICES": "all"}),
-        "pods.base.env",
+        "pods.base.env.NVIDIA_VISIBLE_DEVICES",
         "NVIDIA_VISIBLE_DEVICES is not allowed, because it gives access to GPUs without a queue. Use "
         "profiles.<name>.gpu",
     ),
@@ -364,7 +368,7 @@ MISTAKES = {
     "a name of 64 letters": Mistake({"queues": {"q" * 64: {}}}, f"queues.{'q' * 64}", NO_NAME, in_schema=True),
     "an unknown scheduler": Mistake(
         {"scheduler": {"kind": "slurm"}},
-        "scheduler",
+        "scheduler.kind",
         f"unknown kind 'slurm'. Allowed values: {', '.join(SCHEDULERS)}",
         in_schema=True,
     ),
@@ -381,23 +385,27 @@ MISTAKES = {
         {"profiles": {"small": {"like": "a100"}}}, "profiles.a100.like", "is a cycle: small -> a100 -> small"
     ),
     "a label of ours": Mistake(
-        base(labels={"research-spawner/uid": "0"}), "pods.base.labels", f"'research-spawner/uid' {NOT_OURS}"
+        base(labels={"research-spawner/uid": "0"}),
+        "pods.base.labels.research-spawner/uid",
+        f"'research-spawner/uid' {NOT_OURS}",
     ),
     "a label that queues": Mistake(
         base(labels={"kueue.x-k8s.io/queue-name": "backfill"}),
-        "pods.base.labels",
+        "pods.base.labels.kueue.x-k8s.io/queue-name",
         f"'kueue.x-k8s.io/queue-name' {NOT_OURS}",
     ),
     "a label that queues elsewhere": Mistake(
-        base(labels={"kai.scheduler/queue": "fast"}), "pods.base.labels", f"'kai.scheduler/queue' {NOT_OURS}"
+        base(labels={"kai.scheduler/queue": "fast"}),
+        "pods.base.labels.kai.scheduler/queue",
+        f"'kai.scheduler/queue' {NOT_OURS}",
     ),
     "an annotation of Kubernetes": Mistake(
         base(annotations={"seccomp.security.alpha.k8s.io/pod": "unconfined"}),
-        "pods.base.annotations",
+        "pods.base.annotations.seccomp.security.alpha.k8s.io/pod",
         f"'seccomp.security.alpha.k8s.io/pod' {NOT_OURS}",
     ),
     "a label that makes a job a server": Mistake(
-        base(labels={"component": "singleuser-server"}), "pods.base.labels", f"'component' {NOT_OURS}"
+        base(labels={"component": "singleuser-server"}), "pods.base.labels.component", f"'component' {NOT_OURS}"
     ),
     "a label whose value cannot be one": Mistake(
         base(labels={"team": "a team"}),
@@ -407,17 +415,17 @@ MISTAKES = {
     ),
     "the hub's environment": Mistake(
         base(env={"JUPYTERHUB_API_TOKEN": "x"}),
-        "pods.base.env",
+        "pods.base.env.JUPYTERHUB_API_TOKEN",
         "JUPYTERHUB_API_TOKEN is reserved for the hub or this spawner; choose another name",
     ),
     "the person's environment": Mistake(
         base(env={"HOME": "/root"}),
-        "pods.base.env",
+        "pods.base.env.HOME",
         "HOME is reserved for the hub or this spawner; choose another name",
     ),
     "environment that changes names": Mistake(
         base(env={"LD_PRELOAD": "libnss_wrapper.so"}),
-        "pods.base.env",
+        "pods.base.env.LD_PRELOAD",
         "LD_PRELOAD is not allowed, because it could make programs believe that they run as another user",
     ),
     "environment that is a list": Mistake(

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from ..settings import Duration, Settings
+from ..settings import Duration, Settings, SeveralProblems
 from .passwd import Directory, Entry, LineProblem, parse
 from .source_interface import Account, Entries, Source, SourceDown, SourceOptions
 from .threads import Threads
@@ -176,17 +176,17 @@ def _signature(path: Path) -> Signature:
 
 
 def _directory(options: Options) -> Directory:
-    """Return the accounts in the settings.  Raises ValueError with a message that names both entries of a conflict."""
-    directory = Directory()
+    """Return the accounts in the settings.  Raises SeveralProblems, which name both entries of a conflict."""
+    directory, problems = Directory(), []
     for name, person in options.people.items():
         if not is_posix_name(name):
-            raise ValueError(
+            message = (
                 f"{name!r} is not a valid POSIX user name: use lower-case letters, digits, '_', '.' and '-', at most "
                 f"{LONGEST_NAME} in all"
             )
-        directory.add_person(Entry(name, person.uid, person.gid, person.home, person.shell))
+            problems.append((f"people.{name}", message))
+        directory.add_person(Entry(name, person.uid, person.gid, person.home, person.shell), f"people.{name}")
         for group, gid in person.groups.items():
-            directory.add_group(group, gid, [name])
-    if directory.problems:
-        raise ValueError(str(directory.problems[0]))
+            directory.add_group(group, gid, [name], f"people.{name}.groups.{group}")
+    SeveralProblems.check([*problems, *((problem.place, problem.message) for problem in directory.problems)])
     return directory

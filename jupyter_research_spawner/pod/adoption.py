@@ -136,7 +136,7 @@ def differences(manifest: Json, found: Json, added: Sequence[str], priority: int
     result |= dict(_reordered(manifest, found))
     value = found["spec"].get("priority")
     if value != (priority if manifest["spec"].get("priorityClassName") else 0):
-        result["spec.priority"] = f"is {value!r}, not {priority}"
+        result["spec.priority"] = f"is {quote(value)}, not {priority}"
     return list(result.items())
 
 

@@ -13,6 +13,7 @@ from ..plan import ANNOTATION_LIMIT, Plan
 from ..refusal import Refusal
 from ..schedulers import reserved
 from ..shape import OUR_PREFIX, Json, Slots
+from ..wording import quote
 from . import container_rules, home_check, volume_rules, working_directory
 from .compose import compose_all
 from .containers import all_containers, main_container, manifest_refusal, same_json
@@ -89,7 +90,7 @@ def _check_object(plan: Plan, manifest: Json, slots: Slots) -> Findings:
     metadata = manifest["metadata"]
     for key, value in (("name", plan.shape.name), ("namespace", plan.namespace)):
         if metadata.get(key) != value:
-            yield f"metadata.{key}", f"is {metadata.get(key)!r}, not {value!r}"
+            yield f"metadata.{key}", f"is {quote(metadata.get(key))}, not {quote(value)}"
     if slots.is_pod:
         return  # check_metadata compares its metadata with the pod's overlay
     marks = plan.marks.object
@@ -108,7 +109,7 @@ def check_pod_identity(checked: PodUnderCheck) -> Findings:
     }
     for key, value in wanted.items():
         if not same_json(context.get(key), value):
-            yield f"{path}.{key}", f"is {context.get(key)!r}, but it must be {value!r}"
+            yield f"{path}.{key}", f"is {quote(context.get(key))}, but it must be {quote(value)}"
     groups = context.get("supplementalGroups", [])
     if set(groups) != set(identity.supplementary_gids):
         yield f"{path}.supplementalGroups", f"is {groups}, but the user's are {list(identity.supplementary_gids)}"
@@ -205,7 +206,7 @@ def check_cpu_pinning(checked: PodUnderCheck) -> Findings:
 def check_wall_time(checked: PodUnderCheck) -> Findings:
     seconds, hard = checked.spec.get("activeDeadlineSeconds"), checked.plan.hard_seconds
     if type(seconds) is not int or not 0 < seconds <= hard:
-        yield "spec.activeDeadlineSeconds", f"is {seconds!r}, but it must be 1 to {hard}, the hard wall time"
+        yield "spec.activeDeadlineSeconds", f"is {quote(seconds)}, but it must be 1 to {hard}, the hard wall time"
 
 
 def check_metadata(checked: PodUnderCheck) -> Findings:
@@ -215,7 +216,7 @@ def check_metadata(checked: PodUnderCheck) -> Findings:
     yield from _compare_metadata(checked.metadata, overlay, written, _is_ours_or_reserved)
     for key, value in (("schedulerName", marks.scheduler_name), ("priorityClassName", marks.priority_class)):
         if checked.spec.get(key) != value:
-            yield f"spec.{key}", f"is {checked.spec.get(key)!r}, not {value!r}"
+            yield f"spec.{key}", f"is {quote(checked.spec.get(key))}, not {quote(value)}"
 
 
 def _is_ours_or_reserved(key: str) -> bool:
@@ -267,7 +268,7 @@ def _compare_metadata(metadata: Json, overlay: Overlay, written: Set[str], is_ma
         present = metadata[kind]
         for key, value in wanted.items():
             if present.get(key) != value:
-                yield f"metadata.{kind}.{key}", f"is {present.get(key)!r}, not {value!r}"
+                yield f"metadata.{kind}.{key}", f"is {quote(present.get(key))}, not {quote(value)}"
     for kind in ("labels", "annotations"):
         for key in sorted(metadata[kind].keys() - written):
             if is_mark(key):

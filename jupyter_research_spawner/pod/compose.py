@@ -17,6 +17,7 @@ from ..settings.units import parse_bytes, parse_cores
 from ..shape import Json, Slots
 from ..site.pod_merge import Contradiction, merge_field
 from ..storage import env_text
+from ..wording import quote
 from .containers import all_containers, main_container, manifest_refusal, remedy, same_json
 from .cpu_pinning import equalize_requests_and_limits
 from .home_check import HOME_CHECK, home_check_container
@@ -217,7 +218,8 @@ def _replace_named(owner: Json, key: str, own: tuple[Json, ...]) -> None:
 def _fill(refuse: Refuse, owner: Json, key: str, value: Any, path: str, hint: str = "") -> None:
     """Set a missing field.  A field that is present with another value is refused, and then set."""
     if not same_json(owner.setdefault(key, value), value):
-        refuse(manifest_refusal(f"{path}.{key}", f"is {owner[key]!r}, but it must be {value!r}{hint}"))
+        why = f"is {quote(owner[key], 512)}, but it must be {quote(value, 512)}{hint}"
+        refuse(manifest_refusal(f"{path}.{key}", why))
         owner[key] = value
 
 

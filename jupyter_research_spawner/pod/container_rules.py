@@ -8,6 +8,7 @@ from ..resources import NO_DEVICES, NVIDIA_DEVICES, gives_devices
 from ..shape import Json
 from ..site.pod_fields import Allowed
 from ..storage import HIJACKING_ENV, within
+from ..wording import quote
 from .containers import remedy, same_json
 from .findings import Findings, PodUnderCheck
 from .home_check import HOME_CHECK
@@ -37,7 +38,7 @@ def check_container_identity(checked: PodUnderCheck) -> Findings:
         hint = remedy(container)
         for key, wanted in (("runAsUser", who.uid), ("runAsGroup", who.gid)):
             if not same_json(context.get(key, wanted), wanted):
-                yield f"{path}.{key}", f"is {context[key]!r}, but it must be {wanted}{hint}"
+                yield f"{path}.{key}", f"is {quote(context[key])}, but it must be {wanted}{hint}"
         if context.get("runAsNonRoot", True) is not True:
             yield f"{path}.runAsNonRoot", f"must not be false{hint}"
         if context.get("privileged", False) is not False:
@@ -151,7 +152,7 @@ def check_main_container(checked: PodUnderCheck) -> Findings:
     if container.get("resources") != plan.resources.as_requirements():
         yield f"resources {of_main}", f"are {container.get('resources')}, not the profile's"
     if plan.image is not None and container.get("image") != plan.image:
-        yield f"image {of_main}", f"is {container.get('image')!r}, not {plan.image!r}"
+        yield f"image {of_main}", f"is {quote(container.get('image'), 512)}, not {quote(plan.image, 512)}"
 
 
 def check_other_resources(checked: PodUnderCheck) -> Findings:

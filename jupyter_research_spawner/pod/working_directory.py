@@ -12,6 +12,7 @@ import posixpath
 
 from ..plan import Plan
 from ..shape import Json
+from ..wording import quote
 from .containers import manifest_refusal
 from .findings import Findings, PodUnderCheck
 from .overlay import literal
@@ -84,6 +85,6 @@ def check_working_directory(checked: PodUnderCheck) -> Findings:
         yield path, "is missing: the container runtime would create the image's working directory as root"
     elif present not in _safe(plan, main):
         why = "the container runtime would create a missing directory as root"
-        yield path, f"is {present!r}, but it must be the user's home or the path of a mount: {why}"
+        yield path, f"is {quote(present, 512)}, but it must be the user's home or the path of a mount: {why}"
     elif asked is not None and asked not in (present, _entered(main)):
-        yield path, f"is {present!r}, not {asked!r}"
+        yield path, f"is {quote(present, 512)}, not {quote(asked, 512)}"

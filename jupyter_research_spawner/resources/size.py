@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..settings import Bytes, Cores, Settings
+from ..settings import Bytes, Cores, Settings, SeveralProblems
 from ..settings.units import format_bytes, format_cores
 from ..shape import Json
 from .gpu import Gpu
@@ -83,15 +83,17 @@ class Sized(Settings):
     @model_validator(mode="after")
     def _can_be_aligned(self) -> Sized:
         if self.numa is not None and self.cpu != int(self.cpu):
-            raise ValueError(
-                f"numa: {self.numa} needs whole CPUs, but cpu is {format_cores(self.cpu)}. The kubelet pins only pods "
+            message = (
+                f"{self.numa} needs whole CPUs, but cpu is {format_cores(self.cpu)}. The kubelet pins only pods "
                 f"with whole CPUs. Write cpu: {int(self.cpu) + 1}, or leave numa out"
             )
+            raise SeveralProblems([("numa", message)])
         if self.numa is not None and self.gpu is not None and not self.gpu.is_aligned:
-            raise ValueError(
-                f"numa: {self.numa} cannot be used with a GPU of kind {self.gpu.kind}, because the kubelet aligns only "
+            message = (
+                f"{self.numa} cannot be used with a GPU of kind {self.gpu.kind}, because the kubelet aligns only "
                 "devices of device plugins. Leave numa out, or use kind whole, mig or shared"
             )
+            raise SeveralProblems([("numa", message)])
         return self
 
     def resources(self) -> Resources:

@@ -21,13 +21,14 @@ _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _OCTAL = re.compile(r"[-+]?0o[0-7_]+")
 _UNDERSCORE = re.compile(r"[-+]?[0-9][0-9.]*_[0-9_.]*")
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9._]*[eE][-+]?[0-9]+")
-_LETTER = {"y": "true", "n": "false"}
+HELM_BOOLEANS = {"y": True, "n": False}
 _SECRET = re.compile(r"pass|secret|token|credential|(?<![a-z])key$", re.IGNORECASE)
 
 
 def may_be_secret(path: str) -> bool:
-    """Return whether the last key of the path is what people call a secret, so that its value must not be shown."""
-    return _SECRET.search(path.rpartition(".")[2]) is not None
+    """Return whether a value must not be shown: an environment variable, or a key that is called like a secret."""
+    above, _, last = path.rpartition(".")
+    return above.rpartition(".")[2] == "env" or _SECRET.search(last) is not None
 
 
 def why_doubtful(text: str, *, shown: bool = True) -> str | None:
@@ -53,7 +54,8 @@ def why_doubtful(text: str, *, shown: bool = True) -> str | None:
         return f"YAML can read {it} as a number. Write{plain} if it is a number. {quoted}"
     if _EXPONENT.fullmatch(text):
         return f"some programs read {it} as a number, others as text. Write a number without an exponent. {quoted}"
-    if (boolean := _LETTER.get(text.lower())) is not None:
+    if text.lower() in HELM_BOOLEANS:
+        boolean = str(HELM_BOOLEANS[text.lower()]).lower()
         return f"helm reads {it} as {boolean}. Write {boolean} if it is a boolean. {quoted}"
     return None
 

@@ -59,6 +59,13 @@ class Places:
                 return self.find(origin + path[len(part) :], of_key=of_key)
         return None
 
+    def origin(self, path: str) -> str | None:
+        """Return the path from which `like` has copied the value at `path`, or None."""
+        for part in _from_longest(path):
+            if (origin := self.copied.get(part)) is not None:
+                return origin + path[len(part) :]
+        return None
+
     def known(self, path: str) -> int:
         """Return the length of the longest part of the path, from its beginning, that is in the files."""
         for part in _from_longest(path):

@@ -15,7 +15,10 @@ from pydantic import BaseModel, ValidationError
 from ..wording import flow_yaml, format_list, quote, shorten
 from .doubtful import may_be_secret
 from .places import Place, Places
-from .strict import NAME
+from .strict import NAME, SeveralProblems
+
+# A path can have keys of any length, which are not valid.
+LONGEST_PATH = 300
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,7 +37,7 @@ class Problem:
     of_key: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
-        parts = ("" if self.place is None else str(self.place), self.path, self.message)
+        parts = ("" if self.place is None else str(self.place), shorten(self.path, LONGEST_PATH), self.message)
         return ": ".join(part for part in parts if part)
 
     def located(self, places: Places) -> Problem:
@@ -101,7 +104,18 @@ def located(*places: Places) -> Iterator[None]:
 
 def problems_of(error: ValidationError, model: type[BaseModel], places: Places) -> list[Problem]:
     """Return pydantic's errors about `model`, with the places of the settings that are in files."""
-    return [_problem(dict(item), model, places).located(places) for item in error.errors(include_url=False)]
+    items = (dict(item) for item in error.errors(include_url=False))
+    return [problem.located(places) for item in items for problem in _problems(item, model, places)]
+
+
+def _problems(item: dict[str, Any], model: type[BaseModel], places: Places) -> Iterator[Problem]:
+    problem = _problem(item, model, places)
+    several = item.get("ctx", {}).get("error")
+    if isinstance(several, SeveralProblems):
+        for path, message in several.problems:
+            yield Problem(".".join(filter(None, (problem.path, path))), message)
+    else:
+        yield problem
 
 
 def _problem(item: dict[str, Any], model: type[BaseModel], places: Places) -> Problem:

@@ -23,6 +23,23 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+class SeveralProblems(ValueError):
+    """Mistakes that a validator of a model finds, each with its path below the model: `mounts.climate.path`.
+
+    A path that is empty stands for the whole model.
+    """
+
+    def __init__(self, problems: Iterable[tuple[str, str]]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(": ".join(filter(None, problem)) for problem in self.problems))
+
+    @classmethod
+    def check(cls, problems: Iterable[tuple[str, str]]) -> None:
+        """Raise SeveralProblems if there are any."""
+        if found := tuple(problems):
+            raise cls(found)
+
+
 class Ordered(Protocol):
     """A model with the field `order`, by which items are sorted."""
 

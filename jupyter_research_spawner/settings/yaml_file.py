@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ..wording import quote
-from .doubtful import may_be_secret, why_doubtful
+from .doubtful import HELM_BOOLEANS, may_be_secret, why_doubtful
 from .places import Place, Spot, Spots, join
 from .problems import Problem, SettingsError, kind_of
 
@@ -29,7 +29,7 @@ MOST_VALUES = 200_000
 
 _MAP, _LIST, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str"))
 _MERGE = "tag:yaml.org,2002:merge"
-_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "timestamp", "str")}
+_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "timestamp", "str", "value")}
 
 
 @dataclass(frozen=True)
@@ -156,26 +156,34 @@ def _json(text: str) -> Raw | None:
 
 # What PyYAML says, and what would help.
 _HELP = (
-    (r"found character '\\t' that cannot start any token", "there is a tab. Indent with spaces"),
-    ("but found another document", "it has several documents, separated by ---. Keep one"),
+    (r"found character '\t' that cannot start any token", "there is a tab. Indent with spaces"),
+    ("that cannot start any token", "a value cannot begin with this character. Quote the value"),
+    ("found another document", "it has several documents, separated by ---. Keep one"),
+    ("expected '<document start>'", "there is something after the end of the document. Remove it"),
     ("mapping values are not allowed here", "there is a second colon in this line, or the indentation is wrong"),
+    ("expected <block end>", "the indentation does not match the lines above"),
+    ("could not find expected ':'", "a key has no colon after it, or the indentation is wrong"),
+    ("found undefined alias", "an alias (*name) has no anchor (&name) before it"),
 )
 
 
 def _syntax(file: str, error: yaml.MarkedYAMLError) -> SettingsError:
     """Return the error and its position, without the text of the line, which may contain a secret."""
-    mark = error.problem_mark or error.context_mark
-    known = [said for pattern, said in _HELP if error.problem and pattern in error.problem]
-    problem = known[0] if known else _without_names(error.problem or "it cannot be read")
+    mark, begin = error.problem_mark or error.context_mark, error.context_mark
+    problem = error.problem or "it cannot be read"
+    at_end = "end of stream" in problem or "stream end" in problem
+    if at_end and begin is not None:
+        what = (error.context or "").removeprefix("while scanning a ").removeprefix("while parsing a ")
+        mark, problem = begin, f"the {_PARTS.get(what, what) or 'text'} that begins here does not end"
+    else:
+        problem = next((said for pattern, said in _HELP if pattern in problem), problem)
     if mark is None:
         return SettingsError([Problem("", f"is not valid YAML: {problem}", Place(file))])
-    return SettingsError(
-        [Problem("", f"is not valid YAML: {problem} (column {mark.column + 1})", Place(file, mark.line + 1))]
-    )
+    message = f"is not valid YAML: {problem} (column {mark.column + 1})"
+    return SettingsError([Problem("", message, Place(file, mark.line + 1))])
 
 
-def _without_names(problem: str) -> str:
-    return problem.replace("'<stream end>'", "the end of the file").replace("'<block end>'", "the end of a block")
+_PARTS = {"quoted scalar": "quoted text", "flow mapping": "map in braces", "flow sequence": "list in brackets"}
 
 
 def _invalid(file: str, node: yaml.Node | None, message: str) -> SettingsError:
@@ -264,7 +272,13 @@ class _Reader:
                 for entry in self._merged(value, path, (*above, node)):
                     merged.setdefault(str(entry[0].value), entry)
             elif not isinstance(key, yaml.ScalarNode):
-                self.errors.append(Problem(path, f"a key must be text, not {_kind_of_node(key)}", self._place(key)))
+                self.errors.append(
+                    Problem(
+                        path,
+                        f"a key must be text, not {_kind_of_node(key)}. Quote a value that begins with a bracket",
+                        self._place(key),
+                    )
+                )
             elif key.value in own:
                 first = own[key.value][0].start_mark.line + 1
                 message = f"the key {quote(key.value)} occurs twice, first in line {first}. Keep one of them"
@@ -289,13 +303,16 @@ class _Reader:
     def _check_key(self, key: yaml.Node, path: str) -> None:
         if _plain(key) is None:
             return
-        if key.tag != _TEXT:
-            self._doubt_key(key, path, f"YAML reads it as {quote(self._constructed(key))}")
+        value: Any = self._constructed(key)
+        if key.tag != _TEXT and not isinstance(value, str):
+            meant = quote(value)
         elif why_doubtful(key.value) is not None:
-            self._doubt_key(key, path, "helm does not read it as text")
-
-    def _doubt_key(self, key: yaml.Node, path: str, why: str) -> None:
-        message = f'the key {key.value} is not text: {why}. Quote it: "{key.value}"'
+            value = HELM_BOOLEANS.get(key.value.lower(), 0)
+            meant = quote(value) if value else key.value
+        else:
+            return
+        shown = "" if meant == key.value else f" ({meant})"
+        message = f'the key {key.value} is {kind_of(value)}{shown} for YAML, not text. Quote it: "{key.value}"'
         self.doubtful.append(Problem(path, message, self._place(key)))
 
     def _constructed(self, node: yaml.Node) -> Any:

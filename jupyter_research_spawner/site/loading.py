@@ -53,7 +53,15 @@ def load_documents(documents: Sequence[Document]) -> tuple[Site, Places]:
     try:
         site = _validated(without_nulls(resolved.settings), places, resolved.incomplete)
     except SettingsError as error:
-        new = [one for one in error.problems if one.path not in known and not _follows(one, resolved.incomplete, known)]
+        told = {(one.path, one.message) for one in error.problems}
+        new = [
+            one
+            for one in error.problems
+            if one.path not in known
+            and not _follows(one, resolved.incomplete, known)
+            # What is wrong in another profile too, from which `like` has copied it, is reported there.
+            and (places.origin(one.path), one.message) not in told
+        ]
         raise SettingsError([*problems, *new]) from None
     if problems:
         raise SettingsError(problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from ..resources import Sized
-from ..settings import ByName, Bytes, Duration, Groups, Name, Settings
+from ..settings import ByName, Bytes, Duration, Groups, Name, Settings, SettingsError, SeveralProblems
 from ..settings.units import format_bytes
 from ..wording import format_list, quote
 from .pod_fields import PodFields
@@ -96,16 +97,14 @@ class Profile(Sized):
     @model_validator(mode="after")
     def _hard_is_later(self) -> Profile:
         if self.wall_time_hard is not None and self.wall_time_hard < self.wall_time:
-            raise ValueError("wall_time_hard must not be shorter than wall_time")
+            raise SeveralProblems([("wall_time_hard", "wall_time_hard must not be shorter than wall_time")])
         return self
 
     @model_validator(mode="after")
     def _shm_fits(self) -> Profile:
         if self.shm is not None and self.shm > self.memory:
-            raise ValueError(
-                f"shm ({format_bytes(self.shm)}) must not be more than memory ({format_bytes(self.memory)}): /dev/shm "
-                "counts as memory of the pod"
-            )
+            sizes = f"shm ({format_bytes(self.shm)}) must not be more than memory ({format_bytes(self.memory)})"
+            raise SeveralProblems([("shm", f"{sizes}, because /dev/shm counts as memory of the pod")])
         return self
 
     @property
@@ -123,10 +122,12 @@ class Profile(Sized):
 
 def _day(written: Any) -> Any:
     """Reject numbers and times of day, which pydantic would accept as a date."""
-    is_day = isinstance(written, date) and not isinstance(written, datetime)
-    if not is_day and not (isinstance(written, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", written)):
-        raise ValueError(f"{quote(written)} is not a valid date. Use the format year-month-day: 2026-12-20")
-    return written
+    if isinstance(written, date) and not isinstance(written, datetime):
+        return written
+    if isinstance(written, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", written):
+        with suppress(ValueError):
+            return date.fromisoformat(written)
+    raise ValueError(f"{quote(written)} is not a valid date. Use the format year-month-day: 2026-12-20")
 
 
 Day = Annotated[date, BeforeValidator(_day)]
@@ -246,8 +247,8 @@ class _CourseClass(Settings):
             try:
                 self.own_profile("own")
             except ValidationError as error:
-                messages = (item["msg"].removeprefix("Value error, ") for item in error.errors(include_url=False))
-                raise ValueError(". ".join(messages)) from None
+                found = SettingsError.of(error, Profile).problems
+                raise SeveralProblems((problem.path, problem.message) for problem in found) from None
         return self
 
 

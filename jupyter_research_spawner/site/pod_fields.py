@@ -23,7 +23,7 @@ from pydantic import (
 
 from ..resources import NO_DEVICES, gives_devices
 from ..schedulers import reserved
-from ..settings import Settings
+from ..settings import Settings, SeveralProblems
 from ..shape import OUR_PREFIX
 from ..storage import HIJACKING_ENV, IDENTITY_ENV, env_text, validate_absolute_path
 from .pod_merge import merge_field
@@ -54,26 +54,30 @@ _KUBESPAWNER = (
 
 
 def _not_ours(labels: dict[str, str]) -> dict[str, str]:
-    for key in labels:
-        is_kubernetes = key.partition("/")[0].endswith("k8s.io")
-        if key.startswith(OUR_PREFIX) or reserved(key) or key in _KUBESPAWNER or is_kubernetes:
-            raise ValueError(f"{key!r} is reserved for the hub, a scheduler or Kubernetes; choose another key")
+    SeveralProblems.check(
+        (key, f"{key!r} is reserved for the hub, a scheduler or Kubernetes; choose another key")
+        for key in labels
+        if key.startswith(OUR_PREFIX)
+        or reserved(key)
+        or key in _KUBESPAWNER
+        or key.partition("/")[0].endswith("k8s.io")
+    )
     return labels
 
 
 def _plain_env(env: dict[str, str]) -> dict[str, str]:
-    for name, value in env.items():
-        if name.startswith(("JUPYTERHUB_", "RESEARCH_")) or name in IDENTITY_ENV:
-            raise ValueError(f"{name} is reserved for the hub or this spawner; choose another name")
-        if name.startswith(HIJACKING_ENV):
-            raise ValueError(
-                f"{name} is not allowed, because it could make programs believe that they run as another user"
-            )
-        if gives_devices(name) and value not in NO_DEVICES:
-            raise ValueError(
-                f"{name} is not allowed, because it gives access to GPUs without a queue. Use profiles.<name>.gpu"
-            )
+    SeveralProblems.check((name, why) for name, value in env.items() if (why := _why_no_variable(name, value)))
     return env
+
+
+def _why_no_variable(name: str, value: str) -> str | None:
+    if name.startswith(("JUPYTERHUB_", "RESEARCH_")) or name in IDENTITY_ENV:
+        return f"{name} is reserved for the hub or this spawner; choose another name"
+    if name.startswith(HIJACKING_ENV):
+        return f"{name} is not allowed, because it could make programs believe that they run as another user"
+    if gives_devices(name) and value not in NO_DEVICES:
+        return f"{name} is not allowed, because it gives access to GPUs without a queue. Use profiles.<name>.gpu"
+    return None
 
 
 class PodFields(Settings):

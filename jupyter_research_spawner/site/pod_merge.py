@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
 
+from ..wording import quote
+
 Json = dict[str, Any]
 # Takes the path of the field, the value that is there, and the value that is added.
 Merge = Callable[[str, Any, Any], Any]
@@ -30,11 +32,13 @@ def merge_field(field: str, present: Any, added: Any) -> Any:
     Merging the same value twice changes nothing.  Raises Contradiction.
     """
     if type(present) is not type(added):
-        raise Contradiction(field, f"is {present!r}, but it must be {added!r}")
+        raise Contradiction(field, f"is {quote(present, 512)}, but it must be {quote(added, 512)}")
     try:
         return _MERGED.get(field, _merge_values)(field, present, added)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise Contradiction(field, f"does not have the form of Kubernetes' API: {error!r}") from None
+    except (AttributeError, KeyError, TypeError):
+        raise Contradiction(
+            field, f"does not have the form of Kubernetes' API: {quote(added, 512)}, {quote(present, 512)}"
+        ) from None
 
 
 def _merge_values(path: str, present: Any, added: Any) -> Any:
@@ -47,7 +51,7 @@ def _merge_values(path: str, present: Any, added: Any) -> Any:
             merged[key] = _merge_values(f"{path}.{key}", present[key], value) if key in present else value
         return merged
     if type(present) is not type(added) or present != added:
-        raise Contradiction(path, f"is {present!r}, but it must be {added!r}")
+        raise Contradiction(path, f"is {quote(present, 512)}, but it must be {quote(added, 512)}")
     return present
 
 
@@ -112,7 +116,9 @@ def _keyed(*keys: str, merge: Merge | None = None) -> Merge:
         for item in added:
             known = found.get(key_of(item), item)
             if known != item and merge is None:
-                raise Contradiction(path, f"has {known} and {item}, which have the same {' and '.join(keys)}")
+                raise Contradiction(
+                    path, f"has {quote(known, 512)} and {quote(item, 512)}, which have the same {' and '.join(keys)}"
+                )
             found[key_of(item)] = merge(path, known, item) if merge else item
         return list(found.values())
 

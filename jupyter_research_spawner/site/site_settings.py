@@ -20,7 +20,7 @@ from pydantic import (
 
 from ..identity import IdentitySettings
 from ..schedulers import SCHEDULERS
-from ..settings import ByName, Bytes, Duration, Groups, Name, Settings
+from ..settings import ByName, Bytes, Duration, Groups, Name, Settings, SeveralProblems
 from ..storage import ClaimName, Storage
 from ..wording import quote
 from .offer_settings import CLASSES_HELP, OWN_FIELDS, Classes, CourseClass, ImageName, Profile, TimeZone
@@ -162,7 +162,8 @@ class SchedulerChoice(Settings):
     @model_validator(mode="after")
     def _known(self) -> SchedulerChoice:
         if self.kind not in SCHEDULERS:
-            raise ValueError(f"unknown kind {quote(self.kind)}. Allowed values: {', '.join(SCHEDULERS)}")
+            why = f"unknown kind {quote(self.kind)}. Allowed values: {', '.join(SCHEDULERS)}"
+            raise SeveralProblems([("kind", why)])
         return self
 
 
