@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -35,12 +36,23 @@ from jupyter_research_spawner.settings.units import (
     format_cores,
     parse_bytes,
     parse_cores,
+    parse_wall_time,
 )
 
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [("30s", 30), ("90m", 5400), ("8h", 28800), ("21d", 1814400), ("08h", 28800), ("3660d", 3660 * 86400)],
+    [
+        ("30s", 30),
+        ("90m", 5400),
+        ("8h", 28800),
+        ("21d", 1814400),
+        ("08h", 28800),
+        ("3660d", 3660 * 86400),
+        ("1h30m", 5400),
+        ("1d12h30m15s", 131415),
+        ("2m5s", 125),
+    ],
 )
 def test_durations_are_a_whole_number_and_a_unit(written: str, seconds: int) -> None:
     assert parse_duration(written) == timedelta(seconds=seconds)
@@ -48,11 +60,11 @@ def test_durations_are_a_whole_number_and_a_unit(written: str, seconds: int) -> 
 
 @pytest.mark.parametrize(
     "written",
-    [8, 8.5, True, None, "8", "h", "8 h", "8.5h", "-8h", "8H", "8w", "PT8H", "1h30m", "8h\n", "", ["8h"], "٨h"],
+    [-8, 8.5, True, None, "h", "8 h", "8.5h", "-8h", "8H", "8w", "PT8H", "30m1h", "1h1h", "8h\n", "", ["8h"], "٨h"],
 )
 def test_what_is_no_duration_is_told_how_to_write_one(written: Any) -> None:
     with pytest.raises(
-        ValueError, match=r"is not a valid duration\. Use a whole number and a unit: 30s, 90m, 8h or 21d"
+        ValueError, match=r"is not a valid duration\. Use a whole number and a unit: 30s, 90m, 8h, 1h30m or 21d"
     ):
         parse_duration(written)
 
@@ -61,6 +73,80 @@ def test_what_is_no_duration_is_told_how_to_write_one(written: Any) -> None:
 def test_a_duration_is_between_one_second_and_ten_years(written: Any) -> None:
     with pytest.raises(ValueError, match="must be between one second and ten years"):
         parse_duration(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        # YAML 1.1 reads 4:00:00 as 14400, and 1:30 as 90.
+        (14400, "14400 has no unit. Write 4h if you mean 14400 seconds, which is also what YAML makes of 4:00:00, or"),
+        (90, "90 has no unit. Write 90s if you mean 90 seconds, which is also what YAML makes of 1:30, or 90m if you"),
+        (8, "8 has no unit. Write 8s if you mean 8 seconds, or 8m if you mean minutes"),
+        ("4:00:00", "'4:00:00' has no unit. Settings need one, because YAML reads a time like 4:00:00 as a number."),
+        ("1-0", "'1-0' has no unit. Settings need one, because YAML reads a time like 4:00:00 as a number. Write 1d"),
+        ("90", "Write 90m"),
+    ],
+)
+def test_a_duration_without_a_unit_in_settings_is_told_the_right_form(written: Any, sentence: str) -> None:
+    with pytest.raises(ValueError) as error:
+        parse_duration(written)
+    assert sentence in str(error.value)
+
+
+def test_yaml_reads_a_time_without_quotes_as_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text("wall_time: 4:00:00\n")
+    with pytest.raises(
+        ValueError, match="Write 4h if you mean 14400 seconds, which is also what YAML makes of 4:00:00"
+    ):
+        parse_duration(read(path)["wall_time"])
+
+
+# What slurm_time_str2secs of Slurm 22.05.8 (Debian's slurm-wlm) returns for these texts.
+SLURM_TIMES = {
+    "90": 5400,
+    "08": 480,
+    "1:30": 90,
+    "12:99": 819,
+    "4:00:00": 14400,
+    "1-0": 86400,
+    "1-": 86400,
+    "1-12:30": 131400,
+    "1-12:30:15": 131415,
+    "0-0:0:7": 7,
+}
+NOT_SLURM_TIMES = (":30", "1:", "1:2:3:4", "1-2-3", "90m ?", "1.5", "+5", "--", "1--2", "2-:3", "1:1-2", "", "-5")
+
+
+@pytest.mark.parametrize(("written", "seconds"), [*SLURM_TIMES.items(), (90, 5400), ("8h", 28800), ("1h30m", 5400)])
+def test_a_wall_time_has_the_forms_of_sbatch_or_a_unit(written: Any, seconds: int) -> None:
+    assert parse_wall_time(written) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("written", [*NOT_SLURM_TIMES, None, True, 1.5, ["4:00:00"], "9" * 30, 10**400, "٩٠"])
+def test_what_is_no_wall_time_is_told_all_forms(written: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"is not a valid wall time\. Use a unit .* or a form of Slurm: 90 \(minutes\)"
+    ):
+        parse_wall_time(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("0", "must be between one second and ten years"),
+        ("0:00", "must be between"),
+        (0, "must be between"),
+        ("99999999-0", "must be between"),
+        ("3661d", "must be between"),
+        ("UNLIMITED", "without a limit is not possible"),
+        ("-1", "without a limit is not possible"),
+        (-1, "without a limit is not possible"),
+    ],
+)
+def test_a_wall_time_has_limits(written: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse_wall_time(written)
 
 
 @given(st.integers(1, 10 * 366 * 86400))
@@ -191,7 +277,11 @@ def test_units_are_described_as_they_are_written() -> None:
         memory: Bytes
 
     schema = Sizes.model_json_schema()["properties"]
-    assert schema["time"]["pattern"] == "^[0-9]+[smhd]$"
+    pattern = schema["time"]["pattern"]
+    assert [bool(re.search(pattern, text)) for text in ("8h", "1h30m", "1d12h30m15s", "30m1h", "", "8")] == [
+        *[True] * 3,
+        *[False] * 3,
+    ]
     sizes = Sizes.model_validate({"time": "480m", "cpu": "2000m", "memory": "4096Mi"})
     assert sizes.model_dump(mode="json") == {"time": "8h", "cpu": "2", "memory": "4Gi"}
     assert Sizes.model_validate(sizes.model_dump()) == sizes
@@ -527,7 +617,7 @@ def problems(written: dict[str, Any]) -> list[str]:
 
 def test_every_error_is_told_at_once_each_with_its_path() -> None:
     assert problems({"queues": {"climate": {"wall_time": 8, "walltime": "8h"}}, "homes": "/home"}) == [
-        "queues.climate.wall_time: 8 is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d",
+        "queues.climate.wall_time: 8 has no unit. Write 8s if you mean 8 seconds, or 8m if you mean minutes",
         "queues.climate.walltime: there is no such setting. Did you mean 'wall_time'?",
         "home: is missing",
         "homes: there is no such setting. Did you mean 'home'?",

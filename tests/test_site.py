@@ -68,7 +68,7 @@ QUEUES = "backfill, climate, teaching"
 DRA = DraGpu(kind="dra", device_class="gpu.nvidia.com")
 WITH_DRA = [kind for kind, module in SCHEDULERS.items() if module.refuses_gpu(DRA, None) is None]
 NO_NAME = "is not a valid name: use 1 to 63 lower-case letters, digits and dashes, for example stats-101"
-HOW_LONG = "is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d"
+HOW_LONG = "is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h, 1h30m or 21d"
 OVERLAP = "overlap, so one mount would hide the other. Choose paths that do not contain each other"
 NOT_OURS = "is reserved for the hub, a scheduler or Kubernetes; choose another key"
 
@@ -122,7 +122,11 @@ MISTAKES = {
         a100(wall_time="PT24H"), "profiles.a100.wall_time", f"'PT24H' {HOW_LONG}", in_schema=True
     ),
     "wall time in seconds": Mistake(
-        a100(wall_time=28800), "profiles.a100.wall_time", f"28800 {HOW_LONG}", in_schema=True
+        a100(wall_time=28800),
+        "profiles.a100.wall_time",
+        "28800 has no unit. Write 8h if you mean 28800 seconds, which is also what YAML makes of 8:00:00, or 28800m if "
+        "you mean minutes",
+        in_schema=True,
     ),
     "wall time of nothing": Mistake(
         a100(wall_time="0h"), "profiles.a100.wall_time", "'0h' must be between one second and ten years"
@@ -512,11 +516,11 @@ def test_a_profile_without_what_it_needs_is_refused_by_both(
         load(settings)
 
 
-@pytest.mark.parametrize("text", ["8h", "21d", "90m", "30s"])
+@pytest.mark.parametrize("text", ["8h", "21d", "90m", "30s", "8h30m"])
 def test_durations_are_what_the_files_say_in_the_schema_too(text: str) -> None:
     pattern = json_schema()["$defs"]["Profile"]["properties"]["wall_time"]["pattern"]
     assert re.search(pattern, text)
-    assert not any(re.search(pattern, other) for other in ("P1D", "8", "8 h", "1.5h", "-8h", "8h30m"))
+    assert not any(re.search(pattern, other) for other in ("P1D", "8", "8 h", "1.5h", "-8h", "30m8h"))
 
 
 def test_the_sample_means_what_it_says() -> None:

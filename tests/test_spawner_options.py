@@ -97,7 +97,8 @@ def test_all_wishes_of_both_shapes() -> None:
         (
             {"wall_time": "8 h"},
             "wall_time",
-            "wall_time: '8 h' is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d.",
+            "wall_time: '8 h' is not a valid wall time. Use a unit (90m, 8h, 1h30m, 2d) or a form of Slurm: 90 "
+            "(minutes), 4:00:00, 1-12 or 1-12:30:00 (days-hours).",
         ),
         ({"uid": 0}, "uid", "There is no field 'uid', because the hub determines your identity."),
         ({b"profile": 1}, None, "There is no field b'profile'."),

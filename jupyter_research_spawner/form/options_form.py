@@ -179,7 +179,8 @@ def _offer_fields(
         wall_time=TextField(
             field_name("wall_time", value),
             "Wall time",
-            f"Default: {format_duration(offer.wall_time)}. At most {format_duration(limit)}. Examples: 90m, 8h, 2d.",
+            f"Default: {format_duration(offer.wall_time)}. At most {format_duration(limit)}. "
+            "Examples: 90m, 8h, 4:00:00, 2d.",
             options.get("wall_time", ""),
             format_duration(offer.wall_time),
             errors.get("wall_time", ""),

@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from ..refusal import Refusal
-from ..settings import Duration, Settings, SettingsError
+from ..settings import Settings, SettingsError
+from ..settings.units import AskedWallTime
 from ..wording import quote
 
 # Names of fields, in lower case and without `_`, that would set the user's identity.  Only the hub may set that.
@@ -33,7 +34,9 @@ class Submitted(Settings):
 
     profile: Choice | None = Field(None, title="Profile", examples=["small"])
     queue: Choice | None = Field(None, title="Queue", examples=["climate"])
-    wall_time: Duration | None = Field(None, title="Hard wall time", examples=["8h"])
+    wall_time: AskedWallTime | None = Field(
+        None, title="Hard wall time", description="8h, 1h30m, or as for sbatch.", examples=["8h", "4:00:00", "1-12"]
+    )
     image: Choice | None = Field(None, title="Name of an image in the settings, or a full image name")
 
 

@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from ..wording import quote
 
-DURATION = r"^[0-9]+[smhd]$"
+# Without lookahead, which helm's validator of JSON schemas does not have.
+DURATION = r"^([0-9]+d([0-9]+h)?([0-9]+m)?([0-9]+s)?|[0-9]+h([0-9]+m)?([0-9]+s)?|[0-9]+m([0-9]+s)?|[0-9]+s)$"
 CPU = r"^([0-9]+(\.[0-9]{1,3})?|[0-9]+m)$"
 MEMORY = r"^[0-9]+(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 
@@ -30,16 +31,98 @@ _FACTORS = {
 
 
 def parse_duration(text: Any) -> timedelta:
-    """Return a text like `"8h"`, `"90m"` or `"21d"` as a timedelta.  Raises ValueError with a message for the user."""
+    """Return a text like `"8h"`, `"90m"` or `"1h30m"` as a timedelta.  Raises ValueError with a message for the user.
+
+    Settings must have a unit, because YAML reads 4:00:00 without quotes as the number 14400 (YAML 1.1, sexagesimal).
+    """
     if isinstance(text, timedelta):
-        duration = text
-    elif isinstance(text, str) and len(text) <= 10 and re.fullmatch(DURATION, text):
-        duration = timedelta(seconds=int(text[:-1]) * _SECONDS[text[-1]])
-    else:
-        raise ValueError(f"{quote(text)} is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h or 21d")
+        return _within_limits(text, text)
+    if isinstance(text, str) and (duration := _with_units(text)) is not None:
+        return _within_limits(duration, text)
+    raise ValueError(_without_unit(text) or f"{quote(text)} is not a valid duration. {_FORMS}")
+
+
+def parse_wall_time(text: Any) -> timedelta:
+    """Return the wall time that a user writes as a timedelta.  Raises ValueError with a message for the user.
+
+    Besides `"8h"`, all forms of `sbatch --time` are valid: minutes, minutes:seconds, hours:minutes:seconds, days-hours,
+    days-hours:minutes and days-hours:minutes:seconds.  A number is minutes.  Source: sbatch(1) and time_str2secs in
+    src/common/parse_time.c.  Slurm rounds up to whole minutes, and this function does not.
+    """
+    if isinstance(text, int) and not isinstance(text, bool):
+        text = str(text) if abs(text) < 10**9 else quote(text)
+    if isinstance(text, str):
+        text = text.strip()
+        if (duration := _of_slurm(text)) is not None:
+            return _within_limits(duration, text)
+        if text.lower() in _UNLIMITED:
+            raise ValueError(
+                f"{quote(text)}: a wall time without a limit is not possible. Leave it out for the default"
+            )
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        if isinstance(text, timedelta) or (isinstance(text, str) and _with_units(text) is not None):
+            raise error from None  # the form is right, and the value is not
+        raise ValueError(
+            f"{quote(text)} is not a valid wall time. Use a unit (90m, 8h, 1h30m, 2d) or a form of Slurm: 90 "
+            "(minutes), 4:00:00, 1-12 or 1-12:30:00 (days-hours)"
+        ) from None
+
+
+_FORMS = "Use a whole number and a unit: 30s, 90m, 8h, 1h30m or 21d"
+_UNLIMITED = ("-1", "infinite", "unlimited")
+_PART = re.compile(r"([0-9]+)([smhd])")
+_SLURM = re.compile(
+    r"(?P<d>[0-9]+)-((?P<dh>[0-9]+)(:(?P<dm>[0-9]+)(:(?P<ds>[0-9]+))?)?)?"
+    r"|(?P<h>[0-9]+):(?P<hm>[0-9]+):(?P<hs>[0-9]+)"
+    r"|(?P<m>[0-9]+)(:(?P<s>[0-9]+))?"
+)
+_LONGEST_TEXT = 20
+
+
+def _with_units(text: str) -> timedelta | None:
+    if len(text) > _LONGEST_TEXT or not re.fullmatch(DURATION, text, re.ASCII) or text.endswith("\n"):
+        return None
+    return _seconds(sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(text)))
+
+
+def _of_slurm(text: str) -> timedelta | None:
+    found = _SLURM.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
+    if found is None:
+        return None
+    part = {name: int(number or 0) for name, number in found.groupdict().items()}
+    hours = part["d"] * 24 + part["dh"] + part["h"]
+    minutes = hours * 60 + part["dm"] + part["hm"] + part["m"]
+    return _seconds(minutes * 60 + part["ds"] + part["hs"] + part["s"])
+
+
+def _seconds(seconds: int) -> timedelta:
+    return timedelta(seconds=min(seconds, 10**11))
+
+
+def _within_limits(duration: timedelta, text: Any) -> timedelta:
     if not timedelta(seconds=1) <= duration <= timedelta(days=10 * 366):
         raise ValueError(f"{quote(text)} must be between one second and ten years")
     return duration
+
+
+def _without_unit(value: Any) -> str:
+    """Return the message for a number, or for a form of Slurm, which lacks the unit; "" for any other value."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9:
+        seconds = format_duration(timedelta(seconds=value))
+        clock = f"{value // 3600}:{value // 60 % 60:02}:{value % 60:02}" if value >= 3600 else ""
+        clock = clock or (f"{value // 60}:{value % 60:02}" if value >= 60 else "")
+        also = f", which is also what YAML makes of {clock}" if clock else ""
+        return (
+            f"{value} has no unit. Write {seconds} if you mean {value} seconds{also}, or {value}m if you mean minutes"
+        )
+    if isinstance(value, str) and (duration := _of_slurm(value)):
+        return (
+            f"{quote(value)} has no unit. Settings need one, because YAML reads a time like 4:00:00 as a number. "
+            f"Write {format_duration(duration)}"
+        )
+    return ""
 
 
 def format_duration(duration: timedelta) -> str:
@@ -94,6 +177,13 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": DURATION, "examples": ["8h", "21d"]}),
+]
+# A duration that a user asks for, as text or as a number of minutes.
+AskedWallTime = Annotated[
+    timedelta,
+    BeforeValidator(parse_wall_time),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}], "examples": ["8h", "4:00:00", "1-12", 90]}),
 ]
 Cores = Annotated[
     Decimal,
