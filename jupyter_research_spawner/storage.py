@@ -226,6 +226,13 @@ class Storage(Settings):
         return self
 
 
+def root_above(storage: Storage, path: str) -> str | None:
+    """Return the mount path of the homes that `path` is below; None if it is not below one."""
+    normal = posixpath.normpath(path)
+    roots = [home.root for home in storage.homes.values()]
+    return next((root for root in roots if within(normal, root) and normal != root), None)
+
+
 @dataclass(frozen=True)
 class MountPoint:
     """A PersistentVolumeClaim and the path where the main container mounts it."""

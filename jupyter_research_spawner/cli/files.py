@@ -90,12 +90,18 @@ def read_files(files: Sequence[SettingsFile]) -> SettingsFiles:
     )
 
 
-def read_config(file: Path) -> Config:
-    """Run a jupyterhub_config.py and return its configuration.  Raises SettingsError with the line that failed."""
+def read_config(file: Path) -> tuple[Config, list[Problem]]:
+    """Run a jupyterhub_config.py; return its configuration, and the problems with which `configure` ended the file.
+
+    Raises SettingsError with the line that failed.
+    """
     if not file.is_file():
         raise SettingsError.single(str(file), "is not a file")
+    loader = PyFileConfigLoader(file.name, path=str(file.parent.absolute()))
     try:
-        config: Config = PyFileConfigLoader(file.name, path=str(file.parent.absolute())).load_config()
+        loader.load_config()
+    except SettingsError as error:
+        return loader.config, error.problems
     except Exception as error:  # the file is a program, which can raise anything
         lines = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file.name)
@@ -103,4 +109,4 @@ def read_config(file: Path) -> Config:
         line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
         where = f"line {line}: " if line else ""
         raise SettingsError.single(str(file), f"{where}{type(error).__name__}: {error}") from None
-    return config
+    return loader.config, []

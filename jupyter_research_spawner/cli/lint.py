@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, time
+from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
-from ..identity import IdentitySettings, PosixIdentity, checks
-from ..identity.posix import Group
+from ..identity import IdentitySettings, checks
 from ..identity.source_interface import Account
 from ..identity.sources import SOURCES
 from ..identity.username import check_name
 from ..jobs import KINDS, notebook
 from ..plan import Request, Rights, plan
-from ..plan.rights import Restricted, classes_of, today_in
+from ..plan.examples import example_time, example_user, is_closed, queues_of
+from ..plan.rights import Restricted, today_in
 from ..pod import equalize_requests_and_limits, why_not_pinned
 from ..pod.normalize import normalize
 from ..refusal import Refusal
@@ -22,17 +21,24 @@ from ..schedulers import SCHEDULERS
 from ..settings import SettingsError, format_duration, ordered
 from ..settings.problems import Problem
 from ..shape import NOTEBOOK_KIND, Json, Shape
-from ..site import Profile, Site
+from ..site import Site
 from ..wording import format_list, quote
 from .output import table
 
 LISTED_PROBLEMS = 20
 
 
-def report(site: Site, now: datetime, added: Json | None = None, base: Path | None = None) -> str:
+def report(
+    site: Site,
+    now: datetime,
+    added: Json | None = None,
+    base: Path | None = None,
+    more_advice: Iterable[Problem] = (),
+) -> str:
     """Return what `lint` prints.  `added` has the containers that helm values add to a notebook's PodSpec.
 
-    Relative paths in the settings are relative to `base`.
+    more_advice: advice about the hub's configuration, which comes first.
+    base: relative paths in the settings are relative to this directory.
     Raises SettingsError if a profile cannot start in one of its queues, even for a user who may use both.
     """
     if problems := [*_never(site, now), *_unpinned(site, added or {})]:
@@ -45,7 +51,7 @@ def report(site: Site, now: datetime, added: Json | None = None, base: Path | No
     ):
         if rows:
             lines += [title, *table(rows, prefix="  "), ""]
-    found = [("-", [str(problem)]) for problem in advice(site, now, base)]
+    found = [("-", [str(problem)]) for problem in (*more_advice, *advice(site, now, base))]
     lines += ["Advice", *table(found, prefix="  ")] if found else ["No advice."]
     return "\n".join(lines)
 
@@ -92,21 +98,6 @@ def _classes(site: Site) -> list[tuple[str, list[str]]]:
     ]
 
 
-def queues_of(site: Site, profile: Profile) -> list[str]:
-    """Return the queues that the profile can use and that are not closed to all users."""
-    return [
-        name
-        for name, queue in ordered(site.queues)
-        if (not profile.queues or profile.queues.get(name)) and not _closed(queue)
-    ]
-
-
-def _closed(offer: Restricted) -> bool:
-    """Return whether no user may use the offer, because it lists groups or classes but all with the value false."""
-    listed = [*offer.groups.values(), *offer.classes.values()]
-    return bool(listed) and not any(listed)
-
-
 def _never(site: Site, now: datetime) -> Iterator[Problem]:
     """Yield the refusals of each profile in each of its queues, for a user who may use both.
 
@@ -114,7 +105,7 @@ def _never(site: Site, now: datetime) -> Iterator[Problem]:
     """
     kinds = [NOTEBOOK_KIND, *(KINDS if site.batch.url else [])]
     for name, profile in ordered(site.profiles):
-        if _closed(profile):
+        if is_closed(profile):
             continue
         for queue in queues_of(site, profile):
             said: set[str] = set()
@@ -138,31 +129,6 @@ def _refused(site: Site, now: datetime, kind: str, profile: str, queue: str) -> 
     except Refusal as refusal:
         return None if refusal.code == "class-no-jobs" else refusal
     return None
-
-
-def example_user(site: Site, profile: str, queue: str) -> PosixIdentity:
-    """Return a user who may use this profile in this queue."""
-    offers = (site.profiles[profile], site.queues[queue])
-    groups = {group for offer in offers for group, may in offer.groups.items() if may}
-    groups |= {course.roster.group for offer in offers for _, course in classes_of(offer, site)}
-    home = min(site.storage.homes.values(), key=lambda home: home.root).root
-    return PosixIdentity(  # noqa: S604 - a login shell, which nothing runs
-        name="somebody",
-        uid=65533,
-        gid=65533,
-        groups=tuple(Group(65533 - index, group) for index, group in enumerate(sorted(groups))),
-        home=f"{home}/somebody",
-        shell="/bin/sh",
-        source="lint",
-    )
-
-
-def example_time(site: Site, profile: str, queue: str, now: datetime) -> datetime:
-    """Return a time at which `example_user` may use this profile in this queue: the last day of a class, or now."""
-    for offer in (site.profiles[profile], site.queues[queue]):
-        for _, course in classes_of(offer, site):
-            return datetime.combine(course.until, time(12), ZoneInfo(course.time_zone or site.time_zone))
-    return now
 
 
 def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
@@ -325,7 +291,7 @@ def _gpus(site: Site) -> Iterator[Problem]:
 
 def _unused_queues(site: Site) -> Iterator[Problem]:
     for name, queue in ordered(site.queues):
-        if _closed(queue):
+        if is_closed(queue):
             yield Problem(f"queues.{name}", "is closed to all users, because no group and no class in it is true")
         elif not any(not profile.queues or profile.queues.get(name) for profile in site.profiles.values()):
             yield Problem(f"queues.{name}", "is not used, because no profile allows it")
@@ -334,7 +300,7 @@ def _unused_queues(site: Site) -> Iterator[Problem]:
 def _unused_profiles(site: Site) -> Iterator[Problem]:
     for name, profile in ordered(site.profiles):
         queues = queues_of(site, profile)
-        if _closed(profile):
+        if is_closed(profile):
             yield Problem(
                 site.profile_path(name), "is closed to all users, because no group and no class in it is true"
             )

@@ -16,6 +16,7 @@ from ..jobs import KINDS
 from ..manifests import PARTS, Release, everything
 from ..refusal import Refusal
 from ..settings import SettingsError
+from ..settings.problems import Problem
 from ..site import json_schema
 from .accept_uid import accept_uid, parse_uid
 from .files import SettingsFile, read_files
@@ -143,12 +144,22 @@ def _lint(commands: Commands) -> None:
 
 def _linted(options: argparse.Namespace) -> str:
     files, now = read_files(options.files), datetime.now(timezone.utc)
-    with files.locating():
-        text = report(files.site, now, files.added_containers(), files.base)
-        if options.config is not None:
-            from .render_command import try_profiles  # noqa: PLC0415 - as for `render`
+    advice: list[Problem] = []
+    problems: list[Problem] = []
+    if options.config is not None:
+        from .render_command import try_profiles  # noqa: PLC0415 - as for `render`
 
-            try_profiles(files.site, options.config, files.base)
+        try:
+            advice = try_profiles(files.site, options.config, files.base)
+        except SettingsError as error:
+            problems = error.problems
+    try:
+        with files.locating():
+            text = report(files.site, now, files.added_containers(), files.base, advice)
+    except SettingsError as error:
+        raise SettingsError([*error.problems, *problems]) from None
+    if problems:
+        raise SettingsError(problems)
     return text
 
 

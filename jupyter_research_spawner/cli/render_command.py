@@ -12,19 +12,21 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from traitlets.config import Config
+
+from ..configuration.whole_check import check_configuration
 from ..identity import Resolver
 from ..jobs import KINDS, parse_submission
 from ..plan import Plan, plan
 from ..pod import check, compose
 from ..refusal import Refusal
-from ..settings import SettingsError, ordered
+from ..settings import SettingsError
 from ..settings.problems import Problem
 from ..shape import Json
 from ..site import Site
 from ..spawner import HookError, render_notebook
 from ..wording import quote
 from .files import read_config, read_files
-from .lint import example_user, queues_of
 from .output import as_text
 from .why import explained
 
@@ -41,7 +43,7 @@ def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> st
                 parser.error(f"--{name} is for notebooks and cannot be combined with --job")
         decided, manifest = asyncio.run(_job(site, base, options))
     else:
-        config = read_config(options.config) if options.config else None
+        config = _config(options.config) if options.config else None
         try:
             decided, manifest = asyncio.run(
                 render_notebook(site, options.user, _wishes(options), config, options.server or "", base=base)
@@ -56,6 +58,13 @@ def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> st
         return _written(manifest, "json")
     comments = "\n".join(f"# {line}".rstrip() for line in why)
     return f"{comments}\n{_written(manifest, 'yaml')}"
+
+
+def _config(file: Path) -> Config:
+    c, problems = read_config(file)
+    if problems:
+        raise SettingsError(problems)
+    return c
 
 
 def _wishes(options: argparse.Namespace) -> dict[str, Any]:
@@ -111,19 +120,14 @@ def _written(manifest: Json, output: str) -> str:
     return json.dumps(manifest, indent=2) if output == "json" else as_text(manifest)
 
 
-def try_profiles(site: Site, config: Path, base: Path) -> None:
-    """Compose a notebook of every profile, with KubeSpawner's settings and hooks from `config`.
+def try_profiles(site: Site, config: Path, base: Path) -> list[Problem]:
+    """Return advice about a hub's configuration.  Raises SettingsError with all its problems.
 
-    Raises SettingsError with all profiles whose notebooks cannot start.
+    The file is executed once, with what it imports.  A notebook of every profile is composed with its hooks.
     """
-    problems = []
-    for name, _ in ordered(site.profiles):
-        for queue in queues_of(site, site.profiles[name])[:1]:
-            who, wishes = example_user(site, name, queue), {"profile": name, "queue": queue}
-            try:
-                # Read the file again for each profile, because KubeSpawner's hooks may change the configuration.
-                asyncio.run(render_notebook(site, who.name, wishes, read_config(config), base=base, identity=who))
-            except Refusal as refusal:
-                problems.append(Problem(site.profile_path(name), f"cannot start with {config}: {refusal}"))
-    if problems:
+    c, problems = read_config(config)
+    found = check_configuration(c, site, base, runs_hooks=True)
+    said = {str(problem) for problem in problems}
+    if problems := [*problems, *(problem for problem in found.problems if str(problem) not in said)]:
         raise SettingsError(problems)
+    return found.advice

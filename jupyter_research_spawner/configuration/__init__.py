@@ -17,8 +17,9 @@ from ..site import Site, load
 from ..spawner import ResearchSpawner
 from ..spawner.configured_class import configured_class, sections_of
 from ..spawner.process_state import register_site
-from . import batch_service, conflicts
+from . import batch_service
 from .traits import items, value_of
+from .whole_check import check_configuration
 
 SPAWNER_CLASS = "jupyter_research_spawner.spawner.ResearchSpawner"
 # An admission webhook may take 10 s (the default of timeoutSeconds); KubeSpawner's limit for a create is 3 s.
@@ -51,19 +52,19 @@ def configure(
     managed_batch: True makes the hub run the batch service as a managed service, for a demo; a map does the same, and
     is merged over the service's entry in `c.JupyterHub.services`.
 
-    Raises SettingsError with all problems of the settings, and all values in `c` that contradict them.
+    A notebook's pod of each profile is composed and checked, without running hooks.  Raises SettingsError with all
+    problems of the settings, or else with all values in `c` that contradict them or that make every start fail.
     """
     parts = _parts(site)
     settings = with_extra_files(parts if isinstance(parts, Site) else load(*parts))
     spawner_class = configured_class(c)
     sections = sections_of(spawner_class)
-    if problems := conflicts.problems(c, settings, spawner_class):
-        raise SettingsError(problems)
+    found = check_configuration(c, settings, _base(base, parts), runs_hooks=False)
+    if found.problems:
+        raise SettingsError(found.problems)
     log = get_logger()
-    for warning in conflicts.warnings(c, settings, spawner_class):
+    for warning in found.advice:
         log.warning("%s", warning)
-    if defaults := conflicts.defaults(c, settings, spawner_class):
-        log.info("%s", defaults)
     if spawner_class is ResearchSpawner:
         c.JupyterHub.spawner_class = SPAWNER_CLASS
     # The most specific section, because that of a subclass replaces the values of ResearchSpawner's.

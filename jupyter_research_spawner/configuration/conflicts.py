@@ -14,6 +14,7 @@ from ..settings.problems import Problem
 from ..site import Site
 from ..spawner import ResearchSpawner, templates
 from ..spawner.configured_class import sections_of
+from ..storage import root_above
 from ..wording import format_list
 from .kubespawner_traits import TRAITS, Trait, chart_key
 from .traits import is_bound, plain, section_of, value_of
@@ -46,6 +47,7 @@ def warnings(c: Config, site: Site, spawner_class: type[ResearchSpawner] = Resea
     sections = sections_of(spawner_class)
     return [
         *_without_effect(c, site, spawner_class),
+        *_lost_directories(c, site, sections),
         *_shadowed(c, sections),
         *_copied(c, sections),
         *_hub_names(c, sections),
@@ -60,8 +62,8 @@ def defaults(c: Config, site: Site, spawner_class: type[ResearchSpawner] = Resea
         for place, name, value in _set(c, site, spawner_class)
         if TRAITS[name].verdict != "kept" and TRAITS[name].is_harmless(value)
     ]
-    why = "have the chart's default values, which have no effect: the settings of the site decide instead"
-    return f"{format_list(found)} {why}." if found else ""
+    why = "These defaults of the chart have no effect, because the settings of the site decide instead"
+    return f"{why}: {format_list(found)}." if found else ""
 
 
 def _set(c: Config, site: Site, spawner_class: type[ResearchSpawner]) -> Iterator[tuple[str, str, Any]]:
@@ -118,6 +120,18 @@ def _without_effect(c: Config, site: Site, spawner_class: type[ResearchSpawner])
             continue
         instead = f"Set {trait.setting} in the settings instead, and remove it" if trait.setting else "Remove it"
         yield Problem(place, f"is {_shown(value)}, which has no effect: {trait.why}. {instead}{_in_chart(trait)}")
+
+
+def _lost_directories(c: Config, site: Site, sections: Sequence[str]) -> Iterator[Problem]:
+    """Yield a warning for a directory below the homes that is no user's home, such as /home/jovyan of an image."""
+    for trait in ("working_dir", "notebook_dir"):
+        value = value_of(c, trait, sections)
+        if isinstance(value, str) and "{" not in value and (root := root_above(site.storage, value)):
+            yield Problem(
+                f"c.{section_of(c, trait, sections)}.{trait}",
+                f"is {value!r}, which has no effect: it is below {root}, where storage.homes has the homes of users, "
+                "and it is no user's home. Notebooks start in the user's home. Remove it",
+            )
 
 
 def _shadowed(c: Config, sections: Sequence[str]) -> Iterator[Problem]:

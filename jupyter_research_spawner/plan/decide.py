@@ -101,6 +101,7 @@ def plan(
         batch_url=site.batch.url,
         site_digest=site.digest,
         adoption_key=_adoption_key(secret, request, placement, profile_name, wall_time) if secret else "",
+        home_claims=frozenset(home.claim for home in site.storage.homes.values()),
     )
     _check_annotation_size(decided)
     return decided

@@ -84,6 +84,8 @@ class Plan:
     batch_url: str | None
     site_digest: str
     adoption_key: str = ""
+    # The claims of storage.homes, also those without this user's home.
+    home_claims: frozenset[str] = frozenset()
 
     @property
     def shape(self) -> Shape:

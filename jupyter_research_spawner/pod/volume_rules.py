@@ -45,8 +45,11 @@ def _claim(plan: Plan, source: Json) -> str | None:
     claim = source.get("claimName")
     if claim in plan.allowed.claims or claim in {mount.claim for mount in plan.mounts}:
         return None
+    if claim in plan.home_claims:
+        why = "which has the homes of all users"
+        return f"is the claim {claim!r}, {why}. Remove the volume: the user's home is mounted from storage.homes"
     allow = f"pods.allow.claims: {{{claim}: ro}}"
-    return f"is the claim {claim!r}, not one of the user's. To allow it for all users: {allow}"
+    return f"is the claim {claim!r}, not one of the user's. To allow all of it for all users: {allow}"
 
 
 def _host_path(plan: Plan, source: Json) -> str | None:

@@ -24,6 +24,7 @@ from ..refusal import Refusal
 from ..shape import Json
 from ..site import Site
 from . import options as notebook_options
+from . import templates
 from .configured_class import configured_class, sections_of
 from .hub_errors import came_from, hook_frame
 from .offline_user import OfflineUser, offline_spawner, offline_user
@@ -105,6 +106,7 @@ async def try_notebook(
     """
     with _without_kubeconfig():
         offline = _Offline(site, identity.name, config, "", base)
+        offline.tolerate_wrong_templates()
         if not runs_hooks:
             offline.remove_functions()
         try:
@@ -152,6 +154,23 @@ class _Offline:
                 setattr(spawner, trait, {})
         for trait in ("auth_state_hook", "pre_spawn_hook", "modify_pod_hook"):
             setattr(spawner, trait, None)
+
+    def tolerate_wrong_templates(self) -> None:
+        """Keep texts that KubeSpawner cannot expand, so that they do not hide the other problems of a pod."""
+        spawner = self.spawner
+
+        def kept(format_text: Callable[[str], str]) -> Callable[[str], str]:
+            def tried(text: str) -> str:
+                try:
+                    return format_text(text)
+                except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+                    return text
+
+            return tried
+
+        expanded = kept(spawner._expand_user_properties)
+        spawner._expand_all = lambda src: templates.expand(src, expanded)  # type: ignore[method-assign]
+        spawner.format_string = kept(spawner.format_string)
 
     async def decide(self, options: Any, identity: PosixIdentity, now: datetime | None = None) -> Plan:
         """Run the hub's steps up to the call of the spawner's `start`."""

@@ -37,7 +37,7 @@ from ..pod import check, compose, replaced_fields, secret_prerequisites
 from ..pod.overlay import granted_to
 from ..refusal import Refusal
 from ..shape import Json
-from ..storage import env_text
+from ..storage import env_text, root_above, within
 from ..watch.phase import why_not_gone
 from ..wording import quote
 from . import options, templates
@@ -87,7 +87,8 @@ class ResearchSpawner(SavedStateSpawner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._configured_image: str = self.image
+        # What the configuration says, because a plan replaces it for each start.
+        self._configured: Json = {trait: getattr(self, trait) for trait in ("image", "working_dir", "notebook_dir")}
         self.shared.warn_of_spawn_limit(self._hub_settings, self.log)
         filter_refusals(self.log)
 
@@ -199,12 +200,34 @@ class ResearchSpawner(SavedStateSpawner):
         self.priority_class_name = decided.marks.priority_class or ""
         self.cpu_limit = self.cpu_guarantee = float(decided.resources.cpu)
         self.mem_limit = self.mem_guarantee = decided.resources.memory
+        for trait in ("working_dir", "notebook_dir"):
+            setattr(self, trait, self._usable_directory(trait, self._configured[trait], decided))
         # The hub uses one spawner for several starts, so the image of an earlier plan must not remain.
-        self.image = decided.image or self._configured_image
+        self.image = decided.image or self._configured["image"]
 
     def get_env(self) -> Json:
         """Return the variables of the notebook. A number becomes text, because KubeSpawner fails for numbers."""
         return {name: _variable(value) for name, value in super().get_env().items()}
+
+    def _usable_directory(self, trait: str, directory: str | None, decided: Plan) -> str | None:
+        """Return the directory; the trait's empty value if it is below the homes but not this user's.
+
+        Without this, each start would end there: images have /home/jovyan, which is not on the shared file system.
+        """
+        if not directory or directory.startswith("~"):
+            return directory
+        # KubeSpawner has expanded working_dir already.
+        expanded = directory if trait == "working_dir" else self.format_string(directory)
+        # The homes and the shared directories of this user.
+        own = [decided.identity.home, *(mount.path for mount in decided.mounts)]
+        root = root_above(self.shared.site.storage, expanded)
+        if root is None or any(path != root and within(expanded, path) for path in own):
+            return directory
+        self.log.warning(
+            "%s of %s is %r, which is below %s and not in the user's home %r. It has no effect",
+            *(trait, self._log_name, expanded, root, decided.identity.home),
+        )
+        return None if trait == "working_dir" else ""
 
     def prepare_start(self, decided: Plan) -> None:
         """Use the plan `decided` for the next start."""
@@ -214,7 +237,13 @@ class ResearchSpawner(SavedStateSpawner):
         self.current_start = Start(decided, self.shared.pacing.new_slot(), wait)
 
     async def load_user_options(self) -> None:
-        """Do nothing, because the plan already contains the options."""
+        """Apply no options, because the plan already contains them.  A hook may have set a profile_list."""
+        if self.profile_list:
+            self.log.warning(
+                "profile_list of %s was set by a hook, and has no effect: users choose from the profiles in the "
+                "settings of the site",
+                self._log_name,
+            )
 
     # Start.
 

@@ -1,0 +1,159 @@
+"""Compose and check a notebook's pod of every profile for an example user, and say which setting causes each problem.
+
+A hub can be configured inside a running event loop, so the pods are composed in a thread with a loop of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from traitlets.config import Config
+
+from ..plan.examples import EXAMPLE_ID, example_time, example_user, is_closed, queues_of
+from ..refusal import Refusal
+from ..settings import ordered
+from ..settings.problems import Problem
+from ..site import Site
+from ..spawner import HookError, TriedPod, try_notebook
+from ..spawner.configured_class import configured_class, sections_of
+from ..wording import format_list
+from .pod_sources import METADATA_CONTAINER, Source, source_of
+from .traits import section_of
+
+
+@dataclass
+class SamplePods:
+    """What the pods of the example users show: problems that end starts, and what could not be checked."""
+
+    problems: list[Problem] = field(default_factory=list)
+    advice: list[Problem] = field(default_factory=list)
+
+
+def check_sample_pods(c: Config, site: Site, base: Path | None, *, runs_hooks: bool) -> SamplePods:
+    """Return all problems of the pods, each once: with the profiles that have it, unless all have it.
+
+    runs_hooks: False runs no function of the configuration.
+    """
+    found: SamplePods = _in_thread(lambda: asyncio.run(_check(c, site, base, runs_hooks)))
+    return found
+
+
+def _in_thread(work: Callable[[], Any]) -> Any:
+    outcome: list[Any] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="sample-pods")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return outcome[0]
+
+
+async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> SamplePods:
+    found = SamplePods()
+    tried: list[str] = []
+    said: dict[Problem, list[str]] = {}
+    failed: dict[Problem, list[str]] = {}
+    for profile, queue in _samples(site):
+        now = example_time(site, profile, queue, datetime.now(timezone.utc))
+        options = {"profile": profile, "queue": queue}
+        user = example_user(site, profile, queue)
+        try:
+            pod = await try_notebook(site, user, options, c, base=base, now=now, runs_hooks=runs_hooks)
+        except Refusal:
+            continue  # `lint` names the profiles that no user can start
+        except HookError as error:
+            is_certain = runs_hooks and not error.needs_login
+            (said if is_certain else failed).setdefault(Problem(error.place, str(error)), []).append(profile)
+            continue
+        except Exception as error:
+            what = f"the pod of an example user could not be composed ({type(error).__name__}: {error})"
+            failed.setdefault(Problem("c.JupyterHub.spawner_class", what), []).append(profile)
+            continue
+        tried.append(profile)
+        for problem in _problems(pod, c, site):
+            said.setdefault(problem, []).append(profile)
+    of_all = len([*_samples(site)])
+    found.problems = [_of_profiles(problem, profiles, of_all) for problem, profiles in said.items()]
+    found.advice = [_of_profiles(problem, profiles, of_all) for problem, profiles in failed.items()]
+    return found
+
+
+def _samples(site: Site) -> Iterator[tuple[str, str]]:
+    """Yield each profile that somebody may use, with one of its queues."""
+    for name, profile in ordered(site.profiles):
+        if not is_closed(profile):
+            yield from ((name, queue) for queue in queues_of(site, profile)[:1])
+
+
+def _of_profiles(problem: Problem, profiles: list[str], of_all: int) -> Problem:
+    if len(profiles) == of_all:
+        return problem
+    only = f"profile{'s' if len(profiles) > 1 else ''} {format_list(profiles)}"
+    return Problem(problem.path, f"in {only}: {problem.message}")
+
+
+def _problems(pod: TriedPod, c: Config, site: Site) -> Iterator[Problem]:
+    """Yield one problem for each container, volume, mount or field, with all that is wrong with it."""
+    sections = sections_of(configured_class(c))
+    grouped: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    for path, message in pod.problems:
+        source = source_of(path, pod.manifest, c, sections)
+        section = section_of(c, source.trait, sections) if source.trait else None
+        place = f"c.{section}.{source.trait}" if section else f"the pod's {path}"
+        text = message.replace(str(EXAMPLE_ID), "the user's own")
+        text = text.removeprefix(f"({source.subject}) ")  # the subject comes first already
+        if source.chart == "singleuser.storage.type":
+            # Never advise to allow a volume with everybody's homes.
+            text = text.partition(". To allow")[0]
+        named = " ".join(part for part in (source.field if section else "", text) if part)
+        grouped.setdefault((place, source.subject, _remedy(source, site)), []).append((path, named))
+    for (place, subject, remedy), found in grouped.items():
+        clauses = "; ".join(dict.fromkeys(text for _, text in found))
+        if f"{METADATA_CONTAINER!r}" in subject:
+            clauses = "is a privileged root container, which no user's pod may have"
+            yield Problem(place, f"{subject} {clauses}. {remedy}")
+            continue
+        named = f"{subject}{' ' if subject.startswith('volume ') else ': '}{clauses}" if subject else clauses
+        rest = remedy.replace("Remove or change it", "Or remove it") if "To allow" in clauses else remedy
+        yield Problem(place, f"{named}. {rest}")
+    for path, message in pod.of_hook:
+        text = message.replace(str(EXAMPLE_ID), "the user's own")
+        place = f"c.{section_of(c, 'modify_pod_hook', sections) or 'KubeSpawner'}.modify_pod_hook"
+        yield Problem(place, f"makes the pod's {path} one that cannot be created: it {text}")
+
+
+def _remedy(source: Source, site: Site) -> str:
+    """Return a sentence that says what to do, with the chart's key."""
+    homes = format_list(sorted({home.claim for home in site.storage.homes.values()}))
+    if METADATA_CONTAINER in source.subject:
+        return (
+            "Set singleuser.cloudMetadata.blockWithIptables: false in the chart, and use the chart's NetworkPolicy "
+            "instead"
+        )
+    if source.chart == "singleuser.storage.type":
+        return (
+            f"Remove it: the user's home is mounted from {homes} (storage.homes in the settings). In the chart, set "
+            "singleuser.storage.type: none"
+        )
+    if source.trait == "working_dir":
+        return "Set c.KubeSpawner.cmd (in the chart: singleuser.cmd), or remove it"
+    if source.trait == "init_containers" and source.field.startswith("securityContext"):
+        return (
+            "All containers run as the user, so none can change owners. Remove it, and create homes with their owners "
+            f"on the file server (in the chart: {source.chart})"
+        )
+    return f"Remove or change it (in the chart: {source.chart})" if source.chart else "Remove or change it"

@@ -1,0 +1,55 @@
+"""All checks of a hub's configuration at once: for `configure`, and for `lint` of a file or of the chart's values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from traitlets.config import Config
+
+from ..settings.problems import Problem
+from ..site import Site
+from ..spawner.configured_class import configured_class
+from . import conflicts
+from .kubespawner_traits import TRAITS
+from .sample_pods import check_sample_pods
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is wrong with a hub's configuration.
+
+    problems: what makes starts fail or changes rights.  The path is `c.SECTION.TRAIT` and what follows it.
+    advice: what has no effect, and what could not be checked.
+    """
+
+    problems: list[Problem]
+    advice: list[Problem]
+
+
+def check_configuration(c: Config, site: Site, base: Path | None = None, *, runs_hooks: bool) -> Checked:
+    """Return all problems of a hub's configuration, of its values and of the pods that it makes.
+
+    runs_hooks: whether the pods are composed with administrators' functions, as in a start.  `configure` does not.
+    Raises SettingsError if c.JupyterHub.spawner_class is not a subclass of ResearchSpawner.
+    """
+    spawner_class = configured_class(c)
+    of_values = conflicts.problems(c, site, spawner_class)
+    pods = check_sample_pods(c, site, base, runs_hooks=runs_hooks)
+    refused = {trait_in(problem.path) for problem in of_values} - {""}
+    # A refused trait also shows in the pods, but its own sentence says more.
+    problems = [*of_values, *(problem for problem in pods.problems if trait_in(problem.path) not in refused)]
+    advice = [*conflicts.warnings(c, site, spawner_class), *pods.advice]
+    if defaults := conflicts.defaults(c, site, spawner_class):
+        advice.append(Problem("", defaults))
+    return Checked(problems, advice)
+
+
+_PLACE = re.compile(r"c\.\w+\.(\w+)")
+
+
+def trait_in(path: str) -> str:
+    """Return the trait in the path of a problem, `c.KubeSpawner.init_containers[0]`; "" if it has none."""
+    found = _PLACE.match(path)
+    return found[1] if found and found[1] in TRAITS else ""
