@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from jupyter_research_spawner.schedulers import QueueStatus
 from jupyter_research_spawner.watch import classify
+from jupyter_research_spawner.watch.container_reasons import WAITING as WAITING_SENTENCES
+from jupyter_research_spawner.watch.container_reasons import WARNINGS as WARNING_SENTENCES
 from jupyter_research_spawner.watch.container_reasons import shorten
 from jupyter_research_spawner.watch.phase import why_failed, why_not_ready
 
@@ -98,6 +101,13 @@ def test_a_reason_that_is_no_word_is_shown_too(reason: str, message: str, senten
     assert why_not_ready(pod(waiting(reason, message)), "notebook") == f"Container notebook: {sentence}"
 
 
+def test_the_reference_has_each_reason_with_its_sentence() -> None:
+    page = (Path(__file__).parent.parent / "docs/reference/reasons.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    for reason, words in (*WAITING_SENTENCES.items(), *WARNING_SENTENCES.items()):
+        assert any(f"`{reason}`" in row and words in row for row in rows), reason
+
+
 def test_of_a_long_message_the_beginning_and_the_end_are_shown() -> None:
     found = why_not_ready(
         pod(waiting("CreateContainerError", f"mounting {'x/' * 90_000} failed: no space left")), "notebook"
@@ -174,12 +184,15 @@ def test_a_program_that_the_image_does_not_have_is_named(message: str) -> None:
     ended = {"exitCode": 128, "reason": "StartError", "message": message}
     told = why_failed(pod(status(terminated=ended), phase="Failed"), "notebook")
     assert told == "Container notebook: the image has no program 'lab' (StartError)."
+    for reason in ("RunContainerError", "CreateContainerError"):
+        found = why_not_ready(pod(waiting(reason, message)), "notebook")
+        assert found == f"Container notebook: the image has no program 'lab' ({reason})."
 
 
 def test_a_program_that_cannot_be_executed_is_named() -> None:
     ended = {"exitCode": 128, "reason": "StartError", "message": f'{RUNC}exec: "/home/a/x": permission denied: unknown'}
     told = why_failed(pod(status(terminated=ended), phase="Failed"), "notebook")
-    assert told == "Container notebook: '/home/a/x' cannot be executed (permission denied)."
+    assert told == "Container notebook: '/home/a/x' cannot be executed, permission denied (StartError)."
 
 
 def test_a_hook_that_failed_is_the_reason_for_the_containers_end() -> None:
@@ -251,6 +264,9 @@ def test_a_warning_is_the_reason_if_it_is_the_newest_event(reason: str, sentence
     ordinary = "The node has not started container notebook yet (ContainerCreating)."
     assert why_not_ready(creating, "notebook", [*events, event("Pulling", kind="Normal")]) == ordinary
     assert why_not_ready(pod(status(ready=True, running={}), phase="Running"), "notebook", events) == ""
+    later = event("DNSConfigForming", "Search Line limits were exceeded", "11:00")  # of most nodes, again and again
+    assert why_not_ready(creating, "notebook", [*events, later]) == sentence
+    assert why_not_ready(creating, "notebook", [later]) == ordinary
     creating["spec"].pop("nodeName")
     assert why_not_ready(creating, "notebook", events) == ordinary
 

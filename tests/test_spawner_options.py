@@ -313,11 +313,25 @@ def test_the_second_crash_of_any_container_ends_the_wait_with_its_reason(wait: P
 
 @pytest.mark.parametrize("place", ["scraper", "proxy"])
 def test_a_container_that_ends_with_exit_code_0_again_and_again_is_no_crash(wait: PodWait, place: str) -> None:
+    waits = "Container notebook runs, but is not ready yet."
     for restarts in range(5):
-        found = other(place, restarts, state=BACKS_OFF, lastState=SUCCEEDED)
-        pods = several(STARTS, found) if place == "scraper" else several(STARTS, init=(found,))
-        wait.observe(pods)
-        assert wait.message == "Container notebook runs, but is not ready yet."
+        for state in (SUCCEEDED, BACKS_OFF, {"running": {}}):
+            found = other(place, restarts, state=state, lastState=SUCCEEDED, started="running" in state)
+            found["ready"] = found["started"]
+            wait.observe(several(STARTS, found) if place == "scraper" else several(STARTS, init=(found,)))
+            assert wait.message == waits
+
+
+def test_the_events_of_an_earlier_pod_of_the_same_name_do_not_count(wait: PodWait) -> None:
+    warning = {"type": "Warning", "reason": "FailedSync", "message": "it says why"}
+    wait.events = lambda: [{**warning, "involvedObject": {"uid": "earlier"}}]
+    found = several(STARTS)
+    found["metadata"]["uid"], found["spec"]["nodeName"] = "now", "node-1"
+    wait.observe(found)
+    assert wait.message == "Container notebook runs, but is not ready yet."
+    wait.events = lambda: [{**warning, "involvedObject": {"uid": "now"}}]
+    wait.observe(found)
+    assert wait.message == "The cluster reports a problem (FailedSync): it says why."
 
 
 def test_a_failed_hook_is_the_reason_of_the_second_crash(wait: PodWait) -> None:

@@ -130,7 +130,7 @@ class PodWait:
         scheduler = SCHEDULERS[self.plan.scheduler]
         objects = self.owned_objects(pod)
         self.status = scheduler.status(pod, objects, ())
-        events = self.events()
+        events = self._events_of(pod)
         phase = classify(pod, self.status, self.main, scheduler.eviction(pod, objects), events)
         self.message = phase.message or why_not_ready(pod, self.main, events)
         if phase.name in ("failed", "ending"):
@@ -145,6 +145,11 @@ class PodWait:
             self._admitted = self.clock() if self.status.phase == "running" else None
         self._check_limits(pod)
 
+    def _events_of(self, pod: Json) -> list[Json]:
+        """Return the pod's events without those of an earlier pod of the same name."""
+        uid = pod["metadata"].get("uid")
+        return [event for event in self.events() if (event.get("involvedObject") or {}).get("uid", uid) == uid]
+
     def _observe_crashes(self, pod: Json, events: Sequence[Json]) -> None:
         """Raise Refusal if any container has crashed MAX_CRASHES times, or failed and is not started again."""
         for container in sorted(statuses(pod), key=lambda found: found["name"] != self.main):
@@ -154,7 +159,7 @@ class PodWait:
 
     def _observe_secrets(self, pod: Json) -> None:
         """Raise Refusal if the kubelet has reported an absent secret for ABSENT_SECONDS, for which it would wait."""
-        if not (why := why_no_secret(pod, self.events())):
+        if not (why := why_no_secret(pod, self._events_of(pod))):
             self._absent_since = None
             return
         self.message = why
@@ -181,7 +186,7 @@ class PodWait:
             )
         if self._admitted is not None and now - self._admitted > self.limits.boot_limit.total_seconds():
             limit = format_duration(self.limits.boot_limit)
-            why = why_not_ready(pod, self.main, self.events()) or why_ended(pod, self.main) or _SILENT
+            why = why_not_ready(pod, self.main, self._events_of(pod)) or why_ended(pod, self.main) or _SILENT
             raise _failed("boot-limit", f"It was admitted, but did not answer within {limit}. {why}")
 
 

@@ -17,7 +17,7 @@ from ..shape import Json
 LIMIT = 300
 
 # Reasons for which a container waits.
-_WAITING = {
+WAITING = {
     "ErrImagePull": "its image cannot be pulled",
     "ImagePullBackOff": "its image cannot be pulled",
     "RegistryUnavailable": "its image cannot be pulled, because the registry does not answer",
@@ -44,7 +44,7 @@ _ENDED = frozenset({"", "Error", "Completed"})
 # What shells answer (POSIX, Shell Command Language, "Exit Status for Commands").
 _EXIT_CODES = {126: "the command is not executable", 127: "the command was not found"}
 # Reasons of events.
-_WARNINGS = {
+WARNINGS = {
     "FailedMount": "A file system cannot be mounted or does not answer",
     "FailedMapVolume": "A file system cannot be mounted or does not answer",
     "FailedAttachVolume": "A file system cannot be mounted or does not answer",
@@ -55,6 +55,20 @@ _WARNINGS = {
     "Unhealthy": "A probe of the pod fails",
     "FailedPostStartHook": "A postStart hook failed",
 }
+# Warnings about the node's settings, which keep no pod from starting and which the kubelet repeats.
+_HARMLESS = frozenset(
+    {
+        "AlreadyMountedVolume",
+        "CheckLimitsForResolvConf",
+        "DNSConfigForming",
+        "HostIPsIPFamilyMismatch",
+        "InvalidDiskCapacity",
+        "LifecycleHTTPFallback",
+        "MissingClusterDNS",
+        "PossibleMemoryBackedVolumesOnDisk",
+        "ProbeWarning",
+    }
+)
 NOT_MOUNTED = ("FailedMount", "FailedMapVolume", "FailedAttachVolume")
 _WITHOUT_SHELL = (
     "The image has no /bin/sh, but job arrays and working directories below your home or a mount require it."
@@ -65,7 +79,7 @@ _NO_PROGRAM = re.compile(
     r"|executable file [`'](?P<crun>[^`']{1,200})['`] not found"
     r"|exec (?P<kernel>/[^:]{1,200}): no such file or directory"
 )
-_NOT_EXECUTABLE = re.compile(r'exec:? "?(?P<program>/?[^":]{1,200})"?: (?:permission denied|exec format error)')
+_NOT_EXECUTABLE = re.compile(r'exec:? "?(?P<program>/?[^":]{1,200})"?: (?P<why>permission denied|exec format error)')
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 
 
@@ -135,9 +149,11 @@ def unready(pod: Json, main: str) -> list[Json]:
 def count_crashes(container: Json, main: str) -> int:
     """Return how often the container has ended, including its current end if it is not running now.
 
-    An end with exit code 0 is a crash only of `main`, which the user waits for.
+    An end with exit code 0 is a crash only of `main`, which the user waits for. The status has only the last exit code.
     """
-    if container.get("name") != main and has_succeeded(container):
+    states = {**(container.get("lastState") or {}), **(container.get("state") or {})}
+    last = states.get("terminated") or {}
+    if container.get("name") != main and not last.get("exitCode"):
         return 0
     return int(container.get("restartCount") or 0) + int(bool(last_end(container)))
 
@@ -165,7 +181,7 @@ def why_waiting(container: Json, events: Iterable[Json] = ()) -> str:
     reason, message = str(waiting.get("reason") or ""), waiting.get("message") or ""
     if reason in _ORDINARY and not message:
         return ""
-    problem, told = _WAITING.get(reason, "it is not started"), sentence(message)
+    problem, told = WAITING.get(reason, "it is not started"), sentence(message)
     if reason == "CrashLoopBackOff":
         if has_succeeded(container):
             problem = "it ends without an error and is started again"
@@ -173,7 +189,20 @@ def why_waiting(container: Json, events: Iterable[Json] = ()) -> str:
     if not _WORD.fullmatch(reason):  # For some errors, the kubelet's reason is the error's text.
         told = sentence(message if not reason or reason in str(message) else f"{reason}: {message}".rstrip(": "))
         return f"Container {container.get('name')}: {problem}. {told}"
-    return f"Container {container.get('name')}: {problem} ({reason}). {told}".rstrip()
+    program = _why_no_program(str(container.get("name")), reason, str(message))
+    return program or f"Container {container.get('name')}: {problem} ({reason}). {told}".rstrip()
+
+
+def _why_no_program(name: str, reason: str, message: str) -> str:
+    """Return a sentence if the runtime's message says that a program is missing or not executable, else ""."""
+    if found := _NO_PROGRAM.search(message):
+        program = found["runc"] or found["crun"] or found["kernel"]
+        if program == "/bin/sh":
+            return _WITHOUT_SHELL
+        return f"Container {name}: the image has no program {program!r} ({reason})."
+    if found := _NOT_EXECUTABLE.search(message):
+        return f"Container {name}: {found['program']!r} cannot be executed, {found['why']} ({reason})."
+    return ""
 
 
 def how_ended(container: Json, ended: Json, events: Iterable[Json] = ()) -> str:
@@ -184,13 +213,8 @@ def how_ended(container: Json, ended: Json, events: Iterable[Json] = ()) -> str:
         return f"Container {name} used more memory than its profile has (OOMKilled)."
     if not code:
         return ""
-    if found := _NO_PROGRAM.search(message):
-        program = found["runc"] or found["crun"] or found["kernel"]
-        if program == "/bin/sh":
-            return _WITHOUT_SHELL
-        return f"Container {name}: the image has no program {program!r} ({reason or 'Error'})."
-    if found := _NOT_EXECUTABLE.search(message):
-        return f"Container {name}: {found['program']!r} cannot be executed ({shorten(found[0]).rpartition(': ')[2]})."
+    if found := _why_no_program(str(name), reason or "Error", message):
+        return found
     hook = " after its postStart hook failed" if _hook_failed(str(name), events) else ""
     meaning = shorten(reason, 64) if reason not in _ENDED else _meaning(int(code))
     told = f"{hook} ({meaning})" if meaning else hook
@@ -231,8 +255,9 @@ def _last_line(text: str) -> str:
 
 
 def newest_event(events: Iterable[Json]) -> Json:
-    """Return the newest event, of several with the same time the last one; {} if there is none."""
-    return max(enumerate(events), key=lambda found: (_event_time(found[1]), found[0]), default=(0, {}))[1]
+    """Return the newest event that is no harmless warning, of several with the same time the last one; {} if none."""
+    telling = (event for event in events if event.get("reason") not in _HARMLESS)
+    return max(enumerate(telling), key=lambda found: (_event_time(found[1]), found[0]), default=(0, {}))[1]
 
 
 def _event_time(event: Json) -> str:
@@ -247,7 +272,7 @@ def why_warned(event: Json) -> str:
     if event.get("type") != "Warning" and reason not in NOT_MOUNTED:
         return ""
     told = sentence(event.get("message")) or "It says no more."
-    return f"{_WARNINGS.get(reason, 'The cluster reports a problem')} ({shorten(reason, 64)}): {told}"
+    return f"{WARNINGS.get(reason, 'The cluster reports a problem')} ({shorten(reason, 64)}): {told}"
 
 
 def what_is_awaited(container: Json, *, must_end: bool) -> str:

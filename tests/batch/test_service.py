@@ -61,7 +61,7 @@ async def test_a_job_runs_as_its_owner_prints_and_ends(batch, cluster):
     assert shown == "climate alice alice\n$(HOME)\n"
 
     ended = await until(batch, "alices", job["id"], "failed")
-    assert (ended["exit_code"], ended["message"]) == (3, "Container job ended with exit code 3.")
+    assert (ended["exit_code"], ended["message"]) == (3, "Container job ended with exit code 3: $(HOME).")
     assert [attempt["exit_code"] for attempt in ended["attempts"]] == [3]
     context = jobs_in(cluster)[0]["spec"]["template"]["spec"]["securityContext"]
     assert (context["runAsUser"], context["supplementalGroups"]) == (20001, [20500, 20602])

@@ -6,6 +6,7 @@ Each test has a hub and a cluster of its own.
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,45 @@ async def test_the_second_crash_ends_the_wait_with_the_containers_reason(hub: Hu
     await hub.start_server("alice", {"profile": "small"})
     told = [event async for event in hub.progress("alice")]
     assert "Container notebook ended with exit code 3" in told[-1]["message"]
+
+
+@once
+async def test_a_home_that_does_not_exist_ends_the_start_at_once_with_its_sentence(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "home/alice").rmdir()
+    await started(hub)
+    await hub.start_server("alice", {"profile": "small"})
+    told = [event async for event in hub.progress("alice")]
+    # The embedded node shows its own directories in a path if it cannot mount volumes.
+    assert "Your home directory " in told[-1]["message"]
+    assert "/home/alice does not exist" in told[-1]["message"]
+    assert not [event for event in told if "Back-off" in event["message"]]
+    assert hub.cluster.api.calls[CREATE] == 1
+
+
+BESIDE = """
+import sys
+c.KubeSpawner.extra_containers = [
+    {"name": "crashes", "image": "x:1", "command": [sys.executable, "-c", "import sys; sys.exit('no socket')"],
+     "terminationMessagePolicy": "FallbackToLogsOnError"},
+]
+"""
+
+
+@once
+async def test_a_sidecar_that_crashes_again_ends_the_start_with_its_reason(hub: Hub) -> None:
+    never = f'c.KubeSpawner.cmd = ["{hub.python}", "-c", "import time; time.sleep(600)"]'
+    await started(hub, after=BESIDE + never)
+    await hub.start_server("alice", {"profile": "small"})
+    told = [event async for event in hub.progress("alice")]
+    assert "Container crashes ended with exit code 1: no socket." in told[-1]["message"]
+
+
+@once
+async def test_a_container_that_succeeded_beside_the_notebook_does_not_keep_it_from_being_ready(hub: Hub) -> None:
+    await started(hub, after=BESIDE.replace("sys.exit('no socket')", "sys.exit(0)"))
+    await hub.start_server("alice", {"profile": "small"})
+    told = [event async for event in hub.progress("alice")]
+    assert told[-1].get("ready"), told
 
 
 @once
