@@ -140,9 +140,35 @@ def test_class_limits_the_jobs_of_its_students_and_not_of_its_staff() -> None:
     too_long = refusal(site, "bob", DURING, "job", wall_time=timedelta(hours=9), **BY_PROFILE)
     assert too_long.message == "Wall time 9h is longer than 8h, the maximum for jobs of your class."
     assert at(site, "bob", DURING, "notebook", **BY_PROFILE).wall_time.hard == timedelta(hours=4)
-    assert at(site, "alice", DURING, "job", **BY_PROFILE).wall_time.hard == timedelta(days=21)
+    # The staff have what their students have, also beyond the wall time of the profile.
+    assert at(site, "alice", DURING, "job", **BY_PROFILE).wall_time.hard == timedelta(hours=8)
     # What everybody may use is no matter of the class.
-    assert at(site, "bob", DURING, "job", profile="small", queue="backfill").wall_time.hard == timedelta(days=21)
+    small = site.profiles["small"].wall_time
+    assert (
+        at(site, "bob", DURING, "job", profile="small", queue="backfill").wall_time.hard == small == timedelta(hours=8)
+    )
+
+
+def test_wall_time_of_the_profile_of_a_class_binds_its_jobs() -> None:
+    def hard(who: str, *more: dict[str, Any]) -> timedelta:
+        return at(samples.site_with(CLASS, *more), who, DURING, "job", **BY_PROFILE).wall_time.hard
+
+    def of_profile(limit: str) -> dict[str, Any]:
+        return {"profiles": {"stats-101": {"jobs": {"wall_time_hard": limit}}}}
+
+    of_class = {"classes": {"stats-101": {"jobs": {"wall_time_hard": "1h"}}}}
+    assert hard("bob") == hard("alice") == timedelta(hours=4)
+    assert hard("bob", of_profile("2d")) == hard("alice", of_profile("2d")) == timedelta(days=2)
+    assert hard("bob", of_class) == hard("bob", of_class, of_profile("2d")) == timedelta(hours=1)
+    assert (hard("alice", of_class), hard("alice", of_class, of_profile("2d"))) == (
+        timedelta(hours=4),
+        timedelta(days=2),
+    )
+    own = samples.site_with(SHORT, {"classes": {"ml-7": {"jobs": {"wall_time_hard": None}}}})
+    decided = at(own, "bob", DURING, "job", profile="ml-7").wall_time
+    assert (decided.hard, decided.reason) == (own.profiles["ml-7"].wall_time, "classes.ml-7.wall_time is 2h")
+    longer = samples.site_with(SHORT, {"classes": {"ml-7": {"jobs": {"wall_time_hard": "6h"}}}})
+    assert at(longer, "bob", DURING, "job", profile="ml-7").wall_time.hard == timedelta(hours=6)
 
 
 END = datetime(2026, 12, 21, tzinfo=LOS_ANGELES)
@@ -159,8 +185,8 @@ def test_wall_time_beyond_the_end_of_the_class_is_granted_with_a_warning(lost: s
     assert granted.wall_time == at(site, "bob", fits, **wishes).wall_time
     assert warning.startswith("Class stats-101 ends on 2026-12-20 (America/Los_Angeles), before the wall time.")
     assert warning.endswith("what runs then is stopped." if lost == "stop" else "continues until its wall time.")
-    # Jobs have 21 days; the staff and what everybody may use do not end.
-    assert at(site, "bob", END - timedelta(days=20), "job", **wishes).warnings
+    # The staff and what everybody may use do not end.
+    assert at(site, "bob", END - timedelta(hours=3), "job", **wishes).warnings
     assert at(site, "alice", too_late, **wishes).warnings == ()
     assert at(site, "bob", too_late, profile="small", queue="backfill").warnings == ()
 

@@ -150,6 +150,24 @@ def test_lint_names_every_mistake_on_its_line(cli: Cli, tmp_path: Path) -> None:
     )
 
 
+def test_lint_names_limits_of_jobs_without_effect() -> None:
+    def found(*more: dict[str, object]) -> list[str]:
+        return [
+            str(problem) for problem in lint.advice(samples.site_with(*more), samples.NOW) if "effect" in str(problem)
+        ]
+
+    of_profile = {"profiles": {"small": {"jobs": {"wall_time_hard": "2d"}}}}
+    of_class = {"classes": {"stats-101": {"jobs": {"wall_time_hard": "3d"}}}}
+    assert found(of_profile) == found(of_class) == []
+    assert found(of_profile, of_class) == [
+        "classes.stats-101.jobs.wall_time_hard: has no effect, because profiles.small.jobs.wall_time_hard is 2d"
+    ]
+    assert found(of_profile, of_class, {"batch": {"wall_time_hard": "1d"}}) == [
+        f"{path}.jobs.wall_time_hard: has no effect, because batch.wall_time_hard is 1d"
+        for path in ("profiles.small", "profiles.a100", "classes.stats-101")
+    ]
+
+
 def test_command_accepts_the_files_of_helm(cli: Cli, tmp_path: Path) -> None:
     """Complete values, with custom.research in any of them, beside other keys of `custom`."""
     base, course, other = tmp_path / "base.yaml", tmp_path / "class.yaml", tmp_path / "other.yaml"
@@ -321,7 +339,11 @@ def _as_json(raw: dict[str, Any]) -> Any:
         (["render", *ALICE, "--queue", "teaching"], 1, "Queue 'teaching' requires membership in group stats101-f26"),
         (["render", *ALICE, "--wall-time", "2 days"], 1, "wall_time: '2 days' is not a valid duration"),
         (["render", *ALICE, "--class", "stats-102"], 1, "You are not on the roster of a class named 'stats-102'"),
-        (["render", *ALICE, "--job", "--wall-time", "30d"], 1, "longer than 21d, the maximum for jobs"),
+        (
+            ["render", *ALICE, "--job", "--wall-time", "30d"],
+            1,
+            "longer than 8h, the maximum for jobs in profile 'small'",
+        ),
         (["render", *ALICE, "--job", "--image", "evil:1"], 1, "Image 'evil:1' is not allowed"),
         (["render", *ALICE, "--config", "nowhere.py"], 1, "nowhere.py: is not a file"),
     ],

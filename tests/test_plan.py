@@ -413,9 +413,9 @@ def test_a_class_without_a_title_is_shown_by_its_name(site: Site, bob: PosixIden
             12 * HOUR,
             WallTime(12 * HOUR, 12 * HOUR, "asked for 12h; profiles.small.wall_time_hard is 12h"),
         ),
-        ("job", None, WallTime(8 * HOUR, 504 * HOUR, "batch.wall_time_hard is 21d")),
+        ("job", None, WallTime(8 * HOUR, 12 * HOUR, "profiles.small.wall_time_hard is 12h")),
         ("job", HOUR, WallTime(HOUR, HOUR, "asked for 1h")),
-        ("job", 504 * HOUR, WallTime(504 * HOUR, 504 * HOUR, "asked for 21d")),
+        ("job", 12 * HOUR, WallTime(12 * HOUR, 12 * HOUR, "asked for 12h")),
     ],
     ids=str,
 )
@@ -428,7 +428,29 @@ def test_wall_time_of_notebooks_and_jobs(
     assert decided.hard_seconds == expected.hard.total_seconds()
 
 
-def test_a_job_cannot_exceed_the_batch_wall_time(site: Site, alice: PosixIdentity) -> None:
+def test_limits_of_a_profile_bind_its_jobs_unless_it_has_others_for_them(site: Site, alice: PosixIdentity) -> None:
+    assert (
+        str(refused(site, alice, "job", wall_time=9 * HOUR))
+        == "Wall time 9h is longer than 8h, the maximum for jobs in profile 'small'. Ask for 8h or less."
+    )
+    assert decide(site, alice, "job").wall_time == WallTime(8 * HOUR, 8 * HOUR, "profiles.small.wall_time is 8h")
+
+    def own(hard: str) -> Site:
+        return site_with({"profiles": {"small": {"jobs": {"wall_time_hard": hard}}}})
+
+    rule = "profiles.small.jobs.wall_time_hard"
+    assert decide(own("7d"), alice, "job").wall_time == WallTime(8 * HOUR, 168 * HOUR, f"{rule} is 7d")
+    assert decide(own("7d"), alice, "job", wall_time=168 * HOUR).wall_time.hard == 168 * HOUR
+    # It can be shorter, too, and notebooks have their own limit.
+    assert decide(own("1h"), alice, "job").wall_time == WallTime(HOUR, HOUR, f"{rule} is 1h")
+    assert decide(own("1h"), alice).wall_time == decide(own("7d"), alice).wall_time == decide(site, alice).wall_time
+    # `like` copies it as any other key.
+    assert own("7d").profiles["a100"].jobs.wall_time_hard == 168 * HOUR
+
+
+def test_a_job_cannot_exceed_the_batch_wall_time(alice: PosixIdentity) -> None:
+    site = site_with({"profiles": {"small": {"jobs": {"wall_time_hard": "60d"}}}})
+    assert decide(site, alice, "job").wall_time == WallTime(8 * HOUR, 504 * HOUR, "batch.wall_time_hard is 21d")
     assert (
         str(refused(site, alice, "job", wall_time=22 * 24 * HOUR))
         == "Wall time 22d is longer than 21d, the maximum for jobs. Ask for 21d or less."

@@ -70,12 +70,18 @@ def _profiles(site: Site) -> list[tuple[str, list[str]]]:
         (
             name,
             [
-                f"{profile.title}: {profile.resources()}; wall time {format_duration(profile.wall_time)}; "
+                f"{profile.title}: {profile.resources()}; wall time {format_duration(profile.wall_time)}"
+                f"{_longest_jobs(profile)}; "
                 f"{_whom(profile)}; queue {format_list(queues_of(site, profile), 'or') or 'none'}"
             ],
         )
         for name, profile in ordered(site.profiles)
     ]
+
+
+def _longest_jobs(profile: Profile) -> str:
+    limit = profile.jobs.wall_time_hard
+    return "" if limit is None else f", jobs at most {format_duration(limit)}"
 
 
 def _queues(site: Site) -> list[tuple[str, list[str]]]:
@@ -154,6 +160,7 @@ def advice(site: Site, now: datetime, base: Path | None = None) -> Iterator[Prob
     yield from _unused_profiles(site)
     yield from _no_default(site)
     yield from _class_advice(site, now, (base or Path()).absolute())
+    yield from _wall_times(site)
     yield from _images(site)
     yield from _numa(site)
     yield from _gpus(site)
@@ -327,6 +334,22 @@ def _no_default(site: Site) -> Iterator[Problem]:
         "a user who is in no group of these settings has no default profile. Add a profile without a GPU that is open "
         "to all users, and a queue for it that is open to all users and not preemptible",
     )
+
+
+def _wall_times(site: Site) -> Iterator[Problem]:
+    """Yield limits of jobs that a lower limit makes ineffective."""
+    longest = site.batch.wall_time_hard
+    limits = [(f"profiles.{name}", profile.jobs.wall_time_hard) for name, profile in ordered(site.profiles)]
+    limits += [(f"classes.{name}", course.jobs.wall_time_hard) for name, course in sorted(site.classes.items())]
+    for place, limit in limits:
+        if limit is not None and limit > longest:
+            why = f"has no effect, because batch.wall_time_hard is {format_duration(longest)}"
+            yield Problem(f"{place}.jobs.wall_time_hard", why)
+    for name, course in sorted(site.classes.items()):
+        own, of_class = site.profiles[course.profile].jobs.wall_time_hard, course.jobs.wall_time_hard
+        if own is not None and of_class is not None and own < of_class <= longest:
+            why = f"has no effect, because profiles.{course.profile}.jobs.wall_time_hard is {format_duration(own)}"
+            yield Problem(f"classes.{name}.jobs.wall_time_hard", why)
 
 
 def _images(site: Site) -> Iterator[Problem]:

@@ -237,13 +237,17 @@ def _alternatives(field: str, choices: Mapping[str, Any], rights: Rights) -> str
     return f"Your {field}s: {format_list(mine)}." if mine else f"Ask your administrators for access to a {field}."
 
 
-def classes_required(site: Site, rights: Rights, profile_name: str, queue_name: str) -> tuple[str, ...]:
-    """Return the classes without which the user, as a student, could not use this profile or queue."""
+def classes_required(
+    site: Site, rights: Rights, profile_name: str, queue_name: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the classes without which the user, as a student, could not use this profile or queue.
+
+    Then return those of them of which the user is staff: if there are any, the first tuple is empty.
+    """
     offers = (site.profiles[profile_name], site.queues[queue_name])
-    required = {name for offer in offers for name in rights.granting_classes(offer)}
-    if any(is_staff(site.classes[name], rights.groups) for name in required):
-        return ()
-    return tuple(sorted(required))
+    required = sorted({name for offer in offers for name in rights.granting_classes(offer)})
+    staffed = tuple(name for name in required if is_staff(site.classes[name], rights.groups))
+    return (() if staffed else tuple(required)), staffed
 
 
 def class_end_warnings(site: Site, then: Rights, classes: Sequence[str], profile: str, queue: str) -> tuple[str, ...]:

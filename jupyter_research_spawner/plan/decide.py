@@ -49,10 +49,10 @@ def plan(
     profile_name = choose_profile(site, rights, request, now)
     profile = site.profiles[profile_name]
     queue_name = choose_queue(site, rights, request, profile_name, now)
-    classes = classes_required(site, rights, profile_name, queue_name)
+    classes, staffed = classes_required(site, rights, profile_name, queue_name)
     check_class_jobs(site, request, classes, queue_name)
     priority = site.queues[queue_name].priority or site.default_priority
-    wall_time = choose_wall_time(site, request, profile_name, classes)
+    wall_time = choose_wall_time(site, request, profile_name, classes, staffed)
     placement = Placement(
         **_queue_fields(site, queue_name, priority),
         identity=identity,

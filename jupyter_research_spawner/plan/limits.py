@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ..identity import PosixIdentity
@@ -17,20 +17,31 @@ from ..wording import format_list, quote
 from .model import Request, WallTime
 
 
-def choose_wall_time(site: Site, request: Request, profile_name: str, classes: Sequence[str] = ()) -> WallTime:
-    """Return the soft and the hard wall time.  Raises Refusal if the request exceeds the site's limit.
+@dataclass(frozen=True)
+class _Limit:
+    """A maximum wall time, the path of the setting that it comes from, and what it is the maximum for."""
+
+    duration: timedelta
+    rule: str
+    of: str
+
+
+def choose_wall_time(
+    site: Site, request: Request, profile_name: str, classes: Sequence[str] = (), staffed: Sequence[str] = ()
+) -> WallTime:
+    """Return the soft and the hard wall time.  Raises Refusal if the request exceeds the limit.
 
     For a notebook, the profile sets the hard limit.  For a job, the requested wall time is the hard limit, as in Slurm.
-    `classes` are the classes without which the user could not run this.  A class can have a lower limit for jobs.
+    `classes` are the classes without which the user could not run this, and `staffed` those of which the user is staff.
     """
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
-    ceiling, rule = (
-        (profile.hard, f"{site.profile_path(profile_name)}.wall_time_hard")
+    limit = (
+        _limit_of_profile(site, profile_name, f"profile {profile_name!r}")
         if is_notebook
-        else _limit_of_jobs(site, classes)
+        else _limit_of_jobs(site, profile_name, classes, staffed)
     )
-    asked = request.wall_time
+    asked, ceiling = request.wall_time, limit.duration
     if asked is not None and asked < timedelta(seconds=1):
         raise Refusal(
             "wall-time-too-short",
@@ -39,32 +50,53 @@ def choose_wall_time(site: Site, request: Request, profile_name: str, classes: S
             hint="Ask for at least 1 second, or leave the wall time out to get the default.",
         )
     if asked is not None and asked > ceiling:
+        longest = format_duration(ceiling)
         raise Refusal(
             "wall-time-too-long",
-            f"Wall time {format_duration(asked)} is longer than {format_duration(ceiling)}, the maximum for "
-            f"{'profile ' + repr(profile_name) if is_notebook else 'jobs of your class' if classes else 'jobs'}.",
+            f"Wall time {format_duration(asked)} is longer than {longest}, the maximum for {limit.of}.",
             field="wall_time",
-            hint=f"Ask for {format_duration(ceiling)} or less.",
+            hint=f"Ask for {longest} or less.",
         )
+    because = f"{limit.rule} is {format_duration(ceiling)}"
     if asked is None:
-        return WallTime(min(profile.wall_time, ceiling), ceiling, f"{rule} is {format_duration(ceiling)}")
+        return WallTime(min(profile.wall_time, ceiling), ceiling, because)
     if is_notebook:
-        return WallTime(asked, ceiling, f"asked for {format_duration(asked)}; {rule} is {format_duration(ceiling)}")
+        return WallTime(asked, ceiling, f"asked for {format_duration(asked)}; {because}")
     return WallTime(asked, asked, f"asked for {format_duration(asked)}")
 
 
-def _limit_of_jobs(site: Site, classes: Sequence[str]) -> tuple[timedelta, str]:
-    """Return the maximum wall time of a job, and the name of the setting that it comes from.
+def _limit_of_profile(site: Site, name: str, of: str) -> _Limit:
+    profile = site.profiles[name]
+    rule = "wall_time" if profile.wall_time_hard is None else "wall_time_hard"
+    return _Limit(profile.hard, f"{site.profile_path(name)}.{rule}", of)
 
-    If all of these classes have a limit, their longest limit applies.  It cannot exceed the limit of the site.
+
+def _limit_of_jobs(site: Site, profile_name: str, classes: Sequence[str], staffed: Sequence[str]) -> _Limit:
+    """Return the maximum wall time of a job.
+
+    It is the limit of the profile for jobs, or else for all pods.  If all of `classes` have a limit, their longest
+    limit replaces the limit for all pods, and it also bounds the limit for jobs.  The staff have what their students
+    have.  No job exceeds the limit of the site.
     """
-    limits = [
-        (limit, f"classes.{name}.jobs.wall_time_hard")
+    of_profile = f"jobs in profile {profile_name!r}"
+    limits = [_Limit(site.batch.wall_time_hard, "batch.wall_time_hard", "jobs")]
+    of_classes = _limits_of_classes(site, classes)
+    if of_classes and len(of_classes) == len(classes):
+        limits.append(max(of_classes, key=lambda limit: limit.duration))
+    if (own := site.profiles[profile_name].jobs.wall_time_hard) is not None:
+        limits.append(_Limit(own, f"{site.profile_path(profile_name)}.jobs.wall_time_hard", of_profile))
+    elif len(limits) == 1:
+        for_all = _limit_of_profile(site, profile_name, of_profile)
+        limits.append(max([for_all, *_limits_of_classes(site, staffed)], key=lambda limit: limit.duration))
+    return min(reversed(limits), key=lambda limit: limit.duration)
+
+
+def _limits_of_classes(site: Site, classes: Sequence[str]) -> list[_Limit]:
+    return [
+        _Limit(limit, f"classes.{name}.jobs.wall_time_hard", "jobs of your class")
         for name in classes
         if (limit := site.classes[name].jobs.wall_time_hard) is not None
     ]
-    of_site = (site.batch.wall_time_hard, "batch.wall_time_hard")
-    return min(of_site, max(limits)) if limits and len(limits) == len(classes) else of_site
 
 
 def choose_image(site: Site, request: Request, profile_name: str) -> str | None:

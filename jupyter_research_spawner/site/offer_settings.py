@@ -37,6 +37,17 @@ CLASSES_HELP = (
 )
 
 
+class ProfileJobs(Settings):
+    """The limits of batch jobs in a profile, where they differ from those of its notebooks."""
+
+    wall_time_hard: Duration | None = Field(
+        None,
+        title="Longest wall time of jobs",
+        description="Default: the hard wall time of notebooks. It cannot exceed `batch.wall_time_hard`.",
+        examples=["7d"],
+    )
+
+
 class Profile(Sized):
     """A profile that users choose: resources, wall time, images, and who may use it."""
 
@@ -82,12 +93,18 @@ class Profile(Sized):
         "memory. Default: 64 MiB, by the container runtime.",
         examples=["8Gi"],
     )
-    wall_time: Duration = Field(title="Soft wall time", examples=["8h"])
+    wall_time: Duration = Field(
+        title="Soft wall time",
+        description="It is the default of a request that names no wall time.",
+        examples=["8h"],
+    )
     wall_time_hard: Duration | None = Field(
         None,
-        title="Hard wall time of notebooks",
-        description="After this time the cluster ends the pod. Default: `wall_time`.",
+        title="Hard wall time",
+        description="After this time the cluster ends the pod, and a request cannot name a longer one. It binds "
+        "notebooks, and also jobs unless `jobs.wall_time_hard` is set. Default: `wall_time`.",
     )
+    jobs: ProfileJobs = Field(default_factory=ProfileJobs, title="Limits of batch jobs in the profile")
     pod: PodFields = Field(
         default_factory=PodFields,
         title="Fields added to the pods of the profile",
@@ -109,7 +126,7 @@ class Profile(Sized):
 
     @property
     def hard(self) -> timedelta:
-        """Return the hard wall time of notebooks."""
+        """Return the hard wall time of notebooks, and of jobs unless the profile has another one for them."""
         return self.wall_time_hard or self.wall_time
 
     @property
@@ -157,7 +174,8 @@ class ClassJobs(Settings):
     wall_time_hard: Duration | None = Field(
         None,
         title="Maximum hard wall time of jobs",
-        description="Default: `batch.wall_time_hard`.",
+        description="It replaces the hard wall time of the profile, but cannot exceed `jobs.wall_time_hard` of the "
+        "profile or `batch.wall_time_hard`. Default: the limit of the profile.",
         examples=["8h"],
     )
 
@@ -254,7 +272,9 @@ class _CourseClass(Settings):
 
 # The fields of a profile that a class can have itself, for a profile of its own.
 OWN_FIELDS = tuple(
-    name for name in Profile.model_fields if name not in ("title", "order", "groups", "classes", "queue", "queues")
+    name
+    for name in Profile.model_fields
+    if name not in ("title", "order", "groups", "classes", "queue", "queues", "jobs")
 )
 
 

@@ -121,7 +121,11 @@ class Batch(Settings):
         examples=[{"default": "quay.io/jupyter/minimal-notebook:2026-10-01"}],
     )
     wall_time_hard: Duration = Field(
-        timedelta(days=21), title="Longest wall time that a job can request", validate_default=True
+        timedelta(days=21),
+        title="Longest wall time of any job",
+        description="The profile of a job has its own limit, which can be shorter: `profiles.NAME.wall_time_hard`, or "
+        "`profiles.NAME.jobs.wall_time_hard`.",
+        validate_default=True,
     )
     keep: Duration = Field(timedelta(days=7), title="How long ended jobs are kept")
     keep_jobs: StrictInt = Field(
