@@ -21,7 +21,7 @@ from ..schedulers import SCHEDULERS
 from ..settings import SettingsError, format_duration, ordered
 from ..settings.problems import Problem
 from ..shape import NOTEBOOK_KIND, Json, Shape
-from ..site import Site
+from ..site import Profile, Site
 from ..wording import format_list, quote
 from .output import table
 
