@@ -164,6 +164,34 @@ def test_all_problems_are_said_at_once_each_once_and_configure_says_the_same() -
     assert caught.value.problems == found
 
 
+def test_values_that_kubespawner_cannot_use_are_named_and_hide_nothing() -> None:
+    """KubeSpawner's own errors are warnings at configure, because it may be the configuration of the hub alone."""
+    c = config(
+        init_containers="chown",
+        volume_mounts=[{"name": "x"}],
+        extra_pod_config={"noSuchField": 1},
+        extra_container_config={"envFrom": []},
+        modify_pod_hook=lambda spawner, pod: pod,
+    )
+    for runs_hooks in (False, True):
+        found = checked(c, runs_hooks=runs_hooks)
+        broken = found.problems[:-1] if runs_hooks else found.advice
+        assert [problem.path for problem in broken] == [
+            "c.KubeSpawner.extra_pod_config",
+            "c.KubeSpawner.init_containers",
+            "c.KubeSpawner.volume_mounts",
+        ]
+        assert "expected a list or a dict, not the str 'chown'" in broken[1].message
+        assert all(problem.message.startswith("makes every start fail: KubeSpawner raised ") for problem in broken)
+        assert "envFrom must not be set" in found.problems[-1].message
+    configure(config(init_containers="chown"), SITE, base=SITE_FILE.parent)
+
+
+def test_a_hook_that_returns_nothing_is_named() -> None:
+    (problem,) = checked(config(modify_pod_hook=lambda spawner, pod: None), runs_hooks=True).problems
+    assert str(problem) == "c.KubeSpawner.modify_pod_hook: raised TypeError: it returned nothing instead of the pod"
+
+
 async def test_configure_checks_the_pods_inside_a_running_event_loop_and_runs_no_hook() -> None:
     ran: list[str] = []
 

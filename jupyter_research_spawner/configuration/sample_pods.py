@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,13 +15,15 @@ from typing import Any
 
 from traitlets.config import Config
 
-from ..plan.examples import EXAMPLE_ID, example_time, example_user, is_closed, queues_of
+from ..plan.examples import EXAMPLE_ID, EXAMPLE_NAME, example_time, example_user, is_closed, queues_of
 from ..refusal import Refusal
 from ..settings import ordered
 from ..settings.problems import Problem
 from ..site import Site
 from ..spawner import HookError, TriedPod, try_notebook
 from ..spawner.configured_class import configured_class, sections_of
+from ..spawner.offline_render import NO_PLACE
+from ..spawner.offline_user import offline_user
 from ..wording import format_list
 from .pod_sources import METADATA_CONTAINER, Source, source_of
 from .traits import section_of
@@ -63,32 +65,88 @@ def _in_thread(work: Callable[[], Any]) -> Any:
 
 
 async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> SamplePods:
-    found = SamplePods()
-    tried: list[str] = []
     said: dict[Problem, list[str]] = {}
-    failed: dict[Problem, list[str]] = {}
-    for profile, queue in _samples(site):
+    noted: dict[Problem, list[str]] = {}
+    samples = list(_samples(site))
+    user = offline_user(EXAMPLE_NAME, c)
+    without: list[tuple[str, str]] = []  # traits with which no pod can be made
+    for profile, queue in samples:
         now = example_time(site, profile, queue, datetime.now(timezone.utc))
         options = {"profile": profile, "queue": queue}
-        user = example_user(site, profile, queue)
+        identity = example_user(site, profile, queue)
+
+        async def trial(config: Config, identity: Any = identity, options: Any = options, now: Any = now) -> TriedPod:
+            return await try_notebook(
+                site, identity, options, config, base=base, now=now, runs_hooks=runs_hooks, user=user
+            )
+
         try:
-            pod = await try_notebook(site, user, options, c, base=base, now=now, runs_hooks=runs_hooks)
+            try:
+                pod = await trial(_without(c, without))
+            except (Refusal, HookError) as error:
+                if isinstance(error, Refusal) or error.place != NO_PLACE:
+                    raise
+                for problem in await _leave_out_broken(trial, c, without, error):
+                    (said if runs_hooks else noted)[problem] = [name for name, _ in samples]
+                pod = await trial(_without(c, without))
         except Refusal:
             continue  # `lint` names the profiles that no user can start
         except HookError as error:
             is_certain = runs_hooks and not error.needs_login
-            (said if is_certain else failed).setdefault(Problem(error.place, str(error)), []).append(profile)
+            (said if is_certain else noted).setdefault(Problem(error.place, str(error)), []).append(profile)
             continue
-        except Exception as error:
-            what = f"the pod of an example user could not be composed ({type(error).__name__}: {error})"
-            failed.setdefault(Problem("c.JupyterHub.spawner_class", what), []).append(profile)
-            continue
-        tried.append(profile)
         for problem in _problems(pod, c, site):
             said.setdefault(problem, []).append(profile)
-    of_all = len([*_samples(site)])
-    found.problems = [_of_profiles(problem, profiles, of_all) for problem, profiles in said.items()]
-    found.advice = [_of_profiles(problem, profiles, of_all) for problem, profiles in failed.items()]
+    return SamplePods(
+        [_of_profiles(problem, profiles, len(samples)) for problem, profiles in said.items()],
+        [_of_profiles(problem, profiles, len(samples)) for problem, profiles in noted.items()],
+    )
+
+
+async def _leave_out_broken(
+    trial: Callable[[Config], Awaitable[TriedPod]], c: Config, without: list[tuple[str, str]], error: HookError
+) -> list[Problem]:
+    """Add the traits with which no pod can be made to `without`, and return a problem for each.
+
+    Raises the error if it comes without any trait too.
+    """
+    left = [*_set_traits(c)]
+    if await _fails(trial, _without(c, left)):
+        raise error
+    found = []
+    for section, trait in tuple(left):
+        left.remove((section, trait))
+        if failure := await _fails(trial, _without(c, left)):
+            left.append((section, trait))
+            found.append(Problem(f"c.{section}.{trait}", f"makes every start fail: KubeSpawner {failure}"))
+    without[:] = left
+    return found
+
+
+async def _fails(trial: Callable[[Config], Awaitable[TriedPod]], c: Config) -> HookError | None:
+    """Return the error of KubeSpawner with this configuration; None if there is none, or another reason comes first."""
+    try:
+        await trial(c)
+    except HookError as error:
+        return error if error.place == NO_PLACE else None
+    except Refusal:
+        return None
+    return None
+
+
+def _set_traits(c: Config) -> Iterator[tuple[str, str]]:
+    """Yield (section, trait) of each trait that is set."""
+    for section in sections_of(configured_class(c)):
+        yield from ((section, trait) for trait in sorted(c.get(section, {})))
+
+
+def _without(c: Config, traits: list[tuple[str, str]]) -> Config:
+    """Return the configuration without these traits."""
+    if not traits:
+        return c
+    found = Config()
+    for section, values in c.items():
+        found[section] = Config({key: value for key, value in values.items() if (section, key) not in traits})
     return found
 
 

@@ -40,7 +40,8 @@ def check_configuration(c: Config, site: Site, base: Path | None = None, *, runs
     refused = {trait_in(problem.path) for problem in of_values} - {""}
     # A refused trait also shows in the pods, but its own sentence says more.
     problems = [*of_values, *(problem for problem in pods.problems if trait_in(problem.path) not in refused)]
-    advice = [*conflicts.warnings(c, site, spawner_class), *pods.advice]
+    of_pods = [problem for problem in pods.advice if trait_in(problem.path) not in refused]
+    advice = [*conflicts.warnings(c, site, spawner_class), *of_pods]
     if defaults := conflicts.defaults(c, site, spawner_class):
         advice.append(Problem("", defaults))
     return Checked(problems, advice)

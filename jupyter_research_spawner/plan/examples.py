@@ -11,8 +11,8 @@ from ..settings import ordered
 from ..site import Profile, Site
 from .rights import Restricted, classes_of
 
-# The uid and the gid of the example user.
-EXAMPLE_ID = 65533
+# The name, and the uid and gid, of the example user.
+EXAMPLE_NAME, EXAMPLE_ID = "somebody", 65533
 
 
 def queues_of(site: Site, profile: Profile) -> list[str]:
@@ -37,11 +37,11 @@ def example_user(site: Site, profile: str, queue: str) -> PosixIdentity:
     groups |= {course.roster.group for offer in offers for _, course in classes_of(offer, site)}
     home = min(site.storage.homes.values(), key=lambda home: home.root).root
     return PosixIdentity(  # noqa: S604 - a login shell, which nothing runs
-        name="somebody",
+        name=EXAMPLE_NAME,
         uid=EXAMPLE_ID,
         gid=EXAMPLE_ID,
         groups=tuple(Group(EXAMPLE_ID - index, group) for index, group in enumerate(sorted(groups))),
-        home=f"{home}/somebody",
+        home=f"{home}/{EXAMPLE_NAME}",
         shell="/bin/sh",
         source="lint",
     )

@@ -46,7 +46,8 @@ def all_problems(plan: Plan, manifest: Json, slots: Slots) -> tuple[Json, list[t
     try:
         composed, refused = compose_all(plan, manifest, slots)
     except Refusal as refusal:
-        return manifest, [(refusal.field or "", _clause(refusal))]
+        path = refusal.field or ""
+        return manifest, [(path if path.endswith("].name") else _with_name(manifest, path), _clause(refusal))]
     found = {_with_name(manifest, refusal.field or ""): _clause(refusal) for refusal in refused}
     for path, message in problems(plan, composed, slots):
         found.setdefault(_with_name(composed, path), message)
@@ -61,7 +62,7 @@ def _with_name(pod: Json, path: str) -> str:
     found = _CONTAINER.match(path)
     if found is None:
         return path
-    name = pod["spec"][found[1]][int(found[2])].get("name")
+    name = pod["spec"][found[1]][int(found[2])].get("name", found[2])
     return f"spec.{found[1]}[{name}]{path[found.end() :]}"
 
 

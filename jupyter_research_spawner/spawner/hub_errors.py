@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from traceback import walk_tb
 from typing import Any
 
@@ -74,8 +75,15 @@ def hook_frame(error: BaseException) -> HookFrame | None:
 
 def came_from(error: BaseException, functions: Iterable[Any]) -> bool:
     """Return whether an exception passed through one of these functions."""
-    codes = {getattr(function, "__code__", None) for function in functions} - {None}
+    codes = {_code(function) for function in functions} - {None}
     return any(frame.f_code in codes for frame, _ in walk_tb(error.__traceback__))
+
+
+def _code(function: Any) -> Any:
+    """Return the code object of a function, of a partial function, or of an object that can be called."""
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
 
 
 @contextmanager

@@ -31,6 +31,9 @@ from .offline_user import OfflineUser, offline_spawner, offline_user
 from .process_state import register_site
 from .research import ResearchSpawner
 
+# The place of an error that no single hook has caused.
+NO_PLACE = "c.KubeSpawner"
+
 
 class HookError(Exception):
     """A hook, or KubeSpawner itself, has failed for the user of a rendered pod.  `str()` is a clause with the reason.
@@ -99,13 +102,18 @@ async def try_notebook(
     base: Path | None = None,
     now: datetime | None = None,
     runs_hooks: bool = True,
+    user: OfflineUser | None = None,
 ) -> TriedPod:
     """Return the pod of an example user with all its problems.  Raises Refusal and HookError.
 
+    user: the user in the hub, whose name is the identity's; None makes one, which takes a tenth of a second.
     runs_hooks: False runs no function of the configuration, as when the hub reads its configuration.
     """
     with _without_kubeconfig():
-        offline = _Offline(site, identity.name, config, "", base)
+        try:
+            offline = _Offline(site, identity.name, config, "", base, user)
+        except Exception as error:  # KubeSpawner's traits and the site's own class can raise anything
+            raise HookError(NO_PLACE, error, False) from error
         offline.tolerate_wrong_templates()
         if not runs_hooks:
             offline.remove_functions()
@@ -136,10 +144,18 @@ async def render_base_pod(site: Site, decided: Plan, config: Config | None = Non
 class _Offline:
     """One start of a server without a hub: the steps of the hub and of KubeSpawner before the pod is created."""
 
-    def __init__(self, site: Site, hub_user: str, config: Config | None, server: str, base: Path | None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        hub_user: str,
+        config: Config | None,
+        server: str,
+        base: Path | None,
+        user: OfflineUser | None = None,
+    ) -> None:
         self.site, self.server = site, server
         self.config = Config() if config is None else config
-        self.user = offline_user(hub_user, self.config)
+        self.user = user or offline_user(hub_user, self.config)
         self.sections = sections_of(configured_class(self.config))
         self.spawner = _spawner_of(self.user, site, self.config, server, base)
         # `_run` explains the errors of hooks.
@@ -196,7 +212,10 @@ class _Offline:
         hook = self.spawner.modify_pod_hook
         if hook is None:
             return pod
-        return await self._run("modify_pod_hook", lambda: maybe_future(hook(self.spawner, pod)))
+        changed = await self._run("modify_pod_hook", lambda: maybe_future(hook(self.spawner, pod)))
+        if changed is None:
+            raise HookError(self._place("modify_pod_hook"), TypeError("it returned nothing instead of the pod"), False)
+        return changed
 
     def problems(self, decided: Plan, pod: V1Pod) -> tuple[Json, list[tuple[str, str]]]:
         found = self.spawner.api.api_client.sanitize_for_serialization(pod)
@@ -209,10 +228,13 @@ class _Offline:
         except (Refusal, asyncio.CancelledError):
             raise
         except Exception as error:  # administrators' hooks can raise anything
-            section = next((name for name in self.sections if trait in self.config.get(name, {})), None)
-            of_environment = trait != "environment" or came_from(error, self.spawner.environment.values())
-            place = f"c.{section}.{trait}" if section and of_environment else "the pod of KubeSpawner"
+            is_known = trait != "environment" or came_from(error, self.spawner.environment.values())
+            place = self._place(trait) if is_known else NO_PLACE
             raise HookError(place, error, needs_login or self.user.asked_for_auth_state) from error
+
+    def _place(self, trait: str) -> str:
+        section = next((name for name in self.sections if trait in self.config.get(name, {})), None)
+        return f"c.{section}.{trait}" if section else NO_PLACE
 
 
 async def _run_auth_state_hook(spawner: ResearchSpawner) -> None:
@@ -225,7 +247,7 @@ def _spawner(site: Site, hub_user: str, config: Config | None, server: str, base
 
 def _spawner_of(user: OfflineUser, site: Site, config: Config, server: str, base: Path | None) -> ResearchSpawner:
     spawner_class = configured_class(config)
-    traits = {"installation": register_site(site, base), "namespace": site.namespaces.name}
+    traits = {"config": config, "installation": register_site(site, base), "namespace": site.namespaces.name}
     return offline_spawner(user, server, spawner_class, **traits)
 
 
