@@ -112,7 +112,7 @@ def _render(commands: Commands) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="jupyterhub_config.py with KubeSpawner's settings and hooks; render executes this file",
+        help="jupyterhub_config.py with KubeSpawner's settings and hooks; render executes this file and runs its hooks",
     )
     _output(parser)
     parser.set_defaults(run=lambda options: _rendered(parser, options))
@@ -136,8 +136,8 @@ def _lint(commands: Commands) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="jupyterhub_config.py with KubeSpawner's settings and hooks; lint executes this file and composes a "
-        "notebook of every profile",
+        help="jupyterhub_config.py with KubeSpawner's settings and hooks; lint executes this file and runs its "
+        "hooks, to compose a notebook of every profile",
     )
     parser.set_defaults(run=_linted)
 

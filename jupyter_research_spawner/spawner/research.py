@@ -321,7 +321,7 @@ class ResearchSpawner(SavedStateSpawner):
         start.notes.append(renewed(changed))
         self.tell(start.notes[-1])
 
-    async def _make_create_pod_request(self, pod: V1Pod, request_timeout: float) -> bool:
+    async def _make_create_pod_request(self, pod: V1Pod | None, request_timeout: float) -> bool:
         """Send one create request. KubeSpawner calls this again until it returns True.
 
         All hooks have run before this call, so nothing changes the pod after it is checked.
@@ -345,9 +345,17 @@ class ResearchSpawner(SavedStateSpawner):
             return await self._adopt_or_delete(start)
         return outcome == "created"
 
-    def finished_manifest(self, decided: Plan, pod: V1Pod) -> Json:
+    def finished_manifest(self, decided: Plan, pod: V1Pod | None) -> Json:
         """Compose the manifest from the plan and KubeSpawner's pod, check it, and return it. Raises Refusal."""
         self._check_place(decided)
+        if pod is None:
+            raise Refusal(
+                "manifest",
+                "Nothing was started: modify_pod_hook returned nothing instead of the pod.",
+                field="c.KubeSpawner.modify_pod_hook",
+                hint="Ask your administrators to let the hook return the pod.",
+                status=503,
+            )
         base = self.api.api_client.sanitize_for_serialization(pod)
         manifest = compose(decided, base, notebook.SLOTS)
         check(decided, manifest, notebook.SLOTS)
