@@ -96,14 +96,18 @@ def test_each_trait_knows_the_keys_that_have_set_it() -> None:
             },
         },
     )
-    assert result.origins["KubeSpawner", "environment"] == [
-        "singleuser.extraEnv",
-        "hub.extraConfig.10",
-        "hub.extraConfig.20",
-    ]
-    assert result.origins["KubeSpawner", "cpu_limit"] == ["singleuser.cpu.limit", "hub.config.KubeSpawner.cpu_limit"]
-    assert result.origins["KubeSpawner", "scheduler_name"] == ["scheduling.userScheduler.enabled"]
-    assert result.origins["KubeSpawner", "init_containers"][-1] == "singleuser.cloudMetadata.blockWithIptables"
+    keys = {trait: [one.key for one in settings] for (_, trait), settings in result.origins.items()}
+    assert keys["environment"] == ["singleuser.extraEnv", "hub.extraConfig.10", "hub.extraConfig.20"]
+    assert keys["cpu_limit"] == ["singleuser.cpu.limit", "hub.config.KubeSpawner.cpu_limit"]
+    assert keys["scheduler_name"] == ["scheduling.userScheduler.enabled"]
+    assert keys["init_containers"][-1] == "singleuser.cloudMetadata.blockWithIptables"
+    assert result.config.KubeSpawner.environment == {"C": "d", "E": "f"}
+    result.unset("KubeSpawner", "environment")
+    assert result.config.KubeSpawner.environment == {"C": "d"}
+    result.unset("KubeSpawner", "environment")
+    assert result.config.KubeSpawner.environment == {"A": "b"}
+    result.unset("KubeSpawner", "environment")
+    assert "environment" not in result.config.KubeSpawner
 
 
 def test_a_section_that_is_no_class_ends_the_hub() -> None:

@@ -1,16 +1,21 @@
 """Translates values of the chart `jupyterhub` (Zero to JupyterHub) to the configuration of its hub."""
 
 from .chart_names import object_name
-from .hub_config import DEFAULT_RELEASE, HubConfig, build, complete, home_volume, look_up
-from .hub_programs import extra_files_secret, hub_pod
+from .hub_config import HubConfig, build, complete, look_up
+from .hub_programs import extra_files_secret, has_programs, hub_pod
+from .key_finder import Change, KeyFinder, Origin, changed, has_path
 
 __all__ = [
-    "DEFAULT_RELEASE",
+    "Change",
     "HubConfig",
+    "KeyFinder",
+    "Origin",
     "build",
+    "changed",
     "complete",
     "extra_files_secret",
-    "home_volume",
+    "has_path",
+    "has_programs",
     "hub_pod",
     "look_up",
     "object_name",

@@ -102,18 +102,37 @@ FILES_VOLUME = "files"
 METADATA_CONTAINER = "block-cloud-metadata"
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A value of a trait, and the key that has set it."""
+
+    key: str
+    value: Any
+
+
 @dataclass
 class HubConfig:
     """The configuration of a hub, and which key of the values has set each trait."""
 
     values: dict[str, Any]
     config: Config
-    # (section, trait) -> the keys that have set it, in this order; the last one decides.
-    origins: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    # (section, trait) -> its values, in this order; the last one decides.
+    origins: dict[tuple[str, str], list[Setting]] = field(default_factory=dict)
     # With these, the hub does not start.
     problems: list[Problem] = field(default_factory=list)
-    # Parts of hub.extraConfig that could not run here.
+    # What a program's call of `configure` refuses, with which the hub does not start either.
+    refused: list[Problem] = field(default_factory=list)
+    # Programs that could not run here.
     not_run: list[Problem] = field(default_factory=list)
+
+    def unset(self, section: str, trait: str) -> None:
+        """Remove the last value of a trait, so that the one before it decides, as if a program did not set it."""
+        settings = self.origins.get((section, trait)) or [Setting("", None)]
+        del settings[-1]
+        if settings:
+            self.config[section][trait] = settings[-1].value
+        else:
+            self.config[section].pop(trait, None)
 
 
 def complete(*values: Mapping[str, Any], release: str = DEFAULT_RELEASE, namespace: str = "default") -> dict[str, Any]:
@@ -167,7 +186,10 @@ def build(values: Mapping[str, Any], config: Config | None = None) -> HubConfig:
     program_names = hub_programs.namespace(c, hub_programs.z2jh_module(values))
     for key, source in hub_programs.programs(values):
         if failure := hub_programs.run(key, source, program_names):
-            (result.problems if failure.is_certain else result.not_run).extend(failure.problems)
+            # A program can need the names of one that could not run here.
+            kind = "not here" if result.not_run and failure.kind == "wrong" else failure.kind
+            of_kind = {"wrong": result.problems, "refused": result.refused, "not here": result.not_run}
+            of_kind[kind].extend(failure.problems)
         record(key)
     return result
 
@@ -198,7 +220,8 @@ class _Recorder:
         now = dict(self._traits())
         for place, value in now.items():
             if self._before.get(place) != value and key:
-                self._result.origins.setdefault(place, []).append(f"{key}.{place[1]}" if each else key)
+                settings = self._result.origins.setdefault(place, [])
+                settings.append(Setting(f"{key}.{place[1]}" if each else key, _copied(self._result.config, place)))
         self._before = now
 
     def _traits(self) -> Iterator[tuple[tuple[str, str], str]]:
@@ -207,6 +230,14 @@ class _Recorder:
             if isinstance(settings, Config):
                 for trait, value in settings.items():
                     yield (section, trait), repr(value)
+
+
+def _copied(c: Config, place: tuple[str, str]) -> Any:
+    value = c[place[0]][place[1]]
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # a value can be any object of a program
+        return value
 
 
 def _configure_hub(c: Config, values: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ import traceback
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from traitlets.config import Config
 
@@ -35,11 +35,14 @@ _NEEDS_POD = (ImportError, OSError, LookupError)
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a program has ended early."""
+    """Why a program has ended early.
+
+    kind: `refused` by `configure`, `wrong`, so that it would end in the hub too, or `not here`, where something is
+    missing that the hub's pod can have.
+    """
 
     problems: tuple[Problem, ...]
-    # Whether the hub would fail too.
-    is_certain: bool
+    kind: Literal["refused", "wrong", "not here"]
 
 
 def programs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -55,6 +58,12 @@ def programs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         *((key, source) for _, key, source in files),
         *((f"hub.extraConfig.{key}", str(source)) for key, source in sorted(extra.items()) if source is not None),
     ]
+
+
+def has_programs(values: Mapping[str, Any]) -> bool:
+    """Return whether values configure a hub, so that they are more than settings."""
+    hub = values.get("hub")
+    return isinstance(hub, dict) and bool(programs(values))
 
 
 def _python_files(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -76,7 +85,7 @@ def run(key: str, source: str, names: dict[str, Any]) -> Failure | None:
         with contextlib.redirect_stdout(sys.stderr):
             exec(compile(source, key, "exec"), names)  # noqa: S102 - the administrator's own program, as in the hub
     except SettingsError as error:
-        return Failure(tuple(error.problems), is_certain=True)
+        return Failure(tuple(error.problems), "refused")
     except (Exception, SystemExit) as error:  # a program can raise anything
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == key]
         line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (lines or [None])[-1]
@@ -84,8 +93,8 @@ def run(key: str, source: str, names: dict[str, Any]) -> Failure | None:
         what = f"ends{where} with {type(error).__name__}: {error}"
         if isinstance(error, _NEEDS_POD):
             advice = "This was not in the hub's pod, so what the program does after this line was not checked"
-            return Failure((Problem(key, f"{what}. {advice}"),), is_certain=False)
-        return Failure((Problem(key, f"{what}. The hub would not start"),), is_certain=True)
+            return Failure((Problem(key, f"{what}. {advice}"),), "not here")
+        return Failure((Problem(key, f"{what}. The hub would not start"),), "wrong")
     return None
 
 

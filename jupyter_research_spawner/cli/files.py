@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def read_files(files: Sequence[SettingsFile]) -> SettingsFiles:
 
     Raises SettingsError with all problems.
     """
-    documents = collect(files, SettingsFile.read)
+    documents = _of_hub(collect(files, SettingsFile.read))
     settings = collect(documents, lambda document: document.below(RESEARCH))
     if not any(document.data for document in settings) and any(document.data for document in documents):
         named = format_list(str(file.path) for file in files)
@@ -88,6 +88,20 @@ def read_files(files: Sequence[SettingsFile]) -> SettingsFiles:
         places_of_values=Places(tuple(document.spots for document in documents)),
         base=files[0].path.parent.absolute(),
     )
+
+
+# Where values of Zero to JupyterHub are: in values of its own chart, and of charts that have it as a dependency.
+_PLACES_OF_HUB = ("", "jupyterhub", "binderhub.jupyterhub", "basehub.jupyterhub")
+
+
+def _of_hub(documents: list[Document]) -> list[Document]:
+    """Return the parts of the files that are values of Zero to JupyterHub."""
+    for place in _PLACES_OF_HUB:
+        with suppress(SettingsError):  # a chart can have a scalar under such a name
+            parts = [document.below(place) if place else document for document in documents]
+            if any({"hub", "singleuser", "custom"} & part.data.keys() for part in parts):
+                return parts
+    return documents
 
 
 def read_config(file: Path) -> tuple[Config, list[Problem]]:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
+from ..chart_values import has_programs
 from ..jobs import KINDS
 from ..manifests import PARTS, Release, everything
 from ..refusal import Refusal
@@ -129,7 +130,9 @@ def _lint(commands: Commands) -> None:
     parser = commands.add_parser(
         "lint",
         help="check settings; print all mistakes, or a summary and advice if there are none",
-        description="Prints all mistakes and exits with 1. If there are none, prints a summary with advice.",
+        description="Prints all mistakes and exits with 1. If there are none, prints a summary with advice. Helm "
+        "values with hub.extraConfig are checked as the hub reads them: lint executes these programs, and composes a "
+        "notebook of every profile.",
     )
     _site(parser)
     parser.add_argument(
@@ -144,18 +147,25 @@ def _lint(commands: Commands) -> None:
 
 def _linted(options: argparse.Namespace) -> str:
     files, now = read_files(options.files), datetime.now(timezone.utc)
+    added = files.added_containers()
     advice: list[Problem] = []
     problems: list[Problem] = []
-    if options.config is not None:
-        from .render_command import try_profiles  # noqa: PLC0415 - as for `render`
+    try:
+        if options.config is not None:
+            from .render_command import try_profiles  # noqa: PLC0415 - as for `render`
 
-        try:
             advice = try_profiles(files.site, options.config, files.base)
-        except SettingsError as error:
-            problems = error.problems
+        elif has_programs(files.values):
+            from .chart_lint import try_chart  # noqa: PLC0415 - as for `render`
+
+            added = {}  # they are in the pods
+            with files.locating():
+                advice = [one.located(files.places_of_values) for one in try_chart(files.values, now, files.base)]
+    except SettingsError as error:
+        problems = error.problems
     try:
         with files.locating():
-            text = report(files.site, now, files.added_containers(), files.base, advice)
+            text = report(files.site, now, added, files.base, advice)
     except SettingsError as error:
         raise SettingsError([*error.problems, *problems]) from None
     if problems:

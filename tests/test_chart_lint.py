@@ -1,0 +1,431 @@
+"""`lint -f`: values of Zero to JupyterHub need one round of corrections, and nothing that is harmless is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import samples
+import yaml
+
+from jupyter_research_spawner.chart_values import build, changed, complete, hub_pod
+from jupyter_research_spawner.cli import main
+from jupyter_research_spawner.cli.chart_lint import ChartReport, check_chart
+from jupyter_research_spawner.configuration import with_extra_files
+from jupyter_research_spawner.settings import merge, read
+from jupyter_research_spawner.site import load
+from jupyter_research_spawner.spawner import render_notebook
+
+TREE = Path(__file__).parent.parent
+BASE, BUSY = TREE / "helm-values" / "base.yaml", samples.DATA / "chart" / "busy-hub.yaml"
+CONFIGURE = read(BASE)["hub"]["extraConfig"]["z-research"]
+
+
+# One profile is enough for most tests.
+SMALL = {"custom": {"research": {"profiles": {"large": None, "a100": None}}}}
+
+
+def values(*more: dict[str, Any]) -> dict[str, Any]:
+    return merge(read(BASE), SMALL, *more)
+
+
+def checked(found: dict[str, Any]) -> ChartReport:
+    return check_chart(found, samples.NOW, BASE.parent)
+
+
+def singleuser(**fields: Any) -> dict[str, Any]:
+    return {"singleuser": fields}
+
+
+def program(*lines: str) -> dict[str, Any]:
+    return {"hub": {"extraConfig": {"10-site": "\n".join(lines)}}}
+
+
+def starts(found: dict[str, Any]) -> dict[str, Any]:
+    """The pod of a user of a hub with these values, composed and checked as in a start."""
+    whole = complete(found, namespace="jhub")
+    with hub_pod(whole):
+        result = build(whole)
+        assert (result.problems, result.refused) == ([], []), "the hub would not start"
+        site = with_extra_files(load(found["custom"]["research"]))
+        _, pod = asyncio.run(
+            render_notebook(site, "alice", {"profile": "small"}, result.config, identity=samples.person("alice"))
+        )
+    return pod
+
+
+def test_a_busy_hub_needs_one_round(
+    golden: Callable[[str], Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["lint", "-f", str(BASE), "-f", str(BUSY)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.replace(f"{BASE}:", "base.yaml:").replace(f"{BUSY}:", "busy-hub.yaml:") == golden("cli/busy-hub")
+    before = merge(read(BASE), read(BUSY))
+    after = tmp_path / "after.yaml"
+    after.write_text(yaml.safe_dump(changed(before, checked(before).changes)))
+    assert main(["lint", "-f", str(after)]) == 0
+    assert capsys.readouterr().out.startswith("No mistakes.")
+    pod = starts(read(after))
+    assert {volume["name"] for volume in pod["spec"]["volumes"]} >= {"software", "files"}
+    assert {"name": "VIEWER_OPTIONS", "value": '{"theme": "dark"}'} in pod["spec"]["containers"][0]["env"]
+    assert {"name": "IS_ADMIN", "value": "False"} in pod["spec"]["containers"][0]["env"]
+
+
+# What is refused, with the key of the chart and words of the message.
+PROBLEMS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "the chart's default home": (
+        {"singleuser": {"storage": {"type": "dynamic"}}},
+        "singleuser.storage.type",
+        "Set singleuser.storage.type: none",
+    ),
+    "iptables": (
+        singleuser(cloudMetadata={"blockWithIptables": True}),
+        "singleuser.cloudMetadata.blockWithIptables",
+        "Set singleuser.cloudMetadata.blockWithIptables: false",
+    ),
+    "a uid": (singleuser(uid=0), "singleuser.uid", "Set singleuser.uid: null"),
+    "a profile list": (
+        singleuser(profileList=[{"display_name": "a"}]),
+        "singleuser.profileList",
+        "Set singleuser.profileList: []",
+    ),
+    "privilege escalation": (
+        singleuser(allowPrivilegeEscalation=True),
+        "singleuser.allowPrivilegeEscalation",
+        "Set singleuser.allowPrivilegeEscalation: false",
+    ),
+    "a service account": (
+        singleuser(serviceAccountName="cloud"),
+        "singleuser.serviceAccountName",
+        "Remove it",
+    ),
+    "a service account in extraPodConfig": (
+        singleuser(extraPodConfig={"serviceAccountName": "cloud"}),
+        "singleuser.extraPodConfig.serviceAccountName",
+        "Remove it",
+    ),
+    "a token of the service account": (
+        singleuser(extraPodConfig={"automountServiceAccountToken": True}),
+        "singleuser.extraPodConfig.automountServiceAccountToken",
+        "Remove it",
+    ),
+    "a group of the file system": (
+        singleuser(extraPodConfig={"securityContext": {"fsGroup": 100}}),
+        "singleuser.extraPodConfig.securityContext.fsGroup",
+        "Remove it",
+    ),
+    "a field that can be allowed": (
+        singleuser(extraPodConfig={"readinessGates": [{"conditionType": "a"}]}),
+        "singleuser.extraPodConfig.readinessGates",
+        "custom.research.pods.allow.fields: {readinessGates: true}",
+    ),
+    "the network of the node": (
+        singleuser(extraPodConfig={"hostNetwork": True}),
+        "singleuser.extraPodConfig.hostNetwork",
+        "Remove it",
+    ),
+    "a container that changes owners": (
+        singleuser(
+            initContainers=[
+                {"name": "a", "image": "b"},
+                {
+                    "name": "own",
+                    "image": "b",
+                    "command": ["chown", "-R", "1000", "/x"],
+                    "securityContext": {"runAsUser": 0},
+                },
+            ]
+        ),
+        "singleuser.initContainers[1]",
+        "each home already belongs to its user",
+    ),
+    "a sidecar with variables of a Secret": (
+        singleuser(extraContainers=[{"name": "s", "image": "b", "envFrom": [{"secretRef": {"name": "a"}}]}]),
+        "singleuser.extraContainers[0]",
+        "Remove envFrom",
+    ),
+    "a port of the node": (
+        singleuser(extraContainers=[{"name": "s", "image": "b", "ports": [{"containerPort": 1, "hostPort": 1}]}]),
+        "singleuser.extraContainers[0]",
+        "Remove ports[0].hostPort",
+    ),
+    "a device of a sidecar": (
+        singleuser(extraContainers=[{"name": "s", "image": "b", "resources": {"limits": {"nvidia.com/gpu": 1}}}]),
+        "singleuser.extraContainers[0]",
+        "Remove nvidia.com/gpu from its resources",
+    ),
+    "a sidecar on one NUMA node": (
+        {
+            "singleuser": {"extraContainers": [{"name": "s", "image": "b"}]},
+            "custom": {"research": {"profiles": {"numa": {"title": "NUMA", "like": "small", "numa": "single-node"}}}},
+        },
+        "singleuser.extraContainers[0]",
+        "singleuser.extraContainers[0].resources: {limits: {cpu: 100m, memory: 128Mi}}",
+    ),
+    "a claim with shared data": (
+        singleuser(
+            storage={
+                "extraVolumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}],
+                "extraVolumeMounts": [
+                    {"name": "d", "mountPath": "/home/jovyan/data", "subPath": "common", "readOnly": True},
+                ],
+            }
+        ),
+        "singleuser.storage.extraVolumes[0]",
+        "storage.mounts: {shared-data: {claim: data, path: /shared/data, sub_path: common, read_only: true}}",
+    ),
+    "the claim of all homes": (
+        singleuser(
+            storage={
+                "extraVolumes": {"h": {"name": "h", "persistentVolumeClaim": {"claimName": "home"}}},
+                "extraVolumeMounts": {"h": {"name": "h", "mountPath": "/all"}},
+            }
+        ),
+        "singleuser.storage.extraVolumeMounts.h",
+        "Remove it",
+    ),
+    "another claim of homes": (
+        singleuser(
+            storage={
+                "extraVolumes": [{"name": "h", "persistentVolumeClaim": {"claimName": "nfs-homes"}}],
+                "extraVolumeMounts": [{"name": "h", "mountPath": "/home/jovyan", "subPath": "{username}"}],
+            }
+        ),
+        "singleuser.storage.extraVolumes[0]",
+        "Homes come from custom.research.storage.homes",
+    ),
+    "a directory of the node": (
+        singleuser(
+            storage={
+                "extraVolumes": [{"name": "d", "hostPath": {"path": "/local"}}],
+                "extraVolumeMounts": [{"name": "d", "mountPath": "/local"}],
+            }
+        ),
+        "singleuser.storage.extraVolumes[0]",
+        "host_paths: {/local: ro}, and singleuser.storage.extraVolumeMounts[0]: {readOnly: true}",
+    ),
+    "an NFS export": (
+        singleuser(
+            storage={
+                "extraVolumes": [{"name": "d", "nfs": {"server": "nfs", "path": "/data"}}],
+                "extraVolumeMounts": [{"name": "d", "mountPath": "/data", "readOnly": True}],
+            }
+        ),
+        "singleuser.storage.extraVolumes[0]",
+        'custom.research.pods.allow.nfs: {"nfs:/data": ro}',
+    ),
+    "a Secret": (
+        singleuser(
+            storage={
+                "extraVolumes": [{"name": "s", "secret": {"secretName": "token"}}],
+                "extraVolumeMounts": [{"name": "s", "mountPath": "/etc/token"}],
+            }
+        ),
+        "singleuser.storage.extraVolumes[0]",
+        "If every user may read it, set custom.research.pods.allow.secrets: {token: true}",
+    ),
+    "a kind of volume that is not known": (
+        singleuser(storage={"extraVolumes": [{"name": "d", "azureFile": {"secretName": "a", "shareName": "b"}}]}),
+        "singleuser.storage.extraVolumes[0]",
+        "Remove it and its mounts",
+    ),
+    "a variable of a Secret": (
+        singleuser(extraEnv={"TOKEN": {"valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}}),
+        "singleuser.extraEnv.TOKEN",
+        "custom.research.pods.allow.secrets: {a: true}",
+    ),
+    "a dangerous variable": (
+        singleuser(extraEnv={"LD_PRELOAD": "x.so"}),
+        "singleuser.extraEnv.LD_PRELOAD",
+        "Remove it",
+    ),
+    "variables as a list": (
+        singleuser(extraEnv=[{"name": "A", "value": "b"}]),
+        "singleuser.extraEnv",
+        "KubeSpawner does not accept it",
+    ),
+    "a misspelt field": (singleuser(extraEnv={"A": "{usernam}"}), "singleuser.extraEnv.A", "{usernam}"),
+    "a label of a scheduler": (
+        singleuser(extraLabels={"volcano.sh/queue-name": "a"}),
+        "singleuser.extraLabels.volcano.sh/queue-name",
+        "Remove it",
+    ),
+    "an annotation of a runtime": (
+        singleuser(extraAnnotations={"io.containerd.a": "b"}),
+        "singleuser.extraAnnotations.io.containerd.a",
+        "Remove it",
+    ),
+    "a request of a hook to another host": (
+        singleuser(lifecycleHooks={"postStart": {"httpGet": {"host": "evil", "port": 1}}}),
+        "singleuser.lifecycleHooks.postStart",
+        "Remove it",
+    ),
+    "a trait in hub.config": (
+        {"hub": {"config": {"KubeSpawner": {"privileged": True}}}},
+        "hub.config.KubeSpawner.privileged",
+        "Remove it",
+    ),
+    "a trait in a program": (
+        program("c.KubeSpawner.gid = 100"),
+        "hub.extraConfig.10-site",
+        "Remove c.KubeSpawner.gid from this program",
+    ),
+    "a volume in a program": (
+        program(
+            "c.KubeSpawner.volumes['d'] = {'name': 'd', 'hostPath': {'path': '/'}}",
+            "c.KubeSpawner.volume_mounts['d'] = {'name': 'd', 'mountPath': '/node'}",
+        ),
+        "hub.extraConfig.10-site",
+        "c.KubeSpawner.volumes",
+    ),
+    "a hook in a program": (
+        program(
+            "def hook(spawner, pod):",
+            "  pod.spec.host_network = True",
+            "  return pod",
+            "c.KubeSpawner.modify_pod_hook = hook",
+        ),
+        "hub.extraConfig.10-site",
+        "modify_pod_hook",
+    ),
+    "a hook that fails": (
+        program("def hook(spawner):", "  spawner.no_such_thing()", "c.KubeSpawner.pre_spawn_hook = hook"),
+        "hub.extraConfig.10-site",
+        "no_such_thing",
+    ),
+    "another spawner": (
+        program("c.JupyterHub.spawner_class = 'jupyterhub.spawner.SimpleLocalProcessSpawner'"),
+        "hub.extraConfig.10-site",
+        "ResearchSpawner",
+    ),
+    "no service": ({"hub": {"services": {"batch": None}}}, "hub.services.batch", "url: http://research-batch:8080"),
+    "no call of configure": (
+        {"hub": {"extraConfig": {"z-research": None, "10-site": "a = 1"}}},
+        "hub.extraConfig",
+        CONFIGURE,
+    ),
+    "a program with a mistake": (program("c.KubeSpawner.cmd = nothing"), "hub.extraConfig.10-site", "NameError"),
+}
+# These cannot be corrected by a machine.
+BY_HAND = {"a program with a mistake"}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_problem_has_the_key_of_the_chart_and_one_round_solves_it(name: str) -> None:
+    more, key, words = PROBLEMS[name]
+    before = values(more)
+    report = checked(before)
+    assert key in {problem.path for problem in report.problems}, report.problems
+    said = next(problem.message for problem in report.problems if problem.path == key and words in problem.message)
+    assert "To allow" not in said
+    assert "the pod's" not in said or key.startswith("hub.")
+    if name in BY_HAND:
+        return
+    after = changed(before, report.changes)
+    if not any(change.path[0] == "c" for change in report.changes):
+        assert checked(after).problems == []
+        starts(after)
+
+
+HARMLESS: dict[str, dict[str, Any]] = {
+    "numbers": singleuser(extraEnv={"OMP_NUM_THREADS": 2, "DEBUG": True, "HALF": 0.5}),
+    "fields": singleuser(extraEnv={"NODE": {"valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}}),
+    "JSON": singleuser(extraEnv={"OPTIONS": '{"theme": "dark"}', "URL": "/user/{username}/", "SHELL_LIKE": "${HOME}"}),
+    "files": singleuser(extraFiles={"a": {"mountPath": "/etc/a.json", "data": {"a": 1}, "mode": 0o644}}),
+    "scratch": singleuser(
+        storage={
+            "extraVolumes": [
+                {"name": "s", "emptyDir": {"sizeLimit": "1Gi"}},
+                {"name": "c", "configMap": {"name": "c"}},
+            ],
+            "extraVolumeMounts": [{"name": "s", "mountPath": "/scratch"}, {"name": "c", "mountPath": "/etc/c"}],
+        }
+    ),
+    "places": singleuser(
+        nodeSelector={"pool": "users"},
+        extraTolerations=[{"key": "a", "operator": "Exists"}],
+        extraNodeAffinity={"required": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]},
+        extraPodAffinity={"preferred": [{"weight": 1, "podAffinityTerm": {"topologyKey": "zone"}}]},
+    ),
+    "defaults": {
+        "singleuser": {"uid": 1000, "fsGid": 100, "storage": {"type": "none"}, "memory": {"guarantee": "1G"}},
+        "scheduling": {"userScheduler": {"enabled": True}, "podPriority": {"enabled": True}},
+    },
+    "amounts": singleuser(cpu={"limit": 2}, memory={"limit": "4G"}, extraResource={"limits": {"nvidia.com/gpu": "1"}}),
+    "image": singleuser(
+        image={"pullSecrets": ["a"], "pullPolicy": "Always"}, cmd=None, defaultUrl="/lab", startTimeout=900
+    ),
+    "pull secrets": {"imagePullSecret": {"create": True}, "imagePullSecrets": ["a", {"name": "b"}]},
+    "hooks": singleuser(lifecycleHooks={"postStart": {"exec": {"command": ["sh", "-c", "gitpuller || true"]}}}),
+    "containers": singleuser(
+        initContainers=[{"name": "a", "image": "b", "resources": {"limits": {"cpu": 1, "memory": "1Gi"}}}],
+        extraContainers=[
+            {
+                "name": "c",
+                "image": "d",
+                "env": [{"name": "PORT", "value": 80}],
+                "resources": {"limits": {"cpu": 1, "memory": "1Gi"}},
+            }
+        ],
+    ),
+    "labels": singleuser(extraLabels={"team": "a"}, extraAnnotations={"note": "{username} of ${HOME}"}),
+    "pod": singleuser(
+        extraPodConfig={"hostname": "a", "dnsPolicy": "ClusterFirst", "terminationGracePeriodSeconds": 5}
+    ),
+    "hub": {
+        "hub": {
+            "config": {"GitHubOAuthenticator": {"client_id": "a"}, "Authenticator": {"admin_users": ["alice"]}},
+            "extraEnv": {"A": "b"},
+            "loadRoles": {"r": {"scopes": ["self"]}},
+            "services": {"s": {"apiToken": "x", "url": "http://s"}},
+            "networkPolicy": {"enabled": False},
+        },
+        "ingress": {"enabled": True, "hosts": ["hub.example.edu"]},
+        "proxy": {"secretToken": "x"},
+        "debug": {"enabled": True},
+    },
+    "programs": program(
+        "import os, a_package_of_the_hub",
+        "c.KubeSpawner.pre_spawn_hook = lambda spawner: spawner.user.admin",
+    ),
+    "hooks that ask the user": program(
+        "async def hook(spawner):",
+        "  state = await spawner.user.get_auth_state()",
+        "  spawner.environment['T'] = ','.join(group.name for group in spawner.user.groups)",
+        "c.KubeSpawner.pre_spawn_hook = hook",
+    ),
+    "another namespace": program("c.KubeSpawner.namespace = 'jhub'"),
+}
+
+
+@pytest.mark.parametrize("more", HARMLESS.values(), ids=HARMLESS)
+def test_what_is_harmless_is_not_refused(more: dict[str, Any]) -> None:
+    found = values(more)
+    assert [str(problem) for problem in checked(found).problems] == []
+    starts(found)
+
+
+def test_what_has_no_effect_is_advice() -> None:
+    report = checked(
+        values(
+            singleuser(extraEnv={"A": "b"}, memory={"limit": "4G"}, startTimeout=900),
+            program("import a_package", "x"),
+            {"hub": {"extraConfig": {"20": "c.KubeSpawner.environment = {'C': 'd'}"}}},
+        )
+    )
+    advice = {problem.path: problem.message for problem in report.advice}
+    assert report.problems == []
+    assert "hub.extraConfig.20 replaces it, by c.KubeSpawner.environment" in advice["singleuser.extraEnv"]
+    assert "has no effect" in advice["singleuser.memory.limit"]
+    assert "has no effect" in advice["singleuser.startTimeout"]
+    assert "line 1 with ModuleNotFoundError" in advice["hub.extraConfig.10-site"]
+
+
+def test_values_without_programs_are_only_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    part = tmp_path / "part.yaml"
+    part.write_text(yaml.safe_dump({"custom": read(BASE)["custom"], "singleuser": {"serviceAccountName": "cloud"}}))
+    assert main(["lint", "-f", str(part)]) == 0
