@@ -337,7 +337,7 @@ def _as_json(raw: dict[str, Any]) -> Any:
             "requires membership in group climate; your groups are",
         ),
         (["render", *ALICE, "--queue", "teaching"], 1, "Queue 'teaching' requires membership in group stats101-f26"),
-        (["render", *ALICE, "--wall-time", "2 days"], 1, "wall_time: '2 days' is not a valid duration"),
+        (["render", *ALICE, "--wall-time", "2 days"], 1, "wall_time: '2 days' is not a valid wall time"),
         (["render", *ALICE, "--class", "stats-102"], 1, "You are not on the roster of a class named 'stats-102'"),
         (
             ["render", *ALICE, "--job", "--wall-time", "30d"],

@@ -18,7 +18,7 @@ from ..pod import equalize_requests_and_limits, why_not_pinned
 from ..pod.normalize import normalize
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
-from ..settings import SettingsError, format_duration, ordered
+from ..settings import Places, SettingsError, format_duration, ordered
 from ..settings.problems import Problem
 from ..shape import NOTEBOOK_KIND, Json, Shape
 from ..site import Profile, Site
@@ -34,11 +34,12 @@ def report(
     added: Json | None = None,
     base: Path | None = None,
     more_advice: Iterable[Problem] = (),
+    places: Places | None = None,
 ) -> str:
     """Return what `lint` prints.  `added` has the containers that helm values add to a notebook's PodSpec.
 
     more_advice: advice about the hub's configuration, which comes first.
-    base: relative paths in the settings are relative to this directory.
+    base: relative paths in the settings are relative to this directory.  places: where the settings are written.
     Raises SettingsError if a profile cannot start in one of its queues, even for a user who may use both.
     """
     if problems := [*_never(site, now), *_unpinned(site, added or {})]:
@@ -51,7 +52,8 @@ def report(
     ):
         if rows:
             lines += [title, *table(rows, prefix="  "), ""]
-    found = [("-", [str(problem)]) for problem in (*more_advice, *advice(site, now, base))]
+    of_site = (problem.located(places or Places()) for problem in advice(site, now, base))
+    found = [("-", [str(problem)]) for problem in (*more_advice, *of_site)]
     lines += ["Advice", *table(found, prefix="  ")] if found else ["No advice."]
     return "\n".join(lines)
 

@@ -154,7 +154,8 @@ def _linted(options: argparse.Namespace) -> str:
         if options.config is not None:
             from .render_command import try_profiles  # noqa: PLC0415 - as for `render`
 
-            advice = try_profiles(files.site, options.config, files.base)
+            with files.locating():
+                advice = try_profiles(files.site, options.config, files.base)
         elif has_programs(files.values):
             from .chart_lint import try_chart  # noqa: PLC0415 - as for `render`
 
@@ -165,7 +166,7 @@ def _linted(options: argparse.Namespace) -> str:
         problems = error.problems
     try:
         with files.locating():
-            text = report(files.site, now, added, files.base, advice)
+            text = report(files.site, now, added, files.base, advice, files.places)
     except SettingsError as error:
         raise SettingsError([*error.problems, *problems]) from None
     if problems:

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from .units import format_duration
 
-_SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_SEXAGESIMAL = re.compile(r"[-+]?([1-9][0-9_]*(:[0-5]?[0-9])+|[0-9][0-9_]*(:[0-5]?[0-9])+\.[0-9_]*)")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _OCTAL = re.compile(r"[-+]?0o[0-7_]+")
 _UNDERSCORE = re.compile(r"[-+]?[0-9][0-9.]*_[0-9_.]*")

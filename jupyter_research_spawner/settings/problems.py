@@ -42,7 +42,7 @@ class Problem:
 
     def located(self, places: Places) -> Problem:
         """Return the problem with its place, if it has none and `places` knows it."""
-        if self.place is not None:
+        if self.place is not None or self.path.startswith("c."):  # the hub's configuration is not in these files
             return self
         return replace(self, place=places.find(self.path, of_key=self.of_key))
 
