@@ -284,6 +284,8 @@ def test_what_is_known_of_an_attempt_is_never_lost():
     later = Attempt("a", at(1), at(5), 143, failure="Container job ended with exit code 143 (SIGTERM).")
     (kept,) = merged([Attempt("a", at(1), reason=PREEMPTED)], [later])
     assert kept.why == PREEMPTED
+    (kept,) = merged([later], [Attempt("a")])
+    assert kept == later
     whole = Attempt("a", at(1), at(5), 143, PREEMPTED)
     assert merged([whole], [Attempt("a", reason="Evicted by the cluster before it ended.")]) == [whole]
     assert merged([Attempt("a", at(1), reason=PREEMPTED)], [whole]) == [whole]
