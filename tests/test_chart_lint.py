@@ -198,6 +198,41 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str, str]] = {
         "singleuser.storage.extraVolumes[0]",
         "Homes come from custom.research.storage.homes",
     ),
+    "a shared directory on the claim of homes": (
+        singleuser(
+            storage={
+                "type": "static",
+                "static": {"pvcName": "nfs", "subPath": "{username}"},
+                "extraVolumeMounts": {
+                    "shared": {
+                        "name": "home",
+                        "mountPath": "/home/jovyan/shared",
+                        "subPath": "_shared",
+                        "readOnly": True,
+                    },
+                    "again": {"name": "home", "mountPath": "/opt/me", "subPath": "{username}"},
+                },
+            }
+        ),
+        "singleuser.storage.extraVolumeMounts.shared",
+        "storage.mounts: {shared: {claim: nfs, path: /shared, sub_path: _shared, read_only: true}}",
+    ),
+    "the user's home at another path": (
+        singleuser(
+            storage={
+                "type": "static",
+                "static": {"pvcName": "nfs", "subPath": "{username}"},
+                "extraVolumeMounts": [{"name": "home", "mountPath": "/opt/me", "subPath": "{username}"}],
+            }
+        ),
+        "singleuser.storage.extraVolumeMounts[0]",
+        "Remove it. With singleuser.storage.type: none its volume no longer exists",
+    ),
+    "files below the homes": (
+        singleuser(extraFiles={"a.txt": {"mountPath": "/home/jovyan/a.txt", "stringData": "a"}}),
+        "singleuser.extraFiles.a.txt",
+        "Choose a mountPath that is neither above nor below",
+    ),
     "a directory of the node": (
         singleuser(
             storage={
@@ -423,6 +458,36 @@ def test_what_has_no_effect_is_advice() -> None:
     assert "has no effect" in advice["singleuser.memory.limit"]
     assert "has no effect" in advice["singleuser.startTimeout"]
     assert "line 1 with ModuleNotFoundError" in advice["hub.extraConfig.10-site"]
+
+
+def test_a_program_that_needs_one_that_could_not_run_is_no_problem() -> None:
+    late = {"hub": {"extraConfig": {"20": "c.KubeSpawner.cmd = OF_THE_PACKAGE"}}}
+    report = checked(values(program("from a_package_of_the_hub import OF_THE_PACKAGE"), late))
+    assert report.problems == []
+    assert [problem.path for problem in report.advice] == ["hub.extraConfig.10-site", "hub.extraConfig.20"]
+
+
+@pytest.mark.parametrize("parent", ["jupyterhub", "binderhub.jupyterhub"])
+def test_values_of_a_chart_that_depends_on_the_chart(
+    parent: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    found: dict[str, Any] = values(singleuser(serviceAccountName="cloud"))
+    for key in reversed(parent.split(".")):
+        found = {key: found, "global": {}}
+    file, more = tmp_path / "values.yaml", tmp_path / "more.yaml"
+    file.write_text(yaml.safe_dump(found))
+    more.write_text("nfs: {enabled: true}\n")
+    assert main(["lint", "-f", str(file), "-f", str(more)]) == 1
+    assert ": singleuser.serviceAccountName: is 'cloud'" in capsys.readouterr().err
+
+
+def test_what_programs_print_is_not_in_the_report(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    hook = program("print('loud')", "c.KubeSpawner.pre_spawn_hook = lambda spawner: print('louder')")
+    file.write_text(yaml.safe_dump(values(hook)))
+    assert main(["lint", "-f", str(file)]) == 0
+    out, err = capsys.readouterr()
+    assert ("loud" in out, "louder" in err) == (False, True)
 
 
 def test_values_without_programs_are_only_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

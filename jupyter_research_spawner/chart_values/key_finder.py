@@ -283,6 +283,19 @@ class KeyFinder:
             return _remove(("singleuser", "extraFiles"))
         return self.of_trait("volumes")
 
+    def _of_mount_of_home(self, place: Path, mount: Mapping[str, Any]) -> Origin:
+        """Return another mount of the volume that `singleuser.storage.type` adds."""
+        part, claim = (
+            str(mount.get("subPath") or "").strip("/"),
+            look_up(self._values, "singleuser.storage.static.pvcName"),
+        )
+        why = "With singleuser.storage.type: none its volume no longer exists"
+        if not claim or not part or "{" in part:
+            return Origin(written(place), f"Remove it. {why}", (Change(place),))
+        shared = self._shared(str(claim), mount)
+        action = f"Remove it, and set {_shown(shared)}, which gives it to notebooks and jobs. {why}"
+        return Origin(written(place), action, (Change(place), shared))
+
     def _no_home_volume(self) -> Origin:
         storage = look_up(self._values, "singleuser.storage") or {}
         kind = storage.get("type")
@@ -352,6 +365,8 @@ class KeyFinder:
             is_same = _matches(own.get("name"), mount["name"]) and _matches(own.get("mountPath"), mount["mountPath"])
             if is_same and _matches(own.get("subPath") or "", mount.get("subPath") or ""):
                 place: Path = (*_STORAGE, "extraVolumeMounts", at)
+                if _matches(home_volume(storage), mount["name"]):
+                    return self._of_mount_of_home(place, own)
                 if "readOnly" in message or "read-only" in message:
                     read_only = Change((*place, "readOnly"), True)
                     return Origin(written(place), f"Set {_shown(read_only)}", (read_only,))

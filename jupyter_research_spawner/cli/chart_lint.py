@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -312,11 +313,12 @@ def _is_kept(value: Any, final: Any) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Print no warnings of the hub's configuration: they are advice here."""
+    """Print no warnings of the hub's configuration, which are advice here, and what programs print to stderr."""
     log = get_logger()
     before = log.getEffectiveLevel()
     log.setLevel(logging.CRITICAL)
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         log.setLevel(before)
