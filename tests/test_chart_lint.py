@@ -460,6 +460,36 @@ def test_what_has_no_effect_is_advice() -> None:
     assert "line 1 with ModuleNotFoundError" in advice["hub.extraConfig.10-site"]
 
 
+def test_what_the_chart_and_the_hub_ignore_is_advice() -> None:
+    config = {"KubeSpawner": {"mem_limitt": "1G", "singleuser_uid": None}, "JupyterHub": {"services": []}}
+    report = checked(values({"hub": {"config": config}}))
+    assert report.problems == []
+    advice = {problem.path: problem.message for problem in report.advice}
+    assert "Perhaps mem_limit" in advice["hub.config.KubeSpawner.mem_limitt"]
+    assert "Use hub.services" in advice["hub.config.JupyterHub.services"]
+    assert "hub.config.KubeSpawner.singleuser_uid" not in advice
+
+
+def test_problems_of_settings_hide_no_problems_of_the_chart(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    volume = {"extraVolumes": [{"name": "v", "csi": {"driver": "known"}}, {"name": "w", "csi": {"driver": "other"}}]}
+    settings = {"queus": {}, "profiles": {"small": {"cpu": "many"}}, "pods": {"allow": {"csi": {"known": "ro"}}}}
+    file = tmp_path / "values.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            values(singleuser(serviceAccountName="cloud", storage=volume), {"custom": {"research": settings}})
+        )
+    )
+    assert main(["lint", "-f", str(file)]) == 1
+    err = capsys.readouterr().err
+    named = [line.partition(": ")[2].partition(":")[0] for line in err.splitlines() if "advice" not in line]
+    assert named == [
+        "profiles.small.cpu",
+        "queus",
+        "singleuser.serviceAccountName",
+        "singleuser.storage.extraVolumes[1]",
+    ]
+
+
 def test_a_program_that_needs_one_that_could_not_run_is_no_problem() -> None:
     late = {"hub": {"extraConfig": {"20": "c.KubeSpawner.cmd = OF_THE_PACKAGE"}}}
     report = checked(values(program("from a_package_of_the_hub import OF_THE_PACKAGE"), late))

@@ -1,11 +1,12 @@
 """Translates values of the chart `jupyterhub` (Zero to JupyterHub) to the configuration of its hub."""
 
 from .chart_names import object_name
-from .hub_config import HubConfig, build, complete, look_up
+from .hub_config import IGNORED_KEYS, HubConfig, build, complete, look_up
 from .hub_programs import extra_files_secret, has_programs, hub_pod
 from .key_finder import Change, KeyFinder, Origin, changed, has_path
 
 __all__ = [
+    "IGNORED_KEYS",
     "Change",
     "HubConfig",
     "KeyFinder",

@@ -97,6 +97,8 @@ _IN_SECRET = {
     "ConfigurableHTTPProxy": ("auth_token",),
     "CryptKeeper": ("keys",),
 }
+# Keys that the chart silently ignores, and the keys that it reads instead.
+IGNORED_KEYS = {"hub.config.JupyterHub.services": "hub.services"}
 HOME_VOLUME = "home"
 FILES_VOLUME = "files"
 METADATA_CONTAINER = "block-cloud-metadata"

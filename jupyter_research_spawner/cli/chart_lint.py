@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import logging
 import re
 import sys
@@ -21,7 +22,18 @@ import yaml
 from traitlets import TraitError
 from traitlets.log import get_logger
 
-from ..chart_values import Change, HubConfig, KeyFinder, build, changed, complete, has_path, hub_pod, look_up
+from ..chart_values import (
+    IGNORED_KEYS,
+    Change,
+    HubConfig,
+    KeyFinder,
+    build,
+    changed,
+    complete,
+    has_path,
+    hub_pod,
+    look_up,
+)
 from ..configuration import batch_service, conflicts, with_extra_files
 from ..configuration.kubespawner_traits import TRAITS
 from ..jobs import notebook
@@ -71,6 +83,31 @@ def try_chart(values: Mapping[str, Any], now: datetime, base: Path) -> list[Prob
         # Who corrects the problems corrects these settings too.
         raise SettingsError([*found.problems, *(Problem(one.path, f"advice: {one.message}") for one in found.advice)])
     return found.advice
+
+
+# Settings with which values can be checked whose own settings are not valid.
+_STAND_IN: dict[str, Any] = {
+    "identity": {"sources": {"none": {"kind": "nss"}}},
+    "namespaces": {"name": "default"},
+    "storage": {"homes": {"none": {"claim": "none", "root": "/home"}}},
+    "scheduler": {"kind": "plain"},
+    "priorities": {"none": {"value": 0, "default": True}},
+    "queues": {"none": {}},
+    "profiles": {"none": {"title": "none", "cpu": 1, "memory": "1Gi", "wall_time": "1h", "images": {"none": "none:1"}}},
+}
+
+
+def with_valid_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with those parts of their settings that are valid, and others instead of the rest."""
+    settings = dict(_STAND_IN)
+    given = look_up(values, "custom.research")
+    # Twice, because some settings name others.
+    for key, value in [*given.items()] * 2 if isinstance(given, dict) else ():
+        with contextlib.suppress(SettingsError):
+            load({**settings, key: value})
+            settings[key] = value
+    custom = values.get("custom")
+    return {**values, "custom": {**(custom if isinstance(custom, dict) else {}), "research": settings}}
 
 
 def check_chart(values: Mapping[str, Any], now: datetime, base: Path) -> ChartReport:
@@ -208,6 +245,17 @@ class _Check:
             message = re.sub(r" \(in the chart: .*?\)$", "", warning.message)
             is_program = origin is not None and origin.changes[0].path[0] == "c"
             yield Found(origin.key if origin else warning.path, f"{warning.path} {message}" if is_program else message)
+        known = {*spawner_class.class_traits(), *getattr(spawner_class, "_deprecated_traits", ())}
+        for section in sections_of(spawner_class):
+            for trait in sorted(result.config.get(section, {})):
+                if trait not in known:
+                    origin = keys.of_place(f"c.{section}.{trait}")
+                    near = difflib.get_close_matches(trait, known, n=1)
+                    why = f"c.{section}.{trait} has no effect: {section} has no trait of this name"
+                    yield Found(origin.key if origin else section, f"{why}{f'. Perhaps {near[0]}' if near else ''}")
+        for key, instead in IGNORED_KEYS.items():
+            if look_up(self._values, key) is not None:
+                yield Found(key, f"has no effect: the chart ignores it. Use {instead}")
         for (section, trait), settings in result.origins.items():
             for setting in settings[:-1]:
                 last = settings[-1]

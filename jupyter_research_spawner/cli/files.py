@@ -90,6 +90,16 @@ def read_files(files: Sequence[SettingsFile]) -> SettingsFiles:
     )
 
 
+def read_values(files: Sequence[SettingsFile]) -> tuple[dict[str, Any], Places]:
+    """Return the merged helm values of these files, whose settings need not be valid, and their places.
+
+    Raises SettingsError if a file cannot be read.
+    """
+    documents = _of_hub(collect(files, SettingsFile.read))
+    values = merge_values(*(document.data for document in documents))
+    return values, Places(tuple(document.spots for document in documents))
+
+
 # Where values of Zero to JupyterHub are: in values of its own chart, and of charts that have it as a dependency.
 _PLACES_OF_HUB = ("", "jupyterhub", "binderhub.jupyterhub", "basehub.jupyterhub")
 

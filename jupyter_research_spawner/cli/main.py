@@ -20,7 +20,7 @@ from ..settings import SettingsError
 from ..settings.problems import Problem
 from ..site import json_schema
 from .accept_uid import accept_uid, parse_uid
-from .files import SettingsFile, read_files
+from .files import SettingsFile, read_files, read_values
 from .lint import report
 from .output import as_text
 
@@ -146,7 +146,11 @@ def _lint(commands: Commands) -> None:
 
 
 def _linted(options: argparse.Namespace) -> str:
-    files, now = read_files(options.files), datetime.now(timezone.utc)
+    now = datetime.now(timezone.utc)
+    try:
+        files = read_files(options.files)
+    except SettingsError as error:
+        raise SettingsError([*error.problems, *_problems_beside_settings(options, now)]) from None
     added = files.added_containers()
     advice: list[Problem] = []
     problems: list[Problem] = []
@@ -172,6 +176,23 @@ def _linted(options: argparse.Namespace) -> str:
     if problems:
         raise SettingsError(problems)
     return text
+
+
+def _problems_beside_settings(options: argparse.Namespace, now: datetime) -> list[Problem]:
+    """Return the problems of helm values whose settings are not valid, other than those of the settings."""
+    try:
+        values, places = read_values(options.files)
+    except SettingsError:
+        return []
+    if options.config is not None or not has_programs(values):
+        return []
+    from .chart_lint import try_chart, with_valid_settings  # noqa: PLC0415 - as for `render`
+
+    try:
+        try_chart(with_valid_settings(values), now, options.files[0].path.parent.absolute())
+    except SettingsError as error:
+        return error.located(places).problems
+    return []
 
 
 def _manifests(commands: Commands) -> None:
