@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from jupyter_research_spawner.client import archive, research_jobs
 from jupyter_research_spawner.client.research_jobs import (
     batch_client,
+    batch_script,
     command,
     functions,
     job_following,
@@ -242,10 +243,12 @@ def test_submit_sends_the_command_untouched_and_the_notebooks_wishes(jobs, batch
     assert asked.headers["Content-Type"] == "application/json"
     assert asked.body == {
         "command": ["python -c 'x'", "--name", "--", "$(id)", ""],
-        "image": "quay.io/jupyter/scipy-notebook:2026-10-01",
-        "profile": "small",
-        "queue": "climate",
-        "workdir": "~/project",
+        "inherited": {
+            "image": "quay.io/jupyter/scipy-notebook:2026-10-01",
+            "profile": "small",
+            "queue": "climate",
+            "workdir": [str(home / "project")],
+        },
     }
 
 
@@ -263,6 +266,11 @@ def test_what_a_person_says_goes_before_what_the_notebook_has(jobs, batch, home)
         "wall_time": "2d",
         "env": {"A": "2", "B": "x=y"},
         "workdir": str(home / "data"),
+        "inherited": {
+            "image": "quay.io/jupyter/scipy-notebook:2026-10-01",
+            "profile": "small",
+            "queue": "climate",
+        },
     }
 
 
@@ -271,24 +279,48 @@ def test_what_the_notebook_does_not_know_is_left_to_the_service(jobs, batch, tmp
     for name in ("RESEARCH_QUEUE", "RESEARCH_PROFILE", "JUPYTER_IMAGE_SPEC"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("JUPYTER_IMAGE", "fallback:1")
-    monkeypatch.chdir(tmp_path)  # not below HOME
-    assert jobs("submit", "--", "hostname").code == 0
-    assert batch.asked[0].body == {"command": ["hostname"], "image": "fallback:1"}
+    assert jobs("submit", "--workdir", "~/x", "--", "hostname").code == 0
+    assert batch.asked[0].body == {"command": ["hostname"], "workdir": "~/x", "inherited": {"image": "fallback:1"}}
 
 
-def test_the_current_directory_is_told_as_a_path_below_home(jobs, batch, home, tmp_path, monkeypatch):
+def test_the_current_directory_is_told_without_links_below_home_and_as_the_shell_has_it(
+    jobs, batch, home, tmp_path, monkeypatch
+):
     batch.says("POST", "/jobs", Answer(201, a_job()))
-    link = tmp_path / "link"
+    link, shell = tmp_path / "link", tmp_path / "shell"
     link.symlink_to(home)
-    monkeypatch.setenv("HOME", str(link))
+    shell.symlink_to(home / "project")
+    monkeypatch.setenv("HOME", f"{link}/")
+    monkeypatch.setenv("PWD", str(shell))
+    jobs("submit", "--", "hostname")
+    monkeypatch.setenv("PWD", str(home))  # not the current directory
+    odd = home / "two words $(id) é \u200b;'\""
+    odd.mkdir()
+    monkeypatch.chdir(odd)
     jobs("submit", "--", "hostname")
     neighbour = tmp_path / "home" / "alice2"
     neighbour.mkdir()
     monkeypatch.chdir(neighbour)
     jobs("submit", "--", "hostname")
-    neighbour.rmdir()  # the current directory is gone
-    jobs("submit", "--", "hostname")
-    assert [asked.body.get("workdir") for asked in batch.asked] == ["~/project", None, None]
+    assert [asked.body["inherited"].get("workdir") for asked in batch.asked] == [
+        [str(home / "project"), f"{link}/project", str(shell)],
+        None,  # a character that is not visible
+        [str(neighbour)],
+    ]
+
+
+@pytest.mark.parametrize("name", ["gone", os.fsdecode(b"caf\xe9"), "two\nlines"])
+def test_a_current_directory_that_cannot_be_told_is_left_out_and_a_line_says_so(jobs, batch, home, monkeypatch, name):
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    odd = home / name
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    if name == "gone":
+        odd.rmdir()
+    ran = jobs("submit", "--", "hostname")
+    assert "workdir" not in batch.asked[0].body["inherited"]
+    assert (ran.code, ran.out) == (0, "train-x7k2p\n")
+    assert ran.err.startswith("job: warning: The current directory was removed, or its path has characters that cannot")
 
 
 def test_warnings_go_to_stderr_and_json_to_stdout(jobs, batch):
@@ -321,7 +353,7 @@ def test_wrong_usage_is_one_sentence_and_asks_nobody(jobs, batch, words, sentenc
 
 
 def test_help_and_version_fit_a_terminal(jobs):
-    for words in (["--help"], *([name, "--help"] for name in ("submit", "list", "show", "logs", "cancel"))):
+    for words in (["--help"], *([name, "--help"] for name in ("submit", "list", "show", "logs", "cancel", "remove"))):
         ran = jobs(*words)
         assert (ran.code, ran.err) == (0, "")
         assert max(len(line) for line in ran.out.splitlines()) <= 80
@@ -578,16 +610,39 @@ def test_cancel_goes_on_after_a_refusal_and_remembers_it(jobs, batch):
     batch.says("DELETE", "/jobs/b-2", an_error(404, code="not_found", field="id", message="You have no job b-2."))
     batch.says("DELETE", "/jobs/c-3", an_ended_job("succeeded", 0, id="c-3"))
     ran = jobs("cancel", "a-1", "b-2", "c-3")
-    assert ran == Ran(1, "a-1 cancelling\nc-3 succeeded\n", "job: id: You have no job b-2.\n")
+    errors = "job: You have no job b-2.\njob: c-3 has already ended; 'job remove c-3' deletes it\n"
+    assert ran == Ran(1, "a-1 cancelling\nc-3 succeeded\n", errors)
+    assert [asked.method for asked in batch.asked] == ["DELETE"] * 3
+
+
+def test_a_job_that_has_ended_is_no_error_of_cancel_as_for_scancel(jobs, batch):
+    batch.says("DELETE", "/jobs/c-3", an_ended_job("failed", 3, id="c-3"))
+    assert jobs("cancel", "c-3").code == 0
+
+
+def test_remove_deletes_ended_jobs_and_goes_on_after_a_refusal(jobs, batch):
+    refusal = an_error(
+        409,
+        code="not-ended",
+        field="id",
+        message="Job b-2 has not ended: it is running.",
+        hint="`job cancel b-2` ends it.",
+    )
+    batch.says("DELETE", "/jobs/a-1?remove=true", an_ended_job("failed", 3, id="a-1"))
+    batch.says("DELETE", "/jobs/b-2?remove=true", refusal)
+    batch.says("DELETE", "/jobs/c-3?remove=true", an_ended_job("succeeded", 0, id="c-3"))
+    errors = "job: Job b-2 has not ended: it is running.\njob: `job cancel b-2` ends it.\n"
+    assert jobs("remove", "a-1", "b-2", "c-3") == Ran(1, "a-1 removed\nc-3 removed\n", errors)
+    assert jobs("remove", "a-1_3").code == 1  # not one index
     assert [asked.method for asked in batch.asked] == ["DELETE"] * 3
 
 
 @pytest.mark.parametrize("job_id", ["", ".", "..", "../hub", "a/b", "a?x", "A", "a\n", "\x1b"])
-@pytest.mark.parametrize("command", ["show", "logs", "cancel"])
+@pytest.mark.parametrize("command", ["show", "logs", "cancel", "remove"])
 def test_what_cannot_be_an_id_never_becomes_a_path(jobs, batch, command, job_id):
     ran = jobs(command, job_id)
     assert (ran.code, ran.out, batch.asked) == (1, "", [])
-    assert ran.err.startswith("job: id: You have no job ")
+    assert ran.err.startswith("job: You have no job ")
     assert ran.err.endswith("job: 'job list' prints the ids.\n")
 
 
@@ -595,7 +650,7 @@ def test_a_refusal_shows_field_sentence_and_way_out(jobs, batch):
     refusal = an_error(400, field="queue", message="Queue 'x\x1b' is not yours.", hint="Take climate or teaching.")
     batch.says("POST", "/jobs", refusal)
     ran = jobs("submit", "--queue", "x", "--", "a")
-    assert ran == Ran(1, "", "job: queue: Queue 'x\\x1b' is not yours.\njob: Take climate or teaching.\n")
+    assert ran == Ran(1, "", "job: --queue: Queue 'x\\x1b' is not yours.\njob: Take climate or teaching.\n")
     with pytest.raises(research_jobs.Refused) as refused:
         research_jobs.submit(["a"])
     assert {**vars(refused.value)} == {
@@ -607,6 +662,39 @@ def test_a_refusal_shows_field_sentence_and_way_out(jobs, batch):
         "retry_after": None,
         "exit_code": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "message", "hint", "told"),
+    [
+        (
+            "wall_time",
+            "wall_time: '8 h' is not a valid wall time.",
+            "",
+            "job: --wall-time: '8 h' is not a valid wall time.\n",
+        ),
+        (
+            "env",
+            "env.A-B: 'A-B' is not a valid name; remove it from env.",
+            'Write env as a map: {"A": "2"}.',
+            "job: --env A-B: 'A-B' is not a valid name; remove it from --env.\n"
+            "job: Write --env NAME=VALUE, once for each variable.\n",
+        ),
+        (
+            "workdir",
+            "Working directory '/x' is not in your home.",
+            "",
+            "job: --chdir: Working directory '/x' is not in",
+        ),
+        ("array", "array: '9-1' is not a list of indexes.", "Leave array out.", "job: --array: '9-1' is not a list of"),
+        ("command", "command: is missing.", "Send a list.", "job: COMMAND: is missing.\njob: Write it after '--', as"),
+        ("quue", "There is no field 'quue'.", "Did you mean 'queue'?", "job: quue: There is no field 'quue'.\n"),
+        (None, "Put wall_time into env.X.", "", "job: Put --wall-time into env.X.\n"),
+    ],
+)
+def test_a_refusal_names_options_and_no_prefix_twice(jobs, batch, field, message, hint, told):
+    batch.says("POST", "/jobs", an_error(400, field=field, message=message, hint=hint))
+    assert jobs("submit", "--", "a").err.startswith(told)
 
 
 def test_not_ready_says_when_to_try_again(jobs, batch):
@@ -696,7 +784,7 @@ def test_a_token_that_no_header_can_carry_is_not_quoted(jobs, monkeypatch):
 def test_bytes_that_are_not_text_are_refused_with_the_field(jobs, batch):
     ran = jobs("submit", "--", "cat", os.fsdecode(b"caf\xe9"))
     assert (ran.code, batch.asked) == (1, [])
-    assert ran.err.startswith("job: command: The command contains bytes that are not UTF-8")
+    assert ran.err.startswith("job: COMMAND: The command contains bytes that are not UTF-8")
 
 
 def test_functions_return_what_the_service_said_with_types(notebook):
@@ -827,8 +915,15 @@ def test_it_runs_by_its_shebang_from_a_directory_that_cannot_be_read(packed, bat
     (gone / "json.py").write_text("raise SystemExit('the current directory was imported from')")
     submit = f"{packed} submit --"
     script = f"cd {gone} && {submit} a && chmod 0 . && {submit} b; chmod 700 {gone}; rm -r {gone}; {submit} 'c d'"
-    assert run(["sh", "-c", script], batch, HOME="/nowhere") == Ran(0, "train-x7k2p\n" * 3, "")
-    assert [asked.body for asked in batch.asked] == [{"command": ["a"]}, {"command": ["b"]}, {"command": ["c d"]}]
+    ran = run(["sh", "-c", script], batch, HOME="/nowhere")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (0, "train-x7k2p\n" * 3, 1)
+    assert "The current directory was removed" in ran.err
+    here = {"workdir": [str(gone)]}
+    assert [asked.body for asked in batch.asked] == [
+        {"command": ["a"], "inherited": here},
+        {"command": ["b"], "inherited": here},
+        {"command": ["c d"]},
+    ]
 
 
 def test_the_file_on_the_path_can_be_imported(packed, batch):
@@ -851,6 +946,154 @@ def test_wait_and_exit_code_through_the_packed_file(packed, batch):
     batch.says("GET", "/jobs/train-x7k2p", an_ended_job("failed", 42))
     ran = run([packed, "submit", "--wait", "--", "a"], batch)
     assert (ran.code, ran.out) == (42, "loss 0.1\n")
+
+
+SCRIPT = b"#!/bin/bash -eu\nset -o pipefail\necho \"$1\" '$HOME' | cat\n"
+
+
+def submit_script(packed: Path, batch: StandIn, script: bytes, *words: str) -> Ran:
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    found = subprocess.run(
+        [packed, "submit", *words], check=False, env=environment(batch), capture_output=True, input=script, timeout=30
+    )
+    return Ran(found.returncode, found.stdout.decode(), found.stderr.decode())
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "arguments"),
+    [
+        (["-"], "script", []),
+        (["--name", "-", "-", "a b", "--name", "-"], "-", ["a b", "--name", "-"]),
+        (["-", "--", "-x"], "script", ["-x"]),
+    ],
+)
+def test_a_script_is_read_from_stdin_and_runs_with_its_interpreter(packed, batch, tmp_path, words, name, arguments):
+    assert submit_script(packed, batch, SCRIPT, *words) == Ran(0, "train-x7k2p\n", "")
+    body = batch.asked[0].body
+    assert (body["name"], body["command"][4:]) == (name, [SCRIPT.decode(), "/bin/bash", "-eu", *arguments])
+    if arguments:
+        ran = subprocess.run(body["command"], check=True, capture_output=True, env={"PATH": os.defpath})
+        assert (ran.stdout.decode(), ran.stderr) == (f"{arguments[0]} $HOME\n", b"")
+
+
+def test_a_script_runs_by_its_first_line_as_the_kernel_reads_it(packed, batch, tmp_path):
+    script = b"#! /usr/bin/env -S python3 -u\nimport sys\nsys.exit(len(sys.argv) + 40)"
+    assert submit_script(packed, batch, script, "-", "one").code == 0
+    command = batch.asked[0].body["command"]
+    assert subprocess.run(command, check=False, env={"PATH": os.environ["PATH"]}).returncode == 42
+    missing = [*command[:5], "/no/such/shell", *command[6:]]
+    assert subprocess.run(missing, check=False, capture_output=True).returncode == 127
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        (b"", "The script on standard input is empty."),
+        (b" \n\n", "The script on standard input is empty."),
+        (b"echo hello\n", "This does not look like a batch script. The first line must start with #! followed by"),
+        (b"#!\n", "This does not look like a batch script."),
+        (
+            b"#!/bin/bash\r\necho hello\r\n",
+            "The script has DOS line breaks (\\r\\n) instead of UNIX line breaks (\\n).",
+        ),
+        (b"\x7fELF\x02\x01\x00", "The script contains NUL bytes, so it is a program and not text."),
+        (b"#!/bin/sh\necho caf\xe9\n", "The script is not UTF-8: byte 18 is invalid."),
+        (b"#!/bin/sh\n" + b"#" * 131072, "The script is longer than 131071 bytes. Write it into a file in your home"),
+    ],
+)
+def test_what_is_no_script_is_refused_in_the_words_of_sbatch(packed, batch, script, sentence):
+    ran = submit_script(packed, batch, script, "-")
+    assert (ran.code, ran.out, batch.asked, ran.err.count("\n")) == (1, "", [], 1)
+    assert ran.err.startswith(f"job: {sentence}")
+
+
+def test_a_script_of_the_largest_size_fits_one_argument(packed, batch):
+    script = b"#!/bin/sh\nexit 3\n" + b"#" * (131071 - 17)
+    assert submit_script(packed, batch, script, "-").code == 0
+    assert subprocess.run(batch.asked[0].body["command"], check=False).returncode == 3
+
+
+def test_options_of_sbatch_in_a_script_are_not_dropped_silently(packed, batch):
+    ran = submit_script(packed, batch, b"#!/bin/sh\n#SBATCH --time=4:00:00\ntrue\n", "-")
+    assert (ran.code, ran.err.count("\n")) == (0, 1)
+    assert "the script's #SBATCH lines are not read" in ran.err
+
+
+def test_a_standard_input_that_cannot_be_read_is_a_sentence(packed, batch, tmp_path):
+    ran = run(["sh", "-c", f"{packed} submit - 0>{tmp_path}/x; {packed} submit - <&-"], batch)
+    assert ran.err == (
+        "job: The script on standard input cannot be read (Bad file descriptor).\n"
+        "job: Standard input is closed. Write 'job submit - < run.sh' or a pipe.\n"
+    )
+
+
+def test_a_script_is_one_word_in_show(jobs, batch):
+    words = batch_script.script_command(SCRIPT, ["a b"])
+    batch.says("GET", "/jobs/train-x7k2p", a_job(command=words))
+    assert "\nCommand    - 'a b'\n" in jobs("show", "train-x7k2p").out
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo data | (sleep 0.2; {})",
+        "{} < data",
+        "(sleep 0.2; {}) <<EOF\ndata\nEOF",
+    ],
+)
+@pytest.mark.parametrize("words", ["submit -- cat", "submit"])
+def test_data_on_standard_input_that_no_job_gets_is_an_error(packed, batch, tmp_path, script, words):
+    (tmp_path / "data").write_text("data\n")
+    ran = run(["sh", "-c", f"cd {tmp_path}; {script.format(f'{packed} {words}')}"], batch)
+    assert (ran.code, ran.out, batch.asked, ran.err.count("\n")) == (2, "", [], 1)
+    assert ran.err.startswith(
+        "job submit: standard input has data, and a job does not get it. If it is a script, write"
+    )
+    assert "'< /dev/null'" in ran.err
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "{} < /dev/null",
+        "{} <&-",
+        "{} < empty",
+        "sleep 5 | {}; kill $!",  # an open pipe without data, as in a cell of a notebook
+        "true | (sleep 0.2; {})",  # the end of a pipe
+        "while read line; do {}; done < data",
+        "nohup {}",
+    ],
+)
+def test_a_standard_input_without_data_for_the_job_is_fine_and_nothing_waits(packed, batch, tmp_path, script):
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    (tmp_path / "data").write_text("one\ntwo\n")
+    (tmp_path / "empty").touch()
+    words = ["bash", "-c", f"cd {tmp_path}; {script.format(f'{packed} submit -- cat')}"]
+    begun = time.monotonic()
+    with subprocess.Popen(words, env=environment(batch), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout and running.stderr
+        assert running.stdout.readline() == b"train-x7k2p\n"
+        assert time.monotonic() - begun < 4
+        running.communicate()
+
+
+def test_data_that_arrives_late_is_told(packed, batch):
+    release = threading.Event()
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    send = batch.send
+    batch.send = lambda *words: (release.wait(10), send(*words))  # type: ignore[method-assign]
+    words = [packed, "submit", "--", "cat"]
+    with subprocess.Popen(
+        words, env=environment(batch), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdin and running.stderr
+        while not batch.asked:
+            time.sleep(0.01)
+        running.stdin.write(b"late\n")
+        running.stdin.flush()
+        release.set()
+        assert running.stderr.readline() == b"job: warning: standard input has data, and the job does not get it\n"
+        assert running.wait(10) == 0
 
 
 def test_ctrl_c_ends_a_followed_log_without_a_traceback(packed, batch):

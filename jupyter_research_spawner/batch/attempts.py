@@ -17,6 +17,7 @@ from ..api_object import annotations_of, parse_map, parse_time
 from ..jobs import kind_of
 from ..schedulers import DELETED, NO_OBJECTS, Objects, Scheduler, find_scheduler, preemption_events
 from ..shape import OUR_PREFIX, Json
+from ..watch.container_reasons import exit_code
 from ..watch.phase import has_failed, why_failed
 from .rights_record import why_held
 
@@ -98,13 +99,18 @@ def attempt_of(job: Json, pod: Json, objects: Objects = NO_OBJECTS, *, gone: boo
         reason = CANCELLED_MESSAGE if index in cancelled_indexes(job) else why_held(job) or TAKEN
     return Attempt(
         pod=metadata["name"],
-        started=ended.get("startedAt") or running.get("startedAt"),
-        finished=ended.get("finishedAt") or (metadata.get("deletionTimestamp") if gone else None),
-        exit_code=ended.get("exitCode"),
+        started=known_time(ended.get("startedAt")) or running.get("startedAt"),
+        finished=known_time(ended.get("finishedAt")) or (metadata.get("deletionTimestamp") if gone else None),
+        exit_code=exit_code(ended),
         reason=reason[:_REASON_LIMIT],
         index=index,
         failure=why_failed(pod, kind.SLOTS.main)[:_REASON_LIMIT] if has_failed(pod) and not reason else "",
     )
+
+
+def known_time(time: str | None) -> str | None:
+    """Return the time; None for the zero time of Unix or of Go, with which a kubelet says that there is none."""
+    return None if time is None or time.startswith(("1970-01-01T", "0001-01-01T")) else time
 
 
 def _ended_by_itself(ended: Json, metadata: Json) -> bool:
@@ -133,8 +139,10 @@ def recorded(job: Json) -> list[Attempt]:
     """Return the attempts in the job's annotation; [] if the annotation is not valid."""
     try:
         found = json.loads(annotations_of(job).get(ATTEMPTS, "[]"))
-        return [Attempt(**attempt) for attempt in found]
-    except (ValueError, TypeError):
+        attempts = [Attempt(**attempt) for attempt in found]
+        # An older version recorded the zero time.
+        return [replace(attempt, started=known_time(attempt.started)) for attempt in attempts]
+    except (ValueError, TypeError, AttributeError):
         return []
 
 

@@ -177,7 +177,17 @@ class Job(UserHandler):
 
     async def delete(self, job_id: str) -> None:
         user, index = self.hub_user, _index(self.get_query_argument("index", None))
-        self.finish(await self.service.cancel(user, job_id, index))
+        if not _truth("remove", self.get_query_argument("remove", "false")):
+            self.finish(await self.service.cancel(user, job_id, index))
+        elif index is None:
+            self.finish(await self.service.remove(user, job_id))
+        else:
+            raise Refusal(
+                "invalid",
+                "One index of a job array cannot be removed alone.",
+                field="index",
+                hint="Leave the index out, to remove the whole array.",
+            )
 
 
 class Logs(UserHandler):
@@ -187,7 +197,7 @@ class Logs(UserHandler):
 
     async def get(self, job_id: str) -> None:
         user = self.hub_user
-        follow = _truth(self.get_query_argument("follow", "false"))
+        follow = _truth("follow", self.get_query_argument("follow", "false"))
         tail = _tail(self.get_query_argument("tail", None))
         index = _index(self.get_query_argument("index", None))
         pieces = await self.service.read(user, job_id, follow=follow, tail=tail, index=index)
@@ -293,9 +303,9 @@ def _json(body: bytes, received: int) -> Any:
         ) from None
 
 
-def _truth(text: str) -> bool:
+def _truth(field: str, text: str) -> bool:
     if text not in ("true", "false"):
-        raise Refusal("invalid", f"follow is {text[:40]!r}.", field="follow", hint="Write true or false.")
+        raise Refusal("invalid", f"{field} is {text[:40]!r}.", field=field, hint="Write true or false.")
     return text == "true"
 
 

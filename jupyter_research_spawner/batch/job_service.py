@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -129,20 +129,47 @@ class JobService:
         return await self._answer(job)
 
     async def cancel(self, hub_user: str, job_id: str, index: int | None = None) -> Json:
-        """Delete a job and its pods, even if the job has ended.  With `index`, end only this index of an array."""
+        """Delete a job and its pods.  A job that has ended stays as it is, and the answer has its state.
+
+        With `index`, end only this index of an array.
+        """
         *older, job = await self._store.jobs_with_id(self._owner(hub_user), job_id)
         if index is not None:
             return await self._cancel_index(hub_user, job, index)
         before = await self._answer(job)
+        if _is_over(before):
+            return before
         log.info("%s cancels %s", hub_user, job_id)
-        # An older one first, so that no other job is made from it.
-        for replaced in older:
-            await self._store.delete(replaced)
-        left = await self._store.delete(job)
+        left = await self._delete([*older, job])
         if left is not None:
             return await self._answer(left)
-        is_over = before["state"] in ("succeeded", "failed")
-        return before if is_over else {**before, "state": "cancelling", "message": "It was cancelled."}
+        return {**before, "state": "cancelling", "message": "It was cancelled."}
+
+    async def remove(self, hub_user: str, job_id: str) -> Json:
+        """Delete a job that has ended, with its output.  Raises Refusal (409) for a job that has not ended."""
+        *older, job = await self._store.jobs_with_id(self._owner(hub_user), job_id)
+        before = await self._answer(job)
+        if not _is_over(before):
+            raise Refusal(
+                "not-ended",
+                f"Job {job_id} has not ended: it is {before['state']}.",
+                field="id",
+                hint=f"`job cancel {job_id}` ends it and deletes it.",
+                status=409,
+            )
+        log.info("%s removes %s", hub_user, job_id)
+        await self._delete([*older, job])
+        return before
+
+    async def _delete(self, jobs: Sequence[Json]) -> Json | None:
+        """Delete the jobs, an older one first, so that no other job is made from it.  Return what is left of the last.
+
+        The last one is left while a finalizer keeps it.
+        """
+        left = None
+        for job in jobs:
+            left = await self._store.delete(job)
+        return left
 
     async def _cancel_index(self, hub_user: str, job: Json, index: int) -> Json:
         """Delete the pod of an index.  The Job then counts the index as failed, and the other indexes continue.
@@ -258,6 +285,10 @@ class JobService:
     def _owner(self, hub_user: str) -> Owner:
         """Return the owner of the user's jobs.  This works even while an identity source is down."""
         return Owner(hub_user, label_value(posix_name(self._site.identity.username, hub_user)))
+
+
+def _is_over(found: Json) -> bool:
+    return found["state"] in ("succeeded", "failed")
 
 
 def _in_parts(jobs: list[Json]) -> Iterator[list[Json]]:

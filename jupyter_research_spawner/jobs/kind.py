@@ -101,7 +101,7 @@ class JobKind(Protocol):
         """Return the fields of the request from which `manifest` made a stored job, so that it can be made anew.
 
         The inverse of `manifest`, without the fields that `jobs.stored_request` writes for all kinds: profile, queue,
-        wall_time, image and workdir.  A field that was not requested is left out.
+        wall_time, image, workdir and inherited.  A field that was not requested is left out.
         """
 
     @property

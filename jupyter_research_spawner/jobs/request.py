@@ -10,9 +10,10 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from ..plan import Request
+from ..plan import Inherited, Request
 from ..refusal import Refusal
 from ..resources import gives_devices
+from ..settings import Settings
 from ..shape import Shape
 from ..storage import HIJACKING_ENV, IDENTITY_ENV
 from ..wording import quote
@@ -81,6 +82,21 @@ def _words(command: list[str]) -> list[str]:
 Text = Annotated[str, StringConstraints(strict=True)]
 
 
+# Inherited values are not validated further, because they must not refuse a job.
+Value = Annotated[str, StringConstraints(strict=True, max_length=4096)]
+
+
+class InheritedFields(Settings):
+    """The values of the notebook that submits a job, where the user chose none."""
+
+    profile: Value | None = Field(None, title="Profile of the notebook")
+    queue: Value | None = Field(None, title="Queue of the notebook")
+    image: Value | None = Field(None, title="Image of the notebook")
+    workdir: list[Value] = Field(
+        [], title="Paths of the current directory, of which the first that can be used counts", max_length=4
+    )
+
+
 class JobRequest(Submitted):
     """The request for a job, without the user's identity.  HINTS has a hint for some fields; a kind can add more."""
 
@@ -88,6 +104,7 @@ class JobRequest(Submitted):
         "command": 'Write the command as a list of words: ["python", "train.py"]. '
         'To use a shell, write ["bash", "-c", "..."].',
         "env": 'Write env as a map from names to strings: {"OMP_NUM_THREADS": "2"}.',
+        "inherited": 'Write inherited as a map: {"profile": "small", "workdir": ["/home/alice/climate"]}.',
     }
 
     name: Annotated[Choice, StringConstraints(max_length=120)] | None = Field(
@@ -104,6 +121,12 @@ class JobRequest(Submitted):
     )
     workdir: Annotated[str, StringConstraints(strict=True, max_length=4096), AfterValidator(_path)] | None = Field(
         None, title="Working directory, in your home (`~/...`) or on a mount", examples=["~/climate"]
+    )
+    inherited: InheritedFields = Field(
+        InheritedFields(),
+        title="Values of the notebook",
+        description="They are used where the request has none and where they fit. They never refuse a job.",
+        examples=[{"profile": "small", "queue": "climate", "workdir": ["/home/alice/climate"]}],
     )
 
 
@@ -155,4 +178,10 @@ def plan_request(request: JobRequest, shape: Shape, hub_user: str) -> Request:
         wall_time=request.wall_time,
         image=request.image,
         workdir=request.workdir,
+        inherited=Inherited(
+            request.inherited.profile,
+            request.inherited.queue,
+            request.inherited.image,
+            tuple(request.inherited.workdir),
+        ),
     )

@@ -16,12 +16,12 @@ from .request import JobRequest
 
 # The choices of the request as JSON, and in `env` the names of the user's variables.
 ASKED = OUR_PREFIX + "asked"
-_CHOICES = frozenset({"profile", "queue", "wall_time", "image", "workdir"})
+_CHOICES = frozenset({"profile", "queue", "wall_time", "image", "workdir", "inherited"})
 
 
 def asked(request: JobRequest) -> str:
     """Return the value of the annotation ASKED."""
-    chosen = request.model_dump(mode="json", include=set(_CHOICES), exclude_none=True)
+    chosen = request.model_dump(mode="json", include=set(_CHOICES), exclude_defaults=True)
     return json.dumps({**chosen, "env": list(request.env)}, ensure_ascii=False)
 
 
@@ -31,7 +31,7 @@ def is_complete(job: Json) -> bool:
 
 
 def choices(job: Json) -> Json:
-    """Return the profile, queue, wall time, image and working directory that the user requested.
+    """Return the profile, queue, wall time, image and working directory that the user requested or inherited.
 
     For a job of an older version, they are those of the plan, as far as they are rights.
     """

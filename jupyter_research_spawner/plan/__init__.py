@@ -2,7 +2,7 @@
 
 from .choices import offers
 from .decide import ANNOTATION_LIMIT, plan
-from .model import Offer, Plan, Request, WallTime
+from .model import Inherited, Offer, Plan, Request, WallTime
 from .recheck import (
     RECHECK_SECONDS,
     Granted,
@@ -19,6 +19,7 @@ __all__ = [
     "ANNOTATION_LIMIT",
     "RECHECK_SECONDS",
     "Granted",
+    "Inherited",
     "Offer",
     "Plan",
     "Request",

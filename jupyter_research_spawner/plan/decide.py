@@ -22,6 +22,7 @@ from .choices import (
     class_end_warnings,
     classes_required,
 )
+from .inherited import decide_with_inherited
 from .limits import apply_workdir, choose_image, choose_wall_time
 from .model import Plan, Request, WallTime
 from .rights import rights_of
@@ -44,6 +45,24 @@ def plan(
     `run_id` must be unique for each spawn or submission.  `now` must be timezone-aware.  `secret` is the hub's secret
     for the adoption key.  Raises Refusal with the invalid field.  The function is pure.
     """
+
+    def decide(request: Request, notes: tuple[str, ...]) -> Plan:
+        return _decide(site, identity, request, notes, run_id=run_id, now=now, secret=secret)
+
+    return decide_with_inherited(request, decide)
+
+
+def _decide(
+    site: Site,
+    identity: PosixIdentity,
+    request: Request,
+    notes: tuple[str, ...],
+    *,
+    run_id: str,
+    now: datetime,
+    secret: bytes,
+) -> Plan:
+    """Return the plan for a request without regard to inherited values, except the working directory."""
     request = apply_class(site, identity, request, now)
     rights = rights_of(site, identity, now)
     profile_name = choose_profile(site, rights, request, now)
@@ -65,7 +84,7 @@ def plan(
     if (refusal := scheduler.refuses(placement)) is not None:
         raise refusal
     mounts = mounts_for(site.storage, identity, rights.classes)
-    request = apply_workdir(request, identity, mounts)
+    request, elsewhere = apply_workdir(request, identity, mounts)
     fields = site.pod_fields[profile_name]
     then = rights_of(site, identity, now + wall_time.hard)
     decided = Plan(
@@ -97,7 +116,12 @@ def plan(
             *claim_prerequisites((mount.claim for mount in mounts), placement.namespace),
             *gpu_prerequisites(profile.gpu, placement.namespace),
         ),
-        warnings=(*warnings(identity), *class_end_warnings(site, then, classes, profile_name, queue_name)),
+        warnings=(
+            *notes,
+            *elsewhere,
+            *warnings(identity),
+            *class_end_warnings(site, then, classes, profile_name, queue_name),
+        ),
         batch_url=site.batch.url,
         site_digest=site.digest,
         adoption_key=_adoption_key(secret, request, placement, profile_name, wall_time) if secret else "",

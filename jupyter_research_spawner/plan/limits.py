@@ -132,23 +132,38 @@ def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
     )
 
 
-def apply_workdir(request: Request, identity: PosixIdentity, mounts: Iterable[MountPoint]) -> Request:
-    """Return the request with its working directory as an absolute path in the user's home or on a mount.
+def apply_workdir(
+    request: Request, identity: PosixIdentity, mounts: Iterable[MountPoint]
+) -> tuple[Request, tuple[str, ...]]:
+    """Return the request with its working directory as an absolute path in the user's home or on a mount, and warnings.
 
     `~` means the user's home directory.  Raises Refusal for any other directory, because the container runtime, which
-    is root, would create a missing working directory even in another user's home.
+    is root, would create a missing working directory even in another user's home.  An inherited directory is left out
+    instead.
     """
+    home, *shared = (mount.path for mount in mounts)
+    roots = (identity.home, *shared)
+
+    def is_allowed(path: str) -> bool:
+        is_below = path == home or any(within(path, root) for root in roots)
+        return is_below and posixpath.normpath(path) == path and path.isprintable()
+
     asked = request.workdir
     if asked is None:
-        return request
+        inherited = request.inherited.workdir
+        for path in filter(is_allowed, inherited):
+            return replace(request, workdir=path), ()
+        return request, tuple(
+            f"Your current directory {quote(path)} is not in your home directory or on a file system mounted for jobs. "
+            f"The job starts in your home directory {identity.home}."
+            for path in inherited[:1]
+        )
     path = identity.home + asked[1:] if asked == "~" or asked.startswith("~/") else asked
-    home, *shared = (mount.path for mount in mounts)
-    is_allowed = path == home or any(within(path, root) for root in (identity.home, *shared))
-    if is_allowed and posixpath.normpath(path) == path:
-        return replace(request, workdir=path)
+    if is_allowed(path):
+        return replace(request, workdir=path), ()
     raise Refusal(
         "workdir-elsewhere",
         f"Working directory {quote(asked)} is not in your home directory or on a file system mounted for you.",
         field="workdir",
-        hint=f"Choose a directory in {format_list((identity.home, *shared), 'or')}.",
+        hint=f"Choose a directory in {format_list(roots, 'or')}.",
     )

@@ -22,8 +22,21 @@ _SUMMARY_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
+class Inherited:
+    """The values of the notebook that submits a job.  They are used as far as they fit, and never refuse the job.
+
+    `workdir` has the paths of the notebook's current directory, of which the first that the user may use counts.
+    """
+
+    profile: str | None = None
+    queue: str | None = None
+    image: str | None = None
+    workdir: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Request:
-    """What a user requests.  None means that the site's default applies.
+    """What a user requests.  None means that an inherited value or the site's default applies.
 
     `hub_user` is the user's name in the hub.  `server` is the name of a named server, or empty.
     """
@@ -37,6 +50,7 @@ class Request:
     wall_time: timedelta | None = None
     image: str | None = None
     workdir: str | None = None
+    inherited: Inherited = Inherited()
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,19 @@ def how_ended(container: Json, ended: Json, events: Iterable[Json] = ()) -> str:
     return f"Container {name} ended with exit code {code}{told}{last}."
 
 
+def exit_code(ended: Json) -> int | None:
+    """Return the exit code in a container's `terminated` state; None without one.
+
+    For a program that is missing or not executable, runtimes report 128 (StartError), and shells 127 and 126.
+    """
+    code, message = ended.get("exitCode"), str(ended.get("message") or "")
+    if code == 128 and _NO_PROGRAM.search(message):
+        return 127
+    if code == 128 and _NOT_EXECUTABLE.search(message):
+        return 126
+    return code
+
+
 def why_failing(container: Json, events: Iterable[Json] = ()) -> str:
     """Return a sentence that says why a container fails again and again, or for good."""
     waiting = (container.get("state") or {}).get("waiting") or {}

@@ -12,6 +12,7 @@ from ..schedulers import SCHEDULERS, QueueStatus, Reason
 from ..shape import Json
 from .container_reasons import (
     NOT_MOUNTED,
+    exit_code,
     has_succeeded,
     how_ended,
     last_end,
@@ -267,6 +268,5 @@ def _exit_code(status: Json, main: str) -> int | None:
     for container in status.get("containerStatuses") or []:
         ended = (container.get("state") or {}).get("terminated") or {}
         if container.get("name") == main and "exitCode" in ended:
-            code: int = ended["exitCode"]
-            return code
+            return exit_code(ended)
     return None

@@ -7,6 +7,7 @@ import codecs
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,10 @@ from datetime import datetime, timezone
 from typing import NoReturn, TextIO
 
 from . import functions
+from .batch_script import NAME, has_slurm_options, has_unread_input, read_script, script_command
 from .job_errors import JobsError, NotReady, Refused
 from .job_following import follow_to_end
-from .job_model import FAILED, QUEUED, STARTING, Job
+from .job_model import FAILED, QUEUED, STARTING, SUCCEEDED, Job
 from .report import job_details, job_table
 from .terminal import visible
 from .version import VERSION
@@ -29,6 +31,7 @@ examples:
   job submit --name train --wall-time 8h -- python train.py --epochs 3
   job submit --wait -- bash -c 'make test 2>&1 | tail'
   job submit --array 1-100%10 -- bash run.sh
+  job submit --wall-time 1-0 - < run.sh
   job logs --follow train-x7k2p
 
 for users of Slurm: sbatch and srun are 'submit' and 'submit --wait', squeue and
@@ -37,17 +40,23 @@ an array is ID_3, as in 'job logs run-x7k2p_3'.
 
 exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 service not ready,
 130 Ctrl-C; 'submit --wait' exits with the job's exit code, or 1 if it has none.
+A program that the image does not have ends with 127, as in a shell.
 """
 SUBMIT_USAGE = """\
 job submit [--name N] [--profile P] [--queue Q]
                    [--wall-time 8h] [--image I] [--env K=V ...]
-                   [--workdir D] [--array 0-9%%3] [--wait] [--json]
-                   -- COMMAND [ARG...]"""
+                   [--chdir D] [--array 0-9%%3] [--wait] [--json]
+                   -- COMMAND [ARG...]
+       job submit [OPTION...] - [ARG...] < SCRIPT"""
 SUBMIT_ABOUT = """\
 Submit COMMAND as a batch job and print the job's id. No shell interprets the
-words of COMMAND. Queue, profile and image are this notebook's by default. With
---array the command runs once for each index, which it reads from
-SLURM_ARRAY_TASK_ID.
+words of COMMAND. With '-', the job is the script on standard input, whose first
+line names its interpreter (#!/bin/bash); lines with #SBATCH are not read.
+
+Profile, queue and image are this notebook's where they fit. With --profile they
+are the profile's. The job starts in the current directory if jobs have it, else
+in your home directory; a line on stderr says so. With --array the command runs
+once for each index, which it reads from SLURM_ARRAY_TASK_ID.
 """
 LIST_ABOUT = """\
 List your jobs, newest first. TIME is how long a job has run, or 'wait' and how
@@ -61,6 +70,30 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {visible(message)}. See '{self.prog} --help'.\n")
+
+
+# The options of each field of the service's API, whose messages have the field's name.
+_OPTIONS = {
+    "name": "--name",
+    "profile": "--profile",
+    "queue": "--queue",
+    "wall_time": "--wall-time",
+    "image": "--image",
+    "env": "--env",
+    "workdir": "--chdir",
+    "array": "--array",
+    "index": "--index",
+    "tail": "--tail",
+    "command": "COMMAND",
+}
+# The service's hints for fields that are not valid show JSON.
+_HINTS = {
+    "command": "Write it after '--', as in: job submit -- python train.py. To use a shell: -- bash -c '...'.",
+    "env": "Write --env NAME=VALUE, once for each variable.",
+    "array": "Write indexes as for sbatch: --array 0-9%3. Leave --array out for a single job.",
+}
+_WITH_VALUE = ("-D", "--workdir", *(option for option in _OPTIONS.values() if option.startswith("--")))
+_WORDS = re.compile(r"(?<![-.\w])(wall_time|workdir|env)\b(?!\.\w)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,27 +123,53 @@ def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
     argparse does not see these words, because its treatment of `--` differs between Python versions.
     """
     command: list[str] = []
-    if words[:1] == ["submit"] and "--" in words:
-        end = words.index("--")
-        words, command = words[:end], words[end + 1 :]
+    is_script = False
+    if words[:1] == ["submit"]:
+        words, is_script, command = _split_command(words)
     args, unknown = parser.parse_known_args(words)
     if args.run is not _submit:
         if unknown:
             args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return args
-    if unknown and command:
-        args.parser.error(f"unrecognized arguments before the '--': {' '.join(unknown)}")
-    if not command:
+    if unknown and (command or is_script):
+        args.parser.error(f"unrecognized arguments before the '{'-' if is_script else '--'}': {' '.join(unknown)}")
+    if not is_script and has_unread_input():
+        args.parser.error(
+            "standard input has data, and a job does not get it. If it is a script, write 'job submit -'. If the "
+            "job needs it, write it into a file. Else add '< /dev/null'"
+        )
+    if not command and not is_script:
         args.parser.error("no command; write it last, after '--', as in: job submit --name train -- python train.py")
     args.command = command
+    args.script = is_script
     args.env = None if args.env is None else dict(args.env)
     return args
 
 
+def _split_command(words: list[str]) -> tuple[list[str], bool, list[str]]:
+    """Return the options of `submit`, whether the job is a script, and the words of the command or for the script.
+
+    A `-` that is not the value of an option means the script, and a `--` behind it is optional.
+    """
+    for place, word in enumerate(words):
+        if word == "--":
+            return words[:place], False, words[place + 1 :]
+        if word == "-" and words[place - 1] not in _WITH_VALUE:
+            rest = words[place + 1 :]
+            return words[:place], True, rest[1:] if rest[:1] == ["--"] else rest
+    return words, False, []
+
+
 def _submit(args: argparse.Namespace) -> int:
+    command, name = args.command, args.name
+    if args.script:
+        script = read_script()
+        command, name = script_command(script, command), NAME if name is None else name
+        if has_slurm_options(script):
+            _say("warning: the script's #SBATCH lines are not read; write these options after 'job submit'")
     job = functions.submit(
-        args.command,
-        name=args.name,
+        command,
+        name=name,
         profile=args.profile,
         queue=args.queue,
         wall_time=args.wall_time,
@@ -119,6 +178,8 @@ def _submit(args: argparse.Namespace) -> int:
         workdir=args.workdir,
         array=args.array,
     )
+    if not args.script and has_unread_input():
+        _say("warning: standard input has data, and the job does not get it")
     for warning in job.warnings:
         _say(f"warning: {warning}")
     if args.wait:
@@ -188,18 +249,37 @@ def _logs(args: argparse.Namespace) -> int:
 
 
 def _cancel(args: argparse.Namespace) -> int:
-    """Cancel each job.  Continue after a refusal, but stop if the service does not answer."""
+    """Cancel each job.  As for scancel, it is no error if a job has ended already."""
+
+    def cancel(job_id: str) -> None:
+        job = functions.cancel(job_id)
+        state = _state_of(job, functions.split_index(job_id)[1])
+        print(visible(f"{job_id} {state}"))
+        if state in (SUCCEEDED, FAILED):
+            _say(f"{job_id} has already ended" + (f"; 'job remove {job.id}' deletes it" if job.ended else ""))
+
+    return _for_each(args.ids, cancel)
+
+
+def _remove(args: argparse.Namespace) -> int:
+    def remove(job_id: str) -> None:
+        functions.remove(job_id)
+        print(visible(f"{job_id} removed"))
+
+    return _for_each(args.ids, remove)
+
+
+def _for_each(ids: Sequence[str], act: Callable[[str], None]) -> int:
+    """Act on each job.  Continue after a refusal, but stop if the service does not answer."""
     code = 0
-    for job_id in args.ids:
+    for job_id in ids:
         try:
-            job = functions.cancel(job_id)
+            act(job_id)
         except Refused as error:  # noqa: PERF203 - the loop continues with the next job
             if error.exit_code == NotReady.exit_code:
                 raise
             _say_error(error)
             code = error.exit_code
-        else:
-            print(visible(f"{job_id} {_state_of(job, functions.split_index(job_id)[1])}"))
     return code
 
 
@@ -229,11 +309,13 @@ def _parser() -> Parser:
         ("--name", "N", "name of the job; the job's id begins with this name"),
         ("--profile", "P", "profile; default: this notebook's"),
         ("--queue", "Q", "queue; default: this notebook's"),
-        ("--wall-time", "8h", "how long the job can run: a number and s, m, h or d"),
+        ("--wall-time", "8h", "how long the job can run: 90m, 8h, 1h30m, or as for sbatch: 90, 4:00:00, 1-12"),
         ("--image", "I", "container image; default: this notebook's"),
-        ("--workdir", "D", "working directory; default: the current one, if below your home"),
     ):
         submit.add_argument(option, metavar=letter, help=about)
+    submit.add_argument(
+        *("--chdir", "-D", "--workdir"), dest="workdir", metavar="D", help="working directory; default: the current one"
+    )
     submit.add_argument(
         "--array", metavar="0-9%3", help="run once for each index, as in sbatch; %%3 means at most 3 at a time"
     )
@@ -251,8 +333,10 @@ def _parser() -> Parser:
     logs.add_argument("--follow", "-f", action="store_true", help="print new output until the job ends")
     logs.add_argument("--index", metavar="N", type=_number, help="index of a job array; ID_N means the same")
     logs.add_argument("--tail", metavar="N", type=_number, help="only the last N lines")
-    cancel = command("cancel", _cancel, "cancel jobs, or delete jobs that have ended")
+    cancel = command("cancel", _cancel, "cancel jobs that have not ended")
     cancel.add_argument("ids", metavar="ID", nargs="+")
+    remove = command("remove", _remove, "delete jobs that have ended, with their output")
+    remove.add_argument("ids", metavar="ID", nargs="+")
     for with_json in (submit, jobs, show):
         with_json.add_argument("--json", action="store_true", help="print the batch service's JSON")
     return parser
@@ -291,13 +375,31 @@ def _printer(stream: TextIO) -> Callable[[bytes], None]:
 
 def _say_error(error: JobsError) -> None:
     if isinstance(error, Refused):
-        _say(f"{error.field}: {error.message}" if error.field else error.message)
-        if error.hint:
-            _say(error.hint)
+        _say(_told(error))
+        hint = _HINTS.get(error.field or "", error.hint) if error.code == "invalid" else error.hint
+        if hint:
+            _say(_with_options(hint))
     else:
         _say(str(error))
     if error.retry_after is not None:
         _say(f"try again in {error.retry_after} s")
+
+
+def _told(error: Refused) -> str:
+    """Return the message with the option that the user wrote, instead of the field of the service's API.
+
+    Messages about values that are not valid begin with the path of the value, such as `env.A: ...`.
+    """
+    if error.field in (None, "id"):
+        return _with_options(error.message)
+    found = re.match(rf"{re.escape(error.field)}(\.[^:]*)?: ", error.message)
+    below = f" {found[1][1:]}" if found and found[1] else ""
+    message = error.message[found.end() :] if found else error.message
+    return f"{_OPTIONS.get(error.field, error.field)}{below}: {_with_options(message)}"
+
+
+def _with_options(sentence: str) -> str:
+    return _WORDS.sub(lambda found: _OPTIONS[found[0]], sentence)
 
 
 def _say(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""The five functions of the package.  They call the batch service's paths /jobs, /jobs/ID and /jobs/ID/logs."""
+"""The functions of the package.  They call the batch service's paths /jobs, /jobs/ID and /jobs/ID/logs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from .job_errors import JobsError, Refused
 from .job_model import Job, job_from
-from .notebook_environment import Notebook, directory_below, this_notebook
+from .notebook_environment import Notebook, current_directory, this_notebook
 
 ID = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 # One index of an array in Slurm's notation: 1234_7, or 1234_[7] as squeue prints it.
 INDEXED = re.compile(r"([^_\[]+)(?:_([0-9]{1,6})|_?\[([0-9]{1,6})\])", re.ASCII)
 
+NOWHERE = (
+    "The current directory was removed, or its path has characters that cannot be sent. The job starts in your home "
+    "directory."
+)
 # Pages of a list of jobs that are read at most.
 PAGES = 10_000
 
@@ -35,27 +40,30 @@ def submit(  # noqa: PLR0913 - one for each field of the request
 ) -> Job:
     """Submit `command`, a list of words that no shell reads, as a batch job.
 
-    Queue, profile and image are by default those of this notebook.  `wall_time` is a number with s, m, h or d, such as
-    "8h".  `workdir` is by default the current directory if HOME contains it.  With `array` the command runs once for
-    each index: "0-9%3" means the indexes 0 to 9, of which at most 3 run at a time.  Raises Refused with the invalid
-    field, NotReady or JobsError.
+    Queue, profile and image are by default those of this notebook, as far as they fit, and `workdir` is the current
+    directory if jobs have it.  `wall_time` is "8h", "1h30m", or as for sbatch.  With `array` the command runs once for
+    each index: "0-9%3" means the indexes 0 to 9, of which at most 3 run at a time.  The job's `warnings` say what was
+    not used.  Raises Refused with the invalid field, NotReady or JobsError.
     """
     notebook = this_notebook(os.environ)
+    here = current_directory(os.environ) if workdir is None else []
     wishes = {
         "name": name,
         "command": _words(command),
-        "image": _given(image, notebook.image),
-        "profile": _given(profile, notebook.profile),
-        "queue": _given(queue, notebook.queue),
+        "image": image,
+        "profile": profile,
+        "queue": queue,
         "wall_time": wall_time,
         "env": None if env is None else dict(env),
-        "workdir": _workdir(notebook, workdir),
+        "workdir": None if workdir is None else _workdir(workdir),
         "kind": None if array is None else "array",
         "array": array,
+        "inherited": _inherited(notebook, here),
     }
     body = {field: wish for field, wish in wishes.items() if wish is not None}
     _check_text(body)
-    return job_from(notebook.batch.ask("POST", "/jobs", body))
+    job = job_from(notebook.batch.ask("POST", "/jobs", body))
+    return job if here or workdir is not None else replace(job, warnings=(NOWHERE, *job.warnings))
 
 
 def list_jobs() -> tuple[Job, ...]:
@@ -110,7 +118,7 @@ def log_bytes(job_id: str, *, follow: bool, tail: int | None, index: int | None 
 
 
 def cancel(job_id: str) -> Job:
-    """Cancel one of your jobs, or one index of an array (`ID_3`).  Delete the job if it has ended.
+    """Cancel one of your jobs, or one index of an array (`ID_3`).  A job that has ended stays as it is.
 
     Raises Refused (404) for a job that is not yours, and 409 for an index that has not started.
     """
@@ -119,14 +127,21 @@ def cancel(job_id: str) -> Job:
     return job_from(this_notebook(os.environ).batch.ask("DELETE", _path(job_id) + query))
 
 
+def remove(job_id: str) -> Job:
+    """Delete one of your jobs that has ended, with its output.  Raises Refused (409) for a job that has not ended."""
+    return job_from(this_notebook(os.environ).batch.ask("DELETE", f"{_path(job_id)}?remove=true"))
+
+
 def split_index(job_id: str) -> tuple[str, int | None]:
     """Split `ID_3` or `ID[3]` into the id of the job and the index.  The index of a plain `ID` is None."""
     found = INDEXED.fullmatch(job_id)
     return (job_id, None) if found is None else (found[1], int(found[2] or found[3]))
 
 
-def _given(wish: str | None, notebooks_own: str) -> str | None:
-    return (notebooks_own or None) if wish is None else wish
+def _inherited(notebook: Notebook, here: Sequence[str]) -> dict[str, object] | None:
+    """Return what the job inherits of this notebook where it fits.  The service leaves out what does not fit."""
+    values = {"profile": notebook.profile, "queue": notebook.queue, "image": notebook.image, "workdir": list(here)}
+    return {field: value for field, value in values.items() if value} or None
 
 
 def _path(job_id: str) -> str:
@@ -146,9 +161,9 @@ def _words(command: Sequence[str]) -> list[str]:
     return words
 
 
-def _workdir(notebook: Notebook, workdir: str | None) -> str | None:
-    if workdir is None:
-        return directory_below(notebook.home)
+def _workdir(workdir: str) -> str:
+    if workdir == "~" or workdir.startswith("~/"):  # the shell expands this only at the start of a word
+        return workdir
     try:
         # Not Path.resolve(), because the target of a symbolic link may have another path in the job.
         return os.path.abspath(workdir)  # noqa: PTH100

@@ -163,7 +163,9 @@ def _number_or_none(value: object) -> int | None:
 
 
 def _time_or_none(value: object) -> datetime | None:
-    return None if value is None else _time(value)
+    """Return the time; None for the zero time of Unix too, which older services send for a time that is not set."""
+    time = None if value is None else _time(value)
+    return None if time is not None and time.timestamp() <= 0 else time
 
 
 def _time(value: object) -> datetime:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from .batch_client import BatchClient
@@ -17,13 +17,12 @@ IMAGES = ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE")
 
 @dataclass(frozen=True)
 class Notebook:
-    """The address of the batch service, and the defaults of jobs.  For an empty default the service chooses a value."""
+    """The address of the batch service, and values that jobs inherit where they fit.  "" for an unknown value."""
 
     batch: BatchClient
     queue: str
     profile: str
     image: str
-    home: str
 
 
 def this_notebook(environment: Mapping[str, str]) -> Notebook:
@@ -41,23 +40,27 @@ def this_notebook(environment: Mapping[str, str]) -> Notebook:
         queue=environment.get("RESEARCH_QUEUE", ""),
         profile=environment.get("RESEARCH_PROFILE", ""),
         image=image,
-        home=environment.get("HOME", ""),
     )
 
 
-def directory_below(home: str) -> str | None:
-    """Return the current directory as `~` or `~/...`; None if it is not below `home` or was removed."""
-    if not home.startswith("/") or not home.strip("/"):
-        return None
+def current_directory(environment: Mapping[str, str]) -> list[str]:
+    """Return the paths of the current directory; [] if it was removed, or if its path is not text.
+
+    The first path has no symbolic links.  In a job, only the path below HOME may exist if HOME is a link, or only the
+    path that the shell has in PWD.
+    """
     try:
-        here = Path.cwd()
-        roots = (Path(home), Path(home).resolve())
-    except (OSError, RuntimeError):  # unreadable; a loop of links
-        return None
-    for root in roots:
-        if root == here or root in here.parents:
-            return str(Path("~") / here.relative_to(root))
-    return None
+        here = os.getcwd()  # noqa: PTH109 - its text is compared with that of other paths
+        home, shell = environment.get("HOME", ""), environment.get("PWD", "")
+        real_home = os.path.realpath(home) if home.startswith("/") else "/"
+        found = [here]
+        if real_home != "/" and f"{here}/".startswith(f"{real_home}/"):
+            found.append(os.path.normpath(home + here[len(real_home) :]))
+        if shell.startswith("/") and os.path.normpath(shell) == shell and os.path.samefile(shell, here):  # noqa: PTH121
+            found.append(shell)
+    except OSError:
+        return []
+    return [path for path in dict.fromkeys(found) if path.isprintable()]
 
 
 def _service_url(url: str) -> str:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
+from .batch_script import told_command
 from .job_model import QUEUED, RUNNING, STARTING, Attempt, Index, Job
 from .terminal import table, visible
 
@@ -84,7 +85,7 @@ def _fields(job: Job) -> list[tuple[str, str]]:
         ("Priority", job.priority),
         ("Profile", job.profile),
         ("Image", job.image),
-        ("Command", shlex.join(job.command)),
+        ("Command", shlex.join(told_command(job.command))),
         ("Directory", job.workdir),
         ("Created", _moment(job.created)),
         ("Started", _moment(job.started)),
