@@ -459,7 +459,11 @@ def test_wait_says_when_the_job_was_cancelled_meanwhile(jobs, batch):
 
 
 SEVERAL = [
-    a_job(message="Waits for 4 CPUs in queue climate; 2 jobs are before it.", created="2026-11-23T18:17:57Z"),
+    a_job(
+        message="Waits for 4 CPUs in queue climate; 2 jobs are before it.",
+        reason="Resources",
+        created="2026-11-23T18:17:57Z",
+    ),
     a_job(id="sweep-01-q9x4d", name="sweep-01", state="running", started="2026-11-21T14:01:30Z"),
     a_job(
         id="postprocess-ensemble-members-m3k8w",

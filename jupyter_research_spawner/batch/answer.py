@@ -9,11 +9,12 @@ from typing import Literal
 
 from ..jobs import NAME, Result, kind_of
 from ..pod.overlay import typed
-from ..schedulers import NO_OBJECTS, Objects
+from ..schedulers import NO_OBJECTS, Objects, QueueStatus
 from ..shape import OUR_PREFIX, Json
 from ..watch import Phase, classify
 from ..watch.container_reasons import sentence
 from ..watch.phase import is_over, why_not_ready
+from . import short_reasons
 from .attempts import (
     CANCELLED_MESSAGE,
     TAKEN,
@@ -33,10 +34,14 @@ _INDEXES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Standing:
-    """The state of a job, or of one index of an array."""
+    """The state of a job, or of one index of an array.
+
+    `reason` is a word of squeue for `message`; "" if there is none.
+    """
 
     state: State
     message: str = ""
+    reason: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -70,6 +75,7 @@ def answer(
         "kind": kind.KIND,
         "state": standing.state,
         "message": standing.message,
+        "reason": standing.reason,
         "queue": str(plan.get("queue", "")),
         "profile": str(plan.get("profile", "")),
         "priority": str(plan.get("priority", "")),
@@ -191,8 +197,9 @@ def _array_standing(
     if job["metadata"].get("deletionTimestamp"):
         return Standing("cancelling", "It is being cancelled.")
     if (refusal := result_of(job)) is not None:
+        code = short_reasons.ACCOUNT_NOT_ALLOWED
         done = f"{counts['succeeded']} of {len(indexes)} succeeded. " if counts["succeeded"] else ""
-        return Standing("failed", f"{done}{refusal.message}")
+        return Standing("failed", f"{done}{refusal.message}", code)
     ended = counts["succeeded"] + counts["failed"]
     progress = f"{ended}/{len(indexes)} done" + (f", {counts['failed']} failed" if counts["failed"] else "")
     if counts["running"]:
@@ -200,9 +207,11 @@ def _array_standing(
     if counts["starting"]:
         why = why_not_ready(in_order(pods)[-1], kind_of(job).SLOTS.main, events) if pods else ""
         return Standing("starting", f"{progress}. {why}".rstrip(" ."))
-    first = next((standing.message for standing in indexes.values() if standing.state == "queued"), "")
-    waits = first or _why_no_pod(job, (), events, scheduler_of(job).status({}, objects, ()).message)
-    return Standing("queued", f"{progress}. {waits}".rstrip(" ."))
+    first = next((standing for standing in indexes.values() if standing.state == "queued"), None)
+    if first is None or not first.message:
+        first = _without_pod(job, (), events, scheduler_of(job).status({}, objects, ()))
+    code = f"{progress}, {first.reason}" if first.reason else ""
+    return Standing("queued", f"{progress}. {first.message}".rstrip(" ."), code)
 
 
 def _standing(
@@ -215,29 +224,47 @@ def _standing(
 ) -> Standing:
     newest = in_order(pods)[-1] if pods else None
     scheduler, kind = scheduler_of(job), kind_of(job)
+    main, status = kind.SLOTS.main, scheduler.status(newest or {}, objects, ())
     phase = eviction = None
     if newest is not None:
         eviction = scheduler.eviction(newest, objects)
-        phase = classify(newest, scheduler.status(newest, objects, ()), kind.SLOTS.main, eviction, events)
+        phase = classify(newest, status, main, eviction, events)
     if result is not None and result.succeeded:
         return Standing("succeeded")
     if result is not None:
-        return Standing("failed", _why_failed(job, result, phase, attempts))
+        code = short_reasons.why_failed(newest, main, attempts)
+        if not code and _why_refused(job):
+            code = short_reasons.ACCOUNT_NOT_ALLOWED
+        return Standing("failed", _why_failed(job, result, phase, attempts), code)
     if job["metadata"].get("deletionTimestamp"):
         return Standing("cancelling", "It is being cancelled.")
     if (refusal := result_of(job)) is not None:
-        return Standing("failed", refusal.message)
+        return Standing("failed", refusal.message, short_reasons.ACCOUNT_NOT_ALLOWED)
     if newest is None or phase is None:
-        return Standing("queued", _why_no_pod(job, attempts, events, scheduler.status({}, objects, ()).message))
+        return _without_pod(job, attempts, events, status)
     if eviction is not None or phase.name == "ending":
         # The controller creates another pod when this one has ended.
         lost = attempt_of(job, newest, objects).reason
-        return Standing("queued", f"{lost} It waits to run again from the start.".lstrip())
+        message = f"{lost} It waits to run again from the start.".lstrip()
+        return Standing("queued", message, short_reasons.CLEANING)
     if phase.is_over and not kind.pod_decides(job, phase.name == "succeeded"):
         if phase.name == "failed":
-            return Standing("queued", f"{phase.message} It waits to run again from the start.")
+            message = f"{phase.message} It waits to run again from the start."
+            return Standing("queued", message, short_reasons.CLEANING)
         return Standing("running", "Its newest pod has succeeded, but the job has not ended yet.")
-    return Standing(phase.name, phase.message)
+    if phase.name == "failed":
+        return Standing(phase.name, phase.message, short_reasons.why_failed(newest, main, attempts))
+    code = short_reasons.why_queued(status) if phase.name == "queued" else short_reasons.why_starting(phase.message)
+    return Standing(phase.name, phase.message, code)
+
+
+def _without_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json], status: QueueStatus) -> Standing:
+    """Return the state of a job or an index that has not ended and has no pod."""
+    message = _why_no_pod(job, attempts, events, status.message)
+    if refused(job) is not None:
+        return Standing("queued", message, short_reasons.ACCOUNT_NOT_ALLOWED)
+    was_preempted = bool(attempts) and attempts[-1].why.startswith("Preempted")
+    return Standing("queued", message, short_reasons.why_no_pod(events, status, was_preempted=was_preempted))
 
 
 def in_order(pods: Iterable[Json]) -> list[Json]:

@@ -119,6 +119,7 @@ def test_the_whole_answer():
         "kind": "job",
         "state": "succeeded",
         "message": "",
+        "reason": "",
         "queue": "backfill",
         "profile": "small",
         "priority": "low",

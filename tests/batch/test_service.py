@@ -265,12 +265,44 @@ async def test_a_running_job_is_cancelled_with_its_pod(batch, cluster):
     assert cluster.store.list(POD, NAMESPACE) == []
 
 
-async def test_a_job_that_has_ended_is_removed_too(batch):
+async def test_cancel_keeps_a_job_that_has_ended_and_remove_deletes_it(batch):
     job = await batch.submit("alices", "true")
     await until(batch, "alices", job["id"], "succeeded")
     status, answer = await batch.ask("alices", "DELETE", f"/jobs/{job['id']}")
     assert (status, answer["state"]) == (200, "succeeded")
+    assert (await batch.ask("alices", "GET", f"/jobs/{job['id']}"))[0] == 200
+    assert (await batch.ask("bobs", "DELETE", f"/jobs/{job['id']}?remove=true"))[0] == 404
+    status, answer = await batch.ask("alices", "DELETE", f"/jobs/{job['id']}?remove=true")
+    assert (status, answer["state"]) == (200, "succeeded")
     await eventually_none(batch, job["id"])
+
+
+async def test_a_job_that_has_not_ended_is_not_removed(batch, cluster):
+    job = await batch.submit("alices", "sleep", "60")
+    await until(batch, "alices", job["id"], "running")
+    for query, status, code in (("?remove=true", 409, "not-ended"), ("?remove=yes", 400, "invalid")):
+        found, answer = await batch.ask("alices", "DELETE", f"/jobs/{job['id']}{query}")
+        assert (found, answer["error"]["code"]) == (status, code)
+    status, answer = await batch.ask("alices", "DELETE", f"/jobs/{job['id']}?remove=true&index=3")
+    assert (status, answer["error"]["field"]) == (400, "index")
+    assert not jobs_in(cluster)[0]["metadata"].get("deletionTimestamp")
+
+
+@pytest.mark.parametrize("command", [["no-such-program"], ["/no/such/program", "x"]])
+async def test_a_program_that_is_missing_ends_with_127_and_without_a_start(batch, command):
+    job = await batch.submit("alices", *command)
+    ended = await until(batch, "alices", job["id"], "failed")
+    assert (ended["exit_code"], ended["started"]) == (127, None)
+    assert [(attempt["exit_code"], attempt["started"]) for attempt in ended["attempts"]] == [(127, None)]
+    assert f"the image has no program {command[0]!r}" in ended["message"]
+
+
+async def test_a_program_that_is_missing_in_a_directory_below_home_ends_with_127_too(batch, tmp_path):
+    (tmp_path / "home" / "alice" / "x").mkdir()
+    job = await batch.submit("alices", "no-such-program", workdir="~/x")
+    ended = await until(batch, "alices", job["id"], "failed")
+    assert ended["exit_code"] == 127
+    assert "the command was not found" in ended["message"]
 
 
 async def test_a_queued_job_has_printed_nothing_yet_and_says_why_it_waits(batch):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import retry_kind
@@ -31,7 +32,9 @@ sys.exit(job.exit_code)
 """
 
 
-async def jobs(batch: Client, *arguments: str, code: str = COMMAND) -> tuple[int, str, str]:
+async def jobs(
+    batch: Client, *arguments: str, code: str = COMMAND, stdin: bytes | None = None, cwd: str = "/", **changes: str
+) -> tuple[int, str, str]:
     """`jobs ARGUMENTS` as alice types it in her notebook."""
     environ = {
         "PATH": os.environ["PATH"],
@@ -42,6 +45,7 @@ async def jobs(batch: Client, *arguments: str, code: str = COMMAND) -> tuple[int
         "RESEARCH_QUEUE": "climate",
         "RESEARCH_PROFILE": "small",
         "JUPYTER_IMAGE_SPEC": "quay.io/jupyter/scipy-notebook:2026-10-01",
+        **changes,
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -49,10 +53,12 @@ async def jobs(batch: Client, *arguments: str, code: str = COMMAND) -> tuple[int
         code,
         *arguments,
         env=environ,
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    output, errors = await process.communicate()
+    output, errors = await process.communicate(stdin)
     return process.returncode or 0, output.decode(), errors.decode()
 
 
@@ -68,7 +74,96 @@ async def test_submit_logs_show_list_cancel(batch):
     status, output, _ = await jobs(batch, "list")
     assert status == 0 and job_id in output
     status, output, errors = await jobs(batch, "cancel", job_id)
+    assert (status, output) == (0, f"{job_id} succeeded\n")
+    assert errors == f"job: {job_id} has already ended; 'job remove {job_id}' deletes it\n"
+    assert await jobs(batch, "remove", job_id) == (0, f"{job_id} removed\n", "")
+    status, _, errors = await jobs(batch, "show", job_id)
+    assert (status, errors.count("You have no job")) == (1, 1)
+
+
+async def shown(batch: Client, job_id: str) -> dict[str, Any]:
+    status, job = await batch.ask("alices", "GET", f"/jobs/{job_id.strip()}")
+    assert status == 200, job
+    return job
+
+
+async def test_what_the_notebook_has_is_used_where_it_fits(batch):
+    status, output, errors = await jobs(batch, "submit", "--", "true")
     assert status == 0, errors
+    job = await shown(batch, output)
+    assert (job["profile"], job["queue"]) == ("small", "climate")
+
+
+async def test_an_image_that_is_no_longer_offered_does_not_refuse_the_job(batch):
+    status, output, errors = await jobs(batch, "submit", "--", "true", JUPYTER_IMAGE_SPEC="example/old:1")
+    assert status == 0, errors
+    assert "job: warning: The image of your notebook, 'example/old:1', is not used for this job." in errors
+    assert (await shown(batch, output))["image"] == "quay.io/jupyter/scipy-notebook:2026-10-01"
+    # What a user asks for is still refused.
+    status, output, errors = await jobs(batch, "submit", "--image", "example/old:1", "--", "true")
+    assert (status, output) == (1, "")
+    assert "job: --image: Image 'example/old:1' is not allowed for profile 'small'." in errors
+
+
+async def test_a_queue_and_a_profile_that_are_gone_do_not_refuse_the_job(batch):
+    status, _, errors = await jobs(batch, "submit", "--", "true", RESEARCH_QUEUE="gone", RESEARCH_PROFILE="old\x1b")
+    assert status == 0, errors
+    assert "The queue of your notebook, 'gone', is not used for this job. There is no queue 'gone'." in errors
+    assert "The profile of your notebook, 'old" in errors
+    assert "\x1b" not in errors
+
+
+async def test_who_chooses_a_profile_gets_its_own_queue_without_a_word(batch):
+    _, output, errors = await jobs(batch, "submit", "--profile", "half", "--", "true", RESEARCH_QUEUE="backfill")
+    assert "notebook" not in errors
+    assert (await shown(batch, output))["queue"] == "climate"
+
+
+async def test_the_job_starts_where_the_user_is_if_that_is_on_a_mount(batch, tmp_path):
+    for where, directory, words in (
+        ("home", "/home/alice/two words; $(id) é", None),
+        ("project-climate", "/project/climate/sub", None),
+        ("", "/srv/elsewhere", "The job starts in your home directory /home/alice."),
+    ):
+        if where:
+            relative = directory.partition("alice/" if where == "home" else "climate/")[2]
+            path = tmp_path / where / ("alice" if where == "home" else "") / relative
+            path.mkdir()
+            path.chmod(0o777)
+        script = f"import os; os.getcwd = lambda: {directory!r}; {COMMAND}"
+        status, output, errors = await jobs(batch, "submit", "--wait", "--", "pwd", code=script)
+        assert (status, output) == (0, f"{directory if where else '/home/alice'}\n"), errors
+        assert ("warning" in errors) == (words is not None)
+        assert (words or "") in errors
+
+
+async def test_a_script_from_stdin_runs_and_ends_with_its_exit_code(batch):
+    script = b"#!/bin/bash -u\necho \"$# $1\" '$HOME'\nexit 4\n"
+    status, output, errors = await jobs(batch, "submit", "--wait", "-", "a b", stdin=script)
+    assert (status, output) == (4, "1 a b $HOME\n"), errors
+
+
+@pytest.mark.parametrize(("wall_time", "seconds"), [("4:00:00", 14400), ("1-0", 86400), ("90", 5400), ("1h30m", 5400)])
+async def test_a_wall_time_is_written_as_for_sbatch(batch, wall_time, seconds):
+    status, output, errors = await jobs(batch, "submit", "--wall-time", wall_time, "--", "true")
+    assert status == 0, errors
+    assert (await shown(batch, output))["wall_time_hard_seconds"] == seconds
+
+
+async def test_a_wall_time_that_is_none_is_told_by_its_option(batch):
+    status, _, errors = await jobs(batch, "submit", "--wall-time", "8 h", "--", "true")
+    assert status == 1
+    assert errors.startswith("job: --wall-time: '8 h' is not a valid wall time. Use a unit")
+
+
+async def test_a_client_of_an_older_version_still_submits_and_is_refused_as_before(batch):
+    demands = {"profile": "small", "queue": "climate", "image": "quay.io/jupyter/scipy-notebook:2026-10-01"}
+    job = await batch.submit("alices", "true", **demands, workdir="~")
+    assert (job["profile"], job["queue"]) == ("small", "climate")
+    status, answer = await batch.ask(
+        "alices", "POST", "/jobs", {"command": ["true"], **demands, "image": "example/old:1"}
+    )
+    assert (status, answer["error"]["field"]) == (400, "image")
 
 
 async def test_a_refusal_is_a_sentence_with_a_way_out(batch):

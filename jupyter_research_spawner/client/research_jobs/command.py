@@ -60,8 +60,10 @@ once for each index, which it reads from SLURM_ARRAY_TASK_ID.
 """
 LIST_ABOUT = """\
 List your jobs, newest first. TIME is how long a job has run, or 'wait' and how
-long it has waited. A job array has one line, and its REASON says how many
-indexes have ended. Long reasons are cut; 'job show ID' prints all of a reason.
+long it has waited. REASON is a word of squeue, such as Priority, Resources or
+TimeLimit, or the beginning of a sentence; 'job show ID' prints the whole
+sentence. A job array has one line, and its REASON says how many indexes have
+ended.
 """
 
 

@@ -45,6 +45,8 @@ class Index:
 class Job:
     """A job.  `message` says why it waits or why it failed; `answer` is the service's JSON with all its fields.
 
+    `reason` is squeue's word for the message, such as Resources; "" if there is none.
+
     For a job array, `counts` is the number of indexes in each state.  Only `show` returns the `indexes` and `attempts`
     of an array.  `array` is the argument of `submit`, such as "0-9%3".
     """
@@ -72,6 +74,7 @@ class Job:
     array: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     indexes: tuple[Index, ...] = ()
+    reason: str = ""
 
     @property
     def ended(self) -> bool:
@@ -108,6 +111,7 @@ def job_from(answer: Mapping[str, Any]) -> Job:
             array=_text(answer.get("array", "")),
             counts={_text(state): int(count) for state, count in answer.get("counts", {}).items()},
             indexes=tuple(_index(index) for index in answer.get("indexes", ())),
+            reason=_text(answer.get("reason", "")),
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise JobsError(

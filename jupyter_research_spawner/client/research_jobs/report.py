@@ -22,7 +22,10 @@ LABEL_WIDTH = 11
 
 def job_table(jobs: Sequence[Job], *, now: datetime, width: int) -> list[str]:
     """Return a table with a row for each job.  TIME is its run time, or "wait" and the time that it has waited."""
-    rows = [(_short_id(job), job.name, job.state, job.queue, _time_spent(job, now), _reason(job)) for job in jobs]
+    rows = [
+        (_short_id(job), job.name, job.state, job.queue, _time_spent(job, now), job.reason or _reason(job))
+        for job in jobs
+    ]
     head, *body = table(LIST_HEADS, rows, width=width, shrink=LIST_SHRINK)
     lines = [head]
     for job, line in zip(jobs, body):  # noqa: B905 - Python 3.8 has no strict

@@ -1,0 +1,107 @@
+"""Say in one of squeue's words why a job waits or has failed.
+
+Source: Slurm's page "Job Reason Codes" (doc/html/job_reason_codes.shtml), of which these are the codes that are true
+for jobs on Kubernetes.  A reason for which Slurm has no code has none here: the client then shows the beginning of the
+sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..schedulers import QueueStatus
+from ..shape import Json
+from ..watch.container_reasons import exit_code
+from .attempts import Attempt
+
+ACCOUNT_NOT_ALLOWED = "AccountNotAllowed"
+BAD_CONSTRAINTS = "BadConstraints"
+BEGIN_TIME = "BeginTime"
+CLEANING = "Cleaning"
+JOB_HELD_ADMIN = "JobHeldAdmin"
+JOB_LAUNCH_FAILURE = "JobLaunchFailure"
+NODE_DOWN = "NodeDown"
+NON_ZERO_EXIT_CODE = "NonZeroExitCode"
+NONE = "None"  # the scheduler has not considered the job yet
+OUT_OF_MEMORY = "OutOfMemory"
+PARTITION_DOWN = "PartitionDown"
+PRIORITY = "Priority"
+RESOURCES = "Resources"
+RESOURCE_LIMIT = "AssociationResourceLimit"
+TIME_LIMIT = "TimeLimit"
+
+# Words of the schedulers' sentences, of which the first that is found counts.
+_QUEUED = (
+    (re.compile(r"\brequeues it\b"), BEGIN_TIME),
+    (re.compile(r"\b(?:nodes are available|free|room|preempts|insufficient)\b", re.IGNORECASE), RESOURCES),
+)
+_REFUSED = (
+    (re.compile(r"\bdeactivated\b"), JOB_HELD_ADMIN),
+    (
+        re.compile(r"queue\b.*\b(?:not exist|doesn't exist|inactive|stopped|not found|closed)", re.IGNORECASE),
+        PARTITION_DOWN,
+    ),
+)
+# The kubelet's and the node controller's reasons for a pod in phase Failed.
+_FAILED_PODS = {
+    "DeadlineExceeded": TIME_LIMIT,
+    "NodeLost": NODE_DOWN,
+    "NodeShutdown": NODE_DOWN,
+    "Terminated": NODE_DOWN,
+}
+_WORD_OF_THE_KUBELET = re.compile(r"\(([A-Z][A-Za-z]{2,40})\)")
+
+
+def why_queued(status: QueueStatus) -> str:
+    """Return the code for what the scheduler reports about a pod that waits; "" if Slurm has none."""
+    if status.phase in ("gated", "scheduling"):
+        return NONE
+    if status.phase == "unschedulable":
+        return BAD_CONSTRAINTS
+    if status.phase == "refused":
+        return _first(_REFUSED, status.message) or BAD_CONSTRAINTS
+    return RESOURCES if status.resource else _first(_QUEUED, status.message)
+
+
+def why_no_pod(events: Sequence[Json], status: QueueStatus, *, was_preempted: bool) -> str:
+    """Return the code for a job that has no pod, from the events about it and the report of its scheduler."""
+    failures = [str(event.get("message", "")) for event in events if event.get("reason") == "FailedCreate"]
+    if failures:
+        return RESOURCE_LIMIT if "exceeded quota" in failures[-1] else JOB_LAUNCH_FAILURE
+    if status.message:
+        return why_queued(status)
+    return PRIORITY if was_preempted else NONE
+
+
+def why_starting(message: str) -> str:
+    """Return the kubelet's own word in our sentence, such as ImagePullBackOff, because Slurm has no codes for these."""
+    found = _WORD_OF_THE_KUBELET.search(message)
+    return found[1] if found else ""
+
+
+def why_failed(pod: Json | None, main: str, attempts: Sequence[Attempt]) -> str:
+    """Return the code for a job that has failed, from its newest pod, or without one from its last attempt."""
+    status = (pod or {}).get("status") or {}
+    if (reason := status.get("reason")) is not None:
+        return _FAILED_PODS.get(str(reason), str(reason)[:40])
+    for container in status.get("containerStatuses") or []:
+        ended = (container.get("state") or {}).get("terminated") or {}
+        if container.get("name") == main and ended:
+            return _why_ended(ended)
+    last = attempts[-1] if attempts else None
+    return NON_ZERO_EXIT_CODE if last is not None and last.exit_code and not last.reason else ""
+
+
+def _why_ended(ended: Json) -> str:
+    reason = ended.get("reason")
+    if reason == "OOMKilled":
+        return OUT_OF_MEMORY
+    code = exit_code(ended)
+    if reason in ("StartError", "ContainerCannotRun", "ContainerStatusUnknown"):
+        return NODE_DOWN if reason == "ContainerStatusUnknown" else JOB_LAUNCH_FAILURE
+    return NON_ZERO_EXIT_CODE if code else ""
+
+
+def _first(codes: Sequence[tuple[re.Pattern[str], str]], message: str) -> str:
+    return next((code for pattern, code in codes if pattern.search(message)), "")
