@@ -150,8 +150,10 @@ def test_nobody_is_advised_to_allow_the_claim_with_all_homes(traits: dict[str, A
 
 def test_all_problems_are_said_at_once_each_once_and_configure_says_the_same() -> None:
     c = config(init_containers=[METADATA, CHOWN], service_account="cloud", environment={"A": "{usernam}"}, **STATIC)
+    c.KubeSpawner.environment["LD_PRELOAD"] = "/x.so"
     found = checked(c).problems
     assert sorted(problem.path for problem in found) == [
+        "c.KubeSpawner.environment",
         "c.KubeSpawner.environment['A']",
         "c.KubeSpawner.init_containers",
         "c.KubeSpawner.init_containers",

@@ -37,10 +37,11 @@ def check_configuration(c: Config, site: Site, base: Path | None = None, *, runs
     spawner_class = configured_class(c)
     of_values = conflicts.problems(c, site, spawner_class)
     pods = check_sample_pods(c, site, base, runs_hooks=runs_hooks)
-    refused = {trait_in(problem.path) for problem in of_values} - {""}
+    known = {trait_in(problem.path) for problem in of_values} - {""}
     # A refused trait also shows in the pods, but its own sentence says more.
+    refused = {trait for trait in known if TRAITS[trait].verdict == "refused"}
     problems = [*of_values, *(problem for problem in pods.problems if trait_in(problem.path) not in refused)]
-    of_pods = [problem for problem in pods.advice if trait_in(problem.path) not in refused]
+    of_pods = [problem for problem in pods.advice if trait_in(problem.path) not in known]
     advice = [*conflicts.warnings(c, site, spawner_class), *of_pods]
     if defaults := conflicts.defaults(c, site, spawner_class):
         advice.append(Problem("", defaults))

@@ -249,9 +249,13 @@ async def test_what_the_settings_have_withdrawn_is_not_restored_after_a_restart(
 
 @once
 async def test_a_volume_that_is_no_longer_allowed_ends_a_waiting_notebook_after_a_restart(hub: Hub) -> None:
+    # By a hook, because `configure` would refuse such a volume in c.KubeSpawner.volumes.
     volume = """
-c.KubeSpawner.volumes = [{"name": "scratch", "hostPath": {"path": "/scratch"}}]
-c.KubeSpawner.volume_mounts = [{"name": "scratch", "mountPath": "/scratch", "readOnly": True}]
+def add_scratch(spawner, pod):
+    pod.spec.volumes.append({"name": "scratch", "hostPath": {"path": "/scratch"}})
+    pod.spec.containers[0].volume_mounts.append({"name": "scratch", "mountPath": "/scratch", "readOnly": True})
+    return pod
+c.KubeSpawner.modify_pod_hook = add_scratch
 """
     await started(hub, extra=volume, pods={"allow": {"host_paths": {"/scratch": "ro"}}})
     await waiting(hub)
