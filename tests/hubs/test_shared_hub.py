@@ -158,7 +158,7 @@ async def test_bad_requests_by_form_do_not_end_the_hub_and_keep_the_choices(hub:
     assert wall_time["aria-invalid"] == "true"
     error = page.find(id="wall_time--profile:small-error")
     assert error["id"] in wall_time["aria-describedby"].split()
-    assert "wall_time: '<b>9</b>' is not a valid duration" in error.get_text()
+    assert "wall_time: '<b>9</b>' is not a valid wall time" in error.get_text()
     assert page.find("input", {"value": "profile:small"}).has_attr("checked")
     assert page.find("option", {"value": "backfill", "selected": True})
     assert not page.find_all("b", string="9")
@@ -311,7 +311,8 @@ ODD: list[Any] = [
     {"profile": "\u0000"},
     {"profile": "x" * 100_000},
     {"wall_time": "99999999999d"},
-    {"wall_time": 5},
+    {"wall_time": -5},
+    {"wall_time": [5]},
     {"image": "a:b c"},
     {"__jupyterhub_bytes__": True, "data": "AAAA"},
     {"class": "small"},
