@@ -15,6 +15,7 @@ from .identity import PosixIdentity
 from .refusal import Refusal
 from .settings import ByName, Duration, Groups, Settings, SeveralProblems
 from .settings.strict import open_to
+from .wording import quote
 
 # Directories of the image.  A mount there would hide programs, libraries, or the passwd and group files.
 IMAGE_DIRECTORIES = (
@@ -53,11 +54,12 @@ def validate_absolute_path(path: str) -> str:
     """Return `path` if it is absolute and normalized and has only allowed characters.  Raises ValueError."""
     if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//"):
         raise ValueError(
-            f"{path!r} is not a normalized absolute path. Write it as `realpath` prints it: /project/climate"
+            f"{quote(path, 256)} is not a normalized absolute path. Write it as `realpath` prints it: /project/climate"
         )
     if path == "/" or any(character in " :{}$" or not character.isprintable() for character in path):
         raise ValueError(
-            f"{path!r} cannot be a mount path. It must not be / or contain spaces, control characters or : {{ }} $"
+            f"{quote(path, 256)} cannot be a mount path. It must not be / or contain spaces, control characters or "
+            ": { } $"
         )
     return path
 
@@ -68,7 +70,8 @@ def validate_mount_path(path: str) -> str:
     for directory in IMAGE_DIRECTORIES:
         if within(path, directory):
             raise ValueError(
-                f"{path!r} is in the image's directory {directory}, whose files a mount would hide. Choose another path"
+                f"{quote(path, 256)} is in the image's directory {directory}, whose files a mount would hide. Choose "
+                "another path"
             )
     return path
 
@@ -88,9 +91,13 @@ def validate_sub_path(path: str) -> str:
     """Return a path below the root of a volume.  Raises ValueError with a message for the administrator."""
     is_below = not path.startswith(("/", "../")) and path not in (".", "..")
     if not is_below or posixpath.normpath(path) != path:
-        raise ValueError(f"{path!r} is not a normalized path below the root of the claim. Write it like courses/101")
+        raise ValueError(
+            f"{quote(path, 256)} is not a normalized path below the root of the claim. Write it like courses/101"
+        )
     if not path.isprintable() or any(sign in path for sign in ":{}$"):
-        raise ValueError(f"{path!r} cannot be a path in a claim. It must not contain control characters or : {{ }} $")
+        raise ValueError(
+            f"{quote(path, 256)} cannot be a path in a claim. It must not contain control characters or : {{ }} $"
+        )
     return path
 
 
@@ -171,11 +178,12 @@ def _why_no_account(name: str, line: str, count: int) -> str | None:
     parts = line.split(":")
     if len(parts) != count or not parts[2].isdecimal():
         return (
-            f"{line!r} is not a valid line of {name}(5). It must have {count} fields separated by colons, with a "
-            "numeric ID"
+            f"{quote(line, 256)} is not a valid line of {name}(5). It must have {count} fields separated by colons, "
+            "with a numeric ID"
         )
     if int(parts[2]) >= 1000 and int(parts[2]) != 65534:
-        return f"{line!r} has an ID of 1000 or higher. Only system accounts, which have lower IDs, are allowed here"
+        why = "has an ID of 1000 or higher. Only system accounts, which have lower IDs, are allowed here"
+        return f"{quote(line, 256)} {why}"
     return None
 
 

@@ -28,6 +28,7 @@ DEEPEST = 64
 MOST_VALUES = 200_000
 
 _MAP, _LIST, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str"))
+_NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
 _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "timestamp", "str", "value")}
 
@@ -86,7 +87,7 @@ def read_document(path: Path) -> Document:
     file = str(path)
     text = _text(path)
     node, data = _compose(file, text)
-    if node is None:
+    if node is None or node.tag == _NULL:
         return Document({}, file=file)
     if node.tag != _MAP:
         raise _invalid(file, node, f"must contain a map at the top level (key: value), not {_kind_of_node(node)}")

@@ -20,6 +20,7 @@ from ..settings.valid_parts import valid_parts
 from ..settings.yaml_file import Raw
 from ..wording import format_list, quote
 from .offer_settings import OWN_FIELDS
+from .pod_fields import PodFields
 from .site_settings import Site
 
 
@@ -252,6 +253,11 @@ def _pod_of_profile(site: Site, name: str) -> Iterator[Problem]:
     fields, base = site.profiles[name].pod, site.pods.base
     try:
         fields.over(base)
+    except ValidationError as error:
+        for problem in SettingsError.of(error, PodFields).problems:
+            yield Problem(
+                f"{site.profile_path(name)}.pod.{problem.path}", f"{problem.message}. It can be from pods.base"
+            )
     except ValueError as error:
         yield Problem(f"{site.profile_path(name)}.pod", f"{error}. The other value is in pods.base")
 
