@@ -144,6 +144,10 @@ RUNC = "failed to create containerd task: failed to start container process: err
     [
         ({"exitCode": 3, "reason": "Error"}, "ended with exit code 3."),
         ({"exitCode": 1, "message": "Traceback\nValueError: no\n\n"}, "ended with exit code 1: ValueError: no."),
+        (
+            {"exitCode": 1, "reason": "Error", "message": 'exec: "x": executable file not found in $PATH'},
+            'ended with exit code 1: exec: "x": executable file not found in $PATH.',
+        ),
         ({"exitCode": 126, "reason": "Error"}, "ended with exit code 126 (the command is not executable)."),
         ({"exitCode": 127, "reason": "Error"}, "ended with exit code 127 (the command was not found)."),
         ({"exitCode": 137, "reason": "Error"}, "ended with exit code 137 (SIGKILL)."),

@@ -73,11 +73,10 @@ NOT_MOUNTED = ("FailedMount", "FailedMapVolume", "FailedAttachVolume")
 _WITHOUT_SHELL = (
     "The image has no /bin/sh, but job arrays and working directories below your home or a mount require it."
 )
-# How runc (twice), crun and the kernel's loader say that a program is missing, each with the program.
+# How runc (twice) and crun say that a program is missing.
 _NO_PROGRAM = re.compile(
     r'exec: "(?P<runc>[^"]{1,200})": (?:executable file not found|stat [^:]{1,200}: no such file or directory)'
     r"|executable file [`'](?P<crun>[^`']{1,200})['`] not found"
-    r"|exec (?P<kernel>/[^:]{1,200}): no such file or directory"
 )
 _NOT_EXECUTABLE = re.compile(r'exec:? "?(?P<program>/?[^":]{1,200})"?: (?P<why>permission denied|exec format error)')
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
@@ -196,7 +195,7 @@ def why_waiting(container: Json, events: Iterable[Json] = ()) -> str:
 def _why_no_program(name: str, reason: str, message: str) -> str:
     """Return a sentence if the runtime's message says that a program is missing or not executable, else ""."""
     if found := _NO_PROGRAM.search(message):
-        program = found["runc"] or found["crun"] or found["kernel"]
+        program = found["runc"] or found["crun"]
         if program == "/bin/sh":
             return _WITHOUT_SHELL
         return f"Container {name}: the image has no program {program!r} ({reason})."
@@ -213,8 +212,9 @@ def how_ended(container: Json, ended: Json, events: Iterable[Json] = ()) -> str:
         return f"Container {name} used more memory than its profile has (OOMKilled)."
     if not code:
         return ""
-    if found := _why_no_program(str(name), reason or "Error", message):
-        return found
+    # Not of a program's own end, because its log could contain the same words.
+    if reason not in _ENDED and (program := _why_no_program(str(name), reason, message)):
+        return program
     hook = " after its postStart hook failed" if _hook_failed(str(name), events) else ""
     meaning = shorten(reason, 64) if reason not in _ENDED else _meaning(int(code))
     told = f"{hook} ({meaning})" if meaning else hook
