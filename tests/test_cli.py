@@ -358,17 +358,19 @@ def test_every_error_is_a_sentence(cli: Cli, arguments: list[str], code: int, wo
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("import nothing_of_this_name\n", "line 1: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
-        ("\nc.KubeSpawner.x =\n", "line 2: SyntaxError"),
-        ("def f():\n    raise ValueError('no')\nf()\n", "line 2: ValueError: no"),
+        ("import nothing_of_this_name\n", "1: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("\nc.KubeSpawner.x =\n", "2: SyntaxError"),
+        ("def f():\n    raise ValueError('no')\nf()\n", "2: ValueError: no"),
+        ("raise SystemExit(3)\n", "1: SystemExit: 3"),
     ],
 )
 def test_a_broken_jupyterhub_config_is_named_with_its_line(cli: Cli, tmp_path: Path, text: str, words: str) -> None:
     config = tmp_path / "jupyterhub_config.py"
     config.write_text(text)
-    code, out, err = cli("render", *ALICE, "--config", str(config))
-    assert (code, out) == (1, "")
-    assert f"{config}: {words}" in err
+    for command in (["render", *ALICE], ["lint", *ALICE[:2]]):
+        code, out, err = cli(*command, "--config", str(config))
+        assert (code, out) == (1, "")
+        assert err.startswith(f"{config}:{words}")
 
 
 def test_settings_without_people_files_say_which_is_missing(cli: Cli, tmp_path: Path) -> None:

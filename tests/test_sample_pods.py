@@ -325,6 +325,18 @@ def test_lint_says_all_problems_of_a_file_in_one_run_also_if_configure_ends_it(
     assert "IS_ADMIN" in capsys.readouterr().out
 
 
+def test_a_wrong_class_hides_no_other_problem() -> None:
+    c = config(service_account="cloud")
+    c.JupyterHub.spawner_class = "no.such.Class"
+    assert [problem.path for problem in checked(c).problems] == [
+        "c.JupyterHub.spawner_class",
+        "c.KubeSpawner.service_account",
+    ]
+    with pytest.raises(SettingsError, match=r"(?s)cannot be imported.*c\.KubeSpawner\.service_account"):
+        configure(c, SITE, base=SITE_FILE.parent)
+    assert c.JupyterHub.spawner_class == "no.such.Class"
+
+
 def test_the_trait_of_a_problem_can_be_read_from_its_path() -> None:
     assert trait_in("c.Ours.init_containers[0]['args'][1]") == "init_containers"
     assert trait_in("c.JupyterHub.services") == trait_in("profiles.small") == ""

@@ -12,6 +12,7 @@ from typing import Any
 from traitlets.config.loader import Config, PyFileConfigLoader
 
 from ..settings import Document, Places, SettingsError, merge_values, read_document
+from ..settings.places import Place
 from ..settings.problems import Problem, collect, located
 from ..site import Site, load_documents
 from ..wording import format_list
@@ -120,17 +121,17 @@ def read_config(file: Path) -> tuple[Config, list[Problem]]:
     Raises SettingsError with the line that failed.
     """
     if not file.is_file():
-        raise SettingsError.single(str(file), "is not a file")
+        raise SettingsError([Problem("", "is not a file", Place(str(file)))])
     loader = PyFileConfigLoader(file.name, path=str(file.parent.absolute()))
     try:
         loader.load_config()
     except SettingsError as error:
         return loader.config, error.problems
-    except Exception as error:  # the file is a program, which can raise anything
+    except (Exception, SystemExit) as error:  # the file is a program, which can raise anything
         lines = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file.name)
         ]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
-        where = f"line {line}: " if line else ""
-        raise SettingsError.single(str(file), f"{where}{type(error).__name__}: {error}") from None
+        message = getattr(error, "msg", None) if isinstance(error, SyntaxError) else str(error)
+        raise SettingsError([Problem("", f"{type(error).__name__}: {message}", Place(str(file), line))]) from None
     return loader.config, []

@@ -57,11 +57,11 @@ def configure(
     """
     parts = _parts(site)
     settings = with_extra_files(parts if isinstance(parts, Site) else load(*parts))
-    spawner_class = configured_class(c)
-    sections = sections_of(spawner_class)
     found = check_configuration(c, settings, _base(base, parts), runs_hooks=False)
     if found.problems:
         raise SettingsError(found.problems)
+    spawner_class = configured_class(c)
+    sections = sections_of(spawner_class)
     log = get_logger()
     for warning in found.advice:
         log.warning("%s", warning)

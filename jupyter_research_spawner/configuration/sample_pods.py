@@ -82,13 +82,13 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
 
         try:
             try:
-                pod = await trial(_without(c, without))
+                pod = await trial(without_traits(c, without))
             except (Refusal, HookError) as error:
                 if isinstance(error, Refusal) or error.place != NO_PLACE:
                     raise
                 for problem in await _leave_out_broken(trial, c, without, error):
                     (said if runs_hooks else noted)[problem] = [name for name, _ in samples]
-                pod = await trial(_without(c, without))
+                pod = await trial(without_traits(c, without))
         except Refusal:
             continue  # `lint` names the profiles that no user can start
         except HookError as error:
@@ -111,12 +111,12 @@ async def _leave_out_broken(
     Raises the error if it comes without any trait too.
     """
     left = [*_set_traits(c)]
-    if await _fails(trial, _without(c, left)):
+    if await _fails(trial, without_traits(c, left)):
         raise error
     found = []
     for section, trait in tuple(left):
         left.remove((section, trait))
-        if failure := await _fails(trial, _without(c, left)):
+        if failure := await _fails(trial, without_traits(c, left)):
             left.append((section, trait))
             found.append(Problem(f"c.{section}.{trait}", f"makes every start fail: KubeSpawner {failure}"))
     without[:] = left
@@ -140,7 +140,7 @@ def _set_traits(c: Config) -> Iterator[tuple[str, str]]:
         yield from ((section, trait) for trait in sorted(c.get(section, {})))
 
 
-def _without(c: Config, traits: list[tuple[str, str]]) -> Config:
+def without_traits(c: Config, traits: list[tuple[str, str]]) -> Config:
     """Return the configuration without these traits."""
     if not traits:
         return c

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from traitlets.config import Config
 
+from ..settings import SettingsError
 from ..settings.problems import Problem
 from ..site import Site
 from ..spawner.configured_class import configured_class
 from . import conflicts
 from .kubespawner_traits import TRAITS
-from .sample_pods import check_sample_pods
+from .sample_pods import check_sample_pods, without_traits
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,15 @@ def check_configuration(c: Config, site: Site, base: Path | None = None, *, runs
     """Return all problems of a hub's configuration, of its values and of the pods that it makes.
 
     runs_hooks: whether the pods are composed with administrators' functions, as in a start.  `configure` does not.
-    Raises SettingsError if c.JupyterHub.spawner_class is not a subclass of ResearchSpawner.
     """
-    spawner_class = configured_class(c)
-    of_values = conflicts.problems(c, site, spawner_class)
+    of_class: list[Problem] = []
+    try:
+        spawner_class = configured_class(c)
+    except SettingsError as error:
+        of_class = error.problems
+        c = without_traits(c, [("JupyterHub", "spawner_class")])
+        spawner_class = configured_class(c)
+    of_values = [*of_class, *conflicts.problems(c, site, spawner_class)]
     pods = check_sample_pods(c, site, base, runs_hooks=runs_hooks)
     known = {trait_in(problem.path) for problem in of_values} - {""}
     # A refused trait also shows in the pods, but its own sentence says more.
