@@ -460,6 +460,38 @@ def test_what_has_no_effect_is_advice() -> None:
     assert "line 1 with ModuleNotFoundError" in advice["hub.extraConfig.10-site"]
 
 
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (singleuser(extraTolerations=1), "singleuser.extraTolerations: must be a list, not a number"),
+        (singleuser(extraEnv="A=b"), "singleuser.extraEnv: must be a list or a map, not text"),
+        (singleuser(memory="4G"), "singleuser.memory: must be a map, not text"),
+        (singleuser(serviceAccountName=["a"]), ""),
+        (singleuser(image={"tag": ["a"]}), "singleuser.image.tag: must be a single value, not a list"),
+        (
+            singleuser(storage={"extraVolumes": [{"emptyDir": {}}]}),
+            "singleuser.storage.extraVolumes[0]: must have name, which must be text",
+        ),
+        (singleuser(initContainers=[None]), "singleuser.initContainers[0]: must be a map, not empty"),
+        (singleuser(extraFiles={"a": 1}), "singleuser.extraFiles.a: must be a map, not a number"),
+        ({"hub": {"extraConfig": {"10": ["c"]}}}, "hub.extraConfig.10: must be text, not a list"),
+        ({"hub": {"extraConfig": "c.KubeSpawner.uid = 1"}}, "hub.extraConfig: must be a map, not text"),
+        ({"hub": {"services": {"a": "http://a"}}}, "hub.services.a: must be a map, not text"),
+        ({"hub": {"config": {"KubeSpawner": "a"}}}, "hub.config.KubeSpawner: must be a map, not text"),
+        ({"scheduling": []}, "scheduling: must be a map, not a list"),
+    ],
+)
+def test_values_of_another_form_are_named_too(
+    more: dict[str, Any], problem: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values(singleuser(lifecycleHooks={"a": 1}), more)))
+    assert main(["lint", "-f", str(file)]) == 1
+    err = capsys.readouterr().err
+    assert problem in err
+    assert "Traceback" not in err
+
+
 def test_what_the_chart_and_the_hub_ignore_is_advice() -> None:
     config = {"KubeSpawner": {"mem_limitt": "1G", "singleuser_uid": None}, "JupyterHub": {"services": []}}
     report = checked(values({"hub": {"config": config}}))

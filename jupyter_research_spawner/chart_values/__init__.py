@@ -1,9 +1,10 @@
 """Translates values of the chart `jupyterhub` (Zero to JupyterHub) to the configuration of its hub."""
 
 from .chart_names import object_name
-from .hub_config import IGNORED_KEYS, HubConfig, build, complete, look_up
+from .hub_config import IGNORED_KEYS, HubConfig, build, chart_defaults, complete, look_up
 from .hub_programs import extra_files_secret, has_programs, hub_pod
-from .key_finder import Change, KeyFinder, Origin, changed, has_path
+from .key_finder import Change, KeyFinder, Origin, changed, has_path, written
+from .value_forms import wrong_forms
 
 __all__ = [
     "IGNORED_KEYS",
@@ -13,6 +14,7 @@ __all__ = [
     "Origin",
     "build",
     "changed",
+    "chart_defaults",
     "complete",
     "extra_files_secret",
     "has_path",
@@ -20,4 +22,6 @@ __all__ = [
     "hub_pod",
     "look_up",
     "object_name",
+    "written",
+    "wrong_forms",
 ]

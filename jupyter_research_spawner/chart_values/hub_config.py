@@ -143,7 +143,12 @@ def complete(*values: Mapping[str, Any], release: str = DEFAULT_RELEASE, namespa
         "Chart": {"Name": CHART, "Version": VERSION},
         "Release": {"Name": release, "Namespace": namespace, "Service": "Helm"},
     }
-    return {**merge(read(_DEFAULTS), *(_as_helm_passes(part) for part in values)), **of_helm}
+    return {**merge(chart_defaults(), *(_as_helm_passes(part) for part in values)), **of_helm}
+
+
+def chart_defaults() -> dict[str, Any]:
+    """Return the chart's own values, as far as its hub reads them."""
+    return read(_DEFAULTS)
 
 
 def _as_helm_passes(value: Any) -> Any:

@@ -53,7 +53,7 @@ def programs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         for key, path, source in _python_files(values)
         if posixpath.dirname(path) == _CONFIG_FILES
     )
-    extra = hub.get("extraConfig") or {}
+    extra = _map(hub.get("extraConfig"))
     return [
         *((key, source) for _, key, source in files),
         *((f"hub.extraConfig.{key}", str(source)) for key, source in sorted(extra.items()) if source is not None),
@@ -63,12 +63,16 @@ def programs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 def has_programs(values: Mapping[str, Any]) -> bool:
     """Return whether values configure a hub, so that they are more than settings."""
     hub = values.get("hub")
-    return isinstance(hub, dict) and bool(programs(values))
+    return isinstance(hub, dict) and bool(hub.get("extraConfig") or programs(values))
+
+
+def _map(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _python_files(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    for key, details in ((values.get("hub") or {}).get("extraFiles") or {}).items():
-        path, source = str((details or {}).get("mountPath", "")), (details or {}).get("stringData")
+    for key, details in _map((values.get("hub") or {}).get("extraFiles")).items():
+        path, source = str(_map(details).get("mountPath", "")), _map(details).get("stringData")
         if path.endswith(".py") and isinstance(source, str):
             yield key, path, source
 

@@ -29,10 +29,13 @@ from ..chart_values import (
     KeyFinder,
     build,
     changed,
+    chart_defaults,
     complete,
     has_path,
     hub_pod,
     look_up,
+    written,
+    wrong_forms,
 )
 from ..configuration import batch_service, conflicts, with_extra_files
 from ..configuration.kubespawner_traits import TRAITS
@@ -118,6 +121,11 @@ def check_chart(values: Mapping[str, Any], now: datetime, base: Path) -> ChartRe
     problems: dict[tuple[str, str], list[Found]] = {}
     changes: list[Change] = []
     advice: list[Found] = []
+    # The other checks need values that the chart can read.
+    for path, why in wrong_forms(values, chart_defaults()):
+        one = Found(written(path), why, "Helm refuses it, or the hub does not start", (Change(path),))
+        problems[one.key, one.action] = [one]
+        changes += one.changes
     for _ in range(ROUNDS):
         found, advice = _Check(changed(values, changes), changes, now, base).found()
         removed = {change.path for one in found for change in one.changes if change.value is None}
