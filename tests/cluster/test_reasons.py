@@ -234,6 +234,7 @@ async def test_a_job_and_its_attempt_have_the_reason(here: Ground) -> None:
         missing = await jobs.in_state(await jobs.submit("no-such-program"), "failed")
         killed = await jobs.in_state(await jobs.submit("sh", "-c", "exit 137"), "failed")
     assert missing["message"] == "Container job: the image has no program 'no-such-program' (StartError)."
+    assert (missing["exit_code"], missing["started"], missing["reason"]) == (127, None, "JobLaunchFailure")
     assert killed["message"] == "Container job ended with exit code 137 (SIGKILL)."
     for job in (missing, killed):
         assert [attempt["reason"] for attempt in job["attempts"]] == [job["message"]]
