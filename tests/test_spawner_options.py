@@ -54,6 +54,11 @@ def decided_or_refused(wishes: Any) -> None:
         assert len(refusal.message) < 1000
 
 
+@pytest.mark.parametrize("written", ["4:00:00", "240", 240, "4h", "0-4", " 4h "])
+def test_a_wall_time_has_the_forms_of_sbatch_in_the_form_too(written: Any) -> None:
+    assert asked({"wall_time": written}).wall_time == timedelta(hours=4)
+
+
 @given(JSON | WISHES)
 def test_no_json_is_more_than_refused(wishes: Any) -> None:
     decided_or_refused(wishes)

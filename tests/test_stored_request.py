@@ -33,6 +33,7 @@ choices = st.fixed_dictionaries(
         "image": st.sampled_from(["default", samples.IMAGE]),
         "workdir": st.sampled_from(["~", "~/a b", "/home/alice", "/project/climate"]),
         "name": st.sampled_from(["train", "Été 1", "$(HOME)"]),
+        "inherited": st.sampled_from([{"queue": "climate", "workdir": ["/tmp", "/home/alice"]}, {"image": "old:1"}]),
     },
 )
 

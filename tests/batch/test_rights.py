@@ -170,7 +170,7 @@ async def test_a_waiting_job_of_a_locked_account_never_starts_and_says_why(batch
     assert (await show(batch, job_id))["state"] == "failed"
     again = await batch.submit("alices", "true")
     await until(batch, "alices", again["id"], "succeeded")
-    assert (await batch.ask("alices", "DELETE", f"/jobs/{job_id}"))[0] == 200
+    assert (await batch.ask("alices", "DELETE", f"/jobs/{job_id}?remove=true"))[0] == 200
     await eventually(lambda: job_id not in [job["metadata"]["name"] for job in jobs(cluster)])
 
 

@@ -143,7 +143,16 @@ async def test_a_script_from_stdin_runs_and_ends_with_its_exit_code(batch):
     assert (status, output) == (4, "1 a b $HOME\n"), errors
 
 
-@pytest.mark.parametrize(("wall_time", "seconds"), [("4:00:00", 14400), ("1-0", 86400), ("90", 5400), ("1h30m", 5400)])
+async def test_a_program_that_is_missing_ends_with_127_and_a_sentence(batch):
+    status, output, errors = await jobs(batch, "submit", "--wait", "--", "no-such-program")
+    assert (status, output) == (127, "")
+    assert "failed: Container job: the image has no program 'no-such-program' (StartError)." in errors
+    _, listed, _ = await jobs(batch, "list")
+    assert listed.splitlines()[1].endswith("JobLaunchFailure")
+    assert "1970" not in (await jobs(batch, "show", listed.splitlines()[1].split()[0]))[1]
+
+
+@pytest.mark.parametrize(("wall_time", "seconds"), [("4:00:00", 14400), ("0-4", 14400), ("90", 5400), ("1h30m", 5400)])
 async def test_a_wall_time_is_written_as_for_sbatch(batch, wall_time, seconds):
     status, output, errors = await jobs(batch, "submit", "--wall-time", wall_time, "--", "true")
     assert status == 0, errors

@@ -12,6 +12,7 @@ from .job_errors import JobsError, NotReady
 
 URL = "RESEARCH_BATCH_URL"
 TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 - the variable's name
+LONGEST_PATH = 4096  # of the field in the service's API
 IMAGES = ("JUPYTER_IMAGE_SPEC", "JUPYTER_IMAGE")
 
 
@@ -60,7 +61,7 @@ def current_directory(environment: Mapping[str, str]) -> list[str]:
             found.append(shell)
     except OSError:
         return []
-    return [path for path in dict.fromkeys(found) if path.isprintable()]
+    return [path for path in dict.fromkeys(found) if path.isprintable() and len(path) <= LONGEST_PATH]
 
 
 def _service_url(url: str) -> str:
