@@ -527,7 +527,7 @@ def test_relative_paths_start_where_the_process_was(tmp_path: Path, monkeypatch:
         ),
         (
             {"sources": {"local": {"kind": "nss", "lookup_limit": 5}}},
-            "sources.local.lookup_limit: 5 is not a valid duration",
+            "sources.local.lookup_limit: 5 has no unit. Write 5s",
         ),
         ({"sources": {"local": {"kind": "nss", "order": "1"}}}, "sources.local.order: must be a whole number, not '1'"),
         ({"sources": {}}, "sources: "),

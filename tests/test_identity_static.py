@@ -147,7 +147,7 @@ async def test_invalid_line_of_passwd_refuses_its_account_only(people: Path, lin
         await source.lookup("carol")
     assert problem in str(invalid.value)
     (found,) = entries(people).problems
-    assert found.startswith(f"{people / 'people.passwd'}, line 1: ")
+    assert found.startswith(f"{people / 'people.passwd'}:1: ")
     assert problem in found
 
 
@@ -163,7 +163,7 @@ async def test_line_without_a_usable_name_refuses_nobody(people: Path, line: byt
     (people / "people.passwd").write_bytes(PASSWD.encode() + line + b"\n")
     source = files(people)
     assert (await source.lookup("alice"), await source.lookup("bob")) == (ALICE, BOB)
-    assert entries(people).problems == (f"{people / 'people.passwd'}, line 3: {problem}",)
+    assert entries(people).problems == (f"{people / 'people.passwd'}:3: {problem}",)
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ async def test_two_users_with_one_uid_and_a_user_with_two_uids_are_refused(peopl
             await source.lookup(name)
     found = entries(people)
     assert [account.name for account in found.accounts] == ["alice", "bob"]
-    assert [problem.partition(", ")[2] for problem in found.problems] == [
-        "line 4: the user 'carol' occurs twice, with different fields",
-        "line 6: the users 'm1' and 'm2' have the same uid 30001",
+    assert [problem.rpartition("people.passwd:")[2] for problem in found.problems] == [
+        "4: the user 'carol' occurs twice, with different fields",
+        "6: the users 'm1' and 'm2' have the same uid 30001",
     ]
 
 
@@ -223,7 +223,7 @@ async def test_invalid_line_of_group_leaves_out_its_group_only(people: Path, lin
     bob = await source.lookup("bob")
     assert bob is not None
     assert bob.left_out == (((name, problem),) if name == "climate" else ())
-    assert entries(people).problems == (f"{people / 'people.group'}, line 5: {problem}",)
+    assert entries(people).problems == (f"{people / 'people.group'}:5: {problem}",)
 
 
 async def test_two_names_of_a_gid_are_each_the_name_for_its_own_members(people: Path) -> None:
@@ -236,7 +236,7 @@ async def test_two_names_of_a_gid_are_each_the_name_for_its_own_members(people: 
     assert (40001, "lab-b") in bob.groups
     assert (20500, "climate") in bob.groups
     (problem,) = entries(people).problems
-    assert problem.endswith("line 2: the groups 'lab-a' and 'lab-b' have the same gid 40001")
+    assert problem.endswith("people.group:2: the groups 'lab-a' and 'lab-b' have the same gid 40001")
 
 
 async def test_files_that_change_while_they_are_read_answer_nothing(

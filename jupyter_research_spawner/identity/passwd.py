@@ -179,7 +179,7 @@ def _lines(title: str, content: bytes) -> Iterator[tuple[str, list[str]]]:
     for number, line in enumerate(content[:-1].split(b"\n"), start=1):
         text = line.removesuffix(b"\r").decode(errors="surrogateescape")
         if text.strip() and not text.startswith("#"):
-            yield f"{title}, line {number}", text.split(":")
+            yield f"{title}:{number}", text.split(":")
 
 
 def _counted(fields: list[str], count: int) -> list[str]:
