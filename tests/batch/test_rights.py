@@ -144,7 +144,7 @@ async def test_a_waiting_job_is_made_anew_without_the_group_that_its_user_left(b
     assert env["A"] == "$$(B)"
     _, listed = await batch.ask("alices", "GET", "/jobs")
     assert [job["id"] for job in listed["jobs"]] == [job_id]
-    assert (await batch.ask("alices", "DELETE", f"/jobs/{job_id}"))[0] == 200
+    assert (await batch.ask("alices", "DELETE", f"/jobs/{job_id}?remove=true"))[0] == 200
     await eventually(lambda: not [job for job in jobs(cluster) if "alice" in str(job["metadata"]["labels"])])
 
 
