@@ -104,6 +104,21 @@ def test_every_problem_is_told_in_one_run_each_at_its_line(written: Written) -> 
     ]
 
 
+def test_like_without_profiles_is_no_second_problem(written: Written) -> None:
+    classes = "classes: {own: {like: small, queue: nope, roster: {group: x}, until: 2026-12-20}, stats-101: null}\n"
+    assert problems(written(f"{classes}profiles: [small]\n")) == [
+        f"more.yaml:2: profiles: {BY_NAME}",
+        "more.yaml:1: classes.own.queue: 'nope' is not in queues. Allowed values: backfill, climate, teaching",
+    ]
+
+
+def test_a_long_chain_of_like_is_a_problem_and_no_traceback(written: Written) -> None:
+    chain = "".join(f"  p{number}: {{like: p{number + 1}, title: T}}\n" for number in range(2000))
+    last = "  p2000: {title: Last, cpu: 1, memory: 1Gi, wall_time: 1h}\n"
+    (line,) = problems(written(f"profiles:\n{chain}{last}"))
+    assert line == "more.yaml:33: profiles.p31.like: is a chain of more than 32 profiles, from p0 on"
+
+
 def test_a_value_of_several_files_is_at_the_one_that_is_used(written: Written) -> None:
     first = written("profiles:\n  small:\n    cpu: two\n    memory: 4GB\n", "first.yaml")
     second = written("# over it\nprofiles:\n  small: {cpu: three}\n", "second.yaml")

@@ -48,6 +48,10 @@ def without_nulls(settings: Mapping[str, Any]) -> Raw:
     }
 
 
+# Of profiles that are each `like` the next.
+LONGEST_CHAIN = 32
+
+
 @dataclass
 class Resolved:
     """Profiles without `like`.
@@ -91,6 +95,12 @@ def resolve_like(profiles: Mapping[str, Any], where: str, keep: frozenset[str]) 
                 message = f"is a cycle: {' -> '.join((*cycle, parent))}"
                 found.problems.append(Problem(f"{where}.{name}.like", message))
             cycles.add(frozenset(cycle))
+            found.incomplete.update(trail)
+            return own
+        if len(trail) == LONGEST_CHAIN:
+            message = f"is a chain of more than {LONGEST_CHAIN} profiles, from {trail[0]} on"
+            if not any(problem.message.startswith("is a chain") for problem in found.problems):
+                found.problems.append(Problem(f"{where}.{name}.like", message))
             found.incomplete.update(trail)
             return own
         inherited = resolved(parent, (*trail, parent))

@@ -98,8 +98,12 @@ class _WithoutLike:
 
 def _resolve(raw: Raw) -> _WithoutLike:
     profiles, classes = raw.get("profiles"), raw.get("classes")
-    if not isinstance(profiles, Mapping):
-        return _WithoutLike(raw)
+    if not isinstance(profiles, Mapping):  # validation reports this, and each `like` is only a consequence
+        named = classes.items() if isinstance(classes, Mapping) else ()
+        copies = {name: course for name, course in named if isinstance(course, Mapping) and "like" in course}
+        without = {name: {key: course[key] for key in course if key != "like"} for name, course in copies.items()}
+        settings = {**raw, "classes": {**dict(named), **without}} if copies else raw
+        return _WithoutLike(settings, incomplete={f"classes.{name}" for name in copies})
     found = resolve_like(profiles, "profiles", keep=frozenset({"title", "order"}))
     resolved = _WithoutLike(
         {**raw, "profiles": found.profiles},
@@ -273,8 +277,7 @@ def _profile_of_class(site: Site, name: str) -> Iterator[Problem]:
 
 
 def _queue_of_class(site: Site, name: str) -> Iterator[Problem]:
-    if site.classes[name].profile or name not in site.profiles:
-        yield from _known(f"classes.{name}.queue", site.classes[name].queue, "queues", site.queues)
+    yield from _known(f"classes.{name}.queue", site.classes[name].queue, "queues", site.queues)
 
 
 def _class_may_use_profile(site: Site, name: str) -> Iterator[Problem]:
