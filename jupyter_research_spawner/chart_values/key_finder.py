@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .hub_config import FILES_VOLUME, METADATA_CONTAINER, HubConfig, home_volume, look_up
+from .hub_config import FILES_VOLUME, HOME_VOLUME, METADATA_CONTAINER, HubConfig, home_volume, look_up
 
 RESEARCH = ("custom", "research")
 _STORAGE = ("singleuser", "storage")
@@ -283,6 +283,13 @@ class KeyFinder:
             return _remove(("singleuser", "extraFiles"))
         return self.of_trait("volumes")
 
+    def _was_home(self, volume: str) -> bool:
+        """Return whether `singleuser.storage.type` adds this volume, or has added it before it became `none`."""
+        storage = look_up(self._values, "singleuser.storage") or {}
+        own = {entry.get("name") for _, entry in _entries(storage, "extraVolumes")}
+        static, template = look_up(storage, "static.pvcName"), look_up(storage, "dynamic.volumeNameTemplate")
+        return volume not in own and ((bool(static) and volume == HOME_VOLUME) or _matches(template, volume))
+
     def _of_mount_of_home(self, place: Path, mount: Mapping[str, Any]) -> Origin:
         """Return another mount of the volume that `singleuser.storage.type` adds."""
         part, claim = (
@@ -365,7 +372,7 @@ class KeyFinder:
             is_same = _matches(own.get("name"), mount["name"]) and _matches(own.get("mountPath"), mount["mountPath"])
             if is_same and _matches(own.get("subPath") or "", mount.get("subPath") or ""):
                 place: Path = (*_STORAGE, "extraVolumeMounts", at)
-                if _matches(home_volume(storage), mount["name"]):
+                if self._was_home(str(mount["name"])):
                     return self._of_mount_of_home(place, own)
                 if "readOnly" in message or "read-only" in message:
                     read_only = Change((*place, "readOnly"), True)

@@ -295,6 +295,9 @@ class _Check:
                     self._of_pod(result, site, tried)
 
     def _of_hook(self, result: HubConfig, error: HookError) -> None:
+        if isinstance(error.__cause__, TraitError):
+            self._of_trait_error(result, error.__cause__)
+            return
         origin = KeyFinder(result, {}, _MAIN).of_place(error.place)
         key, changes = (origin.key, origin.changes) if origin else (error.place, ())
         is_advice = error.needs_login or isinstance(error.__cause__, (ImportError, OSError, LookupError))
@@ -305,12 +308,15 @@ class _Check:
             self._problems.append(Found(key, reason, "With it, no server can start. Correct it", changes))
 
     def _of_trait_error(self, result: HubConfig, error: TraitError) -> None:
+        # The value is not shown, because it may be a secret.
         named = re.search(r"'(\w+)' trait", str(error))
+        expected = re.search(r"expected (.*?), not", str(error))
         origin = KeyFinder(result, {}, _MAIN).of_trait(named[1]) if named else None
-        reason = f"KubeSpawner does not accept it: {error}"
+        form = f", which must be {expected[1].replace('dict', 'map')}" if expected else ""
+        reason = f"KubeSpawner does not accept it as {named[1] if named else 'a trait'}{form}"
         changes = origin.changes if origin else ()
         self._problems.append(
-            Found(origin.key if origin else "singleuser", reason, "Remove it or write it so", changes)
+            Found(origin.key if origin else "singleuser", reason, "Write it so, or remove it", changes)
         )
 
     def _of_pod(self, result: HubConfig, site: Site, tried: TriedPod) -> None:
