@@ -438,7 +438,7 @@ async def test_a_hook_that_fails_offline_is_named_with_its_line(trait: str, hook
         await rendered(**{trait: hook})
     assert caught.value.place == f"c.KubeSpawner.{trait}"
     assert f"({__file__}, line " in str(caught.value)
-    assert caught.value.needs_login is asks
+    assert caught.value.needs_hub is asks
     assert ("which only a user's login gives" in str(caught.value)) is asks
 
 

@@ -300,7 +300,7 @@ class _Check:
             return
         origin = KeyFinder(result, {}, _MAIN).of_place(error.place)
         key, changes = (origin.key, origin.changes) if origin else (error.place, ())
-        is_advice = error.needs_login or isinstance(error.__cause__, (ImportError, OSError, LookupError))
+        is_advice = error.needs_hub or isinstance(error.__cause__, LookupError)
         reason = f"{error.place.rpartition('.')[2]} {error}"
         if is_advice:
             self._advice.append(Found(key, reason))

@@ -92,7 +92,7 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
         except Refusal:
             continue  # `lint` names the profiles that no user can start
         except HookError as error:
-            is_certain = runs_hooks and not error.needs_login
+            is_certain = runs_hooks and not error.needs_hub
             (said if is_certain else noted).setdefault(Problem(error.place, str(error)), []).append(profile)
             continue
         for problem in _problems(pod, c, site):

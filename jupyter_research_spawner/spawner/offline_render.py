@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import kubespawner.spawner
+from aiohttp import ClientError
 from jupyterhub.utils import maybe_future
-from kubernetes_asyncio.client import V1Pod
+from kubernetes_asyncio.client import ApiException, V1Pod
 from traitlets.config import Config
 
 from ..identity import PosixIdentity, Resolver
@@ -35,14 +36,19 @@ from .research import ResearchSpawner
 NO_PLACE = "c.KubeSpawner"
 
 
+# What a hook raises that asks for a server, a file or a package of the hub's pod.
+_NOT_HERE = (OSError, ClientError, ApiException, ImportError)
+
+
 class HookError(Exception):
     """A hook, or KubeSpawner itself, has failed for the user of a rendered pod.  `str()` is a clause with the reason.
 
-    needs_login: the hook has asked for the auth state, which only a user's login gives, so it may work in the hub.
+    needs_hub: the hook may work in the hub, because it has asked for the auth state, which only a user's login gives,
+    or for another server or a package, which the hub's pod can have.
     """
 
     def __init__(self, place: str, error: Exception, needs_login: bool) -> None:
-        self.place, self.needs_login = place, needs_login
+        self.place, self.needs_hub = place, needs_login or isinstance(error, _NOT_HERE)
         frame = hook_frame(error)
         text = getattr(error, "jupyterhub_message", None) or str(error)
         raised = f"raised {type(error).__name__}{f' in {frame}' if frame else ''}{f': {text}' if text else ''}"
