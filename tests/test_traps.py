@@ -40,7 +40,7 @@ def spawner_of_alice(site: Site, server: str = "") -> Iterator[ResearchSpawner]:
         ({"mem_limitt": "1G"}, "profiles.small.mem_limitt"),
         ({"kubespawner_override": {"uid": 0}}, "profiles.small.kubespawner_override"),
         ({"pod": {"securityContext": {"runAsUser": 0}}}, "profiles.small.pod.securityContext"),
-        ({"pod": {"env": {"NB_UID": "0"}}}, "profiles.small.pod.env"),
+        ({"pod": {"env": {"NB_UID": "0"}}}, "profiles.small.pod.env.NB_UID"),
     ],
 )
 def test_a_profile_cannot_say_who_runs_nor_what_nobody_reads(said: Json, path: str) -> None:
