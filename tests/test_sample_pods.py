@@ -217,6 +217,16 @@ async def test_configure_checks_the_pods_inside_a_running_event_loop_and_runs_no
         configure(c, SITE, base=SITE_FILE.parent)
 
 
+def test_what_a_file_appends_after_configure_still_counts() -> None:
+    """traitlets computes the value of an appended list for the first spawner, and keeps it for all others."""
+    c = Config()
+    c.KubeSpawner.extra_containers.append({"name": "first", "image": "x"})
+    configure(c, SITE, base=SITE_FILE.parent)
+    c.KubeSpawner.extra_containers.append({"name": "second", "image": "x"})
+    found = c.KubeSpawner.extra_containers.get_value([])  # as traitlets reads it for a spawner
+    assert [container["name"] for container in found] == ["first", "second"]
+
+
 def test_a_problem_of_one_profile_names_it() -> None:
     numa = {"profiles": {"a100": {"numa": "single-node", "cpu": 4}}}
     c = config(extra_containers=[{"name": "sync", "image": "x"}])

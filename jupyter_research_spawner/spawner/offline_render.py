@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -160,7 +161,9 @@ class _Offline:
         user: OfflineUser | None = None,
     ) -> None:
         self.site, self.server = site, server
-        self.config = Config() if config is None else config
+        # traitlets computes `c.KubeSpawner.volumes.append(...)` for the first spawner and keeps the result in the
+        # configuration, so what the hub's file appends later would have no effect.
+        self.config = Config() if config is None else copy.deepcopy(config)
         self.user = user or offline_user(hub_user, self.config)
         self.sections = sections_of(configured_class(self.config))
         self.spawner = _spawner_of(self.user, site, self.config, server, base)
