@@ -189,6 +189,19 @@ def test_values_that_kubespawner_cannot_use_are_named_and_hide_nothing() -> None
     configure(config(init_containers="chown"), SITE, base=SITE_FILE.parent)
 
 
+def test_a_value_that_json_does_not_have_is_named() -> None:
+    (warning,) = checked(config(extra_annotations={"a": {1, 2}})).advice
+    assert warning.path == "c.KubeSpawner.extra_annotations"
+    assert "makes every start fail: KubeSpawner raised AttributeError" in warning.message
+
+    def adds_a_set(spawner: Any, pod: Any) -> Any:
+        pod.metadata.annotations = {"a": {1, 2}}
+        return pod
+
+    (problem,) = checked(config(modify_pod_hook=adds_a_set), runs_hooks=True).problems
+    assert problem.path == "c.KubeSpawner.modify_pod_hook"
+
+
 def test_a_hook_that_returns_nothing_is_named() -> None:
     (problem,) = checked(config(modify_pod_hook=lambda spawner, pod: None), runs_hooks=True).problems
     assert str(problem) == "c.KubeSpawner.modify_pod_hook: raised TypeError: it returned nothing instead of the pod"

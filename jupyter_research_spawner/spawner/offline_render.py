@@ -130,7 +130,7 @@ async def try_notebook(
             manifest, problems = offline.problems(decided, first)
             if not runs_hooks or offline.spawner.modify_pod_hook is None:
                 return TriedPod(decided, manifest, tuple(problems))
-            manifest, found = offline.problems(decided, await offline.modified(first))
+            manifest, found = offline.problems(decided, await offline.modified(first), "modify_pod_hook")
         finally:
             await offline.spawner.api.api_client.close()
         before = dict(problems)
@@ -226,8 +226,12 @@ class _Offline:
             raise HookError(self._place("modify_pod_hook"), TypeError("it returned nothing instead of the pod"), False)
         return changed
 
-    def problems(self, decided: Plan, pod: V1Pod) -> tuple[Json, list[tuple[str, str]]]:
-        found = self.spawner.api.api_client.sanitize_for_serialization(pod)
+    def problems(self, decided: Plan, pod: V1Pod, changed_by: str = "") -> tuple[Json, list[tuple[str, str]]]:
+        """Return the composed pod with all its problems.  changed_by: the hook that has returned the pod."""
+        try:
+            found = self.spawner.api.api_client.sanitize_for_serialization(pod)
+        except Exception as error:  # a field can be any object, also one that JSON does not have
+            raise HookError(self._place(changed_by), error, False) from error
         return all_problems(decided, found, SLOTS)
 
     async def _run(self, trait: str, step: Callable[[], Awaitable[Any]], needs_login: bool = False) -> Any:
