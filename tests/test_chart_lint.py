@@ -522,6 +522,28 @@ def test_problems_of_settings_hide_no_problems_of_the_chart(capsys: pytest.Captu
     ]
 
 
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        ('configure(c, {"sorces": {}})', "sorces: there is no such setting"),
+        ('configure(c, [z2jh.get_config("custom.research"), {"queues": {"q": {"share": 0}}}])', "queues.q.share: "),
+        ('configure(c, z2jh.get_config("custom.research"), managed_batch=True)', "managed_batch: requires settings in"),
+    ],
+)
+def test_settings_that_a_program_takes_from_elsewhere_are_checked_too(call: str, problem: str) -> None:
+    lines = "import z2jh", "from jupyter_research_spawner import configure", call
+    report = checked(values({"hub": {"extraConfig": {"z-research": "\n".join(lines)}}}))
+    assert {found.path for found in report.problems} == {"hub.extraConfig.z-research"}
+    assert f"its call of configure is refused: {problem}" in report.problems[0].message
+
+
+def test_settings_in_a_file_of_the_hubs_pod_are_advice() -> None:
+    lines = "from jupyter_research_spawner import configure", 'configure(c, "/etc/research/no-such-site.yaml")'
+    report = checked(values({"hub": {"extraConfig": {"z-research": "\n".join(lines)}}}))
+    assert report.problems == []
+    assert "no-such-site.yaml: cannot be read" in str(report.advice[0])
+
+
 def test_a_program_that_needs_one_that_could_not_run_is_no_problem() -> None:
     late = {"hub": {"extraConfig": {"20": "c.KubeSpawner.cmd = OF_THE_PACKAGE"}}}
     report = checked(values(program("from a_package_of_the_hub import OF_THE_PACKAGE"), late))

@@ -61,7 +61,7 @@ def test_what_only_the_hubs_pod_has_is_there_while_programs_run_and_not_afterwar
     before, modules = dict(os.environ), set(sys.modules)
     result = built(
         hub={
-            "extraEnv": {"OF_THE_HUB": "yes", "SECRET": {"valueFrom": {}}, "LONG": {"value": "form"}},
+            "extraEnv": {"OF_THE_HUB": "yes", "SECRET": {"valueFrom": {}}, "LONG": {"value": "form"}, "A=B": "1"},
             "extraFiles": {
                 "module": {"mountPath": "/usr/local/etc/jupyterhub/of_the_site.py", "stringData": "IMAGE = 'a'"},
                 "late": {

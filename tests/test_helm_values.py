@@ -106,7 +106,7 @@ def loaded(*more: dict[str, Any]) -> Config:
         result = chart_values.build(found)
     assert result.problems == []
     if result.refused:
-        raise SettingsError(result.refused)
+        raise SettingsError([problem for _, problem in result.refused])
     assert result.not_run == []
     return result.config
 

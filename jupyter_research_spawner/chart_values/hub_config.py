@@ -122,8 +122,8 @@ class HubConfig:
     origins: dict[tuple[str, str], list[Setting]] = field(default_factory=dict)
     # With these, the hub does not start.
     problems: list[Problem] = field(default_factory=list)
-    # What a program's call of `configure` refuses, with which the hub does not start either.
-    refused: list[Problem] = field(default_factory=list)
+    # What a program's call of `configure` refuses, with which the hub does not start either, with the program's key.
+    refused: list[tuple[str, Problem]] = field(default_factory=list)
     # Programs that could not run here.
     not_run: list[Problem] = field(default_factory=list)
 
@@ -192,11 +192,15 @@ def build(values: Mapping[str, Any], config: Config | None = None) -> HubConfig:
         record(f"hub.config.{section}", each=True)
     program_names = hub_programs.namespace(c, hub_programs.z2jh_module(values))
     for key, source in hub_programs.programs(values):
-        if failure := hub_programs.run(key, source, program_names):
-            # A program can need the names of one that could not run here.
-            kind = "not here" if result.not_run and failure.kind == "wrong" else failure.kind
-            of_kind = {"wrong": result.problems, "refused": result.refused, "not here": result.not_run}
-            of_kind[kind].extend(failure.problems)
+        failure = hub_programs.run(key, source, program_names)
+        if failure is None:
+            pass
+        elif failure.kind == "refused":
+            result.refused += [(key, problem) for problem in failure.problems]
+        elif failure.kind == "wrong" and not result.not_run:
+            result.problems += failure.problems
+        else:  # a program can also need the names of one that could not run here
+            result.not_run += failure.problems
         record(key)
     return result
 

@@ -164,10 +164,11 @@ def hub_pod(values: Mapping[str, Any]) -> Iterator[types.ModuleType]:
     module = z2jh_module(values)
     finder = _Files({posixpath.basename(path)[:-3]: source for path, source in _modules(values)})
     before, loaded, environment = sys.modules.get("z2jh"), set(sys.modules), dict(os.environ)
+    variables = _variables(values)
     sys.modules["z2jh"] = module
     sys.meta_path.append(finder)
-    os.environ.update(_variables(values))
     try:
+        os.environ.update(variables)
         yield module
     finally:
         sys.meta_path.remove(finder)
@@ -197,7 +198,8 @@ def _variables(values: Mapping[str, Any]) -> dict[str, str]:
         given = {entry["name"]: entry for entry in given if isinstance(entry, dict) and "name" in entry}
     for name, value in given.items():
         text = value.get("value") if isinstance(value, dict) else value
-        if isinstance(text, str):
+        # An environment cannot have other names, and Kubernetes refuses them.
+        if isinstance(text, str) and name and "=" not in name and "\0" not in name + text:
             found[name] = text
     return found
 

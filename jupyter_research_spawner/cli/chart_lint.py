@@ -195,6 +195,7 @@ class _Check:
         with hub_pod(self._values), _quiet():
             result = build(self._values)
             self._problems += [Found(problem.path, problem.message) for problem in result.problems]
+            self._check_other_settings(result)
             self._advice += [Found(problem.path, problem.message) for problem in result.not_run]
             for section, trait in self._unset:
                 result.unset(str(section), str(trait))
@@ -204,6 +205,22 @@ class _Check:
                 self._advice += self._without_effect(result, keys, site)
                 self._try_profiles(result, site)
         return self._problems, self._advice
+
+    def _check_other_settings(self, result: HubConfig) -> None:
+        """Name what `configure` refuses in settings that a program does not take from custom.research.
+
+        What it refuses in the hub's configuration, the other checks find too, with the keys of the chart.
+        """
+        for key, problem in result.refused:
+            if problem.path.startswith(("c.", "the pod's ")):
+                continue
+            if problem.place is not None and not Path(problem.place.file).exists():
+                self._advice.append(
+                    Found(key, f"reads settings that are not here, so they were not checked: {problem}")
+                )
+            else:
+                why = f"its call of configure is refused: {problem}. The hub would not start"
+                self._problems.append(Found(key, why))
 
     def _configured(self, result: HubConfig, keys: KeyFinder) -> Site | None:
         """Check the hub's own configuration.  Return the site as the hub has it; None if it runs another spawner."""
@@ -289,8 +306,8 @@ class _Check:
                 except TraitError as error:
                     self._of_trait_error(result, error)
                 except Exception as error:  # KubeSpawner's code and administrators' classes can raise anything
-                    reason = f"the pod of an example user could not be composed ({type(error).__name__}: {error})"
-                    self._advice.append(Found("singleuser", reason))
+                    why = f"the pod of an example user cannot be composed ({type(error).__name__}: {error})"
+                    self._problems.append(Found("singleuser", f"{why}, so no server can start"))
                 else:
                     self._of_pod(result, site, tried)
 
