@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -520,6 +522,16 @@ def test_problems_of_settings_hide_no_problems_of_the_chart(capsys: pytest.Captu
         "singleuser.serviceAccountName",
         "singleuser.storage.extraVolumes[1]",
     ]
+
+
+def test_values_from_a_pipe_are_read_once_for_all_checks() -> None:
+    found = values(singleuser(serviceAccountName="cloud"), {"custom": {"research": {"queus": {}}}})
+    lint = "from jupyter_research_spawner.cli import main; raise SystemExit(main(['lint', '-f', '-']))"
+    command = [sys.executable, "-c", lint]
+    ended = subprocess.run(command, input=yaml.safe_dump(found), text=True, capture_output=True, check=False)
+    assert ended.returncode == 1
+    assert ": queus: there is no such setting" in ended.stderr
+    assert ": singleuser.serviceAccountName: is 'cloud'" in ended.stderr
 
 
 @pytest.mark.parametrize(

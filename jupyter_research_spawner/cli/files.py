@@ -76,29 +76,37 @@ def read_files(files: Sequence[SettingsFile]) -> SettingsFiles:
 
     Raises SettingsError with all problems.
     """
-    documents = _of_hub(collect(files, SettingsFile.read))
+    return merge_documents(files, read_documents(files))
+
+
+def read_documents(files: Sequence[SettingsFile]) -> list[Document]:
+    """Return the contents of the files, as helm values.  Raises SettingsError if a file cannot be read.
+
+    A pipe, as in `lint -f -`, can be read only once.
+    """
+    return _of_hub(collect(files, SettingsFile.read))
+
+
+def merge_documents(files: Sequence[SettingsFile], documents: Sequence[Document]) -> SettingsFiles:
+    """Return what these contents of the files are together.  Raises SettingsError with all problems of the settings."""
     settings = collect(documents, lambda document: document.below(RESEARCH))
     if not any(document.data for document in settings) and any(document.data for document in documents):
         named = format_list(str(file.path) for file in files)
         raise SettingsError([Problem(RESEARCH, f"is missing: there are no settings in the helm values {named}")])
     site, places = load_documents(settings)
-    return SettingsFiles(
-        site=site,
-        values=merge_values(*(document.data for document in documents)),
-        places=places,
-        places_of_values=Places(tuple(document.spots for document in documents)),
-        base=files[0].path.parent.absolute(),
-    )
+    values, places_of_values = merged_values(documents)
+    return SettingsFiles(site, values, places, places_of_values, base_of(files))
 
 
-def read_values(files: Sequence[SettingsFile]) -> tuple[dict[str, Any], Places]:
-    """Return the merged helm values of these files, whose settings need not be valid, and their places.
-
-    Raises SettingsError if a file cannot be read.
-    """
-    documents = _of_hub(collect(files, SettingsFile.read))
+def merged_values(documents: Sequence[Document]) -> tuple[dict[str, Any], Places]:
+    """Return the merged helm values, whose settings need not be valid, and their places."""
     values = merge_values(*(document.data for document in documents))
     return values, Places(tuple(document.spots for document in documents))
+
+
+def base_of(files: Sequence[SettingsFile]) -> Path:
+    """Return the directory to which relative paths in the settings are relative."""
+    return files[0].path.parent.absolute()
 
 
 # Where values of Zero to JupyterHub are: in values of its own chart, and of charts that have it as a dependency.

@@ -16,11 +16,11 @@ from ..chart_values import has_programs
 from ..jobs import KINDS
 from ..manifests import PARTS, Release, everything
 from ..refusal import Refusal
-from ..settings import SettingsError
+from ..settings import Document, SettingsError
 from ..settings.problems import Problem
 from ..site import json_schema
 from .accept_uid import accept_uid, parse_uid
-from .files import SettingsFile, read_files, read_values
+from .files import SettingsFile, base_of, merge_documents, merged_values, read_documents, read_files
 from .lint import report
 from .output import as_text
 
@@ -147,10 +147,11 @@ def _lint(commands: Commands) -> None:
 
 def _linted(options: argparse.Namespace) -> str:
     now = datetime.now(timezone.utc)
+    documents = read_documents(options.files)
     try:
-        files = read_files(options.files)
+        files = merge_documents(options.files, documents)
     except SettingsError as error:
-        raise SettingsError([*error.problems, *_problems_beside_settings(options, now)]) from None
+        raise SettingsError([*error.problems, *_problems_beside_settings(options, documents, now)]) from None
     added = files.added_containers()
     advice: list[Problem] = []
     problems: list[Problem] = []
@@ -178,18 +179,17 @@ def _linted(options: argparse.Namespace) -> str:
     return text
 
 
-def _problems_beside_settings(options: argparse.Namespace, now: datetime) -> list[Problem]:
+def _problems_beside_settings(
+    options: argparse.Namespace, documents: Sequence[Document], now: datetime
+) -> list[Problem]:
     """Return the problems of helm values whose settings are not valid, other than those of the settings."""
-    try:
-        values, places = read_values(options.files)
-    except SettingsError:
-        return []
+    values, places = merged_values(documents)
     if options.config is not None or not has_programs(values):
         return []
     from .chart_lint import try_chart, with_valid_settings  # noqa: PLC0415 - as for `render`
 
     try:
-        try_chart(with_valid_settings(values), now, options.files[0].path.parent.absolute())
+        try_chart(with_valid_settings(values), now, base_of(options.files))
     except SettingsError as error:
         return error.located(places).problems
     return []
