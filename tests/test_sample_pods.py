@@ -183,7 +183,8 @@ def test_values_that_kubespawner_cannot_use_are_named_and_hide_nothing() -> None
             "c.KubeSpawner.init_containers",
             "c.KubeSpawner.volume_mounts",
         ]
-        assert "expected a list or a dict, not the str 'chown'" in broken[1].message
+        # Without the value, which may be a secret.
+        assert broken[1].message.endswith("expected a list or a dict")
         assert all(problem.message.startswith("makes every start fail: KubeSpawner raised ") for problem in broken)
         assert "envFrom must not be set" in found.problems[-1].message
     configure(config(init_containers="chown"), SITE, base=SITE_FILE.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,6 +17,7 @@ import kubespawner.spawner
 from aiohttp import ClientError
 from jupyterhub.utils import maybe_future
 from kubernetes_asyncio.client import ApiException, V1Pod
+from traitlets import TraitError
 from traitlets.config import Config
 
 from ..identity import PosixIdentity, Resolver
@@ -51,10 +53,16 @@ class HookError(Exception):
     def __init__(self, place: str, error: Exception, needs_login: bool) -> None:
         self.place, self.needs_hub = place, needs_login or isinstance(error, _NOT_HERE)
         frame = hook_frame(error)
-        text = getattr(error, "jupyterhub_message", None) or str(error)
+        text = getattr(error, "jupyterhub_message", None) or _text_of(error)
         raised = f"raised {type(error).__name__}{f' in {frame}' if frame else ''}{f': {text}' if text else ''}"
         login = ". It asks for the auth state, which only a user's login gives, so it cannot be tried without the hub"
         super().__init__(f"{raised}{login if needs_login else ''}")
+
+
+def _text_of(error: Exception) -> str:
+    """Return the text of an exception, of a TraitError without the value, which may be a secret: the hub logs it."""
+    text = str(error)
+    return re.sub(r", (?:not (?:the |an? )?\w+|but a value of) .*", "", text, flags=re.DOTALL) if isinstance(error, TraitError) else text
 
 
 @dataclass(frozen=True)
