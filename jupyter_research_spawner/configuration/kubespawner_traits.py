@@ -264,20 +264,3 @@ TRAITS: dict[str, Trait] = {
 def chart_key(trait: str) -> str:
     """Return the keys in z2jh's values that set this trait, as text: `singleuser.uid`, or "" if no key sets it."""
     return " or ".join(key.rstrip(".") for key in TRAITS[trait].chart) if trait in TRAITS else ""
-
-
-_IN_CONFIG = re.compile(r"hub\.config\.\w*Spawner\.(\w+)")
-
-
-def trait_of_chart_key(key: str) -> str | None:
-    """Return the trait that a key in z2jh's values sets, also a key below it; None for other keys.
-
-    `singleuser.memory.limit` sets mem_limit, and so does `hub.config.KubeSpawner.mem_limit`.
-    """
-    if (found := _IN_CONFIG.match(key)) and found[1] in TRAITS:
-        return found[1]
-    for name, trait in TRAITS.items():
-        for known in trait.chart:
-            if key == known.rstrip(".") or key.startswith(known.rstrip(".") + "."):
-                return name
-    return None
