@@ -1,13 +1,26 @@
 """Translates values of the chart `jupyterhub` (Zero to JupyterHub) to the configuration of its hub."""
 
 from .chart_names import object_name
-from .hub_config import IGNORED_KEYS, HubConfig, build, chart_defaults, complete, look_up
+from .hub_config import (
+    FILES_VOLUME,
+    HOME_VOLUME,
+    IGNORED_KEYS,
+    METADATA_CONTAINER,
+    HubConfig,
+    build,
+    chart_defaults,
+    complete,
+    look_up,
+)
 from .hub_programs import extra_files_secret, has_programs, hub_pod
 from .key_finder import Change, KeyFinder, Origin, changed, has_path, written
 from .value_forms import wrong_forms
 
 __all__ = [
+    "FILES_VOLUME",
+    "HOME_VOLUME",
     "IGNORED_KEYS",
+    "METADATA_CONTAINER",
     "Change",
     "HubConfig",
     "KeyFinder",

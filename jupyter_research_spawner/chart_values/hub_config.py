@@ -99,6 +99,7 @@ _IN_SECRET = {
 }
 # Keys that the chart silently ignores, and the keys that it reads instead.
 IGNORED_KEYS = {"hub.config.JupyterHub.services": "hub.services"}
+# The names of what the chart adds to a notebook's pod.
 HOME_VOLUME = "home"
 FILES_VOLUME = "files"
 METADATA_CONTAINER = "block-cloud-metadata"

@@ -12,14 +12,13 @@ from typing import Any
 
 from traitlets.config import Config
 
+from ..chart_values import FILES_VOLUME, HOME_VOLUME, METADATA_CONTAINER
 from ..jobs.notebook import SLOTS
 from ..shape import Json
 from .kubespawner_traits import chart_key
 from .traits import section_of, value_of
 
 MAIN = SLOTS.templates[0].main
-# Names that the chart gives to what it adds itself.
-METADATA_CONTAINER, HOME_VOLUME, FILES_VOLUME = "block-cloud-metadata", "home", "files"
 
 
 @dataclass(frozen=True)

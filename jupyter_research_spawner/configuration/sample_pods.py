@@ -15,6 +15,7 @@ from typing import Any
 
 from traitlets.config import Config
 
+from ..chart_values import METADATA_CONTAINER
 from ..plan.examples import EXAMPLE_ID, EXAMPLE_NAME, example_time, example_user, is_closed, queues_of
 from ..refusal import Refusal
 from ..settings import ordered
@@ -25,7 +26,7 @@ from ..spawner.configured_class import configured_class, sections_of
 from ..spawner.offline_render import NO_PLACE
 from ..spawner.offline_user import offline_user
 from ..wording import format_list
-from .pod_sources import METADATA_CONTAINER, Source, source_of
+from .pod_sources import Source, source_of
 from .traits import section_of
 
 
