@@ -190,6 +190,13 @@ def test_values_that_kubespawner_cannot_use_are_named_and_hide_nothing() -> None
     configure(config(init_containers="chown"), SITE, base=SITE_FILE.parent)
 
 
+def test_a_container_in_extra_pod_config_is_named_with_its_trait() -> None:
+    (problem,) = checked(config(extra_pod_config={"initContainers": [CHOWN]})).problems
+    assert problem.path == "c.KubeSpawner.extra_pod_config"
+    assert "container 'own-the-home': securityContext.runAsUser is 0" in problem.message
+    assert problem.message.endswith("(in the chart: singleuser.extraPodConfig)")
+
+
 def test_a_value_that_json_does_not_have_is_named() -> None:
     (warning,) = checked(config(extra_annotations={"a": {1, 2}})).advice
     assert warning.path == "c.KubeSpawner.extra_annotations"

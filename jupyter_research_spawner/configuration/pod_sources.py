@@ -52,6 +52,8 @@ _BY_FIRST = {
     "securityContext": "container_security_context",
     "volumeMounts": "volume_mounts",
 }
+# Without the key of the container that the chart adds to the same trait.
+_CHART = {"init_containers": "singleuser.initContainers"}
 _BY_SPEC = {
     "affinity": "node_affinity_required",
     "automountServiceAccountToken": "automount_service_account_token",
@@ -88,11 +90,12 @@ def source_of(path: str, pod: Json, c: Config, sections: Sequence[str]) -> Sourc
 
 
 def _of_container(kind: str, name: str, field: str, pod: Json, c: Config, sections: Sequence[str]) -> Source:
-    if kind == "initContainers":
-        chart = "singleuser.cloudMetadata.blockWithIptables" if name == METADATA_CONTAINER else ""
-        return Source("init_containers", chart or "singleuser.initContainers", f"container {name!r}", field)
-    if name != MAIN:
-        return Source("extra_containers", chart_key("extra_containers"), f"container {name!r}", field)
+    if kind == "initContainers" or name != MAIN:
+        own = "init_containers" if kind == "initContainers" else "extra_containers"
+        trait = next((trait for trait in (own, "extra_pod_config") if section_of(c, trait, sections)), "")
+        is_of_metadata = own == "init_containers" and name == METADATA_CONTAINER
+        chart = "singleuser.cloudMetadata.blockWithIptables" if is_of_metadata else _CHART.get(trait, chart_key(trait))
+        return Source(trait, chart, f"container {name!r}", field)
     first = re.split(r"[.\[]", field, maxsplit=1)[0]
     if first in (value_of(c, "extra_container_config", sections) or {}):
         return Source("extra_container_config", "", "", field)
