@@ -40,13 +40,14 @@ from ..chart_values import (
 from ..configuration import batch_service, conflicts, with_extra_files
 from ..configuration.kubespawner_traits import TRAITS
 from ..jobs import notebook
-from ..plan.examples import EXAMPLE_ID, example_time, example_user, is_closed, queues_of
+from ..plan.examples import EXAMPLE_ID, EXAMPLE_NAME, samples
 from ..refusal import Refusal
-from ..settings import SettingsError, ordered
+from ..settings import SettingsError
 from ..settings.problems import Problem
 from ..site import Site, load
 from ..spawner import HookError, TriedPod, try_notebook
 from ..spawner.configured_class import configured_class, sections_of
+from ..spawner.offline_user import offline_user
 
 # More rounds than problems can hide each other.
 ROUNDS = 12
@@ -203,7 +204,7 @@ class _Check:
             site = self._configured(result, keys)
             if site is not None:
                 self._advice += self._without_effect(result, keys, site)
-                self._try_profiles(result, site)
+                asyncio.run(self._try_profiles(result, site))
         return self._problems, self._advice
 
     def _check_other_settings(self, result: HubConfig) -> None:
@@ -289,27 +290,23 @@ class _Check:
                     if look_up(self._values, setting.key) not in (None, {}, []):
                         yield Found(setting.key, why)
 
-    def _try_profiles(self, result: HubConfig, site: Site) -> None:
-        for name, profile in ordered(site.profiles):
-            if is_closed(profile):
-                continue
-            for queue in queues_of(site, profile)[:1]:
-                who = example_user(site, name, queue)
-                options = {"profile": name, "queue": queue}
-                time = example_time(site, name, queue, self._now)
-                try:
-                    tried = asyncio.run(try_notebook(site, who, options, result.config, base=self._base, now=time))
-                except Refusal:
-                    continue  # it is a problem of the settings, which lint has reported
-                except HookError as error:
-                    self._of_hook(result, error)
-                except TraitError as error:
-                    self._of_trait_error(result, error)
-                except Exception as error:  # KubeSpawner's code and administrators' classes can raise anything
-                    why = f"the pod of an example user cannot be composed ({type(error).__name__}: {error})"
-                    self._problems.append(Found("singleuser", f"{why}, so no server can start"))
-                else:
-                    self._of_pod(result, site, tried)
+    async def _try_profiles(self, result: HubConfig, site: Site) -> None:
+        config = result.config
+        user = offline_user(EXAMPLE_NAME, config)
+        for one in samples(site, self._now):
+            try:
+                tried = await try_notebook(site, one.user, one.options, config, base=self._base, now=one.now, user=user)
+            except Refusal:  # noqa: PERF203 - the loop continues with the next profile
+                continue  # it is a problem of the settings, which lint has reported
+            except HookError as error:
+                self._of_hook(result, error)
+            except TraitError as error:
+                self._of_trait_error(result, error)
+            except Exception as error:  # KubeSpawner's code and administrators' classes can raise anything
+                why = f"the pod of an example user cannot be composed ({type(error).__name__}: {error})"
+                self._problems.append(Found("singleuser", f"{why}, so no server can start"))
+            else:
+                self._of_pod(result, site, tried)
 
     def _of_hook(self, result: HubConfig, error: HookError) -> None:
         if isinstance(error.__cause__, TraitError):

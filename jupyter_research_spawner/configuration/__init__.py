@@ -15,13 +15,12 @@ from ..chart_values import extra_files_secret
 from ..settings import SettingsError
 from ..site import Site, load
 from ..spawner import ResearchSpawner
-from ..spawner.configured_class import configured_class, sections_of
+from ..spawner.configured_class import OWN, configured_class, sections_of
 from ..spawner.process_state import register_site
 from . import batch_service
 from .traits import items, value_of
 from .whole_check import check_configuration
 
-SPAWNER_CLASS = "jupyter_research_spawner.spawner.ResearchSpawner"
 # An admission webhook may take 10 s (the default of timeoutSeconds); KubeSpawner's limit for a create is 3 s.
 REQUEST_SECONDS = 10
 
@@ -66,7 +65,7 @@ def configure(
     for warning in found.advice:
         log.warning("%s", warning)
     if spawner_class is ResearchSpawner:
-        c.JupyterHub.spawner_class = SPAWNER_CLASS
+        c.JupyterHub.spawner_class = OWN
     # The most specific section, because that of a subclass replaces the values of ResearchSpawner's.
     own = c[sections[0]]
     own.installation = register_site(settings, _base(base, parts))

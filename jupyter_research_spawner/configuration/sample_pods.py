@@ -16,9 +16,8 @@ from typing import Any
 from traitlets.config import Config
 
 from ..chart_values import METADATA_CONTAINER
-from ..plan.examples import EXAMPLE_ID, EXAMPLE_NAME, example_time, example_user, is_closed, queues_of
+from ..plan.examples import EXAMPLE_ID, EXAMPLE_NAME, Sample, samples
 from ..refusal import Refusal
-from ..settings import ordered
 from ..settings.problems import Problem
 from ..site import Site
 from ..spawner import HookError, TriedPod, try_notebook
@@ -68,17 +67,15 @@ def _in_thread(work: Callable[[], Any]) -> Any:
 async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> SamplePods:
     said: dict[Problem, list[str]] = {}
     noted: dict[Problem, list[str]] = {}
-    samples = list(_samples(site))
+    tried = samples(site, datetime.now(timezone.utc))
     user = offline_user(EXAMPLE_NAME, c)
     without: list[tuple[str, str]] = []  # traits with which no pod can be made
-    for profile, queue in samples:
-        now = example_time(site, profile, queue, datetime.now(timezone.utc))
-        options = {"profile": profile, "queue": queue}
-        identity = example_user(site, profile, queue)
+    for sample in tried:
+        profile = sample.profile
 
-        async def trial(config: Config, identity: Any = identity, options: Any = options, now: Any = now) -> TriedPod:
+        async def trial(config: Config, one: Sample = sample) -> TriedPod:
             return await try_notebook(
-                site, identity, options, config, base=base, now=now, runs_hooks=runs_hooks, user=user
+                site, one.user, one.options, config, base=base, now=one.now, runs_hooks=runs_hooks, user=user
             )
 
         try:
@@ -88,7 +85,7 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
                 if isinstance(error, Refusal) or error.place != NO_PLACE:
                     raise
                 for problem in await _leave_out_broken(trial, c, without, error):
-                    (said if runs_hooks else noted)[problem] = [name for name, _ in samples]
+                    (said if runs_hooks else noted)[problem] = [one.profile for one in tried]
                 pod = await trial(without_traits(c, without))
         except Refusal:
             continue  # `lint` names the profiles that no user can start
@@ -99,8 +96,8 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
         for problem in _problems(pod, c, site):
             said.setdefault(problem, []).append(profile)
     return SamplePods(
-        [_of_profiles(problem, profiles, len(samples)) for problem, profiles in said.items()],
-        [_of_profiles(problem, profiles, len(samples)) for problem, profiles in noted.items()],
+        [_of_profiles(problem, profiles, len(tried)) for problem, profiles in said.items()],
+        [_of_profiles(problem, profiles, len(tried)) for problem, profiles in noted.items()],
     )
 
 
@@ -149,13 +146,6 @@ def without_traits(c: Config, traits: list[tuple[str, str]]) -> Config:
     for section, values in c.items():
         found[section] = Config({key: value for key, value in values.items() if (section, key) not in traits})
     return found
-
-
-def _samples(site: Site) -> Iterator[tuple[str, str]]:
-    """Yield each profile that somebody may use, with one of its queues."""
-    for name, profile in ordered(site.profiles):
-        if not is_closed(profile):
-            yield from ((name, queue) for queue in queues_of(site, profile)[:1])
 
 
 def _of_profiles(problem: Problem, profiles: list[str], of_all: int) -> Problem:

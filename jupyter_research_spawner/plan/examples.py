@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,21 @@ from .rights import Restricted, classes_of
 
 # The name, and the uid and gid, of the example user.
 EXAMPLE_NAME, EXAMPLE_ID = "somebody", 65533
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A profile and a queue to try, and a user who may use them at this time."""
+
+    profile: str
+    queue: str
+    user: PosixIdentity
+    now: datetime
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Return the options of a start, as in JupyterHub's REST API."""
+        return {"profile": self.profile, "queue": self.queue}
 
 
 def queues_of(site: Site, profile: Profile) -> list[str]:
@@ -28,6 +44,16 @@ def is_closed(offer: Restricted) -> bool:
     """Return whether no user may use the offer, because it lists groups or classes but all with the value false."""
     listed = [*offer.groups.values(), *offer.classes.values()]
     return bool(listed) and not any(listed)
+
+
+def samples(site: Site, now: datetime) -> list[Sample]:
+    """Return each profile that somebody may use, in the first of its queues, with a user and a time for both."""
+    return [
+        Sample(name, queue, example_user(site, name, queue), example_time(site, name, queue, now))
+        for name, profile in ordered(site.profiles)
+        if not is_closed(profile)
+        for queue in queues_of(site, profile)[:1]
+    ]
 
 
 def example_user(site: Site, profile: str, queue: str) -> PosixIdentity:

@@ -12,7 +12,9 @@ from ..settings import SettingsError
 from .research import ResearchSpawner
 
 ENTRY_POINTS = "jupyterhub.spawners"
-# Values of c.JupyterHub.spawner_class that mean ResearchSpawner here: those of the chart and of KubeSpawner.
+# The value of c.JupyterHub.spawner_class that `configure` sets.
+OWN = "jupyter_research_spawner.spawner.ResearchSpawner"
+# Values that mean ResearchSpawner too: those of the chart and of KubeSpawner.
 REPLACED = (None, "kubespawner.KubeSpawner", "kubespawner.spawner.KubeSpawner", "kubernetes")
 
 
@@ -23,7 +25,7 @@ def configured_class(c: Config) -> type[ResearchSpawner]:
     """
     chosen = c.JupyterHub.get("spawner_class") if "JupyterHub" in c else None
     name = _path(chosen) or chosen
-    if name in REPLACED:
+    if name in REPLACED or name == OWN:  # without a search for entry points, which takes long
         return ResearchSpawner
     try:
         found = _load(chosen) if isinstance(chosen, str) else chosen

@@ -62,7 +62,11 @@ class HookError(Exception):
 def _text_of(error: Exception) -> str:
     """Return the text of an exception, of a TraitError without the value, which may be a secret: the hub logs it."""
     text = str(error)
-    return re.sub(r", (?:not (?:the |an? )?\w+|but a value of) .*", "", text, flags=re.DOTALL) if isinstance(error, TraitError) else text
+    return (
+        re.sub(r", (?:not (?:the |an? )?\w+|but a value of) .*", "", text, flags=re.DOTALL)
+        if isinstance(error, TraitError)
+        else text
+    )
 
 
 @dataclass(frozen=True)
@@ -173,8 +177,9 @@ class _Offline:
         # configuration, so what the hub's file appends later would have no effect.
         self.config = Config() if config is None else copy.deepcopy(config)
         self.user = user or offline_user(hub_user, self.config)
-        self.sections = sections_of(configured_class(self.config))
-        self.spawner = _spawner_of(self.user, site, self.config, server, base)
+        spawner_class = configured_class(self.config)
+        self.sections = sections_of(spawner_class)
+        self.spawner = _spawner_of(self.user, site, spawner_class, self.config, server, base)
         # `_run` explains the errors of hooks.
         self.spawner.explained_errors = lambda _: nullcontext()  # type: ignore[assignment, method-assign]
 
@@ -262,12 +267,18 @@ async def _run_auth_state_hook(spawner: ResearchSpawner) -> None:
     await spawner.run_auth_state_hook(await spawner.user.get_auth_state())
 
 
-def _spawner(site: Site, hub_user: str, config: Config | None, server: str, base: Path | None) -> ResearchSpawner:
-    return _spawner_of(offline_user(hub_user, config or Config()), site, config or Config(), server, base)
+def _spawner(site: Site, hub_user: str, config: Config, server: str, base: Path | None) -> ResearchSpawner:
+    return _spawner_of(offline_user(hub_user, config), site, configured_class(config), config, server, base)
 
 
-def _spawner_of(user: OfflineUser, site: Site, config: Config, server: str, base: Path | None) -> ResearchSpawner:
-    spawner_class = configured_class(config)
+def _spawner_of(
+    user: OfflineUser,
+    site: Site,
+    spawner_class: type[ResearchSpawner],
+    config: Config,
+    server: str,
+    base: Path | None,
+) -> ResearchSpawner:
     traits = {"config": config, "installation": register_site(site, base), "namespace": site.namespaces.name}
     return offline_spawner(user, server, spawner_class, **traits)
 
