@@ -12,6 +12,7 @@ from samples import IMAGE, decide, person, site_with
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.plan import Inherited
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.settings.units import parse_wall_time
 from jupyter_research_spawner.site import Site
 
 OTHER = "example/other:1"
@@ -174,3 +175,23 @@ def test_a_refusal_is_that_of_what_the_user_asked_for(site: Site, alice: PosixId
     with pytest.raises(Refusal) as caught:
         decide(site, alice, "job", queue="gone", inherited=Inherited("old", "older", "oldest"))
     assert (caught.value.field, caught.value.message) == ("queue", "There is no queue 'gone'.")
+
+
+@pytest.mark.parametrize(
+    ("limits", "inherited", "asked", "limit"),
+    [
+        ({}, Inherited("a100", "climate", IMAGE), "2d", "1d, the maximum for jobs in profile 'a100'"),
+        ({"small": {"wall_time": "4d"}}, Inherited("a100", "climate", IMAGE), "2d", "1d"),
+        ({"small": {"wall_time": "4d"}}, Inherited("a100", "backfill", "old:1"), "2d", "1d"),
+        ({"a100": {"wall_time": "4d"}}, Inherited("gone", "climate", IMAGE), "2d", "8h, the maximum for jobs in"),
+    ],
+)
+def test_a_wall_time_is_refused_and_not_moved_to_a_profile_that_allows_it(
+    alice: PosixIdentity, limits: dict[str, Any], inherited: Inherited, asked: str, limit: str
+) -> None:
+    site = site_with({"profiles": limits})
+    with pytest.raises(Refusal) as caught:
+        decide(site, alice, "job", wall_time=parse_wall_time(asked), inherited=inherited)
+    assert caught.value.field == "wall_time"
+    assert f"Wall time 2d is longer than {limit}" in caught.value.message
+    assert ("the profile of your notebook" in caught.value.hint) == (inherited.profile == "a100")

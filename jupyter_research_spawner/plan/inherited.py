@@ -1,7 +1,7 @@
 """Use the values of the notebook that submits a job, as far as they fit the request.
 
-A user did not ask for these values, so they never refuse a job: a value with which the job would be refused is left
-out, and the plan has a warning.
+A user did not ask for these values, so they do not refuse a job: a value with which the job would be refused is left
+out, and the plan has a warning.  Only a wall time that the user asks for is not moved to another profile or queue.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def decide_with_inherited(request: Request, decide: Callable[[Request, tuple[str
     """Return what `decide` returns for the request with as many inherited values as possible.
 
     `decide` gets a request and sentences for the user about the values that were left out.  Raises its Refusal for the
-    request without any inherited value.
+    request without any inherited value, or the one for a wall time that is not possible with an inherited value: in
+    another profile the job could lack the GPU or the memory that its program needs.
     """
     inherited = _usable(request)
     refusals: dict[tuple[str, ...], Refusal] = {}
@@ -35,8 +36,15 @@ def decide_with_inherited(request: Request, decide: Callable[[Request, tuple[str
         try:
             return decide(replace(request, **chosen), tuple(left_out))
         except Refusal as refusal:
+            if refusal.field == "wall_time":
+                raise _with_other_profile(refusal) if "profile" in kept else refusal from None
             refusals[kept] = refusal
     raise refusals[()]
+
+
+def _with_other_profile(refusal: Refusal) -> Refusal:
+    hint = f"{refusal.hint} This is the profile of your notebook: choose another one if you need more."
+    return replace(refusal, hint=hint.lstrip())
 
 
 def _usable(request: Request) -> dict[str, str]:
