@@ -158,7 +158,10 @@ class StandIn:
                 self.send_pieces(handler, answer.body)
             return
         content = (answer.body if isinstance(answer.body, str) else json.dumps(answer.body)).encode()
-        handler.send_header("Content-Length", str(len(content)))
+        if "Content-Length" in answer.headers:  # it promises more than it sends
+            handler.close_connection = True
+        else:
+            handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
         handler.wfile.write(content)
 
@@ -710,6 +713,10 @@ def test_not_ready_says_when_to_try_again(jobs, batch):
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
     [
+        (Answer(200, "[" * 100_000), 1, "it is not a batch service"),
+        (Answer(400, "[" * 100_000), 1, "answered HTTP 400"),
+        (an_error(400, message=None), 1, "answered HTTP 400"),
+        (an_error(503, retry_after=float("inf")), 3, "is not ready (HTTP 503)"),
         (Answer(403, {"status": 403, "message": "Forbidden"}), 1, "does not allow this notebook's token"),
         (Answer(401, "<html>log in</html>"), 1, "Restart your server to get a new token"),
         (Answer(404, "<html>hub</html>"), 1, "it is not a batch service"),
@@ -748,6 +755,13 @@ def test_nobody_at_the_address(jobs, batch, monkeypatch):
     assert "http://127.0.0.1:9/services/batch cannot be reached ([Errno 111] Connection refused)" in ran.err
 
 
+def test_a_name_that_dns_cannot_have(jobs, monkeypatch):
+    monkeypatch.setenv("RESEARCH_BATCH_URL", f"http://{'a' * 70}.example/services/batch")
+    ran = jobs("list")
+    assert ran.code == 3
+    assert "cannot be reached" in ran.err
+
+
 def test_an_answer_that_does_not_come_has_a_limit_and_a_submit_is_not_sent_twice(jobs, batch, monkeypatch):
     monkeypatch.setattr(batch_client, "ANSWER_SECONDS", 0.1)
     release = threading.Event()
@@ -757,6 +771,47 @@ def test_an_answer_that_does_not_come_has_a_limit_and_a_submit_is_not_sent_twice
     assert (ran.code, len(batch.asked)) == (3, 1)
     assert "did not answer (timed out)" in ran.err
     assert "may have been submitted: look at 'job list'" in ran.err
+
+
+CUT = {"Content-Length": "500"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(201, '{"id": ', CUT),
+        Answer(201, [b'{"id": ', None]),
+        Answer(502, "<html>bad gateway"),
+        Answer(504, "<html>gateway timeout"),
+    ],
+)
+def test_a_submission_without_an_answer_says_that_the_job_may_exist(jobs, batch, answer):
+    batch.says("POST", "/jobs", answer)
+    ran = jobs("submit", "--", "a")
+    assert (ran.code, ran.out, len(batch.asked)) == (3, "", 1)
+    assert ran.err.endswith("The job may have been submitted: look at 'job list' before trying again.\n")
+
+
+def test_a_gateway_that_did_not_reach_the_service_has_submitted_nothing(jobs, batch):
+    batch.says("POST", "/jobs", Answer(503, "<html>"))
+    assert jobs("submit", "--", "a").err == f"job: The batch service at {batch.url} is not ready (HTTP 503).\n"
+
+
+def test_an_answer_that_is_cut_off_is_not_taken_for_a_whole_one(jobs, batch):
+    batch.says("GET", "/jobs", Answer(200, '{"jobs": []}', CUT))
+    batch.says("GET", "/jobs/a-1/logs?follow=false", Answer(200, "one\n", {**CUT, "Content-Type": "text/plain"}))
+    listed, logs = jobs("list"), jobs("logs", "a-1")
+    assert (listed.code, listed.out, logs.code, logs.out) == (3, "", 3, "one\n")
+    assert "The connection was lost while the batch service answered (the answer is incomplete)." in listed.err
+    assert "The connection was lost before the end of the output (the answer is incomplete)." in logs.err
+
+
+@pytest.mark.parametrize("answer", [Answer(200, "<html>log in</html>"), Answer(200, {"jobs": []})])
+def test_a_page_that_is_not_the_output_of_a_job_is_not_printed(jobs, batch, answer):
+    batch.says("GET", "/jobs/a-1/logs?follow=false", answer)
+    ran = jobs("logs", "a-1")
+    assert (ran.code, ran.out) == (1, "")
+    assert "it is not a batch service" in ran.err
 
 
 @pytest.mark.parametrize("missing", [["RESEARCH_BATCH_URL"], ["RESEARCH_BATCH_URL", "JUPYTERHUB_API_TOKEN"]])
