@@ -189,7 +189,8 @@ def test_who_you_are_is_not_yours_to_say(field):
     ("body", "field", "told"),
     [
         ({}, "command", "is missing"),
-        ({"command": []}, "command", "at least 1"),
+        ({"command": []}, "command", "command: must have at least 1 entry, not 0."),
+        ({"command": ["a"] * 10_001}, "command", "command: must have at most 10000 entries, not 10001."),
         ({"command": "python train.py"}, "command", "list"),
         ({"command": [""]}, "command", "empty"),
         ({"command": ["a", 1]}, "command", "must be text"),
@@ -199,8 +200,15 @@ def test_who_you_are_is_not_yours_to_say(field):
         ({**COMMAND, "quue": "climate"}, "quue", "no field"),
         ({**COMMAND, "memory": ["4Gi"]}, "memory", "no field"),
         ({**COMMAND, "name": "two\nlines"}, "name", "one line"),
-        ({**COMMAND, "name": " "}, "name", "one line"),
-        ({**COMMAND, "name": "x" * 121}, "name", "120"),
+        ({**COMMAND, "name": " "}, "name", "name: must not be empty."),
+        ({**COMMAND, "image": ""}, "image", "image: must not be empty."),
+        ({**COMMAND, "name": "x" * 121}, "name", "name: must have at most 120 characters, not 121."),
+        ({**COMMAND, "queue": "x" * 600}, "queue", "queue: must have at most 512 characters, not 600."),
+        (
+            {**COMMAND, "env": {f"A{n}": "" for n in range(1001)}},
+            "env",
+            "env: must have at most 1000 entries, not 1001.",
+        ),
         ({**COMMAND, "profile": ["small"]}, "profile", "must be text"),
         ({**COMMAND, "queue": "a\nb"}, "queue", "one line"),
         ({**COMMAND, "wall_time": 8.5}, "wall_time", "(90m, 8h, 1h30m, 2d)"),
@@ -218,6 +226,7 @@ def test_who_you_are_is_not_yours_to_say(field):
         ({**COMMAND, "workdir": "~bob"}, "workdir", "absolute"),
         ({**COMMAND, "workdir": "/home/alice/../bob"}, "workdir", "absolute"),
         ({**COMMAND, "workdir": "/home/alice/"}, "workdir", "absolute"),
+        ({**COMMAND, "workdir": "/home/alice/a\nb"}, "workdir", "has characters that cannot be printed"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_field(body, field, told):

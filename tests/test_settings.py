@@ -134,9 +134,10 @@ def test_what_is_no_wall_time_is_told_all_forms(written: Any) -> None:
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ("0", "must be between one second and ten years"),
-        ("0:00", "must be between"),
-        (0, "must be between"),
+        ("0s", "must be between one second and ten years"),
+        ("0", "without a limit is not possible"),  # as in Slurm
+        ("0:00", "without a limit is not possible"),
+        (0, "without a limit is not possible"),
         ("99999999-0", "must be between"),
         ("3661d", "must be between"),
         ("UNLIMITED", "without a limit is not possible"),
@@ -155,8 +156,10 @@ def test_a_duration_reads_back_as_it_was(seconds: int) -> None:
     assert parse_duration(format_duration(duration)) == duration
 
 
-def test_durations_are_written_in_the_largest_whole_unit() -> None:
-    assert [format_duration(timedelta(minutes=m)) for m in (1, 90, 480, 1440)] == ["1m", "90m", "8h", "1d"]
+def test_durations_are_written_in_the_largest_whole_unit_with_a_small_number() -> None:
+    minutes = {1: "1m", 90: "90m", 480: "8h", 481: "8h1m", 1440: "1d", 2160: "36h", 2190: "1d12h30m", 288000: "200d"}
+    assert [format_duration(timedelta(minutes=number)) for number in minutes] == list(minutes.values())
+    assert [format_duration(timedelta(seconds=number)) for number in (99, 28801)] == ["99s", "8h1s"]
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_all_wishes_of_both_shapes() -> None:
     [
         ([1], "user_options", "The options of a server must be a JSON object, not a list."),
         ({"profile": ["small"]}, "profile", "profile: must be text, not a list."),
-        ({"profile": ""}, "profile", "profile: '' is not one line of text."),
+        ({"profile": ""}, "profile", "profile: must not be empty."),
         ({"queue": "climate\nevil"}, "queue", "queue: 'climate\\nevil' is not one line of text."),
         (
             {"wall_time": "8 h"},

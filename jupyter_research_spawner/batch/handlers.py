@@ -21,6 +21,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from ..refusal import Refusal
+from ..wording import quote
 from .attempt_recorder import AttemptRecorder
 from .auth import HubAuth
 from .job_service import LOG_LIMIT, JobService
@@ -305,7 +306,7 @@ def _json(body: bytes, received: int) -> Any:
 
 def _truth(field: str, text: str) -> bool:
     if text not in ("true", "false"):
-        raise Refusal("invalid", f"{field} is {text[:40]!r}.", field=field, hint="Write true or false.")
+        raise Refusal("invalid", f"{quote(text)} is not true or false.", field=field, hint="Write true or false.")
     return text == "true"
 
 
@@ -313,9 +314,8 @@ def _tail(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,7}", text) or int(text) > TAIL_LIMIT:
-        raise Refusal(
-            "invalid", f"tail is {text[:40]!r}.", field="tail", hint=f"Write a number of lines, 0 to {TAIL_LIMIT}."
-        )
+        message = f"{quote(text)} is not a valid number of lines."
+        raise Refusal("invalid", message, field="tail", hint=f"Write a number from 0 to {TAIL_LIMIT}.")
     return int(text)
 
 
@@ -323,7 +323,8 @@ def _index(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,6}", text):
-        raise Refusal("invalid", f"index is {text[:40]!r}.", field="index", hint="Write one index, for example 3.")
+        message = f"{quote(text)} is not a valid index."
+        raise Refusal("invalid", message, field="index", hint="Write one index, for example 3.")
     return int(text)
 
 

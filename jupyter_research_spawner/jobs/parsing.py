@@ -21,7 +21,9 @@ _IDENTITY_FIELDS = frozenset(
 
 
 def _one_line(text: str) -> str:
-    if not text.isprintable() or not text.strip():
+    if not text.strip():
+        raise ValueError("must not be empty")
+    if not text.isprintable():
         raise ValueError(f"{quote(text)} is not one line of text")
     return text
 

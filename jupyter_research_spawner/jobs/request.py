@@ -69,6 +69,8 @@ def _path(path: str) -> str:
     if path == "~" or (below_home and posixpath.normpath(f"/{below_home}") == f"/{below_home}" and path.isprintable()):
         return path
     if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//") or not path.isprintable():
+        if path.startswith("/") and not path.isprintable():
+            raise ValueError(f"{quote(path)} has characters that cannot be printed. Rename the directory")
         raise ValueError(f"{quote(path)} is not a normalized absolute path. Write it as `realpath` prints it")
     return path
 

@@ -136,6 +136,8 @@ def _problem(item: dict[str, Any], model: type[BaseModel], places: Places) -> Pr
         return Problem(
             path, f"must be {_EXPECTED[kind]}{_example(kind, examples, at)}{_not(path, kind, value, places)}"
         )
+    if kind in _LENGTHS:
+        return Problem(path, _bad_length(value, item["ctx"]))
     message = item["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ", 1)
     return Problem(path, message.replace("Dictionary should ", "The map should ", 1))
 
@@ -158,6 +160,17 @@ _EXPECTED = {
     "list_type": "a list",
     "tuple_type": "a list",
 }
+
+
+_LENGTHS = ("string_too_long", "string_too_short", "too_long", "too_short")
+
+
+def _bad_length(value: Any, limits: Mapping[str, Any]) -> str:
+    most = limits.get("max_length")
+    limit = limits["min_length"] if most is None else most
+    one, several = ("character", "characters") if isinstance(value, str) else ("entry", "entries")
+    found = f", not {len(value)}" if hasattr(value, "__len__") else ""
+    return f"must have at {'least' if most is None else 'most'} {limit} {one if limit == 1 else several}{found}"
 
 
 def _example(kind: str, examples: list[Any], at: list[Any]) -> str:

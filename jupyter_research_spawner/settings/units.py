@@ -47,15 +47,17 @@ def parse_wall_time(text: Any) -> timedelta:
 
     Besides `"8h"`, all forms of `sbatch --time` are valid: minutes, minutes:seconds, hours:minutes:seconds, days-hours,
     days-hours:minutes and days-hours:minutes:seconds.  A number is minutes.  Source: sbatch(1) and time_str2secs in
-    src/common/parse_time.c.  Slurm rounds up to whole minutes, and this function does not.
+    src/common/parse_time.c.  Slurm rounds up to whole minutes, and this function does not.  It refuses the forms that
+    mean no limit.
     """
     if isinstance(text, int) and not isinstance(text, bool):
         text = str(text) if abs(text) < 10**9 else quote(text)
     if isinstance(text, str):
         text = text.strip()
-        if (duration := _of_slurm(text)) is not None:
+        duration = _of_slurm(text)
+        if duration:
             return _within_limits(duration, text)
-        if text.lower() in _UNLIMITED:
+        if text.lower() in _UNLIMITED or duration is not None:  # 0 minutes mean no limit too
             raise ValueError(
                 f"{quote(text)}: a wall time without a limit is not possible. Leave it out for the default"
             )
@@ -126,12 +128,17 @@ def _without_unit(value: Any) -> str:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return the duration in its shortest exact notation, for example 8h and not 480m."""
+    """Return the duration in its shortest exact notation that is easy to read: 8h, 90m, 1d12h30m and not 2190m."""
     seconds = int(duration.total_seconds())
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _SECONDS[unit] == 0:
-            return f"{seconds // _SECONDS[unit]}{unit}"
-    return f"{seconds}s"
+    largest = next((unit for unit in ("d", "h", "m") if seconds and seconds % _SECONDS[unit] == 0), "s")
+    number = seconds // _SECONDS[largest]
+    if number < 100 or largest == "d":
+        return f"{number}{largest}"
+    parts = []
+    for unit in ("d", "h", "m", "s"):
+        number, seconds = divmod(seconds, _SECONDS[unit])
+        parts.append(f"{number}{unit}" if number else "")
+    return "".join(parts)
 
 
 def parse_cores(value: Any) -> Decimal:

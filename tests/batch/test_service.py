@@ -344,6 +344,7 @@ async def test_the_last_lines_of_a_log(batch):
     for query, field in (("tail=-1", "tail"), ("tail=x", "tail"), ("tail=99999999", "tail"), ("follow=1", "follow")):
         status, answer = await batch.ask("alices", "GET", f"/jobs/{job['id']}/logs?{query}")
         assert (status, answer["error"]["field"]) == (400, field)
+        assert field not in answer["error"]["message"]  # the client names its option before the message
 
 
 async def test_output_that_is_gone_is_said_to_be_gone(batch, cluster):
