@@ -340,6 +340,17 @@ def test_warnings_go_to_stderr_and_json_to_stdout(jobs, batch):
         (["submit", "--"], "job submit: no command; "),
         (["submit", "python", "train.py", "--epochs", "3"], "job submit: no command; write it last, after '--'"),
         (["submit", "--nam", "x", "--", "a"], "job submit: unrecognized arguments before the '--': --nam x."),
+        (
+            ["submit", "-t", "4:00:00", "--mem=4G", "--", "a"],
+            "job submit: unrecognized arguments before the '--': -t 4:00:00 --mem=4G (instead of -t write --wall-time; "
+            "instead of --mem write --profile, which has",
+        ),
+        (
+            ["submit", "run.sh"],
+            "job submit: no command; write it last, after '--', as in: job submit --name train -- "
+            "python train.py, or submit a batch script, as in: job submit - < run.sh. See",
+        ),
+        (["submit", "-p", "gpu", "run.sh"], "job submit: no command; "),
         (["submit", "--env", "A", "--", "a"], "job submit: argument --env: 'A' is not of the form NAME=VALUE."),
         (["logs", "a", "--tail", "-1"], "job logs: argument --tail: "),
         (["list", "everything"], "job list: unrecognized arguments: everything."),
@@ -554,6 +565,36 @@ def test_show_is_everything_about_a_job(jobs, batch):
     assert json.loads(jobs("show", "--json", "train-x7k2p").out) == answer
 
 
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        (an_ended_job("failed", 3, message="Exit 3.", attempts=[an_attempt(exit_code=3, reason="Exit 3.")]), 1),
+        (
+            a_job(message="Preempted. It waits to run again.", attempts=[an_attempt(reason="Preempted.")]),
+            1,
+        ),
+        (
+            an_ended_job(
+                "failed", 3, message="Exit 3.", attempts=[an_attempt(reason="Exit 3."), an_attempt(reason="Exit 3.")]
+            ),
+            2,
+        ),
+        (an_ended_job("succeeded", 0, attempts=[an_attempt(reason="Exit 3.")]), 1),
+    ],
+)
+def test_the_reason_of_the_last_attempt_is_shown_once(jobs, batch, job, told):
+    batch.says("GET", "/jobs/train-x7k2p", job)
+    shown = jobs("show", "train-x7k2p").out
+    assert max(shown.count("Exit 3."), shown.count("Preempted.")) == told
+
+
+def test_the_reason_of_an_index_is_shown_once(jobs, batch):
+    failed = an_index(3, "failed", **ENDED, exit_code=2, message="Exit 2.")
+    attempts = [an_attempt("a-2-b", exit_code=2, reason="Exit 2.", index=3)]
+    batch.says("GET", "/jobs/train-x7k2p", {**ARRAY, "indexes": [failed], "attempts": attempts})
+    assert jobs("show", "train-x7k2p_3").out.count("Exit 2.") == 1
+
+
 def test_what_could_steer_a_terminal_is_shown_as_its_escape():
     steering = "a\x1b[2J\r\n\t\x7f\x9b\u200b\u202e\u2028\ud800é大\\"
     assert terminal.visible(steering) == "a\\x1b[2J\\r\\n\\t\\x7f\\x9b\\u200b\\u202e\\u2028\\ud800é大\\"
@@ -605,6 +646,24 @@ def test_follow_says_why_there_is_nothing_yet_and_prints_what_comes_when_it_come
     assert seen == ["one\n", "two\n"]  # with a buffer in between, the second would wait for ever for the first
 
 
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (a_job(message="Waits."), "job: train-x7k2p is queued and has no output yet: Waits.\n"),
+        (
+            an_ended_job("failed", None, message="No program."),
+            "job: train-x7k2p has failed without output: No program.\n",
+        ),
+        (an_ended_job("succeeded", 0), ""),
+        (RUNNING, ""),
+    ],
+)
+def test_logs_without_output_say_why(jobs, batch, job, words):
+    batch.says("GET", "/jobs/train-x7k2p", job)
+    batch.says("GET", "/jobs/train-x7k2p/logs?follow=false", Answer(200, []))
+    assert jobs("logs", "train-x7k2p") == Ran(0, "", words)
+
+
 def test_a_log_that_breaks_off_is_said(jobs, batch):
     batch.says("GET", "/jobs/train-x7k2p/logs?follow=false", Answer(200, [b"begun\n", None]))
     ran = jobs("logs", "train-x7k2p")
@@ -638,9 +697,11 @@ def test_remove_deletes_ended_jobs_and_goes_on_after_a_refusal(jobs, batch):
     batch.says("DELETE", "/jobs/a-1?remove=true", an_ended_job("failed", 3, id="a-1"))
     batch.says("DELETE", "/jobs/b-2?remove=true", refusal)
     batch.says("DELETE", "/jobs/c-3?remove=true", an_ended_job("succeeded", 0, id="c-3"))
-    errors = "job: Job b-2 has not ended: it is running.\njob: `job cancel b-2` ends it.\n"
+    errors = "job: Job b-2 has not ended: it is running.\njob: 'job cancel b-2' ends it.\n"
     assert jobs("remove", "a-1", "b-2", "c-3") == Ran(1, "a-1 removed\nc-3 removed\n", errors)
-    assert jobs("remove", "a-1_3").code == 1  # not one index
+    assert jobs("remove", "a-1_3").err == (
+        "job: One index of a job array cannot be removed alone.\njob: 'job remove a-1' removes the whole array.\n"
+    )
     assert [asked.method for asked in batch.asked] == ["DELETE"] * 3
 
 
@@ -695,7 +756,14 @@ def test_a_refusal_shows_field_sentence_and_way_out(jobs, batch):
         ),
         ("array", "array: '9-1' is not a list of indexes.", "Leave array out.", "job: --array: '9-1' is not a list of"),
         ("command", "command: is missing.", "Send a list.", "job: COMMAND: is missing.\njob: Write it after '--', as"),
-        ("quue", "There is no field 'quue'.", "Did you mean 'queue'?", "job: quue: There is no field 'quue'.\n"),
+        ("quue", "There is no field 'quue'.", "Did you mean 'queue'?", "job: There is no field 'quue'.\n"),
+        ("kind", "The site's settings set the variable A.", "", "job: The site's settings set the variable A.\n"),
+        (
+            "queue",
+            "There is no queue 'x'.",
+            "`job list`: x`y.",
+            "job: --queue: There is no queue 'x'.\njob: 'job list': x`y",
+        ),
         (None, "Put wall_time into env.X.", "", "job: Put --wall-time into env.X.\n"),
     ],
 )
@@ -840,10 +908,32 @@ def test_a_token_that_no_header_can_carry_is_not_quoted(jobs, monkeypatch):
     assert ran.err.startswith("job: JUPYTERHUB_API_TOKEN is not a valid token.")
 
 
-def test_bytes_that_are_not_text_are_refused_with_the_field(jobs, batch):
-    ran = jobs("submit", "--", "cat", os.fsdecode(b"caf\xe9"))
+@pytest.mark.parametrize(
+    ("words", "option", "hint"),
+    [
+        (["--", "cat", "BYTES"], "COMMAND", "job: Write these bytes into a script, and submit the script.\n"),
+        (["--env", "A=BYTES", "--", "a"], "--env", "job: Write these bytes into a script, and submit the script.\n"),
+        (["--name", "BYTES", "--", "a"], "--name", ""),
+        (["--chdir", "/BYTES", "--", "a"], "--chdir", ""),
+    ],
+)
+def test_bytes_that_are_not_text_are_refused_with_the_field(jobs, batch, words, option, hint):
+    ran = jobs("submit", *(word.replace("BYTES", os.fsdecode(b"caf\xe9")) for word in words))
     assert (ran.code, batch.asked) == (1, [])
-    assert ran.err.startswith("job: COMMAND: The command contains bytes that are not UTF-8")
+    assert ran.err == f"job: {option}: It has bytes that are not UTF-8, but a job's fields must be text.\n{hint}"
+
+
+def test_an_empty_directory_is_not_the_current_one(jobs, batch):
+    assert jobs("submit", "--chdir", "", "--", "a") == Ran(
+        1, "", "job: --chdir: The directory must not be empty.\njob: Leave it out for the current one.\n"
+    )
+    assert batch.asked == []
+
+
+def test_a_token_that_the_hub_does_not_know_has_a_way_out(jobs, batch):
+    hint = "Send the header `Authorization: token ...`."
+    batch.says("GET", "/jobs", an_error(401, code="unauthorized", message="The hub does not know you.", hint=hint))
+    assert jobs("list").err.startswith("job: The hub does not know you.\njob: Restart your server to get a new token")
 
 
 def test_functions_return_what_the_service_said_with_types(notebook):
@@ -1040,6 +1130,9 @@ def test_a_script_runs_by_its_first_line_as_the_kernel_reads_it(packed, batch, t
     assert submit_script(packed, batch, script, "-", "one").code == 0
     command = batch.asked[0].body["command"]
     assert subprocess.run(command, check=False, env={"PATH": os.environ["PATH"]}).returncode == 42
+    # As in the kernel, a tab is a space too.
+    assert submit_script(packed, batch, b"#!\t/bin/sh\t-e \nfalse\n", "-").code == 0
+    assert batch.asked[-1].body["command"][5:] == ["/bin/sh", "-e"]
     missing = [*command[:5], "/no/such/shell", *command[6:]]
     assert subprocess.run(missing, check=False, capture_output=True).returncode == 127
 
@@ -1051,6 +1144,8 @@ def test_a_script_runs_by_its_first_line_as_the_kernel_reads_it(packed, batch, t
         (b" \n\n", "The script on standard input is empty."),
         (b"echo hello\n", "This does not look like a batch script. The first line must start with #! followed by"),
         (b"#!\n", "This does not look like a batch script."),
+        (b"\xef\xbb\xbf#!/bin/sh\n", "The script begins with a byte order mark (U+FEFF) instead of #!. Remove it"),
+        ("#!/bin/sh\n".encode("utf-16"), "The script is UTF-16, and not UTF-8. Convert it: iconv"),
         (
             b"#!/bin/bash\r\necho hello\r\n",
             "The script has DOS line breaks (\\r\\n) instead of UNIX line breaks (\\n).",
@@ -1155,6 +1250,22 @@ def test_data_that_arrives_late_is_told(packed, batch):
         assert running.wait(10) == 0
 
 
+def test_an_output_that_cannot_be_written_is_a_sentence_and_the_id_is_not_lost(packed, batch):
+    batch.says("GET", "/jobs", {"jobs": [a_job()]})
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    sentence = "job: the output cannot be written (No space left on device)\n"
+    assert run(["sh", "-c", f"{packed} list >/dev/full"], batch) == Ran(1, "", sentence)
+    ran = run(["sh", "-c", f"cd /; {packed} submit -- a </dev/null >/dev/full"], batch)
+    assert ran == Ran(1, "", f"job: submitted train-x7k2p\n{sentence}")
+
+
+def test_closed_streams_do_not_mix(packed, batch):
+    batch.says("GET", "/jobs", {"jobs": [a_job()]})
+    batch.says("POST", "/jobs", Answer(201, a_job(warnings=["A warning."])))
+    assert run(["sh", "-c", f"{packed} list >&-"], batch) == Ran(0, "", "")
+    assert run(["sh", "-c", f"{packed} submit -- a </dev/null 2>&-"], batch) == Ran(0, "train-x7k2p\n", "")
+
+
 def test_ctrl_c_ends_a_followed_log_without_a_traceback(packed, batch):
     batch.says("GET", "/jobs/train-x7k2p", RUNNING)
     batch.says("GET", "/jobs/train-x7k2p/logs?follow=true", Answer(200, [b"one\n", b"never\n"]))
@@ -1237,6 +1348,31 @@ def test_an_array_has_one_line_in_the_list_and_all_indexes_in_show(jobs, batch):
 def test_the_output_of_one_index_is_named_as_in_slurm(jobs, batch, words):
     batch.says("GET", "/jobs/train-x7k2p/logs?follow=false&index=3", Answer(200, [b"third\n"]))
     assert jobs("logs", *words) == Ran(0, "third\n", "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message", "hint"),
+    [
+        (ARRAY, "train-x7k2p has no index 4.", "'job show train-x7k2p' lists its indexes."),
+        (RUNNING, "train-x7k2p is a single job and has no indexes.", "Leave the index out."),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_index_that_a_job_does_not_have_is_not_shown(jobs, batch, answer, message, hint, options):
+    batch.says("GET", "/jobs/train-x7k2p", answer)
+    assert jobs("show", "train-x7k2p_4", *options) == Ran(1, "", f"job: {message}\njob: {hint}\n")
+
+
+def test_the_message_about_an_index_names_no_option_that_the_command_does_not_have(jobs, batch):
+    refusal = an_error(404, code="no-such-index", field="index", message="a-1 has no index 9.", hint="`job show a-1`.")
+    batch.says("DELETE", "/jobs/a-1?index=9", refusal)
+    assert jobs("cancel", "a-1_9") == Ran(1, "", "job: a-1 has no index 9.\njob: 'job show a-1'.\n")
+
+
+def test_an_ended_index_is_removed_with_its_array(jobs, batch):
+    batch.says("DELETE", "/jobs/train-x7k2p?index=3", {**ARRAY, "state": "failed"})
+    ran = jobs("cancel", "train-x7k2p_3")
+    assert ran.err == "job: train-x7k2p_3 has already ended; 'job remove train-x7k2p' deletes the whole array\n"
 
 
 def test_one_index_is_cancelled(jobs, batch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import re
 import stat
 import sys
 import termios
@@ -47,6 +48,10 @@ def script_command(script: bytes, arguments: Sequence[str]) -> list[str]:
             f"The script is longer than {LIMIT} bytes. Write it into a file in your home, and submit its path: "
             "job submit -- ./run.sh"
         )
+    if script.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise JobsError("The script is UTF-16, and not UTF-8. Convert it: iconv -f UTF-16 -t UTF-8")
+    if script.startswith(b"\xef\xbb\xbf"):
+        raise JobsError("The script begins with a byte order mark (U+FEFF) instead of #!. Remove it: tail -c +4")
     if b"\0" in script:
         raise JobsError("The script contains NUL bytes, so it is a program and not text. Submit its path instead.")
     if not script.startswith(b"#!") or not script[2:].splitlines()[0].strip():
@@ -63,8 +68,8 @@ def script_command(script: bytes, arguments: Sequence[str]) -> list[str]:
     except UnicodeDecodeError as error:
         message = f"The script is not UTF-8: byte {error.start} is invalid. Write it into a file, and submit its path."
         raise JobsError(message) from error
-    interpreter, _, option = text[2:].split("\n", 1)[0].strip().partition(" ")
-    return ["/bin/sh", "-c", RUN, MARK, text, interpreter, option.strip(), *arguments]
+    interpreter, *option = re.split(r"[ \t]+", text[2:].split("\n", 1)[0].strip(), maxsplit=1)
+    return ["/bin/sh", "-c", RUN, MARK, text, interpreter, "".join(option), *arguments]
 
 
 def has_slurm_options(script: bytes) -> bool:

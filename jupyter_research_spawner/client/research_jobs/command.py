@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import NoReturn, TextIO
 
@@ -84,7 +85,6 @@ _OPTIONS = {
     "env": "--env",
     "workdir": "--chdir",
     "array": "--array",
-    "index": "--index",
     "tail": "--tail",
     "command": "COMMAND",
 }
@@ -92,7 +92,24 @@ _OPTIONS = {
 _HINTS = {
     "command": "Write it after '--', as in: job submit -- python train.py. To use a shell: -- bash -c '...'.",
     "env": "Write --env NAME=VALUE, once for each variable.",
-    "array": "Write indexes as for sbatch: --array 0-9%3. Leave --array out for a single job.",
+    "array": "Leave --array out for a single job.",
+}
+# The service's hints for other clients.
+_HINTS_OF_CODES = {
+    "unauthorized": "Restart your server to get a new token; if that does not help, tell your administrators.",
+}
+# The options of sbatch that have another name here, or none.
+_OF_THE_PROFILE = "--profile, which has CPUs, memory and GPUs"
+_SLURM_OPTIONS = {
+    **dict.fromkeys(("-t", "--time"), "--wall-time"),
+    **dict.fromkeys(("-p", "--partition"), "--queue"),
+    **dict.fromkeys(("-J", "--job-name"), "--name"),
+    **dict.fromkeys(("-a",), "--array"),
+    **dict.fromkeys(("-W",), "--wait"),
+    **dict.fromkeys(("--export",), "--env NAME=VALUE"),
+    **dict.fromkeys(("--wrap",), "a command: -- bash -c '...'"),
+    **dict.fromkeys(("-c", "--cpus-per-task", "--mem", "--mem-per-cpu", "-G", "--gpus", "--gres"), _OF_THE_PROFILE),
+    **dict.fromkeys(("-o", "--output", "-e", "--error"), "'job logs ID' afterwards, or '>' in the command"),
 }
 _WITH_VALUE = ("-D", "--workdir", *(option for option in _OPTIONS.values() if option.startswith("--")))
 _WORDS = re.compile(r"(?<![-.\w])(wall_time|workdir|env)\b(?!\.\w)")
@@ -100,6 +117,9 @@ _WORDS = re.compile(r"(?<![-.\w])(wall_time|workdir|env)\b(?!\.\w)")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.  The caller handles KeyboardInterrupt (see archive.MAIN)."""
+    # Python prints messages to stdout if stderr is closed.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it stays open
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # JupyterLab's terminals are UTF-8, whatever the image's locale says
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -116,6 +136,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has closed the pipe (`job list | head`); Python would report that again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
+    except OSError as error:  # only writing: the errors of connections and files are JobsError
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _say(f"the output cannot be written ({error.strerror or error})")
+        return JobsError.exit_code
     return code
 
 
@@ -134,18 +158,30 @@ def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
             args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return args
     if unknown and (command or is_script):
-        args.parser.error(f"unrecognized arguments before the '{'-' if is_script else '--'}': {' '.join(unknown)}")
+        args.parser.error(
+            f"unrecognized arguments before the '{'-' if is_script else '--'}': {' '.join(unknown)}{_of_slurm(unknown)}"
+        )
     if not is_script and has_unread_input():
         args.parser.error(
             "standard input has data, and a job does not get it. If it is a script, write 'job submit -'. If the "
             "job needs it, write it into a file. Else add '< /dev/null'"
         )
     if not command and not is_script:
-        args.parser.error("no command; write it last, after '--', as in: job submit --name train -- python train.py")
+        args.parser.error(
+            "no command; write it last, after '--', as in: job submit --name train -- python train.py, or submit a "
+            f"batch script, as in: job submit - < run.sh{_of_slurm(unknown)}"
+        )
     args.command = command
     args.script = is_script
     args.env = None if args.env is None else dict(args.env)
     return args
+
+
+def _of_slurm(words: Sequence[str]) -> str:
+    """Return what to write instead of options of sbatch, as the end of a message; "" if there are none."""
+    names = dict.fromkeys(word.split("=", 1)[0] for word in words)
+    found = [f"instead of {name} write {_SLURM_OPTIONS[name]}" for name in names if name in _SLURM_OPTIONS]
+    return f" ({'; '.join(found)})" if found else ""
 
 
 def _split_command(words: list[str]) -> tuple[list[str], bool, list[str]]:
@@ -186,10 +222,15 @@ def _submit(args: argparse.Namespace) -> int:
         _say(f"warning: {warning}")
     if args.wait:
         return _wait(job, as_json=args.json)
-    if args.json:
-        _print_json(job.answer)
-    else:
-        print(visible(job.id))
+    try:
+        if args.json:
+            _print_json(job.answer)
+        else:
+            print(visible(job.id))
+        sys.stdout.flush()
+    except OSError:
+        _say(f"submitted {job.id}")
+        raise
     return 0
 
 
@@ -201,7 +242,7 @@ def _wait(job: Job, *, as_json: bool) -> int:
     _say(f"submitted {job.id}")
     try:
         job = follow_to_end(job, write=_printer(sys.stderr if as_json else sys.stdout), say=_say)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
         _say(f"{job.id} continues: 'job logs --follow {job.id}' prints its output, 'job cancel {job.id}' cancels it")
         raise
     except Refused as error:
@@ -231,10 +272,11 @@ def _list(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     job = functions.show(args.id)
+    index = functions.split_index(args.id)[1]
+    functions.require_index(job, index)
     if args.json:
         _print_json(job.answer)
     else:
-        index = functions.split_index(args.id)[1]
         _print_lines(job_details(job, now=_now(), width=_width(), only=index))
     return 0
 
@@ -245,9 +287,26 @@ def _logs(args: argparse.Namespace) -> int:
         if job.state in (QUEUED, STARTING):
             _say(f"{job.id} is {job.state}" + (f": {job.message}" if job.message else "; its output follows"))
     write = _printer(sys.stdout)
+    is_empty = True
     for piece in functions.log_bytes(args.id, follow=args.follow, tail=args.tail, index=args.index):
         write(piece)
+        is_empty = False
+    if is_empty and args.tail != 0:
+        _say_why_empty(args.id, args.index)
     return 0
+
+
+def _say_why_empty(job_id: str, index: int | None) -> None:
+    """Say why there is no output, unless the program runs or has succeeded without any."""
+    with suppress(JobsError):  # the output was complete without this
+        job = functions.show(job_id)
+        index = functions.split_index(job_id)[1] if index is None else index
+        state, message = next(
+            ((one.state, one.message) for one in job.indexes if one.index == index), (job.state, job.message)
+        )
+        if state in (QUEUED, STARTING, FAILED):
+            words = "has failed without output" if state == FAILED else f"is {state} and has no output yet"
+            _say(f"{job_id} {words}" + (f": {message}" if message else ""))
 
 
 def _cancel(args: argparse.Namespace) -> int:
@@ -258,7 +317,8 @@ def _cancel(args: argparse.Namespace) -> int:
         state = _state_of(job, functions.split_index(job_id)[1])
         print(visible(f"{job_id} {state}"))
         if state in (SUCCEEDED, FAILED):
-            _say(f"{job_id} has already ended" + (f"; 'job remove {job.id}' deletes it" if job.ended else ""))
+            which = "it" if job.id == job_id else "the whole array"
+            _say(f"{job_id} has already ended" + (f"; 'job remove {job.id}' deletes {which}" if job.ended else ""))
 
     return _for_each(args.ids, cancel)
 
@@ -328,17 +388,18 @@ def _parser() -> Parser:
         "--wait", action="store_true", help="wait for the job, print its output (not for an array), exit with its code"
     )
     jobs = command("list", _list, "list your jobs, newest first", LIST_ABOUT)
+    about_id = "id of a job, as in 'job list', or ID_3 for index 3 of an array"
     show = command("show", _show, "print one job with its attempts or indexes")
-    show.add_argument("id", metavar="ID")
+    show.add_argument("id", metavar="ID", help=about_id)
     logs = command("logs", _logs, "print the output of a job")
-    logs.add_argument("id", metavar="ID")
+    logs.add_argument("id", metavar="ID", help=about_id)
     logs.add_argument("--follow", "-f", action="store_true", help="print new output until the job ends")
     logs.add_argument("--index", metavar="N", type=_number, help="index of a job array; ID_N means the same")
     logs.add_argument("--tail", metavar="N", type=_number, help="only the last N lines")
     cancel = command("cancel", _cancel, "cancel jobs that have not ended")
-    cancel.add_argument("ids", metavar="ID", nargs="+")
+    cancel.add_argument("ids", metavar="ID", nargs="+", help=about_id)
     remove = command("remove", _remove, "delete jobs that have ended, with their output")
-    remove.add_argument("ids", metavar="ID", nargs="+")
+    remove.add_argument("ids", metavar="ID", nargs="+", help="id of a job, as in 'job list'")
     for with_json in (submit, jobs, show):
         with_json.add_argument("--json", action="store_true", help="print the batch service's JSON")
     return parser
@@ -378,9 +439,11 @@ def _printer(stream: TextIO) -> Callable[[bytes], None]:
 def _say_error(error: JobsError) -> None:
     if isinstance(error, Refused):
         _say(_told(error))
-        hint = _HINTS.get(error.field or "", error.hint) if error.code == "invalid" else error.hint
+        hint = _HINTS_OF_CODES.get(error.code, error.hint)
+        if error.code == "invalid":
+            hint = _HINTS.get(error.field or "", hint)
         if hint:
-            _say(_with_options(hint))
+            _say(_with_options(re.sub("`([^`]*)`", r"'\1'", hint)))
     else:
         _say(str(error))
     if error.retry_after is not None:
@@ -392,12 +455,13 @@ def _told(error: Refused) -> str:
 
     Messages about values that are not valid begin with the path of the value, such as `env.A: ...`.
     """
-    if error.field in (None, "id"):
+    option = _OPTIONS.get(error.field or "")
+    if error.field is None or option is None:  # such as "id", which is in the sentence
         return _with_options(error.message)
     found = re.match(rf"{re.escape(error.field)}(\.[^:]*)?: ", error.message)
     below = f" {found[1][1:]}" if found and found[1] else ""
     message = error.message[found.end() :] if found else error.message
-    return f"{_OPTIONS.get(error.field, error.field)}{below}: {_with_options(message)}"
+    return f"{option}{below}: {_with_options(message)}"
 
 
 def _with_options(sentence: str) -> str:

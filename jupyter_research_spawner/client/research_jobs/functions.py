@@ -129,6 +129,10 @@ def cancel(job_id: str) -> Job:
 
 def remove(job_id: str) -> Job:
     """Delete one of your jobs that has ended, with its output.  Raises Refused (409) for a job that has not ended."""
+    whole, index = split_index(job_id)
+    if index is not None:
+        hint = f"'job remove {whole}' removes the whole array."
+        raise Refused("invalid", None, "One index of a job array cannot be removed alone.", hint)
     return job_from(this_notebook(os.environ).batch.ask("DELETE", f"{_path(job_id)}?remove=true"))
 
 
@@ -136,6 +140,16 @@ def split_index(job_id: str) -> tuple[str, int | None]:
     """Split `ID_3` or `ID[3]` into the id of the job and the index.  The index of a plain `ID` is None."""
     found = INDEXED.fullmatch(job_id)
     return (job_id, None) if found is None else (found[1], int(found[2] or found[3]))
+
+
+def require_index(job: Job, index: int | None) -> None:
+    """Raise Refused (404) if the job has no such index."""
+    if index is None or any(found.index == index for found in job.indexes):
+        return
+    message, hint = f"{job.id} is a single job and has no indexes.", "Leave the index out."
+    if job.is_array:
+        message, hint = f"{job.id} has no index {index}.", f"'job show {job.id}' lists its indexes."
+    raise Refused("no-such-index", "index", message, hint, 404)
 
 
 def _inherited(notebook: Notebook, here: Sequence[str]) -> dict[str, object] | None:
@@ -162,6 +176,8 @@ def _words(command: Sequence[str]) -> list[str]:
 
 
 def _workdir(workdir: str) -> str:
+    if not workdir:
+        raise Refused("invalid", "workdir", "The directory must not be empty.", "Leave it out for the current one.")
     if workdir == "~" or workdir.startswith("~/"):  # the shell expands this only at the start of a word
         return workdir
     try:
@@ -178,9 +194,9 @@ def _check_text(body: Mapping[str, object]) -> None:
         try:
             json.dumps(wish, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:  # noqa: PERF203 - the field must be named
-            message = f"The {field} contains bytes that are not UTF-8, but a job's fields must be text."
-            hint = "Write these bytes into a script, and submit the script."
-            raise Refused("invalid", field, message, hint) from error
+            message = f"{field}: It has bytes that are not UTF-8, but a job's fields must be text."
+            hint = "Write these bytes into a script, and submit the script." if field in ("command", "env") else ""
+            raise Refused("not-text", field, message, hint) from error
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[str]:

@@ -63,8 +63,14 @@ def job_details(job: Job, *, now: datetime, width: int, only: int | None = None)
         head, *body = table(ATTEMPT_HEADS, rows, width=width, shrink=())
         lines += ["", head]
         for attempt, line in zip(attempts, body):  # noqa: B905 - Python 3.8 has no strict
-            lines += [line, *_labelled("", attempt.reason, width)]
+            is_told = attempt is attempts[-1] and _message(job, only).startswith(attempt.reason)
+            lines += [line] if is_told else [line, *_labelled("", attempt.reason, width)]
     return lines
+
+
+def _message(job: Job, index: int | None) -> str:
+    """Return the message of a job, or of one index, which is that of its last attempt where this has ended it."""
+    return next((found.message for found in job.indexes if found.index == index), job.message)
 
 
 def _index_row(index: Index, now: datetime) -> tuple[str, ...]:
