@@ -89,8 +89,15 @@ def why_failed(pod: Json | None, main: str, attempts: Sequence[Attempt]) -> str:
         ended = (container.get("state") or {}).get("terminated") or {}
         if container.get("name") == main and ended:
             return _why_ended(ended)
+    # The check of the home, for example, ends the pod before the program starts.
+    if status.get("phase") == "Failed" and any(map(_has_failed, status.get("initContainerStatuses") or [])):
+        return JOB_LAUNCH_FAILURE
     last = attempts[-1] if attempts else None
     return NON_ZERO_EXIT_CODE if last is not None and last.exit_code and not last.reason else ""
+
+
+def _has_failed(container: Json) -> bool:
+    return bool(((container.get("state") or {}).get("terminated") or {}).get("exitCode"))
 
 
 def _why_ended(ended: Json) -> str:

@@ -37,6 +37,13 @@ def a_failed_pod(reason: str = "", ended: dict[str, Any] | None = None) -> dict[
     return pod
 
 
+def a_pod_that_was_not_started() -> dict[str, Any]:
+    pod = a_pod(phase="Failed")
+    ended = {"exitCode": 1, "reason": "Error", "message": "The working directory /home/alice/x does not exist."}
+    pod["status"]["initContainerStatuses"] = [{"name": "home-check", "state": {"terminated": ended}}]
+    return pod
+
+
 def a_refused_job() -> dict[str, Any]:
     job = a_job()
     job["metadata"]["annotations"][REFUSED] = written(Refused(at(1), "Queue 'climate' is not yours."))
@@ -64,6 +71,7 @@ def a_refused_job() -> dict[str, Any]:
         (a_job(), [a_failed_pod("UnexpectedAdmissionError")], [], "UnexpectedAdmissionError"),
         (a_job(), [a_failed_pod(ended={"exitCode": 137, "reason": "OOMKilled"})], [], "OutOfMemory"),
         (a_job(), [a_failed_pod(ended=NOT_STARTED)], [], "JobLaunchFailure"),
+        (a_job(), [a_pod_that_was_not_started()], [], "JobLaunchFailure"),
     ],
 )
 def test_a_reason_has_the_word_of_squeue(job, pods, events, code):
