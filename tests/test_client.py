@@ -312,6 +312,34 @@ def test_the_current_directory_is_told_without_links_below_home_and_as_the_shell
     ]
 
 
+def test_a_relative_directory_is_below_home_too_if_home_is_a_link(jobs, batch, home, tmp_path, monkeypatch):
+    batch.says("POST", "/jobs", Answer(201, a_job()))
+    link = tmp_path / "link"
+    link.symlink_to(home)
+    monkeypatch.setenv("HOME", str(link))
+    jobs("submit", "--chdir", "../data", "--", "hostname")
+    monkeypatch.chdir(tmp_path)
+    jobs("submit", "--chdir", "data/", "--", "hostname")
+    jobs("submit", "--chdir", f"{home}/project", "--", "hostname")
+    monkeypatch.setenv("HOME", "")
+    jobs("submit", "--chdir", ".", "--", "hostname")
+    assert [asked.body["workdir"] for asked in batch.asked] == [
+        f"{link}/data",
+        f"{tmp_path}/data",
+        f"{home}/project",
+        str(tmp_path),
+    ]
+
+
+def test_a_relative_directory_needs_a_current_one(jobs, batch, home, monkeypatch):
+    (home / "gone").mkdir()
+    monkeypatch.chdir(home / "gone")
+    (home / "gone").rmdir()
+    ran = jobs("submit", "--chdir", "data", "--", "hostname")
+    assert (ran.code, batch.asked) == (1, [])
+    assert ran.err.startswith("job: --chdir: The directory 'data' is relative, and the current directory cannot be")
+
+
 @pytest.mark.parametrize("name", ["gone", os.fsdecode(b"caf\xe9"), "two\nlines"])
 def test_a_current_directory_that_cannot_be_told_is_left_out_and_a_line_says_so(jobs, batch, home, monkeypatch, name):
     batch.says("POST", "/jobs", Answer(201, a_job()))

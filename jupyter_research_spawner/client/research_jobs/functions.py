@@ -180,12 +180,16 @@ def _workdir(workdir: str) -> str:
         raise Refused("invalid", "workdir", "The directory must not be empty.", "Leave it out for the current one.")
     if workdir == "~" or workdir.startswith("~/"):  # the shell expands this only at the start of a word
         return workdir
-    try:
-        # Not Path.resolve(), because the target of a symbolic link may have another path in the job.
-        return os.path.abspath(workdir)  # noqa: PTH100
-    except OSError as error:
-        message = f"The directory {workdir!r} is relative, and the current directory cannot be read ({error.strerror})."
-        raise Refused("invalid", "workdir", message, "Give an absolute path, which begins with '/'.") from error
+    if not workdir.startswith("/"):
+        here = current_directory(os.environ)
+        if not here:
+            message = f"The directory {workdir!r} is relative, and the current directory cannot be used."
+            raise Refused("invalid", "workdir", message, "Give an absolute path, which begins with '/'.")
+        # If the home is a link, jobs may have only the path that HOME has.
+        home = f"{os.environ.get('HOME', '').rstrip('/')}/"
+        workdir = f"{next((path for path in here if f'{path}/'.startswith(home)), here[0])}/{workdir}"
+    # Not Path.resolve(), because the target of a symbolic link may have another path in the job.
+    return os.path.abspath(workdir)  # noqa: PTH100
 
 
 def _check_text(body: Mapping[str, object]) -> None:
