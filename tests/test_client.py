@@ -616,6 +616,15 @@ def test_the_reason_of_the_last_attempt_is_shown_once(jobs, batch, job, told):
     assert max(shown.count("Exit 3."), shown.count("Preempted.")) == told
 
 
+def test_show_fits_a_terminal_with_the_longest_name(jobs, batch):
+    pods = [an_attempt("x" * 46 + f"-x7k2p-7hq2{n}", started=STARTED, finished=FINISHED, exit_code=143) for n in "st"]
+    pods[0]["started"] = "2026-11-20T18:10:00Z"
+    batch.says("GET", "/jobs/train-x7k2p", an_ended_job("failed", 143, attempts=pods))
+    lines = jobs("show", "train-x7k2p").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[1][-13:] for line in lines[-2:]] == ["x-x7k2p-7hq2s", "x-x7k2p-7hq2t"]
+
+
 def test_the_reason_of_an_index_is_shown_once(jobs, batch):
     failed = an_index(3, "failed", **ENDED, exit_code=2, message="Exit 2.")
     attempts = [an_attempt("a-2-b", exit_code=2, reason="Exit 2.", index=3)]

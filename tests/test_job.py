@@ -219,6 +219,7 @@ def test_who_you_are_is_not_yours_to_say(field):
         ({"command": ["a", 1]}, "command", "command.1: must be text"),
         ({**COMMAND, "env": {"A": {"B": ["\0"]}}}, "env", "cannot be passed"),
         ({**COMMAND, "env": {"A-B": ""}}, "env", "A-B"),
+        ({**COMMAND, "env": {"1A": ""}}, "env", "no digit at the beginning"),
         ({**COMMAND, "env": {"A": "\0"}}, "env", "cannot be passed"),
         ({**COMMAND, "env": {"\udfff": ""}}, "env", "cannot be passed"),
         ({**COMMAND, "workdir": "results"}, "workdir", "absolute"),

@@ -50,7 +50,8 @@ def valid_env(env: dict[str, V]) -> dict[str, V]:
     for name in env:
         if not _ENV_NAME.fullmatch(name):
             raise ValueError(
-                f"{quote(name)} is not a valid name of a variable: use at most 128 letters, digits and underscores"
+                f"{quote(name)} is not a valid name of a variable: use at most 128 letters, digits and underscores, "
+                "and no digit at the beginning"
             )
         if name.startswith(_RESERVED_ENV) or name in IDENTITY_ENV:
             raise ValueError(f"{name} is set by the hub or by the cluster; remove it from env")

@@ -15,6 +15,7 @@ LIST_HEADS = ("ID", "NAME", "STATE", "QUEUE", "TIME", "REASON")
 # NAME is shortened before most other columns, because the id begins with the name.
 LIST_SHRINK = (("REASON", 26), ("NAME", 8), ("QUEUE", 8), ("REASON", 10), ("NAME", 4), ("QUEUE", 4))
 LONGEST_ID = 22
+LONGEST_POD = 32
 ATTEMPT_HEADS = ("ATTEMPT", "POD", "STARTED (UTC)", "TIME", "EXIT")
 INDEX_HEADS = ("INDEX", "STATE", "STARTED (UTC)", "TIME", "EXIT", "PODS")
 LABEL_WIDTH = 11
@@ -126,7 +127,9 @@ def _attempt_row(number: int, attempt: Attempt, job: Job, now: datetime) -> tupl
     until = now if running else attempt.finished
     spent = "" if attempt.started is None or until is None else slurm_time(until - attempt.started)
     exit_code = "" if attempt.exit_code is None else str(attempt.exit_code)
-    return (str(number), attempt.pod, _moment(attempt.started).replace(" UTC", ""), spent, exit_code)
+    # The name of a pod begins with the job's id.
+    pod = attempt.pod if len(attempt.pod) <= LONGEST_POD else f"…{attempt.pod[1 - LONGEST_POD :]}"
+    return (str(number), pod, _moment(attempt.started).replace(" UTC", ""), spent, exit_code)
 
 
 def _reason(job: Job) -> str:
