@@ -813,6 +813,8 @@ def test_not_ready_says_when_to_try_again(jobs, batch):
     batch.says("GET", "/jobs", an_error(503, message="The directory of users does not answer.", retry_after=30))
     ran = jobs("list")
     assert ran == Ran(3, "", "job: The directory of users does not answer.\njob: try again in 30 s\n")
+    batch.says("GET", "/jobs", an_error(503, message="It is down.", hint="Try again in a minute.", retry_after=30))
+    assert jobs("list").err == "job: It is down.\njob: Try again in a minute.\n"
 
 
 @pytest.mark.parametrize(

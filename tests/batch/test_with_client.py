@@ -159,6 +159,39 @@ async def test_a_wall_time_is_written_as_for_sbatch(batch, wall_time, seconds):
     assert (await shown(batch, output))["wall_time_hard_seconds"] == seconds
 
 
+async def test_a_wall_time_is_refused_by_the_notebooks_profile_and_not_moved_to_another(batch):
+    for profile, asked, told in (
+        ("small", "2d", "2d is longer than 8h"),
+        ("a100", "2-1:30", "2d1h30m is longer than 1d"),
+    ):
+        status, output, errors = await jobs(
+            batch, "submit", "--wall-time", asked, "--", "true", RESEARCH_PROFILE=profile
+        )
+        assert (status, output) == (1, "")
+        assert errors.startswith(f"job: --wall-time: Wall time {told}, the maximum for jobs in profile '{profile}'.\n")
+        assert "This is the profile of your notebook" in errors
+
+
+async def test_a_working_directory_that_is_missing_is_a_job_that_was_not_launched(batch):
+    status, output, errors = await jobs(batch, "submit", "--wait", "--chdir", "~/missing", "--", "true")
+    assert (status, output) == (1, "")
+    assert errors.count("The working directory /home/alice/missing does not exist.") == 1
+    job_id, *_, reason = (await jobs(batch, "list"))[1].splitlines()[1].split()
+    assert reason == "JobLaunchFailure"
+    assert (await jobs(batch, "show", job_id))[1].count("The working directory") == 1
+    assert "has failed without output: The working directory" in (await jobs(batch, "logs", job_id))[2]
+
+
+async def test_an_index_that_a_job_does_not_have_is_an_error_of_every_command(batch):
+    for job_id, words in (
+        ((await jobs(batch, "submit", "--array", "1-2", "--", "true"))[1].strip(), "has no index 9."),
+        ((await jobs(batch, "submit", "--", "true"))[1].strip(), "is a single job and has no indexes."),
+    ):
+        for name in ("show", "logs", "cancel"):
+            status, output, errors = await jobs(batch, name, f"{job_id}_9")
+            assert (status, output, errors.splitlines()[0]) == (1, "", f"job: {job_id} {words}")
+
+
 async def test_a_wall_time_that_is_none_is_told_by_its_option(batch):
     status, _, errors = await jobs(batch, "submit", "--wall-time", "8 h", "--", "true")
     assert status == 1

@@ -437,6 +437,7 @@ def _printer(stream: TextIO) -> Callable[[bytes], None]:
 
 
 def _say_error(error: JobsError) -> None:
+    hint = ""
     if isinstance(error, Refused):
         _say(_told(error))
         hint = _HINTS_OF_CODES.get(error.code, error.hint)
@@ -446,7 +447,7 @@ def _say_error(error: JobsError) -> None:
             _say(_with_options(re.sub("`([^`]*)`", r"'\1'", hint)))
     else:
         _say(str(error))
-    if error.retry_after is not None:
+    if error.retry_after is not None and "try again" not in hint.lower():
         _say(f"try again in {error.retry_after} s")
 
 
