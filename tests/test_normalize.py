@@ -175,7 +175,7 @@ def test_the_type_of_a_field_is_checked_after_the_copy() -> None:
     assert type(copied["spec"]["containers"]) is list
     assert type(copied["spec"]["containers"][0]["name"]) is str
     pod["spec"]["containers"][0]["name"] = Gid(7)
-    with pytest.raises(Refusal, match=r"spec\.containers\[0\]\.name is a int, not text"):
+    with pytest.raises(Refusal, match=r"spec\.containers\[0\]\.name is a number, not text"):
         normalize(pod, SLOTS)
 
 

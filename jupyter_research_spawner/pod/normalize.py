@@ -11,7 +11,7 @@ from .containers import manifest_refusal
 # The types of the fields that compose and check read.  A dict gives the type of each key, and a list gives the type of
 # its items.  If a dict here has the key `name`, the field must have a name too.
 _PROFILE: Json = {"type": str}
-_HANDLER: Json = {"httpGet": {}, "tcpSocket": {}}
+_HANDLER: Json = {"exec": {"command": [str]}, "httpGet": {}, "tcpSocket": {}}
 _CONTAINER: Json = {
     "name": str,
     "command": [str],
@@ -175,4 +175,4 @@ def _check_unique_names(spec: Json, sorts: tuple[str, ...]) -> None:
 
 def _type_name(value: Any) -> str:
     known = {type(None): "not there", dict: "a map", list: "a list", str: "text", bool: "a boolean"}
-    return known.get(type(value), f"a {type(value).__name__}")
+    return known.get(type(value), "a number")

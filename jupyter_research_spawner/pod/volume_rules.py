@@ -9,11 +9,14 @@ from ..plan import Plan
 from ..shape import Json
 from ..site import nfs_export
 from ..storage import overlap
+from ..wording import format_list
 from .findings import Findings, PodUnderCheck
 
 HARMLESS = frozenset(("emptyDir", "configMap", "downwardAPI"))
 # These files could make programs believe that they run as another user (ld.so(8), nsswitch.conf(5)).
 HIJACKING_FILES = ("/etc/ld.so.preload", "/etc/nsswitch.conf")
+# Directories of the node with its devices, secrets, and the sockets of its services.
+OF_NODE = ("/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/var/lib", "/var/log", "/var/run")
 
 
 def check_volume_sources(checked: PodUnderCheck) -> Findings:
@@ -26,7 +29,7 @@ def check_volume_sources(checked: PodUnderCheck) -> Findings:
         path = f"spec.volumes[{volume['name']}]"
         kinds = set(volume) - {"name"}
         if len(kinds) != 1:
-            yield path, f"must be of exactly one kind, not {sorted(kinds)}"
+            yield path, f"must be of exactly one kind, not {format_list(sorted(kinds)) or 'none'}"
             continue
         kind = kinds.pop()
         if why := _refused(checked.plan, kind, volume[kind]):
@@ -56,6 +59,8 @@ def _host_path(plan: Plan, source: Json) -> str | None:
     path = source.get("path")
     if path in plan.allowed.host_paths:
         return None
+    if any(overlap(posixpath.normpath(str(path)), own) for own in OF_NODE):
+        return f"is {path!r} on the node, which could give users control of the node"
     return f"is {path!r} on the node, which is not allowed. To allow it for all users: pods.allow.host_paths"
 
 
