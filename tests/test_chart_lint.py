@@ -347,6 +347,83 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a program with a mistake": (program("c.KubeSpawner.cmd = nothing"), "hub.extraConfig.10-site", "NameError"),
 }
+PROBLEMS |= {
+    "a directory of the node that gives control of it": (
+        singleuser(
+            storage={
+                "extraVolumes": [{"name": "d", "hostPath": {"path": "/var/run/docker.sock"}}],
+                "extraVolumeMounts": [{"name": "d", "mountPath": "/var/run/docker.sock"}],
+            }
+        ),
+        "singleuser.storage.extraVolumes[0]",
+        "could give users control of the node. Remove it and its mounts",
+    ),
+    "an NFS export with homes": (
+        singleuser(
+            storage={
+                "extraVolumes": [{"name": "d", "nfs": {"server": "nfs", "path": "/homes"}}],
+                "extraVolumeMounts": [{"name": "d", "mountPath": "/home/jovyan", "subPath": "{username}"}],
+            }
+        ),
+        "singleuser.storage.extraVolumes[0]",
+        "Remove it and its mounts. Homes come from custom.research.storage.homes",
+    ),
+    "a claim for each user": (
+        singleuser(
+            storage={
+                "extraVolumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "db-{username}"}}],
+                "extraVolumeMounts": [{"name": "d", "mountPath": "/var/lib/postgresql", "subPath": "data"}],
+            }
+        ),
+        "singleuser.storage.extraVolumes[0]",
+        'To keep it, set custom.research.pods.allow.claims: {"db-{user}": rw}',
+    ),
+    "shared data below the homes": (
+        singleuser(
+            storage={
+                "extraVolumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}],
+                "extraVolumeMounts": [{"name": "d", "mountPath": "/home/shared/data"}],
+            }
+        ),
+        "singleuser.storage.extraVolumes[0]",
+        "storage.mounts: {shared-data: {claim: data, path: /shared/data}}",
+    ),
+    "a sidecar with the home": (
+        singleuser(
+            storage={"type": "static", "static": {"pvcName": "nfs", "subPath": "{username}"}},
+            extraContainers=[
+                {
+                    "name": "s",
+                    "image": "b",
+                    "securityContext": {"runAsUser": 1000},
+                    "volumeMounts": [{"name": "home", "mountPath": "/x", "subPath": "{username}"}],
+                },
+            ],
+        ),
+        "singleuser.extraContainers[0]",
+        "Remove its securityContext",
+    ),
+    "a volume of extraPodConfig": (
+        singleuser(extraPodConfig={"volumes": [{"name": "d", "hostPath": {"path": "/"}}]}),
+        "singleuser.extraPodConfig.volumes",
+        "Remove it",
+    ),
+    "a field that Kubernetes does not have": (
+        singleuser(lifecycleHooks={"onStart": {"exec": {"command": ["a"]}}}),
+        "singleuser.lifecycleHooks",
+        "KubeSpawner raised ValueError: 'V1Lifecycle' did not have an attribute matching 'onStart'",
+    ),
+    "an amount that is no amount": (
+        singleuser(memory={"guarantee": "much"}),
+        "singleuser.memory.guarantee",
+        "KubeSpawner does not accept it as mem_guarantee",
+    ),
+    "a pull secret of another form": (
+        {"imagePullSecrets": [{"nam": "a"}]},
+        "imagePullSecrets",
+        "'V1LocalObjectReference' did not have an attribute matching 'nam'",
+    ),
+}
 # These cannot be corrected by a machine.
 BY_HAND = {"a program with a mistake"}
 
@@ -481,6 +558,20 @@ def test_what_has_no_effect_is_advice() -> None:
         ({"hub": {"services": {"a": "http://a"}}}, "hub.services.a: must be a map, not text"),
         ({"hub": {"config": {"KubeSpawner": "a"}}}, "hub.config.KubeSpawner: must be a map, not text"),
         ({"scheduling": []}, "scheduling: must be a map, not a list"),
+        (singleuser(nodeSelector={"gpu": True}), "singleuser.nodeSelector.gpu: must be text, not a boolean. Quote it"),
+        (singleuser(extraEnv={"A": ["b"]}), "singleuser.extraEnv.A: must be a single value or a map, not a list"),
+        (
+            singleuser(extraContainers=[{"name": "a", "image": "b", "env": "c", "resources": {"limits": 1}}]),
+            "singleuser.extraContainers[0].resources.limits: must be a map, not a number",
+        ),
+        (
+            singleuser(initContainers=[{"name": "a", "image": "b"}], extraContainers=[{"name": "a", "image": "b"}]),
+            "singleuser.extraContainers[0]: has the name 'a', which singleuser.initContainers[0] has too",
+        ),
+        (
+            singleuser(storage={"extraVolumes": [{"name": "a", "persistentVolumeClaim": "b"}]}),
+            "singleuser.storage.extraVolumes[0].persistentVolumeClaim: must be a map, not text",
+        ),
     ],
 )
 def test_values_of_another_form_are_named_too(
@@ -492,6 +583,47 @@ def test_values_of_another_form_are_named_too(
     err = capsys.readouterr().err
     assert problem in err
     assert "Traceback" not in err
+
+
+def test_a_problem_that_another_one_hides_has_its_own_index() -> None:
+    home = {"name": "volume-{user_server}", "mountPath": "/home/jovyan"}
+    found = values(
+        singleuser(
+            storage={"type": "dynamic"},
+            initContainers=[
+                {"name": "own", "image": "b", "command": ["chown", "1", "/x"], "securityContext": {"runAsUser": 0}},
+                {"name": "fill", "image": "b", "volumeMounts": [home]},
+                {"name": "fine", "image": "b"},
+            ],
+        )
+    )
+    report = checked(found)
+    messages = {problem.path: problem.message for problem in report.problems}
+    assert "Remove volumeMounts[0]" in messages["singleuser.initContainers[1]"]
+    after = changed(found, report.changes)
+    assert [container["name"] for container in after["singleuser"]["initContainers"]] == ["fill", "fine"]
+    assert checked(after).problems == []
+
+
+@pytest.mark.parametrize(
+    "line", ["open('/var/run/no-such-file')", "import a_package_of_the_hub", "spawner.user.no_such_thing()"]
+)
+def test_a_hook_that_fails_hides_no_problems_of_the_pod(line: str) -> None:
+    hook = program("def hook(spawner):", f"  {line}", "c.KubeSpawner.pre_spawn_hook = hook")
+    report = checked(values(hook, singleuser(extraPodConfig={"hostNetwork": True})))
+    assert "singleuser.extraPodConfig.hostNetwork" in {problem.path for problem in report.problems}
+    assert "hub.extraConfig.10-site" in {problem.path for problem in (*report.problems, *report.advice)}
+
+
+def test_advice_about_a_replaced_value_has_its_own_key() -> None:
+    lines = ("c.Spawner.default_url = '/x'", "c.KubeSpawner.priority_class_name = 'high'")
+    report = checked(values(program(*lines), singleuser(cmd=["start"], defaultUrl="/lab")))
+    advice = {problem.path: problem.message for problem in report.advice}
+    assert "c.Spawner.default_url" in advice["singleuser.defaultUrl"]
+    assert "singleuser.cmd" not in advice
+    of_priority = checked(values({"scheduling": {"podPriority": {"enabled": True}}})).advice
+    assert [problem.path for problem in of_priority] == ["scheduling.podPriority.enabled"]
+    assert of_priority[0].message.startswith("c.KubeSpawner.priority_class_name is 'jhub-default-priority'")
 
 
 def test_what_the_chart_and_the_hub_ignore_is_advice() -> None:
@@ -584,9 +716,40 @@ def test_what_programs_print_is_not_in_the_report(capsys: pytest.CaptureFixture[
     assert main(["lint", "-f", str(file)]) == 0
     out, err = capsys.readouterr()
     assert ("loud" in out, "louder" in err) == (False, True)
+    file.write_text(yaml.safe_dump(values(hook, singleuser(serviceAccountName="cloud"))))
+    assert main(["lint", "-f", str(file)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines().count("loud")) == ("", 1), "the programs run once more without the problem"
 
 
-def test_values_without_programs_are_only_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    part = tmp_path / "part.yaml"
-    part.write_text(yaml.safe_dump({"custom": read(BASE)["custom"], "singleuser": {"serviceAccountName": "cloud"}}))
-    assert main(["lint", "-f", str(part)]) == 0
+def test_problems_are_in_the_order_of_lines_and_advice_comes_last(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "values.yaml"
+    extra = singleuser(uid=0, memory={"limit": "1G"}, cloudMetadata={"blockWithIptables": True}, storage={"type": "x"})
+    file.write_text(yaml.safe_dump(values(extra, program("import a_package"), singleuser(serviceAccountName="cloud"))))
+    assert main(["lint", "-f", str(file)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    placed = [(": advice: " in line, int(line.removeprefix(f"{file}:").partition(":")[0])) for line in lines]
+    assert placed == sorted(placed)
+    assert {advice for advice, _ in placed} == {False, True}
+
+
+@pytest.mark.parametrize("key", ["hub", "singleuser"])
+def test_values_without_programs_are_checked_like_those_of_a_hub(
+    key: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    settings, part = tmp_path / "research.yaml", tmp_path / "part.yaml"
+    settings.write_text(yaml.safe_dump({"custom": read(BASE)["custom"]}))
+    assert main(["lint", "-f", str(settings)]) == 0
+    assert capsys.readouterr().out.startswith("No mistakes.")
+    part.write_text(yaml.safe_dump({key: {}}))
+    assert main(["lint", "-f", str(part), "-f", str(settings)]) == 1
+    err = capsys.readouterr().err
+    for named in (
+        "hub.extraConfig: no program calls jupyter_research_spawner.configure",
+        "singleuser.cloudMetadata.blockWithIptables: is true",
+        "singleuser.storage.type: is dynamic",
+        "hub.services.batch: is missing",
+    ):
+        assert named in err

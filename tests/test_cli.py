@@ -122,7 +122,7 @@ def test_lint_says_what_it_understood(golden: Callable[[str], Any], site: Site) 
 
 def test_lint_reads_helm_values(cli: Cli, tmp_path: Path) -> None:
     values, more = tmp_path / "values.yaml", tmp_path / "more.yaml"
-    values.write_text(yaml.safe_dump({"hub": {}, "custom": {"research": samples.raw_site()}}))
+    values.write_text(yaml.safe_dump({"proxy": {}, "custom": {"research": samples.raw_site()}}))
     more.write_text(yaml.safe_dump({"custom": {"research": {"profiles": {"small": {"title": "Tiny"}}}}}))
     code, out, _ = cli("lint", "--site", str(values), "--site", str(more))
     assert code == 0
@@ -173,9 +173,9 @@ def test_command_accepts_the_files_of_helm(cli: Cli, tmp_path: Path) -> None:
     base, course, other = tmp_path / "base.yaml", tmp_path / "class.yaml", tmp_path / "other.yaml"
     raw = samples.raw_site()
     raw["identity"]["sources"] = {"local": {"kind": "nss"}}
-    base.write_text(yaml.safe_dump({"hub": {"db": {"pvc": None}}, "custom": {"color": 1, "research": raw}}))
+    base.write_text(yaml.safe_dump({"proxy": {"db": {"pvc": None}}, "custom": {"color": 1, "research": raw}}))
     course.write_text("custom: {research: {profiles: {small: {title: Tiny, description: null}}}}\n")
-    other.write_text("custom: {motd: hello, 1: 2}\nsingleuser: {extraFiles: {a: {mode: 0644}}}\n")
+    other.write_text("custom: {motd: hello, 1: 2}\nprePuller: {extraFiles: {a: {mode: 0644}}}\n")
     empty = tmp_path / "empty.yaml"
     empty.write_text("")
     files = [word for file in (other, base, empty, course) for word in ("-f", str(file))]

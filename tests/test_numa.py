@@ -16,7 +16,7 @@ from jupyter_research_spawner.cli import lint, main
 from jupyter_research_spawner.jobs.notebook import SLOTS
 from jupyter_research_spawner.pod import check, compose, equalize_requests_and_limits, why_not_pinned
 from jupyter_research_spawner.refusal import Refusal
-from jupyter_research_spawner.settings import SettingsError
+from jupyter_research_spawner.settings import merge, read
 
 NUMA = decide(site_with(), person("alice"), profile="a100")
 PINNED: Json = {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"cpu": "2", "memory": "4Gi"}}
@@ -185,9 +185,13 @@ def test_guarantee_completes_requests_and_limits_from_each_other() -> None:
     assert found["spec"]["containers"][1]["resources"] == {"requests": SMALL, "limits": SMALL}
 
 
+# Of the example values, with which a hub starts.
+BASE = {**read(Path(__file__).parent.parent / "helm-values" / "base.yaml"), "custom": {"research": raw_site()}}
+
+
 def values(tmp_path: Path, **singleuser: Any) -> list[str]:
     file = tmp_path / "values.yaml"
-    file.write_text(yaml.safe_dump({"singleuser": singleuser, "custom": {"research": raw_site()}}))
+    file.write_text(yaml.safe_dump(merge(BASE, {"singleuser": singleuser})))
     return ["--site", str(file)]
 
 
@@ -202,11 +206,12 @@ def test_lint_finds_a_container_without_limits_in_helm_values(
     file = values(tmp_path, **{place: [fine, SIDECAR_WITHOUT_CPU_LIMIT]})
     assert main(["lint", *file]) == 1
     lines = Path(file[-1]).read_text().splitlines()
+    at = lines.index("  - image: logger:1") + 1
     assert capsys.readouterr().err == (
-        f"{file[-1]}:{lines.index('    name: logger') + 2}: "
-        f"singleuser.{place}[1].resources: (container 'logger') has no limit for cpu: the kubelet would pin no CPUs of "
-        "the pod. Set limits for cpu and memory, and set no requests or the same requests. No user can start "
-        "a100 on one NUMA node\n"
+        f"{file[-1]}:{at}: singleuser.{place}[1]: resources (container 'logger') has no limit for cpu: the kubelet "
+        "would pin no CPUs of the pod. Set limits for cpu and memory, and set no requests or the same requests. Add "
+        f"limits for cpu and memory, for example singleuser.{place}[1].resources: "
+        "{limits: {cpu: 100m, memory: 128Mi}}\n"
     )
     assert main(["lint", *values(tmp_path, **{place: [fine]})]) == 0
 
@@ -220,17 +225,27 @@ def test_lint_reads_sidecars_from_merged_helm_values(tmp_path: Path, capsys: pyt
     assert main(["lint", *unlimited, "--site", str(more)]) == 0
 
 
-@pytest.mark.parametrize("given_", ["proxy", [{"image": "proxy:1"}], [{"name": "a", "resources": "much"}]])
-def test_lint_reports_invalid_containers(given_: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("given_", "problem"),
+    [
+        ("proxy", "singleuser.extraContainers: must be a list, not text"),
+        ([{"image": "proxy:1"}], "singleuser.extraContainers[0]: must have name"),
+        ([{"name": "a", "resources": "much"}], "singleuser.extraContainers[0].resources: must be a map, not text"),
+    ],
+)
+def test_lint_reports_invalid_containers(
+    given_: Any, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["lint", *values(tmp_path, extraContainers=given_)]) == 1
-    assert "singleuser: Nothing was started: the pod's spec.containers" in capsys.readouterr().err
+    assert problem in capsys.readouterr().err
 
 
 def test_lint_accepts_containers_without_limits_if_no_profile_uses_numa(tmp_path: Path) -> None:
-    unlimited = {"containers": [SIDECAR_WITHOUT_CPU_LIMIT]}
-    lint.report(site_with({"profiles": {"a100": {"numa": None}}}), NOW, unlimited)
-    with pytest.raises(SettingsError, match="No user can start a100"):
-        lint.report(site_with(), NOW, unlimited)
+    unlimited = values(tmp_path, extraContainers=[SIDECAR_WITHOUT_CPU_LIMIT])
+    assert main(["lint", *unlimited]) == 1
+    more = tmp_path / "more.yaml"
+    more.write_text(yaml.safe_dump({"custom": {"research": {"profiles": {"a100": {"numa": None}}}}}))
+    assert main(["lint", *unlimited, "--site", str(more)]) == 0
 
 
 def test_lint_checks_containers_from_kubespawner_settings_and_hooks(

@@ -10,10 +10,11 @@ from .hub_config import (
     build,
     chart_defaults,
     complete,
+    has_hub,
     look_up,
 )
-from .hub_programs import extra_files_secret, has_programs, hub_pod
-from .key_finder import Change, KeyFinder, Origin, changed, has_path, written
+from .hub_programs import extra_files_secret, hub_pod
+from .key_finder import Change, KeyFinder, Origin, changed, has_path, removed_volume, written
 from .value_forms import wrong_forms
 
 __all__ = [
@@ -30,11 +31,12 @@ __all__ = [
     "chart_defaults",
     "complete",
     "extra_files_secret",
+    "has_hub",
     "has_path",
-    "has_programs",
     "hub_pod",
     "look_up",
     "object_name",
+    "removed_volume",
     "written",
     "wrong_forms",
 ]

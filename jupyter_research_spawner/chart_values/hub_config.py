@@ -147,6 +147,11 @@ def complete(*values: Mapping[str, Any], release: str = DEFAULT_RELEASE, namespa
     return {**merge(chart_defaults(), *(_as_helm_passes(part) for part in values)), **of_helm}
 
 
+def has_hub(values: Mapping[str, Any]) -> bool:
+    """Return whether values configure a hub or its notebooks, so that they are more than settings."""
+    return any(values.get(key) is not None for key in ("hub", "singleuser"))
+
+
 def chart_defaults() -> dict[str, Any]:
     """Return the chart's own values, as far as its hub reads them."""
     return read(_DEFAULTS)
@@ -180,6 +185,10 @@ def build(values: Mapping[str, Any], config: Config | None = None) -> HubConfig:
     for trait, key in SPAWNER_KEYS.items():
         _set(c.KubeSpawner, trait, look_up(values, f"singleuser.{key}"))
         record(f"singleuser.{key}")
+    if look_up(values, "singleuser.storage.type") == "dynamic":
+        for trait, key in _CLAIM_KEYS.items():
+            _set(c.KubeSpawner, trait, look_up(values, f"singleuser.storage.{key}"))
+            record(f"singleuser.storage.{key}")
     for key, step in _STEPS.items():
         step(c, values)
         record(key)
@@ -335,9 +344,13 @@ def _set_pull_secrets(c: Config, values: Mapping[str, Any]) -> None:
         else []
     )
     secrets += values.get("imagePullSecrets") or []
-    secrets += look_up(values, "singleuser.image.pullSecrets") or []
     if secrets:
         c.KubeSpawner.image_pull_secrets = secrets
+
+
+def _add_pull_secrets(c: Config, values: Mapping[str, Any]) -> None:
+    if secrets := look_up(values, "singleuser.image.pullSecrets"):
+        c.KubeSpawner.image_pull_secrets = [*c.KubeSpawner.get("image_pull_secrets", []), *secrets]
 
 
 def _set_scheduler(c: Config, values: Mapping[str, Any]) -> None:
@@ -373,8 +386,6 @@ def _add_claim(c: Config, values: Mapping[str, Any]) -> None:
     name, claim = home_volume(storage), "{pvc_name}"
     if kind == "dynamic":
         c.KubeSpawner.storage_pvc_ensure = True
-        for trait, key in _CLAIM_KEYS.items():
-            _set(c.KubeSpawner, trait, look_up(storage, key))
     elif kind == "static":
         claim = look_up(storage, "static.pvcName")
     if name:
@@ -426,6 +437,9 @@ def _set_command(c: Config, values: Mapping[str, Any]) -> None:
     # `cmd: null` means the image's own command.
     if "cmd" in (values.get("singleuser") or {}):
         c.Spawner.cmd = values["singleuser"]["cmd"]
+
+
+def _set_url(c: Config, values: Mapping[str, Any]) -> None:
     _set(c.Spawner, "default_url", look_up(values, "singleuser.defaultUrl"))
 
 
@@ -451,7 +465,8 @@ def _block_metadata(c: Config, values: Mapping[str, Any]) -> None:
 _STEPS: dict[str, Callable[[Config, Mapping[str, Any]], None]] = {
     "singleuser.image": _set_image,
     "singleuser.allowPrivilegeEscalation": _set_escalation,
-    "singleuser.image.pullSecrets": _set_pull_secrets,
+    "imagePullSecrets": _set_pull_secrets,
+    "singleuser.image.pullSecrets": _add_pull_secrets,
     "scheduling.userScheduler.enabled": _set_scheduler,
     "scheduling.podPriority.enabled": _set_priority,
     "scheduling.userPods.nodeAffinity.matchNodePurpose": _add_node_purpose,
@@ -460,5 +475,6 @@ _STEPS: dict[str, Callable[[Config, Mapping[str, Any]], None]] = {
     "singleuser.extraFiles": _add_files,
     "singleuser.storage.extraVolumes": _add_volumes,
     "singleuser.cmd": _set_command,
+    "singleuser.defaultUrl": _set_url,
     "singleuser.cloudMetadata.blockWithIptables": _block_metadata,
 }

@@ -60,12 +60,6 @@ def programs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def has_programs(values: Mapping[str, Any]) -> bool:
-    """Return whether values configure a hub, so that they are more than settings."""
-    hub = values.get("hub")
-    return isinstance(hub, dict) and bool(hub.get("extraConfig") or programs(values))
-
-
 def _map(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 

@@ -52,14 +52,25 @@ def written(path: Path) -> str:
     return text.removeprefix(".")
 
 
-def changed(values: Mapping[str, Any], changes: Iterable[Change]) -> dict[str, Any]:
-    """Return a copy of the values with all changes.  Indexes of lists are those before the changes."""
+def changed(values: Mapping[str, Any], changes: Iterable[Change], *, gaps: bool = False) -> dict[str, Any]:
+    """Return a copy of the values with all changes.  Indexes of lists are those before the changes.
+
+    gaps: whether null stays where an item of a list was removed, so that the others keep their indexes.
+    """
     found = copy.deepcopy(dict(values))
     for change in changes:
         if change.path[0] != "c":
             _write(found, change)
-    _drop_removed(found)
+    _drop_removed(found, gaps)
     return found
+
+
+def removed_volume(values: Mapping[str, Any], at: Path) -> tuple[Change, ...]:
+    """Return changes that remove a volume in `singleuser.storage.extraVolumes` and its mounts."""
+    storage = look_up(values, ".".join(_STORAGE)) or {}
+    volume = dict(_entries(storage, "extraVolumes")).get(at[-1], {})
+    mounts = (place for place, one in _entries(storage, "extraVolumeMounts") if one.get("name") == volume.get("name"))
+    return (Change(at), *(Change((*_STORAGE, "extraVolumeMounts", place)) for place in mounts))
 
 
 _REMOVED = object()
@@ -84,15 +95,29 @@ def _write(found: Any, change: Change) -> None:
         found[last] = copy.deepcopy(change.value)
 
 
-def _drop_removed(value: Any) -> None:
+def _drop_removed(value: Any, gaps: bool) -> None:
     if isinstance(value, list):
-        value[:] = [item for item in value if item is not _REMOVED]
+        kept = value if gaps else [item for item in value if item is not _REMOVED]
+        value[:] = [None if item is _REMOVED else item for item in kept]
     for below in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _drop_removed(below)
+        _drop_removed(below, gaps)
+
+
+def _with_gaps(values: Any, path: Path) -> Path:
+    """Return a path whose indexes leave out the removed items of lists with indexes that count them."""
+    found: list[str | int] = []
+    for part in path:
+        if isinstance(values, list) and isinstance(part, int):
+            present = [index for index, item in enumerate(values) if item is not None]
+            found.append(present[part] if part < len(present) else part)
+        else:
+            found.append(part)
+        values = values[found[-1]] if has_path(values, (found[-1],)) else None
+    return tuple(found)
 
 
 class KeyFinder:
-    """Finds keys in the values of one hub.
+    """Finds keys in the values of one hub, which can have null where an item of a list was removed.
 
     manifest: the pod in which problems were found.  homes: the claims of users' homes in the settings.
     taken: the directories of homes and mounts in the settings.
@@ -117,6 +142,12 @@ class KeyFinder:
                 return _set_by(settings[-1].key, section, trait, action)
         return None
 
+    def value_of(self, place: str) -> Any:
+        """Return the value that a trait such as `c.KubeSpawner.environment` had when it was set last."""
+        found = re.match(r"c\.(\w+)\.(\w+)$", place)
+        settings = self._result.origins.get((found[1], found[2])) if found else None
+        return settings[-1].value if settings else None
+
     def of_place(self, place: str) -> Origin | None:
         """Return the key of a place in the hub's configuration, such as `c.KubeSpawner.environment['A']`."""
         found = re.match(r"c\.(\w+)\.(\w+)", place)
@@ -126,9 +157,8 @@ class KeyFinder:
         origin = _set_by(settings[-1].key, found[1], found[2])
         below = tuple(int(index) if index else name for name, index in _BELOW.findall(place[found.end() :]))
         (change,) = origin.changes
-        if not below or change.path[0] == "c" or not has_path(self._values, (*change.path, *below)):
-            return origin
-        return _remove((*change.path, *below))
+        path = _with_gaps(self._values, (*change.path, *below))
+        return _remove(path) if below and change.path[0] != "c" and has_path(self._values, path) else origin
 
     def of_field(self, path: str, message: str) -> Origin | None:
         """Return the key that is the reason of a problem at this path of the pod; None if it is not known.
@@ -141,7 +171,7 @@ class KeyFinder:
                 return self._of_main(rest, message)
             return self._of_container(sort, name, rest, message)
         if found := re.match(r"spec\.volumes\[(.+?)\]", path):
-            return self._of_volume(found[1])
+            return self._of_volume(found[1], message)
         if path.startswith("workingDir of container"):
             return self.of_trait("working_dir") or self.of_trait("notebook_dir")
         for kind, key, trait in (
@@ -204,7 +234,7 @@ class KeyFinder:
         return self.of_trait("extra_container_config")
 
     def _of_variable(self, at: Path, entry: Mapping[str, Any], message: str) -> Origin | None:
-        secret = ((entry.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name")
+        secret = look_up(entry, "valueFrom.secretKeyRef.name")
         is_known = isinstance(at[-1], int) or at[-1] in (look_up(self._values, "singleuser.extraEnv") or {})
         if secret and "pods.allow.secrets" in message:
             allow = Change((*_ALLOW, "secrets", str(secret)), True)
@@ -222,20 +252,19 @@ class KeyFinder:
         for index, container in enumerate(look_up(self._values, f"singleuser.{key}") or ()):
             if isinstance(container, dict) and _matches(container.get("name"), name):
                 return self._of_own_container(("singleuser", key, index), sort, container, rest, message)
-        return self.of_trait(trait)
+        return self._in_pod_config(sort) or self.of_trait(trait)
 
     def _of_own_container(
         self, at: Path, sort: str, container: Mapping[str, Any], rest: str, message: str
     ) -> Origin | None:
         field = re.split(r"[.\[]", rest, maxsplit=1)[0]
-        if found := re.match(r"env\[(\d+)\]", rest):
-            index = int(found[1])
-            env = container.get("env") or []
-            if index < len(env):
-                return self._of_variable((*at, "env", index), env[index], message)
-        if found := re.match(r"volumeMounts\[(\d+)\]\.readOnly", rest):
-            mount: Path = (*at, "volumeMounts", int(found[1]), "readOnly")
-            return Origin(written(at), f"Set {_shown(Change(mount, True))}", (Change(mount, True),))
+        parts = tuple(int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", rest))
+        parts = _with_gaps(container, parts)
+        if field == "env" and has_path(container, parts[:2]):
+            return self._of_variable((*at, *parts[:2]), container["env"][parts[1]], message)
+        changes_owners = re.search(r"\bch(own|mod|grp)\b", f"{container.get('command')} {container.get('args')}")
+        if field == "volumeMounts" and has_path(container, parts[:2]) and not changes_owners:
+            return self._of_mount_of_container((*at, *parts[:2]), container, rest, message)
         if field.startswith("resources") and "limit" in message:
             amounts = Change((*at, "resources", "limits"), {"cpu": "100m", "memory": "128Mi"})
             return Origin(written(at), f"Add limits for cpu and memory, for example {_shown(amounts)}", (amounts,))
@@ -247,41 +276,54 @@ class KeyFinder:
                 tuple(
                     Change((*at, "resources", kind, name))
                     for kind in ("requests", "limits")
-                    if name in ((container.get("resources") or {}).get(kind) or {})
+                    if has_path(container, ("resources", kind, name))
                 )
                 or (Change((*at, "resources", name)),),
             )
-        parts = tuple(int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", rest))
         if field not in _OF_WHOLE_CONTAINER and has_path(container, parts):
             return Origin(written(at), f"Remove {written(parts)}", (Change((*at, *parts)),))
-        return Origin(written(at), self._remove_container(container, sort), (Change(at),))
-
-    def _remove_container(self, container: Mapping[str, Any], sort: str) -> str:
-        home = home_volume(look_up(self._values, "singleuser.storage") or {})
-        mounts_home = any(mount.get("name") == home for mount in container.get("volumeMounts") or ())
-        words = " ".join(map(str, [*(container.get("command") or ()), *(container.get("args") or ())]))
-        if re.search(r"\bch(own|mod|grp)\b", words):
-            return (
+        what, removed = "init container" if sort == "initContainers" else "container", Change(at)
+        if changes_owners:
+            action = (
                 "Remove it: each home already belongs to its user, and the notebook checks this when it starts. "
                 "Create missing homes where accounts are created"
             )
-        if mounts_home:
-            return f"Remove it, or its securityContext and its mount of the volume {home!r}, which no longer exists"
-        what = "init container" if sort == "initContainers" else "container"
-        return f"Remove its securityContext, or the {what} if its program needs another user or more rights"
+        elif field == "securityContext":
+            action = f"Remove its securityContext, or the {what} if its program needs another user or more rights"
+            removed = Change((*at, field))
+        else:
+            action = f"Correct it, or remove the {what}"
+        return Origin(written(at), action, (removed,))
+
+    def _of_mount_of_container(self, place: Path, container: Mapping[str, Any], rest: str, message: str) -> Origin:
+        at = written(place[:-2])
+        if rest.endswith((".readOnly", ".mountPropagation")):
+            field, value = ("readOnly", True) if rest.endswith(".readOnly") else ("mountPropagation", "HostToContainer")
+            change = Change((*place, field), value)
+            return Origin(at, f"Set {_shown(change)}", (change,))
+        mount = look_up(dict(_entries(container, "volumeMounts")).get(place[-1]) or {}, "name")
+        is_home = "no such volume" in message and self._was_home(str(mount))
+        why = f". {_NO_VOLUME}, and only the notebook's own container has the user's home" if is_home else ""
+        action = f"Remove {written(place[-2:])}, or the container if it needs this mount{why}"
+        return Origin(at, action, (Change(place),))
 
     # Volumes and mounts.
 
-    def _of_volume(self, name: str) -> Origin | None:
+    def _of_volume(self, name: str, message: str) -> Origin | None:
         storage = look_up(self._values, "singleuser.storage") or {}
         for at, volume in _entries(storage, "extraVolumes"):
             if _matches(volume.get("name"), name):
-                return self._of_own_volume((*_STORAGE, "extraVolumes", at), volume)
+                return self._of_own_volume((*_STORAGE, "extraVolumes", at), volume, message)
         if _matches(home_volume(storage), name):
             return self._no_home_volume()
         if name == FILES_VOLUME and look_up(self._values, "singleuser.extraFiles"):
             return _remove(("singleuser", "extraFiles"))
-        return self.of_trait("volumes")
+        return self._in_pod_config("volumes") or self.of_trait("volumes")
+
+    def _in_pod_config(self, field: str) -> Origin | None:
+        """Return the field of `singleuser.extraPodConfig` that adds containers or volumes, if it is there."""
+        extra = look_up(self._values, "singleuser.extraPodConfig") or {}
+        return _remove(("singleuser", "extraPodConfig", field)) if field in extra else None
 
     def _was_home(self, volume: str) -> bool:
         """Return whether `singleuser.storage.type` adds this volume, or has added it before it became `none`."""
@@ -296,11 +338,10 @@ class KeyFinder:
             str(mount.get("subPath") or "").strip("/"),
             look_up(self._values, "singleuser.storage.static.pvcName"),
         )
-        why = "With singleuser.storage.type: none its volume no longer exists"
         if not claim or not part or "{" in part:
-            return Origin(written(place), f"Remove it. {why}", (Change(place),))
+            return Origin(written(place), f"Remove it. {_NO_VOLUME}", (Change(place),))
         shared = self._shared(str(claim), mount)
-        action = f"Remove it, and set {_shown(shared)}, which gives it to notebooks and jobs. {why}"
+        action = f"Remove it, and set {_shown(shared)}, which gives it to notebooks and jobs. {_NO_VOLUME}"
         return Origin(written(place), action, (Change(place), shared))
 
     def _no_home_volume(self) -> Origin:
@@ -309,7 +350,7 @@ class KeyFinder:
         whose = f"the claim {look_up(storage, 'static.pvcName')!r}" if kind == "static" else "a claim for each user"
         return Origin(
             "singleuser.storage.type",
-            "Set singleuser.storage.type: none. Homes come from custom.research.storage.homes",
+            f"Set singleuser.storage.type: none. {_HOMES}",
             (Change((*_STORAGE, "type"), "none"),),
             f"is {kind}, which mounts {whose} at {storage.get('homeMountPath')}, beside the user's home",
         )
@@ -319,18 +360,22 @@ class KeyFinder:
             if mount.get("name") == volume:
                 yield (*_STORAGE, "extraVolumeMounts", at), mount
 
-    def _of_own_volume(self, at: Path, volume: Mapping[str, Any]) -> Origin:
+    def _of_own_volume(self, at: Path, volume: Mapping[str, Any], message: str) -> Origin:
         mounts = list(self._mounts_of(str(volume.get("name"))))
-        removed = (Change(at), *(Change(place) for place, _ in mounts))
-        if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
+        removed = removed_volume(self._values, at)
+        if claim := look_up(volume, "persistentVolumeClaim.claimName"):
             return self._of_claim(at, str(claim), mounts, removed)
+        if self._holds_homes(mounts):
+            return Origin(written(at), f"Remove it and its mounts. {_HOMES}", removed)
+        if "control of the node" in message or "could give the user a credential" in message:
+            return Origin(written(at), "Remove it and its mounts", removed)
         for kind, setting, name_of in _ALLOWED_KINDS:
-            if kind in volume:
+            if isinstance(volume.get(kind), dict):
                 name = name_of(volume[kind])
                 access: Any = True if setting in ("images", "secrets") else "ro"
                 allow = Change((*_ALLOW, setting, name), access)
                 read_only = tuple(Change((*place, "readOnly"), True) for place, _ in mounts if access == "ro")
-                secret = (volume[kind].get("nodePublishSecretRef") or {}).get("name") if kind == "csi" else None
+                secret = look_up(volume, "csi.nodePublishSecretRef.name") if kind == "csi" else None
                 with_secret = (Change((*_ALLOW, "secrets", secret), True),) if secret else ()
                 also = f", and {_shown(*read_only)} (or rw, if users write there)" if read_only else ""
                 users = "If every user may read it" if access is True else "To keep it for every user"
@@ -343,13 +388,26 @@ class KeyFinder:
     ) -> Origin:
         storage = look_up(self._values, "singleuser.storage") or {}
         homes = {*self._homes, look_up(storage, "static.pvcName") if storage.get("type") == "static" else None}
-        holds_homes = claim in homes or any("{" in str(mount.get("subPath", "")) for _, mount in mounts)
+        holds_homes = claim in homes or self._holds_homes(mounts)
+        own = re.sub(r"\{(un)?(escaped_)?username\}", "{user}", claim)
+        if not holds_homes and mounts and own.count("{") == own.count("{user}") == 1:
+            allow = Change((*_ALLOW, "claims", own), "rw")
+            why = "if users have the same names in the hub and in the identity sources. Else remove it and its mounts"
+            return Origin(written(at), f"To keep it, set {_shown(allow)}, {why}", (allow,))
         if holds_homes or "{" in claim or not mounts:
-            why = "Homes come from custom.research.storage.homes" if holds_homes else "It is another one for each user"
+            why = _HOMES if holds_homes else "It is another one for each user"
             return Origin(written(at), f"Remove it and its mounts. {why if mounts else 'No mount uses it'}", removed)
         shared = tuple(self._shared(claim, mount) for _, mount in mounts)
         action = f"Remove it and its mounts, and set {_shown(*shared)}, which gives it to notebooks and jobs"
         return Origin(written(at), action, (*removed, *shared))
+
+    def _holds_homes(self, mounts: Iterable[tuple[Path, Mapping[str, Any]]]) -> bool:
+        """Return whether these mounts of a volume are a user's home, or directories of all users."""
+        home = str(look_up(self._values, "singleuser.storage.homeMountPath") or "/home/jovyan")
+        return any(
+            "{" in str(mount.get("subPath", "")) or str(mount.get("mountPath")).rstrip("/") == home
+            for _, mount in mounts
+        )
 
     def _shared(self, claim: str, mount: Mapping[str, Any]) -> Change:
         """Return the mount in the settings that replaces this one.  Nobody has the chart's home directory."""
@@ -390,6 +448,8 @@ class KeyFinder:
         return self.of_trait("volume_mounts")
 
 
+_HOMES = "Homes come from custom.research.storage.homes"
+_NO_VOLUME = "With singleuser.storage.type: none its volume no longer exists"
 _MOVE = "Choose a mountPath that is neither above nor below that directory, or remove it"
 _NO_METADATA_CONTAINER = Origin(
     "singleuser.cloudMetadata.blockWithIptables",
@@ -476,8 +536,8 @@ def _quoted(value: Any) -> str:
 
 def _entries(storage: Mapping[str, Any], key: str) -> Iterator[tuple[str | int, Mapping[str, Any]]]:
     """Yield the items of a list or a map of volumes or mounts, with their index or key."""
-    found = storage.get(key) or ()
-    items = found.items() if isinstance(found, dict) else enumerate(found)
+    found = storage.get(key)
+    items = found.items() if isinstance(found, dict) else enumerate(found if isinstance(found, list) else ())
     for at, entry in items:
         if isinstance(entry, dict):
             yield at, entry

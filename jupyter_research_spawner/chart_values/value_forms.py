@@ -11,6 +11,7 @@ from typing import Any
 Path = tuple[str | int, ...]
 
 _KINDS: dict[str, Any] = {"map": dict, "list": list, "text": str, "list or a map": (list, dict)}
+_KINDS["single value or a map"] = (str, int, float, dict)
 # Keys whose default does not tell their form.
 _FORMS = {
     "singleuser.extraEnv": "list or a map",
@@ -27,18 +28,43 @@ _ITEMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "hub.services": ("map", ()),
     "scheduling.userPods.tolerations": ("map", ()),
     "singleuser.extraContainers": ("map", ("name",)),
+    "singleuser.extraAnnotations": ("text", ()),
+    "singleuser.extraEnv": ("single value or a map", ()),
     "singleuser.extraFiles": ("map", ("mountPath",)),
+    "singleuser.extraLabels": ("text", ()),
     "singleuser.extraTolerations": ("map", ()),
     "singleuser.initContainers": ("map", ("name",)),
+    "singleuser.lifecycleHooks": ("map", ()),
+    "singleuser.nodeSelector": ("text", ()),
     "singleuser.profileList": ("map", ()),
     "singleuser.storage.extraVolumeMounts": ("map", ("name", "mountPath")),
     "singleuser.storage.extraVolumes": ("map", ("name",)),
 }
+# The same for fields of Kubernetes in these items.  Of a volume, each field but its name is a map.
+_CONTAINER = {
+    **dict.fromkeys(("lifecycle", "resources", "securityContext"), "map"),
+    **dict.fromkeys(("args", "command", "env", "envFrom", "ports", "volumeMounts"), "list"),
+}
+_RESOURCES = {"limits": "map", "requests": "map"}
+_CONTAINERS = ("singleuser.initContainers", "singleuser.extraContainers")
 
 
 def wrong_forms(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Yield (path, what is wrong) for each value of another form, without what is below it."""
     yield from _below(values, defaults, ())
+    yield from _same_names(values)
+
+
+def _same_names(values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield containers that have the name of another one, which Kubernetes refuses."""
+    singleuser = values.get("singleuser")
+    seen: dict[str, str] = {}
+    for key in ("initContainers", "extraContainers"):
+        containers = singleuser.get(key) if isinstance(singleuser, dict) else None
+        for index, container in enumerate(containers if isinstance(containers, list) else ()):
+            name = container.get("name") if isinstance(container, dict) else None
+            if isinstance(name, str) and (other := seen.setdefault(name, f"{key}[{index}]")) != f"{key}[{index}]":
+                yield ("singleuser", key, index), f"has the name {name!r}, which singleuser.{other} has too"
 
 
 def _below(values: Mapping[str, Any], defaults: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, str]]:
@@ -71,10 +97,29 @@ def _items(values: Any, name: str, path: Path) -> Iterator[tuple[Path, str]]:
             yield (*path, key), _must_be(form, value)
         elif form == "map" and (missing := [field for field in fields if not isinstance(value.get(field), str)]):
             yield (*path, key), f"must have {' and '.join(missing)}, which must be text"
+        elif name == "singleuser.lifecycleHooks":
+            yield from _fields(_map(value.get("exec")), {"command": "list"}, (*path, key, "exec"))
+        elif name in _CONTAINERS:
+            yield from _fields(value, _CONTAINER, (*path, key))
+            resources = value.get("resources")
+            yield from _fields(_map(resources), _RESOURCES, (*path, key, "resources"))
+        elif name == "singleuser.storage.extraVolumes":
+            yield from _fields(value, dict.fromkeys(set(value) - {"name"}, "map"), (*path, key))
+
+
+def _fields(item: Mapping[str, Any], forms: Mapping[str, str], path: Path) -> Iterator[tuple[Path, str]]:
+    for field, form in sorted(forms.items()):
+        if item.get(field) is not None and not isinstance(item[field], _KINDS[form]):
+            yield (*path, field), _must_be(form, item[field])
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _must_be(form: str, value: Any) -> str:
-    return f"must be {'' if form == 'text' else 'a '}{form}, not {_kind(value)}"
+    quote = ". Quote it" if form == "text" and not isinstance(value, (dict, list)) and value is not None else ""
+    return f"must be {'' if form == 'text' else 'a '}{form}, not {_kind(value)}{quote}"
 
 
 def _kind(value: Any) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
+import io
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +36,13 @@ from ..chart_values import (
     has_path,
     hub_pod,
     look_up,
+    removed_volume,
     written,
     wrong_forms,
 )
 from ..configuration import batch_service, conflicts, with_extra_files
 from ..configuration.kubespawner_traits import TRAITS
+from ..configuration.sample_pods import broken_traits, without_traits
 from ..jobs import notebook
 from ..plan.examples import EXAMPLE_ID, EXAMPLE_NAME, samples
 from ..refusal import Refusal
@@ -47,10 +51,13 @@ from ..settings.problems import Problem
 from ..site import Site, load
 from ..spawner import HookError, TriedPod, try_notebook
 from ..spawner.configured_class import configured_class, sections_of
+from ..spawner.offline_render import NO_PLACE
 from ..spawner.offline_user import offline_user
 
 # More rounds than problems can hide each other.
 ROUNDS = 12
+# Their problems have no index of the pod's mounts, because the key names the mount.
+_KEYS_OF_MOUNTS = ("singleuser.storage.extraVolumeMounts", "singleuser.extraFiles")
 _MAIN = notebook.SLOTS.templates[0].main
 _CONFIGURE = (
     'import jupyter_research_spawner, z2jh; jupyter_research_spawner.configure(c, z2jh.get_config("custom.research"))'
@@ -85,7 +92,7 @@ def try_chart(values: Mapping[str, Any], now: datetime, base: Path) -> list[Prob
     found = check_chart(values, now, base)
     if found.problems:
         # Who corrects the problems corrects these settings too.
-        raise SettingsError([*found.problems, *(Problem(one.path, f"advice: {one.message}") for one in found.advice)])
+        raise SettingsError([*found.problems, *(replace(one, is_advice=True) for one in found.advice)])
     return found.advice
 
 
@@ -124,14 +131,16 @@ def check_chart(values: Mapping[str, Any], now: datetime, base: Path) -> ChartRe
     advice: list[Found] = []
     # The other checks need values that the chart can read.
     for path, why in wrong_forms(values, chart_defaults()):
-        one = Found(written(path), why, "Helm refuses it, or the hub does not start", (Change(path),))
+        is_volume = path[1:3] == ("storage", "extraVolumes") and len(path) > 3
+        left_out = removed_volume(values, path[:4]) if is_volume else (Change(path),)
+        one = Found(written(path), why, "Helm or Kubernetes refuses it, or the hub does not start", left_out)
         problems[one.key, one.action] = [one]
         changes += one.changes
-    for _ in range(ROUNDS):
-        found, advice = _Check(changed(values, changes), changes, now, base).found()
-        removed = {change.path for one in found for change in one.changes if change.value is None}
+    for at in range(ROUNDS):
+        with _quiet(is_repeated=at > 0):
+            found, advice = _Check(values, changes, now, base).found()
         known = [one for group in problems.values() for one in group]
-        new = [one for one in _unique(found) if one not in known and not _is_below(one, removed)]
+        new = [one for one in _unique(found) if one not in known and not any(_solves(other, one) for other in found)]
         if not new:
             break
         for one in (_valid(one, values, changes) for one in new):
@@ -140,9 +149,14 @@ def check_chart(values: Mapping[str, Any], now: datetime, base: Path) -> ChartRe
     keys = {key for key, _ in problems}
     return ChartReport(
         [Problem(key, _joined(found, values)) for (key, _), found in problems.items()],
-        [Problem(one.key, str(one)) for one in _unique(advice) if one.key not in keys],
+        [Problem(one.key, str(one)) for one in _unique(advice) if one.key not in keys or _is_program(one.key)],
         tuple(changes),
     )
+
+
+def _is_program(key: str) -> bool:
+    """Return whether the key is that of a program, which can have problems and other parts that are only advice."""
+    return key.startswith(("hub.extraConfig.", "hub.extraFiles."))
 
 
 def _unique(found: Iterable[Found]) -> list[Found]:
@@ -164,10 +178,12 @@ def _valid(one: Found, values: Mapping[str, Any], changes: list[Change]) -> Foun
     return one
 
 
-def _is_below(one: Found, removed: Set[tuple[str | int, ...]]) -> bool:
-    """Return whether all changes are in parts of the values that another problem removes."""
-    above = [change.path[:length] for change in one.changes for length in range(1, len(change.path))]
-    return bool(one.changes) and any(path in removed for path in above)
+def _solves(other: Found, one: Found) -> bool:
+    """Return whether the changes for another problem remove what this problem is about, and more."""
+    removed = {change.path for change in other.changes if change.value is None and change.path[0] != "c"}
+    paths = [change.path for change in one.changes]
+    covered = [path for path in paths if any(path[:length] in removed for length in range(1, len(path) + 1))]
+    return bool(covered) and len(covered) == len(paths) and not removed <= set(paths)
 
 
 def _joined(found: list[Found], values: Mapping[str, Any]) -> str:
@@ -175,17 +191,18 @@ def _joined(found: list[Found], values: Mapping[str, Any]) -> str:
     first = found[0]
     why = "; ".join(dict.fromkeys(one.reason for one in found))
     path = first.changes[0].path if first.changes else ("hub",)
-    if path[0] in ("singleuser", "scheduling") and not has_path(values, path):
+    if has_path(chart_defaults(), path) and not has_path(values, path):
         why += " (the chart's default)"
     return f"{why}. {first.action}" if first.action else why
 
 
 class _Check:
-    """One check of values with some changes."""
+    """One check of values with some changes.  Keys have the indexes that they have without the changes."""
 
-    def __init__(self, values: Mapping[str, Any], changes: Iterable[Change], now: datetime, base: Path) -> None:
-        self._site = load(values["custom"]["research"])
-        self._values = complete(values, namespace=self._site.namespaces.name)
+    def __init__(self, values: Mapping[str, Any], changes: list[Change], now: datetime, base: Path) -> None:
+        self._site = load(changed(values, changes)["custom"]["research"])
+        self._values = complete(changed(values, changes), namespace=self._site.namespaces.name)
+        self._with_gaps = complete(changed(values, changes, gaps=True), namespace=self._site.namespaces.name)
         self._unset = [change.path[1:] for change in changes if change.path[0] == "c"]
         self._now, self._base = now, base
         self._problems: list[Found] = []
@@ -193,8 +210,9 @@ class _Check:
 
     def found(self) -> tuple[list[Found], list[Found]]:
         """Return problems and advice."""
-        with hub_pod(self._values), _quiet():
+        with hub_pod(self._values):
             result = build(self._values)
+            result.values = self._with_gaps
             self._problems += [Found(problem.path, problem.message) for problem in result.problems]
             self._check_other_settings(result)
             self._advice += [Found(problem.path, problem.message) for problem in result.not_run]
@@ -269,8 +287,9 @@ class _Check:
         for warning in conflicts.warnings(result.config, site, spawner_class):
             origin = keys.of_place(warning.path)
             message = re.sub(r" \(in the chart: .*?\)$", "", warning.message)
-            is_program = origin is not None and origin.changes[0].path[0] == "c"
-            yield Found(origin.key if origin else warning.path, f"{warning.path} {message}" if is_program else message)
+            # The trait is named if its value is not that of the key.
+            is_other = origin is not None and look_up(self._values, origin.key) != keys.value_of(warning.path)
+            yield Found(origin.key if origin else warning.path, f"{warning.path} {message}" if is_other else message)
         known = {*spawner_class.class_traits(), *getattr(spawner_class, "_deprecated_traits", ())}
         for section in sections_of(spawner_class):
             for trait in sorted(result.config.get(section, {})):
@@ -291,27 +310,40 @@ class _Check:
                         yield Found(setting.key, why)
 
     async def _try_profiles(self, result: HubConfig, site: Site) -> None:
-        config = result.config
-        user = offline_user(EXAMPLE_NAME, config)
+        user = offline_user(EXAMPLE_NAME, result.config)
         for one in samples(site, self._now):
+            trial = partial(try_notebook, site, one.user, one.options, base=self._base, now=one.now, user=user)
             try:
-                tried = await try_notebook(site, one.user, one.options, config, base=self._base, now=one.now, user=user)
-            except Refusal:  # noqa: PERF203 - the loop continues with the next profile
+                tried = await self._tried(result, trial)
+            except Refusal:
                 continue  # it is a problem of the settings, which lint has reported
-            except HookError as error:
-                self._of_hook(result, error)
-            except TraitError as error:
-                self._of_trait_error(result, error)
             except Exception as error:  # KubeSpawner's code and administrators' classes can raise anything
                 why = f"the pod of an example user cannot be composed ({type(error).__name__}: {error})"
                 self._problems.append(Found("singleuser", f"{why}, so no server can start"))
             else:
                 self._of_pod(result, site, tried)
 
+    async def _tried(
+        self, result: HubConfig, trial: Callable[..., Coroutine[Any, Any, TriedPod]], *left_out: tuple[str, str]
+    ) -> TriedPod:
+        """Return the pod, without the hooks and values that fail, so that they do not hide its problems."""
+        c = without_traits(result.config, [*left_out])
+        try:
+            return await trial(c)
+        except HookError as error:
+            if error.place == NO_PLACE:
+                broken = await broken_traits(trial, c, error)
+                for (section, trait), failure in broken.items():
+                    self._of_value(result, f"c.{section}.{trait}", failure)
+            else:
+                self._of_hook(result, error)
+                _, section, trait = error.place.split(".")[:3]
+                broken = {(section, trait): error}
+            if set(broken) <= set(left_out):
+                raise
+        return await self._tried(result, trial, *left_out, *broken)
+
     def _of_hook(self, result: HubConfig, error: HookError) -> None:
-        if isinstance(error.__cause__, TraitError):
-            self._of_trait_error(result, error.__cause__)
-            return
         origin = KeyFinder(result, {}, _MAIN).of_place(error.place)
         key, changes = (origin.key, origin.changes) if origin else (error.place, ())
         is_advice = error.needs_hub or isinstance(error.__cause__, LookupError)
@@ -321,17 +353,19 @@ class _Check:
         else:
             self._problems.append(Found(key, reason, "With it, no server can start. Correct it", changes))
 
-    def _of_trait_error(self, result: HubConfig, error: TraitError) -> None:
-        # The value is not shown, because it may be a secret.
-        named = re.search(r"'(\w+)' trait", str(error))
-        expected = re.search(r"expected (.*?), not", str(error))
-        origin = KeyFinder(result, {}, _MAIN).of_trait(named[1]) if named else None
-        form = f", which must be {expected[1].replace('dict', 'map')}" if expected else ""
-        reason = f"KubeSpawner does not accept it as {named[1] if named else 'a trait'}{form}"
-        changes = origin.changes if origin else ()
-        self._problems.append(
-            Found(origin.key if origin else "singleuser", reason, "Write it so, or remove it", changes)
-        )
+    def _of_value(self, result: HubConfig, place: str, error: HookError) -> None:
+        """Add the problem of a value with which KubeSpawner can make no pod."""
+        trait = place.rpartition(".")[2]
+        reason = f"as {trait}, it makes every start fail: KubeSpawner {error}"
+        if isinstance(error.__cause__, TraitError):
+            # The value is not shown, because it may be a secret.
+            expected = re.search(r"expected (?:an? )?(.*?), not", str(error.__cause__))
+            form = f", which must be {_KINDS_OF_TRAITS.get(expected[1], expected[1])}" if expected else ""
+            reason = f"KubeSpawner does not accept it as {trait}{form}"
+        origin = KeyFinder(result, {}, _MAIN).of_place(place)
+        key, changes = (origin.key, origin.changes) if origin else (place, ())
+        if all((key, changes) != (one.key, one.changes) for one in self._problems):
+            self._problems.append(Found(key, reason, "Correct it, or remove it", changes))
 
     def _of_pod(self, result: HubConfig, site: Site, tried: TriedPod) -> None:
         storage = site.storage
@@ -348,10 +382,16 @@ class _Check:
             if origin is not None and origin.changes[0].path[0] == "c":
                 trait = ".".join(map(str, origin.changes[0].path))
                 reason = f"sets {trait}, with which the pod's {path} {_clause(message)}"
+            if origin is not None and origin.key.startswith(_KEYS_OF_MOUNTS):
+                reason = re.sub(r"^volumeMounts\[\d+\]\.?", "", reason)
             if origin is None:
                 self._problems.append(Found(f"the pod's {path}", reason, "Remove what sets it"))
                 continue
             self._problems.append(Found(origin.key, origin.reason or reason, origin.action, origin.changes))
+
+
+# Types in the errors of traitlets, in the words of YAML.
+_KINDS_OF_TRAITS = {"int": "a whole number", "float": "a number", "unicode string": "text", "dict": "a map"}
 
 
 def _split(message: str) -> tuple[str, str]:
@@ -388,13 +428,19 @@ def _is_kept(value: Any, final: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Print no warnings of the hub's configuration, which are advice here, and what programs print to stderr."""
+def _quiet(is_repeated: bool) -> Iterator[None]:
+    """Print no warnings of the hub's configuration, which are advice here, and what programs print to stderr.
+
+    is_repeated: whether the programs have run before, so that they have printed it.
+    """
     log = get_logger()
     before = log.getEffectiveLevel()
     log.setLevel(logging.CRITICAL)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.ExitStack() as redirected:
+            if is_repeated:
+                redirected.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            redirected.enter_context(contextlib.redirect_stdout(sys.stderr))
             yield
     finally:
         log.setLevel(before)

@@ -63,13 +63,6 @@ class SettingsFiles:
         with located(self.places, self.places_of_values):
             yield
 
-    def added_containers(self) -> dict[str, Any]:
-        """Return the sidecars and init containers that the helm values add to a notebook."""
-        singleuser = self.values.get("singleuser")
-        if not isinstance(singleuser, dict):
-            return {}
-        return {"containers": singleuser.get("extraContainers"), "initContainers": singleuser.get("initContainers")}
-
 
 def read_files(files: Sequence[SettingsFile]) -> SettingsFiles:
     """Merge these files from first to last, as helm merges values, and return what they contain.

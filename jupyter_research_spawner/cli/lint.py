@@ -10,17 +10,15 @@ from ..identity import IdentitySettings, checks
 from ..identity.source_interface import Account
 from ..identity.sources import SOURCES
 from ..identity.username import check_name
-from ..jobs import KINDS, notebook
+from ..jobs import KINDS
 from ..plan import Request, Rights, plan
 from ..plan.examples import example_time, example_user, is_closed, queues_of
 from ..plan.rights import Restricted, today_in
-from ..pod import equalize_requests_and_limits, why_not_pinned
-from ..pod.normalize import normalize
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
 from ..settings import Places, SettingsError, format_duration, ordered
-from ..settings.problems import Problem
-from ..shape import NOTEBOOK_KIND, Json, Shape
+from ..settings.problems import Problem, in_order
+from ..shape import NOTEBOOK_KIND, Shape
 from ..site import Profile, Site
 from ..wording import format_list, quote
 from .output import table
@@ -31,18 +29,17 @@ LISTED_PROBLEMS = 20
 def report(
     site: Site,
     now: datetime,
-    added: Json | None = None,
     base: Path | None = None,
     more_advice: Iterable[Problem] = (),
     places: Places | None = None,
 ) -> str:
-    """Return what `lint` prints.  `added` has the containers that helm values add to a notebook's PodSpec.
+    """Return what `lint` prints about valid settings.
 
-    more_advice: advice about the hub's configuration, which comes first.
+    more_advice: advice about the hub's configuration.
     base: relative paths in the settings are relative to this directory.  places: where the settings are written.
     Raises SettingsError if a profile cannot start in one of its queues, even for a user who may use both.
     """
-    if problems := [*_never(site, now), *_unpinned(site, added or {})]:
+    if problems := list(_never(site, now)):
         raise SettingsError(problems)
     lines = ["No mistakes.", ""]
     for title, rows in (
@@ -53,7 +50,7 @@ def report(
         if rows:
             lines += [title, *table(rows, prefix="  "), ""]
     of_site = (problem.located(places or Places()) for problem in advice(site, now, base))
-    found = [("-", [str(problem)]) for problem in (*more_advice, *of_site)]
+    found = [("-", [str(problem)]) for problem in in_order((*more_advice, *of_site))]
     lines += ["Advice", *table(found, prefix="  ")] if found else ["No advice."]
     return "\n".join(lines)
 
@@ -137,22 +134,6 @@ def _refused(site: Site, now: datetime, kind: str, profile: str, queue: str) -> 
     except Refusal as refusal:
         return None if refusal.code == "class-no-jobs" else refusal
     return None
-
-
-def _unpinned(site: Site, added: Json) -> Iterator[Problem]:
-    """Yield added containers without cpu and memory limits, if there are NUMA profiles: these could not start."""
-    profiles = [name for name, profile in ordered(site.profiles) if profile.numa is not None]
-    if not profiles:
-        return
-    try:
-        pod = normalize({"spec": added}, notebook.SLOTS)
-    except Refusal as refusal:
-        yield Problem("singleuser", refusal.message)
-        return
-    equalize_requests_and_limits(pod)
-    for path, why in why_not_pinned(pod, main=notebook.SLOTS.templates[0].main):
-        in_chart = path.replace("spec.containers", "spec.extraContainers").replace("spec", "singleuser", 1)
-        yield Problem(in_chart, f"{why}. No user can start {format_list(profiles, 'or')} on one NUMA node")
 
 
 def advice(site: Site, now: datetime, base: Path | None = None) -> Iterator[Problem]:

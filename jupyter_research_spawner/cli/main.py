@@ -12,12 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
-from ..chart_values import has_programs
+from ..chart_values import has_hub
 from ..jobs import KINDS
 from ..manifests import PARTS, Release, everything
 from ..refusal import Refusal
 from ..settings import Document, SettingsError
-from ..settings.problems import Problem
+from ..settings.problems import Problem, located
 from ..site import json_schema
 from .accept_uid import accept_uid, parse_uid
 from .files import SettingsFile, base_of, merge_documents, merged_values, read_documents, read_files
@@ -131,8 +131,8 @@ def _lint(commands: Commands) -> None:
         "lint",
         help="check settings; print all mistakes, or a summary and advice if there are none",
         description="Prints all mistakes and exits with 1. If there are none, prints a summary with advice. Helm "
-        "values with hub.extraConfig are checked as the hub reads them: lint executes these programs, and composes a "
-        "notebook of every profile.",
+        "values with hub or singleuser are checked as the hub reads them: lint executes the programs in "
+        "hub.extraConfig, and composes a notebook of every profile.",
     )
     _site(parser)
     parser.add_argument(
@@ -152,7 +152,6 @@ def _linted(options: argparse.Namespace) -> str:
         files = merge_documents(options.files, documents)
     except SettingsError as error:
         raise SettingsError([*error.problems, *_problems_beside_settings(options, documents, now)]) from None
-    added = files.added_containers()
     advice: list[Problem] = []
     problems: list[Problem] = []
     try:
@@ -161,17 +160,21 @@ def _linted(options: argparse.Namespace) -> str:
 
             with files.locating():
                 advice = try_profiles(files.site, options.config, files.base)
-        elif has_programs(files.values):
+            if has_hub(files.values):
+                why = (
+                    f"hub and singleuser in the values are not checked, because --config {options.config} replaces them"
+                )
+                advice = [*advice, Problem("", why)]
+        elif has_hub(files.values):
             from .chart_lint import try_chart  # noqa: PLC0415 - as for `render`
 
-            added = {}  # they are in the pods
-            with files.locating():
+            with located(files.places_of_values):
                 advice = [one.located(files.places_of_values) for one in try_chart(files.values, now, files.base)]
     except SettingsError as error:
         problems = error.problems
     try:
         with files.locating():
-            text = report(files.site, now, added, files.base, advice, files.places)
+            text = report(files.site, now, files.base, advice, files.places)
     except SettingsError as error:
         raise SettingsError([*error.problems, *problems]) from None
     if problems:
@@ -184,7 +187,7 @@ def _problems_beside_settings(
 ) -> list[Problem]:
     """Return the problems of helm values whose settings are not valid, other than those of the settings."""
     values, places = merged_values(documents)
-    if options.config is not None or not has_programs(values):
+    if options.config is not None or not has_hub(values):
         return []
     from .chart_lint import try_chart, with_valid_settings  # noqa: PLC0415 - as for `render`
 

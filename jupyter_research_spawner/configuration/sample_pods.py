@@ -84,15 +84,21 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
             except (Refusal, HookError) as error:
                 if isinstance(error, Refusal) or error.place != NO_PLACE:
                     raise
-                for problem in await _leave_out_broken(trial, c, without, error):
+                for (section, trait), failure in (await broken_traits(trial, c, error)).items():
+                    without.append((section, trait))
+                    problem = Problem(f"c.{section}.{trait}", f"makes every start fail: KubeSpawner {failure}")
                     (said if runs_hooks else noted)[problem] = [one.profile for one in tried]
                 pod = await trial(without_traits(c, without))
         except Refusal:
             continue  # `lint` names the profiles that no user can start
         except HookError as error:
-            is_certain = runs_hooks and not error.needs_hub
-            (said if is_certain else noted).setdefault(Problem(error.place, str(error)), []).append(profile)
-            continue
+            pod_without_hooks, failed = await _without_failing_hooks(trial, c, without, error)
+            for one in failed:
+                is_certain = runs_hooks and not one.needs_hub
+                (said if is_certain else noted).setdefault(Problem(one.place, str(one)), []).append(profile)
+            if pod_without_hooks is None:
+                continue
+            pod = pod_without_hooks
         for problem in _problems(pod, c, site):
             said.setdefault(problem, []).append(profile)
     return SamplePods(
@@ -101,23 +107,45 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
     )
 
 
-async def _leave_out_broken(
+async def _without_failing_hooks(
     trial: Callable[[Config], Awaitable[TriedPod]], c: Config, without: list[tuple[str, str]], error: HookError
-) -> list[Problem]:
-    """Add the traits with which no pod can be made to `without`, and return a problem for each.
+) -> tuple[TriedPod | None, list[HookError]]:
+    """Return the pod without the hooks that fail, so that they do not hide its problems, and all of their errors.
+
+    The pod is None if KubeSpawner itself fails.
+    """
+    failed, left = [error], list(without)
+    while error.place != NO_PLACE:
+        _, section, trait = error.place.split(".")[:3]
+        left.append((section, trait))
+        try:
+            return await trial(without_traits(c, left)), failed
+        except Refusal:
+            break
+        except HookError as another:
+            if any(another.place == one.place for one in failed):
+                break
+            error = another
+            failed.append(error)
+    return None, failed
+
+
+async def broken_traits(
+    trial: Callable[[Config], Awaitable[TriedPod]], c: Config, error: HookError
+) -> dict[tuple[str, str], HookError]:
+    """Return the (section, trait) with which KubeSpawner can make no pod, and its error with each.
 
     Raises the error if it comes without any trait too.
     """
     left = [*_set_traits(c)]
     if await _fails(trial, without_traits(c, left)):
         raise error
-    found = []
-    for section, trait in tuple(left):
-        left.remove((section, trait))
+    found = {}
+    for place in tuple(left):
+        left.remove(place)
         if failure := await _fails(trial, without_traits(c, left)):
-            left.append((section, trait))
-            found.append(Problem(f"c.{section}.{trait}", f"makes every start fail: KubeSpawner {failure}"))
-    without[:] = left
+            left.append(place)
+            found[place] = failure
     return found
 
 

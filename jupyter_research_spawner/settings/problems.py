@@ -35,9 +35,12 @@ class Problem:
     message: str
     place: Place | None = field(default=None, compare=False)
     of_key: bool = field(default=False, compare=False)
+    # Advice among errors, which come first.
+    is_advice: bool = False
 
     def __str__(self) -> str:
-        parts = ("" if self.place is None else str(self.place), shorten(self.path, LONGEST_PATH), self.message)
+        place, advice = "" if self.place is None else str(self.place), "advice" if self.is_advice else ""
+        parts = (place, shorten(self.path, LONGEST_PATH), advice, self.message)
         return ": ".join(part for part in parts if part)
 
     def located(self, places: Places) -> Problem:
@@ -47,12 +50,22 @@ class Problem:
         return replace(self, place=places.find(self.path, of_key=self.of_key))
 
 
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems in the order of files and lines: those without a place last, and advice after errors."""
+
+    def order(problem: Problem) -> tuple[bool, bool, str, int]:
+        place = problem.place or Place("")
+        return problem.is_advice, problem.place is None, place.file, place.line or 0
+
+    return sorted(problems, key=order)
+
+
 class SettingsError(ValueError):
-    """The settings of a site are not valid.  The message has one line for each error."""
+    """The settings of a site are not valid.  The message has one line for each error, in the order of the files."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = in_order(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
 
     @classmethod
     def single(cls, path: str, message: str) -> SettingsError:

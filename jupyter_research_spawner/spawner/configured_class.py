@@ -37,7 +37,7 @@ def configured_class(c: Config) -> type[ResearchSpawner]:
         why = "is not derived from ResearchSpawner"
     raise SettingsError.single(
         "c.JupyterHub.spawner_class",
-        f"is {name!r}, which {why}. Remove it, or derive your class from ResearchSpawner",
+        f"is {name!r}, but it {why}. Remove it, or derive your class from ResearchSpawner",
     )
 
 

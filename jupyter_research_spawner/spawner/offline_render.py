@@ -56,7 +56,9 @@ class HookError(Exception):
         text = getattr(error, "jupyterhub_message", None) or _text_of(error)
         raised = f"raised {type(error).__name__}{f' in {frame}' if frame else ''}{f': {text}' if text else ''}"
         login = ". It asks for the auth state, which only a user's login gives, so it cannot be tried without the hub"
-        super().__init__(f"{raised}{login if needs_login else ''}")
+        elsewhere = ". It needs what only the hub's pod has, so what it does after this line was not checked"
+        why = login if needs_login else elsewhere if self.needs_hub else ""
+        super().__init__(f"{raised}{why}")
 
 
 def _text_of(error: Exception) -> str:
