@@ -413,6 +413,11 @@ PROBLEMS |= {
         "singleuser.lifecycleHooks",
         "KubeSpawner raised ValueError: 'V1Lifecycle' did not have an attribute matching 'onStart'",
     ),
+    "iptables without a network policy": (
+        singleuser(cloudMetadata={"blockWithIptables": True}, networkPolicy={"enabled": False}),
+        "singleuser.cloudMetadata.blockWithIptables",
+        "blockWithIptables: false, and singleuser.networkPolicy: {enabled: true}, because nothing else blocks",
+    ),
     "an amount that is no amount": (
         singleuser(memory={"guarantee": "much"}),
         "singleuser.memory.guarantee",
@@ -559,6 +564,15 @@ def test_what_has_no_effect_is_advice() -> None:
         ({"hub": {"config": {"KubeSpawner": "a"}}}, "hub.config.KubeSpawner: must be a map, not text"),
         ({"scheduling": []}, "scheduling: must be a map, not a list"),
         (singleuser(nodeSelector={"gpu": True}), "singleuser.nodeSelector.gpu: must be text, not a boolean. Quote it"),
+        (singleuser(storage={"type": "sttaic"}), "singleuser.storage.type: must be dynamic, static or none"),
+        (
+            singleuser(extraContainers=[{"name": "notebook", "image": "b"}]),
+            "singleuser.extraContainers[0]: has the name 'notebook', which the notebook's own container has too",
+        ),
+        (
+            singleuser(extraContainers=[{"name": "a", "image": "b", "env": [{"value": "c"}]}]),
+            "singleuser.extraContainers[0].env[0]: must have name, which must be text",
+        ),
         (singleuser(extraEnv={"A": ["b"]}), "singleuser.extraEnv.A: must be a single value or a map, not a list"),
         (
             singleuser(extraContainers=[{"name": "a", "image": "b", "env": "c", "resources": {"limits": 1}}]),
@@ -695,7 +709,7 @@ def test_a_program_that_needs_one_that_could_not_run_is_no_problem() -> None:
     assert [problem.path for problem in report.advice] == ["hub.extraConfig.10-site", "hub.extraConfig.20"]
 
 
-@pytest.mark.parametrize("parent", ["jupyterhub", "binderhub.jupyterhub"])
+@pytest.mark.parametrize("parent", ["jupyterhub", "binderhub.jupyterhub", "daskhub.basehub.jupyterhub"])
 def test_values_of_a_chart_that_depends_on_the_chart(
     parent: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -707,6 +721,19 @@ def test_values_of_a_chart_that_depends_on_the_chart(
     more.write_text("nfs: {enabled: true}\n")
     assert main(["lint", "-f", str(file), "-f", str(more)]) == 1
     assert ": singleuser.serviceAccountName: is 'cloud'" in capsys.readouterr().err
+
+
+def test_settings_beside_the_values_of_the_hub_are_not_its_settings(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file, settings = tmp_path / "values.yaml", tmp_path / "research.yaml"
+    file.write_text(yaml.safe_dump({"hubs": {"jupyterhub": {"singleuser": {}}}}))
+    settings.write_text(yaml.safe_dump({"custom": read(BASE)["custom"]}))
+    assert main(["lint", "-f", str(file), "-f", str(settings)]) == 1
+    assert capsys.readouterr().err == (
+        f"{settings}:2: custom.research: is beside hubs.jupyterhub, so the hub does not get it. "
+        "Move it to hubs.jupyterhub.custom.research\n"
+    )
 
 
 def test_what_programs_print_is_not_in_the_report(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -275,6 +275,21 @@ def test_a_hook_that_breaks_the_pod_is_named_by_lint_and_one_that_needs_a_login_
     assert "raised AttributeError in <lambda>" in problem.message
 
 
+def test_hooks_that_fail_hide_no_problems_of_the_pod() -> None:
+    def asks_another_server(spawner: Any) -> None:
+        raise ConnectionError("no such server")
+
+    traits = {"pre_spawn_hook": asks_another_server, "modify_pod_hook": lambda spawner, pod: pod.no_such}
+    found = checked(config(**traits, extra_pod_config={"hostNetwork": True}), runs_hooks=True)
+    assert [problem.path for problem in found.problems] == [
+        "c.KubeSpawner.modify_pod_hook",
+        "c.KubeSpawner.extra_pod_config",
+    ]
+    (advice,) = found.advice
+    assert advice.path == "c.KubeSpawner.pre_spawn_hook"
+    assert "what it does after this line was not checked" in advice.message
+
+
 def test_an_exception_of_the_sites_own_class_is_a_warning_and_the_hub_starts() -> None:
     class Broken(ResearchSpawner):
         def get_env(self) -> Any:

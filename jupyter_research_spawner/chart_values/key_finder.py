@@ -247,12 +247,31 @@ class KeyFinder:
 
     def _of_container(self, sort: str, name: str, rest: str, message: str) -> Origin | None:
         if name == METADATA_CONTAINER:
-            return _NO_METADATA_CONTAINER
+            return self._no_metadata_container()
         key, trait = _CONTAINERS[sort]
         for index, container in enumerate(look_up(self._values, f"singleuser.{key}") or ()):
             if isinstance(container, dict) and _matches(container.get("name"), name):
                 return self._of_own_container(("singleuser", key, index), sort, container, rest, message)
         return self._in_pod_config(sort) or self.of_trait(trait)
+
+    def _no_metadata_container(self) -> Origin:
+        policy = look_up(self._values, "singleuser.networkPolicy") or {}
+        needed = (
+            *([Change((*_POLICY, "enabled"), True)] if not policy.get("enabled") else []),
+            *(
+                [Change((*_POLICY, "egressAllowRules", "cloudMetadataServer"), False)]
+                if look_up(policy, "egressAllowRules.cloudMetadataServer")
+                else []
+            ),
+        )
+        if not needed:
+            return _NO_METADATA_CONTAINER
+        action = (
+            f"Set singleuser.cloudMetadata.blockWithIptables: false, and {_shown(*needed)}, because nothing else "
+            "blocks the metadata server, from which users could get the node's rights in the cloud"
+        )
+        changes = (*_NO_METADATA_CONTAINER.changes, *needed)
+        return replace(_NO_METADATA_CONTAINER, action=action, changes=changes)
 
     def _of_own_container(
         self, at: Path, sort: str, container: Mapping[str, Any], rest: str, message: str
@@ -347,7 +366,8 @@ class KeyFinder:
     def _no_home_volume(self) -> Origin:
         storage = look_up(self._values, "singleuser.storage") or {}
         kind = storage.get("type")
-        whose = f"the claim {look_up(storage, 'static.pvcName')!r}" if kind == "static" else "a claim for each user"
+        claim = look_up(storage, "static.pvcName")
+        whose = "a claim for each user" if kind == "dynamic" else f"the claim {claim!r}" if claim else "a claim"
         return Origin(
             "singleuser.storage.type",
             f"Set singleuser.storage.type: none. {_HOMES}",
@@ -451,6 +471,7 @@ class KeyFinder:
 _HOMES = "Homes come from custom.research.storage.homes"
 _NO_VOLUME = "With singleuser.storage.type: none its volume no longer exists"
 _MOVE = "Choose a mountPath that is neither above nor below that directory, or remove it"
+_POLICY = ("singleuser", "networkPolicy")
 _NO_METADATA_CONTAINER = Origin(
     "singleuser.cloudMetadata.blockWithIptables",
     "Set singleuser.cloudMetadata.blockWithIptables: false. The chart's NetworkPolicy for notebooks blocks the "

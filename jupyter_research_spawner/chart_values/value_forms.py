@@ -40,6 +40,10 @@ _ITEMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "singleuser.storage.extraVolumeMounts": ("map", ("name", "mountPath")),
     "singleuser.storage.extraVolumes": ("map", ("name",)),
 }
+_WORDS = {
+    "singleuser.storage.type": ("dynamic", "static", "none"),
+    "scheduling.userPods.nodeAffinity.matchNodePurpose": ("ignore", "prefer", "require"),
+}
 # The same for fields of Kubernetes in these items.  Of a volume, each field but its name is a map.
 _CONTAINER = {
     **dict.fromkeys(("lifecycle", "resources", "securityContext"), "map"),
@@ -58,13 +62,14 @@ def wrong_forms(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Itera
 def _same_names(values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Yield containers that have the name of another one, which Kubernetes refuses."""
     singleuser = values.get("singleuser")
-    seen: dict[str, str] = {}
+    seen = {"notebook": "the notebook's own container"}
     for key in ("initContainers", "extraContainers"):
         containers = singleuser.get(key) if isinstance(singleuser, dict) else None
         for index, container in enumerate(containers if isinstance(containers, list) else ()):
             name = container.get("name") if isinstance(container, dict) else None
-            if isinstance(name, str) and (other := seen.setdefault(name, f"{key}[{index}]")) != f"{key}[{index}]":
-                yield ("singleuser", key, index), f"has the name {name!r}, which singleuser.{other} has too"
+            own = f"singleuser.{key}[{index}]"
+            if isinstance(name, str) and (other := seen.setdefault(name, own)) != own:
+                yield ("singleuser", key, index), f"has the name {name!r}, which {other} has too"
 
 
 def _below(values: Mapping[str, Any], defaults: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, str]]:
@@ -79,6 +84,8 @@ def _below(values: Mapping[str, Any], defaults: Mapping[str, Any], path: Path) -
             continue
         if form and not isinstance(value, _KINDS[form]):
             yield at, _must_be(form, value)
+        elif name in _WORDS and value not in _WORDS[name]:
+            yield at, f"must be {', '.join(_WORDS[name][:-1])} or {_WORDS[name][-1]}"
         elif not form and isinstance(value, (dict, list)) and not (key == "cmd" and isinstance(value, list)):
             yield at, f"must be a single value, not {_kind(value)}"
         elif name in _ITEMS:
@@ -89,6 +96,26 @@ def _below(values: Mapping[str, Any], defaults: Mapping[str, Any], path: Path) -
 
 def _items(values: Any, name: str, path: Path) -> Iterator[tuple[Path, str]]:
     form, fields = _ITEMS[name]
+    wrong = dict(_each(form, fields, values, path))
+    yield from wrong.items()
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if value is None or (*path, key) in wrong:
+            continue
+        if name == "singleuser.lifecycleHooks":
+            yield from _fields(_map(value.get("exec")), {"command": "list"}, (*path, key, "exec"))
+        elif name in _CONTAINERS:
+            yield from _fields(value, _CONTAINER, (*path, key))
+            resources = value.get("resources")
+            yield from _fields(_map(resources), _RESOURCES, (*path, key, "resources"))
+            for field, needed in (("env", ("name",)), ("volumeMounts", ("name", "mountPath"))):
+                parts = value.get(field)
+                yield from _each("map", needed, parts if isinstance(parts, list) else [], (*path, key, field))
+        elif name == "singleuser.storage.extraVolumes":
+            yield from _fields(value, dict.fromkeys(set(value) - {"name"}, "map"), (*path, key))
+
+
+def _each(form: str, fields: tuple[str, ...], values: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the items that have another form, or not these fields."""
     items: Iterable[tuple[Any, Any]] = values.items() if isinstance(values, dict) else enumerate(values)
     for key, value in items:
         if value is None and isinstance(values, dict):
@@ -97,14 +124,6 @@ def _items(values: Any, name: str, path: Path) -> Iterator[tuple[Path, str]]:
             yield (*path, key), _must_be(form, value)
         elif form == "map" and (missing := [field for field in fields if not isinstance(value.get(field), str)]):
             yield (*path, key), f"must have {' and '.join(missing)}, which must be text"
-        elif name == "singleuser.lifecycleHooks":
-            yield from _fields(_map(value.get("exec")), {"command": "list"}, (*path, key, "exec"))
-        elif name in _CONTAINERS:
-            yield from _fields(value, _CONTAINER, (*path, key))
-            resources = value.get("resources")
-            yield from _fields(_map(resources), _RESOURCES, (*path, key, "resources"))
-        elif name == "singleuser.storage.extraVolumes":
-            yield from _fields(value, dict.fromkeys(set(value) - {"name"}, "map"), (*path, key))
 
 
 def _fields(item: Mapping[str, Any], forms: Mapping[str, str], path: Path) -> Iterator[tuple[Path, str]]:

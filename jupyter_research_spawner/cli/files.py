@@ -11,6 +11,7 @@ from typing import Any
 
 from traitlets.config.loader import Config, PyFileConfigLoader
 
+from ..chart_values import has_path
 from ..settings import Document, Places, SettingsError, merge_values, read_document
 from ..settings.places import Place
 from ..settings.problems import Problem, collect, located
@@ -105,15 +106,48 @@ def base_of(files: Sequence[SettingsFile]) -> Path:
 # Where values of Zero to JupyterHub are: in values of its own chart, and of charts that have it as a dependency.
 _PLACES_OF_HUB = ("", "jupyterhub", "binderhub.jupyterhub", "basehub.jupyterhub")
 
+# The depth of charts that depend on others, in which the values of Zero to JupyterHub are looked for.
+_DEPTH_OF_CHARTS = 3
+
 
 def _of_hub(documents: list[Document]) -> list[Document]:
-    """Return the parts of the files that are values of Zero to JupyterHub."""
-    for place in _PLACES_OF_HUB:
+    """Return the parts of the files that are values of Zero to JupyterHub.
+
+    Raises SettingsError if settings are beside these values, where the hub does not get them.
+    """
+    nested = [place for document in documents for place in _with_singleuser(document.data)]
+    for place in (*_PLACES_OF_HUB, *nested):
         with suppress(SettingsError):  # a chart can have a scalar under such a name
             parts = [document.below(place) if place else document for document in documents]
-            if any({"hub", "singleuser", "custom"} & part.data.keys() for part in parts):
+            if any({"hub", "singleuser"} & part.data.keys() for part in parts):
+                break
+    else:
+        return _with_custom(documents)
+    misplaced = [document for document in documents if place and has_path(document.data, ("custom", "research"))]
+    if misplaced and not any("custom" in part.data for part in parts):
+        why = f"is beside {place}, so the hub does not get it. Move it to {place}.{RESEARCH}"
+        raise SettingsError([Problem(RESEARCH, why).located(Places((one.spots,))) for one in misplaced])
+    return parts
+
+
+def _with_custom(documents: list[Document]) -> list[Document]:
+    """Return the parts of the files that have `custom`, in which settings are."""
+    for place in _PLACES_OF_HUB:
+        with suppress(SettingsError):
+            parts = [document.below(place) if place else document for document in documents]
+            if any("custom" in part.data for part in parts):
                 return parts
     return documents
+
+
+def _with_singleuser(values: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths of maps with the chart's key `singleuser`, from outside to inside."""
+    for key, below in values.items() if path.count(".") < _DEPTH_OF_CHARTS else ():
+        if isinstance(key, str) and isinstance(below, dict) and "." not in key and key != "custom":
+            at = f"{path}.{key}".removeprefix(".")
+            if isinstance(below.get("singleuser"), dict):
+                yield at
+            yield from _with_singleuser(below, at)
 
 
 def read_config(file: Path) -> tuple[Config, list[Problem]]:

@@ -47,7 +47,7 @@ def all_problems(plan: Plan, manifest: Json, slots: Slots) -> tuple[Json, list[t
         composed, refused = compose_all(plan, manifest, slots)
     except Refusal as refusal:
         path = refusal.field or ""
-        return manifest, [(path if path.endswith("].name") else _with_name(manifest, path), _clause(refusal))]
+        return manifest, [(path if _OWN_NAME.fullmatch(path) else _with_name(manifest, path), _clause(refusal))]
     found = {_with_name(manifest, refusal.field or ""): _clause(refusal) for refusal in refused}
     for path, message in problems(plan, composed, slots):
         found.setdefault(_with_name(composed, path), message)
@@ -55,6 +55,8 @@ def all_problems(plan: Plan, manifest: Json, slots: Slots) -> tuple[Json, list[t
 
 
 _CONTAINER = re.compile(r"spec\.(initContainers|containers|ephemeralContainers)\[(\d+)\]")
+
+_OWN_NAME = re.compile(r"spec\.\w+\[\d+\]\.name")
 
 
 def _with_name(pod: Json, path: str) -> str:
