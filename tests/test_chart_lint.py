@@ -619,6 +619,11 @@ def test_a_problem_that_another_one_hides_has_its_own_index() -> None:
     assert checked(after).problems == []
 
 
+def test_what_another_problem_removes_has_no_problem_of_its_own() -> None:
+    more, key, _ = PROBLEMS["shared data below the homes"]
+    assert [problem.path for problem in checked(values(more)).problems] == [key]
+
+
 @pytest.mark.parametrize(
     "line", ["open('/var/run/no-such-file')", "import a_package_of_the_hub", "spawner.user.no_such_thing()"]
 )
