@@ -108,7 +108,7 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 def label_value(text: str) -> str:
     """Return `text` if it is a valid label value, else a readable slug with a hash, so that slugs do not collide.
 
-    Source: Kubernetes, Labels and Selectors.  As in KubeSpawner, slugs contain `---`; a text with `---` becomes a slug.
+    Source: Kubernetes, Labels and Selectors.  As in KubeSpawner, slugs contain `---`, so text with `---` gets a slug.
     """
     return text if _LABEL_VALUE.fullmatch(text) and "---" not in text else _slug(text)
 

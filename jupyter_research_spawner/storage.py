@@ -210,7 +210,7 @@ class Storage(Settings):
     home_check_limit: Annotated[Duration, AfterValidator(_whole_seconds)] = Field(
         timedelta(seconds=30),
         title="How long that init container waits for a file system",
-        description="Then the start fails, and the user reads that the file system does not answer. "
+        description="After this time the start fails, and the user reads that the file system does not answer. "
         "This needs `sleep` in the image.",
         examples=["1m"],
     )

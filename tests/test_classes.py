@@ -382,7 +382,7 @@ def test_contradictions_in_a_class_are_named(wrong: dict[str, Any], path: str, m
 
 def test_class_with_own_fields_and_a_profile_of_its_name_is_a_contradiction() -> None:
     twin = {"title": "Twin", "cpu": 1, "memory": "2Gi", "wall_time": "4h"}
-    with pytest.raises(SettingsError, match=r"classes\.ml-7: has its own fields of a profile, but profiles has"):
+    with pytest.raises(SettingsError, match=r"classes\.ml-7: has fields of a profile, but a profile of this name"):
         samples.site_with(SHORT, {"profiles": {"ml-7": twin}})
     closed = {"queues": {"teaching": {"classes": {"ml-7": False}}}}
     with pytest.raises(SettingsError, match=r"classes\.ml-7\.queue: the class may not use queue 'teaching'"):

@@ -79,9 +79,9 @@ def test_a_duration_is_between_one_second_and_ten_years(written: Any) -> None:
     ("written", "sentence"),
     [
         # YAML 1.1 reads 4:00:00 as 14400, and 1:30 as 90.
-        (14400, "14400 has no unit. Write 4h if you mean 14400 seconds, which is also what YAML makes of 4:00:00, or"),
-        (90, "90 has no unit. Write 90s if you mean 90 seconds, which is also what YAML makes of 1:30, or 90m if you"),
-        (8, "8 has no unit. Write 8s if you mean 8 seconds, or 8m if you mean minutes"),
+        (14400, "14400 has no unit. Write 4h for 14400 seconds, or 14400m for minutes (YAML reads 4:00:00 as 14400)"),
+        (90, "90 has no unit. Write 90s for 90 seconds, or 90m for minutes (YAML reads 1:30 as 90)"),
+        (8, "8 has no unit. Write 8s for 8 seconds, or 8m for minutes"),
         ("4:00:00", "'4:00:00' has no unit. Settings need one, because YAML reads a time like 4:00:00 as a number."),
         ("1-0", "'1-0' has no unit. Settings need one, because YAML reads a time like 4:00:00 as a number. Write 1d"),
         ("90", "Write 90m"),
@@ -96,9 +96,7 @@ def test_a_duration_without_a_unit_in_settings_is_told_the_right_form(written: A
 def test_yaml_reads_a_time_without_quotes_as_a_number(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text("wall_time: 4:00:00\n")
-    with pytest.raises(
-        ValueError, match="Write 4h if you mean 14400 seconds, which is also what YAML makes of 4:00:00"
-    ):
+    with pytest.raises(ValueError, match="Write 4h for 14400 seconds, or 14400m for minutes"):
         parse_duration(read(path)["wall_time"])
 
 
@@ -126,7 +124,7 @@ def test_a_wall_time_has_the_forms_of_sbatch_or_a_unit(written: Any, seconds: in
 @pytest.mark.parametrize("written", [*NOT_SLURM_TIMES, None, True, 1.5, ["4:00:00"], "9" * 30, 10**400, "٩٠"])
 def test_what_is_no_wall_time_is_told_all_forms(written: Any) -> None:
     with pytest.raises(
-        ValueError, match=r"is not a valid wall time\. Use a unit .* or a form of Slurm: 90 \(minutes\)"
+        ValueError, match=r"is not a valid wall time\. Use a unit .* or a format of Slurm: 90 \(minutes\)"
     ):
         parse_wall_time(written)
 
@@ -620,7 +618,7 @@ def problems(written: dict[str, Any]) -> list[str]:
 
 def test_every_error_is_told_at_once_each_with_its_path() -> None:
     assert problems({"queues": {"climate": {"wall_time": 8, "walltime": "8h"}}, "homes": "/home"}) == [
-        "queues.climate.wall_time: 8 has no unit. Write 8s if you mean 8 seconds, or 8m if you mean minutes",
+        "queues.climate.wall_time: 8 has no unit. Write 8s for 8 seconds, or 8m for minutes",
         "queues.climate.walltime: there is no such setting. Did you mean 'wall_time'?",
         "home: is missing",
         "homes: there is no such setting. Did you mean 'home'?",

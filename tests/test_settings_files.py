@@ -228,7 +228,7 @@ BY_NAME = "must be a map (key: value) with a name for each entry, not a list"
             '4h. Quote it if it is text: "4:00:00"',
         ),
         ("profiles: {small: {wall_time: 1:30}}", "YAML reads 1:30 as the number 90 (base 60)"),
-        ("profiles: {small: {wall_time: 14400}}", "14400 has no unit. Write 4h if you mean 14400 seconds"),
+        ("profiles: {small: {wall_time: 14400}}", "14400 has no unit. Write 4h for 14400 seconds"),
         ("profiles: {small: {order: .5}}", "profiles.small.order: must be a whole number, not .5"),
         ("profiles: {small: {title: 2026-12-20}}", 'must be text, but 2026-12-20 is a date. Quote it: "2026-12-20"'),
         ("profiles: {small: {title: yes}}", 'must be text, but yes is a boolean. Quote it: "yes"'),

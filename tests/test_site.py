@@ -124,8 +124,7 @@ MISTAKES = {
     "wall time in seconds": Mistake(
         a100(wall_time=28800),
         "profiles.a100.wall_time",
-        "28800 has no unit. Write 8h if you mean 28800 seconds, which is also what YAML makes of 8:00:00, or 28800m if "
-        "you mean minutes",
+        "28800 has no unit. Write 8h for 28800 seconds, or 28800m for minutes (YAML reads 8:00:00 as 28800)",
         in_schema=True,
     ),
     "wall time of nothing": Mistake(

@@ -95,8 +95,8 @@ class Checks(Settings):
         default=False,
         title="Allow group names that are numbers",
         description=(
-            "A group whose name is its gid is always allowed. On a machine that does not have the group, programs such "
-            "as chgrp take any other number for a gid."
+            "A group whose name is its gid is always allowed. Where the group does not exist, programs such as chgrp "
+            "read a numeric name as a gid, so other numeric names are rejected by default."
         ),
     )
 

@@ -13,7 +13,7 @@ from .username import Username
 
 
 class Cache(Settings):
-    """How long the answers of sources are cached.  An older answer is never used, even while a source is down."""
+    """How long the results of sources are cached.  An older result is never used, even while a source is down."""
 
     found: Duration = Field(timedelta(seconds=300), title="How long a user who was found is cached", examples=["300s"])
     unknown: Duration = Field(
@@ -21,8 +21,8 @@ class Cache(Settings):
     )
     reload: Duration = Field(
         timedelta(seconds=10),
-        title="How old a cached answer may be for a reload of the form, and for a second look before a refusal",
-        description="So a user who was just added to a group can try again at once. For each user, the sources are "
+        title="Maximum age of a cached result when the form is reloaded, and before a refusal",
+        description="So a user who was just added to a group can soon try again. For each user, the sources are "
         "asked at most once in this time.",
         examples=["10s"],
     )
@@ -35,7 +35,7 @@ class Cache(Settings):
     uids: Duration = Field(
         timedelta(hours=24),
         title="How long a uid stays with its user",
-        description="This time starts anew at each lookup of the user. Until it has passed, the user is refused with "
+        description="This time starts again at each lookup of the user. Until it has passed, the user is refused with "
         "another uid, and another user is refused with this uid. `research-spawner accept-uid` lets a planned change "
         "take effect at once.",
         examples=["24h"],

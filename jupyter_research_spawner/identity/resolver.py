@@ -146,7 +146,7 @@ class Resolver:
         return _Answer(refusal, asked, asked + kept.total_seconds())
 
     async def _hold(self, hub_name: str, identity: PosixIdentity) -> None:
-        """Remember who has this uid, or raise Refusal if somebody else has been seen with it lately."""
+        """Record the uid of this user.  Raise Refusal if another user had this uid lately, or this user another uid."""
         refusal = self._contradiction(hub_name, identity)
         if refusal is not None:
             if not await self._is_accepted(hub_name, identity):
@@ -162,7 +162,7 @@ class Resolver:
         self._hub_name_of[identity.uid] = _Remembered(hub_name, until)
 
     def _contradiction(self, hub_name: str, identity: PosixIdentity) -> Refusal | None:
-        """Return why the user is refused, if the user had another uid lately or somebody else had this one."""
+        """Return why the user is refused, if the user had another uid lately or another user had this one."""
         name, now = quote(identity.name), self._clock()
         advice = f"If this is planned: research-spawner accept-uid --user {quote(hub_name)} --uid {identity.uid}"
         known = self._uid_of.get(identity.name)

@@ -49,7 +49,7 @@ class Entries:
 
 
 class SourceDown(Exception):
-    """The source cannot determine whether it has the account, or the account's fields.
+    """The source cannot determine whether the account exists, or cannot read its fields.
 
     The message goes only to the log, not to users.  It may name hosts and files, but must not contain a secret.
     """

@@ -40,7 +40,7 @@ def merge(*files: Mapping[str, Any]) -> Raw:
 
 
 def without_nulls(settings: Mapping[str, Any]) -> Raw:
-    """Return the map without the keys whose value is null, and the maps in it too.  Lists do not change."""
+    """Return a copy of the map without keys whose value is null, recursively.  Lists stay unchanged."""
     return {
         key: without_nulls(value) if isinstance(value, Mapping) else value
         for key, value in settings.items()
@@ -48,7 +48,7 @@ def without_nulls(settings: Mapping[str, Any]) -> Raw:
     }
 
 
-# Of profiles that are each `like` the next.
+# The maximum number of profiles that are each `like` the next.
 LONGEST_CHAIN = 32
 
 

@@ -1,6 +1,6 @@
-"""Where settings are written: the file and the line of each path, so that a message can name them.
+"""The file and the line of each path of the settings, so that a message can name them.
 
-The data of settings are plain maps, lists and scalars.  The places are a table beside them.
+The settings are plain maps, lists and scalars.  Their places are in a separate table.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Spots = Mapping[str, Spot]
 
 @dataclass(frozen=True)
 class Places:
-    """The places of merged settings, by paths such as `profiles.a100.cpu`.  Without files it knows no place."""
+    """The files and lines of merged settings, by paths such as `profiles.a100.cpu`; empty without files."""
 
     # In the order in which they are merged: the last file that has a path has the value that is used.
     files: tuple[Spots, ...] = ()

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from ..wording import flow_yaml, format_list, quote, shorten
-from .doubtful import may_be_secret
+from .ambiguous_scalars import may_be_secret
 from .places import Place, Places
 from .strict import NAME, SeveralProblems
 

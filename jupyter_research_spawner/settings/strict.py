@@ -41,7 +41,7 @@ class SeveralProblems(ValueError):
 
 
 class Ordered(Protocol):
-    """A model with the field `order`, by which items are sorted."""
+    """A model with the field `order`.  Items are sorted by it."""
 
     @property
     def order(self) -> int: ...

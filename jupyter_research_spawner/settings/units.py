@@ -31,7 +31,7 @@ _FACTORS = {
 
 
 def parse_duration(text: Any) -> timedelta:
-    """Return a text like `"8h"`, `"90m"` or `"1h30m"` as a timedelta.  Raises ValueError with a message for the user.
+    """Return a string like `"8h"`, `"90m"` or `"1h30m"` as a timedelta.  Raises ValueError with a message for the user.
 
     Settings must have a unit, because YAML reads 4:00:00 without quotes as the number 14400 (YAML 1.1, sexagesimal).
     """
@@ -45,10 +45,10 @@ def parse_duration(text: Any) -> timedelta:
 def parse_wall_time(text: Any) -> timedelta:
     """Return the wall time that a user writes as a timedelta.  Raises ValueError with a message for the user.
 
-    Besides `"8h"`, all forms of `sbatch --time` are valid: minutes, minutes:seconds, hours:minutes:seconds, days-hours,
-    days-hours:minutes and days-hours:minutes:seconds.  A number is minutes.  Source: sbatch(1) and time_str2secs in
-    src/common/parse_time.c.  Slurm rounds up to whole minutes, and this function does not.  It refuses the forms that
-    mean no limit.
+    Besides `"8h"`, all formats of `sbatch --time` are valid: minutes, minutes:seconds, hours:minutes:seconds,
+    days-hours, days-hours:minutes and days-hours:minutes:seconds.  A number is minutes.  Source: sbatch(1) and
+    time_str2secs in src/common/parse_time.c.  Slurm rounds up to whole minutes, and this function does not.  It refuses
+    the formats that mean no limit.
     """
     if isinstance(text, int) and not isinstance(text, bool):
         text = str(text) if abs(text) < 10**9 else quote(text)
@@ -65,9 +65,9 @@ def parse_wall_time(text: Any) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         if isinstance(text, timedelta) or (isinstance(text, str) and _with_units(text) is not None):
-            raise error from None  # the form is right, and the value is not
+            raise error from None  # the format is valid, and the value is not
         raise ValueError(
-            f"{quote(text)} is not a valid wall time. Use a unit (90m, 8h, 1h30m, 2d) or a form of Slurm: 90 "
+            f"{quote(text)} is not a valid wall time. Use a unit (90m, 8h, 1h30m, 2d) or a format of Slurm: 90 "
             "(minutes), 4:00:00, 1-12 or 1-12:30:00 (days-hours)"
         ) from None
 
@@ -110,15 +110,13 @@ def _within_limits(duration: timedelta, text: Any) -> timedelta:
 
 
 def _without_unit(value: Any) -> str:
-    """Return the message for a number, or for a form of Slurm, which lacks the unit; "" for any other value."""
+    """Return the message for a number, or for a format of Slurm, without a unit; "" for any other value."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9:
         seconds = format_duration(timedelta(seconds=value))
         clock = f"{value // 3600}:{value // 60 % 60:02}:{value % 60:02}" if value >= 3600 else ""
         clock = clock or (f"{value // 60}:{value % 60:02}" if value >= 60 else "")
-        also = f", which is also what YAML makes of {clock}" if clock else ""
-        return (
-            f"{value} has no unit. Write {seconds} if you mean {value} seconds{also}, or {value}m if you mean minutes"
-        )
+        also = f" (YAML reads {clock} as {value})" if clock else ""
+        return f"{value} has no unit. Write {seconds} for {value} seconds, or {value}m for minutes{also}"
     if isinstance(value, str) and (duration := _of_slurm(value)):
         return (
             f"{quote(value)} has no unit. Settings need one, because YAML reads a time like 4:00:00 as a number. "
@@ -158,7 +156,7 @@ def format_cores(cores: Decimal) -> str:
 
 
 def parse_bytes(value: Any) -> int:
-    """Return a text like `"4Gi"` or `"500M"`, or a number, as bytes.  Raises ValueError with a message for the user."""
+    """Return a size like `"4Gi"`, `"500M"` or a number as bytes.  Raises ValueError with a message for the user."""
     found = re.fullmatch(r"([0-9]{1,20})(Ki|Mi|Gi|Ti|k|M|G|T)?", str(value))
     if not found:
         raise ValueError(f"{quote(value)} is not a valid amount of memory. Use a whole number and a unit: 4Gi or 500Mi")

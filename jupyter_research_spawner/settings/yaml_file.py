@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ..wording import quote
-from .doubtful import HELM_BOOLEANS, may_be_secret, why_doubtful
+from .ambiguous_scalars import HELM_BOOLEANS, may_be_secret, why_ambiguous
 from .places import Place, Spot, Spots, join
 from .problems import Problem, SettingsError, kind_of
 
@@ -35,15 +35,15 @@ _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "flo
 
 @dataclass(frozen=True)
 class Document:
-    """The content of a settings file: plain data, whose keys are all text, and where each value is written.
+    """The content of a settings file: plain data whose keys are strings, and the place of each value.
 
-    `doubtful` has a problem for each key or value that YAML does not read as it looks.  `file` is None for settings
+    `ambiguous` has a problem for each key or value that is an ambiguous scalar.  `file` is None for settings
     that are not from a file.
     """
 
     data: Raw
     spots: Spots = field(default_factory=dict)
-    doubtful: tuple[Problem, ...] = ()
+    ambiguous: tuple[Problem, ...] = ()
     file: str | None = None
 
     def below(self, path: str) -> Document:
@@ -60,8 +60,8 @@ class Document:
         if found is None:
             return Document({}, file=self.file)
         spots = {_after(path, at): spot for at, spot in self.spots.items() if _after(path, at) is not None}
-        doubtful = (Problem(_after(path, one.path) or "", one.message, one.place) for one in self.doubtful)
-        within = tuple(one for one in doubtful if one.path)
+        ambiguous = (Problem(_after(path, one.path) or "", one.message, one.place) for one in self.ambiguous)
+        within = tuple(one for one in ambiguous if one.path)
         return Document(found, {at: spot for at, spot in spots.items() if at is not None}, within, self.file)
 
     def under(self, path: str) -> Document:
@@ -71,9 +71,9 @@ class Document:
         data: Raw = self.data
         for key in reversed(path.split(".")):
             data = {key: data}
-        doubtful = tuple(replace(one, path=join(path, one.path)) for one in self.doubtful)
+        ambiguous = tuple(replace(one, path=join(path, one.path)) for one in self.ambiguous)
         spots = {join(path, at) if at else path: spot for at, spot in self.spots.items()}
-        return Document(data, {"": self.spots[""], **spots}, doubtful, self.file)
+        return Document(data, {"": self.spots[""], **spots}, ambiguous, self.file)
 
 
 def _after(path: str, at: str) -> str | None:
@@ -97,7 +97,7 @@ def read_document(path: Path) -> Document:
         raise SettingsError(reader.errors)
     if data is not None:
         return Document(data, reader.spots, file=file)
-    return Document(found, reader.spots, tuple(reader.doubtful), file)
+    return Document(found, reader.spots, tuple(reader.ambiguous), file)
 
 
 def _text(path: Path) -> str:
@@ -125,9 +125,9 @@ def _text(path: Path) -> str:
 
 
 def _compose(file: str, text: str) -> tuple[yaml.Node | None, Raw | None]:
-    """Return the nodes of the file, and its data if it is JSON, in which YAML 1.1 does not read every text."""
+    """Return the nodes of the file, and its data if it is JSON.  YAML 1.1 does not read every JSON string correctly."""
     data = _json(text)
-    # Between the tokens of JSON, a tab is a space.  Within them, there is none.
+    # In JSON, tabs can be only between tokens, where they mean the same as spaces.
     loader: Any = None
     try:
         loader = yaml.SafeLoader(text.replace("\t", " ").replace("\\/", "/") if data is not None else text)
@@ -155,7 +155,7 @@ def _json(text: str) -> Raw | None:
     return found if isinstance(found, dict) else None
 
 
-# What PyYAML says, and what would help.
+# PyYAML's messages, and what is shown instead: the cause and the remedy.
 _HELP = (
     (r"found character '\t' that cannot start any token", "there is a tab. Indent with spaces"),
     ("that cannot start any token", "a value cannot begin with this character. Quote the value"),
@@ -206,13 +206,13 @@ Entry = tuple[yaml.Node, yaml.Node]
 
 
 class _Reader:
-    """Makes plain data of the nodes of a file, and collects the places, the errors and the doubtful values."""
+    """Converts the nodes of a file to plain data, and collects places, errors and ambiguous scalars."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.spots: dict[str, Spot] = {}
         self.errors: list[Problem] = []
-        self.doubtful: list[Problem] = []
+        self.ambiguous: list[Problem] = []
         self._values = 0
         self._scalars = yaml.constructor.SafeConstructor()
 
@@ -260,8 +260,8 @@ class _Reader:
             message = f"has the tag {quote(node.tag)}, which settings cannot have. Remove it"
             self.errors.append(Problem(path, message, self._place(node)))
             return None
-        if _plain(node) is not None and (why := why_doubtful(node.value, shown=not may_be_secret(path))) is not None:
-            self.doubtful.append(Problem(path, why, self._place(node)))
+        if _plain(node) is not None and (why := why_ambiguous(node.value, shown=not may_be_secret(path))) is not None:
+            self.ambiguous.append(Problem(path, why, self._place(node)))
         return self._constructed(node)
 
     def _entries(self, node: yaml.Node, path: str, above: tuple[yaml.Node, ...]) -> list[Entry]:
@@ -307,14 +307,14 @@ class _Reader:
         value: Any = self._constructed(key)
         if key.tag != _TEXT and not isinstance(value, str):
             meant = quote(value)
-        elif why_doubtful(key.value) is not None:
+        elif why_ambiguous(key.value) is not None:
             value = HELM_BOOLEANS.get(key.value.lower(), 0)
             meant = quote(value) if value else key.value
         else:
             return
         shown = "" if meant == key.value else f" ({meant})"
         message = f'the key {key.value} is {kind_of(value)}{shown} for YAML, not text. Quote it: "{key.value}"'
-        self.doubtful.append(Problem(path, message, self._place(key)))
+        self.ambiguous.append(Problem(path, message, self._place(key)))
 
     def _constructed(self, node: yaml.Node) -> Any:
         try:

@@ -48,7 +48,7 @@ def load_documents(documents: Sequence[Document]) -> tuple[Site, Places]:
         raise SettingsError([Problem("", f"is empty. It must contain {_REQUIRED}", Place(file)) for file in files])
     resolved = _resolve(merged)
     places = Places(tuple(document.spots for document in documents), resolved.copied)
-    problems = [one for document in documents for one in document.doubtful]
+    problems = [one for document in documents for one in document.ambiguous]
     problems += [problem.located(places) for problem in resolved.problems]
     known = {problem.path for problem in problems}
     try:
@@ -60,7 +60,7 @@ def load_documents(documents: Sequence[Document]) -> tuple[Site, Places]:
             for one in error.problems
             if one.path not in known
             and not _follows(one, resolved.incomplete, known)
-            # What is wrong in another profile too, from which `like` has copied it, is reported there.
+            # A problem that `like` has copied from another profile is reported there.
             and (places.origin(one.path), one.message) not in told
         ]
         raise SettingsError([*problems, *new]) from None
@@ -171,7 +171,7 @@ def _validated(raw: Raw, places: Places, incomplete: Collection[str] = ()) -> Si
 
 
 def _partial(raw: Raw, incomplete: Collection[str]) -> Site:
-    """Return a Site of the valid parts, to find more mistakes.  What is not known does not exist in it."""
+    """Return a Site of the valid parts, to find more mistakes.  Invalid and incomplete parts are absent."""
     site = valid_parts(Site, raw)
     for path in incomplete:
         place, _, name = path.partition(".")
@@ -187,7 +187,7 @@ def _partial(raw: Raw, incomplete: Collection[str]) -> Site:
 def _references(site: Site, *ignored: type[Exception]) -> list[Problem]:
     """Return the problems that concern several settings, for example a name that does not exist.
 
-    A check that raises one of the `ignored` exceptions ends: a site of valid parts does not have all settings.
+    A check stops at one of the `ignored` exceptions, because a site of valid parts does not have all settings.
     """
     found: list[Problem] = []
     for check in _OF_SITE:
@@ -260,7 +260,7 @@ def _pod_of_profile(site: Site, name: str) -> Iterator[Problem]:
     except ValidationError as error:
         for problem in SettingsError.of(error, PodFields).problems:
             yield Problem(
-                f"{site.profile_path(name)}.pod.{problem.path}", f"{problem.message}. It can be from pods.base"
+                f"{site.profile_path(name)}.pod.{problem.path}", f"{problem.message}. The value can come from pods.base"
             )
     except ValueError as error:
         yield Problem(f"{site.profile_path(name)}.pod", f"{error}. The other value is in pods.base")
@@ -268,7 +268,7 @@ def _pod_of_profile(site: Site, name: str) -> Iterator[Problem]:
 
 def _own_profile_of_class(site: Site, name: str) -> Iterator[Problem]:
     if not site.classes[name].profile and name in site.profiles:
-        why = "has its own fields of a profile, but profiles has the same name. Rename one, or set profile instead"
+        why = "has fields of a profile, but a profile of this name exists. Rename one, or set profile instead"
         yield Problem(f"classes.{name}", why)
 
 

@@ -33,7 +33,7 @@ Title = Annotated[str, StringConstraints(min_length=1, max_length=120)]
 Classes = ByName[StrictBool]
 CLASSES_HELP = (
     "Names in `classes`. Students of these classes have access while the class runs, and the staff always. If `groups` "
-    "is empty, nobody else has access."
+    "is empty, no other user has access."
 )
 
 
@@ -70,7 +70,7 @@ class Profile(Sized):
     queue: Name | None = Field(
         None,
         title="Default queue",
-        description="The queue for requests that name no queue. Default: the user's default queue.",
+        description="The queue for requests without a queue. Default: the user's default queue.",
         examples=["climate"],
     )
     queues: Groups = Field(
@@ -95,14 +95,14 @@ class Profile(Sized):
     )
     wall_time: Duration = Field(
         title="Soft wall time",
-        description="It is the default of a request that names no wall time.",
+        description="It is the default for a request without a wall time.",
         examples=["8h"],
     )
     wall_time_hard: Duration | None = Field(
         None,
         title="Hard wall time",
-        description="After this time the cluster ends the pod, and a request cannot name a longer one. It binds "
-        "notebooks, and also jobs unless `jobs.wall_time_hard` is set. Default: `wall_time`.",
+        description="After this time the cluster ends the pod, and a request cannot name a longer one. It applies to "
+        "notebooks, and to jobs unless `jobs.wall_time_hard` is set. Default: `wall_time`.",
     )
     jobs: ProfileJobs = Field(default_factory=ProfileJobs, title="Limits of batch jobs in the profile")
     pod: PodFields = Field(

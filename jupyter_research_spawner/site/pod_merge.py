@@ -37,7 +37,7 @@ def merge_field(field: str, present: Any, added: Any) -> Any:
         return _MERGED.get(field, _merge_values)(field, present, added)
     except (AttributeError, KeyError, TypeError):
         raise Contradiction(
-            field, f"does not have the form of Kubernetes' API: {quote(added, 512)}, {quote(present, 512)}"
+            field, f"does not have the type of Kubernetes' API: {quote(added, 512)}, {quote(present, 512)}"
         ) from None
 
 

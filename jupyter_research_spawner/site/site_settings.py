@@ -240,7 +240,7 @@ class Site(Settings):
         return self
 
     def add_class_profiles(self, *ignored: type[Exception]) -> None:
-        """Do this for all classes.  A class for which that raises one of the `ignored` exceptions does not change."""
+        """Replace the own fields of all classes.  A class that raises one of the `ignored` exceptions is skipped."""
         for name, course in self.classes.items():
             with suppress(*ignored):
                 self._add_class_profile(name, course)

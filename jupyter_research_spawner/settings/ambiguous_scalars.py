@@ -1,12 +1,12 @@
-"""Find plain YAML scalars that YAML does not read as they look, or that helm reads in another way than PyYAML.
+"""Find ambiguous plain scalars, which PyYAML does not read as they look, or which helm reads in another way.
 
 YAML 1.1 (yaml.org/type/int.html, float.html and bool.html), as PyYAML 6.0.3 and helm 3.18 read it:
 
     01000       512 for both: octal
-    0o17, 08    text for PyYAML, a number for helm
-    1e3         text for PyYAML, a number for helm
-    4:00:00     14400 for PyYAML: sexagesimal; text for helm
-    y, n        text for PyYAML, a boolean for helm
+    0o17, 08    a string for PyYAML, a number for helm
+    1e3         a string for PyYAML, a number for helm
+    4:00:00     14400 for PyYAML: sexagesimal; a string for helm
+    y, n        a string for PyYAML, a boolean for helm
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _SECRET = re.compile(r"pass|secret|token|credential|(?<![a-z])key$", re.IGNORECA
 
 
 def may_be_secret(path: str) -> bool:
-    """Return whether a value must not be shown: an environment variable, or a key that is called like a secret."""
+    """Return whether a value can be a secret: that of an environment variable, or of a key with such a name."""
     above, _, last = path.rpartition(".")
     return above.rpartition(".")[2] == "env" or _SECRET.search(last) is not None
 
 
-def why_doubtful(text: str, *, shown: bool = True) -> str | None:
-    """Return why this plain scalar must be written in another way, and how; None if all read it as it looks.
+def why_ambiguous(text: str, *, shown: bool = True) -> str | None:
+    """Return why this plain scalar must be written in another way, and how; None if it is not ambiguous.
 
-    If not `shown`, the sentence does not have the text.
+    If not `shown`, the sentence does not contain the scalar.
     """
     if len(text) > 64:
         return None
