@@ -210,7 +210,7 @@ def test_a_url_without_a_service_is_an_error() -> None:
         ("fs_gid", 101, "singleuser.fsGid: null"),
         ("service_account", "notebook", "c.KubeSpawner.service_account: is 'notebook', but it would give every user"),
         ("service_account", "notebook", "Remove it (in the chart: singleuser.serviceAccountName)"),
-        ("automount_service_account_token", True, "users get no account in the cluster"),
+        ("automount_service_account_token", True, "users get no service account token"),
         ("allow_privilege_escalation", True, "singleuser.allowPrivilegeEscalation: false"),
         ("privileged", True, "could become any user on the node"),
         ("apply_user_options", lambda spawner, options: None, "so this function would never run"),
@@ -290,7 +290,7 @@ def test_what_the_site_decides_is_named_with_the_setting_that_replaces_it(trait:
     (warning,) = conflicts.warnings(c, site_with())
     assert warning.path == f"c.Spawner.{trait}"
     assert "which has no effect" in warning.message
-    assert f"Set {instead} in the settings instead, and remove it" in warning.message
+    assert f"Set {instead} in the settings instead, and remove this value" in warning.message
     assert kubespawner_traits.TRAITS[trait].chart[:1] == () or kubespawner_traits.TRAITS[trait].chart[0] in str(warning)
 
 
@@ -354,7 +354,7 @@ def test_the_sites_own_templates_come_before_ours_and_the_hubs_after(how: str) -
 def test_internal_ssl_and_a_foreign_spawner_are_errors() -> None:
     c = Config()
     c.JupyterHub.internal_ssl = True
-    with pytest.raises(SettingsError, match=r"c.JupyterHub.internal_ssl: is True.*pods.allow"):
+    with pytest.raises(SettingsError, match=r"c.JupyterHub.internal_ssl: is true.*pods.allow"):
         configure(c, SITE_FILE)
     c = Config()
     c.JupyterHub.spawner_class = "wrapspawner.WrapSpawner"

@@ -263,7 +263,9 @@ def test_lint_checks_containers_from_kubespawner_settings_and_hooks(
     assert main(["lint", "--site", str(site), "--config", str(config)]) == 1
     err = capsys.readouterr().err
     # Profile `small` can start with this sidecar, because its pods are not pinned.
-    assert err.startswith("c.KubeSpawner.modify_pod_hook: in profile a100: makes the pod's spec.containers[logger]")
+    assert err.startswith(
+        "c.KubeSpawner.modify_pod_hook: in profile a100: makes the pod invalid: spec.containers[logger]"
+    )
     assert "(container 'logger') has no limit for cpu and memory" in err
     assert err.count("\n") == 1
     config.write_text(f"c.KubeSpawner.extra_containers = [{{'name': 'p', 'resources': {{'limits': {SMALL}}}}}]\n")

@@ -56,7 +56,11 @@ def test_a_configuration_without_problems_has_none() -> None:
              "singleuser.initContainers"],
         ),
         ({"service_account": "cloud"}, "c.KubeSpawner.service_account", ["singleuser.serviceAccountName"]),
-        ({"automount_service_account_token": True}, "c.KubeSpawner.automount_service_account_token", ["no account"]),
+        (
+            {"automount_service_account_token": True},
+            "c.KubeSpawner.automount_service_account_token",
+            ["no service account token"],
+        ),
         ({"allow_privilege_escalation": True}, "c.KubeSpawner.allow_privilege_escalation", ["setuid"]),
         (
             {"extra_container_config": {"envFrom": [{"secretRef": {"name": "x"}}]}},
@@ -96,7 +100,8 @@ def test_a_configuration_without_problems_has_none() -> None:
         (
             {"volumes": [{"name": "cvmfs", "csi": {"driver": "cvmfs.csi.cern.ch"}}]},
             "c.KubeSpawner.volumes",
-            ["To allow it for all users: pods.allow.csi. Or remove it (in the chart: singleuser.storage.extraVolumes)"],
+            ["To allow it for all users, set pods.allow.csi. Or remove it",
+             "(in the chart: singleuser.storage.extraVolumes)"],
         ),
         (
             {"working_dir": "/srv/work"},

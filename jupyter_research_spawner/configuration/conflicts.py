@@ -1,4 +1,4 @@
-"""Find values in JupyterHub's configuration that contradict the settings (errors) or will fail later (warnings)."""
+"""Find values in JupyterHub's configuration that contradict the settings (errors), or fail later (warnings)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..site import Site
 from ..spawner import ResearchSpawner, templates
 from ..spawner.configured_class import sections_of
 from ..storage import root_above
-from ..wording import format_list
+from ..wording import format_list, quote
 from .kubespawner_traits import TRAITS, Trait, chart_key
 from .traits import is_bound, plain, section_of, value_of
 
@@ -24,7 +24,7 @@ OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 def problems(c: Config, site: Site, spawner_class: type[ResearchSpawner] = ResearchSpawner) -> list[Problem]:
-    """Return a problem for each refused trait that is set, and for each text that no start can expand."""
+    """Return a problem for each refused trait that is set, and for each template that KubeSpawner cannot expand."""
     found = [
         Problem(place, f"is {_shown(value)}, but {trait.why}. Remove it{_in_chart(trait)}")
         for place, name, value in _set(c, site, spawner_class)
@@ -35,7 +35,7 @@ def problems(c: Config, site: Site, spawner_class: type[ResearchSpawner] = Resea
         found.append(
             Problem(
                 "c.JupyterHub.internal_ssl",
-                "is True, but it mounts a Secret into each notebook, which pods.allow in the settings does not cover. "
+                "is true, but it mounts a Secret into each notebook, which pods.allow in the settings does not cover. "
                 "Remove it, and let the cluster's network encrypt traffic between nodes instead",
             )
         )
@@ -56,7 +56,7 @@ def warnings(c: Config, site: Site, spawner_class: type[ResearchSpawner] = Resea
 
 
 def defaults(c: Config, site: Site, spawner_class: type[ResearchSpawner] = ResearchSpawner) -> str:
-    """Return a sentence that names the chart's defaults which have no effect here; "" if there are none."""
+    """Return a sentence that names the chart's defaults without an effect; "" if there are none."""
     found = [
         f"{place}{f' ({chart})' if (chart := chart_key(name)) else ''}"
         for place, name, value in _set(c, site, spawner_class)
@@ -67,7 +67,7 @@ def defaults(c: Config, site: Site, spawner_class: type[ResearchSpawner] = Resea
 
 
 def _set(c: Config, site: Site, spawner_class: type[ResearchSpawner]) -> Iterator[tuple[str, str, Any]]:
-    """Yield (place, trait, value) for each trait in the table that is set to another value than its default.
+    """Yield (place, trait, value) for each trait in TRAITS whose value differs from its default.
 
     KubeSpawner moves values of its old names, such as `singleuser_uid`, to the new names when a server starts.
     """
@@ -97,7 +97,7 @@ def _namespaces(site: Site) -> tuple[str | None, ...]:
     return site.namespaces.name, own, os.environ.get("POD_NAMESPACE")
 
 
-# For some traits, the values that say the same as the settings.
+# Values that agree with the settings, and so are accepted.
 _WANTED: Mapping[str, Callable[[Site], tuple[Any, ...]]] = {
     "namespace": _namespaces,
     "scheduler_name": lambda site: (site.scheduler.name,),
@@ -105,7 +105,7 @@ _WANTED: Mapping[str, Callable[[Site], tuple[Any, ...]]] = {
 
 
 def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, (str, int, float)) else "set"
+    return quote(value) if isinstance(value, (str, int, float)) else "set"
 
 
 def _in_chart(trait: Trait) -> str:
@@ -118,19 +118,20 @@ def _without_effect(c: Config, site: Site, spawner_class: type[ResearchSpawner])
         trait = TRAITS[name]
         if trait.verdict != "decided" or trait.is_harmless(value):
             continue
-        instead = f"Set {trait.setting} in the settings instead, and remove it" if trait.setting else "Remove it"
+        setting = trait.setting
+        instead = f"Set {setting} in the settings instead, and remove this value" if setting else "Remove it"
         yield Problem(place, f"is {_shown(value)}, which has no effect: {trait.why}. {instead}{_in_chart(trait)}")
 
 
 def _lost_directories(c: Config, site: Site, sections: Sequence[str]) -> Iterator[Problem]:
-    """Yield a warning for a directory below the homes that is no user's home, such as /home/jovyan of an image."""
+    """Yield a warning for a directory below the homes that is not the user's home, such as /home/jovyan."""
     for trait in ("working_dir", "notebook_dir"):
         value = value_of(c, trait, sections)
         if isinstance(value, str) and "{" not in value and (root := root_above(site.storage, value)):
             yield Problem(
                 f"c.{section_of(c, trait, sections)}.{trait}",
-                f"is {value!r}, which has no effect: it is below {root}, where storage.homes has the homes of users, "
-                "and it is no user's home. Notebooks start in the user's home. Remove it",
+                f"is {value!r}, which has no effect: it is below {root} (storage.homes) but is not the user's home "
+                "directory. Notebooks start in the user's home. Remove it",
             )
 
 
@@ -158,7 +159,7 @@ def _copied(c: Config, sections: Sequence[str]) -> Iterator[Problem]:
 
 
 def _broken_templates(c: Config, spawner_class: type[ResearchSpawner]) -> Iterator[Problem]:
-    """Yield a problem for each text with a field that KubeSpawner does not know: it would end every start."""
+    """Yield a problem for each template with a field that KubeSpawner does not know: every start would fail."""
     sections = sections_of(spawner_class)
     for trait in templates.EXPANDED:
         place = f"c.{_section(c, trait, sections)}.{trait}"

@@ -1,4 +1,4 @@
-"""What becomes of each configurable trait of KubeSpawner (and of JupyterHub's Spawner) in this project.
+"""How this project treats each configurable trait of KubeSpawner and of JupyterHub's Spawner.
 
 Written for JupyterHub 5.3 to 6.1, kubespawner 7.1, and the names that Zero to JupyterHub 4.4 (z2jh) gives to the traits
 in its values.  A test compares the table with the installed versions, so a trait of a new version needs an entry here.
@@ -23,8 +23,8 @@ class Trait:
     why: a clause that follows "because" for the verdicts "decided" and "refused", else a sentence or "".
     setting: the setting of the site that replaces the trait.
     chart: the keys in z2jh's values that set the trait.  A key that ends in `.` stands for all keys below it.
-    remedy: what to write into z2jh's values instead, if removing the key is not enough.
-    harmless: the defaults of z2jh, which a site has without asking for them; a pattern stands for all texts it matches.
+    remedy: the value to set in z2jh's values instead, if removing the key is not enough.
+    harmless: z2jh's defaults of the trait.  A pattern stands for all strings that it matches.
     """
 
     verdict: Verdict
@@ -58,12 +58,12 @@ def _refused(why: str, *chart: str, setting: str = "", remedy: str = "", harmles
 
 _FORM = "the form shows the profiles, queues and classes in the settings"
 _TLS = "only internal_ssl uses it, which is refused"
-_AMOUNTS = "each profile in the settings has its own amounts"
+_AMOUNTS = "profiles in the settings set the requests and limits of CPU, memory and GPUs"
 _NO_USER_NAMESPACES = "only enable_user_namespaces uses it, which is refused"
 _IDENTITY = "identity in the settings determines the {} of each pod"
 
 TRAITS: dict[str, Trait] = {
-    # Who runs.
+    # The identity.
     "uid": _refused(
         _IDENTITY.format("uid"),
         "singleuser.uid",
@@ -87,13 +87,13 @@ TRAITS: dict[str, Trait] = {
         remedy="singleuser.allowPrivilegeEscalation: false",
     ),
     "service_account": _refused(
-        "it would give every user that account's rights in the cluster",
+        "it would give every user the rights of that service account",
         "singleuser.serviceAccountName",
     ),
-    "automount_service_account_token": _refused("users get no account in the cluster"),
+    "automount_service_account_token": _refused("users get no service account token"),
     "container_security_context": _kept(why="It must not change the identity or add rights."),
     "pod_security_context": _kept(why="It must not change the identity or add rights."),
-    # Where it runs.
+    # Namespace, scheduler and node.
     "namespace": _refused(
         "namespaces.name in the settings is the namespace of all notebooks and jobs", setting="namespaces.name"
     ),
@@ -144,7 +144,7 @@ TRAITS: dict[str, Trait] = {
     "profile_form_template": _decided(_FORM, setting="profiles"),
     "additional_profile_form_template_paths": _decided(_FORM, setting="profiles"),
     "group_overrides": _kept(why="What the settings decide is set after it."),
-    # How much it gets, and for how long.
+    # Resources and time limits.
     "cpu_guarantee": _decided(_AMOUNTS, "singleuser.cpu.guarantee", setting="profiles.NAME.cpu"),
     "cpu_limit": _decided(_AMOUNTS, "singleuser.cpu.limit", setting="profiles.NAME.cpu"),
     "mem_guarantee": _decided(
@@ -154,7 +154,7 @@ TRAITS: dict[str, Trait] = {
     "extra_resource_guarantees": _decided(_AMOUNTS, "singleuser.extraResource.guarantees", setting="profiles.NAME.gpu"),
     "extra_resource_limits": _decided(_AMOUNTS, "singleuser.extraResource.limits", setting="profiles.NAME.gpu"),
     "start_timeout": _decided(
-        "a start can wait in a queue, and then needs time to boot",
+        "hub.queue_limit limits the wait in the queue, and hub.boot_limit the time to boot",
         "singleuser.startTimeout",
         setting="hub.queue_limit and hub.boot_limit",
         harmless=(300,),
@@ -181,7 +181,7 @@ TRAITS: dict[str, Trait] = {
     "lifecycle_hooks": _kept("singleuser.lifecycleHooks"),
     "ip": _kept(why="By default, notebooks listen at IPv6 addresses where the API server has one."),
     "port": _kept(),
-    "extra_container_config": _kept(why="Each field must be known to be harmless."),
+    "extra_container_config": _kept(why="Only fields that this project lists as harmless are accepted."),
     # The other parts of the pod.
     "init_containers": _kept(
         "singleuser.initContainers",
@@ -190,7 +190,8 @@ TRAITS: dict[str, Trait] = {
     ),
     "extra_containers": _kept("singleuser.extraContainers", why="They run as the user and get no devices."),
     "extra_pod_config": _kept(
-        "singleuser.extraPodConfig", why="Each field must be known to be harmless, or be in pods.allow.fields."
+        "singleuser.extraPodConfig",
+        why="Only fields that this project lists as harmless, or that are in pods.allow.fields, are accepted.",
     ),
     "extra_labels": _kept("singleuser.extraLabels", why="Labels of schedulers and of this project are refused."),
     "extra_annotations": _kept(
@@ -262,5 +263,5 @@ TRAITS: dict[str, Trait] = {
 
 
 def chart_key(trait: str) -> str:
-    """Return the keys in z2jh's values that set this trait, as text: `singleuser.uid`, or "" if no key sets it."""
+    """Return the keys in z2jh's values that set this trait, such as `singleuser.uid`; "" if no key sets it."""
     return " or ".join(key.rstrip(".") for key in TRAITS[trait].chart) if trait in TRAITS else ""

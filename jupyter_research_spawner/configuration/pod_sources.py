@@ -1,4 +1,4 @@
-"""Name the trait of KubeSpawner, and its part, that has set a field of a pod: `c.KubeSpawner.init_containers`.
+"""Find the trait of KubeSpawner that has set a field of a pod, such as `c.KubeSpawner.init_containers`.
 
 The paths are those of `pod.all_problems`, which have the names of containers.
 """
@@ -120,7 +120,7 @@ def _entry(pod: Json, field: str) -> Mapping[str, Any]:
 
 def _of_volume(name: str, field: str, c: Config, sections: Sequence[str]) -> Source:
     volume = _volume(name, c, sections)
-    # The problem of a volume says its kind itself.
+    # A volume's message already names the field, so `field` is empty.
     return Source("volumes", _chart_of_volume(volume, mounts=False), f"volume {name!r}", "")
 
 

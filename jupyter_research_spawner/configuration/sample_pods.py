@@ -31,7 +31,7 @@ from .traits import section_of
 
 @dataclass
 class SamplePods:
-    """What the pods of the example users show: problems that end starts, and what could not be checked."""
+    """What the pods of the example users show: problems that make starts fail, and what could not be checked."""
 
     problems: list[Problem] = field(default_factory=list)
     advice: list[Problem] = field(default_factory=list)
@@ -69,7 +69,7 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
     noted: dict[Problem, list[str]] = {}
     tried = samples(site, datetime.now(timezone.utc))
     user = offline_user(EXAMPLE_NAME, c)
-    without: list[tuple[str, str]] = []  # traits with which no pod can be made
+    without: list[tuple[str, str]] = []  # traits that make the creation of every pod fail
     for sample in tried:
         profile = sample.profile
 
@@ -133,9 +133,9 @@ async def _without_failing_hooks(
 async def broken_traits(
     trial: Callable[[Config], Awaitable[TriedPod]], c: Config, error: HookError
 ) -> dict[tuple[str, str], HookError]:
-    """Return the (section, trait) with which KubeSpawner can make no pod, and its error with each.
+    """Return each (section, trait) that makes the creation of every pod fail, and KubeSpawner's error with it.
 
-    Raises the error if it comes without any trait too.
+    Raises the error if it also occurs without any trait.
     """
     left = [*_set_traits(c)]
     if await _fails(trial, without_traits(c, left)):
@@ -150,7 +150,7 @@ async def broken_traits(
 
 
 async def _fails(trial: Callable[[Config], Awaitable[TriedPod]], c: Config) -> HookError | None:
-    """Return the error of KubeSpawner with this configuration; None if there is none, or another reason comes first."""
+    """Return the error that KubeSpawner raises with this configuration; None for no error or a different one."""
     try:
         await trial(c)
     except HookError as error:
@@ -184,7 +184,7 @@ def _of_profiles(problem: Problem, profiles: list[str], of_all: int) -> Problem:
 
 
 def _problems(pod: TriedPod, c: Config, site: Site) -> Iterator[Problem]:
-    """Yield one problem for each container, volume, mount or field, with all that is wrong with it."""
+    """Yield one problem for each container, volume, mount or field.  It has all that is wrong there."""
     sections = sections_of(configured_class(c))
     grouped: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
     for path, message in pod.problems:
@@ -194,7 +194,7 @@ def _problems(pod: TriedPod, c: Config, site: Site) -> Iterator[Problem]:
         text = message.replace(str(EXAMPLE_ID), "the user's own")
         text = text.removeprefix(f"({source.subject}) ")  # the subject comes first already
         if source.chart == "singleuser.storage.type":
-            # Never advise to allow a volume with everybody's homes.
+            # A volume with the homes of all users must never be allowed.
             text = text.partition(". To allow")[0]
         named = " ".join(part for part in (source.field if section else "", text) if part)
         grouped.setdefault((place, source.subject, _remedy(source, site)), []).append((path, named))
@@ -210,7 +210,7 @@ def _problems(pod: TriedPod, c: Config, site: Site) -> Iterator[Problem]:
     for path, message in pod.of_hook:
         text = message.replace(str(EXAMPLE_ID), "the user's own")
         place = f"c.{section_of(c, 'modify_pod_hook', sections) or 'KubeSpawner'}.modify_pod_hook"
-        yield Problem(place, f"makes the pod's {path} one that cannot be created: it {text}")
+        yield Problem(place, f"makes the pod invalid: {path} {text}")
 
 
 def _remedy(source: Source, site: Site) -> str:

@@ -50,7 +50,7 @@ def items(section: Config, trait: str) -> list[Any]:
 
 
 def add_items(section: Config, trait: str, more: Iterable[Any]) -> None:
-    """Append those items that the list trait does not contain yet."""
+    """Append the items that the list trait does not contain yet."""
     present = items(section, trait)
     for item in more:
         if item not in present:

@@ -89,7 +89,7 @@ _ADDED = (
 )
 # The ServiceAccount's pull secrets, if the manifest names none. The image is compared, and a secret only pulls it.
 _PULL_SECRETS = "spec.imagePullSecrets[].name"
-# The annotation and the fields that the admission plugin LimitRanger adds to containers without amounts.
+# The annotation and the fields that the admission plugin LimitRanger adds to containers without requests or limits.
 _LIMIT_RANGER = "metadata.annotations.kubernetes.io/limit-ranger"
 _LIMIT_RANGES = tuple(
     f"spec.*ontainers[].resources.{kind}.{name}"
@@ -180,7 +180,7 @@ def _differs_in_each_start(path: str, *values: Any) -> bool:
 
 
 def _with_run_id_of(manifest: Json, found: Json) -> Json:
-    """Return the pod with the manifest's run id in its labels and annotations, in which schedulers group pods by it."""
+    """Return the pod with the manifest's run id in its labels and annotations.  Schedulers group pods by the run id."""
     old, new = (str(_summary(pod).get("run_id", "")) for pod in (found, manifest))
     metadata = dict(found["metadata"])
     for kind in ("labels", "annotations"):
@@ -225,7 +225,7 @@ def _name_of(item: Any, index: int, path: str) -> str:
 
 
 def _whole_item(path: str, present: Iterable[str], wanted: Iterable[str]) -> str:
-    """Return the path of the first item above `path` that only one of the two pods has, or `path`."""
+    """Return the path of the first item above `path` that only one of the two pods has; `path` if there is none."""
     for end in (match.end() for match in re.finditer(r"\]", path)):
         item = path[:end]
         if not all(any(other.startswith(item) for other in paths) for paths in (present, wanted)):

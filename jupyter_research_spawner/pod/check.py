@@ -40,8 +40,8 @@ def problems(plan: Plan, manifest: Json, slots: Slots) -> list[tuple[str, str]]:
 def all_problems(plan: Plan, manifest: Json, slots: Slots) -> tuple[Json, list[tuple[str, str]]]:
     """Compose and check a pod; return it with all problems of both, as (path of the field, problem).
 
-    The pod has the plan's values in the fields that contradict the plan, so each problem is named once.  The paths have
-    the names of containers: `spec.initContainers[chown].securityContext.runAsUser`.
+    Fields that contradict the plan are reported and then overwritten with the plan's value, so each problem appears
+    once.  The paths have the names of containers: `spec.initContainers[chown].securityContext.runAsUser`.
     """
     try:
         composed, refused = compose_all(plan, manifest, slots)
@@ -69,7 +69,7 @@ def _with_name(pod: Json, path: str) -> str:
 
 
 def _clause(refusal: Refusal) -> str:
-    """Return the problem from the refusal of a manifest, without the words that are the same for all."""
+    """Return the problem in the refusal of a manifest, without the words that all these refusals have."""
     return refusal.message.removeprefix(f"Nothing was started: the pod's {refusal.field} ").rstrip(".")
 
 
@@ -167,9 +167,9 @@ FORBIDDEN = {
     "nodeName": "would bypass the scheduler and its queue",
     "preemptionPolicy": "is decided by the PriorityClass",
     "priority": "would override the queue's priority",
-    "resources": "would change the profile's amounts, and the kubelet would pin no CPUs",
-    "serviceAccount": "would give the user that account's rights in the cluster",
-    "serviceAccountName": "would give the user that account's rights in the cluster",
+    "resources": "would change the profile's requests and limits, and the kubelet would pin no CPUs",
+    "serviceAccount": "would give the user the rights of that service account",
+    "serviceAccountName": "would give the user the rights of that service account",
 }
 
 
@@ -183,12 +183,12 @@ def check_spec_fields(checked: PodUnderCheck) -> Findings:
         elif key in FORBIDDEN:
             yield f"spec.{key}", FORBIDDEN[key]
         elif not allowed.fields.get(key):
-            yield f"spec.{key}", f"is not known to be harmless. To allow it: pods.allow.fields: {{{key}: true}}"
+            yield f"spec.{key}", f"is not known to be harmless. To allow it, set pods.allow.fields: {{{key}: true}}"
     if spec.get("automountServiceAccountToken") is not False:
-        yield "spec.automountServiceAccountToken", "must be false: users get no account in the cluster"
+        yield "spec.automountServiceAccountToken", "must be false: users get no service account token"
     for gate in spec.get("schedulingGates", []):
         if not allowed.scheduling_gates.get(gate["name"]):
-            why = "the pod would wait until a controller removes it. To allow it: pods.allow.scheduling_gates"
+            why = "the pod would wait until a controller removes it. To allow it, set pods.allow.scheduling_gates"
             yield "spec.schedulingGates", f"has {gate['name']!r}: {why}"
 
 
@@ -201,7 +201,7 @@ def check_resource_claims(checked: PodUnderCheck) -> Findings:
 
 def check_cpu_pinning(checked: PodUnderCheck) -> Findings:
     wanted = checked.plan.resources
-    # check_main_container already reports amounts that differ from the profile's.
+    # check_main_container already reports requests and limits that differ from the profile's.
     if wanted.numa is not None and checked.main.get("resources") == wanted.as_requirements():
         yield from why_not_pinned(checked.pod, checked.main["name"])
 
@@ -223,7 +223,7 @@ def check_metadata(checked: PodUnderCheck) -> Findings:
 
 
 def _is_ours_or_reserved(key: str) -> bool:
-    """Return whether only this project or a scheduler may give meaning to the label or annotation `key`."""
+    """Return whether the label or annotation `key` is reserved for this project or a scheduler."""
     return key.startswith(OUR_PREFIX) or reserved(key)
 
 
@@ -242,7 +242,7 @@ RUNTIME_ANNOTATIONS = (
 
 
 def check_annotations(checked: PodUnderCheck) -> Findings:
-    """Refuse annotations that container runtimes obey, and annotations of this project that are too long."""
+    """Refuse annotations that container runtimes read, and annotations of this project that are too long."""
     written = checked.metadata["annotations"]
     for key in sorted(key for key in written if key.startswith(RUNTIME_ANNOTATIONS)):
         why = "must not be set: it could give the container devices, rights or another user"
@@ -256,7 +256,7 @@ def check_annotations(checked: PodUnderCheck) -> Findings:
 
 
 def check_ownership(checked: PodUnderCheck) -> Findings:
-    """Refuse finalizers and owners, with which others would decide when the pod is deleted."""
+    """Refuse finalizers and owners, because they would let others decide when the pod is deleted."""
     for key, why in (
         ("finalizers", "the pod would stay until a controller removes them"),
         ("ownerReferences", "the pod would be deleted with its owner"),

@@ -168,7 +168,7 @@ def _compose_nvidia(plan: Plan, pod: Json, main: Json) -> None:
 
 
 def _state_amounts(plan: Plan, container: Json) -> None:
-    """Correct the variables with which KubeSpawner tells a notebook its amounts, which a hook may have changed."""
+    """Correct KubeSpawner's variables of the CPU and memory of a notebook, because a hook may have changed them."""
     memory, cpu = str(plan.resources.memory), str(float(plan.resources.cpu))
     amounts = {"MEM_LIMIT": memory, "MEM_GUARANTEE": memory, "CPU_LIMIT": cpu, "CPU_GUARANTEE": cpu}
     for entry in container["env"]:
@@ -200,7 +200,7 @@ def _replaced_amounts(before: Json, after: Json) -> Iterator[tuple[str, Any, Any
 
 
 def _amount(name: str, written: Any) -> Any:
-    """Return an amount of CPU or memory as a number, so that 2 equals "2.0"; other amounts as they are written."""
+    """Return an amount of CPU or memory as a number, so that 2 equals "2.0"; other amounts unchanged."""
     parse = {"cpu": parse_cores, "memory": parse_bytes}.get(name)
     try:
         return parse(written) if parse else written

@@ -67,8 +67,8 @@ def check_confinement(context: Json, path: str, allowed: Allowed) -> Findings:
         elif kind != "RuntimeDefault":
             name = context[key].get("localhostProfile")
             if not allowed.localhost_profiles.get(str(name)):
-                why = f"is {name!r}, and it is not known what this profile on the node permits"
-                yield f"{path}.{key}", f"{why}. To allow it: pods.allow.localhost_profiles"
+                why = f"is the node's profile {name!r}, which is not allowed"
+                yield f"{path}.{key}", f"{why}. To allow it, set pods.allow.localhost_profiles"
 
 
 # Other fields are refused.  A field that a new version of Kubernetes adds must be reviewed before it is listed here.
@@ -160,14 +160,14 @@ def check_other_resources(checked: PodUnderCheck) -> Findings:
     for where, container in checked.containers:
         if container is checked.main:
             continue
-        amounts = container.get("resources", {})
-        asked = {**amounts.get("requests", {}), **amounts.get("limits", {})}
+        resources = container.get("resources", {})
+        asked = {**resources.get("requests", {}), **resources.get("limits", {})}
         for name in sorted(set(asked) - {"cpu", "memory", "ephemeral-storage"}):
             yield (
                 f"{where}.resources.{name}",
                 "must not be requested: only the main container may get devices",
             )
-        for key in sorted(set(amounts) - {"requests", "limits"}):
+        for key in sorted(set(resources) - {"requests", "limits"}):
             yield f"{where}.resources.{key}", "must not be set: it could give the container devices outside the profile"
 
 

@@ -44,7 +44,7 @@ def _reasons(pod: Json, main: str) -> Iterator[tuple[str, str]]:
     if pod["spec"].get("resources"):
         yield (
             "spec.resources",
-            "sets amounts for the whole pod, so the kubelet would pin no CPUs. Set them on each container instead",
+            "sets resources of the whole pod, so the kubelet would pin no CPUs. Set them on each container instead",
         )
     for where, container in _containers(pod):
         path, name = f"{where}.resources", container["name"]

@@ -18,8 +18,8 @@ from .working_directory import starts_in
 
 HOME_CHECK = "research-home"
 # The arguments are a limit in seconds, and pairs of `home` or `work` and a directory.  The shell does not interpret
-# them.  Only what `cd` and the creation of a file answer decides: `test` of some shells knows no ACLs, no read-only
-# mounts and no NFS server.  Other commands than the shell's own only improve the messages.
+# them.  Only the results of `cd` and of creating a file decide: in some shells, `test` ignores ACLs, read-only mounts
+# and the NFS server.  Commands that are not built into the shell only improve the messages.
 # A home of another user is accepted if it is writable, because CIFS and some other file systems show the same owner for
 # all files.  A full disk or quota is accepted, because the user can only then remove files.
 SCRIPT = r"""

@@ -50,9 +50,9 @@ def _claim(plan: Plan, source: Json) -> str | None:
         return None
     if claim in plan.home_claims:
         why = "which has the homes of all users"
-        return f"is the claim {claim!r}, {why}. Remove the volume: the user's home is mounted from storage.homes"
-    allow = f"pods.allow.claims: {{{claim}: ro}}"
-    return f"is the claim {claim!r}, not one of the user's. To allow all of it for all users: {allow}"
+        return f"mounts the claim {claim!r}, {why}. Remove the volume: the user's home is mounted from storage.homes"
+    allow = f"set pods.allow.claims: {{{claim}: ro}}"
+    return f"mounts the claim {claim!r}, which is not one of the user's. To allow all of it for all users, {allow}"
 
 
 def _host_path(plan: Plan, source: Json) -> str | None:
@@ -61,22 +61,22 @@ def _host_path(plan: Plan, source: Json) -> str | None:
         return None
     if any(overlap(posixpath.normpath(str(path)), own) for own in OF_NODE):
         return f"is {path!r} on the node, which could give users control of the node"
-    return f"is {path!r} on the node, which is not allowed. To allow it for all users: pods.allow.host_paths"
+    return f"is {path!r} on the node, which is not allowed. To allow it for all users, set pods.allow.host_paths"
 
 
 def _csi(plan: Plan, source: Json) -> str | None:
     driver, secret = source.get("driver"), source.get("nodePublishSecretRef", {}).get("name")
     if driver not in plan.allowed.csi:
-        return f"is of the CSI driver {driver!r}, which is not allowed. To allow it for all users: pods.allow.csi"
+        return f"is of the CSI driver {driver!r}, which is not allowed. To allow it for all users, set pods.allow.csi"
     if secret is not None and not plan.allowed.secrets.get(secret):
-        return f"has the secret {secret!r}, which pods.allow.secrets does not name"
+        return f"uses the secret {secret!r}, which pods.allow.secrets does not name"
     return None
 
 
 def _nfs(plan: Plan, source: Json) -> str | None:
     if (export := _export(source)) in plan.allowed.nfs:
         return None
-    return f"is {export!r}, which is not allowed. To allow it for all users: pods.allow.nfs"
+    return f"is {export!r}, which is not allowed. To allow it for all users, set pods.allow.nfs"
 
 
 def _export(source: Json) -> str:
@@ -87,7 +87,7 @@ def _image(plan: Plan, source: Json) -> str | None:
     reference = source.get("reference")
     if plan.allowed.images.get(str(reference)):
         return None
-    return f"is the image {reference!r}, which is not allowed. To allow it for all users: pods.allow.images"
+    return f"is the image {reference!r}, which is not allowed. To allow it for all users, set pods.allow.images"
 
 
 def _secret(plan: Plan, source: Json) -> str | None:
@@ -172,7 +172,7 @@ def _access(plan: Plan, path: str, mount: Json, volume: Json) -> Findings:
 
 
 def _granted(plan: Plan, volume: Json) -> tuple[str | None, str | None]:
-    """Return what a volume is, and the access to it in the settings; None for what needs no access or has none."""
+    """Return the name of what a volume mounts, and the access that pods.allow gives to it; None for each if absent."""
     allowed = plan.allowed
     if claim := volume.get("persistentVolumeClaim", {}).get("claimName"):
         return claim, allowed.claims.get(claim)

@@ -14,14 +14,15 @@ from .research import ResearchSpawner
 ENTRY_POINTS = "jupyterhub.spawners"
 # The value of c.JupyterHub.spawner_class that `configure` sets.
 OWN = "jupyter_research_spawner.spawner.ResearchSpawner"
-# Values that mean ResearchSpawner too: those of the chart and of KubeSpawner.
+# Values of c.JupyterHub.spawner_class that mean ResearchSpawner here: the values of the chart and of KubeSpawner.
 REPLACED = (None, "kubespawner.KubeSpawner", "kubespawner.spawner.KubeSpawner", "kubernetes")
 
 
 def configured_class(c: Config) -> type[ResearchSpawner]:
-    """Return ResearchSpawner, or the subclass of it in `c.JupyterHub.spawner_class`: a class, its path or entry point.
+    """Return ResearchSpawner, or its subclass in `c.JupyterHub.spawner_class`.
 
-    Raises SettingsError if it is another class or cannot be imported.
+    The value can be a class, a dotted path or an entry point.  Raises SettingsError if it cannot be imported, or is
+    not such a class.
     """
     chosen = c.JupyterHub.get("spawner_class") if "JupyterHub" in c else None
     name = _path(chosen) or chosen

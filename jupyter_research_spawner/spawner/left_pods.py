@@ -1,7 +1,7 @@
 """Deletes pods that a server has left under another name or in another namespace.
 
 While the hub was down, `namespaces.name`, `pod_name_template` or the user's name in the hub can have changed. The next
-start of an interrupted server then has another place for its pod, and nobody would find the old pod again.
+start of an interrupted server then has another place for its pod, and the old pod would never be deleted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Builds a notebook's pod without a hub and without a cluster, with the same code and hooks as a real start."""
+"""Build a notebook's pod without a hub and without a cluster, with the same code and hooks as a real start."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from .research import ResearchSpawner
 NO_PLACE = "c.KubeSpawner"
 
 
-# What a hook raises that asks for a server, a file or a package of the hub's pod.
+# Exceptions that mean that a hook needs something that only the hub's pod has.
 _NOT_HERE = (OSError, ClientError, ApiException, ImportError)
 
 
 class HookError(Exception):
     """A hook, or KubeSpawner itself, has failed for the user of a rendered pod.  `str()` is a clause with the reason.
 
-    needs_hub: the hook may work in the hub, because it has asked for the auth state, which only a user's login gives,
-    or for another server or a package, which the hub's pod can have.
+    needs_hub: the hook may work in the hub.  It has asked for the auth state, which only a user's login gives, or for
+    another server or a package, which the hub's pod can have.
     """
 
     def __init__(self, place: str, error: Exception, needs_login: bool) -> None:
@@ -196,7 +196,7 @@ class _Offline:
             setattr(spawner, trait, None)
 
     def tolerate_wrong_templates(self) -> None:
-        """Keep texts that KubeSpawner cannot expand, so that they do not hide the other problems of a pod."""
+        """Keep strings that KubeSpawner cannot expand, so that they do not hide the other problems of a pod."""
         spawner = self.spawner
 
         def kept(format_text: Callable[[str], str]) -> Callable[[str], str]:

@@ -1,7 +1,7 @@
 """A user of JupyterHub without a hub: the hub's own User, in a database in memory.
 
-Hooks can ask it whatever they ask in the hub: `admin`, `groups`, `get_auth_state()`, `userdict` and others.  It has the
-groups and the admin right that the hub's configuration gives.  Nobody has logged in, so there is no auth state.
+Hooks can read the same attributes as in the hub: `admin`, `groups`, `get_auth_state()`, `userdict` and others.  The
+user has the groups and the admin right of the hub's configuration.  There is no auth state, because there was no login.
 """
 
 from __future__ import annotations

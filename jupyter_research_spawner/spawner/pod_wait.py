@@ -158,7 +158,7 @@ class PodWait:
                 raise _failed("pod-crashes", why_failing(container, events))
 
     def _observe_secrets(self, pod: Json) -> None:
-        """Raise Refusal if the kubelet has reported an absent secret for ABSENT_SECONDS, for which it would wait."""
+        """Raise Refusal if the kubelet has reported an absent secret for ABSENT_SECONDS. It waits without a limit."""
         if not (why := why_no_secret(pod, self._events_of(pod))):
             self._absent_since = None
             return

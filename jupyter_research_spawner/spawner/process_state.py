@@ -26,7 +26,7 @@ from .pacing import Pacing
 
 # The maximum number of interrupted starts that the hub resumes at the same time after its restart.
 MAX_RESUMING = 10
-# After this time without an answer of the API server, the user's options are refused.
+# After this time without a response of the API server, the user's options are refused.
 PREREQUISITE_SECONDS = 10.0
 
 

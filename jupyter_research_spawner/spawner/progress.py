@@ -46,7 +46,7 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
                 reported = message
                 yield {"message": message}
         events = server.events
-        if len(events) < events_sent:  # the pod was created anew, and these are the events of the new pod
+        if len(events) < events_sent:  # the pod was recreated, and these are the events of the new pod
             events_sent = 0
         for event in events[events_sent:]:
             percent += (MAX_PERCENT - percent) / 3

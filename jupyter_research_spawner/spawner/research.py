@@ -102,13 +102,13 @@ class ResearchSpawner(SavedStateSpawner):
         return getattr(self.user, "settings", None) or {}
 
     def _expand_all(self, src: Any) -> Any:
-        """Expand KubeSpawner's fields in all texts of a setting, and keep other braces, for example those of JSON."""
+        """Expand KubeSpawner's fields in all strings of a setting, and keep other braces, for example those of JSON."""
         return templates.expand(src, self._expand_user_properties)
 
-    # Hooks. An exception of one of them becomes a sentence with an id that is also in the log.
+    # Hooks. The user sees an error id instead of their exceptions, and the log has the traceback under this id.
 
     def explained_errors(self, what: str) -> AbstractContextManager[None]:
-        """Return a context that turns exceptions of hooks into a sentence with an id."""
+        """Return a context manager that logs an exception of a hook, and raises a HubRefusal with an error id."""
         return explained_errors(self.log, what)
 
     async def run_auth_state_hook(self, auth_state: Any) -> None:
@@ -206,13 +206,13 @@ class ResearchSpawner(SavedStateSpawner):
         self.image = decided.image or self._configured["image"]
 
     def get_env(self) -> Json:
-        """Return the variables of the notebook. A number becomes text, because KubeSpawner fails for numbers."""
+        """Return the variables of the notebook. A number becomes a string, because KubeSpawner fails for numbers."""
         return {name: _variable(value) for name, value in super().get_env().items()}
 
     def _usable_directory(self, trait: str, directory: str | None, decided: Plan) -> str | None:
-        """Return the directory; the trait's empty value if it is below the homes but not this user's.
+        """Return the directory, or the trait's empty value if it is below the homes but not in this user's home.
 
-        Without this, each start would end there: images have /home/jovyan, which is not on the shared file system.
+        Without this, every start would fail: /home/jovyan is in images, but not on the shared file system.
         """
         if not directory or directory.startswith("~"):
             return directory
@@ -302,7 +302,7 @@ class ResearchSpawner(SavedStateSpawner):
         return await withdrawn(start, self._reflected_pod, self.decide_as_accepted, MAIN)
 
     async def _start_anew(self, start: Start, verdict: Verdict) -> None:
-        """Replace the pod of a waiting notebook by one with the rights of now. Raises Refusal if there are none."""
+        """Replace the pod of a waiting notebook by one with the user's rights of now. Raises Refusal if refused."""
         if verdict.refusal is not None or verdict.plan is None:
             count("waiting-refused")
             raise verdict.refusal or _undecided()
@@ -316,7 +316,7 @@ class ResearchSpawner(SavedStateSpawner):
         self._tell_of_new_pod(self.current_start, verdict.changes)
 
     def _tell_of_new_pod(self, start: Start, changed: tuple[str, ...]) -> None:
-        """Tell the user on the page of the start and on the hub's home page that a waiting pod is created anew."""
+        """Tell the user on the page of the start and on the hub's home page that the waiting pod was recreated."""
         count("waiting-renewed")
         start.notes.append(renewed(changed))
         self.tell(start.notes[-1])

@@ -105,9 +105,9 @@ def _noticed(verdict: Verdict) -> tuple[str, str]:
 
 
 def renewed(changes: tuple[str, ...]) -> str:
-    """Return the sentences for the user of a waiting notebook whose pod is created anew."""
+    """Return the sentences for the user of a waiting notebook whose pod is recreated."""
     why = f"Your rights have changed. {' '.join(changes)}" if changes else "The settings of the site have changed."
-    return f"{why} A pod cannot be changed, so yours was created anew and is last in its queue."
+    return f"{why} A pod cannot be changed, so yours was recreated and is last in its queue."
 
 
 def count(outcome: str) -> None:

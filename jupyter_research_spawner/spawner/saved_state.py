@@ -122,7 +122,7 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         return self._pod_uid in ("", pod["metadata"].get("uid"))
 
     async def _leave_replaced_pod(self, pod: Json) -> None:
-        """Handle a pod that somebody has created in place of this server's pod: the hub must not send users there."""
+        """Handle a pod that has replaced this server's pod. The hub must not send users to it."""
         owner = annotations_of(pod).get(USER_NAME)
         self.log.error(
             "Pod %s/%s was replaced: its uid was %s and is %s, and its annotations name %r as its user",

@@ -1,8 +1,8 @@
-"""The templates in KubeSpawner's settings, such as `{username}`, and texts with other braces.
+"""The templates in KubeSpawner's settings, such as `{username}`, and strings with other braces.
 
-KubeSpawner 7.1 gives each text in many of its traits to `str.format`, so JSON or a shell's `${NAME}` in one of them
-ends every start.  Here such a text keeps its braces, and only KubeSpawner's own fields in it are expanded.  A text that
-KubeSpawner can expand is expanded as it documents.
+KubeSpawner 7.1 calls `str.format` for each string in many of its traits, so JSON or a shell's `${NAME}` in one of them
+makes every start fail.  Here such a string keeps its braces, and only KubeSpawner's own fields in it are expanded.  A
+string that KubeSpawner can expand is expanded as KubeSpawner documents.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FIELDS = frozenset(
         "username",
     }
 )
-# The traits whose texts KubeSpawner expands when it makes a pod.
+# The traits whose strings KubeSpawner expands when it makes a pod.
 EXPANDED = (
     "environment",
     "extra_annotations",
@@ -63,9 +63,9 @@ _ALMOST = re.compile(r"\{\s*(" + "|".join(sorted(FIELDS)) + r")\b|\b(" + "|".joi
 
 
 def expand(value: Any, format_text: Callable[[str], str], is_strict: bool = False) -> Any:
-    """Return the value with all texts in it expanded by `format_text`, which is KubeSpawner's.
+    """Return the value with all strings in it expanded by `format_text`, which is KubeSpawner's.
 
-    Raises what `str.format` raises for a text that `why_invalid` describes.
+    Raises what `str.format` raises for a template for which `why_invalid` returns a reason.
     """
     if isinstance(value, list):
         return [expand(item, format_text, is_strict) for item in value]
@@ -80,7 +80,7 @@ def expand(value: Any, format_text: Callable[[str], str], is_strict: bool = Fals
 def escape_other_braces(text: str) -> str:
     """Return the template that gives `text` with KubeSpawner's fields expanded and all other braces unchanged.
 
-    A valid template is returned unchanged, and so is a text that is a template with a misspelt field.
+    A valid template is returned unchanged, and so is a template with a misspelt field.
     """
     names = _names(text)
     if names is not None and all(name in FIELDS for name in names):
@@ -94,9 +94,9 @@ def escape_other_braces(text: str) -> str:
 
 
 def invalid_texts(value: Any, place: str, is_strict: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield (place, sentence) for each text of an expanded trait that ends every start.
+    """Yield (place, sentence) for each string of an expanded trait that makes every start fail.
 
-    The place is that of the text: `c.KubeSpawner.environment['A']`.
+    The place is that of the string, such as `c.KubeSpawner.environment['A']`.
     """
     if isinstance(value, dict):
         is_strict = is_strict or bool(_STORAGE & value.keys())
@@ -110,7 +110,7 @@ def invalid_texts(value: Any, place: str, is_strict: bool = False) -> Iterator[t
 
 
 def why_invalid(template: str, fields: frozenset[str] = FIELDS) -> str:
-    """Return why `str.format` fails for the template, with a form that works; "" if it does not fail.
+    """Return why `str.format` fails for the template, and a template that works; "" if it does not fail.
 
     Only the part of the text that is wrong is shown, because the rest may be a secret.
     """
@@ -143,7 +143,7 @@ def _names(text: str) -> list[str] | None:
 
 
 def _is_misspelt(text: str, names: list[str] | None) -> bool:
-    """Return whether a text is meant as a template, although it is not a valid one.
+    """Return whether the string is meant as a template, although it is not a valid one.
 
     `{usernam}` is, but the `${NAME}` of a shell and the braces of JSON are not.
     """

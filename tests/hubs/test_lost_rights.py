@@ -74,7 +74,7 @@ async def test_a_waiting_notebook_of_a_user_who_left_a_group_is_created_anew(hub
     note = await eventually(lambda: [text for text in shown if text.startswith("Your rights")])
     assert len(note) == 1
     assert note[0].startswith("Your rights have changed. Group climate is no longer yours.")
-    assert note[0].endswith("A pod cannot be changed, so yours was created anew and is last in its queue.")
+    assert note[0].endswith("A pod cannot be changed, so yours was recreated and is last in its queue.")
     assert hub.log.count(note[0]) == 1
     assert note[0] in await home_page(hub)
     assert (await counted(hub)) == {"waiting-renewed": 1}
