@@ -154,8 +154,8 @@ RUNC = "failed to create containerd task: failed to start container process: err
         ({"exitCode": 139, "reason": "Error"}, "ended with exit code 139 (SIGSEGV)."),
         ({"exitCode": 143, "reason": "Error"}, "ended with exit code 143 (SIGTERM)."),
         ({"exitCode": 255, "reason": "Error"}, "ended with exit code 255."),
-        ({"exitCode": 137, "reason": "OOMKilled"}, "used more memory than its profile has (OOMKilled)."),
-        ({"exitCode": 0, "reason": "OOMKilled"}, "used more memory than its profile has (OOMKilled)."),
+        ({"exitCode": 137, "reason": "OOMKilled"}, "used more memory than its limit (OOMKilled)."),
+        ({"exitCode": 0, "reason": "OOMKilled"}, "used more memory than its limit (OOMKilled)."),
         (
             {"exitCode": 137, "reason": "ContainerStatusUnknown", "message": "The container could not be located"},
             "ended with exit code 137 (ContainerStatusUnknown): The container could not be located.",

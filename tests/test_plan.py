@@ -112,9 +112,7 @@ def test_the_default_profile_can_be_used_in_the_requested_queue(alice: PosixIden
     assert decide(site, alice, queue="backfill").profile == "small"
 
 
-SOON = (
-    "It takes up to 5m until a new group has an effect here. If you try again after 10s, the directory is asked again."
-)
+SOON = "It takes up to 5m until a new group has an effect here. If you try again after 10s, your groups are read again."
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""make begins an interrupted installation anew; uv gets the package index that pip is configured with."""
+"""make starts an interrupted installation again; uv gets the package index that pip is configured with."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_all_wishes_of_both_shapes() -> None:
         (
             {"wall_time": "8 h"},
             "wall_time",
-            "wall_time: '8 h' is not a valid wall time. Use a unit (90m, 8h, 1h30m, 2d) or a form of Slurm: 90 "
+            "wall_time: '8 h' is not a valid wall time. Use a unit (90m, 8h, 1h30m, 2d) or a format of Slurm: 90 "
             "(minutes), 4:00:00, 1-12 or 1-12:30:00 (days-hours).",
         ),
         ({"uid": 0}, "uid", "There is no field 'uid', because the hub determines your identity."),
@@ -249,7 +249,7 @@ def test_the_second_crash_ends_the_wait(wait: PodWait) -> None:
     wait.observe(pod("Running", "", ready=False, restartCount=1, state={"running": {}}, lastState=oom))
     backing_off = {"waiting": {"reason": "CrashLoopBackOff"}}
     refusal = ended(wait, pod("Running", "", ready=False, restartCount=1, state=backing_off, lastState=oom))
-    assert "used more memory than its profile has" in refusal.message
+    assert "used more memory than its limit" in refusal.message
 
 
 FAILED = {"terminated": {"exitCode": 1, "message": "Traceback\nOSError: no socket"}}

@@ -1,4 +1,4 @@
-"""What a user requested is found again on the stored job, for every kind, so that the job can be made anew."""
+"""What a user requested is found again on the stored job, for every kind, so that the job can be recreated."""
 
 from __future__ import annotations
 

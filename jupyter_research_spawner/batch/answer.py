@@ -36,7 +36,7 @@ _INDEXES_SHOWN = 10
 class Standing:
     """The state of a job, or of one index of an array.
 
-    `reason` is a word of squeue for `message`; "" if there is none.
+    `reason` is Slurm's job reason code for `message`; "" if there is none.
     """
 
     state: State
@@ -295,7 +295,7 @@ def _why_failed(job: Json, result: Result, phase: Phase | None, attempts: Sequen
 
 
 def _why_no_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json], waits: str) -> str:
-    """Return why a job or an index has no pod.  `waits` is the scheduler's reason; "" if it gives none."""
+    """Return why a job or an index has no pod; "" if unknown.  `waits` is the scheduler's reason, or ""."""
     if (next_ := successor(job)) is not None:
         return next_.message
     if (why := refused(job)) is not None:
@@ -304,7 +304,8 @@ def _why_no_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json], 
         return f"{attempts[-1].why} It waits to run again from the start. {waits}".rstrip()
     failures = [event for event in events if event.get("reason") == "FailedCreate"]
     if failures:
-        return f"The cluster does not create its pod: {sentence(failures[-1].get('message')) or 'it does not say why.'}"
+        reason = sentence(failures[-1].get("message"))
+        return f"The cluster does not create its pod{f': {reason}' if reason else ' and gives no reason.'}"
     if waits:
         return waits
     return "It waits for its queue to admit it." if kind_of(job).is_suspended(job) else ""

@@ -29,7 +29,7 @@ CANCELLED = OUR_PREFIX + "cancelled-indexes"
 CANCELLED_MESSAGE = "It was cancelled."
 _REASON_LIMIT = 500
 TAKEN = DELETED["message"]
-# The reasons of the events that the Job controller and the kubelet create, and the start of the first one's message.
+# The reasons of events of the Job controller and of the kubelet, and the start of the message of the first one.
 _CREATION, _START = "SuccessfulCreate", "Started"
 _CREATED = "Created pod: "
 
@@ -62,7 +62,7 @@ class Attempt:
         return {key: value for key, value in asdict(self).items() if key not in unset or value != unset[key]}
 
     def shown(self) -> Json:
-        """Return the attempt as the JSON object of an answer, with one reason.  Only that of an array has `index`."""
+        """Return the attempt as a JSON object for a response.  Its `reason` is `why`.  Only an array's has `index`."""
         return {**replace(self, failure="").recorded(), "reason": self.why}
 
 
@@ -109,7 +109,7 @@ def attempt_of(job: Json, pod: Json, objects: Objects = NO_OBJECTS, *, gone: boo
 
 
 def known_time(time: str | None) -> str | None:
-    """Return the time; None for the zero time of Unix or of Go, with which a kubelet says that there is none."""
+    """Return the time; None for the zero time of Unix or of Go, which a kubelet reports if there is no time."""
     return None if time is None or time.startswith(("1970-01-01T", "0001-01-01T")) else time
 
 
@@ -147,7 +147,10 @@ def recorded(job: Json) -> list[Attempt]:
 
 
 def written(attempts: Sequence[Attempt]) -> str:
-    """Return the value of the annotation, with the last KEPT attempts, because the size of an object is limited."""
+    """Return the value of the attempts annotation.
+
+    It has only the last KEPT attempts, because Kubernetes limits the size of annotations.
+    """
     return json.dumps([attempt.recorded() for attempt in attempts[-KEPT:]], ensure_ascii=False)
 
 
@@ -207,6 +210,6 @@ def from_events(job: Json, events: Iterable[Json]) -> list[Attempt]:
 
 
 def _when(event: Json) -> str:
-    """Return the time of an event, which is in one of three fields (core/v1 Event), without fractions of a second."""
+    """Return the time of an event without fractions of a second.  It is in one of three fields (core/v1 Event)."""
     at = str(event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp") or "")
     return at[:19] + "Z" if "." in at else at

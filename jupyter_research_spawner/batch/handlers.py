@@ -44,8 +44,8 @@ ISOLATED = "default-src 'none'; frame-ancestors 'none'; sandbox"
 class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
     """Sends responses and errors as JSON.
 
-    Tornado calls `prepare` when it has the headers, and reads the body afterwards.  So nobody can fill the memory with
-    bodies before the request is authenticated.
+    Tornado calls `prepare` when it has the headers, and reads the body afterwards.  So a client
+    cannot fill the memory with bodies before the request is authenticated.
     """
 
     def initialize(

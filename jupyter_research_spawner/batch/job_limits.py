@@ -35,7 +35,7 @@ def stored_job(job: Json) -> StoredJob:
 
 
 def make_room(stored: Sequence[StoredJob], new: Json, pods: int, batch_settings: Batch) -> list[Json]:
-    """Return the ended jobs of a user, oldest first, that must be removed for the job `new` with that many pods.
+    """Return the ended jobs of a user, oldest first, that must be removed to make room for the job `new`.
 
     Raises Refusal if the jobs that have not ended leave no room.
     """
@@ -71,7 +71,7 @@ def ended_count(jobs: Sequence[Json]) -> int:
 
 
 def kept_note(ended: int, batch_settings: Batch) -> str:
-    """Return a sentence for a list of jobs, of which `ended` have ended, if older ones may be missing; else ""."""
+    """Return a note if older jobs may be missing in a list with `ended` ended jobs; "" otherwise."""
     return (
         f"Older ended jobs were removed: {batch_settings.keep_jobs} are kept."
         if ended >= batch_settings.keep_jobs

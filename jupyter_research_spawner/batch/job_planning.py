@@ -1,4 +1,4 @@
-"""Make the plan and the manifest of a job: for a submission, and for a job that is made anew."""
+"""Make the plan and the manifest of a job: for a submission, and for a job that is recreated."""
 
 from __future__ import annotations
 

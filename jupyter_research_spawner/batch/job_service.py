@@ -83,7 +83,7 @@ class JobService:
         raise Refusal("name-taken", "No free name was found for the job.", field="name", hint="Try again.", status=409)
 
     async def _submitted(self, created: Json, removed: list[Json]) -> Json:
-        """Return the answer for a new job, after the ended jobs that made room for it are removed."""
+        """Remove the ended jobs that must make room for a new job, and return the response about the new one."""
         for job in removed:
             await self._store.delete(job)
         if removed:
@@ -129,7 +129,7 @@ class JobService:
         return await self._answer(job)
 
     async def cancel(self, hub_user: str, job_id: str, index: int | None = None) -> Json:
-        """Delete a job and its pods.  A job that has ended stays as it is, and the answer has its state.
+        """Delete a job and its pods.  A job that has ended stays unchanged, and the response has its state.
 
         With `index`, end only this index of an array.
         """
@@ -162,9 +162,9 @@ class JobService:
         return before
 
     async def _delete(self, jobs: Sequence[Json]) -> Json | None:
-        """Delete the jobs, an older one first, so that no other job is made from it.  Return what is left of the last.
+        """Delete the jobs, oldest first, so that no older job is recreated meanwhile.
 
-        The last one is left while a finalizer keeps it.
+        Return the last job if it still exists, because a finalizer keeps it; None otherwise.
         """
         left = None
         for job in jobs:
@@ -283,7 +283,7 @@ class JobService:
         return answer(job, pods, events, objects)
 
     def _owner(self, hub_user: str) -> Owner:
-        """Return the owner of the user's jobs.  This works even while an identity source is down."""
+        """Return the owner (hub user and POSIX name) by which jobs are selected.  It needs no identity source."""
         return Owner(hub_user, label_value(posix_name(self._site.identity.username, hub_user)))
 
 

@@ -106,7 +106,7 @@ class JobStore:
             raise Refusal(**{**down.as_dict(), "hint": hint}) from down
 
     async def page_of(self, owner: Owner, place: str = "") -> Page:
-        """Return at most PAGE jobs of a user, from a place that an earlier page named, in the API server's order."""
+        """Return at most PAGE jobs of a user in the API server's order.  `place` is `next` of the previous page."""
         found = await self._page(owner.selector, place)
         return Page([job for job in found.jobs if owner.owns(job)], found.next)
 
@@ -166,7 +166,7 @@ class JobStore:
         return (await self.jobs_with_id(owner, job_id))[-1]
 
     async def jobs_with_id(self, owner: Owner, job_id: str) -> list[Json]:
-        """Return the user's jobs with this id, of which there are two while a job is made anew: the new one is last."""
+        """Return the user's jobs with this id.  While a job is recreated there are two, and the new one is last."""
         found = await self.find(job_id)
         jobs = [found] if found is not None and owner.owns(found) else []
         if _ID.fullmatch(job_id) and (not jobs or successor(jobs[0]) is not None):

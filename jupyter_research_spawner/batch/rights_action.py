@@ -1,4 +1,4 @@
-"""Do what follows from a new decision about a job: refuse it, make it anew, or tell the user.
+"""Do what follows from a new decision about a job: refuse it, recreate it, or tell the user.
 
 The job and its pods are read again before anything is done.  Every step is found in the stored jobs.  So after a crash
 the next check continues, and several instances of the service may do the same.
@@ -203,7 +203,7 @@ class RightsActions:
         return [obj for obj in found if not contains(obj, hold.patch)]
 
     async def _begin_renewal(self, known: Unfinished, changes: Sequence[str]) -> None:
-        """Record the name of the new job on the old one, so that all instances make the same, and hold the old one."""
+        """Record the new job's name on the old job, so that all instances create the same job.  Hold the old job."""
 
         def change(job: Json) -> Json:
             if refused(job) is not None or successor(job) is not None or kind_of(job).result(job) is not None:
@@ -285,10 +285,10 @@ def note_of(verdict: Verdict) -> str:
 
 
 def _why_not_anew(job: Json, pods: Sequence[Json]) -> str:
-    """Return why a waiting job with other rights is not made anew; "" if it is."""
+    """Return why a waiting job with other rights is not recreated; "" if it is."""
     kind = kind_of(job)
     if not is_complete(job):
-        return "It was submitted to an older version of the batch service, which cannot make it anew. Submit it again."
+        return "It was submitted to an older version of the batch service, which cannot recreate it. Submit it again."
     begun = [pod for pod in pods if has_begun(pod, kind.SLOTS.main)]
     if kind.indexes(job) and (kind.index_results(job) or begun or any(attempt.started for attempt in recorded(job))):
         return (
@@ -316,7 +316,7 @@ def _count(known: Unfinished, outcome: str, message: str) -> None:
 
 
 def _age(at: str) -> timedelta:
-    """Return how long ago that was; a long time if it is not valid."""
+    """Return the time since the timestamp `at`; timedelta.max if it is not valid."""
     try:
         return datetime.now(timezone.utc) - parse_time(at)
     except (ValueError, TypeError):

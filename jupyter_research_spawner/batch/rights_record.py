@@ -1,7 +1,7 @@
 """What is recorded on a job when its user's rights have changed.
 
-A job that still waits and is refused now is kept from starting, and REFUSED has the reason.  A job that still waits and
-whose rights differ is made anew: SUCCESSOR on the old job names the new one, which keeps the id that the user knows.
+A waiting job that is refused now is kept from starting, and REFUSED has the reason.  A waiting job whose rights differ
+is recreated: SUCCESSOR on the old job names the new one, which keeps the id that the user knows.
 NOTE tells the user of a running job what has changed.
 """
 
@@ -18,10 +18,10 @@ from ..shape import OUR_PREFIX, Json
 
 REFUSED = OUR_PREFIX + "refused"
 SUCCESSOR = OUR_PREFIX + "successor"
-# On a job that was made anew: sentences about the differences.
+# On a recreated job: sentences about the differences.
 RENEWED = OUR_PREFIX + "renewed"
 NOTE = OUR_PREFIX + "rights-note"
-# The label of a job that was made anew: the id of the first one.
+# The label of a recreated job: the id of the first one.
 ID = OUR_PREFIX + "id"
 _TEXT_LIMIT = 2000
 T = TypeVar("T", "Refused", "Successor")
@@ -63,7 +63,7 @@ def why_held(job: Json) -> str:
 
 
 def _read(job: Json, key: str, type_: type[T]) -> T | None:
-    """Return the record in an annotation, in which a field that is not valid is ""; None without the annotation."""
+    """Return the record in an annotation; None without it.  A field of the record that is not valid is ""."""
     written = annotations_of(job).get(key)
     if written is None:
         return None
@@ -108,9 +108,9 @@ def told(job: Json) -> list[str]:
 
 
 def renewed_text(changes: Sequence[str]) -> str:
-    """Return what the user of a job that was made anew is told."""
+    """Return the sentences for the user of a job that was recreated."""
     return _bounded(
-        f"Your rights changed while this job waited, so it was made anew with those that you have now: "
+        f"Your rights changed while this job waited, so it was recreated with those that you have now: "
         f"{' '.join(changes)} It lost its place in the queue."
     )
 

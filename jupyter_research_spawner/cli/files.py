@@ -23,7 +23,10 @@ RESEARCH = "custom.research"
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """A file of the command line: helm values (-f), or settings, which can be in helm values too (--site)."""
+    """A file named on the command line.
+
+    `-f` names Helm values.  `--site` names settings, or Helm values that contain settings.
+    """
 
     path: Path
     is_values: bool = False
@@ -39,7 +42,7 @@ class SettingsFile:
         return cls(Path(text))
 
     def read(self) -> Document:
-        """Return the content as helm values.  Raises SettingsError."""
+        """Return the content in the structure of helm values.  Raises SettingsError."""
         document = read_document(self.path)
         return document if self.is_values or "custom" in document.data else document.under(RESEARCH)
 
@@ -103,7 +106,7 @@ def base_of(files: Sequence[SettingsFile]) -> Path:
     return files[0].path.parent.absolute()
 
 
-# Where values of Zero to JupyterHub are: in values of its own chart, and of charts that have it as a dependency.
+# The paths of Zero to JupyterHub's values: in its own chart, and in charts that have it as a dependency.
 _PLACES_OF_HUB = ("", "jupyterhub", "binderhub.jupyterhub", "basehub.jupyterhub")
 
 # The depth of charts that depend on others, in which the values of Zero to JupyterHub are looked for.
@@ -151,7 +154,7 @@ def _with_singleuser(values: Any, path: str = "") -> Iterator[str]:
 
 
 def read_config(file: Path) -> tuple[Config, list[Problem]]:
-    """Run a jupyterhub_config.py; return its configuration, and the problems with which `configure` ended the file.
+    """Run a jupyterhub_config.py; return its configuration, and the problems in a SettingsError of `configure`.
 
     Raises SettingsError with the line that failed.
     """

@@ -56,12 +56,12 @@ def report(
 
 
 def _whom(offer: Restricted) -> str:
-    """Return the groups and classes that may use a profile or queue as text: `for climate or class stats-101`."""
+    """Return which users may use a profile or queue, for example `for climate or class stats-101`."""
     if not offer.groups and not offer.classes:
         return "for all users"
     may = [group for group, may in offer.groups.items() if may]
     may += [f"class {name}" for name, may_use in offer.classes.items() if may_use]
-    return f"for {format_list(may, 'or')}" if may else "for nobody"
+    return f"for {format_list(may, 'or')}" if may else "closed to all users"
 
 
 def _profiles(site: Site) -> list[tuple[str, list[str]]]:

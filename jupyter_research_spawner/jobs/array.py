@@ -75,7 +75,7 @@ def parse_indexes(text: str) -> Indexes:
         found = _range(part)
         # Check the length of the range first, because creating a set of a huge range would take long.
         if len(found) > LARGEST_SIZE or len(values := values | set(found)) > LARGEST_SIZE:
-            raise ValueError(f"An array has at most {LARGEST_SIZE} indexes")
+            raise ValueError(f"An array can have at most {LARGEST_SIZE} indexes")
     return Indexes(tuple(sorted(values)), int(throttle) if percent else None)
 
 

@@ -91,14 +91,14 @@ class JobKind(Protocol):
 
     @property
     def manifest(self) -> Callable[[Plan, Any, Batch], Json]:
-        """Return the object, to which `compose` adds the rest.  The last argument is `batch` of the site's settings.
+        """Return the object before `compose` completes it.  The last argument is `batch` of the site's settings.
 
         Raises Refusal with the invalid field.
         """
 
     @property
     def request_fields(self) -> Callable[[Json], Json]:
-        """Return the fields of the request from which `manifest` made a stored job, so that it can be made anew.
+        """Return the fields of the request from which `manifest` made a stored job, so that it can be recreated.
 
         The inverse of `manifest`, without the fields that `jobs.stored_request` writes for all kinds: profile, queue,
         wall_time, image, workdir and inherited.  A field that was not requested is left out.

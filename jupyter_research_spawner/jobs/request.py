@@ -85,18 +85,18 @@ def _words(command: list[str]) -> list[str]:
 Text = Annotated[str, StringConstraints(strict=True)]
 
 
-# Inherited values are not validated further, because they must not refuse a job.
+# Inherited values are not validated further, because an inherited value never causes a refusal.
 Value = Annotated[str, StringConstraints(strict=True, max_length=4096)]
 
 
 class InheritedFields(Settings):
-    """The values of the notebook that submits a job, where the user chose none."""
+    """The values of the notebook that submits a job, for fields that the user left open."""
 
     profile: Value | None = Field(None, title="Profile of the notebook")
     queue: Value | None = Field(None, title="Queue of the notebook")
     image: Value | None = Field(None, title="Image of the notebook")
     workdir: list[Value] = Field(
-        [], title="Paths of the current directory, of which the first that can be used counts", max_length=4
+        [], title="Paths of the current directory. The job uses the first one that it has", max_length=4
     )
 
 
@@ -128,7 +128,8 @@ class JobRequest(Submitted):
     inherited: InheritedFields = Field(
         InheritedFields(),
         title="Values of the notebook",
-        description="They are used where the request has none and where they fit. They never refuse a job.",
+        description="They are used where the request has none and where they fit. An inherited value never causes a "
+        "refusal.",
         examples=[{"profile": "small", "queue": "climate", "workdir": ["/home/alice/climate"]}],
     )
 

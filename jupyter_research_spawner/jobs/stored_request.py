@@ -1,6 +1,6 @@
-"""What the user requested, as it is stored on a job: so that the job can be decided again, and be made anew.
+"""Store the user's request on the job object, so that the batch service can evaluate it again or recreate the job.
 
-A default that the site chose is not stored, so that it stays the site's default.
+Defaults of the site are not stored, so that the site's current defaults apply.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def asked(request: JobRequest) -> str:
 
 
 def is_complete(job: Json) -> bool:
-    """Return whether the job has the annotation, which jobs of older versions lack.  They cannot be made anew."""
+    """Return whether the job has the annotation.  Jobs of older versions lack it and cannot be recreated."""
     return ASKED in annotations_of(job)
 
 

@@ -1,6 +1,7 @@
 """The prerequisites of all pods of a site, and the manifests of those that this project creates.
 
-The API versions are those of the scheduler's prerequisites, and resource.k8s.io/v1 (Kubernetes 1.34 and later).
+The manifests use the API versions of each scheduler's prerequisites.  Dynamic resource allocation uses
+resource.k8s.io/v1 (Kubernetes 1.34 or later).
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ def _known_after(site: Site) -> str:
     cache = site.identity.cache
     return (
         f"It takes up to {format_duration(cache.found)} until a new group has an effect here. If you try again after "
-        f"{format_duration(cache.reload)}, the directory is asked again."
+        f"{format_duration(cache.reload)}, your groups are read again."
     )
 
 
@@ -240,9 +240,9 @@ def _alternatives(field: str, choices: Mapping[str, Any], rights: Rights) -> str
 def classes_required(
     site: Site, rights: Rights, profile_name: str, queue_name: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the classes without which the user, as a student, could not use this profile or queue.
+    """Return the classes that the user needs for this profile or queue: as a student, and as staff.
 
-    Then return those of them of which the user is staff: if there are any, the first tuple is empty.
+    If there are classes of which the user is staff, the first tuple is empty.
     """
     offers = (site.profiles[profile_name], site.queues[queue_name])
     required = sorted({name for offer in offers for name in rights.granting_classes(offer)})
@@ -268,7 +268,7 @@ def class_end_warnings(site: Site, then: Rights, classes: Sequence[str], profile
 
 
 def check_class_jobs(site: Site, request: Request, classes: Sequence[str], queue_name: str) -> None:
-    """Raise Refusal for a job that only these classes allow, if none of them has jobs."""
+    """Raise Refusal for a job that is possible only through these classes, if none of them allows jobs."""
     if request.shape.kind == NOTEBOOK_KIND or not classes or any(site.classes[name].jobs.allowed for name in classes):
         return
     raise Refusal(

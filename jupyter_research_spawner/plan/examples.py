@@ -1,4 +1,4 @@
-"""Example users, with whom `lint` and `configure` try each profile of a site."""
+"""Example users for whom `lint` and `configure` try each profile of a site."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Use the values of the notebook that submits a job, as far as they fit the request.
 
-A user did not ask for these values, so they do not refuse a job: a value with which the job would be refused is left
-out, and the plan has a warning.  Only a wall time that the user asks for is not moved to another profile or queue.
+The user did not ask for these values, so an inherited value never causes a refusal.  A value that would cause one is
+left out, and the plan has a warning.  Only a wall time that the user
+asks for is not moved to another profile or queue.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ..refusal import Refusal
 from ..wording import quote
 from .model import Request
 
-# The first ones are kept rather than the last ones.
+# In order of priority: a conflict drops the later field.
 _FIELDS = ("profile", "queue", "image")
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ def _with_other_profile(refusal: Refusal) -> Refusal:
 def _usable(request: Request) -> dict[str, str]:
     """Return the inherited values of fields that the user left open.
 
-    Who chooses a profile chooses its queue and its image too.
+    If the request has a profile or a class, its queue and image apply too.
     """
     if request.profile is not None or request.course is not None:
         return {}
@@ -65,6 +66,6 @@ def _subsets(fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _left_out(field: str, value: str, refusals: dict[tuple[str, ...], Refusal], kept: tuple[str, ...]) -> str:
-    """Return why `field` is not kept too: the refusal of the request that also has this field."""
+    """Return the warning for an inherited value that is left out.  It contains the refusal that it would cause."""
     refusal = refusals[tuple(name for name in _FIELDS if name in kept or name == field)]
     return f"The {field} of your notebook, {quote(value)}, is not used for this job. {refusal.message}"

@@ -19,7 +19,7 @@ from .model import Request, WallTime
 
 @dataclass(frozen=True)
 class _Limit:
-    """A maximum wall time, the path of the setting that it comes from, and what it is the maximum for."""
+    """A maximum wall time, the path of its setting, and what it limits."""
 
     duration: timedelta
     rule: str

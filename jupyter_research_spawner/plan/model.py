@@ -23,9 +23,9 @@ _SUMMARY_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 @dataclass(frozen=True)
 class Inherited:
-    """The values of the notebook that submits a job.  They are used as far as they fit, and never refuse the job.
+    """The values of the notebook that submits a job.  They are used as far as they fit, and never cause a refusal.
 
-    `workdir` has the paths of the notebook's current directory, of which the first that the user may use counts.
+    `workdir` has the paths of the notebook's current directory.  The first path that the user may use is used.
     """
 
     profile: str | None = None

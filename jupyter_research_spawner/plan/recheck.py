@@ -51,7 +51,7 @@ class Verdict:
 
 
 async def decide_again(granted: Granted | None, decide: Callable[[], Awaitable[Plan]]) -> Verdict:
-    """Return the verdict about work that has the rights `granted`.  `decide` makes the plan anew or raises Refusal.
+    """Return the verdict about work that has the rights `granted`.  `decide` makes a new plan or raises Refusal.
 
     `granted` is None if the annotations of the work are not valid.  Its rights then count as changed.
     """

@@ -57,7 +57,7 @@ def is_in(course: CourseClass, identity: PosixIdentity) -> bool:
 
 
 def is_staff(course: CourseClass, mine: tuple[str, ...]) -> bool:
-    """Return whether somebody in the groups `mine` is on the staff of the class."""
+    """Return whether a user with the groups `mine` is on the staff of the class."""
     return course.staff is not None and course.staff.group in mine
 
 

@@ -1,6 +1,6 @@
 """Say in one sentence why a container does not start, is not ready or has failed, as the kubelet reports it.
 
-Known reasons get a sentence of ours.  A reason that is not in these tables is shown with the kubelet's own words.
+The tables have a sentence for each known reason.  Any other reason is shown with the kubelet's own message.
 Sources: Kubernetes 1.36, pkg/kubelet (images/types.go, kuberuntime/kuberuntime_container.go, container/sync_result.go,
 events/event.go, lifecycle/), CRI errors (cri-api/pkg/errors), containerd 2.2, CRI-O 1.35; KEP-753 for sidecars.
 """
@@ -35,13 +35,13 @@ WAITING = {
     "PostStartHookError": "its postStart hook failed, so it was stopped",
     "CrashLoopBackOff": "it crashes repeatedly",
 }
-# Reasons, or none, that every container has before it starts.
+# Waiting reasons that are normal before a start.  "" means that no reason is set.
 _ORDINARY = frozenset({"", "ContainerCreating", "PodInitializing"})
 # A container with this reason never starts, because nothing in the cluster can change the reason.
 _FINAL = frozenset({"InvalidImageName"})
-# Reasons for the end of a container that say no more than its exit code.
+# Reasons of ended containers that say no more than the exit code.
 _ENDED = frozenset({"", "Error", "Completed"})
-# What shells answer (POSIX, Shell Command Language, "Exit Status for Commands").
+# Exit codes of shells (POSIX, Shell Command Language, "Exit Status for Commands").
 _EXIT_CODES = {126: "the command is not executable", 127: "the command was not found"}
 # Reasons of events.
 WARNINGS = {
@@ -55,7 +55,7 @@ WARNINGS = {
     "Unhealthy": "A probe of the pod fails",
     "FailedPostStartHook": "A postStart hook failed",
 }
-# Warnings about the node's settings, which keep no pod from starting and which the kubelet repeats.
+# Warnings about the node's settings.  They keep no pod from starting, and the kubelet repeats them.
 _HARMLESS = frozenset(
     {
         "AlreadyMountedVolume",
@@ -73,7 +73,7 @@ NOT_MOUNTED = ("FailedMount", "FailedMapVolume", "FailedAttachVolume")
 _WITHOUT_SHELL = (
     "The image has no /bin/sh, but job arrays and working directories below your home or a mount require it."
 )
-# How runc (twice) and crun say that a program is missing.
+# The messages of runc (two) and of crun about a missing program.
 _NO_PROGRAM = re.compile(
     r'exec: "(?P<runc>[^"]{1,200})": (?:executable file not found|stat [^:]{1,200}: no such file or directory)'
     r"|executable file [`'](?P<crun>[^`']{1,200})['`] not found"
@@ -125,7 +125,7 @@ def last_end(container: Json) -> Json:
 
 
 def has_succeeded(container: Json) -> bool:
-    """Return whether the container does not run because it ended with exit code 0."""
+    """Return whether the container has ended with exit code 0 and is not running now."""
     ended = last_end(container)
     return bool(ended) and not ended.get("exitCode")
 
@@ -133,8 +133,8 @@ def has_succeeded(container: Json) -> bool:
 def unready(pod: Json, main: str) -> list[Json]:
     """Return the status of each container that keeps the pod from being ready.
 
-    KubeSpawner waits until all containers are ready. Beside that, a native sidecar must have started, which KubeSpawner
-    does not look at, and a container other than `main` that ended with exit code 0 does not count.
+    KubeSpawner waits until all containers are ready. In addition, a native sidecar must have started, which KubeSpawner
+    does not check. A container other than `main` that ended with exit code 0 does not count.
     """
     found = [container for container in sidecars(pod) if not container.get("started")]
     found += [
@@ -148,7 +148,7 @@ def unready(pod: Json, main: str) -> list[Json]:
 def count_crashes(container: Json, main: str) -> int:
     """Return how often the container has ended, including its current end if it is not running now.
 
-    An end with exit code 0 is a crash only of `main`, which the user waits for. The status has only the last exit code.
+    Exit code 0 counts as a crash only for `main`. Earlier exit codes are not known: the status has only the last one.
     """
     states = {**(container.get("lastState") or {}), **(container.get("state") or {})}
     last = states.get("terminated") or {}
@@ -209,10 +209,10 @@ def how_ended(container: Json, ended: Json, events: Iterable[Json] = ()) -> str:
     name, code, reason = container.get("name"), ended.get("exitCode"), str(ended.get("reason") or "")
     message = str(ended.get("message") or "")
     if reason == "OOMKilled":
-        return f"Container {name} used more memory than its profile has (OOMKilled)."
+        return f"Container {name} used more memory than its limit (OOMKilled)."
     if not code:
         return ""
-    # Not of a program's own end, because its log could contain the same words.
+    # Only for the runtime's own reasons: the log of a program could contain the same words.
     if reason not in _ENDED and (program := _why_no_program(str(name), reason, message)):
         return program
     hook = " after its postStart hook failed" if _hook_failed(str(name), events) else ""
@@ -246,7 +246,7 @@ def why_failing(container: Json, events: Iterable[Json] = ()) -> str:
 
 
 def _meaning(code: int) -> str:
-    """Return what an exit code means by convention: that of a shell, or the name of the signal; "" if nothing."""
+    """Return what an exit code means to a shell, or the name of its signal; "" if it has no such meaning."""
     if code in _EXIT_CODES:
         return _EXIT_CODES[code]
     try:
@@ -256,7 +256,7 @@ def _meaning(code: int) -> str:
 
 
 def _hook_failed(name: str, events: Iterable[Json]) -> bool:
-    """Return whether an event reports that the container's postStart hook failed, for which the kubelet stopped it."""
+    """Return whether an event reports that the container's postStart hook failed, so that the kubelet stopped it."""
     fields = [(event.get("reason"), (event.get("involvedObject") or {}).get("fieldPath")) for event in events]
     return any(reason == "FailedPostStartHook" and f"{{{name}}}" in str(path) for reason, path in fields)
 
@@ -268,7 +268,10 @@ def _last_line(text: str) -> str:
 
 
 def newest_event(events: Iterable[Json]) -> Json:
-    """Return the newest event that is no harmless warning, of several with the same time the last one; {} if none."""
+    """Return the newest event, ignoring harmless warnings; {} if there is none.
+
+    Among events of equal time, return the last.
+    """
     telling = (event for event in events if event.get("reason") not in _HARMLESS)
     return max(enumerate(telling), key=lambda found: (_event_time(found[1]), found[0]), default=(0, {}))[1]
 
@@ -284,7 +287,7 @@ def why_warned(event: Json) -> str:
     reason = str(event.get("reason") or "")
     if event.get("type") != "Warning" and reason not in NOT_MOUNTED:
         return ""
-    told = sentence(event.get("message")) or "It says no more."
+    told = sentence(event.get("message")) or "The event has no message."
     return f"{WARNINGS.get(reason, 'The cluster reports a problem')} ({shorten(reason, 64)}): {told}"
 
 

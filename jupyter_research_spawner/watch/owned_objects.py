@@ -75,7 +75,7 @@ def _owners(found: Mapping[str, Any]) -> list[str]:
 def _without_pods(found: Json) -> Json:
     """Return the object without the lists and maps of its spec.
 
-    The spec of a Workload contains the specs of its pods, in which there are tokens.
+    The spec of a Workload contains the specs of its pods, which contain tokens.
     """
     plain = {key: value for key, value in (found.get("spec") or {}).items() if not isinstance(value, (list, dict))}
     metadata = found["metadata"]

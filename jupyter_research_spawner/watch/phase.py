@@ -35,7 +35,7 @@ _NO_WORDS = (
     "Ask your administrators to read the log of container research-home."
 )
 _ABSENT = re.compile(r'\b(secret|configmap) "([a-z0-9.-]{1,253})" not found')
-# Reasons for which the kubelet rejects or ends a pod.  Of other reasons, its message is shown.
+# Reasons for which the kubelet rejects or ends a pod.  For other reasons, the message in the pod's status is shown.
 _POD = {
     "DeadlineExceeded": "It reached its hard wall time.",
     "SupplementalGroupsPolicyNotSupported": (
@@ -163,7 +163,7 @@ def _is_pending(pod: Json) -> bool:
 def why_not_mounted(pod: Json, events: Sequence[Json]) -> str:
     """Return a sentence that says which volume the kubelet cannot mount, if the pod's newest event reports this.
 
-    Source: Kubernetes 1.36, pkg/kubelet/events.  A file system that does not answer looks like this too.
+    Source: Kubernetes 1.36, pkg/kubelet/events.  The kubelet reports the same for a file system that does not answer.
     """
     newest = newest_event(events)
     return why_warned(newest) if newest.get("reason") in NOT_MOUNTED and is_mounting(pod) else ""
@@ -222,7 +222,7 @@ def _why_rejected(pod: Json) -> str:
 def why_no_home(pod: Json) -> str:
     """Return why the init container that checks the home directory failed; "" if it reports no problem.
 
-    The kubelet would repeat the check again and again, but exit code 1 is an answer, and no accident.
+    The kubelet would repeat the check, but exit code 1 means that it found a problem, so retrying does not help.
     """
     for container in statuses(pod):
         if container.get("name") != HOME_CHECK:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Found:
-    """The API server's answer about a prerequisite: whether it exists, and its `status.state`."""
+    """The API server's response about a prerequisite: whether it exists, and its `status.state`."""
 
     exists: bool
     state: str = ""

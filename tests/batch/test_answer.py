@@ -251,7 +251,7 @@ def killed(**terminated: Any) -> dict[str, Any]:
     ("pod", "reason"),
     [
         (FAILED, EXIT_3),
-        (killed(reason="OOMKilled"), "Container job used more memory than its profile has (OOMKilled)."),
+        (killed(reason="OOMKilled"), "Container job used more memory than its limit (OOMKilled)."),
         (killed(reason="Error"), "Container job ended with exit code 137 (SIGKILL)."),
         (killed(reason="SeccompKilled"), "Container job ended with exit code 137 (SeccompKilled)."),
         (
