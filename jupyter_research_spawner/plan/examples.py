@@ -47,7 +47,7 @@ def is_closed(offer: Restricted) -> bool:
 
 
 def samples(site: Site, now: datetime) -> list[Sample]:
-    """Return each profile that is not closed to all users, in the first of its queues, with a user and a time for both."""
+    """Return each profile that is not closed to all users, with its first queue, and a user and a time for both."""
     return [
         Sample(name, queue, example_user(site, name, queue), example_time(site, name, queue, now))
         for name, profile in ordered(site.profiles)
