@@ -127,7 +127,7 @@ class RightsActions:
         return {standing.state for standing in standings}
 
     async def _tell(self, known: Unfinished, verdict: Verdict) -> None:
-        """Record what the user of a running job is told, or remove it if it no longer holds."""
+        """Record the note for the user of a running job, or remove it if it no longer holds."""
         note = note_of(verdict)
 
         def change(job: Json) -> Json:
@@ -216,7 +216,7 @@ class RightsActions:
         await self._hold(known)
 
     async def renew(self, known: Unfinished) -> bool:
-        """Replace a held job by a new one, if it has no pod any more.  Return False if that is not possible yet.
+        """Replace a held job by a new one if it has no pods left.  Return False if that is not possible yet.
 
         The old job is deleted when the new one exists, so none is lost.  A user who cancels deletes the old one first.
         """
@@ -278,7 +278,7 @@ class RightsActions:
 
 
 def note_of(verdict: Verdict) -> str:
-    """Return what the user of a running job is told; "" if nothing has changed."""
+    """Return the note for the user of a running job; "" if nothing has changed."""
     if verdict.refusal is not None:
         return lost_text(str(verdict.refusal))
     return changed_text(verdict.changes) if verdict.changes else ""

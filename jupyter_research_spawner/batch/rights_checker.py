@@ -183,7 +183,7 @@ class RightsChecker:
         return self._verdicts[key]
 
     def _is_news(self, job: Unfinished, verdict: Verdict) -> bool:
-        """Return whether there is something to do about the job, as far as memory tells."""
+        """Return whether the job needs an action, according to the state in memory."""
         note = note_of(verdict)
         runs = any(begun for _, begun in self._pods.get(job.name, {}).values())
         is_stopped = verdict.refusal is not None and self._actions.stops

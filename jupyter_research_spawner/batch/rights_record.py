@@ -1,4 +1,4 @@
-"""What is recorded on a job when its user's rights have changed.
+"""The annotations that record on a job that its user's rights have changed.
 
 A waiting job that is refused now is kept from starting, and REFUSED has the reason.  A waiting job whose rights differ
 is recreated: SUCCESSOR on the old job names the new one, which keeps the id that the user knows.
@@ -116,14 +116,14 @@ def renewed_text(changes: Sequence[str]) -> str:
 
 
 def changed_text(changes: Sequence[str]) -> str:
-    """Return what the user of a running job is told whose rights have changed."""
+    """Return the note for the user of a running job whose rights have changed."""
     return _bounded(
         f"Your rights changed after this job was submitted: {' '.join(changes)} It continues with those that it has."
     )
 
 
 def lost_text(reason: str) -> str:
-    """Return what the user of a running job is told who may no longer run it."""
+    """Return the note for the user of a running job who may no longer run it."""
     return _bounded(
         f"You may no longer run this job: {reason} It continues, but it does not run again if it is stopped."
     )

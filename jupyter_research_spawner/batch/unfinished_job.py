@@ -56,7 +56,7 @@ def is_unfinished(job: Json) -> bool:
 
 
 def unfinished(job: Json) -> Unfinished:
-    """Return what is kept about a job."""
+    """Return the part of a job that the service keeps in memory."""
     kind, hub_user = kind_of(job), str(annotations_of(job).get(USER_NAME, ""))
     try:
         # With the same name for all, so that the requests of two jobs can be equal.

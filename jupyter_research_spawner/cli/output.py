@@ -43,7 +43,7 @@ def _sorted(value: Any) -> Any:
 
 
 def table(rows: Iterable[tuple[str, Iterable[str]]], width: int = WIDTH, prefix: str = "") -> list[str]:
-    """Return the lines of a table.  A row is a word with its sentences, each of which begins on a new line."""
+    """Return the lines of a table.  A row is a word with its sentences.  Each sentence begins on a new line."""
     found = [(word, list(sentences)) for word, sentences in rows]
     column = max((len(word) for word, _ in found), default=0) + 2
     lines = []

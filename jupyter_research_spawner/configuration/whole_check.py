@@ -19,10 +19,10 @@ from .sample_pods import check_sample_pods, without_traits
 
 @dataclass(frozen=True)
 class Checked:
-    """What is wrong with a hub's configuration.
+    """The result of the check of a hub's configuration.
 
-    problems: what makes starts fail or changes rights.  The path is `c.SECTION.TRAIT` and what follows it.
-    advice: what has no effect, and what could not be checked.
+    problems: values that make starts fail or change rights.  The path begins with `c.SECTION.TRAIT`.
+    advice: values that have no effect, and values that could not be checked.
     """
 
     problems: list[Problem]

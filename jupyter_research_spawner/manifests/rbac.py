@@ -90,7 +90,7 @@ def _may_get(found: Iterable[Prerequisite]) -> list[Json]:
 
 
 def _secret_roles(site: Site, hub: Json) -> list[Json]:
-    """Return the role with which the hub sees whether required secrets exist, and its binding, if there are any."""
+    """Return the role that lets the hub read the required secrets, and its binding; [] if no secret is required."""
     names = sorted(name for name, needed in site.pods.allow.secrets.items() if needed is True and "{user}" not in name)
     if not names:
         return []

@@ -40,7 +40,7 @@ class Release:
 
 
 def labels(component: str) -> dict[str, str]:
-    """Return the labels of an object, by which `kubectl get -l` finds it."""
+    """Return the labels of an object.  `kubectl get -l` can select by them."""
     return {
         "app.kubernetes.io/name": "research-spawner",
         "app.kubernetes.io/component": component,

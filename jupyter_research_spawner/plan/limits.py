@@ -32,7 +32,7 @@ def choose_wall_time(
     """Return the soft and the hard wall time.  Raises Refusal if the request exceeds the limit.
 
     For a notebook, the profile sets the hard limit.  For a job, the requested wall time is the hard limit, as in Slurm.
-    `classes` are the classes without which the user could not run this, and `staffed` those of which the user is staff.
+    `classes` are the classes that the user needs for this, and `staffed` those of which the user is staff.
     """
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND

@@ -42,7 +42,7 @@ class Verdict:
 
     plan: the new plan; None if the work is refused or nothing is known.  refusal: the reason why the work is refused
     now.  changes: sentences that name the differences between the old and the new rights; () if there are none.  All
-    three are empty if an identity source or the cluster does not answer, so that the work stays as it is.
+    three are empty if an identity source or the cluster does not answer, so that the work stays unchanged.
     """
 
     plan: Plan | None = None

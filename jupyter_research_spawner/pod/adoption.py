@@ -116,7 +116,7 @@ _SECRET = ("*.env[]*", "*.command[]", "*.args[]", "metadata.annotations.*")
 
 
 def differences(manifest: Json, found: Json, added: Sequence[str], priority: int) -> list[tuple[str, str]]:
-    """Return (path, difference) for each field in which a pod is not what the manifest would create; [] if it is.
+    """Return (path, difference) for each field in which a pod differs from the pod that the manifest would create.
 
     added: the paths of what the pod's scheduler adds.  priority: the value of the manifest's PriorityClass.
     """

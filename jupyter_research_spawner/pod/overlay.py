@@ -116,7 +116,7 @@ def literal(text: str) -> str:
 
 
 def typed(text: str) -> str:
-    """Return the text for which `literal` returns `text`; `text` itself if there is none."""
+    """Return the argument for which `literal` returns `text`; `text` itself if there is none."""
     found = text.replace("$$", "$")
     return found if literal(found) == text else text
 

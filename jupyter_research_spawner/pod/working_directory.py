@@ -52,7 +52,7 @@ def compose_working_directory(plan: Plan, main: Json) -> None:
     else:
         raise manifest_refusal(
             f"workingDir of container {main['name']!r}",
-            f"is {wanted!r}, to which the program must change itself, but the program is not known",
+            f"is {wanted!r}. The program must change to this directory itself, but the program is not known",
             "Ask your administrators to set c.KubeSpawner.cmd, or to let notebooks start in the home directory.",
         )
 

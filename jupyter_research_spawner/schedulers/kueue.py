@@ -165,7 +165,7 @@ _NO_QUOTA = re.compile(r"resource (\S+) unavailable in ClusterQueue")
 
 
 def _waiting(message: str, since: str | None) -> QueueStatus:
-    """Return a queue status that explains Kueue's message about quota. An unknown message is kept as it is."""
+    """Return a queue status that explains Kueue's message about quota. An unknown message is kept unchanged."""
     if never := _TOO_MUCH.search(message):
         resource, asked, whole = never.groups()
         told = f"It requests {asked} of {resource}, but its queue has only {whole} in total. It cannot start."

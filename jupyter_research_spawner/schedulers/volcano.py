@@ -131,7 +131,7 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
 
 
 def _why(pod: Json, message: str) -> str:
-    """Return an explanation of Volcano's message.  An unknown message is returned as it is."""
+    """Return an explanation of Volcano's message.  An unknown message is returned unchanged."""
     if (pod.get("status") or {}).get("nominatedNodeName"):
         return "It waits until the pods that it preempts have ended."
     if _PLACED in message:

@@ -204,7 +204,7 @@ def _is_by_name(option: Any) -> bool:
 
 
 def _not(path: str, kind: str, value: Any, places: Places) -> str:
-    """Return what the value is instead of what is expected.  A value that may be a secret is not shown."""
+    """Return the end of a message: the value that is invalid, or only its kind if it may be a secret."""
     if value is None or isinstance(value, (Mapping, list, tuple)):
         return f", not {kind_of(value)}"
     if may_be_secret(path) or not isinstance(value, (str, int, float, date)):

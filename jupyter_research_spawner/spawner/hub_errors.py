@@ -1,7 +1,7 @@
-"""Exceptions with which JupyterHub 5 and 6 show a refusal to the user, and a log filter that removes tracebacks.
+"""Exceptions that make JupyterHub 5 and 6 show a refusal to the user, and a log filter that removes tracebacks.
 
-An exception of other code, for example of an administrator's hook, is shown as a sentence with an id.  The log has its
-traceback under the same id.  The sentence never has the exception's own text, which can contain a secret.
+Instead of an exception of other code, for example of an administrator's hook, the user sees a sentence with an id.  The
+log has the traceback under the same id.  The sentence never has the exception's own text, which can contain a secret.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def _code(function: Any) -> Any:
 def explained_errors(log: logging.Logger | logging.LoggerAdapter[Any], what: str) -> Iterator[None]:
     """Turn an exception of other code into a refusal with an id, and log the exception with its traceback and the id.
 
-    what: what failed, for the log.  Exceptions with which a hook tells the user something in the ways that JupyterHub
-    documents, HTTPError and `jupyterhub_message`, are raised as they are.
+    what: what failed, for the log.  HTTPError and exceptions with `jupyterhub_message` are raised unchanged, because
+    JupyterHub documents them for messages of hooks to the user.
     """
     try:
         yield

@@ -70,7 +70,7 @@ def offline_user(name: str, config: Config) -> OfflineUser:
 def offline_spawner(
     user: OfflineUser, server: str, spawner_class: type[ResearchSpawner], **traits: Any
 ) -> ResearchSpawner:
-    """Return the spawner of one of the user's servers, as it is when the hub starts the server."""
+    """Return the spawner of one of the user's servers, in the state that it has when the hub starts the server."""
     if server not in user.orm_spawners:
         record = orm.Spawner(name=server)
         user.db.add(record)

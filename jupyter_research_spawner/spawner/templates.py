@@ -120,7 +120,7 @@ def why_invalid(template: str, fields: frozenset[str] = FIELDS) -> str:
         return ""
     near = _ALMOST.search(_FIELD.sub("", template))
     if near:
-        return f"has {near[0]!r}, in which a brace or a space is wrong. Write {{{near[1] or near[2]}}}"
+        return f"has {near[0]!r}, where a brace or a space is wrong. Write {{{near[1] or near[2]}}}"
     if names is None:
         return "has a single brace, but KubeSpawner expands {fields} here. Double a brace that is part of the text"
     return (
