@@ -80,6 +80,6 @@ def unfinished(job: Json) -> Unfinished:
 
 
 def _once(value: T) -> T:
-    """Return the value that is equal to this one and is in memory already, or this one."""
+    """Return the equal value that is already in memory; this value if there is none."""
     found: T = value if value is None else _SHARED.setdefault(value, value)
     return found

@@ -45,7 +45,7 @@ def _annotation(field: FieldInfo) -> Any:
 
 
 def _valid(annotation: Any, value: Any) -> Any:
-    """Return the value as pydantic has it, or the valid parts of a map, or else _INVALID."""
+    """Return the value that pydantic validated, or the valid parts of a map, or else _INVALID."""
     try:
         return TypeAdapter(annotation).validate_python(value)
     except ValidationError:

@@ -39,8 +39,9 @@ _UNKNOWN = QueueStatus("scheduling")
 def is_pod_ready(pod: Json | None, main: str) -> bool:
     """Return whether the pod runs and has an IP address, and whether all its containers are ready.
 
-    As in KubeSpawner, but native sidecars must have started, and a container that ended with exit code 0 does not
-    count. KubeSpawner.is_pod_running raises an error for a pod whose status is incomplete; this function returns False.
+    This is KubeSpawner's condition with two changes: native sidecars must have started, and a container that ended with
+    exit code 0 does not count. KubeSpawner.is_pod_running raises an error for a pod whose status is incomplete; this
+    function returns False.
     """
     if pod is None or "deletionTimestamp" in pod["metadata"]:
         return False
