@@ -85,30 +85,30 @@ storage:
 def test_every_problem_is_told_in_one_run_each_at_its_line(written: Written) -> None:
     """Wrong values, wrong names of other settings, `like` and keys that are not text."""
     assert problems(written(MIXED)) == [
-        'more.yaml:14: queues.climate.groups.no: the key no is a boolean (false) for YAML, not text. Quote it: "no"',
-        "more.yaml:5: profiles.twin.like: 'nix' does not exist. Existing names: a100, c1, c2, small, twin",
-        "more.yaml:8: profiles.c2.like: is a cycle: c1 -> c2 -> c1",
-        "more.yaml:23: storage.mounts.more.path: mounts.more.path (/data/era5) and mounts.era5.path (/data/era5) "
-        "overlap, so one mount would hide the other. Choose paths that do not contain each other",
-        "more.yaml:13: queues.climate.ordr: there is no such setting. Did you mean 'order'?",
         "more.yaml:3: profiles.small.cpu: 'two' is not a valid number of CPUs. Use for example 2, 0.5 or '500m'",
-        "more.yaml:19: classes.stats-101.until: '2026-13-45' is not a valid date. Use the format year-month-day: "
-        "2026-12-20",
         "more.yaml:4: profiles.small.queue: 'nope' is not in queues. Allowed values: backfill, climate, teaching",
         "more.yaml:4: profiles.a100.queue: 'nope' is not in the queues of this profile",
+        "more.yaml:5: profiles.twin.like: 'nix' does not exist. Existing names: a100, c1, c2, small, twin",
+        "more.yaml:8: profiles.c2.like: is a cycle: c1 -> c2 -> c1",
         "more.yaml:12: queues.climate.priority: 'urgent' is not in priorities. Allowed values: high, low, normal",
-        "more.yaml:24: storage.mounts.more.classes.physics: 'physics' is not in classes. Allowed values: stats-101",
+        "more.yaml:13: queues.climate.ordr: there is no such setting. Did you mean 'order'?",
+        'more.yaml:14: queues.climate.groups.no: the key no is a boolean (false) for YAML, not text. Quote it: "no"',
+        "more.yaml:17: classes.stats-101.queue: 'none' is not in queues. Allowed values: backfill, climate, teaching",
         "more.yaml:18: classes.stats-101.profile: 'absent' is not in profiles. Allowed values: a100, c1, c2, small, "
         "twin",
-        "more.yaml:17: classes.stats-101.queue: 'none' is not in queues. Allowed values: backfill, climate, teaching",
+        "more.yaml:19: classes.stats-101.until: '2026-13-45' is not a valid date. Use the format year-month-day: "
+        "2026-12-20",
+        "more.yaml:23: storage.mounts.more.path: mounts.more.path (/data/era5) and mounts.era5.path (/data/era5) "
+        "overlap, so one mount would hide the other. Choose paths that do not contain each other",
+        "more.yaml:24: storage.mounts.more.classes.physics: 'physics' is not in classes. Allowed values: stats-101",
     ]
 
 
 def test_like_without_profiles_is_no_second_problem(written: Written) -> None:
     classes = "classes: {own: {like: small, queue: nope, roster: {group: x}, until: 2026-12-20}, stats-101: null}\n"
     assert problems(written(f"{classes}profiles: [small]\n")) == [
-        f"more.yaml:2: profiles: {BY_NAME}",
         "more.yaml:1: classes.own.queue: 'nope' is not in queues. Allowed values: backfill, climate, teaching",
+        f"more.yaml:2: profiles: {BY_NAME}",
     ]
 
 
@@ -122,7 +122,7 @@ def test_a_long_chain_of_like_is_a_problem_and_no_traceback(written: Written) ->
 def test_a_value_of_several_files_is_at_the_one_that_is_used(written: Written) -> None:
     first = written("profiles:\n  small:\n    cpu: two\n    memory: 4GB\n", "first.yaml")
     second = written("# over it\nprofiles:\n  small: {cpu: three}\n", "second.yaml")
-    assert [line.split(": ")[0] for line in problems(first, second)] == ["second.yaml:3", "first.yaml:4"]
+    assert [line.split(": ")[0] for line in problems(first, second)] == ["first.yaml:4", "second.yaml:3"]
     third = written("profiles: {small: {cpu: 2, memory: 4Gi}}\n", "third.yaml")
     assert load(samples.SITE_FILE, first, second, third).profiles["small"].cpu == 2
 
@@ -183,8 +183,8 @@ def test_settings_without_a_file_have_no_place(written: Written) -> None:
     assert [line.split(": ")[0] for line in problems(over)] == ["queues.climate.ordr", "profiles.tiny"]
     file = written("profiles:\n  small: {cpu: two}\n")
     assert [line.split(": ")[0] for line in problems(file, over)] == [
-        "queues.climate.ordr",
         "more.yaml:2",
+        "queues.climate.ordr",
         "profiles.tiny",
     ]
 
