@@ -182,7 +182,8 @@ def test_values_that_kubespawner_cannot_use_are_named_and_hide_nothing() -> None
     )
     for runs_hooks in (False, True):
         found = checked(c, runs_hooks=runs_hooks)
-        broken = found.problems[:-1] if runs_hooks else found.advice
+        # A hook is set, which configure does not run.
+        *broken, of_pod = found.problems if runs_hooks else found.advice
         assert [problem.path for problem in broken] == [
             "c.KubeSpawner.extra_pod_config",
             "c.KubeSpawner.init_containers",
@@ -191,7 +192,7 @@ def test_values_that_kubespawner_cannot_use_are_named_and_hide_nothing() -> None
         # Without the value, which may be a secret.
         assert broken[1].message.endswith("expected a list or a dict")
         assert all(problem.message.startswith("makes every start fail: KubeSpawner raised ") for problem in broken)
-        assert "envFrom must not be set" in found.problems[-1].message
+        assert "envFrom must not be set" in of_pod.message
     configure(config(init_containers="chown"), SITE, base=SITE_FILE.parent)
 
 
@@ -238,9 +239,62 @@ async def test_configure_checks_the_pods_inside_a_running_event_loop_and_runs_no
     configure(c, SITE, base=SITE_FILE.parent)
     assert asyncio.get_running_loop() is loop
     assert ran == []
-    c.KubeSpawner.service_account = "cloud"
-    with pytest.raises(SettingsError, match=r"singleuser\.serviceAccountName"):
-        configure(c, SITE, base=SITE_FILE.parent)
+
+
+def _repair(spawner: Any, pod: Any) -> Any:
+    pod.spec.init_containers = []
+    return pod
+
+
+def _repair_traits(spawner: Any, *_: Any) -> None:
+    spawner.init_containers = []
+
+
+@pytest.mark.parametrize(
+    ("section", "trait", "hook"),
+    [
+        ("KubeSpawner", "modify_pod_hook", _repair),
+        ("Spawner", "pre_spawn_hook", _repair_traits),
+        ("KubeSpawner", "auth_state_hook", _repair_traits),
+        ("KubeSpawner", "group_overrides", lambda spawner: {}),
+    ],
+)
+def test_configure_only_warns_of_a_pod_that_a_hook_can_change(
+    section: str, trait: str, hook: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Configure runs no hook, so it does not know the pod of a start, which is checked at each start."""
+    c = config(init_containers=[CHOWN])
+    c[section][trait] = hook
+    found = checked(c)
+    assert found.problems == []
+    (warning,) = found.advice
+    assert warning.path == "c.KubeSpawner.init_containers"
+    assert "container 'own-the-home': securityContext.runAsUser is 0" in warning.message
+    assert warning.message.endswith(f". Every start with it fails, unless c.{section}.{trait} changes it")
+    configure(c, SITE, base=SITE_FILE.parent)
+    assert str(warning) in caplog.messages
+
+
+def test_lint_runs_the_hooks_and_so_knows_whether_they_make_the_pod_right() -> None:
+    right = config(init_containers=[CHOWN], modify_pod_hook=_repair)
+    assert checked(right, runs_hooks=True) == Checked([], [])
+    wrong = config(init_containers=[CHOWN], modify_pod_hook=lambda spawner, pod: pod)
+    (problem,) = checked(wrong, runs_hooks=True).problems
+    assert problem.path == "c.KubeSpawner.init_containers"
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        {"init_containers": [CHOWN], "environment": {"A": _repair}},  # changes only its variable
+        {"init_containers": [CHOWN], "group_overrides": {}},  # a map, with which the pod is composed
+        {"init_containers": [CHOWN], "after_pod_created_hook": _repair},
+        {"service_account": "cloud", "modify_pod_hook": _repair},  # a trait that is refused in itself
+    ],
+)
+def test_configure_refuses_what_no_hook_can_change(traits: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        configure(config(**traits), SITE, base=SITE_FILE.parent)
 
 
 def test_what_a_file_appends_after_configure_still_counts() -> None:

@@ -52,7 +52,8 @@ def configure(
     is merged over the service's entry in `c.JupyterHub.services`.
 
     A notebook's pod of each profile is composed and checked, without running hooks.  Raises SettingsError with all
-    problems of the settings, or else with all values in `c` that contradict them or that make every start fail.
+    problems of the settings, or else with all values in `c` that contradict them or that make every start fail.  If a
+    hook can change the pod, problems of the composed pod are only warnings.
     """
     parts = _parts(site)
     settings = with_extra_files(parts if isinstance(parts, Site) else load(*parts))
