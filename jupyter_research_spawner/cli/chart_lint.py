@@ -354,7 +354,7 @@ class _Check:
             self._problems.append(Found(key, reason, "With it, no server can start. Correct it", changes))
 
     def _of_value(self, result: HubConfig, place: str, error: HookError) -> None:
-        """Add the problem of a value with which KubeSpawner can make no pod."""
+        """Add the problem of a value that makes the creation of every pod fail."""
         trait = place.rpartition(".")[2]
         reason = f"as {trait}, it makes every start fail: KubeSpawner {error}"
         if isinstance(error.__cause__, TraitError):

@@ -1,8 +1,7 @@
 """Use the values of the notebook that submits a job, as far as they fit the request.
 
 The user did not ask for these values, so an inherited value never causes a refusal.  A value that would cause one is
-left out, and the plan has a warning.  Only a wall time that the user
-asks for is not moved to another profile or queue.
+left out, and the plan has a warning.  Only a wall time that the user asks for is not moved to another profile or queue.
 """
 
 from __future__ import annotations
