@@ -186,7 +186,7 @@ def test_command_accepts_the_files_of_helm(cli: Cli, tmp_path: Path) -> None:
     assert cli("lint", "-f", str(other), "--values", str(empty)) == (
         1,
         "",
-        f"custom.research: is missing: there are no settings in the helm values {other} and {empty}\n",
+        f"custom.research: is missing in the helm values {other} and {empty}\n",
     )
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("custom:\n  research: [a]\n")

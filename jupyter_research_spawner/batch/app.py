@@ -159,7 +159,7 @@ async def running(
     watching = [
         _watch(recorder.run(), "attempts of jobs are no longer recorded"),
         _watch(owned_objects.run(), "jobs no longer show what their scheduler reports"),
-        _watch(checker.run(), "jobs are no longer decided again when rights change"),
+        _watch(checker.run(), "changes of users' rights no longer affect jobs"),
     ]
     try:
         yield sockets[0].getsockname()[1]

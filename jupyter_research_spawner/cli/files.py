@@ -89,7 +89,7 @@ def merge_documents(files: Sequence[SettingsFile], documents: Sequence[Document]
     settings = collect(documents, lambda document: document.below(RESEARCH))
     if not any(document.data for document in settings) and any(document.data for document in documents):
         named = format_list(str(file.path) for file in files)
-        raise SettingsError([Problem(RESEARCH, f"is missing: there are no settings in the helm values {named}")])
+        raise SettingsError([Problem(RESEARCH, f"is missing in the helm values {named}")])
     site, places = load_documents(settings)
     values, places_of_values = merged_values(documents)
     return SettingsFiles(site, values, places, places_of_values, base_of(files))

@@ -37,7 +37,7 @@ def read_script() -> bytes:
 
 
 def script_command(script: bytes, arguments: Sequence[str]) -> list[str]:
-    """Return the words of a command that runs the script with these arguments.  Raises JobsError for what is no script.
+    """Return the words of a command that runs the script with these arguments.  Raises JobsError if it is not a script.
 
     As the kernel does, it passes everything after the interpreter in the first line as one argument (execve(2)).
     """
@@ -84,7 +84,7 @@ def told_command(words: Sequence[str]) -> Sequence[str]:
 
 
 def has_unread_input() -> bool:
-    """Return whether standard input is a pipe with data, or a file that nobody has read from.  Never waits.
+    """Return whether standard input is a pipe with data, or a file at its beginning.  Never waits.
 
     An open pipe without data is usual in a notebook, in cron and over ssh.  In `while read x; do job submit ...; done <
     list`, the shell has read from the file.

@@ -310,7 +310,7 @@ def _say_why_empty(job_id: str, index: int | None) -> None:
 
 
 def _cancel(args: argparse.Namespace) -> int:
-    """Cancel each job.  As for scancel, it is no error if a job has ended already."""
+    """Cancel each job.  As with scancel, a job that has already ended is not an error."""
 
     def cancel(job_id: str) -> None:
         job = functions.cancel(job_id)
