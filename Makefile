@@ -58,7 +58,7 @@ test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 		$(if $(MINUTES),--minutes $(MINUTES))
 	RIG_MAY_LEAVE_OUT=$(MINUTES) HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python \
 		$(BIN)/python -m pytest -n $(CLUSTERS) --dist loadgroup --no-loadscope-reorder \
-		--durations=30 --junitxml=$(TIMES)/test-cluster.xml $(CLUSTER_TESTS)
+		--durations=30 --junitxml=$(TIMES)/test-cluster.xml $(OPTIONS) $(CLUSTER_TESTS)
 
 cluster: $(VENV)/test.stamp
 	@$(RIG) up
