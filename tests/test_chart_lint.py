@@ -410,8 +410,13 @@ PROBLEMS |= {
     ),
     "a field that Kubernetes does not have": (
         singleuser(lifecycleHooks={"onStart": {"exec": {"command": ["a"]}}}),
-        "singleuser.lifecycleHooks",
+        "singleuser.lifecycleHooks.onStart",
         "KubeSpawner raised ValueError: 'V1Lifecycle' did not have an attribute matching 'onStart'",
+    ),
+    "a field that Kubernetes does not have, beside one that is refused": (
+        singleuser(extraPodConfig={"noSuchField": 1, "hostPID": True}),
+        "singleuser.extraPodConfig.noSuchField",
+        "KubeSpawner raised ValueError: 'V1PodSpec' did not have an attribute matching 'noSuchField'",
     ),
     "iptables without a network policy": (
         singleuser(cloudMetadata={"blockWithIptables": True}, networkPolicy={"enabled": False}),

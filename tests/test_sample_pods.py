@@ -185,7 +185,7 @@ def test_values_that_kubespawner_cannot_use_are_named_and_hide_nothing() -> None
         # A hook is set, which configure does not run.
         *broken, of_pod = found.problems if runs_hooks else found.advice
         assert [problem.path for problem in broken] == [
-            "c.KubeSpawner.extra_pod_config",
+            "c.KubeSpawner.extra_pod_config['noSuchField']",
             "c.KubeSpawner.init_containers",
             "c.KubeSpawner.volume_mounts",
         ]
@@ -194,6 +194,16 @@ def test_values_that_kubespawner_cannot_use_are_named_and_hide_nothing() -> None
         assert all(problem.message.startswith("makes every start fail: KubeSpawner raised ") for problem in broken)
         assert "envFrom must not be set" in of_pod.message
     configure(config(init_containers="chown"), SITE, base=SITE_FILE.parent)
+
+
+def test_a_field_that_kubernetes_does_not_have_hides_no_other_entry_of_its_map() -> None:
+    found = checked(config(extra_pod_config={"noSuchField": 1, "hostPID": True, "nor_this": {}}), runs_hooks=True)
+    assert [problem.path for problem in found.problems] == [
+        "c.KubeSpawner.extra_pod_config['noSuchField']",
+        "c.KubeSpawner.extra_pod_config['nor_this']",
+        "c.KubeSpawner.extra_pod_config",
+    ]
+    assert "hostPID must be false" in found.problems[2].message
 
 
 def test_a_container_in_extra_pod_config_is_named_with_its_trait() -> None:
@@ -205,7 +215,7 @@ def test_a_container_in_extra_pod_config_is_named_with_its_trait() -> None:
 
 def test_a_value_that_json_does_not_have_is_named() -> None:
     (warning,) = checked(config(extra_annotations={"a": {1, 2}})).advice
-    assert warning.path == "c.KubeSpawner.extra_annotations"
+    assert warning.path == "c.KubeSpawner.extra_annotations['a']"
     assert "makes every start fail: KubeSpawner raised AttributeError" in warning.message
 
     def adds_a_set(spawner: Any, pod: Any) -> Any:

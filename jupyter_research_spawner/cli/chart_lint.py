@@ -42,7 +42,7 @@ from ..chart_values import (
 )
 from ..configuration import batch_service, conflicts, with_extra_files
 from ..configuration.kubespawner_traits import TRAITS
-from ..configuration.sample_pods import broken_traits, without_traits
+from ..configuration.sample_pods import Setting, broken_settings, place_of, without_settings
 from ..jobs import notebook
 from ..plan.examples import EXAMPLE_ID, EXAMPLE_NAME, samples
 from ..refusal import Refusal
@@ -324,17 +324,17 @@ class _Check:
                 self._of_pod(result, site, tried)
 
     async def _tried(
-        self, result: HubConfig, trial: Callable[..., Coroutine[Any, Any, TriedPod]], *left_out: tuple[str, str]
+        self, result: HubConfig, trial: Callable[..., Coroutine[Any, Any, TriedPod]], *left_out: Setting
     ) -> TriedPod:
         """Return the pod, without the hooks and values that fail, so that they do not hide its problems."""
-        c = without_traits(result.config, [*left_out])
+        c = without_settings(result.config, left_out)
         try:
             return await trial(c)
         except HookError as error:
             if error.place == NO_PLACE:
-                broken = await broken_traits(trial, c, error)
-                for (section, trait), failure in broken.items():
-                    self._of_value(result, f"c.{section}.{trait}", failure)
+                broken = await broken_settings(trial, c, error)
+                for setting, failure in broken.items():
+                    self._of_value(result, setting, failure)
             else:
                 self._of_hook(result, error)
                 _, section, trait = error.place.split(".")[:3]
@@ -353,9 +353,9 @@ class _Check:
         else:
             self._problems.append(Found(key, reason, "With it, no server can start. Correct it", changes))
 
-    def _of_value(self, result: HubConfig, place: str, error: HookError) -> None:
+    def _of_value(self, result: HubConfig, setting: Setting, error: HookError) -> None:
         """Add the problem of a value that makes the creation of every pod fail."""
-        trait = place.rpartition(".")[2]
+        place, trait = place_of(setting), setting[1]
         reason = f"as {trait}, it makes every start fail: KubeSpawner {error}"
         if isinstance(error.__cause__, TraitError):
             # The value is not shown, because it may be a secret.

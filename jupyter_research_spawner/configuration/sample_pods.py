@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,6 +27,9 @@ from ..spawner.offline_user import offline_user
 from ..wording import format_list
 from .pod_sources import Source, source_of
 from .traits import section_of
+
+# What the configuration sets: a section and a trait, or one entry of a trait that is a map, with its key.
+Setting = tuple[str, ...]
 
 
 @dataclass
@@ -69,7 +72,7 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
     noted: dict[Problem, list[str]] = {}
     tried = samples(site, datetime.now(timezone.utc))
     user = offline_user(EXAMPLE_NAME, c)
-    without: list[tuple[str, str]] = []  # traits that make the creation of every pod fail
+    without: list[Setting] = []  # what makes the creation of every pod fail
     for sample in tried:
         profile = sample.profile
 
@@ -80,15 +83,15 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
 
         try:
             try:
-                pod = await trial(without_traits(c, without))
+                pod = await trial(without_settings(c, without))
             except (Refusal, HookError) as error:
                 if isinstance(error, Refusal) or error.place != NO_PLACE:
                     raise
-                for (section, trait), failure in (await broken_traits(trial, c, error)).items():
-                    without.append((section, trait))
-                    problem = Problem(f"c.{section}.{trait}", f"makes every start fail: KubeSpawner {failure}")
+                for one_set, failure in (await broken_settings(trial, c, error)).items():
+                    without.append(one_set)
+                    problem = Problem(place_of(one_set), f"makes every start fail: KubeSpawner {failure}")
                     (said if runs_hooks else noted)[problem] = [one.profile for one in tried]
-                pod = await trial(without_traits(c, without))
+                pod = await trial(without_settings(c, without))
         except Refusal:
             continue  # `lint` names the profiles that no user can start
         except HookError as error:
@@ -108,7 +111,7 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
 
 
 async def _without_failing_hooks(
-    trial: Callable[[Config], Awaitable[TriedPod]], c: Config, without: list[tuple[str, str]], error: HookError
+    trial: Callable[[Config], Awaitable[TriedPod]], c: Config, without: list[Setting], error: HookError
 ) -> tuple[TriedPod | None, list[HookError]]:
     """Return the pod without the hooks that fail, so that they do not hide its problems, and all of their errors.
 
@@ -119,7 +122,7 @@ async def _without_failing_hooks(
         _, section, trait = error.place.split(".")[:3]
         left.append((section, trait))
         try:
-            return await trial(without_traits(c, left)), failed
+            return await trial(without_settings(c, left)), failed
         except Refusal:
             break
         except HookError as another:
@@ -130,22 +133,28 @@ async def _without_failing_hooks(
     return None, failed
 
 
-async def broken_traits(
+async def broken_settings(
     trial: Callable[[Config], Awaitable[TriedPod]], c: Config, error: HookError
-) -> dict[tuple[str, str], HookError]:
-    """Return each (section, trait) that makes the creation of every pod fail, and KubeSpawner's error with it.
+) -> dict[Setting, HookError]:
+    """Return each setting that makes the creation of every pod fail, and KubeSpawner's error with it.
 
-    Raises the error if it also occurs without any trait.
+    These are entries of a trait that is a map, where they fail alone.  Raises the error if it also occurs without
+    any trait.
     """
     left = [*_set_traits(c)]
-    if await _fails(trial, without_traits(c, left)):
+    if await _fails(trial, without_settings(c, left)):
         raise error
-    found = {}
+    found: dict[Setting, HookError] = {}
     for place in tuple(left):
         left.remove(place)
-        if failure := await _fails(trial, without_traits(c, left)):
-            left.append(place)
-            found[place] = failure
+        if failure := await _fails(trial, without_settings(c, left)):
+            section, trait = place
+            value = c[section][trait]
+            entries: list[Setting] = [(section, trait, key) for key in value] if isinstance(value, dict) else []
+            alone = {one: await _fails(trial, without_settings(c, [*left, *entries], keep=one)) for one in entries}
+            broken = {one: failure for one, failure in alone.items() if failure}
+            found |= broken or {place: failure}
+            left.extend(broken or [place])
     return found
 
 
@@ -160,20 +169,34 @@ async def _fails(trial: Callable[[Config], Awaitable[TriedPod]], c: Config) -> H
     return None
 
 
-def _set_traits(c: Config) -> Iterator[tuple[str, str]]:
+def _set_traits(c: Config) -> Iterator[Setting]:
     """Yield (section, trait) of each trait that is set."""
     for section in sections_of(configured_class(c)):
         yield from ((section, trait) for trait in sorted(c.get(section, {})))
 
 
-def without_traits(c: Config, traits: list[tuple[str, str]]) -> Config:
-    """Return the configuration without these traits."""
-    if not traits:
+def without_settings(c: Config, settings: Iterable[Setting], keep: Setting | None = None) -> Config:
+    """Return the configuration without these settings.
+
+    keep: one of them, which stays.
+    """
+    left_out = {one for one in settings if one != keep}
+    if not left_out:
         return c
     found = Config()
     for section, values in c.items():
-        found[section] = Config({key: value for key, value in values.items() if (section, key) not in traits})
+        kept = {trait: value for trait, value in values.items() if (section, trait) not in left_out}
+        for trait, value in kept.items():
+            if any(one[:2] == (section, trait) for one in left_out):
+                kept[trait] = {key: below for key, below in value.items() if (section, trait, key) not in left_out}
+        found[section] = Config(kept)
     return found
+
+
+def place_of(setting: Setting) -> str:
+    """Return a setting as text, such as `c.KubeSpawner.extra_pod_config['hostPID']`."""
+    section, trait, *key = setting
+    return f"c.{section}.{trait}{f'[{key[0]!r}]' if key else ''}"
 
 
 def _of_profiles(problem: Problem, profiles: list[str], of_all: int) -> Problem:

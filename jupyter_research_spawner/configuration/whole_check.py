@@ -16,7 +16,7 @@ from ..spawner.configured_class import configured_class, sections_of
 from ..wording import format_list
 from . import conflicts
 from .kubespawner_traits import TRAITS
-from .sample_pods import check_sample_pods, without_traits
+from .sample_pods import check_sample_pods, without_settings
 from .traits import section_of, value_of
 
 # The functions of a start that can change every field of the pod.
@@ -46,7 +46,7 @@ def check_configuration(c: Config, site: Site, base: Path | None = None, *, runs
         spawner_class = configured_class(c)
     except SettingsError as error:
         of_class = error.problems
-        c = without_traits(c, [("JupyterHub", "spawner_class")])
+        c = without_settings(c, [("JupyterHub", "spawner_class")])
         spawner_class = configured_class(c)
     of_values = [*of_class, *conflicts.problems(c, site, spawner_class)]
     pods = check_sample_pods(c, site, base, runs_hooks=runs_hooks)
