@@ -563,6 +563,22 @@ def test_what_has_no_effect_is_advice() -> None:
         ),
         (singleuser(initContainers=[None]), "singleuser.initContainers[0]: must be a map, not empty"),
         (singleuser(extraFiles={"a": 1}), "singleuser.extraFiles.a: must be a map, not a number"),
+        (
+            singleuser(extraFiles={"a": {"mountPath": "/etc/a", "data": {}, "mode": "0644"}}),
+            "singleuser.extraFiles.a.mode: must be a number, not text",
+        ),
+        (
+            singleuser(extraFiles={"a": {"mountPath": "/etc/a"}}),
+            "singleuser.extraFiles.a: must have exactly one of binaryData, data and stringData",
+        ),
+        (
+            singleuser(extraTolerations=[{"key": "a", "operator": "Exits"}]),
+            "singleuser.extraTolerations[0].operator: must be Equal or Exists",
+        ),
+        (
+            {"scheduling": {"userPods": {"tolerations": [{"operator": "Exists", "effect": "Never"}]}}},
+            "scheduling.userPods.tolerations[0].effect: must be NoSchedule, PreferNoSchedule or NoExecute",
+        ),
         ({"hub": {"extraConfig": {"10": ["c"]}}}, "hub.extraConfig.10: must be text, not a list"),
         ({"hub": {"extraConfig": "c.KubeSpawner.uid = 1"}}, "hub.extraConfig: must be a map, not text"),
         ({"hub": {"services": {"a": "http://a"}}}, "hub.services.a: must be a map, not text"),

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ..wording import format_list
+
 Path = tuple[str | int, ...]
 
 _KINDS: dict[str, Any] = {"map": dict, "list": list, "text": str, "list or a map": (list, dict)}
 _KINDS["single value or a map"] = (str, int, float, dict)
+_KINDS["number"] = (int, float)
 # Keys whose default does not tell their form.
 _FORMS = {
     "singleuser.extraEnv": "list or a map",
@@ -50,6 +53,14 @@ _CONTAINER = {
     **dict.fromkeys(("args", "command", "env", "envFrom", "ports", "volumeMounts"), "list"),
 }
 _RESOURCES = {"limits": "map", "requests": "map"}
+# The values of fields of a toleration (core/v1), and the fields of a file, of which it has exactly one.
+_TOLERATION = {
+    "effect": ("NoSchedule", "PreferNoSchedule", "NoExecute"),
+    "operator": ("Equal", "Exists"),
+}
+_CONTENTS = ("binaryData", "data", "stringData")
+_TOLERATIONS = ("scheduling.userPods.tolerations", "singleuser.extraTolerations")
+_FILES = ("hub.extraFiles", "singleuser.extraFiles")
 _CONTAINERS = ("singleuser.initContainers", "singleuser.extraContainers")
 
 
@@ -85,7 +96,7 @@ def _below(values: Mapping[str, Any], defaults: Mapping[str, Any], path: Path) -
         if form and not isinstance(value, _KINDS[form]):
             yield at, _must_be(form, value)
         elif name in _WORDS and value not in _WORDS[name]:
-            yield at, f"must be {', '.join(_WORDS[name][:-1])} or {_WORDS[name][-1]}"
+            yield at, f"must be {format_list(_WORDS[name], 'or')}"
         elif not form and isinstance(value, (dict, list)) and not (key == "cmd" and isinstance(value, list)):
             yield at, f"must be a single value, not {_kind(value)}"
         elif name in _ITEMS:
@@ -110,6 +121,14 @@ def _items(values: Any, name: str, path: Path) -> Iterator[tuple[Path, str]]:
             for field, needed in (("env", ("name",)), ("volumeMounts", ("name", "mountPath"))):
                 parts = value.get(field)
                 yield from _each("map", needed, parts if isinstance(parts, list) else [], (*path, key, field))
+        elif name in _TOLERATIONS:
+            for field, words in _TOLERATION.items():
+                if value.get(field) not in (None, "", *words):
+                    yield (*path, key, field), f"must be {format_list(words, 'or')}"
+        elif name in _FILES:
+            yield from _fields(value, {"mode": "number"}, (*path, key))
+            if sum(value.get(field) is not None for field in _CONTENTS) != 1:
+                yield (*path, key), f"must have exactly one of {format_list(_CONTENTS)}"
         elif name == "singleuser.storage.extraVolumes":
             yield from _fields(value, dict.fromkeys(set(value) - {"name"}, "map"), (*path, key))
 
