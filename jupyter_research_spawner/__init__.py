@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .configuration import configure
+    from .spawner import ResearchSpawner
 
-__all__ = ["configure"]
+__all__ = ["ResearchSpawner", "configure"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from .configuration import configure  # noqa: PLC0415
 
         return configure
+    if name == "ResearchSpawner":
+        from .spawner import ResearchSpawner  # noqa: PLC0415
+
+        return ResearchSpawner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -206,6 +206,20 @@ def test_a_field_that_kubernetes_does_not_have_hides_no_other_entry_of_its_map()
     assert "hostPID must be false" in found.problems[2].message
 
 
+def test_a_hook_that_fails_hides_no_value_that_kubespawner_cannot_use() -> None:
+    def fails(spawner: Any) -> None:
+        raise RuntimeError("no token")
+
+    c = config(pre_spawn_hook=fails, extra_pod_config={"noSuchField": 1, "hostPID": True})
+    found = checked(c, runs_hooks=True)
+    assert [problem.path for problem in found.problems] == [
+        "c.KubeSpawner.pre_spawn_hook",
+        "c.KubeSpawner.extra_pod_config['noSuchField']",
+        "c.KubeSpawner.extra_pod_config",
+    ]
+    assert "hostPID must be false" in found.problems[2].message
+
+
 def test_a_container_in_extra_pod_config_is_named_with_its_trait() -> None:
     (problem,) = checked(config(extra_pod_config={"initContainers": [CHOWN]})).problems
     assert problem.path == "c.KubeSpawner.extra_pod_config"

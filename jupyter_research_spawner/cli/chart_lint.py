@@ -13,7 +13,7 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -42,7 +42,7 @@ from ..chart_values import (
 )
 from ..configuration import batch_service, conflicts, with_extra_files
 from ..configuration.kubespawner_traits import TRAITS
-from ..configuration.sample_pods import Setting, broken_settings, place_of, without_settings
+from ..configuration.sample_pods import Setting, place_of, try_without_failures
 from ..jobs import notebook
 from ..plan.examples import EXAMPLE_ID, EXAMPLE_NAME, samples
 from ..refusal import Refusal
@@ -314,34 +314,23 @@ class _Check:
         for one in samples(site, self._now):
             trial = partial(try_notebook, site, one.user, one.options, base=self._base, now=one.now, user=user)
             try:
-                tried = await self._tried(result, trial)
+                tried, failures = await try_without_failures(trial, result.config)
             except Refusal:
                 continue  # it is a problem of the settings, which lint has reported
             except Exception as error:  # KubeSpawner's code and administrators' classes can raise anything
                 why = f"the pod of an example user cannot be composed ({type(error).__name__}: {error})"
                 self._problems.append(Found("singleuser", f"{why}, so no server can start"))
-            else:
-                self._of_pod(result, site, tried)
-
-    async def _tried(
-        self, result: HubConfig, trial: Callable[..., Coroutine[Any, Any, TriedPod]], *left_out: Setting
-    ) -> TriedPod:
-        """Return the pod, without the hooks and values that fail, so that they do not hide its problems."""
-        c = without_settings(result.config, left_out)
-        try:
-            return await trial(c)
-        except HookError as error:
-            if error.place == NO_PLACE:
-                broken = await broken_settings(trial, c, error)
-                for setting, failure in broken.items():
+                continue
+            for setting, failure in failures.items():
+                if not setting:
+                    why = f"the pod of an example user cannot be composed: KubeSpawner {failure}"
+                    self._problems.append(Found("singleuser", f"{why}, so no server can start"))
+                elif failure.place == NO_PLACE:
                     self._of_value(result, setting, failure)
-            else:
-                self._of_hook(result, error)
-                _, section, trait = error.place.split(".")[:3]
-                broken = {(section, trait): error}
-            if set(broken) <= set(left_out):
-                raise
-        return await self._tried(result, trial, *left_out, *broken)
+                else:
+                    self._of_hook(result, failure)
+            if tried is not None:
+                self._of_pod(result, site, tried)
 
     def _of_hook(self, result: HubConfig, error: HookError) -> None:
         origin = KeyFinder(result, {}, _MAIN).of_place(error.place)

@@ -82,26 +82,19 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
             )
 
         try:
-            try:
-                pod = await trial(without_settings(c, without))
-            except (Refusal, HookError) as error:
-                if isinstance(error, Refusal) or error.place != NO_PLACE:
-                    raise
-                for one_set, failure in (await broken_settings(trial, c, error)).items():
-                    without.append(one_set)
-                    problem = Problem(place_of(one_set), f"makes every start fail: KubeSpawner {failure}")
-                    (said if runs_hooks else noted)[problem] = [one.profile for one in tried]
-                pod = await trial(without_settings(c, without))
+            pod, failures = await try_without_failures(trial, without_settings(c, without))
         except Refusal:
             continue  # `lint` names the profiles that no user can start
-        except HookError as error:
-            pod_without_hooks, failed = await _without_failing_hooks(trial, c, without, error)
-            for one in failed:
-                is_certain = runs_hooks and not one.needs_hub
-                (said if is_certain else noted).setdefault(Problem(one.place, str(one)), []).append(profile)
-            if pod_without_hooks is None:
-                continue
-            pod = pod_without_hooks
+        for setting, failure in failures.items():
+            if setting and failure.place == NO_PLACE:
+                without.append(setting)
+                problem = Problem(place_of(setting), f"makes every start fail: KubeSpawner {failure}")
+                (said if runs_hooks else noted)[problem] = [one.profile for one in tried]
+            else:
+                is_certain = runs_hooks and not failure.needs_hub
+                (said if is_certain else noted).setdefault(Problem(failure.place, str(failure)), []).append(profile)
+        if pod is None:
+            continue
         for problem in _problems(pod, c, site):
             said.setdefault(problem, []).append(profile)
     return SamplePods(
@@ -110,40 +103,44 @@ async def _check(c: Config, site: Site, base: Path | None, runs_hooks: bool) -> 
     )
 
 
-async def _without_failing_hooks(
-    trial: Callable[[Config], Awaitable[TriedPod]], c: Config, without: list[Setting], error: HookError
-) -> tuple[TriedPod | None, list[HookError]]:
-    """Return the pod without the hooks that fail, so that they do not hide its problems, and all of their errors.
+async def try_without_failures(
+    trial: Callable[[Config], Awaitable[TriedPod]], c: Config
+) -> tuple[TriedPod | None, dict[Setting, HookError]]:
+    """Return the pod without the hooks and settings that fail, which would hide its problems, and their errors.
 
-    The pod is None if KubeSpawner itself fails.
+    An error that no setting causes belongs to the empty setting, and there is no pod.  Raises Refusal if nothing has
+    failed before the refusal.
     """
-    failed, left = [error], list(without)
-    while error.place != NO_PLACE:
-        _, section, trait = error.place.split(".")[:3]
-        left.append((section, trait))
+    failures: dict[Setting, HookError] = {}
+    while () not in failures:
+        left = without_settings(c, failures)
         try:
-            return await trial(without_settings(c, left)), failed
+            return await trial(left), failures
         except Refusal:
+            if not failures:
+                raise
             break
-        except HookError as another:
-            if any(another.place == one.place for one in failed):
+        except HookError as error:
+            found: dict[Setting, HookError] = {tuple(error.place.split(".")[1:3]): error}
+            if error.place == NO_PLACE:
+                found = await _broken_settings(trial, left, error)
+            if failures.keys() >= found.keys():
                 break
-            error = another
-            failed.append(error)
-    return None, failed
+            failures |= found
+    return None, failures
 
 
-async def broken_settings(
+async def _broken_settings(
     trial: Callable[[Config], Awaitable[TriedPod]], c: Config, error: HookError
 ) -> dict[Setting, HookError]:
     """Return each setting that makes the creation of every pod fail, and KubeSpawner's error with it.
 
-    These are entries of a trait that is a map, where they fail alone.  Raises the error if it also occurs without
-    any trait.
+    These are entries of a trait that is a map, where they fail alone.  If the error occurs without any trait, it
+    belongs to the empty setting.
     """
     left = [*_set_traits(c)]
     if await _fails(trial, without_settings(c, left)):
-        raise error
+        return {(): error}
     found: dict[Setting, HookError] = {}
     for place in tuple(left):
         left.remove(place)
