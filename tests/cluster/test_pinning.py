@@ -190,11 +190,22 @@ def test_lint_tells_them_apart_beforehand(
     work: Work, beside: Json, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = tmp_path / "values.yaml"
-    written = {"singleuser": {"extraContainers": [beside]}, "custom": {"research": settings(work.ground)}}
+    configure = 'jupyter_research_spawner.configure(c, z2jh.get_config("custom.research"))'
+    written = {
+        "hub": {"extraConfig": {"research": f"import jupyter_research_spawner, z2jh\n{configure}"}},
+        "singleuser": {
+            "cloudMetadata": {"blockWithIptables": False},
+            "extraContainers": [beside],
+            "storage": {"type": "none"},
+        },
+        "custom": {"research": settings(work.ground)},
+    }
     values.write_text(yaml.safe_dump(written))
     assert main(["lint", "--site", str(values)]) == status
     said = capsys.readouterr().err
-    assert ("No user can start pinned on one NUMA node" in said) == bool(status)
+    assert ("singleuser.extraContainers[0]" in said and "the kubelet would pin no CPUs of the pod" in said) == bool(
+        status
+    )
 
 
 def test_devices_of_a_node_are_counted_for_a_profile_that_asks_for_them(work: Work) -> None:
