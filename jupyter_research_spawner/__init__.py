@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,16 +11,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ResearchSpawner", "configure"]
 
+# Imported only on use, because the command line, the client's archive and the embedded cluster work without JupyterHub.
+_MODULES = {"ResearchSpawner": ".spawner", "configure": ".configuration"}
+
 
 def __getattr__(name: str) -> Any:
-    # Imported only on use, because the command line, the client's archive and the embedded cluster work without
-    # JupyterHub.
-    if name == "configure":
-        from .configuration import configure  # noqa: PLC0415
-
-        return configure
-    if name == "ResearchSpawner":
-        from .spawner import ResearchSpawner  # noqa: PLC0415
-
-        return ResearchSpawner
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name], __name__), name)

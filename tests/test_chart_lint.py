@@ -423,7 +423,7 @@ PROBLEMS |= {
         "singleuser.cloudMetadata.blockWithIptables",
         "blockWithIptables: false, and singleuser.networkPolicy: {enabled: true}, because nothing else blocks",
     ),
-    "an amount that is no amount": (
+    "an invalid quantity": (
         singleuser(memory={"guarantee": "much"}),
         "singleuser.memory.guarantee",
         "KubeSpawner does not accept it as mem_guarantee",

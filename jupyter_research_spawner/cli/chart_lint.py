@@ -318,19 +318,21 @@ class _Check:
             except Refusal:
                 continue  # it is a problem of the settings, which lint has reported
             except Exception as error:  # KubeSpawner's code and administrators' classes can raise anything
-                why = f"the pod of an example user cannot be composed ({type(error).__name__}: {error})"
-                self._problems.append(Found("singleuser", f"{why}, so no server can start"))
+                self._of_every_pod(f"{type(error).__name__}: {error}")
                 continue
             for setting, failure in failures.items():
                 if not setting:
-                    why = f"the pod of an example user cannot be composed: KubeSpawner {failure}"
-                    self._problems.append(Found("singleuser", f"{why}, so no server can start"))
+                    self._of_every_pod(f"KubeSpawner {failure}")
                 elif failure.place == NO_PLACE:
                     self._of_value(result, setting, failure)
                 else:
                     self._of_hook(result, failure)
             if tried is not None:
                 self._of_pod(result, site, tried)
+
+    def _of_every_pod(self, why: str) -> None:
+        reason = f"the pod of an example user cannot be composed ({why}), so no server can start"
+        self._problems.append(Found("singleuser", reason))
 
     def _of_hook(self, result: HubConfig, error: HookError) -> None:
         origin = KeyFinder(result, {}, _MAIN).of_place(error.place)

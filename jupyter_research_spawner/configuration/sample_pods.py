@@ -108,8 +108,8 @@ async def try_without_failures(
 ) -> tuple[TriedPod | None, dict[Setting, HookError]]:
     """Return the pod without the hooks and settings that fail, which would hide its problems, and their errors.
 
-    An error that no setting causes belongs to the empty setting, and there is no pod.  Raises Refusal if nothing has
-    failed before the refusal.
+    The pod is None if it cannot be composed without them either.  KubeSpawner's error without any setting has the key
+    `()`.  Raises Refusal if the plan is refused and nothing has failed before.
     """
     failures: dict[Setting, HookError] = {}
     while () not in failures:
@@ -135,8 +135,8 @@ async def _broken_settings(
 ) -> dict[Setting, HookError]:
     """Return each setting that makes the creation of every pod fail, and KubeSpawner's error with it.
 
-    These are entries of a trait that is a map, where they fail alone.  If the error occurs without any trait, it
-    belongs to the empty setting.
+    For a trait that is a map, these are the entries that fail alone.  If the error occurs without any trait, its key is
+    `()`.
     """
     left = [*_set_traits(c)]
     if await _fails(trial, without_settings(c, left)):
