@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 
 from ..api_object import annotations_of, parse_time, time_now
 from ..identity import Resolver
-from ..jobs import KINDS, kind_of, stored_submission
+from ..jobs import kind_of, stored_submission
 from ..jobs.request import new_job_id
 from ..jobs.stored_request import is_complete
 from ..metrics import RIGHTS_CHANGED
@@ -43,6 +43,7 @@ from .rights_record import (
     id_of,
     is_suspended,
     lost_text,
+    names_of_pods,
     not_renewed_text,
     not_started_text,
     refused,
@@ -108,7 +109,8 @@ class RightsActions:
             await self._refuse(known, Refused(time_now(), message), "running-stopped")
             return
         await self._tell(known, verdict if runs else Verdict())
-        running = "continues" if runs else "stops"
+        main = kind_of(job).SLOTS.main
+        running = names_of_pods(pod for pod in pods if has_begun(pod, main) and not is_over(pod))
         if not waits:
             return
         if verdict.refusal is not None:
@@ -144,7 +146,7 @@ class RightsActions:
             if refused(job) is not None or kind_of(job).result(job) is not None:
                 return {}
             # Indexes that continue keep what their user was told.
-            told_before = {} if why.running == "continues" else {NOTE: None}
+            told_before = {} if why.running else {NOTE: None}
             return {"metadata": {"annotations": {REFUSED: written(why), SUCCESSOR: None, **told_before}}}
 
         if await self._store.change(known.name, known.uid, change):
@@ -154,26 +156,28 @@ class RightsActions:
     async def keep_refused(self, known: Unfinished, why: Refused) -> None:
         """Keep a refused job from starting, and remove it when it was kept as long as jobs that have ended.
 
-        If indexes of an array run and continue, the pods of the other indexes are deleted as soon as they are created,
-        so that these indexes fail.  When none runs, the whole job is held.
+        If indexes of an array continue, the pods of the other indexes are deleted as soon as they are created, so that
+        these indexes fail.  When none continues, the whole job is held.
         """
         if known.refused is not None and known.is_suspended and not self._startable(known.uid, known.scheduler):
             if _age(why.at) > self._site.batch.keep:
                 log.info("Removed the job %s, which was refused at %s", known.name, why.at)
                 await self._remove(known)
             return
-        if known.is_array and why.running == "continues" and await self._delete_waiting_pods(known):
+        if known.is_array and why.running and await self._delete_other_pods(known, why):
             return
         await self._hold(known)
 
-    async def _delete_waiting_pods(self, known: Unfinished) -> bool:
-        """Delete the pods of an array that have not begun.  Return whether a pod runs."""
-        main = KINDS[known.kind].SLOTS.main
+    async def _delete_other_pods(self, known: Unfinished, why: Refused) -> bool:
+        """Delete the pods that did not run when the array was refused.  Return whether another pod is left.
+
+        A pod can begin before the service has seen that it was created, for example while the service restarts.
+        """
         pods = [pod for pod in await self._store.pods_of_job(known.reference) if not is_over(pod)]
         for pod in pods:
-            if not has_begun(pod, main) and "deletionTimestamp" not in pod["metadata"]:
+            if not why.continues(pod) and "deletionTimestamp" not in pod["metadata"]:
                 await self._store.delete_pod(pod)
-        return any(has_begun(pod, main) for pod in pods)
+        return any(map(why.continues, pods))
 
     async def _remove(self, known: Unfinished) -> None:
         job = await self._store.find(known.name)

@@ -68,7 +68,8 @@ class RightsChecker:
         now = (bool(pod["spec"].get("nodeName")), has_begun(pod, kind_of(pod).SLOTS.main))
         self._pods.setdefault(name, {})[uid] = now
         self._job_of_pod[uid] = name
-        if now != before and not now[1]:
+        job = self._jobs.get(name)
+        if now != before and (not now[1] or (job is not None and job.refused is not None)):
             self._enqueue(name)
 
     def _forget_pod(self, uid: str) -> None:

@@ -8,7 +8,7 @@ NOTE tells the user of a running job what has changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -24,6 +24,8 @@ NOTE = OUR_PREFIX + "rights-note"
 # The label of a recreated job: the id of the first one.
 ID = OUR_PREFIX + "id"
 _TEXT_LIMIT = 2000
+# All annotations of an object have at most 256 KiB.  The names of 7,000 pods are shorter than this.
+_NAMES_LIMIT = 64_000
 T = TypeVar("T", "Refused", "Successor")
 
 
@@ -31,12 +33,16 @@ T = TypeVar("T", "Refused", "Successor")
 class Refused:
     """Why a job does not start or no longer runs, since an RFC 3339 time.
 
-    `running` is "continues" if indexes of an array that run already continue, and "stops" if they do not.
+    `running` names the pods of a job array that ran at this time and continue; see `names_of_pods`.
     """
 
     at: str
     message: str
-    running: str = "stops"
+    running: str = ""
+
+    def continues(self, pod: Json) -> bool:
+        """Return whether the pod ran when the job was refused."""
+        return names_of_pods([pod]) in self.running.split()
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,11 @@ class Successor:
     at: str
     name: str
     message: str
+
+
+def names_of_pods(pods: Iterable[Json]) -> str:
+    """Return the first part of the uid of each pod, which differs between the pods of a job."""
+    return " ".join(str(pod["metadata"]["uid"])[:8] for pod in pods)
 
 
 def refused(job: Json) -> Refused | None:
@@ -73,7 +84,10 @@ def _read(job: Json, key: str, type_: type[T]) -> T | None:
 
 def written(value: Refused | Successor) -> str:
     """Return the value of the annotation."""
-    return json.dumps({name: text[:_TEXT_LIMIT] for name, text in asdict(value).items()}, ensure_ascii=False)
+    limits = {"running": _NAMES_LIMIT}
+    return json.dumps(
+        {name: text[: limits.get(name, _TEXT_LIMIT)] for name, text in asdict(value).items()}, ensure_ascii=False
+    )
 
 
 def result_of(job: Json) -> Result | None:

@@ -211,6 +211,15 @@ async def test_a_running_job_continues_and_its_user_is_told_once(batch, cluster,
     assert pods(cluster, job["id"])[0]["status"]["phase"] == "Running"
 
 
+async def first_attempt(batch: Client, job_id: str) -> dict[str, Any]:
+    """Return the first attempt, which the service records after its watch has seen that the pod is gone."""
+
+    async def recorded() -> list[dict[str, Any]]:
+        return (await show(batch, job_id))["attempts"]
+
+    return (await eventually(recorded))[0]
+
+
 async def _warned(batch: Client, job_id: str, text: str) -> dict[str, Any]:
     shown: dict[str, Any] = {}
 
@@ -236,8 +245,7 @@ async def test_a_running_job_is_stopped_where_the_site_says_so(cluster, hub, dir
         stopped = await until(batch, "alices", job["id"], "failed")
         assert stopped["message"].startswith(f"It was stopped, because you may no longer run it: {LOCKED}")
         await eventually(lambda: not pods(cluster, job["id"]))
-        stopped = await show(batch, job["id"])
-        assert LOCKED in stopped["attempts"][0]["reason"]
+        assert LOCKED in (await first_attempt(batch, job["id"]))["reason"]
         assert counted("running-stopped") == before + 1
         # Only a refusal stops: with other rights it continues.
         directory.unlock("alice")
@@ -264,7 +272,7 @@ async def test_a_preempted_job_of_a_locked_account_does_not_run_again(batch, clu
     (lost,) = await eventually(refused)
     shown = await show(batch, lost)
     assert LOCKED in shown["message"]
-    assert shown["attempts"][0]["reason"].startswith("Preempted")
+    assert (await first_attempt(batch, lost))["reason"].startswith("Preempted")
     assert (await batch.ask("bobs", "DELETE", f"/jobs/{first['id']}"))[0] == 200
     await asyncio.sleep(3 * EVERY)
     assert not pods(cluster, lost)
@@ -332,10 +340,36 @@ async def test_indexes_of_an_array_that_run_continue_and_the_others_end_with_the
     by_index = {index["index"]: index for index in ended["indexes"]}
     assert by_index[0]["state"] == "succeeded"
     for index in (3, 4):
-        # A pod of the embedded cluster can start within milliseconds, before it is deleted.
         assert by_index[index]["state"] == "failed"
         assert LOCKED in by_index[index]["message"]
-    assert not [pod for pod in pods(cluster, job_id) if pod["status"]["phase"] == "Running"]
+    # A pod of the embedded cluster can begin within milliseconds. It runs until its deletion has stopped it.
+    await eventually(lambda: not [pod for pod in pods(cluster, job_id) if pod["status"]["phase"] == "Running"])
+
+
+async def test_an_index_that_begins_before_the_service_sees_its_pod_is_stopped(batch, cluster, directory, monkeypatch):
+    array = await batch.submit("alices", "sleep", "600", array="0-2%1", kind="array")
+    job_id = array["id"]
+    await until(batch, "alices", job_id, "running")
+    directory.lock("alice")
+    await eventually(lambda: "research-spawner/refused" in _stored(cluster, job_id)["metadata"]["annotations"])
+    (first,) = (pod for pod in pods(cluster, job_id) if pod["status"]["phase"] == "Running")
+    real = JobStore.pods_of_job
+
+    def another_runs() -> bool:
+        running = (pod for pod in pods(cluster, job_id) if pod["status"]["phase"] == "Running")
+        return any(pod["metadata"]["uid"] != first["metadata"]["uid"] for pod in running)
+
+    async def late(self: JobStore, job: dict[str, Any]) -> Any:
+        await eventually(another_runs)
+        return await real(self, job)
+
+    monkeypatch.setattr(JobStore, "pods_of_job", late)
+    cluster.store.delete(POD, first)
+    await eventually(another_runs)
+    monkeypatch.setattr(JobStore, "pods_of_job", real)
+    ended = await until(batch, "alices", job_id, "failed")
+    assert all(LOCKED in index["message"] for index in ended["indexes"])
+    await eventually(lambda: not [pod for pod in pods(cluster, job_id) if pod["status"]["phase"] == "Running"])
 
 
 async def test_an_array_of_which_nothing_has_run_is_made_anew(batch, cluster, directory):
