@@ -1,0 +1,220 @@
+"""The part of ResearchSpawner that turns a user's options into a plan, and sets KubeSpawner's traits from the plan."""
+
+from __future__ import annotations
+
+import copy
+import os
+import uuid
+from contextlib import AbstractContextManager
+from datetime import datetime, timezone
+from typing import Any
+
+from jupyterhub.utils import maybe_future
+from traitlets import Any as AnyTrait
+from traitlets import Unicode, default
+
+from ..form import chosen_by_form, chosen_by_link
+from ..jobs import notebook
+from ..plan import Plan, plan
+from ..refusal import Refusal
+from ..shape import Json
+from ..storage import env_text, root_above, within
+from . import options, templates
+from .hub_errors import FormPreselected, HubRefusal, explained_errors, filter_refusals
+from .options_page import Selection, render_options_page
+from .pod_wait import PodWait
+from .process_state import ProcessState, adoption_secret, registered_state
+from .saved_state import SavedStateSpawner
+from .start import Start
+
+MAIN = notebook.SLOTS.main
+
+
+class PlannedSpawner(SavedStateSpawner):
+    """A spawner that decides each start with `plan`, and whose traits for KubeSpawner's pod come from the plan."""
+
+    installation = Unicode(
+        help="The key of the registered Site. `jupyter_research_spawner.configure` sets it; do not set it yourself."
+    ).tag(config=True)
+
+    # KubeSpawner's trait is a Dict, so JupyterHub 5 answers HTTP 500 if a REST request has a list. With Any,
+    # `decide_plan` refuses the list with a message.
+    user_options = AnyTrait()
+
+    @default("ip")
+    def _all_addresses(self) -> str:
+        """Return the address at which notebooks listen: as in KubeSpawner, or that of IPv6 where the cluster has it.
+
+        The hub connects to a pod's first address, whose family is that of the API server's address. A notebook that
+        listens at :: does not listen at IPv4 addresses.
+        """
+        return "::" if ":" in os.environ.get("KUBERNETES_SERVICE_HOST", "") else "0.0.0.0"  # noqa: S104
+
+    current_start: Start | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What the configuration says, because a plan replaces it for each start.
+        self._configured: Json = {trait: getattr(self, trait) for trait in ("image", "working_dir", "notebook_dir")}
+        self.shared.warn_of_spawn_limit(self._hub_settings, self.log)
+        filter_refusals(self.log)
+
+    @property
+    def shared(self) -> ProcessState:
+        """Return the state that all spawners of the hub process share."""
+        return registered_state(self.installation)
+
+    @property
+    def _hub_settings(self) -> Json:
+        return getattr(self.user, "settings", None) or {}
+
+    def _expand_all(self, src: Any) -> Any:
+        """Expand KubeSpawner's fields in all strings of a setting, and keep other braces, for example those of JSON."""
+        return templates.expand(src, self._expand_user_properties)
+
+    # Hooks. The user sees an error id instead of their exceptions, and the log has the traceback under this id.
+
+    def explained_errors(self, what: str) -> AbstractContextManager[None]:
+        """Return a context manager that logs an exception of a hook, and raises a HubRefusal with an error id."""
+        return explained_errors(self.log, what)
+
+    async def run_auth_state_hook(self, auth_state: Any) -> None:
+        with self.explained_errors(f"auth_state_hook of {self._log_name}"):
+            await super().run_auth_state_hook(auth_state)
+
+    async def apply_group_overrides(self) -> None:
+        with self.explained_errors(f"group_overrides of {self._log_name}"):
+            await super().apply_group_overrides()
+
+    async def run_pre_spawn_hook(self) -> None:
+        with self.explained_errors(f"pre_spawn_hook of {self._log_name}"):
+            await maybe_future(super().run_pre_spawn_hook())
+
+    # Options. JupyterHub calls _run_apply_user_options for options from the form, from REST and from its database.
+
+    async def get_options_form(self) -> str:
+        """Return the form, which is never empty. For an empty form the hub would start the server immediately."""
+        with self.explained_errors(f"The options form of {self._log_name}"):
+            return await render_options_page(self, self.shared)
+
+    async def run_options_from_form(self, form_data: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a posted form. If an option is refused, the form shows the error at the field."""
+        selected = chosen_by_form(form_data)
+        try:
+            await self.decide_plan(selected)
+        except Refusal as refusal:
+            Selection(selected, refusal, self.name or "").keep_for_next_form(self.user)
+            raise HubRefusal(refusal) from None
+        return selected
+
+    def options_from_query(self, query_data: dict[str, Any]) -> dict[str, Any]:
+        """Show the form with the options of a link selected. A link never starts a server."""
+        Selection(chosen_by_link(query_data), None, self.name or "").keep_for_next_form(self.user)
+        raise FormPreselected
+
+    async def _run_apply_user_options(self, user_options: Any) -> None:
+        """Make the plan of the next start from the options, or refuse the options."""
+        with self.explained_errors(f"The options of {self._log_name}"):
+            await self._apply_options(user_options)
+
+    async def _apply_options(self, user_options: Any) -> None:
+        try:
+            decided = await self.decide_plan(user_options)
+        except Refusal as refusal:
+            # The hub has saved the refused options already, and would use them for every later start without a form.
+            self.user_options = self.orm_spawner.user_options = self._accepted_options or {}
+            self._leaves_pod_alone = refusal.status == 503
+            if not self._leaves_pod_alone:
+                await self.delete_left_pods()
+            raise HubRefusal(refusal) from None
+        self._accepted_options = copy.deepcopy(user_options)
+        if self.namespace != decided.namespace:
+            self._leave(self.namespace, self.pod_name)
+        await self.delete_left_pods()
+        self.apply_plan(decided)
+        self.prepare_start(decided)
+
+    async def decide_plan(self, user_options: Any) -> Plan:
+        """Return the plan for these options if its prerequisites exist; do not change the spawner. Raises Refusal."""
+        decided = await self._decide(user_options)
+        await self.shared.prerequisites(self.api.api_client).require(decided.prerequisites)
+        return decided
+
+    async def decide_as_accepted(self) -> Plan:
+        """Return the plan for the options of the last start, without a request to the API server. Raises Refusal."""
+        return await self._decide(self._accepted_options)
+
+    async def _decide(self, user_options: Any) -> Plan:
+        request = options.request(user_options, hub_user=self.user.name, server=self.name or "", pod_name=self.pod_name)
+        return await self.shared.identities(self.api.api_client).decide(
+            self.user.name,
+            lambda identity: plan(
+                self.shared.site,
+                identity,
+                request,
+                run_id=uuid.uuid4().hex,
+                now=datetime.now(timezone.utc),
+                secret=adoption_secret(self._hub_settings.get("cookie_secret")),
+            ),
+        )
+
+    def apply_plan(self, decided: Plan) -> None:
+        """Set KubeSpawner's traits from the plan, so that KubeSpawner's pod and the hooks have the identity."""
+        self.namespace = decided.namespace
+        self.uid, self.gid, self.fs_gid = decided.identity.uid, decided.identity.gid, None
+        self.supplemental_gids = list(decided.identity.supplementary_gids)
+        self.scheduler_name = decided.marks.scheduler_name
+        self.priority_class_name = decided.marks.priority_class or ""
+        self.cpu_limit = self.cpu_guarantee = float(decided.resources.cpu)
+        self.mem_limit = self.mem_guarantee = decided.resources.memory
+        for trait in ("working_dir", "notebook_dir"):
+            setattr(self, trait, self._usable_directory(trait, self._configured[trait], decided))
+        # The hub uses one spawner for several starts, so the image of an earlier plan must not remain.
+        self.image = decided.image or self._configured["image"]
+
+    def get_env(self) -> Json:
+        """Return the variables of the notebook. A number becomes a string, because KubeSpawner fails for numbers."""
+        return {name: _variable(value) for name, value in super().get_env().items()}
+
+    def _usable_directory(self, trait: str, directory: str | None, decided: Plan) -> str | None:
+        """Return the directory, or the trait's empty value if it is below the homes but not in this user's home.
+
+        Without this, every start would fail: /home/jovyan is in images, but not on the shared file system.
+        """
+        if not directory or directory.startswith("~"):
+            return directory
+        # KubeSpawner has expanded working_dir already.
+        expanded = directory if trait == "working_dir" else self.format_string(directory)
+        # The homes and the shared directories of this user.
+        own = [decided.identity.home, *(mount.path for mount in decided.mounts)]
+        root = root_above(self.shared.site.storage, expanded)
+        if root is None or any(path != root and within(expanded, path) for path in own):
+            return directory
+        self.log.warning(
+            "%s of %s is %r, which is below %s and not in the user's home %r. It has no effect",
+            *(trait, self._log_name, expanded, root, decided.identity.home),
+        )
+        return None if trait == "working_dir" else ""
+
+    def prepare_start(self, decided: Plan) -> None:
+        """Use the plan `decided` for the next start."""
+        owned_objects = self.shared.owned_objects(self.api.api_client)
+        limits = self.shared.site.hub
+        wait = PodWait(decided, limits, MAIN, owned_objects=owned_objects.of, events=lambda: self.events)
+        self.current_start = Start(decided, self.shared.pacing.new_slot(), wait)
+
+    async def load_user_options(self) -> None:
+        """Apply no options, because the plan already contains them.  A hook may have set a profile_list."""
+        if self.profile_list:
+            self.log.warning(
+                "profile_list of %s was set by a hook, and has no effect: users choose from the profiles in the "
+                "settings of the site",
+                self._log_name,
+            )
+
+
+def _variable(value: Any) -> Any:
+    """Return the value of a variable, or its EnvVar, with a number as text."""
+    if isinstance(value, dict) and "value" in value:
+        return {**value, "value": env_text(value["value"])}
+    return env_text(value)
