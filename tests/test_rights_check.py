@@ -236,7 +236,7 @@ async def test_the_progress_shows_notes_and_the_events_of_the_new_pod(monkeypatc
     def event(text: str) -> Json:
         return {"lastTimestamp": "now", "eventTime": None, "type": "Normal", "message": text}
 
-    wait = SimpleNamespace(is_queued=False, message="")
+    wait = SimpleNamespace(is_queued=False, message="", last_pod=None)
     first: Any = SimpleNamespace(
         plan=replace(PLAN, warnings=()), slot=SimpleNamespace(starts_ahead=0), wait=wait, notes=[], is_over=False
     )
@@ -249,4 +249,4 @@ async def test_the_progress_shows_notes_and_the_events_of_the_new_pod(monkeypatc
             server.current_start, server.events = second, [event("three")]
         if len(shown) == 4:
             server.current_start.is_over = True
-    assert shown == ["now [Normal] one", "now [Normal] two", "Your rights have changed.", "now [Normal] three"]
+    assert shown == ["[Normal] one", "[Normal] two", "Your rights have changed.", "[Normal] three"]

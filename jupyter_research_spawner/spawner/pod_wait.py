@@ -70,6 +70,7 @@ class PodWait:
     clock: returns seconds, as time.monotonic does.
     owned_objects: returns the scheduler's objects for a pod.
     events: returns the pod's events.
+    last_pod: the pod as `observe` has seen it last.
     """
 
     plan: Plan
@@ -80,6 +81,7 @@ class PodWait:
     events: Callable[[], Sequence[Json]] = tuple
     status: QueueStatus = _UNKNOWN
     message: str = ""
+    last_pod: Json | None = None
     _begun: float = field(init=False)
     _admitted: float | None = None
     _missing_since: float | None = None
@@ -127,7 +129,7 @@ class PodWait:
         if pod is None:
             self._observe_missing()
             return
-        self._seen, self._missing_since = True, None
+        self._seen, self._missing_since, self.last_pod = True, None, pod
         scheduler = SCHEDULERS[self.plan.scheduler]
         objects = self.owned_objects(pod)
         self.status = scheduler.status(pod, objects, ())

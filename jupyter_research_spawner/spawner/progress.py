@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from datetime import timezone
 from typing import Protocol
 
+from ..api_object import parse_time
 from ..shape import Json
-from ..watch.phase import why_not_gone
+from ..watch.phase import has_begun, why_not_gone
+from .pod_wait import is_pod_ready
 from .start import Start
 
 SECONDS_BETWEEN_UPDATES = 1.0
-# The rest of the progress bar is for JupyterHub, which then checks the server and adds a route to the proxy.
-MAX_PERCENT = 90
 
 
 class StartingServer(Protocol):
@@ -28,9 +30,10 @@ class StartingServer(Protocol):
 async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
     """Yield JupyterHub progress messages until the start is over.
 
-    The messages are plain text, which the page escapes. No update sends a request to the API server.
+    The messages are plain text, which the page escapes. A message with `log_only` is a raw event of Kubernetes, for the
+    log of the page. The sentence above the log follows it again with `repeats`, for pages that do not know `log_only`.
     """
-    reported, percent, events_sent, warned, noted = "", 0.0, 0, False, 0
+    headline, percent, events_sent, warned, noted = "", 0, 0, False, 0
     while True:
         start = server.current_start
         is_over = start is not None and start.is_over
@@ -41,17 +44,19 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
             for note in start.notes[noted:]:
                 yield {"message": note}
             noted = len(start.notes)
-            message = _describe(start)
-            if message and message != reported:
-                reported = message
-                yield {"message": message}
         events = server.events
         if len(events) < events_sent:  # the pod was recreated, and these are the events of the new pod
             events_sent = 0
         for event in events[events_sent:]:
-            percent += (MAX_PERCENT - percent) / 3
-            yield {"progress": int(percent), "message": _format_event(event), "raw_event": event}
-        events_sent = len(events)
+            yield {"message": format_event(event), "raw_event": event, "log_only": True}
+        has_new_events, events_sent = len(events) > events_sent, len(events)
+        if start is not None:
+            before, headline = headline, _describe(start) or headline
+            last, percent = percent, _percent_done(start, events)
+            if headline and headline != before:
+                yield {"message": headline, "progress": percent}
+            elif headline and (has_new_events or percent != last):
+                yield {"message": headline, "progress": percent, "repeats": True}
         if is_over:
             return
         await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
@@ -66,8 +71,35 @@ def _describe(start: Start) -> str:
     return start.wait.message
 
 
-def _format_event(event: Json) -> str:
-    return f"{event['lastTimestamp'] or event['eventTime']} [{event['type']}] {event['message']}"
+# The rest of the progress bar is for JupyterHub, which then checks the server and adds a route to the proxy.
+_PERCENT = {"created": 5, "queued": 10, "admitted": 30, "pulling": 45, "pulled": 60, "running": 75, "ready": 90}
+
+
+def _percent_done(start: Start, events: Sequence[Json]) -> int:
+    """Return how much of the progress bar is filled: a fixed number for each stage of a start."""
+    return _PERCENT[_stage(start, events)]
+
+
+def _stage(start: Start, events: Sequence[Json]) -> str:
+    if start.wait.is_queued:
+        return "queued"
+    pod = start.wait.last_pod
+    if pod is None or not (pod.get("spec") or {}).get("nodeName"):
+        return "created"
+    if is_pod_ready(pod, start.wait.main):
+        return "ready"
+    if has_begun(pod, start.wait.main):
+        return "running"
+    reasons = {event.get("reason") for event in events}
+    return "pulled" if "Pulled" in reasons else "pulling" if "Pulling" in reasons else "admitted"
+
+
+def format_event(event: Json) -> str:
+    """Return a raw event as one line for the log: its time of day in UTC, its type and its message."""
+    with suppress(ValueError):
+        at = parse_time(str(event["lastTimestamp"] or event["eventTime"])).astimezone(timezone.utc)
+        return f"{at:%H:%M:%S} UTC [{event['type']}] {event['message']}"
+    return f"[{event['type']}] {event['message']}"
 
 
 async def announce_stop(find_pod: Callable[[], Json | None], report: Callable[[str], None]) -> None:

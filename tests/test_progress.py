@@ -1,0 +1,92 @@
+"""What the page of a starting server shows: one sentence, a bar that rises by stage, and raw events in its log only."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from samples import decide, person, site_with
+
+from jupyter_research_spawner.shape import Json
+from jupyter_research_spawner.site import Hub
+from jupyter_research_spawner.spawner import progress
+from jupyter_research_spawner.spawner.pod_wait import PodWait
+from jupyter_research_spawner.spawner.start import Start
+
+MAIN = "notebook"
+PLAIN = {"scheduler": {"kind": "plain"}}
+SAID = "0/3 nodes are available: 3 Insufficient cpu."
+
+
+def pod(node: str = "", phase: str = "Pending", **container: Any) -> Json:
+    said = {"status": "True"} if node else {"status": "False", "reason": "Unschedulable", "message": SAID}
+    status: Json = {"phase": phase, "podIP": "10.0.0.1", "conditions": [{"type": "PodScheduled", **said}]}
+    if container:
+        status["containerStatuses"] = [{"name": MAIN, **container}]
+    return {"metadata": {"name": "jupyter-alice"}, "spec": {"nodeName": node}, "status": status}
+
+
+def event(reason: str, message: str, at: str | None = "2026-11-23T12:00:07.123456Z") -> Json:
+    return {"reason": reason, "lastTimestamp": at, "eventTime": None, "type": "Normal", "message": message}
+
+
+def starting() -> Start:
+    decided = decide(site_with(PLAIN), person("alice"), profile="small")
+    slot: Any = SimpleNamespace(starts_ahead=0)
+    return Start(decided, slot, PodWait(decided, Hub(), MAIN))
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_UPDATES", 0.01)
+
+
+async def test_a_raw_event_goes_to_the_log_and_the_sentence_stays_above_it() -> None:
+    start = starting()
+    start.wait.observe(pod())
+    server: Any = SimpleNamespace(current_start=start, events=[])
+    shown = []
+    async for update in progress.stream_progress(server):
+        shown.append(update)
+        if len(shown) == 1:
+            server.events = [event("FailedScheduling", SAID)]
+        start.is_over = len(shown) == 3
+    sentence = shown[0]["message"]
+    assert sentence.startswith("Waiting in queue climate")
+    assert [(told["message"], told.get("log_only", False), told.get("repeats", False)) for told in shown] == [
+        (sentence, False, False),
+        (f"12:00:07 UTC [Normal] {SAID}", True, False),
+        (sentence, False, True),
+    ]
+
+
+@pytest.mark.parametrize("at", [None, "yesterday"])
+def test_an_event_without_a_valid_time_is_shown_without_one(at: str | None) -> None:
+    assert progress.format_event(event("Pulled", "Pulled it", at)) == "[Normal] Pulled it"
+
+
+async def test_the_bar_rises_with_each_stage_of_a_start() -> None:
+    start = starting()
+    server: Any = SimpleNamespace(current_start=start, events=[])
+    creating = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+    stages = [
+        (pod(), []),
+        (pod("node-1"), []),
+        (pod("node-1", **creating), ["Pulling"]),
+        (pod("node-1", **creating), ["Pulling", "Pulled"]),
+        (pod("node-1", "Running", ready=False, state={"running": {}}), ["Pulling", "Pulled"]),
+    ]
+    seen: list[int] = []
+    start.wait.observe(stages[0][0])
+    async for update in progress.stream_progress(server):
+        if "progress" not in update or update["progress"] in seen[-1:]:
+            continue
+        seen.append(update["progress"])
+        if len(seen) == len(stages):
+            start.is_over = True
+        else:
+            found, reasons = stages[len(seen)]
+            start.wait.observe(found)
+            server.events = [event(reason, reason) for reason in reasons]
+    assert seen == [10, 30, 45, 60, 75]
