@@ -15,7 +15,7 @@ from jupyter_research_spawner.watch.follow import Change, follow
 DOWN = Refusal("cluster-down", "The cluster does not answer at the moment.", status=503)
 
 
-class Over(Exception):
+class Over(BaseException):
     """The script has no more answers."""
 
 
@@ -85,7 +85,7 @@ async def test_it_lists_again_after_a_watch_failed(monkeypatch, failure):
 
 async def test_it_repeats_a_failed_list(monkeypatch):
     server = Scripted(DOWN, {}, ApiError(401, "Unauthorized"), listed(5))
-    assert await changes(server, monkeypatch) == [("listed", [])]
+    assert await changes(server, monkeypatch) == [("lost", []), ("listed", [])]
 
 
 @pytest.mark.parametrize("failure", [[], ApiError(403, "no")], ids=["ends at once", "no right to watch"])

@@ -35,7 +35,7 @@ class AttemptRecorder:
 
     async def run(self) -> None:
         async for change in follow(self._store.server, self._store.pods_path, {"labelSelector": ALL}):
-            self.is_watching = True
+            self.is_watching = change.kind != "lost"
             self._also(change)
             try:
                 for pod in change.objects:

@@ -76,9 +76,13 @@ class ApiServer:
         return found if isinstance(found, dict) else {}
 
     async def watch_events(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[Json]:
-        """Yield the events of a watch until the server ends it. Raises ApiError and Refusal as `ask` does."""
+        """Yield the events of a watch until the server ends it, its connection breaks or is silent for too long.
+
+        A caller continues in each case with the last resourceVersion. Raises ApiError and Refusal as `ask` does if the
+        watch does not begin.
+        """
         incomplete = b""
-        async for chunk in self.stream_body(path, query, silence_seconds):
+        async for chunk in self.stream_body(path, query, silence_seconds, may_break=True):
             *lines, incomplete = (incomplete + chunk).split(b"\n")
             for line in lines:
                 if line.strip():
@@ -86,20 +90,26 @@ class ApiServer:
             if len(incomplete) > _LINE_LIMIT:
                 raise _down(path, ValueError(f"the watch sent a line of more than {_LINE_LIMIT} bytes"))
 
-    async def stream_body(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[bytes]:
+    async def stream_body(
+        self, path: str, query: Mapping[str, str], silence_seconds: float, *, may_break: bool = False
+    ) -> AsyncIterator[bytes]:
         """Yield the response's body as it arrives. Raises ApiError and Refusal as `ask` does.
 
         Closing the iterator closes the connection.
 
-        silence_seconds: the time limit for the next byte.
+        silence_seconds: the time limit for the next byte.  may_break: whether a connection that breaks or is silent
+        for too long ends the body like the server does. The response must then begin within the time limit of `ask`.
         """
         limit = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
-        async with self._open("GET", path, query, None, JSON, limit) as response:
+        begin_seconds = self._answer_seconds if may_break else None
+        async with self._open("GET", path, query, None, JSON, limit, begin_seconds=begin_seconds) as response:
             try:
                 async for chunk in response.content.iter_any():
                     yield chunk
             except _UNREACHABLE as error:
-                raise _down(path, error) from error
+                if not may_break:
+                    raise _down(path, error) from error
+                log.info("The connection of the request GET %s ended: %r", path, error)
 
     @asynccontextmanager
     async def _open(
@@ -111,19 +121,22 @@ class ApiServer:
         content_type: str,
         limit: aiohttp.ClientTimeout,
         accept: str = JSON,
+        *,
+        begin_seconds: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        request = self._client.call_api(
+            path,
+            method,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": accept, "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _return_http_data_only=True,
+            _request_timeout=limit,
+        )
         try:
-            response = await self._client.call_api(
-                path,
-                method,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": accept, "Content-Type": content_type},
-                body=body,
-                auth_settings=["BearerToken"],
-                _preload_content=False,
-                _return_http_data_only=True,
-                _request_timeout=limit,
-            )
+            response = await (request if begin_seconds is None else asyncio.wait_for(request, begin_seconds))
         except (ApiException, *_UNREACHABLE) as error:
             raise _down(f"{method} {path}", error) from error
         try:

@@ -1,6 +1,6 @@
-"""Lists and watches objects without end, as an informer does.
+"""Lists and watches objects without end, as an informer does. No failure ends it.
 
-Source: Kubernetes, Efficient detection of changes (resourceVersion, 410 Gone).
+Source: Kubernetes, Efficient detection of changes (resourceVersion, bookmarks, 410 Gone).
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ from .api_server import ApiError, ApiServer
 
 log = logging.getLogger(__name__)
 
-# The API server ends a watch after this time. If a connection is lost without an error, the client notices it later.
+# The API server ends a watch after this time.
 WATCH_SECONDS = 240
+# The API server sends a bookmark about once a minute (Kubernetes, cacher.go), so a connection that is silent for longer
+# may be lost without an error. The watch then continues on a new connection, which also suits a server that sends no
+# bookmarks.
+SILENCE_SECONDS = 75.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 # A watch that ends sooner without an event counts as failed, because a proxy has probably ended it.
 SHORTEST_WATCH_SECONDS = 1.0
@@ -30,12 +34,13 @@ SHORTEST_WATCH_SECONDS = 1.0
 class Change:
     """A change of the followed objects.
 
-    A change of kind `listed` has all existing objects. An object that is not among them was deleted. A change of
-    another kind has one object.
+    A change of kind `listed` has all existing objects. An object that is not among them was deleted. A change of kind
+    `lost` has no objects: they cannot be read, and what was known about them can be old until the next `listed`.
+    A change of another kind has one object.
     """
 
-    kind: Literal["listed", "added", "modified", "deleted"]
-    objects: tuple[Json, ...]
+    kind: Literal["listed", "added", "modified", "deleted", "lost"]
+    objects: tuple[Json, ...] = ()
 
 
 async def follow(
@@ -51,16 +56,20 @@ async def follow(
     page: list this many objects at a time, for objects that together can be larger than the memory. A list then has
     only the objects for which `keep` is true.
     """
-    pause = FIRST_PAUSE_SECONDS
+    pause, state = FIRST_PAUSE_SECONDS, _State(path)
     while True:
         begun = time.monotonic()
         try:
             listed, version = await _listed(server, path, query, page, keep)
+            state.is_known()
             yield Change("listed", listed)
             async for change in _watched(server, path, query, version):
-                yield change
-        except (ApiError, Refusal, KeyError, ValueError) as error:
-            log.warning("The watch of %s failed: %s", path, error)
+                state.works()
+                if change is not None:
+                    yield change
+        except Exception as error:  # also an answer that is not what Kubernetes sends: nothing may end the watch
+            if state.fails(error):
+                yield Change("lost")
         # A successful list alone does not reset the pause. Otherwise a client that may list but not watch would list
         # without a pause.
         if time.monotonic() - begun > LONGEST_PAUSE_SECONDS:
@@ -68,6 +77,50 @@ async def follow(
         # The pause is random, so that clients do not all list at the same time after the API server was down.
         await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - not a secret
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+class _State:
+    """Whether the objects at a path are known, and what the log says about it: each failure once."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._is_known = False
+        self._is_lost = False
+        self._logged = ""
+
+    def is_known(self) -> None:
+        """Take note of a successful list."""
+        self._is_known, self._is_lost = True, False
+
+    def works(self) -> None:
+        """Take note of a successful watch."""
+        if self._logged:
+            log.warning("The watch of %s works again", self._path)
+        self._logged = ""
+
+    def fails(self, error: Exception) -> bool:
+        """Log the error if it is another one than before. Return whether the objects have just become unknown.
+
+        A watch whose connection broke is not lost yet, because the objects are listed again at once.
+        """
+        why = _why(error)
+        if why != self._logged:
+            expected = isinstance(error, (ApiError, Refusal))
+            log.warning("The watch of %s failed: %s", self._path, why, exc_info=None if expected else error)
+        self._logged = why
+        was_known, was_lost = self._is_known, self._is_lost
+        self._is_known, self._is_lost = False, not was_known
+        return not was_known and not was_lost
+
+
+def _why(error: Exception) -> str:
+    """Return a sentence for the log. For a missing right, the API server's message names verb, resource and account."""
+    again = f"It is tried again every {LONGEST_PAUSE_SECONDS:.0f} s"
+    if isinstance(error, ApiError) and error.status == 403:
+        return f"{error.message}. Add this right to a Role of the account. {again}"
+    if isinstance(error, ApiError) and error.status == 404:
+        return f"the API server does not have this resource (yet): {error.message}. {again}"
+    return repr(error) if not isinstance(error, (ApiError, Refusal)) else str(error)
 
 
 async def _listed(
@@ -84,8 +137,13 @@ async def _listed(
         asked["continue"] = str(token)
 
 
-async def _watched(server: ApiServer, path: str, query: Mapping[str, str], version: str) -> AsyncIterator[Change]:
-    """Yield the changes since `version` from consecutive watches, until a new list is needed."""
+async def _watched(
+    server: ApiServer, path: str, query: Mapping[str, str], version: str
+) -> AsyncIterator[Change | None]:
+    """Yield the changes since `version` from consecutive watches, until a new list is needed.
+
+    None says that a watch has worked without a change of an object.
+    """
     while True:
         asked = {
             **query,
@@ -95,15 +153,18 @@ async def _watched(server: ApiServer, path: str, query: Mapping[str, str], versi
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         begun, has_event = time.monotonic(), False
-        async for event in server.watch_events(path, asked, silence_seconds=WATCH_SECONDS + 30):
-            has_event = True
+        async for event in server.watch_events(path, asked, silence_seconds=SILENCE_SECONDS):
             kind, found = str(event.get("type", "")).lower(), event.get("object") or {}
             if kind == "error":
                 log.info("The watch of %s restarts with a new list: %s", path, found.get("message"))
                 return
             version = str(found["metadata"]["resourceVersion"])
             if kind in ("added", "modified", "deleted"):
+                has_event = True
                 yield Change(kind, (found,))  # type: ignore[arg-type]
+            else:
+                yield None
         if not has_event and time.monotonic() - begun < SHORTEST_WATCH_SECONDS:
             log.warning("The watch of %s ended early without an event", path)
             return
+        yield None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from ..schedulers import NO_OBJECTS, Kind, Objects
@@ -16,7 +17,7 @@ class OwnedObjectCache:
     """Watches objects of the given kinds, and returns the objects that belong to a pod or a job.
 
     `run` must be started once as a task. `of` reads from memory and sends no request. If RBAC does not allow listing
-    and watching a kind, the cache has no objects of this kind, and each failed attempt is logged as a warning.
+    and watching a kind, the cache has no objects of this kind, and the log names the missing right.
     """
 
     def __init__(self, server: ApiServer, namespace: str, kinds: Iterable[Kind]) -> None:
@@ -25,6 +26,7 @@ class OwnedObjectCache:
         self._kinds = tuple(kinds)
         self._found: dict[str, dict[str, Json]] = {kind.kind: {} for kind in self._kinds}
         self._by_owner: dict[str, dict[str, tuple[str, Json]]] = {}
+        self._lost: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Watch all kinds until the task is cancelled."""
@@ -40,6 +42,11 @@ class OwnedObjectCache:
                 by_kind.setdefault(kind, []).append(found)
         return Objects(by_kind) if by_kind else NO_OBJECTS
 
+    @property
+    def lost_since(self) -> datetime | None:
+        """Return since when the objects of a kind cannot be read, so that the cache can be old; None if all can."""
+        return min(self._lost.values(), default=None)
+
     async def _follow(self, kind: Kind) -> None:
         path = f"/apis/{kind.api_version}/namespaces/{self._namespace}/{kind.resource}"
         async for change in follow(self._server, path, {}):
@@ -47,6 +54,10 @@ class OwnedObjectCache:
 
     def _take(self, kind: str, change: Change) -> None:
         known = self._found[kind]
+        if change.kind == "lost":
+            self._lost[kind] = datetime.now(timezone.utc)
+        else:
+            self._lost.pop(kind, None)
         if change.kind == "listed":
             for uid in known.keys() - {found["metadata"]["uid"] for found in change.objects}:
                 self._forget(kind, uid)
