@@ -539,7 +539,7 @@ async def test_a_pod_that_the_reflector_never_showed_is_deleted_and_the_reflecto
         done.append(("stop", True))
 
     monkeypatch.setattr(KubeSpawner, "_start", never_seen)
-    monkeypatch.setattr(KubeSpawner, "_start_watching_pods", watch)
+    monkeypatch.setattr(ResearchSpawner, "_start_watching_pods", watch)
     monkeypatch.setattr(KubeSpawner, "stop", stop)
     with pytest.raises(HubRefusal) as caught:
         await spawner._start()
@@ -595,9 +595,8 @@ def watched(spawner: ResearchSpawner, monkeypatch: pytest.MonkeyPatch, pod: Json
     class Reflector:
         pods: ClassVar[Json] = {f"{spawner.namespace}/{spawner.pod_name}": pod}
 
-    async def watch(*_: Any) -> None: ...
+        async def require_list(self, _: float | None) -> None: ...
 
-    monkeypatch.setattr(KubeSpawner, "_start_watching_pods", watch)
     type(spawner).reflectors[("pods", spawner.namespace)] = Reflector()
     try:
         yield

@@ -1,15 +1,13 @@
-"""KubeSpawner's event reflector with an index by pod.
+"""The events of all pods, with an index by pod.
 
 KubeSpawner's own reflector sorts all events of the namespace once a second for each open progress page, and fails if
-one event has no timestamp. Written for kubespawner 7.1 (reflector.py) and Kubernetes Event v1.
+one event has no timestamp. Written for Kubernetes Event v1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-
-from kubespawner.spawner import EventReflector
 
 from ..shape import Json
 
@@ -45,29 +43,13 @@ class EventsByPod(dict[str, Json]):
         return sorted(map(_with_all_keys, self._by_pod.get(pod, {}).values()), key=_timestamp)
 
 
-class IndexedEventReflector(EventReflector):  # type: ignore[misc]
-    """KubeSpawner's event reflector with an index by pod."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._resources = EventsByPod()
-        super().__init__(*args, **kwargs)
-
-    # The base class assigns a new dict after each list request, and single items after each watch event.
-    @property
-    def resources(self) -> EventsByPod:
-        return self._resources
-
-    @resources.setter
-    def resources(self, listed: Mapping[str, Json]) -> None:
-        self._resources = EventsByPod(listed)
-
-    def of(self, pod: str) -> list[Json]:
-        """Return the events of the pod with this name, oldest first."""
-        return self._resources.of(pod)
-
-
 def _pod_name(event: Json) -> str:
     return str((event.get("involvedObject") or {}).get("name"))
+
+
+def pod_of_event(event: Json) -> tuple[str, str]:
+    """Return the namespace and the name of the pod that the event is about."""
+    return str((event.get("involvedObject") or {}).get("namespace")), _pod_name(event)
 
 
 def _with_all_keys(event: Json) -> Json:

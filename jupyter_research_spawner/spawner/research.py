@@ -34,9 +34,9 @@ from .background import first_result, run_in_background
 from .hub_errors import HubRefusal, came_from
 from .planned import MAIN, PlannedSpawner
 from .pod_creation import api_token_of, create_pod, other_user, read_pod, refusal_of, why_not_adopted
-from .pod_events import IndexedEventReflector
 from .pod_wait import PodWait, accepts_connections, is_pod_ready
 from .progress import announce_stop, stream_progress
+from .reflectors import watch_events, watch_pods
 from .resume import request_stop, schedule_resume
 from .rights_check import check_while_running, count, renewed, withdrawn
 from .start import Start
@@ -257,7 +257,7 @@ class ResearchSpawner(PlannedSpawner):
             if not wait.has_seen_pod:
                 await self._start_watching_pods(replace=True)
             await self.stop(now=True)
-        except (ApiException, aiohttp.ClientError, asyncio.TimeoutError) as error:
+        except (*CLUSTER_ERRORS, HubRefusal) as error:
             self.log.error("The pod of %s could not be deleted: %r", self._log_name, error)
 
     # Rights of a running notebook.
@@ -306,8 +306,9 @@ class ResearchSpawner(PlannedSpawner):
         """Return the exit status of the server, None while it runs.
 
         A server that was starting when the hub went down counts as stopped. It is started again and adopts its pod.
+        Until the hub's first list of pods it is not known whether the server runs, so this waits for the list.
         """
-        await self._start_watching_pods()
+        await watch_pods(self, limit_seconds=None)
         pod = self._reflected_pod()
         resumes = self._was_interrupted and self._start_future is None and _is_alive(pod) and not self._is_blocked
         if resumes and not self._leaves_pod_alone:
@@ -353,14 +354,13 @@ class ResearchSpawner(PlannedSpawner):
                 return found[index + 1 :]
         return found
 
+    # KubeSpawner calls these before each start, stop and poll.
+
     async def _start_watching_events(self, replace: bool = False) -> Any:
-        return await self._start_reflector(
-            kind="events",
-            reflector_class=IndexedEventReflector,
-            fields={"involvedObject.kind": "Pod"},
-            omit_namespace=self.enable_user_namespaces,
-            replace=replace,
-        )
+        return await watch_events(self, restart=replace)
+
+    async def _start_watching_pods(self, replace: bool = False) -> Any:
+        return await watch_pods(self, restart=replace)
 
     def _reflected_pod(self) -> Json | None:
         """Return the pod from the memory of KubeSpawner's reflector; None if it is not there."""
