@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -25,6 +27,7 @@ from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.spawner import HookError, ResearchSpawner, render_base_pod, render_notebook, research
 from jupyter_research_spawner.spawner.hub_errors import HubRefusal
 from jupyter_research_spawner.spawner.offline_render import _spawner, _without_kubeconfig
+from jupyter_research_spawner.spawner.pod_creation import refusal_of
 
 Json = dict[str, Any]
 PLAIN = {"scheduler": {"kind": "plain"}}
@@ -319,14 +322,46 @@ async def test_a_start_requires_the_secrets_of_its_pod(monkeypatch: pytest.Monke
     assert "Secret 'ticket-alice' in namespace 'jhub'" in required
 
 
+@dataclass
+class Answer:
+    """The API server's response to a create request."""
+
+    status: int
+    body: Json = field(default_factory=dict)
+    reason: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def __aenter__(self) -> Answer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def read(self) -> bytes:
+        return json.dumps(self.body).encode()
+
+
+async def test_a_create_request_that_the_api_server_refuses_raises_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawner = starting(monkeypatch)
+
+    async def refuse(*_: Any, **__: Any) -> Answer:
+        return Answer(403, {"kind": "Status", "message": "exceeded quota: pods"})
+
+    monkeypatch.setattr(spawner.api, "create_namespaced_pod", refuse)
+    with pytest.raises(ApiException) as caught:
+        await spawner._make_create_pod_request(await spawner.get_pod_manifest(), 1)
+    assert refusal_of(caught.value).message == "The cluster did not accept the pod: exceeded quota: pods"
+
+
 async def test_a_create_request_without_an_answer_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     spawner = starting(monkeypatch)
-    answers: list[Exception | None] = [aiohttp.ClientConnectionError("connection refused"), None]
+    answers = [aiohttp.ClientConnectionError("connection refused"), Answer(201)]
 
-    async def create(*_: Any, **options: Any) -> None:
-        assert options == {"field_validation": "Strict"}
-        if (answer := answers.pop(0)) is not None:
+    async def create(*_: Any, **options: Any) -> Answer:
+        assert options == {"field_validation": "Strict", "_preload_content": False}
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
             raise answer
+        return answer
 
     monkeypatch.setattr(spawner.api, "create_namespaced_pod", create)
     pod = await spawner.get_pod_manifest()

@@ -11,10 +11,11 @@ import asyncio
 import hmac
 import json
 import logging
-from typing import Any, Literal
+from typing import Literal
 
 import aiohttp
 from kubernetes_asyncio.client import ApiException, CoreV1Api, V1DeleteOptions, V1Preconditions
+from kubernetes_asyncio.client.rest import RESTResponse
 
 from ..api_object import annotations_of
 from ..jobs.notebook import SLOTS
@@ -42,10 +43,7 @@ async def create_pod(
 
     If the caller is cancelled while the API server creates the pod, the pod is deleted in the background.
     """
-    # With "Strict", the API server refuses unknown fields instead of dropping them. API servers before Kubernetes 1.31
-    # do not know supplementalGroupsPolicy.
-    request = api.create_namespaced_pod(namespace, manifest, field_validation="Strict")
-    create = asyncio.ensure_future(request)
+    create = asyncio.ensure_future(_post_pod(api, namespace, manifest))
     try:
         await asyncio.wait_for(asyncio.shield(create), request_seconds)
     except (asyncio.TimeoutError, aiohttp.ClientError) as error:
@@ -62,12 +60,29 @@ async def create_pod(
     return "created"
 
 
-async def _delete_created(api: CoreV1Api, create: asyncio.Future[Any], cleanup_seconds: float) -> None:
+async def _post_pod(api: CoreV1Api, namespace: str, manifest: Json) -> bytes:
+    """Create the pod and return it as JSON text. Raises ApiException.
+
+    Nearly every caller only waits for the answer, and to make a V1Pod of it takes longer than to send the request.
+    """
+    # With "Strict", the API server refuses unknown fields instead of dropping them. API servers before Kubernetes 1.31
+    # do not know supplementalGroupsPolicy.
+    response = await api.create_namespaced_pod(namespace, manifest, field_validation="Strict", _preload_content=False)
+    async with response:
+        body: bytes = await response.read()
+    if response.status >= 300:
+        error = ApiException(http_resp=RESTResponse(response, body))
+        error.body = body.decode(errors="replace")
+        raise error
+    return body
+
+
+async def _delete_created(api: CoreV1Api, create: asyncio.Future[bytes], cleanup_seconds: float) -> None:
     try:
-        pod = await asyncio.wait_for(create, cleanup_seconds)
-        body = V1DeleteOptions(preconditions=V1Preconditions(uid=pod.metadata.uid))
-        await api.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace, body=body)
-    except (ApiException, asyncio.TimeoutError):
+        metadata = json.loads(await asyncio.wait_for(create, cleanup_seconds))["metadata"]
+        body = V1DeleteOptions(preconditions=V1Preconditions(uid=metadata["uid"]))
+        await api.delete_namespaced_pod(metadata["name"], metadata["namespace"], body=body)
+    except (ApiException, aiohttp.ClientError, asyncio.TimeoutError):
         return
 
 
