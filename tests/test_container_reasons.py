@@ -227,7 +227,12 @@ def test_a_hook_that_failed_is_the_reason_for_the_containers_end() -> None:
         ),
         ("NodeAffinity", "Predicate NodeAffinity failed", "Predicate NodeAffinity failed (NodeAffinity)."),
         ("OutOfmemory", "Node didn't have enough resource", "Node didn't have enough resource (OutOfmemory)."),
-        ("TopologyAffinityError", "", "The pod failed (TopologyAffinityError)."),
+        ("OutOfcpu", "", "The pod failed (OutOfcpu)."),
+        (
+            "TopologyAffinityError",
+            "Resources cannot be allocated with Topology locality",
+            "Its node could not give it CPUs, memory and devices that belong together (TopologyAffinityError).",
+        ),
         ("DeadlineExceeded", "Pod was active", "It reached its hard wall time."),
         ("", "only a message", "only a message."),
         ("Bad\nword", "a\x00b", "a b (Bad word)."),

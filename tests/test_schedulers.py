@@ -381,9 +381,9 @@ BY_SCHEDULER = {
     "reason": "PreemptionByScheduler",
     "message": "volcano: preempting to accommodate a higher priority pod",
 }
-PREEMPTED = Reason("Preempted: work of a higher priority needed its place.", preempted=True)
+PREEMPTED = Reason("Preempted: work of a higher priority needed its place.", "preempted")
 AMONG_QUEUES = Reason(
-    "Preempted: work of a higher priority, or of a queue below its share, needed its place.", preempted=True
+    "Preempted: work of a higher priority, or of a queue below its share, needed its place.", "preempted"
 )
 
 
@@ -393,13 +393,14 @@ AMONG_QUEUES = Reason(
         ("WorkloadEvictedDueToPreempted", PREEMPTED),
         (
             "WorkloadEvictedDueToDeactivatedDueToMaximumExecutionTimeExceeded",
-            Reason("Ended by its hard wall time."),
+            Reason("Ended by its hard wall time.", "wall-time"),
         ),
         (
             "WorkloadEvictedDueToPodsReadyTimeout",
             Reason(
                 "It was not ready within Kueue's waitForPodsReady timeout, "
-                "for example because pulling its image was slow."
+                "for example because pulling its image was slow.",
+                "not-ready",
             ),
         ),
         (

@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 
-from ..api_object import annotations_of, parse_map, parse_time
+from ..api_object import annotations_of, parse_map
 from ..jobs import kind_of
 from ..schedulers import DELETED, NO_OBJECTS, Objects, Scheduler, find_scheduler, preemption_events
 from ..shape import OUR_PREFIX, Json
 from ..watch.container_reasons import exit_code
 from ..watch.phase import has_failed, why_failed
+from ..watch.pod_end import ended_by_itself, known_time, main_state
 from .rights_record import why_held
 
 ATTEMPTS = OUR_PREFIX + "attempts"
@@ -90,12 +90,13 @@ def attempt_of(job: Json, pod: Json, objects: Objects = NO_OBJECTS, *, gone: boo
     """Return the attempt of a pod.  `gone` means that the pod no longer exists and `pod` is its last state."""
     metadata, kind = pod["metadata"], kind_of(job)
     index = kind.index_of(job, metadata["name"])
-    ended, running = _main_states(pod, kind.SLOTS.main)
+    main = kind.SLOTS.main
+    ended, running = main_state(pod, main, "terminated"), main_state(pod, main, "running")
     eviction = scheduler_of(job).eviction(pod, objects)
     reason = ""
     if eviction is not None:
         reason = eviction.message
-    elif (gone or "deletionTimestamp" in metadata) and not _ended_by_itself(ended, metadata):
+    elif (gone or "deletionTimestamp" in metadata) and not ended_by_itself(ended, metadata):
         reason = CANCELLED_MESSAGE if index in cancelled_indexes(job) else why_held(job) or TAKEN
     return Attempt(
         pod=metadata["name"],
@@ -104,35 +105,8 @@ def attempt_of(job: Json, pod: Json, objects: Objects = NO_OBJECTS, *, gone: boo
         exit_code=exit_code(ended),
         reason=reason[:_REASON_LIMIT],
         index=index,
-        failure=why_failed(pod, kind.SLOTS.main)[:_REASON_LIMIT] if has_failed(pod) and not reason else "",
+        failure=why_failed(pod, main)[:_REASON_LIMIT] if has_failed(pod) and not reason else "",
     )
-
-
-def known_time(time: str | None) -> str | None:
-    """Return the time; None for the zero time of Unix or of Go, which a kubelet reports if there is no time."""
-    return None if time is None or time.startswith(("1970-01-01T", "0001-01-01T")) else time
-
-
-def _ended_by_itself(ended: Json, metadata: Json) -> bool:
-    """Return whether the command ended before the deletion of its pod was requested, or ended with exit code 0."""
-    if "deletionTimestamp" not in metadata or ended.get("exitCode") == 0:
-        return bool(ended)
-    # If the node was lost, the terminated state has no finish time.
-    if not ended.get("finishedAt"):
-        return False
-    asked = parse_time(metadata["deletionTimestamp"]) - timedelta(
-        seconds=metadata.get("deletionGracePeriodSeconds") or 0
-    )
-    return parse_time(ended["finishedAt"]) < asked
-
-
-def _main_states(pod: Json, main: str) -> tuple[Json, Json]:
-    """Return the main container's `terminated` and `running` states; {} for a state that it is not in."""
-    for container in (pod.get("status") or {}).get("containerStatuses") or []:
-        if container.get("name") == main:
-            state = container.get("state") or {}
-            return state.get("terminated") or {}, state.get("running") or {}
-    return {}, {}
 
 
 def recorded(job: Json) -> list[Attempt]:

@@ -8,11 +8,12 @@ sentence.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..schedulers import QueueStatus
 from ..shape import Json
 from ..watch.container_reasons import exit_code
+from ..watch.pod_end import EndCode, failure_code
 from .attempts import Attempt
 
 ACCOUNT_NOT_ALLOWED = "AccountNotAllowed"
@@ -43,12 +44,11 @@ _REFUSED = (
         PARTITION_DOWN,
     ),
 )
-# The kubelet's and the node controller's reasons for a pod in phase Failed.
-_FAILED_PODS = {
-    "DeadlineExceeded": TIME_LIMIT,
-    "NodeLost": NODE_DOWN,
-    "NodeShutdown": NODE_DOWN,
-    "Terminated": NODE_DOWN,
+# Why a pod ended, where Slurm has a code for it.
+_ENDS: Mapping[EndCode | None, str] = {
+    "node-lost": NODE_DOWN,
+    "out-of-memory": OUT_OF_MEMORY,
+    "wall-time": TIME_LIMIT,
 }
 _WORD_OF_THE_KUBELET = re.compile(r"\(([A-Z][A-Za-z]{2,40})\)")
 
@@ -82,9 +82,11 @@ def why_starting(message: str) -> str:
 
 def why_failed(pod: Json | None, main: str, attempts: Sequence[Attempt]) -> str:
     """Return the code for a job that has failed, from its newest pod, or without one from its last attempt."""
+    if pod is not None and (code := _ENDS.get(failure_code(pod, main))):
+        return code
     status = (pod or {}).get("status") or {}
     if (reason := status.get("reason")) is not None:
-        return _FAILED_PODS.get(str(reason), str(reason)[:40])
+        return str(reason)[:40]
     for container in status.get("containerStatuses") or []:
         ended = (container.get("state") or {}).get("terminated") or {}
         if container.get("name") == main and ended:
@@ -101,13 +103,9 @@ def _has_failed(container: Json) -> bool:
 
 
 def _why_ended(ended: Json) -> str:
-    reason = ended.get("reason")
-    if reason == "OOMKilled":
-        return OUT_OF_MEMORY
-    code = exit_code(ended)
-    if reason in ("StartError", "ContainerCannotRun", "ContainerStatusUnknown"):
-        return NODE_DOWN if reason == "ContainerStatusUnknown" else JOB_LAUNCH_FAILURE
-    return NON_ZERO_EXIT_CODE if code else ""
+    if ended.get("reason") in ("StartError", "ContainerCannotRun"):
+        return JOB_LAUNCH_FAILURE
+    return NON_ZERO_EXIT_CODE if exit_code(ended) else ""
 
 
 def _first(codes: Sequence[tuple[re.Pattern[str], str]], message: str) -> str:

@@ -14,6 +14,7 @@ from .scheduler_interface import (
     NO_OBJECTS,
     PREEMPTED,
     SELECTED_BY_PRIORITY,
+    EvictionCode,
     Hold,
     Kind,
     Marks,
@@ -209,11 +210,13 @@ _BY_KUEUE = "WorkloadEvictedDueTo"
 
 def _evicted(reason: str, message: str) -> Reason:
     if reason == "Preempted":
-        return Reason(PREEMPTED, preempted=True)
+        return Reason(PREEMPTED, "preempted")
     if "MaximumExecutionTimeExceeded" in reason:
-        return Reason("Ended by its hard wall time.")
+        return Reason("Ended by its hard wall time.", "wall-time")
     if reason == "PodsReadyTimeout":
         return Reason(
-            "It was not ready within Kueue's waitForPodsReady timeout, for example because pulling its image was slow."
+            "It was not ready within Kueue's waitForPodsReady timeout, for example because pulling its image was slow.",
+            "not-ready",
         )
-    return Reason(f"Evicted by Kueue ({reason}): {message.rstrip('.')}.")
+    code: EvictionCode = "node-lost" if reason == "NodeFailures" else "evicted"
+    return Reason(f"Evicted by Kueue ({reason}): {message.rstrip('.')}.", code)

@@ -90,12 +90,24 @@ class Marks:
     priority_class: str | None = None
 
 
+EvictionCode = Literal["preempted", "evicted", "drained", "node-lost", "not-ready", "wall-time"]
+
+
 @dataclass(frozen=True)
 class Reason:
-    """The reason of an eviction: a message for the user, and whether the eviction was a preemption."""
+    """The reason of an eviction: a message for the user, and a code.
+
+    preempted: other work needed the place.  drained: the eviction API was called, for example to drain the node.
+    node-lost: the node does not answer, was shut down or no longer exists.  not-ready: the pod was not ready in the
+    scheduler's time limit.  wall-time: the scheduler ended the pod at its hard wall time.  evicted: any other reason.
+    """
 
     message: str
-    preempted: bool = False
+    code: EvictionCode = "evicted"
+
+    @property
+    def preempted(self) -> bool:
+        return self.code == "preempted"
 
 
 PREEMPTED = "Preempted: work of a higher priority needed its place."
@@ -342,16 +354,40 @@ DELETED: Mapping[str, str] = {
 }
 
 
+# The reasons of the condition DisruptionTarget (k8s.io/api core/v1, PodCondition; Kubernetes, Disruptions).
+_DISRUPTIONS = {
+    "PreemptionByScheduler": Reason(PREEMPTED, "preempted"),
+    DELETED["reason"]: Reason(DELETED["message"]),
+    "DeletionByTaintManager": Reason(
+        "Its node was lost, or an administrator took it out of service (DeletionByTaintManager).", "node-lost"
+    ),
+    "DeletionByPodGC": Reason(
+        "Its node was lost: it no longer exists or is out of service (DeletionByPodGC).", "node-lost"
+    ),
+    "EvictionByEvictionAPI": Reason(
+        "Evicted through the eviction API, for example because its node was drained (EvictionByEvictionAPI).",
+        "drained",
+    ),
+}
+# What a kubelet that ends a pod writes as the reason into the pod's status (pkg/kubelet: nodeshutdown, preemption).
+_BY_KUBELET: Mapping[str, EvictionCode] = {
+    "NodeShutdown": "node-lost",
+    "Preempting": "preempted",
+    "Shutdown": "node-lost",
+    "Terminated": "node-lost",
+}
+
+
 def disruption(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
     """Return the reason that the pod condition DisruptionTarget gives (KEP-3329)."""
     found = condition(pod, "DisruptionTarget")
     if found.get("status") != "True":
         return None
-    if found.get("reason") == DELETED["reason"]:
-        return Reason(DELETED["message"])
-    if found.get("reason") == "PreemptionByScheduler":
-        return Reason(PREEMPTED, preempted=True)
-    return Reason(f"Evicted by the cluster ({found.get('reason')}): {found.get('message', '')}".rstrip(": "))
+    reason = str(found.get("reason"))
+    if reason in _DISRUPTIONS:
+        return _DISRUPTIONS[reason]
+    code = _BY_KUBELET.get(str((pod.get("status") or {}).get("reason")), "evicted")
+    return Reason(f"Evicted by the cluster ({reason}): {found.get('message', '')}".rstrip(": "), code)
 
 
 def disruption_among_queues(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:

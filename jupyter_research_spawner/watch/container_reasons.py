@@ -35,6 +35,18 @@ WAITING = {
     "PostStartHookError": "its postStart hook failed, so it was stopped",
     "CrashLoopBackOff": "it crashes repeatedly",
 }
+# Reasons of WAITING because of which a container has no image.
+IMAGE_REASONS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+    }
+)
 # Waiting reasons that are normal before a start.  "" means that no reason is set.
 _ORDINARY = frozenset({"", "ContainerCreating", "PodInitializing"})
 # A container with this reason never starts, because nothing in the cluster can change the reason.

@@ -42,6 +42,9 @@ _POD = {
         "Its node cannot keep an image from adding groups (supplementalGroupsPolicy Strict), "
         "so the pod was not started. The node needs containerd 2 or CRI-O 1.31."
     ),
+    "TopologyAffinityError": (
+        "Its node could not give it CPUs, memory and devices that belong together (TopologyAffinityError)."
+    ),
 }
 
 
@@ -82,7 +85,7 @@ def classify(
     if phase == "Failed":
         message = queue.message if queue.phase == "refused" else why_failed(pod, main, events)
         return Phase("failed", message, exit_code)
-    if pod.get("metadata", {}).get("deletionTimestamp"):
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
         return Phase("ending", exit_code=exit_code)
     if queue.waits:
         return Phase("queued", queue.message)
@@ -187,7 +190,7 @@ def why_no_secret(pod: Json, events: Sequence[Json]) -> str:
 
 def why_not_gone(pod: Json) -> str:
     """Return which finalizer keeps a deleted pod although its containers have ended, as a sentence; "" if none."""
-    metadata = pod["metadata"]
+    metadata = pod.get("metadata") or {}
     finalizers = [str(finalizer) for finalizer in metadata.get("finalizers") or []]
     runs = any("running" in (container.get("state") or {}) for container in statuses(pod))
     if not finalizers or runs or "deletionTimestamp" not in metadata:
