@@ -30,6 +30,11 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+def format_time(time: datetime) -> str:
+    """Return a timezone-aware time as the API server writes it, in seconds."""
+    return time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def time_now() -> str:
     """Return the time now as the API server writes it, in seconds."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_time(datetime.now(timezone.utc))

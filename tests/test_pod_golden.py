@@ -128,7 +128,8 @@ def test_notebook_and_job_are_the_same_person_in_the_same_queue(scheduler: str) 
         assert of_job[key] == of_pod[key], key
 
     def storage(container: Json) -> list[Json]:
-        return [mount for mount in container["volumeMounts"] if mount["name"] != "research-client"]
+        of_notebooks = ("research-client", "research-deadline")
+        return [mount for mount in container["volumeMounts"] if mount["name"] not in of_notebooks]
 
     assert storage(of_job) == storage(of_pod)
     for name in ("passwd", "group", "groups"):

@@ -22,6 +22,9 @@ from .site_prerequisites import site_prerequisites
 API = "rbac.authorization.k8s.io"
 LOOK = "research-prerequisites"
 SECRETS = "research-secrets"
+DEADLINES = "research-deadlines"
+# The hub writes when a notebook ends into an annotation of its pod, when it starts and when its user extends it.
+_MAY_ANNOTATE: Json = {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}
 # Administrators of the cluster write it.
 ACCEPTED_UIDS = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CONFIG_MAP], "verbs": ["get"]}
 
@@ -52,6 +55,8 @@ def objects(site: Site, release: Release) -> list[Json]:
         _binding("Role", LOOK, pods, [hub, batch]),
         *([_role("ClusterRole", everywhere, None, in_cluster)] if in_cluster else []),
         *([_binding("ClusterRole", everywhere, None, [hub, batch])] if in_cluster else []),
+        _role("Role", DEADLINES, pods, [_MAY_ANNOTATE]),
+        _binding("Role", DEADLINES, pods, [hub]),
         *_secret_roles(site, hub),
         _role("Role", BATCH, pods, [*_job_rules(), *_may_mark(site), *_may_hold(site)]),
         _binding("Role", BATCH, pods, [batch]),

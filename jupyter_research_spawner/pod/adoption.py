@@ -20,6 +20,7 @@ from ..wording import quote
 from .client_commands import client_config_map_name
 from .containers import all_containers
 from .cpu_pinning import quantity
+from .deadline import DEADLINE
 from .overlay import CLIENT_VOLUME, PLAN, REQUEST
 
 # In the paths of these tables, * is any text, and [] is any item of a list. Items are called by their name, if they
@@ -79,6 +80,7 @@ _ADDED = (
     "spec.overhead.*",  # of the RuntimeClass
     "spec.tolerations[node.kubernetes.io/*",  # by DefaultTolerationSeconds and PodTolerationRestriction
     "metadata.annotations.kubernetes.io/limit-ranger",
+    f"metadata.annotations.{DEADLINE}",  # by the hub, when a kubelet has accepted the pod
     # By PodTopologyLabels, of the node.
     "metadata.labels.topology.kubernetes.io/region",
     "metadata.labels.topology.kubernetes.io/zone",

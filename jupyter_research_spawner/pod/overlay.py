@@ -5,7 +5,7 @@ This project's own labels and annotations have the prefix `research-spawner/`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..api_object import annotations_of, parse_map
@@ -14,9 +14,11 @@ from ..resources import NO_DEVICES, NVIDIA_DEVICES
 from ..settings.units import format_bytes
 from ..shape import OUR_PREFIX, Json, Slots, Template, dns_label, label_value
 from .client_commands import CLIENT_DIRECTORY, COMMANDS, client_config_map_name
+from .deadline import DEADLINE, DEADLINE_DIRECTORY, DEADLINE_NAME, DEADLINE_VARIABLE, WALL_TIME
 
 ACCOUNTS_VOLUME = "research-accounts"
 CLIENT_VOLUME = "research-client"
+DEADLINE_VOLUME = "research-deadline"
 SHM_VOLUME = "research-shm"
 PASSWD = OUR_PREFIX + "passwd"
 GROUP = OUR_PREFIX + "group"
@@ -73,7 +75,11 @@ def pod_overlay(plan: Plan, slots: Slots, template: Template) -> Overlay:
     mounts = [*storage, *shm, *_mounts_of(ACCOUNTS_VOLUME, "/etc", ("passwd", "group"))]
     if plan.shm is not None:
         volumes.append({"name": SHM_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": format_bytes(plan.shm)}})
-    volumes.append(_accounts_volume())
+    volumes.append(_annotations_volume(ACCOUNTS_VOLUME, {"passwd": PASSWD, "group": GROUP}))
+    if slots.interactive:
+        env[DEADLINE_VARIABLE] = f"{DEADLINE_DIRECTORY}/{DEADLINE_NAME}"
+        mounts.append({"name": DEADLINE_VOLUME, "mountPath": DEADLINE_DIRECTORY, "readOnly": True})
+        volumes.append(_annotations_volume(DEADLINE_VOLUME, {DEADLINE_NAME: DEADLINE}))
     if slots.interactive and plan.batch_url is not None:
         env["RESEARCH_BATCH_URL"] = plan.batch_url
         mounts += _mounts_of(CLIENT_VOLUME, CLIENT_DIRECTORY, COMMANDS)
@@ -121,13 +127,13 @@ def typed(text: str) -> str:
     return found if literal(found) == text else text
 
 
-def _accounts_volume() -> Json:
-    """Return a downwardAPI volume that contains two annotations of the pod as the files passwd and group."""
+def _annotations_volume(name: str, files: Mapping[str, str]) -> Json:
+    """Return a downwardAPI volume that contains annotations of the pod as files, from the file name to the key."""
     items = [
-        {"path": name, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{key}']"}}
-        for name, key in (("passwd", PASSWD), ("group", GROUP))
+        {"path": path, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{key}']"}}
+        for path, key in files.items()
     ]
-    return {"name": ACCOUNTS_VOLUME, "downwardAPI": {"defaultMode": 0o444, "items": items}}
+    return {"name": name, "downwardAPI": {"defaultMode": 0o444, "items": items}}
 
 
 def _labels(plan: Plan) -> dict[str, str]:
@@ -148,7 +154,7 @@ def _labels(plan: Plan) -> dict[str, str]:
 def _object_annotations(plan: Plan) -> dict[str, str]:
     return {
         USER_NAME: plan.request.hub_user,
-        OUR_PREFIX + "wall-time": str(int(plan.wall_time.soft.total_seconds())),
+        WALL_TIME: str(int(plan.wall_time.soft.total_seconds())),
         OUR_PREFIX + "wall-time-hard": str(plan.hard_seconds),
         OUR_PREFIX + "site": plan.site_digest,
         PLAN: plan.written,

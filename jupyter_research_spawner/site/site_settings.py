@@ -194,11 +194,32 @@ class Hub(Settings):
     queue_limit: Duration = Field(timedelta(days=1), title="Maximum time that a notebook waits in its queue")
     boot_limit: Duration = Field(timedelta(minutes=10), title="Maximum time from admission until the notebook answers")
     stop_limit: Duration = Field(timedelta(minutes=2), title="Maximum time until the pod of a stopped server is gone")
+    first_notice: Duration = Field(
+        timedelta(minutes=60),
+        title="Time before the end of a notebook at which its user is told for the first time",
+        description="The notebook ends after its soft wall time, which the user can extend up to the hard wall time.",
+    )
+    last_notice: Duration = Field(
+        timedelta(minutes=10),
+        title="Time before the end of a notebook at which its user is told for the last time",
+        description="It must be shorter than `first_notice`.",
+    )
     prerequisites_cache: Duration = Field(
         timedelta(minutes=1),
         title="Time until an existing prerequisite is checked again",
         description="A prerequisite is a cluster object that must exist, for example a claim or a priority class.",
     )
+
+    @property
+    def notices(self) -> tuple[timedelta, timedelta]:
+        """Return the times before the end of a notebook at which its user is told, the longer one first."""
+        return self.first_notice, self.last_notice
+
+    @model_validator(mode="after")
+    def _last_notice_is_last(self) -> Hub:
+        if self.last_notice >= self.first_notice:
+            raise SeveralProblems([("last_notice", "last_notice must be shorter than first_notice")])
+        return self
 
 
 class Site(Settings):

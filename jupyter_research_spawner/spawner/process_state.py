@@ -22,6 +22,7 @@ from ..site import Site
 from ..watch import AcceptedUids, OwnedObjectCache, Prerequisites
 from ..watch.api_server import ApiServer
 from .background import run_in_background
+from .deadline_writer import DeadlineWriter
 from .pacing import Pacing
 
 # The maximum number of interrupted starts that the hub resumes at the same time after its restart.
@@ -42,6 +43,7 @@ class ProcessState:
         self._accepted_uids: dict[int, AcceptedUids] = {}
         self._prerequisites: dict[int, Prerequisites] = {}
         self._owned_objects: dict[int, OwnedObjectCache] = {}
+        self._deadlines: dict[int, DeadlineWriter] = {}
 
     def identities(self, api: ApiClient) -> Resolver:
         """Return the resolver, which reads through this client which uids administrators have accepted."""
@@ -67,6 +69,13 @@ class ProcessState:
             cache = self._owned_objects[id(api)] = OwnedObjectCache(ApiServer(api), self.site.namespaces.name, watched)
             run_in_background(cache.run())
         return self._owned_objects[id(api)]
+
+    def deadlines(self, api: ApiClient) -> DeadlineWriter:
+        """Return the client's writer of deadlines, which also knows the time at the API server."""
+        if id(api) not in self._deadlines:
+            server = ApiServer(api, answer_seconds=PREREQUISITE_SECONDS)
+            self._deadlines[id(api)] = DeadlineWriter(server, self.site.hub.notices)
+        return self._deadlines[id(api)]
 
     def warn_of_spawn_limit(self, hub_settings: Mapping[str, Any], log: logging.Logger) -> None:
         """Log a warning once if `concurrent_spawn_limit`, which counts queued servers, was set after `configure`."""

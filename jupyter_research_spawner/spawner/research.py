@@ -40,6 +40,7 @@ from .reflectors import watch_events, watch_pods
 from .resume import request_stop, schedule_resume
 from .rights_check import check_while_running, count, renewed, withdrawn
 from .start import Start
+from .wall_time import enforce_wall_time
 
 # KubeSpawner's time limit is this much longer than ours, because only our error says why the start failed.
 EXTRA_SECONDS = 60
@@ -260,23 +261,26 @@ class ResearchSpawner(PlannedSpawner):
         except (*CLUSTER_ERRORS, HubRefusal) as error:
             self.log.error("The pod of %s could not be deleted: %r", self._log_name, error)
 
-    # Rights of a running notebook.
+    # Rights and wall time of a running notebook.
 
     def _check_while_running(self) -> None:
         if self._rights_check is None or self._rights_check.done():
             stops = self.shared.site.on_lost_right == "stop"
             self._rights_check = run_in_background(check_while_running(self, stops=stops))
+        if self._wall_time_watch is None or self._wall_time_watch.done():
+            deadlines = self.shared.deadlines(self.api.api_client)
+            self._wall_time_watch = run_in_background(enforce_wall_time(self, deadlines))
 
     def find_running_pod(self) -> Json | None:
-        """Return this server's pod while it runs; None if the check of its rights must end."""
+        """Return this server's pod while it runs; None if the calling task must end."""
         pod = self._reflected_pod()
-        is_checked = self._rights_check is asyncio.current_task()
-        return pod if is_checked and _is_alive(pod) and self._is_own(pod) else None
+        is_current = asyncio.current_task() in (self._rights_check, self._wall_time_watch)
+        return pod if is_current and _is_alive(pod) and self._is_own(pod) else None
 
     async def end_for(self, notice: str) -> None:
         """Stop the running server as its user would, and show the notice until its next start."""
         self.tell(notice)
-        self._is_ended_for_rights = True
+        self._is_ended_by_hub = True
         await request_stop(self)
 
     # Stop.

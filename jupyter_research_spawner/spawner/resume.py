@@ -63,7 +63,7 @@ async def _request_start(spawner: KubeSpawner) -> None:
 async def request_stop(spawner: KubeSpawner) -> None:
     """Ask the hub to stop the server as its user would. If the hub does not, delete the pod, as the hub will see."""
     try:
-        await _send(spawner, "DELETE", "stop a server whose user may no longer run it")
+        await _send(spawner, "DELETE", "stop a server for the hub")
     except (HTTPClientError, OSError) as error:
         spawner.log.error("The hub did not stop %s: %s", spawner._log_name, error)
         await spawner.stop()

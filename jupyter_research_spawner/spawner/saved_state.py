@@ -38,12 +38,15 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
     _user_of_start = ""
     _pod_uid = ""
     _rights_check: asyncio.Task[None] | None = None
-    # A sentence about the user's rights, which the hub's pages show until the next start.
+    _wall_time_watch: asyncio.Task[None] | None = None
+    # A sentence about the user's rights or the end of the server, which the hub's pages show until the next start.
     notice = ""
-    _is_ended_for_rights = False
+    _is_ended_by_hub = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._left_pods: list[LeftPod] = []
+        # Held while the hub ends the server because of its wall time, or extends the wall time.
+        self.wall_time_lock = asyncio.Lock()
         super().__init__(*args, **kwargs)
 
     def get_state(self) -> Json:
@@ -79,10 +82,10 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
             self._leave(*place)
         self._pod_uid = self._user_of_start = ""
         self._is_starting = self._was_interrupted = self._leaves_pod_alone = False
-        self._rights_check = None
-        if not self._is_ended_for_rights:
+        self._rights_check = self._wall_time_watch = None
+        if not self._is_ended_by_hub:
             self.notice = ""
-        self._is_ended_for_rights = False
+        self._is_ended_by_hub = False
 
     def tell(self, notice: str) -> None:
         """Show the notice on the hub's pages, and keep it in the hub's database."""

@@ -11,6 +11,8 @@ import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -75,6 +77,19 @@ class ApiServer:
                 raise _down(f"{method} {path}", error) from error
         return found if isinstance(found, dict) else {}
 
+    async def time(self) -> datetime:
+        """Return the time at the API server, from the header Date of a response. It has a resolution of one second.
+
+        The HTTP status of the response does not matter, so no right is needed. Raises Refusal (503).
+        """
+        limit = aiohttp.ClientTimeout(total=self._answer_seconds, sock_connect=CONNECT_SECONDS)
+        path = "/version"
+        try:
+            async with self._send("GET", path, None, None, JSON, limit, JSON) as response:
+                return parsedate_to_datetime(response.headers["Date"])
+        except (KeyError, ValueError) as error:
+            raise _down(f"the header Date of GET {path}", error) from error
+
     async def watch_events(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[Json]:
         """Yield the events of a watch until the server ends it, its connection breaks or is silent for too long.
 
@@ -124,6 +139,24 @@ class ApiServer:
         *,
         begin_seconds: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        async with self._send(method, path, query, body, content_type, limit, accept, begin_seconds) as response:
+            if response.status >= 400:
+                raise await _error_of(f"{method} {path}", response)
+            yield response
+
+    @asynccontextmanager
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Json | None,
+        content_type: str,
+        limit: aiohttp.ClientTimeout,
+        accept: str,
+        begin_seconds: float | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request and yield the response, whatever its status is."""
         request = self._client.call_api(
             path,
             method,
@@ -140,8 +173,6 @@ class ApiServer:
         except (ApiException, *_UNREACHABLE) as error:
             raise _down(f"{method} {path}", error) from error
         try:
-            if response.status >= 400:
-                raise await _error_of(f"{method} {path}", response)
             yield response
         finally:
             # release() would first read the rest of the body, but a followed log can continue for days.

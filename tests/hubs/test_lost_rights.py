@@ -218,6 +218,7 @@ async def test_deciding_again_sends_no_request_to_the_api_server(hub: Hub) -> No
     await asyncio.sleep(4)
     sent = {call: number for call, number in hub.cluster.api.calls.items() if call[0] != "watch"}
     assert sent.pop(("create", "pods")) == 1
+    assert sent.pop(("patch", "pods")) == 1  # the deadline, which is written when the notebook runs
     assert sent == {("get", "persistentvolumeclaims"): 1}
 
 

@@ -1,6 +1,7 @@
 """Create the volumes of pods as directories of this machine, and compute the mounts of each container.
 
-Files from ConfigMaps, Secrets and the downward API are written when the pod starts, and are not updated later.
+Files from ConfigMaps and Secrets are written when the pod starts, and are not updated later.  Those of downwardAPI
+volumes are updated when the pod changes, except mounts with a subPath of an isolated pod, as with a kubelet.
 An emptyDir with medium Memory is a directory on disk.
 """
 
@@ -83,6 +84,21 @@ def _prepare_one(store: Store, storage: Storage, around: Surroundings, volume: J
         target.chmod(mode)
         _give(target, group)
     return path
+
+
+def update_downward_files(store: Store, storage: Storage, around: Surroundings) -> None:
+    """Write the files of the pod's downwardAPI volumes again.  Each file is replaced as a whole."""
+    for volume in around.pod["spec"].get("volumes") or []:
+        path = storage.pod(around.pod["metadata"]["uid"]) / "volumes" / str(volume["name"])
+        if "downwardAPI" not in volume or not path.is_dir():
+            continue
+        for name, (content, mode) in _files(store, around, volume).items():
+            target = path / name
+            if target.read_bytes() != content:
+                new = target.with_name(f".{target.name}.new")
+                new.write_bytes(content)
+                new.chmod(mode)
+                new.replace(target)
 
 
 def _make(path: Path, mode: int, group: int | None) -> None:

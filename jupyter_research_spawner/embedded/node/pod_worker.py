@@ -19,7 +19,7 @@ from .container_environment import ConfigError, Surroundings, environment, expan
 from .container_process import MARK, POD_MARK, Container, ContainerSpec, Mount, StartError
 from .container_status import ContainerState, PodReason, pod_status
 from .host_paths import adapt, words_on_host
-from .pod_volumes import Storage, VolumeError, mounts, prepare, read_only_volumes
+from .pod_volumes import Storage, VolumeError, mounts, prepare, read_only_volumes, update_downward_files
 from .termination_message import create_message_file, termination_message
 
 DEADLINE = PodReason("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
@@ -78,6 +78,8 @@ class PodRun:
         """React to a change of the pod object, such as an earlier activeDeadlineSeconds or a deletion."""
         self.pod = pod
         self._deadline_moved.set()
+        if self._volumes:
+            update_downward_files(self.store, self.machine.storage, self.around())
         if pod["metadata"].get("deletionTimestamp"):
             self.stop(pod["metadata"].get("deletionGracePeriodSeconds", 30))
 
