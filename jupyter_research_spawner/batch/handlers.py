@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from ..metrics import count_refusal
 from ..refusal import Refusal
 from ..wording import quote
 from .attempt_recorder import AttemptRecorder
@@ -79,6 +80,7 @@ class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         refusal = _refusal(status_code, kwargs.get("exc_info", (None, None, None))[1])
+        count_refusal(refusal.code)
         self.set_status(refusal.status)
         if refusal.retry_after is not None:
             self.set_header("Retry-After", str(refusal.retry_after))
@@ -243,7 +245,7 @@ class Health(JsonHandler):
 
 
 class Metrics(JsonHandler):
-    """Sends the counters of this process in the text format of Prometheus, which have no names of users or jobs."""
+    """Sends the metrics of this process in the text format of Prometheus, which have no names of users or jobs."""
 
     async def get(self) -> None:
         await self.hub_login.require_metrics_scope(self)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from ..metrics import LOOKUPS
 from ..refusal import Refusal
 from ..settings import ordered
 from ..wording import quote
@@ -131,9 +133,13 @@ class Lookup:
 
 async def _answer(source_name: str, asked: Awaitable[T]) -> T:
     """Return the answer of a source.  Raises Refusal (503) if the source is down or fails."""
+    begun, result = time.monotonic(), "failed"
     try:
-        return await asked
+        answer = await asked
+        result = "answered"
+        return answer
     except InvalidAccount:
+        result = "answered"
         raise
     except SourceDown as down:
         logger.error("Identity source %s is down: %s", source_name, down)
@@ -141,6 +147,8 @@ async def _answer(source_name: str, asked: Awaitable[T]) -> T:
     except Exception as error:  # an unexpected error must not look like an unknown user
         logger.exception("Identity source %s failed", source_name)
         raise source_down() from error
+    finally:  # also of a request that has reached the time limit and is cancelled
+        LOOKUPS.labels(source_name, result).observe(time.monotonic() - begun)
 
 
 def _out_of_range(options: SourceOptions | None, account: Account) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from ..metrics import IDENTITY_CACHE, create_identity_series
 from ..refusal import Refusal
 from ..settings import format_duration
 from ..wording import quote
@@ -61,6 +62,7 @@ class Resolver:
         self._clock = clock
         # Absolute, because the process may change its working directory later.
         self._lookup = Lookup(settings, open_sources(settings, (base or Path()).absolute()))
+        create_identity_series(settings.sources)
         self._answers: dict[str, _Answer] = {}
         self._flights: dict[str, asyncio.Task[_Answer]] = {}
         self._uid_of: dict[str, _Remembered[int]] = {}
@@ -78,6 +80,7 @@ class Resolver:
         """
         name = posix_name(self._settings.username, hub_name)
         answer = self._fresh(name, max_age)
+        IDENTITY_CACHE.labels("miss" if answer is None else "hit").inc()
         if answer is None:
             # Shielded: other callers wait for the same lookup if this one is cancelled.
             answer = await asyncio.shield(self._flight(name))

@@ -209,6 +209,12 @@ class Hub(Settings):
         title="Time until an existing prerequisite is checked again",
         description="A prerequisite is a cluster object that must exist, for example a claim or a priority class.",
     )
+    start_log: Literal["text", "json"] = Field(
+        "text",
+        title="Format of the log line about each start",
+        description="text: `key=value` pairs in the hub's log. json: one JSON object per line on standard error, "
+        "without the hub's prefix.",
+    )
 
     @property
     def notices(self) -> tuple[timedelta, timedelta]:

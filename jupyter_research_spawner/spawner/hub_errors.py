@@ -21,6 +21,7 @@ from markupsafe import escape
 from tornado.log import app_log
 from tornado.web import HTTPError
 
+from ..metrics import count_refusal
 from ..refusal import Refusal
 
 # JupyterHub 6 does not count a SpawnException as a failed start. JupyterHub 5 does not have this class and counts each
@@ -29,10 +30,11 @@ _SpawnException: type[HTTPError] | None = getattr(_hub_spawner, "SpawnException"
 
 
 class HubRefusal(_SpawnException or HTTPError):  # type: ignore[misc]
-    """A refusal that JupyterHub shows on its pages and in its REST API."""
+    """A refusal that JupyterHub shows on its pages and in its REST API. Each one is counted in the metrics."""
 
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
+        count_refusal(refusal.code)
         text = str(refusal)
         if _SpawnException is None:
             super().__init__(refusal.status, "%s", text)

@@ -11,6 +11,7 @@ from kubespawner import KubeSpawner
 
 from .. import web
 from ..form import Form, build_form, refused_form
+from ..metrics import count_refusal
 from ..refusal import Refusal
 from .process_state import ProcessState
 
@@ -69,6 +70,7 @@ async def _build_page(spawner: KubeSpawner, shared: ProcessState, selection: Sel
             notes=[*notice, *([SELECTED_BY_LINK] if selection is not None and selection.refusal is None else ())],
         )
     except Refusal as refusal:
+        count_refusal(refusal.code)
         return refused_form(refusal), refusal.status
     if selection is not None and selection.refusal is not None and page.offers:
         # JupyterHub shows the refusal above the form; a screen reader must not read it twice.

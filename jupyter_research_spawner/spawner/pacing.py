@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from ..metrics import show_pacing
+
 
 class Pacing:
     """Grants at most `limit` slots at a time, in the order of the requests. Each hub process has one instance."""
@@ -12,6 +14,7 @@ class Pacing:
         self._limit = limit
         self._holders: set[PacingSlot] = set()
         self._waiting: dict[PacingSlot, asyncio.Future[None]] = {}
+        show_pacing(limit, lambda: len(self._holders), lambda: len(self._waiting))
 
     def new_slot(self) -> PacingSlot:
         """Return a slot that is not acquired yet."""

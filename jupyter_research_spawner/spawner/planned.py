@@ -124,6 +124,7 @@ class PlannedSpawner(SavedStateSpawner):
             # The hub has saved the refused options already, and would use them for every later start without a form.
             self.user_options = self.orm_spawner.user_options = self._accepted_options or {}
             self._leaves_pod_alone = refusal.status == 503
+            self.shared.starts.record_refused(self, refusal)
             if not self._leaves_pod_alone:
                 await self.delete_left_pods()
             raise HubRefusal(refusal) from None

@@ -105,6 +105,11 @@ class PodWait:
         self._begun = earlier._begun
 
     @property
+    def waited_seconds(self) -> float:
+        """Return the seconds since the start began, also before a restart of the hub."""
+        return self.clock() - self._begun
+
+    @property
     def is_admitted(self) -> bool:
         return self._admitted is not None
 

@@ -24,6 +24,7 @@ from ..watch.api_server import ApiServer
 from .background import run_in_background
 from .deadline_writer import DeadlineWriter
 from .pacing import Pacing
+from .start_recorder import StartRecorder
 
 # The maximum number of interrupted starts that the hub resumes at the same time after its restart.
 MAX_RESUMING = 10
@@ -38,6 +39,7 @@ class ProcessState:
         self.site = site
         self.resolver = Resolver(site.identity, base)
         self.pacing = Pacing(site.hub.concurrent_starts)
+        self.starts = StartRecorder(site)
         self.resuming = asyncio.Semaphore(MAX_RESUMING)
         self._has_warned = False
         self._accepted_uids: dict[int, AcceptedUids] = {}

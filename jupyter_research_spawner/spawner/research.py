@@ -23,6 +23,7 @@ import aiohttp
 from kubernetes_asyncio.client import ApiException, V1Pod
 
 from ..jobs import notebook
+from ..metrics import ADOPTIONS
 from ..plan import Plan, Verdict, changes, granted_by
 from ..pod import check, compose, replaced_fields, secret_prerequisites
 from ..pod.overlay import granted_to
@@ -64,6 +65,7 @@ class ResearchSpawner(PlannedSpawner):
         self.start_timeout = int((limits.queue_limit + limits.boot_limit).total_seconds()) + EXTRA_SECONDS
         self.orm_spawner.state = self.get_state()
         future: asyncio.Future[str] = super().start()
+        self.shared.starts.record_when_done(self, future)
         return future
 
     async def _start(self) -> str:
@@ -117,6 +119,7 @@ class ResearchSpawner(PlannedSpawner):
             raise verdict.refusal or _undecided()
         if start.wait.has_begun:
             await self.stop(now=True)
+        self.shared.starts.record_replaced(self)
         self.apply_plan(verdict.plan)
         self.prepare_start(verdict.plan)
         assert self.current_start is not None
@@ -205,18 +208,21 @@ class ResearchSpawner(PlannedSpawner):
             # The hub finds this token in its database and accepts it again (User.spawn: "re-used an API token").
             self.api_token = api_token_of(pod, MAIN)
             start.wait.continue_with(pod)
+            ADOPTIONS.labels("adopted").inc()
             return True
         if (other := other_user(start.plan, pod)) is not None:
             self.log.error(
                 "Pod %s/%s belongs to %r. Check that pod_name_template is unique", namespace, self.pod_name, other
             )
             self._leaves_pod_alone = True
+            ADOPTIONS.labels("other-user").inc()
             raise Refusal(
                 "pod-name-taken",
                 f"Your server's pod would be called {self.pod_name!r}, but another user's server has that name.",
                 hint="Ask your administrators.",
                 status=503,
             )
+        ADOPTIONS.labels("deleted").inc()
         self.log.warning("Deleting pod %s/%s, which cannot be adopted: %s", namespace, self.pod_name, why_not)
         if _is_alive(pod):
             self._tell_of_new_pod(start, changes(granted_to(pod), granted_by(start.plan)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 from ..plan import Plan
 from ..shape import Json
@@ -22,3 +23,4 @@ class Start:
     # Sentences for the user about what has changed since the start began.
     notes: list[str] = field(default_factory=list)
     is_over: bool = False
+    decided: datetime = field(default_factory=lambda: datetime.now(timezone.utc))

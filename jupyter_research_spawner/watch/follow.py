@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ..metrics import count_watch_restart, show_watch_up
 from ..refusal import Refusal
 from ..shape import Json
 from .api_server import ApiError, ApiServer
@@ -62,6 +63,7 @@ async def follow(
         try:
             listed, version = await _listed(server, path, query, page, keep)
             state.is_known()
+            show_watch_up(path)
             yield Change("listed", listed)
             async for change in _watched(server, path, query, version):
                 state.works()
@@ -70,6 +72,7 @@ async def follow(
         except Exception as error:  # also an answer that is not what Kubernetes sends: nothing may end the watch
             if state.fails(error):
                 yield Change("lost")
+        count_watch_restart(path)
         # A successful list alone does not reset the pause. Otherwise a client that may list but not watch would list
         # without a pause.
         if time.monotonic() - begun > LONGEST_PAUSE_SECONDS:
