@@ -103,7 +103,7 @@ def test_a_watched_path_is_counted_by_its_resource(path: str, resource: str) -> 
     assert metrics.watched_resource(path) == resource
 
 
-class Over(Exception):
+class Over(BaseException):
     pass
 
 
