@@ -120,7 +120,7 @@ def test_a_priority_class_that_the_site_names_is_its_own() -> None:
 
 def test_the_client_is_what_notebooks_mount(alice: PosixIdentity) -> None:
     site = site_with({"batch": {"url": "http://research-batch:8080/services/batch"}})
-    (config_map,) = everything(site, HERE, ["client"])
+    config_map, _ = everything(site, HERE, ["client"])
     pod = compose(decide(site, alice), samples.notebook_pod(), notebook.SLOTS)
     (volume,) = (volume for volume in pod["spec"]["volumes"] if volume["name"] == "research-client")
     mounted = {m["subPath"] for m in pod["spec"]["containers"][0]["volumeMounts"] if m["name"] == "research-client"}

@@ -21,6 +21,8 @@ use() { # PYTHON RESOLUTION
     $uv pip compile --quiet --python "$environment" --resolution "$2" --extra demo --extra test setup.cfg \
         -o "$work/$2.txt"
     $uv pip install --quiet --python "$environment" -r "$work/$2.txt" "$work"/dist/*.whl
+    # The extension for images that shall have it of their own.
+    $uv pip install --quiet --python "$environment" "$work/source/jupyter_research_spawner/client/end_notices"
     # Only the tests: the package itself must come from the environment.
     mkdir "$work/use-$2"
     cp -R tests pyproject.toml "$work/use-$2"
@@ -30,6 +32,7 @@ use() { # PYTHON RESOLUTION
         printf '\nThe wheel with %s and the dependencies of --resolution %s:\n' "$(python -V)" "$2"
         research-spawner --version
         python -m pytest -q -p no:cacheprovider tests/wheel/pages.py
+        jupyter labextension list 2>&1 | grep 'research-end-notices v[0-9.]* .*enabled'
         python -m jupyter_research_spawner.demo --tour only
     )
 }

@@ -202,8 +202,8 @@ def _manifests(commands: Commands) -> None:
     parser = commands.add_parser(
         "manifests",
         help="print the objects that the cluster needs, for kubectl apply -f -",
-        description="Prints PriorityClasses, ResourceClaimTemplates, the client's ConfigMap, RBAC rules, network "
-        "policies and the batch service.",
+        description="Prints PriorityClasses, ResourceClaimTemplates, the ConfigMaps that notebooks mount, RBAC rules, "
+        "network policies and the batch service.",
     )
     _site(parser)
     parser.add_argument(

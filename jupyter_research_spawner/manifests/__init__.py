@@ -8,13 +8,13 @@ from ..shape import Json
 from ..site import Site
 from . import batch_deployment, network, rbac
 from .release import Release
-from .site_prerequisites import claim_templates, client_config_map, priority_classes
+from .site_prerequisites import claim_templates, client_config_maps, priority_classes
 
 # The objects are applied in this order, so that the batch service starts after its roles and network policies exist.
 PARTS: dict[str, Callable[[Site, Release], list[Json]]] = {
     "priorities": priority_classes,
     "devices": claim_templates,
-    "client": client_config_map,
+    "client": client_config_maps,
     "rbac": rbac.objects,
     "network": network.objects,
     "batch": batch_deployment.objects,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from ..client.archive import build
 from ..jobs import KINDS
 from ..pod.client_commands import COMMANDS, client_config_map_name
+from ..pod.notices import extension_files, notices_config_map_name
 from ..prerequisite import Prerequisite, claim_prerequisites
 from ..resources import DRA_API, DraGpu, gpu_prerequisites
 from ..schedulers import SCHEDULERS, SELECTED_BY_PRIORITY, QueuePlacement
@@ -67,22 +68,27 @@ def claim_templates(site: Site, release: Release) -> list[Json]:
     ]
 
 
-def client_config_map(site: Site, release: Release) -> list[Json]:
-    """Return the ConfigMap with the client's commands, which notebooks mount.
+def client_config_maps(site: Site, release: Release) -> list[Json]:
+    """Return the ConfigMaps that notebooks mount: the client's commands, and the extension of JupyterLab.
 
-    Its name contains a hash of its content, so that running notebooks keep the ConfigMap of an earlier version.
+    Their names contain a hash of their content, so that running notebooks keep the ConfigMaps of an earlier version.
     """
     content = base64.b64encode(build()).decode()
     return [
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": metadata(client_config_map_name(), "client", site.namespaces.name),
-            # Each content has its own name, so the kubelets need not watch for changes.
-            "immutable": True,
-            "binaryData": dict.fromkeys(COMMANDS, content),
-        }
+        _config_map(site, client_config_map_name(), {"binaryData": dict.fromkeys(COMMANDS, content)}),
+        _config_map(site, notices_config_map_name(), {"data": dict(extension_files())}),
     ]
+
+
+def _config_map(site: Site, name: str, content: Json) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(name, "client", site.namespaces.name),
+        # Each content has its own name, so the kubelets need not watch for changes.
+        "immutable": True,
+        **content,
+    }
 
 
 def _queue_prerequisites(site: Site, queue: str, priority: str) -> tuple[Prerequisite, ...]:

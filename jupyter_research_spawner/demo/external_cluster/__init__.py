@@ -155,7 +155,7 @@ async def _sweep(api: Api, owner: str, say: Say) -> None:
 
 
 async def _wanted(api: Api, site: Site) -> list[Json]:
-    """Return the PriorityClasses and the client's ConfigMap, except those that the cluster has already.
+    """Return the PriorityClasses and the ConfigMaps for notebooks, except those that the cluster has already.
 
     Raises CannotStart if a priority class exists with another value.
     """
