@@ -219,6 +219,18 @@ def test_an_upgrade_of_the_hub_and_of_this_project_keeps_the_place() -> None:
     assert changed("kueue", manifest, found) == {}
 
 
+def test_an_upgrade_of_the_notices_and_an_end_that_the_hub_has_written_keep_the_place() -> None:
+    manifest = composed(decided(PLAIN), PLAIN)
+    found = existing(manifest)
+    found["metadata"]["annotations"]["research-spawner/terminal-script"] = "echo"
+    found["metadata"]["annotations"]["research-spawner/deadline"] = '{"ends_at": "2026-11-29T16:00:00Z"}'
+    by_name = {volume["name"]: volume for volume in found["spec"]["volumes"]}
+    by_name["research-notices"]["configMap"]["name"] = "research-notices-0123456789"
+    assert changed("plain", manifest, found, 0) == {}
+    by_name["research-notices"]["configMap"]["name"] = "notices-of-another"
+    assert list(changed("plain", manifest, found, 0)) == ["spec.volumes[research-notices].configMap.name"]
+
+
 # Settings before and after the restart of the hub.
 
 PLAIN: Json = {"scheduler": {"kind": "plain"}}

@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-import samples
+from samples import Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner import client
+from jupyter_research_spawner.jobs.notebook import SLOTS
 from jupyter_research_spawner.manifests import Release, everything
-from jupyter_research_spawner.pod import notices
+from jupyter_research_spawner.pod import check, compose, notices
 from jupyter_research_spawner.pod.notices import EXTENSION_DIRECTORY, EXTENSION_PATHS
+from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.site import Site
 
 SOURCES = Path(client.__file__).parent / "end_notices"
 SCRIPT = SOURCES / "terminal.sh"
@@ -123,7 +126,7 @@ def test_pip_installs_what_notebooks_mount() -> None:
 
 
 def test_the_config_map_has_the_extension_and_a_name_of_its_own_content(monkeypatch: pytest.MonkeyPatch) -> None:
-    config_map = everything(samples.site_with(), Release(), ["client"])[1]
+    config_map = everything(site_with(), Release(), ["client"])[1]
     items = notices.extension_volume()["configMap"]["items"]
     found = {item["path"]: config_map["data"][item["key"]] for item in items}
     assert found == {path: (SOURCES / path).read_text() for path in ("package.json", "static/notices.js")}
@@ -131,3 +134,52 @@ def test_the_config_map_has_the_extension_and_a_name_of_its_own_content(monkeypa
     assert len(json.dumps(config_map)) < 2**20, "the API server's limit"
     monkeypatch.setattr(notices, "extension_files", lambda: {"package.json": "{}"})
     assert notices.notices_config_map_name.__wrapped__() != config_map["metadata"]["name"]
+
+
+def sent(site: Site, pod: Json) -> Json:
+    decided = decide(site, person("alice"))
+    composed = compose(decided, pod, SLOTS)
+    check(decided, composed, SLOTS)
+    return composed
+
+
+def paths(pod: Json) -> set[str]:
+    return {mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]}
+
+
+SHOWN = {EXTENSION_DIRECTORY, notices.PAGE_CONFIG_DIRECTORY, notices.PROFILE_SCRIPT}
+SILENT = {"hub": {"show_notices": False}}
+
+
+def test_notebooks_show_their_end_unless_the_site_switches_it_off() -> None:
+    shown, silent = (sent(site_with(*settings), notebook_pod()) for settings in ((), (SILENT,)))
+    assert paths(shown) - paths(silent) == SHOWN
+    assert shown["metadata"]["annotations"]["research-spawner/terminal-script"] == SCRIPT.read_text()
+    assert "terminal-script" not in json.dumps(silent) and "research-notices" not in json.dumps(silent)
+    assert "/run/research-spawner" in paths(silent), "programs read the deadline file all the same"
+    names = {"PATH", "BASH_ENV", "ENV", "PROMPT_COMMAND", "JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "PYTHONPATH"}
+    assert not names & {entry["name"] for entry in shown["spec"]["containers"][0]["env"]}, "images set them themselves"
+
+
+def test_the_deadline_file_is_json_before_the_hub_knows_the_end() -> None:
+    # jupyter_server 1.x, of JupyterLab 3, answers 500 if a file of the page's data is empty.
+    assert json.loads(sent(site_with(), notebook_pod())["metadata"]["annotations"]["research-spawner/deadline"]) == {}
+
+
+@pytest.mark.parametrize("at", ["/etc/jupyter", "/usr/local/share", "/etc/profile.d"])
+def test_a_mount_that_would_hide_the_notices_is_refused_while_they_are_shown(at: str) -> None:
+    pod = notebook_pod()
+    pod["spec"]["volumes"].append({"name": "own", "configMap": {"name": "own"}})
+    pod["spec"]["containers"][0]["volumeMounts"].append({"name": "own", "mountPath": at})
+    assert at in paths(sent(site_with(SILENT), pod))
+    with pytest.raises(Refusal, match="would hide the other"):
+        sent(site_with(), pod)
+
+
+def test_a_file_beside_the_notices_can_be_mounted() -> None:
+    pod = notebook_pod()
+    pod["spec"]["volumes"].append({"name": "own", "configMap": {"name": "own"}})
+    files = {"/etc/jupyter/jupyter_server_config.py", "/etc/profile.d/site.sh", "/usr/local/share/jupyter/kernels"}
+    for at in files:
+        pod["spec"]["containers"][0]["volumeMounts"].append({"name": "own", "mountPath": at, "subPath": "x"})
+    assert files | SHOWN <= paths(sent(site_with(), pod))

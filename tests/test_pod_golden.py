@@ -13,7 +13,7 @@ from samples import Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.jobs import job, notebook, parse_submission
 from jupyter_research_spawner.plan import Plan
-from jupyter_research_spawner.pod import check, compose, overlay
+from jupyter_research_spawner.pod import check, compose, notices, overlay
 from jupyter_research_spawner.schedulers import SCHEDULERS
 
 IN_FULL = ("plain", "kueue", "volcano")
@@ -28,6 +28,7 @@ OPTIONS: Json = {
 @pytest.fixture(autouse=True)
 def one_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlay, "client_config_map_name", lambda: "research-client-of-this-version")
+    monkeypatch.setattr(notices, "notices_config_map_name", lambda: "research-notices-of-this-version")
 
 
 def decided(scheduler: str, kind: str, more: Json, **wishes: Any) -> Plan:
@@ -128,7 +129,7 @@ def test_notebook_and_job_are_the_same_person_in_the_same_queue(scheduler: str) 
         assert of_job[key] == of_pod[key], key
 
     def storage(container: Json) -> list[Json]:
-        of_notebooks = ("research-client", "research-deadline")
+        of_notebooks = ("research-client", "research-deadline", "research-notices")
         return [mount for mount in container["volumeMounts"] if mount["name"] not in of_notebooks]
 
     assert storage(of_job) == storage(of_pod)

@@ -123,6 +123,7 @@ def _decide(
             *class_end_warnings(site, then, classes, profile_name, queue_name),
         ),
         batch_url=site.batch.url,
+        show_notices=site.hub.show_notices,
         site_digest=site.digest,
         adoption_key=_adoption_key(secret, request, placement, profile_name, wall_time) if secret else "",
         home_claims=frozenset(home.claim for home in site.storage.homes.values()),

@@ -96,6 +96,7 @@ class Plan:
     prerequisites: tuple[Prerequisite, ...]
     warnings: tuple[str, ...]
     batch_url: str | None
+    show_notices: bool
     site_digest: str
     adoption_key: str = ""
     # The claims of storage.homes, also those without this user's home.

@@ -21,7 +21,8 @@ from .client_commands import client_config_map_name
 from .containers import all_containers
 from .cpu_pinning import quantity
 from .deadline import DEADLINE
-from .overlay import CLIENT_VOLUME, PLAN, REQUEST
+from .notices import NOTICES_VOLUME
+from .overlay import CLIENT_VOLUME, PLAN, REQUEST, TERMINAL_SCRIPT
 
 # In the paths of these tables, * is any text, and [] is any item of a list. Items are called by their name, if they
 # have one. containers and initContainers both end in "ontainers".
@@ -80,7 +81,6 @@ _ADDED = (
     "spec.overhead.*",  # of the RuntimeClass
     "spec.tolerations[node.kubernetes.io/*",  # by DefaultTolerationSeconds and PodTolerationRestriction
     "metadata.annotations.kubernetes.io/limit-ranger",
-    f"metadata.annotations.{DEADLINE}",  # by the hub, when a kubelet has accepted the pod
     # By PodTopologyLabels, of the node.
     "metadata.labels.topology.kubernetes.io/region",
     "metadata.labels.topology.kubernetes.io/zone",
@@ -104,6 +104,7 @@ _OF_ONE_START: Mapping[str, str] = {
     f"metadata.annotations.{OUR_PREFIX}site": "*",  # the digest of the settings; what follows from them is compared
     "spec.*ontainers[].env[JPY_API_TOKEN].value": "*",
     "spec.*ontainers[].env[JUPYTERHUB_API_TOKEN].value": "*",
+    f"metadata.annotations.{DEADLINE}": "*",  # the hub writes it when a kubelet has accepted the pod
     # Versions of the hub and of its chart, so that an upgrade keeps the place in the queue.
     "metadata.annotations.hub.jupyter.org/jupyterhub-version": "*",
     "metadata.annotations.hub.jupyter.org/kubespawner-version": "*",
@@ -111,6 +112,9 @@ _OF_ONE_START: Mapping[str, str] = {
     "metadata.labels.helm.sh/chart": "*",
     # The command `job` of another version of this project.
     f"spec.volumes[{CLIENT_VOLUME}].configMap.name": client_config_map_name().rpartition("-")[0] + "-*",
+    # What tells the user before the end, of another version of this project.
+    f"metadata.annotations.{TERMINAL_SCRIPT}": "*",
+    f"spec.volumes[{NOTICES_VOLUME}].configMap.name": f"{NOTICES_VOLUME}-*",
 }
 _AMOUNTS = ("spec.*ontainers[].resources.*", "spec.volumes[].emptyDir.sizeLimit")
 # Their values can contain secrets, which must not be logged.

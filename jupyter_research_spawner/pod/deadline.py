@@ -19,6 +19,8 @@ DEADLINE = OUR_PREFIX + "deadline"
 # A directory and not a file, because the kubelet does not update a mount with a subPath.
 DEADLINE_DIRECTORY = "/run/research-spawner"
 DEADLINE_NAME = "deadline.json"
+# Until a kubelet has accepted the pod.  Not empty, because the server of JupyterLab 3 fails with an empty JSON file.
+UNKNOWN_DEADLINE = "{}"
 DEADLINE_VARIABLE = "RESEARCH_DEADLINE_FILE"
 WALL_TIME = OUR_PREFIX + "wall-time"
 

@@ -14,7 +14,8 @@ from ..resources import NO_DEVICES, NVIDIA_DEVICES
 from ..settings.units import format_bytes
 from ..shape import OUR_PREFIX, Json, Slots, Template, dns_label, label_value
 from .client_commands import CLIENT_DIRECTORY, COMMANDS, client_config_map_name
-from .deadline import DEADLINE, DEADLINE_DIRECTORY, DEADLINE_NAME, DEADLINE_VARIABLE, WALL_TIME
+from .deadline import DEADLINE, DEADLINE_DIRECTORY, DEADLINE_NAME, DEADLINE_VARIABLE, UNKNOWN_DEADLINE, WALL_TIME
+from .notices import extension_volume, notice_mounts, terminal_script
 
 ACCOUNTS_VOLUME = "research-accounts"
 CLIENT_VOLUME = "research-client"
@@ -25,6 +26,8 @@ GROUP = OUR_PREFIX + "group"
 GROUPS = OUR_PREFIX + "groups"
 REQUEST = OUR_PREFIX + "request"
 PLAN = OUR_PREFIX + "plan"
+TERMINAL_SCRIPT = OUR_PREFIX + "terminal-script"
+TERMINAL_SCRIPT_NAME = "terminal.sh"
 USER = OUR_PREFIX + "user"
 USER_NAME = OUR_PREFIX + "user-name"
 KIND = OUR_PREFIX + "kind"
@@ -79,7 +82,14 @@ def pod_overlay(plan: Plan, slots: Slots, template: Template) -> Overlay:
     if slots.interactive:
         env[DEADLINE_VARIABLE] = f"{DEADLINE_DIRECTORY}/{DEADLINE_NAME}"
         mounts.append({"name": DEADLINE_VOLUME, "mountPath": DEADLINE_DIRECTORY, "readOnly": True})
-        volumes.append(_annotations_volume(DEADLINE_VOLUME, {DEADLINE_NAME: DEADLINE}))
+        annotations[DEADLINE] = UNKNOWN_DEADLINE
+        files = {DEADLINE_NAME: DEADLINE}
+        if plan.show_notices:
+            annotations[TERMINAL_SCRIPT] = terminal_script()
+            files[TERMINAL_SCRIPT_NAME] = TERMINAL_SCRIPT
+            mounts += notice_mounts(DEADLINE_VOLUME, TERMINAL_SCRIPT_NAME)
+            volumes.append(extension_volume())
+        volumes.append(_annotations_volume(DEADLINE_VOLUME, files))
     if slots.interactive and plan.batch_url is not None:
         env["RESEARCH_BATCH_URL"] = plan.batch_url
         mounts += _mounts_of(CLIENT_VOLUME, CLIENT_DIRECTORY, COMMANDS)

@@ -204,6 +204,13 @@ class Hub(Settings):
         title="Time before the end of a notebook at which its user is told for the last time",
         description="It must be shorter than `first_notice`.",
     )
+    show_notices: StrictBool = Field(
+        True,
+        title="Whether notebooks show when they end, in JupyterLab and in new terminals",
+        description="They do it with mounts at `/usr/local/share/jupyter/labextensions/research-end-notices`, "
+        "`/etc/jupyter/labconfig/page_config.d` and `/etc/profile.d/research-spawner.sh`. Set it to false if you mount "
+        "something else at or above one of these paths.",
+    )
     prerequisites_cache: Duration = Field(
         timedelta(minutes=1),
         title="Time until an existing prerequisite is checked again",
