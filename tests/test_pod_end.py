@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -86,6 +88,8 @@ def found(pod: Json, scheduler: Any = PLAIN, **given: Any) -> tuple[str, str, st
         (a_pod(disrupted("SomethingNew", "by what"), deleted=3), PLAIN, "evicted", "(SomethingNew): by what", 20),
         (a_pod(deleted=7), PLAIN, "deleted", DELETED, 7),
         (a_pod(deleted=7, ended=SIGTERM), PLAIN, "deleted", DELETED, 25),
+        (a_pod(deleted=7, ended=SIGTERM, phase="Failed"), PLAIN, "deleted", DELETED, 25),
+        (a_pod(deleted=7, phase="Failed", reason="DeadlineExceeded"), PLAIN, "wall-time", "hard wall time", None),
         (a_pod(deleted=20, ended=OOM), PLAIN, "out-of-memory", "more memory than its limit (OOMKilled)", 12),
         (a_pod(), PLAIN, "deleted", DELETED, None),
     ],
@@ -270,3 +274,9 @@ def test_each_code_has_a_hint() -> None:
 def test_a_time_is_written_in_utc_with_seconds() -> None:
     assert make_end("failed", "", "2026-11-29T12:00:05.4+02:00").at == at(5)
     assert len(make_end("failed", "", "not a time").at) == 20
+
+
+def test_the_reference_explains_each_code() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "reference" / "reasons.md").read_text()
+    table = page.split("## Why a notebook ended", 1)[1]
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == set(HINTS)

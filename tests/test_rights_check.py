@@ -25,6 +25,7 @@ from jupyter_research_spawner.spawner.rights_check import (
     withdrawn,
 )
 from jupyter_research_spawner.spawner.start import Start
+from jupyter_research_spawner.watch.pod_end import End
 
 PLAN = decide(site_with(), person("alice"), queue="backfill")
 FEWER = replace(
@@ -151,8 +152,8 @@ class Server:
         self.notice = notice
         self.told.append(notice)
 
-    async def end_for(self, notice: str) -> None:
-        self.ended.append(notice)
+    async def end_with(self, end: End) -> None:
+        self.ended.append(end.message)
 
 
 def counted(outcome: str) -> float:

@@ -24,6 +24,7 @@ from jupyter_research_spawner.watch.cluster_clock import (
     SECONDS_BETWEEN_READS,
     ClusterClock,
 )
+from jupyter_research_spawner.watch.pod_end import End
 
 START = datetime(2026, 11, 29, 8, 0, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
@@ -199,8 +200,8 @@ class Server:
     def find_running_pod(self) -> Json | None:
         return self.seen
 
-    async def end_for(self, notice: str) -> None:
-        self.ended.append(notice)
+    async def end_with(self, end: End) -> None:
+        self.ended.append(end.message)
 
 
 @pytest.fixture(autouse=True)

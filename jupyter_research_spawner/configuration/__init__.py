@@ -14,11 +14,11 @@ from .. import web
 from ..chart_values import extra_files_secret
 from ..settings import SettingsError
 from ..site import Site, load
-from ..spawner import ResearchSpawner
+from ..spawner import ResearchSpawner, end_pages
 from ..spawner.configured_class import OWN, configured_class, sections_of
 from ..spawner.process_state import register_site
 from . import batch_service
-from .traits import items, value_of
+from .traits import add_items, items, value_of
 from .whole_check import check_configuration
 
 # An admission webhook may take 10 s (the default of timeoutSeconds); KubeSpawner's limit for a create is 3 s.
@@ -39,7 +39,7 @@ def configure(
 
     Call this function last in jupyterhub_config.py.  A second call changes nothing.  It sets:
 
-    * spawner_class, namespace and template_paths;
+    * spawner_class, namespace, template_paths, template_vars and extra_handlers;
     * concurrent_spawn_limit to 0, because `hub.concurrent_starts` in the settings replaces it;
     * k8s_api_request_timeout to at least 10 s;
     * the role of the batch service, and the scopes of users and of their notebooks;
@@ -76,6 +76,11 @@ def configure(
     # Set the whole list, because a path that is appended to an unset list comes after the hub's own templates.
     templates = [path for path in items(c.JupyterHub, "template_paths") if path != str(web.HUB_TEMPLATES)]
     c.JupyterHub.template_paths = [*templates, str(web.HUB_TEMPLATES)]
+    c.JupyterHub.template_vars = {
+        **(value_of(c, "template_vars", ("JupyterHub",)) or {}),
+        "research_ends": end_pages.TemplateEnds(settings.time_zone),
+    }
+    add_items(c.JupyterHub, "extra_handlers", end_pages.HANDLERS)
     managed = batch_service.managed(parts, _base(base, parts), managed_batch) if managed_batch else None
     batch_service.configure(c, settings, managed, sections)
     return settings

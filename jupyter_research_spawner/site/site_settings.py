@@ -250,7 +250,7 @@ class Site(Settings):
     classes: ByName[CourseClass] = Field(default_factory=dict, title="Classes")
     time_zone: TimeZone = Field(
         "UTC",
-        title="Time zone of the days of classes",
+        title="Time zone of the days of classes, and of times on the hub's pages",
         description="A name of the IANA time zone database.",
         examples=["America/Los_Angeles"],
     )

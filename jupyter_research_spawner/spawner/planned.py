@@ -14,7 +14,6 @@ from traitlets import Any as AnyTrait
 from traitlets import Unicode, default
 
 from ..form import chosen_by_form, chosen_by_link
-from ..jobs import notebook
 from ..plan import Plan, plan
 from ..refusal import Refusal
 from ..shape import Json
@@ -24,10 +23,8 @@ from .hub_errors import FormPreselected, HubRefusal, explained_errors, filter_re
 from .options_page import Selection, render_options_page
 from .pod_wait import PodWait
 from .process_state import ProcessState, adoption_secret, registered_state
-from .saved_state import SavedStateSpawner
+from .saved_state import MAIN, SavedStateSpawner
 from .start import Start
-
-MAIN = notebook.SLOTS.main
 
 
 class PlannedSpawner(SavedStateSpawner):

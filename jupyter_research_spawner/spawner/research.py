@@ -30,16 +30,18 @@ from ..pod.overlay import granted_to
 from ..refusal import Refusal
 from ..shape import Json
 from ..watch.phase import why_not_gone
+from ..watch.pod_end import runs_again
 from ..wording import quote
 from .background import first_result, run_in_background
 from .hub_errors import HubRefusal, came_from
-from .planned import MAIN, PlannedSpawner
+from .planned import PlannedSpawner
 from .pod_creation import api_token_of, create_pod, other_user, read_pod, refusal_of, why_not_adopted
 from .pod_wait import PodWait, accepts_connections, is_pod_ready
 from .progress import announce_stop, stream_progress
 from .reflectors import watch_events, watch_pods
-from .resume import request_stop, schedule_resume
+from .resume import schedule_resume
 from .rights_check import check_while_running, count, renewed, withdrawn
+from .saved_state import MAIN
 from .start import Start
 from .wall_time import enforce_wall_time
 
@@ -82,6 +84,8 @@ class ResearchSpawner(PlannedSpawner):
                     break
                 await self._start_anew(start, outcome)
         except Refusal as refusal:
+            if start.wait.has_begun:
+                self.end_recorder.record_failed_start(refusal)
             await self._delete_failed_pod(start.wait)
             raise HubRefusal(refusal) from None
         except Exception as error:  # also those of KubeSpawner and of administrators' hooks
@@ -94,6 +98,7 @@ class ResearchSpawner(PlannedSpawner):
         finally:
             self.current_start.is_over = True
         self._is_starting, self._pod_uid = False, str(getattr(self, "pod_id", ""))
+        self.end_recorder.record_start(self._reflected_pod())
         self._check_while_running()
         return outcome
 
@@ -105,6 +110,7 @@ class ResearchSpawner(PlannedSpawner):
     async def _reach(self, start: Start) -> str | Verdict:
         """Create the pod and return the notebook's URL when the notebook answers."""
         self._reaching = asyncio.current_task()
+        self.end_recorder.follow_pod()
         url: str = await super()._start()
         await self._wait_for_connection(url, start.wait)
         return url
@@ -283,16 +289,11 @@ class ResearchSpawner(PlannedSpawner):
         is_current = asyncio.current_task() in (self._rights_check, self._wall_time_watch)
         return pod if is_current and _is_alive(pod) and self._is_own(pod) else None
 
-    async def end_for(self, notice: str) -> None:
-        """Stop the running server as its user would, and show the notice until its next start."""
-        self.tell(notice)
-        self._is_ended_by_hub = True
-        await request_stop(self)
-
     # Stop.
 
     async def stop(self, now: bool = False) -> None:
         """Delete the pod and wait until it is gone, at most `hub.stop_limit` (KubeSpawner waits start_timeout)."""
+        self.end_recorder.record_stop()
         start_timeout = self.start_timeout
         self.start_timeout = int(self.shared.site.hub.stop_limit.total_seconds())
         announcing = asyncio.ensure_future(announce_stop(self._reflected_pod, self._report_stop))
@@ -327,6 +328,7 @@ class ResearchSpawner(PlannedSpawner):
             self._was_interrupted = False
             self._leaves_pod_alone = True
             return 0
+        self.end_recorder.look_at(pod)
         if pod is not None and why_not_gone(pod):
             # The pod's containers have ended and only a finalizer keeps the pod. KubeSpawner would delete the pod again
             # and wait, and a new start would fail with HTTP 500.
@@ -334,8 +336,12 @@ class ResearchSpawner(PlannedSpawner):
         if pod is not None and not self._is_own(pod):
             await self._leave_replaced_pod(pod)
             return 1
+        if pod is not None and runs_again(pod, MAIN):
+            # KubeSpawner would delete the pod, which keeps its place while the kubelet restarts the container.
+            return None
         status: int | None = await super().poll()
         if status is None and not self._is_starting:
+            self.end_recorder.follow_pod()
             self._check_while_running()
         return status
 

@@ -14,6 +14,7 @@ from kubespawner import KubeSpawner
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from ..refusal import Refusal
+from ..watch.pod_end import make_end
 from .background import run_in_background
 from .process_state import ProcessState
 from .rights_check import count
@@ -111,7 +112,8 @@ async def _give_up(spawner: KubeSpawner, why: str) -> None:
         count("waiting-refused")
         await spawner.stop(now=True)
         await spawner.delete_left_pods()
-        spawner.tell(f"It waited in its queue while the hub restarted, and was not started again. {why}")
+        told = f"It waited in its queue while the hub restarted, and was not started again. {why}"
+        spawner.end_recorder.record(make_end("start-failed", told, hint=""))
 
 
 def _message(error: HTTPClientError) -> str:

@@ -17,6 +17,7 @@ from ..plan import RECHECK_SECONDS, Plan, Verdict, decide_again, granted_by
 from ..pod.overlay import granted_to
 from ..shape import NOTEBOOK_KIND, Json
 from ..watch.phase import has_begun
+from ..watch.pod_end import End, make_end
 from .start import Start
 
 # How often a waiting pod is looked at, so that it is decided again soon after the scheduler has bound the pod.
@@ -70,7 +71,7 @@ class RunningServer(Protocol):
 
     def tell(self, notice: str) -> None: ...
 
-    async def end_for(self, notice: str) -> None: ...
+    async def end_with(self, end: End) -> None: ...
 
 
 async def check_while_running(server: RunningServer, *, stops: bool) -> None:
@@ -83,7 +84,8 @@ async def check_while_running(server: RunningServer, *, stops: bool) -> None:
         verdict = await decide_again(granted_to(pod), server.decide_as_accepted)
         if verdict.refusal is not None and stops:
             count("running-stopped")
-            await server.end_for(f"It was stopped, because you may no longer run it. {verdict.refusal}")
+            told = f"It was stopped, because you may no longer run it. {verdict.refusal}"
+            await server.end_with(make_end("rights-lost", told))
             return
         if verdict.refusal is not None or verdict.plan is not None:
             outcome, notice = _noticed(verdict)

@@ -1,7 +1,7 @@
 """What the hub's database keeps about a server, so that a restarted hub finds each pod of the server.
 
 KubeSpawner saves the pod's name and namespace. This class also saves whether the server was starting, the uid of its
-pod, the options that were accepted, and pods that the server may have left at other places.
+pod, the options that were accepted, pods that the server may have left at other places, and why it ended.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
 from ..api_object import annotations_of
+from ..jobs import notebook
 from ..pod.overlay import USER_NAME
 from ..shape import Json
+from ..watch.pod_end import End
+from .end_recorder import EndRecorder
 from .hub_errors import HubRefusal
 from .left_pods import LeftPod, delete_left_pod
 from .pod_creation import refusal_of
+from .recorded_ends import STATE_KEY, read_ends, write_ends
+from .resume import request_stop
 
-STATE_KEY = "research_spawner"
+MAIN = notebook.SLOTS.main
 
 
 class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
@@ -39,12 +44,12 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
     _pod_uid = ""
     _rights_check: asyncio.Task[None] | None = None
     _wall_time_watch: asyncio.Task[None] | None = None
-    # A sentence about the user's rights or the end of the server, which the hub's pages show until the next start.
+    # A sentence about the user's rights, which the hub's pages show until the next start.
     notice = ""
-    _is_ended_by_hub = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._left_pods: list[LeftPod] = []
+        self.end_recorder = EndRecorder(self, MAIN)
         # Held while the hub ends the server because of its wall time, or extends the wall time.
         self.wall_time_lock = asyncio.Lock()
         super().__init__(*args, **kwargs)
@@ -58,6 +63,8 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
             "pod_uid": self._pod_uid,
             "left": [left.as_state() for left in self._left_pods],
         }
+        if self.end_recorder.ends:
+            state[STATE_KEY]["ends"] = write_ends(self.end_recorder.ends)
         if self.notice:
             state[STATE_KEY]["notice"] = self.notice
         if self._stop_waits_for:
@@ -74,6 +81,7 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         self._user_of_start = str(own.get("user") or "")
         self._pod_uid = str(own.get("pod_uid") or "")
         self._left_pods = LeftPod.from_state(own.get("left"))
+        self.end_recorder.ends = read_ends(state)
 
     def clear_state(self) -> None:
         place = (self.namespace, self.pod_name)
@@ -83,9 +91,8 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         self._pod_uid = self._user_of_start = ""
         self._is_starting = self._was_interrupted = self._leaves_pod_alone = False
         self._rights_check = self._wall_time_watch = None
-        if not self._is_ended_by_hub:
-            self.notice = ""
-        self._is_ended_by_hub = False
+        self.notice = ""
+        self.end_recorder.forget_pod()
 
     def tell(self, notice: str) -> None:
         """Show the notice on the hub's pages, and keep it in the hub's database."""
@@ -94,6 +101,11 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         self.notice = notice
         self.orm_spawner.state = self.get_state()
         self.user.db.commit()
+
+    async def end_with(self, end: End) -> None:
+        """Stop the running server as its user would, and record `end` as the reason."""
+        self.end_recorder.planned = end
+        await request_stop(self)
 
     def _leave(self, namespace: str, pod_name: str) -> None:
         """Keep in mind that a pod of an interrupted start may be at a place where the next start does not look."""

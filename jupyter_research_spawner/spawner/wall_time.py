@@ -15,6 +15,7 @@ from ..refusal import Refusal
 from ..settings import format_duration
 from ..shape import Json
 from ..watch.api_server import ApiError
+from ..watch.pod_end import End, make_end
 from .deadline_writer import DeadlineWriter
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class TimedServer(Protocol):
 
     def find_running_pod(self) -> Json | None: ...
 
-    async def end_for(self, notice: str) -> None: ...
+    async def end_with(self, end: End) -> None: ...
 
 
 async def enforce_wall_time(server: TimedServer, deadlines: DeadlineWriter) -> None:
@@ -64,7 +65,7 @@ async def _end_if_over(server: TimedServer, deadlines: DeadlineWriter, pod: Json
             return True
         if deadline is None or now is None or now < deadline.ends:
             return False
-        await server.end_for(over(deadline))
+        await server.end_with(make_end("wall-time", over(deadline)))
         return True
 
 

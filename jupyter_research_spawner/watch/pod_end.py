@@ -129,7 +129,8 @@ def find_end(
         return make_end(eviction.code, eviction.message, at or _time_of_eviction(pod))
     if (preempted := find_preemption(scheduler, events)) is not None:
         return preempted
-    if is_over(pod) or ended_by_itself(ended, pod.get("metadata") or {}):
+    has_reason = (pod.get("status") or {}).get("reason") is not None
+    if has_reason or ended_by_itself(ended, pod.get("metadata") or {}) or (is_over(pod) and not _is_deleted(pod)):
         code = failure_code(pod, main)
         return make_end(code or "exited", why_failed(pod, main, events) if code else EXITED, at)
     return make_end("deleted", DELETED, at or _time_of_deletion(pod))
@@ -165,6 +166,17 @@ def find_restart(pod: Json, main: str, restarts_before: int) -> End | None:
             hint = HINTS[code] if code == "out-of-memory" else "Ask your administrators if this happens again."
             return replace(end, hint=hint, continues=True)
     return None
+
+
+def runs_again(pod: Json, main: str) -> bool:
+    """Return whether a pod without a running main container has not ended.
+
+    Either the container has ended and the kubelet restarts it, or the pod has no status yet.
+    """
+    if not (pod.get("status") or {}).get("phase"):
+        return True
+    is_ending = is_over(pod) or _is_deleted(pod) or _stays_ended(pod, main)
+    return bool(main_state(pod, main, "terminated")) and not is_ending
 
 
 def count_restarts(pod: Json, main: str) -> int:

@@ -1,0 +1,109 @@
+"""Shows the recorded ends on the hub's pages and in its REST API.
+
+Written for JupyterHub 5.3 to 6.1. JupyterHub logs that `extra_handlers` is deprecated, but a service cannot read what
+the hub's database keeps about a server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jupyterhub.apihandlers import APIHandler
+from jupyterhub.handlers import BaseHandler
+from jupyterhub.utils import url_escape_path, url_path_join
+from tornado import web
+
+from ..api_object import parse_time
+from ..shape import Json
+from .recorded_ends import ORDINARY, dismiss, read_ends, save_ends, shown_end
+
+READ_SCOPE = "read:servers"
+
+
+def ends_to_show(user: Any, time_zone: tzinfo) -> list[Json]:
+    """Return what the pages show about the ends of this user's servers. `user` is None if nobody has logged in."""
+    if user is None or not hasattr(user, "orm_spawners"):
+        return []
+    found = ((name, shown_end(read_ends(server.state))) for name, server in sorted(user.orm_spawners.items()))
+    return [
+        {
+            "server": name,
+            "is_ordinary": end.code in ORDINARY,
+            "continues": end.continues,
+            "message": end.message,
+            "hint": end.hint,
+            "at": end.at,
+            "time": format_time(end.at, time_zone),
+        }
+        for name, end in found
+        if end is not None
+    ]
+
+
+def format_time(at: str, time_zone: tzinfo) -> str:
+    """Return an RFC 3339 time as the pages show it: in the site's time zone, whose name follows."""
+    try:
+        return f"{parse_time(at).astimezone(time_zone):%Y-%m-%d %H:%M} {time_zone}"
+    except ValueError:
+        return at
+
+
+class TemplateEnds:
+    """The value of `research_ends` in the hub's templates. JupyterHub calls it with the user of each page."""
+
+    def __init__(self, time_zone: str) -> None:
+        self._time_zone = ZoneInfo(time_zone)
+
+    def __call__(self, user: Any) -> list[Json]:
+        return ends_to_show(user, self._time_zone)
+
+
+class EndsHandler(APIHandler):  # type: ignore[misc]
+    """GET: the ends of a user's servers, oldest first, for a token with the scope read:servers for them."""
+
+    async def get(self, user_name: str) -> None:
+        if self.current_user is None:
+            raise web.HTTPError(403, "Missing or invalid credentials.")
+        may_read, user = self.get_scope_filter(READ_SCOPE), self.find_user(user_name)
+        servers: Mapping[str, Any] = {} if user is None else user.orm_spawners
+        readable = {name: server for name, server in servers.items() if may_read(server, kind="server")}
+        if user is None or not (readable or may_read(user.orm_user, kind="user")):
+            # As JupyterHub does, so that the names of users remain unknown.
+            raise web.HTTPError(404, "No such user, or the token lacks the scope read:servers for this user's servers.")
+        ends = [
+            {"server": name, **found.end.as_json(), "dismissed": found.is_dismissed}
+            for name, server in readable.items()
+            for found in read_ends(server.state)
+        ]
+        self.set_header("Cache-Control", "no-store")
+        self.write(json.dumps({"ends": sorted(ends, key=lambda end: str(end["at"]))}))
+
+
+class DismissHandler(BaseHandler):  # type: ignore[misc]
+    """POST of the form on the pages: do not show the end of one's own server any more."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        user, name = self.current_user, self.get_body_argument("server", "")
+        server = getattr(user, "orm_spawners", {}).get(name)
+        if server is None:
+            raise web.HTTPError(404, "You have no server with this name.")
+        ends = dismiss(read_ends(server.state))
+        if (running := user.spawners.get(name)) is not None:
+            running.end_recorder.ends = ends
+        save_ends(server, ends)
+        self.db.commit()
+        page = "home"
+        if self.get_body_argument("page", "") == "spawn":
+            page = url_path_join("spawn", user.escaped_name, url_escape_path(name))
+        self.redirect(url_path_join(self.hub.base_url, page))
+
+
+HANDLERS = (
+    (r"/api/research-spawner/users/([^/]+)/ends", EndsHandler),
+    (r"/research-spawner/dismiss-end", DismissHandler),
+)
