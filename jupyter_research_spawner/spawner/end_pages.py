@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -52,14 +53,14 @@ def format_time(at: str, time_zone: tzinfo) -> str:
         return at
 
 
+@dataclass(frozen=True)
 class TemplateEnds:
     """The value of `research_ends` in the hub's templates. JupyterHub calls it with the user of each page."""
 
-    def __init__(self, time_zone: str) -> None:
-        self._time_zone = ZoneInfo(time_zone)
+    time_zone: str
 
     def __call__(self, user: Any) -> list[Json]:
-        return ends_to_show(user, self._time_zone)
+        return ends_to_show(user, ZoneInfo(self.time_zone))
 
 
 class EndsHandler(APIHandler):  # type: ignore[misc]
