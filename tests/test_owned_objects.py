@@ -97,3 +97,20 @@ async def test_lost_objects_stay_and_are_known_to_be_old(events):
     events[:] = [listed]
     await cache.run()
     assert cache.lost_since is None
+
+
+async def test_owners_are_told_of_created_changed_deleted_and_vanished_objects(events: list[Change]) -> None:
+    def owned_by(name: str, uid: str) -> dict[str, Any]:
+        found = workload(uid, f"uid of {name}")
+        found["metadata"]["ownerReferences"][0]["name"] = name
+        return found
+
+    events[:] = [
+        Change("listed", (owned_by("a", "w1"), owned_by("b", "w2"))),
+        Change("modified", (owned_by("b", "w2"),)),
+        Change("deleted", (owned_by("b", "w2"),)),
+        Change("listed"),
+    ]
+    told: list[tuple[str, str]] = []
+    await OwnedObjectCache(None, "jhub", [WORKLOAD], lambda *owner: told.append(owner)).run()  # type: ignore[arg-type]
+    assert told == [("jhub", name) for name in ("a", "b", "b", "b", "a")]

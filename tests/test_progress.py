@@ -39,7 +39,7 @@ def starting() -> Start:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_UPDATES", 0.01)
+    monkeypatch.setattr(progress, "LONGEST_PAUSE_SECONDS", 0.01)
 
 
 async def test_a_raw_event_goes_to_the_log_and_the_sentence_stays_above_it() -> None:

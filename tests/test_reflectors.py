@@ -16,8 +16,8 @@ from jupyter_research_spawner.embedded.apiserver.http_server import ADMIN, Api
 from jupyter_research_spawner.embedded.objectstore.object_store import Store
 from jupyter_research_spawner.spawner import reflectors
 from jupyter_research_spawner.spawner.hub_errors import HubRefusal
-from jupyter_research_spawner.spawner.pod_changes import Listeners, PodChange, subscribe
-from jupyter_research_spawner.spawner.reflectors import FollowingEventReflector, FollowingPodReflector, event_listeners
+from jupyter_research_spawner.spawner.pod_changes import Listeners, PodChange, subscribe, subscribe_to_related
+from jupyter_research_spawner.spawner.reflectors import FollowingEventReflector, FollowingPodReflector
 
 Json = dict[str, Any]
 LABELS = {"component": "singleuser-server"}
@@ -177,8 +177,8 @@ async def test_an_object_that_cannot_be_read_does_not_end_the_watch(
 async def test_events_are_found_by_pod_and_tell_its_listeners(server: Server) -> None:
     events = FollowingEventReflector(namespace="jhub")
     events.api = server.core()
-    heard: list[None] = []
-    unsubscribe = event_listeners.subscribe("jhub", "a", heard.append)
+    heard: list[str] = []
+    unsubscribe = subscribe_to_related("jhub", "a", lambda: heard.append("changed"))
     created = server.create(pod("a"))
     try:
         await events.start()

@@ -17,6 +17,7 @@ from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.shape import Json
 from jupyter_research_spawner.spawner import progress, rights_check
 from jupyter_research_spawner.spawner.background import first_result
+from jupyter_research_spawner.spawner.change_signal import ChangeSignal
 from jupyter_research_spawner.spawner.rights_check import (
     check_while_running,
     granted_to,
@@ -40,7 +41,6 @@ MAIN = "notebook"
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rights_check, "RECHECK_SECONDS", 0.1)
-    monkeypatch.setattr(rights_check, "SECONDS_BETWEEN_LOOKS", 0.005)
 
 
 @dataclass
@@ -63,12 +63,14 @@ def waiting(node: str | None = None, **state: Any) -> Json:
 
 
 def start() -> Start:
-    found: Any = SimpleNamespace(plan=PLAN)
+    found: Any = SimpleNamespace(plan=PLAN, changes=ChangeSignal())
     return found  # type: ignore[no-any-return]
 
 
-async def verdict(rights: Rights, pod: Callable[[], Json | None], seconds: float = 5) -> Verdict:
-    return await asyncio.wait_for(withdrawn(start(), pod, rights.decide, MAIN), seconds)
+async def verdict(
+    rights: Rights, pod: Callable[[], Json | None], seconds: float = 5, of: Start | None = None
+) -> Verdict:
+    return await asyncio.wait_for(withdrawn(of or start(), pod, rights.decide, MAIN), seconds)
 
 
 @pytest.mark.parametrize(("now", "expected"), [(LOCKED, Verdict(refusal=LOCKED)), (FEWER, None)])
@@ -90,16 +92,22 @@ async def test_a_pod_is_decided_again_as_soon_as_it_is_bound_and_not_after_its_c
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rights_check, "RECHECK_SECONDS", 3600)
-    rights, pod = Rights(), waiting()
-    task = asyncio.ensure_future(verdict(rights, lambda: pod))
-    await asyncio.sleep(0.05)
+    rights, pod, begun = Rights(), waiting(), start()
+    task = asyncio.ensure_future(verdict(rights, lambda: pod, of=begun))
+
+    async def change() -> None:
+        begun.changes.notify()
+        for _ in range(5):  # the task continues within a few iterations of the event loop
+            await asyncio.sleep(0)
+
+    await change()
     assert rights.asked == 0
     pod["spec"]["nodeName"] = "node-1"
-    await asyncio.sleep(0.05)
+    await change()
     assert rights.asked == 1
     pod["status"]["containerStatuses"] = [{"name": MAIN, "state": {"running": {}}}]
     rights.now = LOCKED
-    await asyncio.sleep(0.05)
+    await change()
     assert (rights.asked, task.done()) == (1, False)
     task.cancel()
 
@@ -232,14 +240,19 @@ async def test_the_first_result_cancels_the_others() -> None:
 
 
 async def test_the_progress_shows_notes_and_the_events_of_the_new_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_UPDATES", 0.01)
+    monkeypatch.setattr(progress, "LONGEST_PAUSE_SECONDS", 0.01)
 
     def event(text: str) -> Json:
         return {"lastTimestamp": "now", "eventTime": None, "type": "Normal", "message": text}
 
     wait = SimpleNamespace(is_queued=False, message="", last_pod=None)
     first: Any = SimpleNamespace(
-        plan=replace(PLAN, warnings=()), slot=SimpleNamespace(starts_ahead=0), wait=wait, notes=[], is_over=False
+        plan=replace(PLAN, warnings=()),
+        slot=SimpleNamespace(starts_ahead=0),
+        wait=wait,
+        notes=[],
+        is_over=False,
+        progress=ChangeSignal(),
     )
     server: Any = SimpleNamespace(current_start=first, events=[event("one"), event("two")])
     shown = []

@@ -1,7 +1,7 @@
-"""Tells listeners about each change of a pod that the hub's watch shows.
+"""Tells listeners about each change of a pod, of its events and of the scheduler's objects for it.
 
-A listener is called in the event loop while the watch handles the change, so it must return at once. `reflectors`
-announces the changes.
+A listener is called in the event loop while a watch handles the change, so it must return at once. `reflectors` and
+`watch.OwnedObjectCache` announce the changes.
 """
 
 from __future__ import annotations
@@ -78,3 +78,16 @@ def subscribe(namespace: str, name: str, listener: Callable[[PodChange], None]) 
     The pod needs not exist yet. A pod of the same name that is created later is another pod, with another uid.
     """
     return pod_listeners.subscribe(namespace, name, listener)
+
+
+_related_listeners: Listeners[None] = Listeners()
+
+
+def subscribe_to_related(namespace: str, name: str, listener: Callable[[], None]) -> Callable[[], None]:
+    """Call `listener` when the pod, one of its events, or an object that a scheduler created for it has changed."""
+    return _related_listeners.subscribe(namespace, name, lambda _: listener())
+
+
+def announce_related(namespace: str, name: str) -> None:
+    """Tell the listeners that the pod, one of its events or a scheduler's object for it has changed."""
+    _related_listeners.announce((namespace, name), None)

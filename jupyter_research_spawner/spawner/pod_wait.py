@@ -30,6 +30,8 @@ GONE_SECONDS = 10
 UNSEEN_SECONDS = 120
 # A secret can be created shortly after the pod.
 ABSENT_SECONDS = 10
+# A waiting pod is looked at when it changes, when a limit ends, and after this time in any case.
+LONGEST_LOOK_SECONDS, SHORTEST_LOOK_SECONDS = 60.0, 0.01
 MAX_CRASHES = 2
 CONNECT_SECONDS = 2.0
 _SILENT = "Its containers are ready, but nothing accepts connections at its port."
@@ -125,6 +127,20 @@ class PodWait:
     @property
     def is_queued(self) -> bool:
         return self._admitted is None and self.status.waits
+
+    @property
+    def seconds_until_limit(self) -> float:
+        """Return the seconds until `observe` can fail although nothing has changed, at most LONGEST_LOOK_SECONDS."""
+        limits = [self.clock() + LONGEST_LOOK_SECONDS]
+        if self._missing_since is not None:
+            limits.append(self._missing_since + (GONE_SECONDS if self._seen else UNSEEN_SECONDS))
+        if self._absent_since is not None:
+            limits.append(self._absent_since + ABSENT_SECONDS)
+        if self._admitted is None:
+            limits.append(self._begun + self.limits.queue_limit.total_seconds())
+        else:
+            limits.append(self._admitted + self.limits.boot_limit.total_seconds())
+        return max(SHORTEST_LOOK_SECONDS, min(limits) - self.clock() + SHORTEST_LOOK_SECONDS)
 
     def observe(self, pod: Json | None) -> None:
         """Update this state from a pod that is not ready. Raises Refusal if the pod can no longer become ready.

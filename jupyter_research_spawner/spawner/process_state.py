@@ -24,6 +24,7 @@ from ..watch.api_server import ApiServer
 from .background import run_in_background
 from .deadline_writer import DeadlineWriter
 from .pacing import Pacing
+from .pod_changes import announce_related
 from .start_recorder import StartRecorder
 
 # The maximum number of interrupted starts that the hub resumes at the same time after its restart.
@@ -68,7 +69,9 @@ class ProcessState:
         """Return the client's cache of the scheduler's objects. The first call for a client starts the watches."""
         if id(api) not in self._owned_objects:
             watched = SCHEDULERS[self.site.scheduler.kind].watched
-            cache = self._owned_objects[id(api)] = OwnedObjectCache(ApiServer(api), self.site.namespaces.name, watched)
+            namespace = self.site.namespaces.name
+            cache = OwnedObjectCache(ApiServer(api), namespace, watched, on_change=announce_related)
+            self._owned_objects[id(api)] = cache
             run_in_background(cache.run())
         return self._owned_objects[id(api)]
 

@@ -15,6 +15,8 @@ from .pod_wait import is_pod_ready
 from .start import Start
 
 SECONDS_BETWEEN_UPDATES = 1.0
+# A start that waits for a slot moves up without a change of its own.
+LONGEST_PAUSE_SECONDS = 5.0
 
 
 class StartingServer(Protocol):
@@ -36,6 +38,7 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
     headline, percent, events_sent, warned, noted = "", 0, 0, False, 0
     while True:
         start = server.current_start
+        seen = start.progress.count if start is not None else 0
         is_over = start is not None and start.is_over
         if start is not None:
             for warning in start.plan.warnings if not warned else ():
@@ -59,7 +62,10 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
                 yield {"message": headline, "progress": percent, "repeats": True}
         if is_over:
             return
-        await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
+        if start is None:
+            await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
+        else:
+            await start.progress.wait(seen, LONGEST_PAUSE_SECONDS)
 
 
 def _describe(start: Start) -> str:

@@ -20,14 +20,12 @@ from ..shape import Json
 from ..watch.api_server import ApiServer
 from ..watch.follow import Change, follow
 from .hub_errors import HubRefusal
-from .pod_changes import Listeners, PodChange, pod_listeners
+from .pod_changes import PodChange, announce_related, pod_listeners
 from .pod_events import EventsByPod, pod_of_event
 
 # After this time without the first list, a start is refused. The reflector still repeats the list.
 FIRST_LIST_SECONDS = 10.0
 SECONDS_AFTER_ERROR = 5.0
-
-event_listeners: Listeners[None] = Listeners()
 
 
 class FollowingReflector(ResourceReflector):  # type: ignore[misc]
@@ -117,6 +115,7 @@ class FollowingPodReflector(FollowingReflector, PodReflector):  # type: ignore[m
     def _announce(self, found: Json, *, is_deleted: bool) -> None:
         namespace, _, name = _key(found).partition("/")
         pod_listeners.announce((namespace, name), PodChange(found, is_deleted))
+        announce_related(namespace, name)
 
 
 class FollowingEventReflector(FollowingReflector, EventReflector):  # type: ignore[misc]
@@ -144,7 +143,7 @@ class FollowingEventReflector(FollowingReflector, EventReflector):  # type: igno
 
     def _announce(self, found: Json, *, is_deleted: bool) -> None:
         if not is_deleted:
-            event_listeners.announce(pod_of_event(found), None)
+            announce_related(*pod_of_event(found))
 
 
 async def watch_pods(

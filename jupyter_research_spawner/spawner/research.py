@@ -16,7 +16,7 @@ Written for JupyterHub 5.3 to 6.1 and kubespawner 7.1. Notes for administrators 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeGuard
 
 import aiohttp
@@ -35,6 +35,7 @@ from ..wording import quote
 from .background import first_result, run_in_background
 from .hub_errors import HubRefusal, came_from
 from .planned import PlannedSpawner
+from .pod_changes import subscribe_to_related
 from .pod_creation import api_token_of, create_pod, other_user, read_pod, refusal_of, why_not_adopted
 from .pod_wait import PodWait, accepts_connections, is_pod_ready
 from .progress import announce_stop, stream_progress
@@ -76,9 +77,11 @@ class ResearchSpawner(PlannedSpawner):
         try:
             while True:
                 start = self.current_start
+                unsubscribe = subscribe_to_related(self.namespace, self.pod_name, start.changes.notify)
                 try:
                     outcome = await first_result(self._reach(start), self._withdrawn(start))
                 finally:
+                    unsubscribe()
                     start.slot.release()
                 if isinstance(outcome, str):
                     break
@@ -96,7 +99,7 @@ class ResearchSpawner(PlannedSpawner):
             with self.explained_errors(f"The start of {self._log_name}"):
                 raise
         finally:
-            self.current_start.is_over = True
+            self.current_start.end()
         self._is_starting, self._pod_uid = False, str(getattr(self, "pod_id", ""))
         self.end_recorder.record_start(self._reflected_pod())
         self._check_while_running()
@@ -112,7 +115,7 @@ class ResearchSpawner(PlannedSpawner):
         self._reaching = asyncio.current_task()
         self.end_recorder.follow_pod()
         url: str = await super()._start()
-        await self._wait_for_connection(url, start.wait)
+        await self._wait_for_connection(url, start)
         return url
 
     async def _withdrawn(self, start: Start) -> str | Verdict:
@@ -132,11 +135,13 @@ class ResearchSpawner(PlannedSpawner):
         self.current_start.wait.continue_after(start.wait)
         self.current_start.notes = start.notes
         self._tell_of_new_pod(self.current_start, verdict.changes)
+        start.progress.notify()
 
     def _tell_of_new_pod(self, start: Start, changed: tuple[str, ...]) -> None:
         """Tell the user on the page of the start and on the hub's home page that the waiting pod was recreated."""
         count("waiting-renewed")
         start.notes.append(renewed(changed))
+        start.progress.notify()
         self.tell(start.notes[-1])
 
     async def _make_create_pod_request(self, pod: V1Pod | None, request_timeout: float) -> bool:
@@ -235,28 +240,45 @@ class ResearchSpawner(PlannedSpawner):
         await self.stop(now=True)
         return False
 
-    def is_pod_running(self, pod: Json | None) -> bool:
-        """Return whether the pod is ready. During a start, raises Refusal if the pod can no longer become ready."""
-        ready = is_pod_ready(pod, MAIN)
+    def is_pod_running(self, pod: Json | None) -> bool | Awaitable[bool]:
+        """Return whether the pod is ready. In a start, return an awaitable that ends when the pod is ready.
+
+        KubeSpawner awaits it in its wait for the pod, which would otherwise look at the pod at growing intervals.
+        """
         start = self.current_start
-        if ready or start is None or asyncio.current_task() is not self._reaching:
-            return ready
-        start.wait.observe(pod)
+        if start is None or asyncio.current_task() is not self._reaching:
+            return is_pod_ready(pod, MAIN)
+        return self._wait_until_ready(start)
+
+    async def _wait_until_ready(self, start: Start) -> bool:
+        """Wait until the pod is ready, and return True. Raises Refusal if it can no longer become ready."""
+        while True:
+            seen, pod = start.changes.count, self._reflected_pod()
+            if is_pod_ready(pod, MAIN):
+                return True
+            self._observe(start, pod)
+            await start.changes.wait(seen, start.wait.seconds_until_limit)
+
+    def _observe(self, start: Start, pod: Json | None) -> None:
+        try:
+            start.wait.observe(pod)
+        finally:
+            start.progress.notify()
         if start.wait.is_admitted:
             start.slot.acquire_now()
         elif start.wait.is_queued:
             start.slot.release()
-        return False
 
-    async def _wait_for_connection(self, url: str, wait: PodWait) -> None:
+    async def _wait_for_connection(self, url: str, start: Start) -> None:
         """Wait until the notebook accepts connections.
 
         KubeSpawner ends its wait when the pod is ready. If the container then crashed, the hub would say
         only that the server did not respond.
         """
         while not await accepts_connections(url):
-            wait.observe(self._reflected_pod())
-            await asyncio.sleep(SECONDS_BETWEEN_CONNECTIONS)
+            seen = start.changes.count
+            self._observe(start, self._reflected_pod())
+            await start.changes.wait(seen, SECONDS_BETWEEN_CONNECTIONS)
 
     async def _delete_failed_pod(self, wait: PodWait) -> None:
         """Delete the pod of a failed start.

@@ -20,9 +20,6 @@ from ..watch.phase import has_begun
 from ..watch.pod_end import End, make_end
 from .start import Start
 
-# How often a waiting pod is looked at, so that it is decided again soon after the scheduler has bound the pod.
-SECONDS_BETWEEN_LOOKS = 0.5
-
 Decide = Callable[[], Awaitable[Plan]]
 FindPod = Callable[[], Json | None]
 
@@ -35,8 +32,7 @@ async def withdrawn(start: Start, find_pod: FindPod, decide: Decide, main: str) 
     """
     due, was_bound = time.monotonic() + _first_pause(), False
     while True:
-        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-        pod = find_pod()
+        seen, pod = start.changes.count, find_pod()
         if has_begun(pod, main):
             await asyncio.Event().wait()
         bound = is_bound(pod)
@@ -46,6 +42,7 @@ async def withdrawn(start: Start, find_pod: FindPod, decide: Decide, main: str) 
             if verdict.refusal is not None or verdict.changes:
                 return verdict
             due = time.monotonic() + RECHECK_SECONDS
+        await start.changes.wait(seen, due - time.monotonic())
 
 
 def _first_pause() -> float:

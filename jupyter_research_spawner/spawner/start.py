@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 from ..plan import Plan
 from ..shape import Json
+from .change_signal import ChangeSignal
 from .pacing import PacingSlot
 from .pod_wait import PodWait
 
@@ -24,3 +25,12 @@ class Start:
     notes: list[str] = field(default_factory=list)
     is_over: bool = False
     decided: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    # The pod, its events or the scheduler's objects for it have changed.
+    changes: ChangeSignal = field(default_factory=ChangeSignal)
+    # What the user is told has changed.
+    progress: ChangeSignal = field(default_factory=ChangeSignal)
+
+    def end(self) -> None:
+        """Take note that this start has succeeded or failed."""
+        self.is_over = True
+        self.progress.notify()

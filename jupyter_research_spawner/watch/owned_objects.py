@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,11 +18,20 @@ class OwnedObjectCache:
 
     `run` must be started once as a task. `of` reads from memory and sends no request. If RBAC does not allow listing
     and watching a kind, the cache has no objects of this kind, and the log names the missing right.
+
+    on_change: called with the namespace and the name of each owner of an object that was created, changed or deleted.
     """
 
-    def __init__(self, server: ApiServer, namespace: str, kinds: Iterable[Kind]) -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        namespace: str,
+        kinds: Iterable[Kind],
+        on_change: Callable[[str, str], None] = lambda namespace, owner: None,
+    ) -> None:
         self._server = server
         self._namespace = namespace
+        self._on_change = on_change
         self._kinds = tuple(kinds)
         self._found: dict[str, dict[str, Json]] = {kind.kind: {} for kind in self._kinds}
         self._by_owner: dict[str, dict[str, tuple[str, Json]]] = {}
@@ -60,7 +69,9 @@ class OwnedObjectCache:
             self._lost.pop(kind, None)
         if change.kind == "listed":
             for uid in known.keys() - {found["metadata"]["uid"] for found in change.objects}:
+                gone = known[uid]
                 self._forget(kind, uid)
+                self._announce(gone)
         for found in change.objects:
             uid = found["metadata"]["uid"]
             self._forget(kind, uid)
@@ -68,6 +79,11 @@ class OwnedObjectCache:
                 known[uid] = kept = _without_pods(found)
                 for owner in _owners(kept):
                     self._by_owner.setdefault(owner, {})[uid] = (kind, kept)
+            self._announce(found)
+
+    def _announce(self, found: Json) -> None:
+        for reference in found["metadata"].get("ownerReferences") or []:
+            self._on_change(self._namespace, str(reference.get("name")))
 
     def _forget(self, kind: str, uid: str) -> None:
         found = self._found[kind].pop(uid, None)
