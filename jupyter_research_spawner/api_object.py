@@ -1,13 +1,23 @@
-"""Read and write what all objects of the API server have in common: annotations, and times as RFC 3339 text."""
+"""Read and write what all objects of the API server have in common: annotations, times (RFC 3339) and quantities."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 from .shape import Json
+
+_QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i)?)")
+_FACTORS = {
+    "": Decimal(1),
+    **{unit: Decimal(1000) ** power for power, unit in zip((-3, -2, -1), "num", strict=True)},
+    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", 1)},
+    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
+}
 
 
 def annotations_of(obj: Json) -> Mapping[str, Any]:
@@ -38,3 +48,11 @@ def format_time(time: datetime) -> str:
 def time_now() -> str:
     """Return the time now as the API server writes it, in seconds."""
     return format_time(datetime.now(timezone.utc))
+
+
+def parse_quantity(written: object) -> Decimal:
+    """Return a quantity of Kubernetes as a number; 0 for text that is none, because the API server refuses it."""
+    matched = _QUANTITY.fullmatch(str(written))
+    if matched is None or isinstance(written, bool):
+        return Decimal(0)
+    return Decimal(matched[1] + (matched[2] or "")) * _FACTORS[matched[3] or ""]

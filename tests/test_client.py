@@ -538,6 +538,15 @@ def test_list_is_a_table_of_80_columns(jobs, batch):
     golden("list.txt", ran.out)
 
 
+def test_list_says_where_a_waiting_job_stands_as_far_as_there_is_space(jobs, batch, monkeypatch):
+    waiting = {"summary": "place 2 of 5, 1 more NVIDIA GPU", "place": 2}
+    batch.says("GET", "/jobs", {"jobs": [a_job(reason="Resources", message="Waiting ...", waiting=waiting)]})
+    monkeypatch.setenv("COLUMNS", "120")
+    assert jobs("list").out.splitlines()[1].endswith("Resources: place 2 of 5, 1 more NVIDIA GPU")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "Resources: place 2" in jobs("list").out
+
+
 def test_list_as_json_is_the_services_answer_and_cannot_steer_a_terminal(jobs, batch):
     batch.says("GET", "/jobs", {"jobs": SEVERAL})
     ran = jobs("list", "--json")

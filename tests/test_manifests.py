@@ -131,6 +131,17 @@ def test_the_client_is_what_notebooks_mount(alice: PosixIdentity) -> None:
     assert config_map["immutable"] is True
 
 
+SIZES = (("", "nodes"), ("apps", "daemonsets"))
+
+
+def test_the_rights_to_see_nodes_are_a_role_of_their_own_that_can_be_left_out() -> None:
+    roles = of_kind(everything(site_with(), HERE, ["rbac"]), "ClusterRole").values()
+    (role,) = [role for role in roles if any("nodes" in rule["resources"] for rule in role["rules"])]
+    assert [(rule["apiGroups"], rule["resources"]) for rule in role["rules"]] == [
+        ([group], [name]) for group, name in SIZES
+    ]
+
+
 @pytest.mark.parametrize("kind", sorted(SCHEDULERS))
 def test_hub_and_service_may_look_for_what_pods_need(kind: str, alice: PosixIdentity) -> None:
     site = site_with(SCHEDULER[kind])
@@ -138,7 +149,10 @@ def test_hub_and_service_may_look_for_what_pods_need(kind: str, alice: PosixIden
     needed = {(one.group, one.resource, "get") for one in decide(site, alice, queue="climate").prerequisites}
     for watched in SCHEDULERS[kind].watched:
         needed |= {(watched.group, watched.resource, verb) for verb in ("get", "list", "watch")}
+    if (order := SCHEDULERS[kind].ORDER) is not None:
+        needed.add((order.group, order.resource, "get"))
     needed.add(("", "configmaps", "get"))
+    needed |= {(group, resource, verb) for group, resource in SIZES for verb in ("list", "watch")}
     # The hub writes deadlines into annotations of pods.
     assert rights(objects, "hub") == {*needed, ("", "pods", "patch")}, "exactly: the chart gives the hub the rest"
     assert needed <= rights(objects, "research-batch")

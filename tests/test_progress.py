@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from samples import decide, person, site_with
 
+from jupyter_research_spawner.schedulers import Place
 from jupyter_research_spawner.shape import Json
 from jupyter_research_spawner.site import Hub
 from jupyter_research_spawner.spawner import progress
@@ -37,6 +38,10 @@ def starting() -> Start:
     return Start(decided, slot, PodWait(decided, Hub(), MAIN))
 
 
+async def second_of_five() -> Place:
+    return Place(2, 5)
+
+
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LONGEST_PAUSE_SECONDS", 0.01)
@@ -45,7 +50,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_raw_event_goes_to_the_log_and_the_sentence_stays_above_it() -> None:
     start = starting()
     start.wait.observe(pod())
-    server: Any = SimpleNamespace(current_start=start, events=[])
+    server: Any = SimpleNamespace(current_start=start, events=[], find_place=second_of_five)
     shown = []
     async for update in progress.stream_progress(server):
         shown.append(update)
@@ -53,7 +58,7 @@ async def test_a_raw_event_goes_to_the_log_and_the_sentence_stays_above_it() -> 
             server.events = [event("FailedScheduling", SAID)]
         start.is_over = len(shown) == 3
     sentence = shown[0]["message"]
-    assert sentence.startswith("Waiting in queue climate")
+    assert sentence == "Waiting in queue climate, at place 2 of 5. It starts when a node has enough free CPUs."
     assert [(told["message"], told.get("log_only", False), told.get("repeats", False)) for told in shown] == [
         (sentence, False, False),
         (f"12:00:07 UTC [Normal] {SAID}", True, False),
@@ -68,7 +73,7 @@ def test_an_event_without_a_valid_time_is_shown_without_one(at: str | None) -> N
 
 async def test_the_bar_rises_with_each_stage_of_a_start() -> None:
     start = starting()
-    server: Any = SimpleNamespace(current_start=start, events=[])
+    server: Any = SimpleNamespace(current_start=start, events=[], find_place=second_of_five)
     creating = {"state": {"waiting": {"reason": "ContainerCreating"}}}
     stages = [
         (pod(), []),

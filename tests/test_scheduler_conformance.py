@@ -45,6 +45,7 @@ from jupyter_research_spawner.schedulers import (
     QueueStatus,
     Reason,
     Scheduler,
+    Shortage,
     reserved,
     why_no_gpu,
 )
@@ -254,7 +255,7 @@ def test_status_reports_a_missing_prerequisite_first(kind: str) -> None:
     absent = (Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", "nope"),)
     in_slurm = {"labels": {"scheduler.slinky.slurm.net/slurm-jobid": "7"}}
     waiting = pod(scheduled("False", "SchedulingSkipped"), metadata=in_slurm)
-    told = QueueStatus("refused", "Queue 'nope' does not exist in the cluster.")
+    told = QueueStatus("refused", "missing", "Queue 'nope' does not exist in the cluster.")
     assert SCHEDULERS[kind].status(waiting, Objects(), absent) == told, f"{kind}: pass `missing` on to status_of_pod"
 
 
@@ -267,11 +268,11 @@ def test_status_reports_a_missing_prerequisite_first(kind: str) -> None:
         (pod(scheduled("True")), QueueStatus("running")),
         (
             pod(scheduled("False", "SchedulingGated", "Scheduling is blocked")),
-            QueueStatus("gated", "Scheduling is blocked", source="pod", since="T"),
+            QueueStatus("gated", "not-considered", "Scheduling is blocked", source="pod", since="T"),
         ),
         (
             pod(scheduled("False", "Unschedulable", "0/1 nodes are available: 1 Insufficient cpu.")),
-            QueueStatus("queued", "0/1 nodes are available: 1 Insufficient cpu.", source="pod", since="T"),
+            QueueStatus("queued", "nodes", missing=(Shortage("cpu"),), nodes=1, source="pod", since="T"),
         ),
     ],
 )

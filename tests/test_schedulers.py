@@ -33,6 +33,7 @@ from jupyter_research_spawner.schedulers import (
     QueueStatus,
     Reason,
     reserved,
+    why,
     why_no_gpu,
 )
 from jupyter_research_spawner.shape import Shape
@@ -335,7 +336,7 @@ def test_yunikorns_own_words() -> None:
     full = "Request 'k' does not fit in queue 'root.climate' (requested map[vcore:2], available map[vcore:0])"
     status = SCHEDULERS["yunikorn"].status
     assert status(pod(scheduled("False", "SchedulingSkipped", full)), Objects(), ()) == QueueStatus(
-        "queued", full, source="pod", since="T"
+        "queued", "quota", full, source="pod", since="T"
     )
 
 
@@ -356,21 +357,23 @@ IN_YUNIKORN = {"labels": {"yunikorn.apache.org/queue": "root.climate"}}
 def test_what_yunikorn_rejects_is_told_as_a_sentence(said: str, told: str) -> None:
     failed = pod(phase="Failed", reason="ApplicationRejected", message=said, metadata=IN_YUNIKORN)
     found = SCHEDULERS["yunikorn"].status(failed, Objects(), ())
-    assert found == QueueStatus("refused", told, source="pod")
+    assert found == QueueStatus("refused", "rejected", told, source="pod")
     assert classify(failed, found, "notebook") == Phase("failed", told)
 
 
 def test_a_pod_of_which_yunikorn_says_nothing_waits_for_room() -> None:
     found = SCHEDULERS["yunikorn"].status(pod(phase="Pending", metadata=IN_YUNIKORN), Objects(), ())
-    told = "It waits for room in YuniKorn's queue root.climate, or in the cluster."
-    assert found == QueueStatus("queued", told, source="pod")
+    assert found == QueueStatus("queued", "room", source="pod")
+    assert why(found) == "It starts when its queue is open and has room, and nodes have room."
 
 
 def test_a_slurm_job_without_a_node_waits_in_slurm() -> None:
     label = {"labels": {"scheduler.slinky.slurm.net/slurm-jobid": "4711"}}
     status = SCHEDULERS["slurm-bridge"].status
     unplaced = pod(scheduled("False", "Unschedulable"), metadata=label)
-    assert status(unplaced, Objects(), ()) == QueueStatus("queued", "It waits in Slurm as job 4711.", source="pod")
+    assert status(unplaced, Objects(), ()) == QueueStatus(
+        "queued", "room", "It waits in Slurm as job 4711.", source="pod"
+    )
     placed = pod(scheduled("True"), metadata={**label, "annotations": {"slinky.slurm.net/slurm-node": "n1"}})
     assert status(placed, Objects(), ()) == QueueStatus("running")
 
@@ -429,11 +432,11 @@ NO_FLAVOR = "couldn't assign flavors to pod set main: "
     [
         (
             workload("Inadmissible", "LocalQueue nope doesn't exist"),
-            ("refused", "LocalQueue nope doesn't exist.", None),
+            ("refused", "LocalQueue nope doesn't exist.", "no-queue"),
         ),
         (
             workload("Pending", NO_FLAVOR + "insufficient unused quota for cpu in flavor any-node, 200m more needed"),
-            ("queued", "Its queue is full: 200m more of cpu must become free.", "cpu"),
+            ("queued", "It starts when 0.2 more CPU is free in its queue.", "quota"),
         ),
         (
             workload(
@@ -441,7 +444,7 @@ NO_FLAVOR = "couldn't assign flavors to pod set main: "
                 NO_FLAVOR + "insufficient unused quota for cpu in flavor any-node, 400m more needed. "
                 "Pending the preemption of 1 workload(s)",
             ),
-            ("queued", "It waits until the work that it preempts has ended (workloads: 1).", "cpu"),
+            ("queued", "It starts when the workload that it preempts has ended.", "preempting"),
         ),
         (
             workload(
@@ -449,28 +452,38 @@ NO_FLAVOR = "couldn't assign flavors to pod set main: "
                 NO_FLAVOR + "insufficient quota for cpu in flavor any-node, previously considered podsets requests (0) "
                 "+ current podset request (1500m) > maximum capacity (1)",
             ),
-            ("unschedulable", "It requests 1500m of cpu, but its queue has only 1 in total. It cannot start.", "cpu"),
+            (
+                "unschedulable",
+                "It cannot start, because it requests 1.5 CPUs, but its queue has only 1 CPU in total. "
+                "Stop it and request less, or use another queue.",
+                "too-large",
+            ),
         ),
         (
             workload("Pending", NO_FLAVOR + "resource example.com/gpu unavailable in ClusterQueue"),
-            ("unschedulable", "Its queue has no quota for example.com/gpu, so it cannot start.", "example.com/gpu"),
+            (
+                "unschedulable",
+                "It cannot start, because it requests example.com/gpu, of which its queue has none. "
+                "Stop it and request less, or use another queue.",
+                "no-quota",
+            ),
         ),
-        (workload("Pending", "something new"), ("queued", "Something new", None)),
+        (workload("Pending", "something new"), ("queued", "Something new", "")),
         (
             workload("Pending", "", active=False),
             (
                 "refused",
                 "Kueue deactivated its Workload (the workload is deactivated). "
                 "It cannot start unless an administrator activates the Workload.",
-                None,
+                "deactivated",
             ),
         ),
     ],
 )
-def test_kueue_tells_why_something_waits_on_its_workload(seen: Objects, expected: tuple[str, str, str | None]) -> None:
+def test_kueue_tells_why_something_waits_on_its_workload(seen: Objects, expected: tuple[str, str, str]) -> None:
     for waiting in ({}, pod(scheduled("False", "SchedulingGated"))):
         status = SCHEDULERS["kueue"].status(waiting, seen, ())
-        assert (status.phase, status.message, status.resource) == expected
+        assert (status.phase, why(status), status.code) == expected
 
 
 def test_kueue_tells_when_it_puts_back_what_was_not_ready_in_time() -> None:
@@ -480,7 +493,7 @@ def test_kueue_tells_when_it_puts_back_what_was_not_ready_in_time() -> None:
     ]
     waits = {"conditions": conditions, "requeueState": {"count": 1, "requeueAt": "2026-11-23T23:33:49Z"}}
     status = SCHEDULERS["kueue"].status({}, Objects({"Workload": [{"spec": {"active": True}, "status": waits}]}), ())
-    assert (status.phase, status.message) == ("queued", "Kueue requeues it at 2026-11-23T23:33:49Z.")
+    assert (status.phase, why(status)) == ("queued", "It is queued again at 23 Nov 23:33 UTC.")
 
 
 def test_kueue_has_not_seen_what_is_gated_and_has_no_workload() -> None:
@@ -521,7 +534,7 @@ IN_GROUP = {"annotations": {**IN_QUEUE["annotations"], "scheduling.k8s.io/group-
                 ),
                 metadata=IN_GROUP,
             ),
-            ("queued", "It waits for room: its queue is full or closed, or the cluster is full."),
+            ("queued", "It starts when its queue is open and has room, and nodes have room."),
         ),
         (
             pod(
@@ -534,8 +547,8 @@ IN_GROUP = {"annotations": {**IN_QUEUE["annotations"], "scheduling.k8s.io/group-
             ),
             (
                 "queued",
-                "It waits for room for 3 pods, which start together: "
-                "its queue is full or closed, or the cluster is full.",
+                "It starts when its queue is open and has room for its 3 pods, which start together, "
+                "and nodes have room.",
             ),
         ),
         (
@@ -563,7 +576,7 @@ IN_GROUP = {"annotations": {**IN_QUEUE["annotations"], "scheduling.k8s.io/group-
                 metadata=IN_GROUP,
                 nominatedNodeName="node",
             ),
-            ("queued", "It waits until the pods that it preempts have ended."),
+            ("queued", "It starts when the work that it preempts has ended."),
         ),
         (
             pod(
@@ -576,7 +589,7 @@ IN_GROUP = {"annotations": {**IN_QUEUE["annotations"], "scheduling.k8s.io/group-
 )
 def test_volcano_tells_on_the_pod_why_it_waits(seen: dict[str, Any], expected: tuple[str, str]) -> None:
     status = SCHEDULERS["volcano"].status(seen, Objects(), ())
-    assert (status.phase, status.message) == expected
+    assert (status.phase, why(status)) == expected
 
 
 IN_KAI = {"labels": {"kai.scheduler/queue": "climate"}}

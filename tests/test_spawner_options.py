@@ -234,7 +234,7 @@ def test_the_queue_limit_ends_the_wait_with_the_schedulers_reason(wait: PodWait,
     refusal = ended(wait, pod(scheduled="0/3 nodes are available."))
     assert refusal.code == "queue-limit"
     assert "It waited in queue 'climate' for 1h" in refusal.message
-    assert "0/3 nodes are available." in refusal.message
+    assert "0/3 nodes are available." in refusal.message  # the scheduler's words, which have another form than usual
 
 
 def test_an_adopted_pods_earlier_wait_counts(wait: PodWait, clock: Clock) -> None:

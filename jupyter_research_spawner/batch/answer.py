@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from ..jobs import NAME, Result, kind_of
 from ..pod.overlay import typed
-from ..schedulers import NO_OBJECTS, Objects, QueueStatus
+from ..schedulers import NO_OBJECTS, Objects, QueueStatus, describe, summarize
 from ..shape import OUR_PREFIX, Json
-from ..watch import Phase, classify
+from ..watch import NodeSizes, Phase, classify, queue_report, unknown_nodes
 from ..watch.container_reasons import sentence
 from ..watch.phase import is_over, why_not_ready
 from . import short_reasons
@@ -36,12 +36,14 @@ _INDEXES_SHOWN = 10
 class Standing:
     """The state of a job, or of one index of an array.
 
-    `reason` is Slurm's job reason code for `message`; "" if there is none.
+    `reason` is Slurm's job reason code for `message`; "" if there is none.  `waiting` is what the scheduler reports
+    while it waits.
     """
 
     state: State
     message: str = ""
     reason: str = ""
+    waiting: QueueStatus | None = None
 
     @property
     def is_over(self) -> bool:
@@ -54,21 +56,22 @@ def answer(
     events: Sequence[Json] = (),
     objects: Objects = NO_OBJECTS,
     *,
+    nodes: Callable[[], NodeSizes] = unknown_nodes,
     in_full: bool = True,
 ) -> Json:
     """Return the JSON response about a job.
 
     `pods` are the job's existing pods.  `events` are the events on the job itself or on its newest pod, if they were
-    read.  `objects` are the scheduler's objects for the job.  If not `in_full`, an array's attempts and indexes are
-    left out.
+    read.  `objects` are the scheduler's objects for the job.  `nodes` returns the sizes of the cluster's nodes.  If not
+    `in_full`, an array's attempts and indexes are left out.
     """
     metadata, plan, kind = job["metadata"], plan_of(job), kind_of(job)
     annotations = metadata.get("annotations") or {}
     attempts = attempts_of(job, pods, objects)
-    if indexes := index_standings(job, pods, objects):
-        standing = _array_standing(job, indexes, pods, events, objects)
+    if indexes := index_standings(job, pods, objects, nodes):
+        standing = _array_standing(job, indexes, pods, events, objects, nodes)
     else:
-        standing = standing_of(job, pods, events, objects)
+        standing = standing_of(job, pods, events, objects, nodes)
     found = {
         "id": id_of(job),
         "name": annotations.get(NAME) or metadata["name"],
@@ -76,6 +79,7 @@ def answer(
         "state": standing.state,
         "message": standing.message,
         "reason": standing.reason,
+        "waiting": None if standing.waiting is None else _waiting(standing.waiting),
         "queue": str(plan.get("queue", "")),
         "profile": str(plan.get("profile", "")),
         "priority": str(plan.get("priority", "")),
@@ -98,6 +102,20 @@ def answer(
                 for index, standing in indexes.items()
             ]
     return found
+
+
+def _waiting(status: QueueStatus) -> Json:
+    """Return what is known about the wait, for programs.  `summary` is its short form for a table."""
+    place = status.place
+    return {
+        "code": status.code,
+        "summary": summarize(status),
+        "place": None if place is None else place.position,
+        "places": None if place is None else place.waiting,
+        "since": status.since,
+        "resumes_at": status.resumes_at,
+        "missing": [asdict(found) for found in status.missing],
+    }
 
 
 def _image(pod_spec: Json, main: str) -> str:
@@ -149,15 +167,24 @@ def attempts_of(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJECTS) 
 
 
 def standing_of(
-    job: Json, pods: Sequence[Json], events: Sequence[Json] = (), objects: Objects = NO_OBJECTS
+    job: Json,
+    pods: Sequence[Json],
+    events: Sequence[Json] = (),
+    objects: Objects = NO_OBJECTS,
+    nodes: Callable[[], NodeSizes] = unknown_nodes,
 ) -> Standing:
     """Return the state of a job: the result that its controller reports, or until then the state of its newest pod."""
-    if indexes := index_standings(job, pods, objects):
-        return _array_standing(job, indexes, pods, events, objects)
-    return _standing(job, kind_of(job).result(job), pods, attempts_of(job, pods, objects), events, objects)
+    if indexes := index_standings(job, pods, objects, nodes):
+        return _array_standing(job, indexes, pods, events, objects, nodes)
+    return _standing(job, kind_of(job).result(job), pods, attempts_of(job, pods, objects), events, objects, nodes)
 
 
-def index_standings(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJECTS) -> Mapping[int, Standing]:
+def index_standings(
+    job: Json,
+    pods: Sequence[Json],
+    objects: Objects = NO_OBJECTS,
+    nodes: Callable[[], NodeSizes] = unknown_nodes,
+) -> Mapping[int, Standing]:
     """Return the state of each index of an array; {} for a job that is not an array."""
     kind = kind_of(job)
     if not (indexes := kind.indexes(job)):
@@ -173,7 +200,7 @@ def index_standings(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJEC
     for index in indexes:
         result = Result(results[index]) if index in results else None
         own = pods_of.get(index, [])
-        found[index] = _standing(job, result, own, attempts.get(index, []), (), objects)
+        found[index] = _standing(job, result, own, attempts.get(index, []), (), objects, nodes)
         if index in cancelled and found[index].state != "succeeded":
             is_over = result is not None
             found[index] = Standing(
@@ -183,7 +210,12 @@ def index_standings(job: Json, pods: Sequence[Json], objects: Objects = NO_OBJEC
 
 
 def _array_standing(
-    job: Json, indexes: Mapping[int, Standing], pods: Sequence[Json], events: Sequence[Json], objects: Objects
+    job: Json,
+    indexes: Mapping[int, Standing],
+    pods: Sequence[Json],
+    events: Sequence[Json],
+    objects: Objects,
+    nodes: Callable[[], NodeSizes],
 ) -> Standing:
     counts = Counter(standing.state for standing in indexes.values())
     result = kind_of(job).result(job)
@@ -209,9 +241,23 @@ def _array_standing(
         return Standing("starting", f"{progress}. {why}".rstrip(" ."))
     first = next((standing for standing in indexes.values() if standing.state == "queued"), None)
     if first is None or not first.message:
-        first = _without_pod(job, (), events, scheduler_of(job).status({}, objects, ()))
+        first = _without_pod(job, (), events, _queue_report(job, None, objects, nodes))
     code = f"{progress}, {first.reason}" if first.reason else ""
-    return Standing("queued", f"{progress}. {first.message}".rstrip(" ."), code)
+    return Standing("queued", f"{progress}. {first.message}".rstrip(" ."), code, first.waiting)
+
+
+def _queue_report(job: Json, pod: Json | None, objects: Objects, nodes: Callable[[], NodeSizes]) -> QueueStatus:
+    """Return the queue status of a job, from its newest pod if it has one."""
+    templates = [template["spec"] for _, template in kind_of(job).SLOTS.pods(job)]
+    return queue_report(
+        scheduler_of(job),
+        pod or {},
+        objects,
+        queue=str(plan_of(job).get("queue", "")),
+        pod_specs=templates if pod is None else [pod.get("spec") or {}],
+        created=(pod or job)["metadata"].get("creationTimestamp"),
+        nodes=nodes,
+    )
 
 
 def _standing(
@@ -221,10 +267,11 @@ def _standing(
     attempts: Sequence[Attempt],
     events: Sequence[Json],
     objects: Objects,
+    nodes: Callable[[], NodeSizes],
 ) -> Standing:
     newest = in_order(pods)[-1] if pods else None
     scheduler, kind = scheduler_of(job), kind_of(job)
-    main, status = kind.SLOTS.main, scheduler.status(newest or {}, objects, ())
+    main, status = kind.SLOTS.main, _queue_report(job, newest, objects, nodes)
     phase = eviction = None
     if newest is not None:
         eviction = scheduler.eviction(newest, objects)
@@ -254,17 +301,19 @@ def _standing(
         return Standing("running", "Its newest pod has succeeded, but the job has not ended yet.")
     if phase.name == "failed":
         return Standing(phase.name, phase.message, short_reasons.why_failed(newest, main, attempts))
-    code = short_reasons.why_queued(status) if phase.name == "queued" else short_reasons.why_starting(phase.message)
-    return Standing(phase.name, phase.message, code)
+    if phase.name == "queued":
+        return Standing(phase.name, phase.message, short_reasons.why_queued(status), status)
+    return Standing(phase.name, phase.message, short_reasons.why_starting(phase.message))
 
 
 def _without_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json], status: QueueStatus) -> Standing:
     """Return the state of a job or an index that has not ended and has no pod."""
-    message = _why_no_pod(job, attempts, events, status.message)
+    message = _why_no_pod(job, attempts, events, describe(status))
     if refused(job) is not None:
         return Standing("queued", message, short_reasons.ACCOUNT_NOT_ALLOWED)
     was_preempted = bool(attempts) and attempts[-1].why.startswith("Preempted")
-    return Standing("queued", message, short_reasons.why_no_pod(events, status, was_preempted=was_preempted))
+    code = short_reasons.why_no_pod(events, status, was_preempted=was_preempted)
+    return Standing("queued", message, code, status if status.waits else None)
 
 
 def in_order(pods: Iterable[Json]) -> list[Json]:

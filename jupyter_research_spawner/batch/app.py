@@ -23,7 +23,7 @@ from ..identity import Resolver
 from ..plan import RECHECK_SECONDS
 from ..schedulers import SCHEDULERS
 from ..site import Site
-from ..watch import AcceptedUids, OwnedObjectCache, Prerequisites
+from ..watch import AcceptedUids, NodeCache, OwnedObjectCache, Prerequisites, QueuePlaces
 from ..watch.api_server import ApiServer
 from ..watch.connection import connect
 from .attempt_recorder import AttemptRecorder
@@ -124,6 +124,8 @@ async def running(
     store = JobStore(api_server, site.namespaces.name)
     prerequisites = Prerequisites(api_server, cache_time=site.hub.prerequisites_cache)
     owned_objects = OwnedObjectCache(api_server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
+    places = QueuePlaces(api_server, SCHEDULERS[site.scheduler.kind].ORDER, site.namespaces.name)
+    nodes = NodeCache(api_server, can_grow=site.autoscaling)
     resolver = Resolver(site.identity, options.base)
     resolver.accepted = AcceptedUids(api_server, site.namespaces.name, site.identity.cache.uids).of
     actions = RightsActions(site, resolver, prerequisites, store, owned_objects, max_age=recheck_seconds)
@@ -132,7 +134,7 @@ async def running(
     under_way: set[RequestHandler] = set()
     parts: dict[str, Any] = {
         "hub_login": open_hub_auth(options.name, options.hub_api_url, options.hub_api_token, options.prefix),
-        "service": JobService(site, resolver, prerequisites, store, owned_objects),
+        "service": JobService(site, resolver, prerequisites, store, owned_objects, places, nodes),
         "recorder": recorder,
         "under_way": under_way,
         "requests": Counter(),
@@ -165,6 +167,7 @@ async def running(
         yield sockets[0].getsockname()[1]
     finally:
         server.stop()
+        nodes.close()
         for task in watching:
             task.cancel()
         await asyncio.wait(watching)

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from ..identity import PosixIdentity, Resolver, posix_name
@@ -18,7 +18,7 @@ from ..plan import Plan
 from ..refusal import Refusal
 from ..shape import Json, label_value
 from ..site import Site
-from ..watch import OwnedObjectCache, Prerequisites
+from ..watch import NodeCache, NodeSizes, OwnedObjectCache, Prerequisites, QueuePlaces
 from ..watch.api_server import ApiError
 from ..watch.phase import events_tell_more, has_begun
 from .answer import Standing, answer, in_order, index_standings, standing_of
@@ -28,6 +28,8 @@ from .job_store import PODS, JobStore, Owner, belongs, newest_by_id
 from .rights_record import id_of
 
 log = logging.getLogger(__name__)
+
+Computed = TypeVar("Computed")
 
 # The limit of log streams for each user.  Each stream that is followed needs two connections.
 LOGS_AT_ONCE = 20
@@ -48,12 +50,16 @@ class JobService:
         prerequisites: Prerequisites,
         store: JobStore,
         owned_objects: OwnedObjectCache,
+        places: QueuePlaces,
+        nodes: NodeCache,
     ) -> None:
         self._site = site
         self._resolver = resolver
         self._prerequisites = prerequisites
         self._store = store
         self._owned_objects = owned_objects
+        self._places = places
+        self._nodes = nodes
         self._submitting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._listing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._lists = asyncio.Semaphore(LISTS_AT_ONCE)
@@ -119,10 +125,18 @@ class JobService:
         for pod in await self._store.pods_of(jobs):
             for reference in pod["metadata"].get("ownerReferences") or []:
                 by_job.setdefault(reference["uid"], []).append(pod)
-        return [
-            answer(job, by_job.get(job["metadata"]["uid"], []), (), self._owned_objects.of(job), in_full=False)
-            for job in jobs
-        ]
+        objects = await self._places.added(map(self._owned_objects.of, jobs))
+        return await self._with_nodes(
+            lambda nodes: [
+                answer(job, by_job.get(job["metadata"]["uid"], []), (), owned, nodes=nodes, in_full=False)
+                for job, owned in zip(jobs, objects, strict=True)
+            ]
+        )
+
+    async def _with_nodes(self, compute: Callable[[Callable[[], NodeSizes]], Computed]) -> Computed:
+        """Return what `compute` makes with the sizes of nodes. It reads them only if a job waits."""
+        found = compute(self._nodes.sizes)
+        return compute(self._nodes.sizes) if await self._nodes.has_been_listed() else found
 
     async def show(self, hub_user: str, job_id: str) -> Json:
         job = await self._store.job(self._owner(hub_user), job_id)
@@ -273,14 +287,14 @@ class JobService:
 
     async def _answer(self, job: Json) -> Json:
         pods = await self._store.pods_of_job(job)
-        objects = self._owned_objects.of(job)
+        (objects,) = await self._places.added([self._owned_objects.of(job)])
         # If a queued job has no pod, its events or its scheduler's objects say why.
         # The events of a pod say what cannot be mounted, and that a hook has failed.
         waits = not pods and standing_of(job, pods).state == "queued"
         told = [pod for pod in in_order(pods)[-1:] if events_tell_more(pod)]
         about = [found["metadata"]["uid"] for found in ([job] if waits else told)]
         events = await self._store.events(involvedObject_uid=about[0]) if about else []
-        return answer(job, pods, events, objects)
+        return await self._with_nodes(lambda nodes: answer(job, pods, events, objects, nodes=nodes))
 
     def _owner(self, hub_user: str) -> Owner:
         """Return the owner (hub user and POSIX name) by which jobs are selected.  It needs no identity source."""

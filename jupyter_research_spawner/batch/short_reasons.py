@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from ..schedulers import QueueStatus
+from ..schedulers import QueueStatus, WaitCode
 from ..shape import Json
 from ..watch.container_reasons import exit_code
 from ..watch.pod_end import EndCode, failure_code
@@ -32,18 +32,18 @@ RESOURCES = "Resources"
 RESOURCE_LIMIT = "AssociationResourceLimit"
 TIME_LIMIT = "TimeLimit"
 
-# Words of the schedulers' sentences, of which the first that is found counts.
-_QUEUED = (
-    (re.compile(r"\brequeues it\b"), BEGIN_TIME),
-    (re.compile(r"\b(?:nodes are available|free|room|preempts|insufficient)\b", re.IGNORECASE), RESOURCES),
-)
-_REFUSED = (
-    (re.compile(r"\bdeactivated\b"), JOB_HELD_ADMIN),
-    (
-        re.compile(r"queue\b.*\b(?:not exist|doesn't exist|inactive|stopped|not found|closed)", re.IGNORECASE),
-        PARTITION_DOWN,
-    ),
-)
+# Without an entry, the phase decides.
+_BY_CODE: Mapping[WaitCode, str] = {
+    "deactivated": JOB_HELD_ADMIN,
+    "no-queue": PARTITION_DOWN,
+    "nodes": RESOURCES,
+    "placed": RESOURCES,
+    "preempting": RESOURCES,
+    "quota": RESOURCES,
+    "requeued": BEGIN_TIME,
+    "room": RESOURCES,
+}
+_BY_PHASE = {"gated": NONE, "scheduling": NONE, "unschedulable": BAD_CONSTRAINTS, "refused": BAD_CONSTRAINTS}
 # Why a pod ended, where Slurm has a code for it.
 _ENDS: Mapping[EndCode | None, str] = {
     "node-lost": NODE_DOWN,
@@ -55,13 +55,9 @@ _WORD_OF_THE_KUBELET = re.compile(r"\(([A-Z][A-Za-z]{2,40})\)")
 
 def why_queued(status: QueueStatus) -> str:
     """Return the code for what the scheduler reports about a pod that waits; "" if Slurm has none."""
-    if status.phase in ("gated", "scheduling"):
-        return NONE
-    if status.phase == "unschedulable":
+    if status.phase == "unschedulable":  # also if the scheduler only reports that no node has room now
         return BAD_CONSTRAINTS
-    if status.phase == "refused":
-        return _first(_REFUSED, status.message) or BAD_CONSTRAINTS
-    return RESOURCES if status.resource else _first(_QUEUED, status.message)
+    return _BY_CODE.get(status.code) or _BY_PHASE.get(status.phase, "")
 
 
 def why_no_pod(events: Sequence[Json], status: QueueStatus, *, was_preempted: bool) -> str:
@@ -69,7 +65,7 @@ def why_no_pod(events: Sequence[Json], status: QueueStatus, *, was_preempted: bo
     failures = [str(event.get("message", "")) for event in events if event.get("reason") == "FailedCreate"]
     if failures:
         return RESOURCE_LIMIT if "exceeded quota" in failures[-1] else JOB_LAUNCH_FAILURE
-    if status.message:
+    if status.waits:
         return why_queued(status)
     return PRIORITY if was_preempted else NONE
 
@@ -106,7 +102,3 @@ def _why_ended(ended: Json) -> str:
     if ended.get("reason") in ("StartError", "ContainerCannotRun"):
         return JOB_LAUNCH_FAILURE
     return NON_ZERO_EXIT_CODE if exit_code(ended) else ""
-
-
-def _first(codes: Sequence[tuple[re.Pattern[str], str]], message: str) -> str:
-    return next((code for pattern, code in codes if pattern.search(message)), "")

@@ -21,10 +21,16 @@ from .site_prerequisites import site_prerequisites
 
 API = "rbac.authorization.k8s.io"
 LOOK = "research-prerequisites"
+NODES = "research-nodes"
 SECRETS = "research-secrets"
 DEADLINES = "research-deadlines"
 # The hub writes when a notebook ends into an annotation of its pod, when it starts and when its user extends it.
 _MAY_ANNOTATE: Json = {"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}
+# Optional: without these rights, nobody is told that a pod is larger than any node.
+SIZES: list[Json] = [
+    {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["apps"], "resources": ["daemonsets"], "verbs": ["list", "watch"]},
+]
 # Administrators of the cluster write it.
 ACCEPTED_UIDS = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CONFIG_MAP], "verbs": ["get"]}
 
@@ -57,6 +63,8 @@ def objects(site: Site, release: Release) -> list[Json]:
         *([_binding("ClusterRole", everywhere, None, [hub, batch])] if in_cluster else []),
         _role("Role", DEADLINES, pods, [_MAY_ANNOTATE]),
         _binding("Role", DEADLINES, pods, [hub]),
+        _role("ClusterRole", f"{NODES}-{pods}", None, SIZES),
+        _binding("ClusterRole", f"{NODES}-{pods}", None, [hub, batch]),
         *_secret_roles(site, hub),
         _role("Role", BATCH, pods, [*_job_rules(), *_may_mark(site), *_may_hold(site)]),
         _binding("Role", BATCH, pods, [batch]),
@@ -105,10 +113,16 @@ def _secret_roles(site: Site, hub: Json) -> list[Json]:
 
 
 def _may_follow(site: Site) -> list[Json]:
-    """Return rules to watch the scheduler's objects that show why pods wait."""
-    watched: tuple[Kind, ...] = SCHEDULERS[site.scheduler.kind].watched
+    """Return rules to read the scheduler's objects that show why pods wait, and their places in queues."""
+    scheduler = SCHEDULERS[site.scheduler.kind]
+    watched: tuple[Kind, ...] = scheduler.watched
+    order = scheduler.ORDER
     return [
-        {"apiGroups": [kind.group], "resources": [kind.resource], "verbs": ["get", "list", "watch"]} for kind in watched
+        *(
+            {"apiGroups": [kind.group], "resources": [kind.resource], "verbs": ["get", "list", "watch"]}
+            for kind in watched
+        ),
+        *([] if order is None else [{"apiGroups": [order.group], "resources": [order.resource], "verbs": ["get"]}]),
     ]
 
 

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from ..api_object import annotations_of, parse_map
+from ..api_object import annotations_of, parse_map, parse_quantity
 from ..plan import Granted, granted_in
 from ..shape import OUR_PREFIX, Json
 from ..wording import quote
 from .client_commands import client_config_map_name
 from .containers import all_containers
-from .cpu_pinning import quantity
 from .deadline import DEADLINE
 from .notices import NOTICES_VOLUME
 from .overlay import CLIENT_VOLUME, PLAN, REQUEST, TERMINAL_SCRIPT
@@ -163,7 +162,7 @@ def _is_same(path: str, old: Any, new: Any) -> bool:
         return value in ({}, []) or (value in (False, "") and _matches(path, _OMITTED_IF_EMPTY))
     if type(old) is type(new) and old == new:
         return True
-    return _matches(path, _AMOUNTS) and quantity(old) == quantity(new)
+    return _matches(path, _AMOUNTS) and parse_quantity(old) == parse_quantity(new)
 
 
 def _granted(text: str) -> Granted | None:
@@ -175,7 +174,7 @@ def _is_default(path: str, old: Any, wanted: Mapping[str, Any]) -> bool:
     if any(old in values for pattern, values in _DEFAULTS.items() if _matches(path, (pattern,))):
         return True
     limit = wanted.get(path.replace(".resources.requests.", ".resources.limits."))
-    return ".resources.requests." in path and limit is not None and quantity(old) == quantity(limit)
+    return ".resources.requests." in path and limit is not None and parse_quantity(old) == parse_quantity(limit)
 
 
 def _differs_in_each_start(path: str, *values: Any) -> bool:

@@ -7,19 +7,11 @@ the shared pool, and the CPUs of the other containers are still pinned.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from decimal import Decimal
 
+from ..api_object import parse_quantity
 from ..shape import Json
 
-_QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i)?)")
-_FACTORS = {
-    "": Decimal(1),
-    **{unit: Decimal(1000) ** power for power, unit in zip((-3, -2, -1), "num", strict=True)},
-    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", 1)},
-    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
-}
 _AMOUNTS = ("cpu", "memory")
 
 
@@ -54,7 +46,7 @@ def _reasons(pod: Json, main: str) -> Iterator[tuple[str, str]]:
                 f"(container {name!r}) {why}: the kubelet would pin no CPUs of the pod. Set limits for cpu "
                 "and memory, and set no requests or the same requests",
             )
-        elif name == main and quantity(cpus := container["resources"]["limits"]["cpu"]) % 1:
+        elif name == main and parse_quantity(cpus := container["resources"]["limits"]["cpu"]) % 1:
             yield (
                 path,
                 f"(container {name!r}) has {cpus} CPUs, but the kubelet pins only whole CPUs. Set a whole number",
@@ -72,20 +64,12 @@ def _why_not_guaranteed(container: Json) -> str | None:
     resources = container.get("resources") or {}
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
     # The kubelet treats a limit of 0 as no limit (Kubernetes, ComputePodQOS).
-    missing = [name for name in _AMOUNTS if not quantity(limits.get(name))]
+    missing = [name for name in _AMOUNTS if not parse_quantity(limits.get(name))]
     if missing:
         return f"has no limit for {' and '.join(missing)}"
     for name in _AMOUNTS:
         # The API server sets a missing request to the limit.
         request = requests.get(name, limits[name])
-        if quantity(request) != quantity(limits[name]):
+        if parse_quantity(request) != parse_quantity(limits[name]):
             return f"requests {name} {request}, but its limit is {limits[name]}"
     return None
-
-
-def quantity(written: object) -> Decimal:
-    """Return a quantity of Kubernetes as a number; 0 for text that is none, because the API server refuses it."""
-    matched = _QUANTITY.fullmatch(str(written))
-    if matched is None or isinstance(written, bool):
-        return Decimal(0)
-    return Decimal(matched[1] + (matched[2] or "")) * _FACTORS[matched[3] or ""]

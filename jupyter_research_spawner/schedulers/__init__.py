@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..resources import Gpu
 from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
+from .queue_sentence import describe, describe_largest, summarize, why
+from .queue_status import ExcludedNodes, LargestNode, Limit, Place, QueueStatus, Shortage, WaitCode
 from .scheduler_interface import (
     DELETED,
     NO_OBJECTS,
@@ -14,10 +16,10 @@ from .scheduler_interface import (
     Marks,
     Metadata,
     Objects,
+    OrderApi,
     Placement,
     PreemptionEvent,
     QueuePlacement,
-    QueueStatus,
     Reason,
     Scheduler,
 )
@@ -72,19 +74,30 @@ __all__ = [
     "NO_OBJECTS",
     "SCHEDULERS",
     "SELECTED_BY_PRIORITY",
+    "ExcludedNodes",
     "Hold",
     "Kind",
+    "LargestNode",
+    "Limit",
     "Marks",
     "Metadata",
     "Objects",
+    "OrderApi",
+    "Place",
     "Placement",
     "PreemptionEvent",
     "QueuePlacement",
     "QueueStatus",
     "Reason",
     "Scheduler",
+    "Shortage",
+    "WaitCode",
+    "describe",
+    "describe_largest",
     "find_scheduler",
     "preemption_events",
     "reserved",
+    "summarize",
+    "why",
     "why_no_gpu",
 ]

@@ -15,6 +15,7 @@ from ..prerequisite import Prerequisite
 from ..resources import KaiFraction
 from ..settings import Settings
 from ..shape import Json, label_value
+from .queue_status import QueueStatus, WaitCode
 from .scheduler_interface import (
     COUNTED_GPUS,
     Marks,
@@ -23,7 +24,6 @@ from .scheduler_interface import (
     Placement,
     QueueName,
     QueuePlacement,
-    QueueStatus,
     condition,
     disruption_among_queues,
     only_gpus,
@@ -127,6 +127,7 @@ refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
 # A PodGroup only repeats the message of its pods, so only pods are watched.
 watched = ()
 HOLD = None
+ORDER = None
 
 _NOT_YET = "KAI has not scheduled the pod yet. It schedules nothing while the queue or its parent queue does not exist."
 # KAI writes this message if it gives no reason, for example because the queue has no parent.
@@ -147,8 +148,18 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
         if bound.get("status") == "False":
             message, since = str(bound.get("message", "")), bound.get("lastTransitionTime")
             return replace(found, phase="queued", message=message, since=since)
-        return replace(found, phase="gated", message=_NOT_YET)
-    return replace(found, message=_why(found.message))
+        return replace(found, phase="gated", code="not-considered", message=_NOT_YET)
+    if found.phase != "queued" or not found.message:
+        return found
+    return replace(found, code=_CODES.get((told := _why(found.message)).partition(":")[0], ""), message=told)
+
+
+# KAI's own words at the beginning of its messages (pkg/scheduler/api/common_info).
+_CODES: dict[str, WaitCode] = {
+    "OverLimit": "quota",
+    "NonPreemptibleOverQuota": "quota",
+    "MaxNodePoolResources": "nodes",
+}
 
 
 def _why(message: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import Field
 
+from ..api_object import parse_quantity
 from ..prerequisite import Prerequisite
 from ..settings import Settings
 from ..shape import Json
+from .queue_status import Limit, Place, QueueStatus, Shortage
 from .scheduler_interface import (
     NO_OBJECTS,
     PREEMPTED,
@@ -20,10 +23,10 @@ from .scheduler_interface import (
     Marks,
     Metadata,
     Objects,
+    OrderApi,
     Placement,
     QueueName,
     QueuePlacement,
-    QueueStatus,
     Reason,
     condition,
     disruption,
@@ -101,6 +104,35 @@ WORKLOAD = Kind(API, "Workload")
 watched = (WORKLOAD,)
 # Kueue itself suspends and resumes jobs.  It resumes no job whose Workload is deactivated.
 HOLD = Hold(WORKLOAD, {"spec": {"active": False}})
+VISIBILITY = "visibility.kueue.x-k8s.io"
+_PENDING = "PendingWorkload"
+
+
+def _order_path(namespace: str, objects: Objects) -> str:
+    """Return the path of Kueue's visibility API (KEP-168) for the LocalQueue in which the Workload waits.
+
+    Kueue lists a thousand Workloads.  Behind them, no place is shown.
+    """
+    workload = objects.one("Workload")
+    queue = (workload.get("spec") or {}).get("queueName")
+    if not queue or condition(workload, "QuotaReserved").get("status") == "True":
+        return ""
+    return f"/apis/{VISIBILITY}/v1beta2/namespaces/{namespace}/localqueues/{queue}/pendingworkloads"
+
+
+ORDER = OrderApi(VISIBILITY, "localqueues/pendingworkloads", _PENDING, _order_path)
+
+
+def _place(objects: Objects) -> Place | None:
+    """Return the place of the Workload.  Kueue counts from 0, and lists also work that it cannot admit now."""
+    name = (objects.one("Workload").get("metadata") or {}).get("name")
+    listed = objects.by_kind.get(_PENDING, ())
+    for found in listed:
+        if (found.get("metadata") or {}).get("name") == name:
+            position, overall = found.get("positionInLocalQueue"), found.get("positionInClusterQueue")
+            if isinstance(position, int):
+                return Place(position + 1, len(listed), overall + 1 if isinstance(overall, int) else 0)
+    return None
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
@@ -112,29 +144,24 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     reserved = condition(workload, "QuotaReserved")
     if missing or condition(workload, "Admitted").get("status") == "True":
         return status_of_pod(pod, objects, missing)
-    since = reserved.get("lastTransitionTime")
     if not reserved and _is_gated(pod):
-        return QueueStatus("gated", "Kueue has not added the pod to its queue yet.", source="pod")
+        return QueueStatus("gated", "not-considered", "Kueue has not added the pod to its queue yet.", source="pod")
     if not reserved:
         return status_of_pod(pod, objects, missing)
+    told = QueueStatus("queued", source="Workload", since=reserved.get("lastTransitionTime"), place=_place(objects))
     if (workload.get("spec") or {}).get("active") is False:
-        return QueueStatus("refused", _deactivated(workload), source="Workload", since=since)
+        return replace(told, phase="refused", code="deactivated", message=_deactivated(workload))
     if reserved.get("status") == "True":
-        return QueueStatus(
-            "queued",
-            "Kueue has reserved its quota, but Kueue's admission checks have not finished.",
-            None,
-            source="Workload",
-        )
+        return replace(told, code="admission-checks", message=_CHECKS)
     if reserved.get("reason") == "Inadmissible":
-        return QueueStatus("refused", f"{reserved['message']}.", source="Workload", since=since)
+        return replace(told, phase="refused", code="no-queue", message=f"{reserved['message']}.")
     if condition(workload, "Requeued").get("status") == "False":
         again = (workload["status"].get("requeueState") or {}).get("requeueAt")
-        told = f"at {again}" if again else "later"
-        return QueueStatus("queued", f"Kueue requeues it {told}.", source="Workload", since=since)
-    return _waiting(str(reserved.get("message", "")), since)
+        return replace(told, code="requeued", resumes_at=again)
+    return _waiting(told, str(reserved.get("message", "")))
 
 
+_CHECKS = "Its quota is reserved. It starts when Kueue's admission checks have finished."
 _ADDED = (
     *(
         f"metadata.labels.kueue.x-k8s.io/{key}"
@@ -157,31 +184,38 @@ def _is_gated(pod: Json) -> bool:
     return any(str(gate.get("name")).startswith(RESERVED) for gate in gates)
 
 
-_SHORT = re.compile(r"insufficient unused quota for (\S+) in flavor \S+, (\S+) more needed")
+_SHORT = re.compile(r"insufficient unused quota for (\S+) in flavor (\S+), (\S+) more needed")
 _VICTIMS = re.compile(r"Pending the preemption of (\d+) workload")
 _TOO_MUCH = re.compile(
-    r"insufficient quota for (\S+) in flavor \S+, .*current podset request \((\S+)\) > maximum capacity \((\S+)\)"
+    r"insufficient quota for (\S+) in flavor (\S+), .*?current podset request \((\S+)\) > maximum capacity \((\S+)\)"
 )
 _NO_QUOTA = re.compile(r"resource (\S+) unavailable in ClusterQueue")
 
 
-def _waiting(message: str, since: str | None) -> QueueStatus:
-    """Return a queue status that explains Kueue's message about quota. An unknown message is kept unchanged."""
-    if never := _TOO_MUCH.search(message):
-        resource, asked, whole = never.groups()
-        told = f"It requests {asked} of {resource}, but its queue has only {whole} in total. It cannot start."
-        return QueueStatus("unschedulable", told, resource, source="Workload", since=since)
-    if never := _NO_QUOTA.search(message):
-        told = f"Its queue has no quota for {never[1]}, so it cannot start."
-        return QueueStatus("unschedulable", told, never[1], source="Workload", since=since)
-    short = _SHORT.search(message)
+def _waiting(told: QueueStatus, message: str) -> QueueStatus:
+    """Return the status with the facts of Kueue's message about quota, or with the message if it has another form."""
+    missing = tuple(Shortage(resource, more, flavor) for resource, flavor, more in _SHORT.findall(message))
     if victims := _VICTIMS.search(message):
-        told = f"It waits until the work that it preempts has ended (workloads: {victims[1]})."
-    elif short:
-        told = f"Its queue is full: {short[2]} more of {short[1]} must become free."
-    else:
-        told = f"{message[:1].upper()}{message[1:]}"
-    return QueueStatus("queued", told, short[1] if short else None, source="Workload", since=since)
+        return replace(told, code="preempting", preempts=int(victims[1]), missing=missing)
+    if missing:
+        return replace(told, code="quota", missing=missing)
+    if found := _TOO_MUCH.findall(message):
+        # Of several flavors, the one with the most quota counts.
+        most = {
+            resource: max(parse_quantity(most) for other, _, _, most in found if other == resource)
+            for resource, *_ in found
+        }
+        limits = tuple(
+            {
+                resource: Limit(resource, asked, most_of)
+                for resource, _, asked, most_of in found
+                if parse_quantity(most_of) == most[resource]
+            }.values()
+        )
+        return replace(told, phase="unschedulable", code="too-large", limits=limits)
+    if never := _NO_QUOTA.search(message):
+        return replace(told, phase="unschedulable", code="no-quota", limits=(Limit(never[1], "", ""),))
+    return replace(told, message=f"{message[:1].upper()}{message[1:]}")
 
 
 def _deactivated(workload: Json) -> str:

@@ -43,5 +43,6 @@ adds = adds_nothing
 deletes_unmarked = False
 watched = ()
 HOLD = None
+ORDER = None
 status = status_of_pod
 eviction = disruption

@@ -18,6 +18,8 @@ from ..refusal import Refusal
 from ..resources import Gpu, Resources
 from ..settings import Settings
 from ..shape import NOTEBOOK_KIND, Json, Shape
+from .node_messages import with_nodes
+from .queue_status import QueueStatus
 
 # `selected_by` of prerequisites that the user selects with the priority: `research-spawner manifests` prints them.
 SELECTED_BY_PRIORITY = "priority"
@@ -134,38 +136,6 @@ class PreemptionEvent:
 # kube-scheduler also preempts pods of other schedulers, so this event counts under every scheduler.
 PREEMPTED_BY_KUBE_SCHEDULER = PreemptionEvent("Preempted", PREEMPTED)
 
-QueuePhase = Literal["gated", "queued", "unschedulable", "refused", "scheduling", "running"]
-
-
-@dataclass(frozen=True)
-class QueueStatus:
-    """Why a pod waits, as the scheduler reports it.
-
-    gated: the scheduler does not consider the pod yet, for example because of a scheduling gate.
-    queued: the pod waits for its turn or for room, and will start without any change.
-    unschedulable: the pod requests more than its queue can ever have.
-    refused: the scheduler rejected the pod, or something that the pod needs is missing or closed.
-    scheduling: the scheduler has reported nothing yet.
-    running: the pod has a node.
-
-    Users see `message` in the first four phases, as the reason of a notebook or job that is queued.  In the last two
-    they see what the kubelet reports.
-
-    `resource` is the resource of which too little is free, `source` the kind of object that has the report, and `since`
-    the Kubernetes timestamp of the report.  So far only tests read these three: fill them if the report has them.
-    """
-
-    phase: QueuePhase
-    message: str = ""
-    resource: str | None = None
-    source: str = ""
-    since: str | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Return whether the pod waits in a queue, or waits to be added to a queue."""
-        return self.phase in ("gated", "queued", "unschedulable", "refused")
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -202,8 +172,26 @@ class Objects:
         found = self.by_kind.get(kind) or ({},)
         return max(found, key=lambda obj: str((obj.get("metadata") or {}).get("creationTimestamp", "")))
 
+    def plus(self, kind: str, objects: Sequence[Json]) -> Objects:
+        """Return these objects and others of another kind."""
+        return Objects({**self.by_kind, kind: objects})
+
 
 NO_OBJECTS = Objects()
+
+
+@dataclass(frozen=True)
+class OrderApi:
+    """An API of a scheduler that lists the work that waits in a queue, in its order.
+
+    It is read only while a user looks, and `status` finds its items among the objects of `kind`.  `path` returns the
+    path of the request for the namespace and the objects of a pod or job; "" if they do not wait in a queue.
+    """
+
+    group: str
+    resource: str
+    kind: str
+    path: Callable[[str, Objects], str]
 
 
 @dataclass(frozen=True)
@@ -215,7 +203,7 @@ class Hold:
 
 
 class Scheduler(Protocol):
-    """The interface of a scheduler module.  Code outside these modules never tests which scheduler is used.
+    """The interface of a scheduler module.  WaitCode outside these modules never tests which scheduler is used.
 
     A module must have every member.  For most of them this file has a default that the module can assign.
     """
@@ -278,6 +266,10 @@ class Scheduler(Protocol):
         """The kinds of objects that `status` and `eviction` read in addition to pods.  Default: `()`."""
 
     @property
+    def ORDER(self) -> OrderApi | None:
+        """The API that knows the places in a queue.  Default: None, for a scheduler without one."""
+
+    @property
     def status(self) -> Callable[[Json, Objects, tuple[Prerequisite, ...]], QueueStatus]:
         """Return the queue status of a pod.  The pod is {} for a job that has no pod yet.  Default: `status_of_pod`.
 
@@ -333,16 +325,16 @@ def condition(obj: Mapping[str, Any], kind: str) -> Json:
 def status_of_pod(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """Return the queue status from the condition PodScheduled, or `refused` if a prerequisite is missing."""
     if missing:
-        return QueueStatus("refused", f"{', '.join(map(str, missing))} does not exist in the cluster.")
+        return QueueStatus("refused", "missing", f"{', '.join(map(str, missing))} does not exist in the cluster.")
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "True":
         return QueueStatus("running")
     message, since = str(scheduled.get("message", "")), scheduled.get("lastTransitionTime")
     if scheduled.get("reason") == "SchedulingGated":
-        return QueueStatus("gated", message, source="pod", since=since)
+        return QueueStatus("gated", "not-considered", message, source="pod", since=since)
     if scheduled.get("reason") == "Unschedulable":
-        return QueueStatus("queued", message, source="pod", since=since)
-    return QueueStatus("scheduling", message, source="pod", since=since)
+        return with_nodes(QueueStatus("queued", source="pod", since=since), message)
+    return QueueStatus("scheduling", message=message, source="pod", since=since)
 
 
 # The batch service adds this condition to a deleted pod of a job if its scheduler `deletes_unmarked`.

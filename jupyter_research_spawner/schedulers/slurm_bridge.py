@@ -12,6 +12,7 @@ from ..refusal import Refusal
 from ..resources import Gpu
 from ..settings import Settings
 from ..shape import Json
+from .queue_status import QueueStatus
 from .scheduler_interface import (
     COUNTED_GPUS,
     Marks,
@@ -19,7 +20,6 @@ from .scheduler_interface import (
     Objects,
     Placement,
     QueuePlacement,
-    QueueStatus,
     disruption,
     only_gpus,
     only_priority_class,
@@ -123,6 +123,7 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
 prerequisites = only_priority_class
 watched = ()
 HOLD = None
+ORDER = None
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
@@ -134,7 +135,7 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     job_id = (metadata.get("labels") or {}).get(JOB_ID)
     placed = NODE in (metadata.get("annotations") or {})
     if job_id is not None and not placed and not missing:
-        return QueueStatus("queued", f"It waits in Slurm as job {job_id}.", source="pod")
+        return QueueStatus("queued", "room", f"It waits in Slurm as job {job_id}.", source="pod")
     return status_of_pod(pod, objects, missing)
 
 

@@ -15,6 +15,7 @@ from ..prerequisite import Prerequisite
 from ..resources import VolcanoVgpu
 from ..settings import Settings
 from ..shape import Json
+from .queue_status import QueueStatus
 from .scheduler_interface import (
     COUNTED_GPUS,
     PREEMPTED_AMONG_QUEUES,
@@ -25,7 +26,6 @@ from .scheduler_interface import (
     PreemptionEvent,
     QueueName,
     QueuePlacement,
-    QueueStatus,
     condition,
     disruption_among_queues,
     only_gpus,
@@ -107,6 +107,7 @@ deletes_unmarked = False
 # A PodGroup only repeats the message of its pods, and keeps it even when they run.  So no other kind is watched.
 watched = ()
 HOLD = None
+ORDER = None
 
 _NO_ROOM = re.compile(r"pod group is (?:not )?ready, .*?(\d+) minAvailable")
 _PLACED = "can possibly be assigned to"
@@ -122,27 +123,29 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     scheduled = condition(pod, "PodScheduled")
     if found.phase == "scheduling" and not scheduled and QUEUE in annotations and GROUP not in annotations:
-        told = "Volcano has not added the pod to its queue yet. It adds nothing while that queue is closed."
-        return replace(found, phase="gated", message=told)
+        return replace(found, phase="gated", code="not-considered", message=_NOT_ADDED)
     # PodScheduled is also False, with the reason Schedulable, while the pod has a node but others of its gang do not.
     if found.phase == "queued" or (found.phase == "scheduling" and scheduled):
-        return replace(found, phase="queued", message=_why(pod, found.message))
+        return _waiting(replace(found, phase="queued"), pod, str(scheduled.get("message", "")))
     return found
 
 
-def _why(pod: Json, message: str) -> str:
-    """Return an explanation of Volcano's message.  An unknown message is returned unchanged."""
+_NOT_ADDED = "Volcano has not added the pod to its queue yet. It adds nothing while that queue is closed."
+
+
+def _waiting(found: QueueStatus, pod: Json, message: str) -> QueueStatus:
+    """Return the status with the facts of Volcano's message, or with the message if it has another form."""
     if (pod.get("status") or {}).get("nominatedNodeName"):
-        return "It waits until the pods that it preempts have ended."
+        return replace(found, code="preempting", message="")
     if _PLACED in message:
-        return "It has a node, and waits until other pods there have ended or until the rest of its group has nodes."
+        told = "It has a node, and waits until other pods there have ended or until the rest of its group has nodes."
+        return replace(found, code="placed", message=told)
     if _NO_VGPU in message:
-        return "No node has a free part of a GPU of the requested size and mode."
+        told = "No node has a free part of a GPU of the requested size and mode."
+        return replace(found, code="nodes", message=told)
     if (group := _NO_ROOM.match(message)) is None:
-        return message
-    together = int(group[1])
-    whole = f" for {together} pods, which start together" if together > 1 else ""
-    return f"It waits for room{whole}: its queue is full or closed, or the cluster is full."
+        return found
+    return replace(found, code="room", message="", together=int(group[1]))
 
 
 # Only the condition Ready distinguishes preemption from reclaim, and the kubelet overwrites that condition at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -12,6 +13,7 @@ from ..refusal import Refusal
 from ..resources import Gpu
 from ..settings import Settings
 from ..shape import Json, label_value
+from .queue_status import QueueStatus
 from .scheduler_interface import (
     COUNTED_GPUS,
     NO_GPU_ADVICE,
@@ -22,7 +24,6 @@ from .scheduler_interface import (
     Placement,
     PreemptionEvent,
     QueuePlacement,
-    QueueStatus,
     adds_nothing,
     condition,
     disruption,
@@ -129,6 +130,7 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
 prerequisites = only_priority_class
 watched = ()
 HOLD = None
+ORDER = None
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
@@ -139,14 +141,19 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     found = pod.get("status") or {}
     queue = ((pod.get("metadata") or {}).get("labels") or {}).get(QUEUE)
     if found.get("reason") == "ApplicationRejected":
-        return QueueStatus("refused", _why_rejected(str(found.get("message", "")).strip(), queue), source="pod")
+        told = _why_rejected(str(found.get("message", "")).strip(), queue)
+        return QueueStatus("refused", "rejected", told, source="pod")
     scheduled = condition(pod, "PodScheduled")
     if queue and not scheduled and not missing:
-        return QueueStatus("queued", f"It waits for room in YuniKorn's queue {queue}, or in the cluster.", source="pod")
+        return QueueStatus("queued", "room", source="pod")
     if scheduled.get("reason") == "SchedulingSkipped" and not missing:
         message, since = str(scheduled.get("message", "")), scheduled.get("lastTransitionTime")
-        return QueueStatus("queued", message, source="pod", since=since)
-    return status_of_pod(pod, objects, missing)
+        return QueueStatus("queued", "quota", message, source="pod", since=since)
+    status = status_of_pod(pod, objects, missing)
+    return replace(status, code="nodes", message="") if status.message == _NO_NODE else status
+
+
+_NO_NODE = "request is waiting for cluster resources become available"
 
 
 def _why_rejected(message: str, queue: str | None) -> str:

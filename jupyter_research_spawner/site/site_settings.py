@@ -242,6 +242,13 @@ class Site(Settings):
     namespaces: Namespaces = Field(title="Namespaces")
     storage: Storage = Field(title="Shared storage")
     scheduler: SchedulerChoice = Field(title="Scheduler", examples=[{"kind": "kueue"}])
+    autoscaling: StrictBool = Field(
+        True,
+        title="Whether nodes can be added to the cluster",
+        description="false: the nodes of the cluster are all that there ever are. A notebook or job that fits on no "
+        "node is then told that it never starts; otherwise, that it starts only if such a node is added.",
+        examples=[False],
+    )
     priorities: ByName[Priority] = Field(title="Priorities", min_length=1)
     queues: ByName[Queue] = Field(title="Queues", min_length=1)
     profiles: ByName[Profile] = Field(title="Profiles", min_length=1)

@@ -198,7 +198,10 @@ class PlannedSpawner(SavedStateSpawner):
         """Use the plan `decided` for the next start."""
         owned_objects = self.shared.owned_objects(self.api.api_client)
         limits = self.shared.site.hub
-        wait = PodWait(decided, limits, MAIN, owned_objects=owned_objects.of, events=lambda: self.events)
+        nodes = self.shared.nodes(self.api.api_client)
+        wait = PodWait(
+            decided, limits, MAIN, owned_objects=owned_objects.of, events=lambda: self.events, nodes=nodes.sizes
+        )
         self.current_start = Start(decided, self.shared.pacing.new_slot(), wait)
 
     async def load_user_options(self) -> None:

@@ -8,18 +8,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
 from ..api_object import parse_time
 from ..plan import Plan
 from ..refusal import Refusal
-from ..schedulers import NO_OBJECTS, SCHEDULERS, Objects, QueueStatus
+from ..schedulers import NO_OBJECTS, SCHEDULERS, Objects, Place, QueueStatus, describe
+from ..schedulers import why as why_it_waits
 from ..settings import format_duration
 from ..shape import Json
 from ..site import Hub
-from ..watch import classify
+from ..watch import NodeSizes, classify, queue_report, unknown_nodes
 from ..watch.container_reasons import count_crashes, has_failed_for_good, statuses, unready, why_failing
 from ..watch.phase import why_ended, why_no_home, why_no_secret, why_not_ready
 
@@ -72,6 +73,7 @@ class PodWait:
     clock: returns seconds, as time.monotonic does.
     owned_objects: returns the scheduler's objects for a pod.
     events: returns the pod's events.
+    nodes: returns the sizes of the cluster's nodes.
     last_pod: the pod as `observe` has seen it last.
     """
 
@@ -81,6 +83,7 @@ class PodWait:
     clock: Callable[[], float] = time.monotonic
     owned_objects: Callable[[Json], Objects] = lambda pod: NO_OBJECTS
     events: Callable[[], Sequence[Json]] = tuple
+    nodes: Callable[[], NodeSizes] = unknown_nodes
     status: QueueStatus = _UNKNOWN
     message: str = ""
     last_pod: Json | None = None
@@ -153,7 +156,17 @@ class PodWait:
         self._seen, self._missing_since, self.last_pod = True, None, pod
         scheduler = SCHEDULERS[self.plan.scheduler]
         objects = self.owned_objects(pod)
-        self.status = scheduler.status(pod, objects, ())
+        place = self.status.place if self.status.waits else None
+        report = queue_report(
+            scheduler,
+            pod,
+            objects,
+            queue=self.plan.queue,
+            pod_specs=[pod.get("spec") or {}],
+            created=pod["metadata"].get("creationTimestamp"),
+            nodes=self.nodes,
+        )
+        self.status = replace(report, place=place) if report.waits else report
         events = self._events_of(pod)
         phase = classify(pod, self.status, self.main, scheduler.eviction(pod, objects), events)
         self.message = phase.message or why_not_ready(pod, self.main, events)
@@ -168,6 +181,12 @@ class PodWait:
         if not self.status.waits and self._admitted is None:
             self._admitted = self.clock() if self.status.phase == "running" else None
         self._check_limits(pod)
+
+    def set_place(self, place: Place | None) -> None:
+        """Set the place in the queue, which `observe` keeps: only a reader of the page asks for it."""
+        if self.is_queued:
+            self.status = replace(self.status, place=place)
+            self.message = describe(self.status)
 
     def _events_of(self, pod: Json) -> list[Json]:
         """Return the pod's events without those of an earlier pod of the same name."""
@@ -206,7 +225,7 @@ class PodWait:
             raise _failed(
                 "queue-limit",
                 f"It waited in queue {self.plan.queue!r} for {limit}, which is the limit for notebooks here. "
-                f"{self.status.message}".strip(),
+                f"{why_it_waits(self.status)}".strip(),
             )
         if self._admitted is not None and now - self._admitted > self.limits.boot_limit.total_seconds():
             limit = format_duration(self.limits.boot_limit)

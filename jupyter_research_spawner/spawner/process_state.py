@@ -17,9 +17,10 @@ from typing import Any
 from kubernetes_asyncio.client import ApiClient
 
 from ..identity import Resolver
-from ..schedulers import SCHEDULERS
+from ..schedulers import SCHEDULERS, Place
+from ..shape import Json
 from ..site import Site
-from ..watch import AcceptedUids, OwnedObjectCache, Prerequisites
+from ..watch import AcceptedUids, NodeCache, OwnedObjectCache, Prerequisites, QueuePlaces
 from ..watch.api_server import ApiServer
 from .background import run_in_background
 from .deadline_writer import DeadlineWriter
@@ -47,6 +48,8 @@ class ProcessState:
         self._prerequisites: dict[int, Prerequisites] = {}
         self._owned_objects: dict[int, OwnedObjectCache] = {}
         self._deadlines: dict[int, DeadlineWriter] = {}
+        self._nodes: dict[int, NodeCache] = {}
+        self._places: dict[int, QueuePlaces] = {}
 
     def identities(self, api: ApiClient) -> Resolver:
         """Return the resolver, which reads through this client which uids administrators have accepted."""
@@ -81,6 +84,20 @@ class ProcessState:
             server = ApiServer(api, answer_seconds=PREREQUISITE_SECONDS)
             self._deadlines[id(api)] = DeadlineWriter(server, self.site.hub.notices)
         return self._deadlines[id(api)]
+
+    def nodes(self, api: ApiClient) -> NodeCache:
+        """Return the client's cache of the sizes of nodes. The watch starts when a pod waits."""
+        if id(api) not in self._nodes:
+            self._nodes[id(api)] = NodeCache(ApiServer(api), can_grow=self.site.autoscaling)
+        return self._nodes[id(api)]
+
+    async def place_of(self, api: ApiClient, pod: Json) -> Place | None:
+        """Return the place of a pod in its queue, if its scheduler has an API for it."""
+        scheduler = SCHEDULERS[self.site.scheduler.kind]
+        if id(api) not in self._places:
+            self._places[id(api)] = QueuePlaces(ApiServer(api), scheduler.ORDER, self.site.namespaces.name)
+        (objects,) = await self._places[id(api)].added([self.owned_objects(api).of(pod)])
+        return scheduler.status(pod, objects, ()).place
 
     def warn_of_spawn_limit(self, hub_settings: Mapping[str, Any], log: logging.Logger) -> None:
         """Log a warning once if `concurrent_spawn_limit`, which counts queued servers, was set after `configure`."""

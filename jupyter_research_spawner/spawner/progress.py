@@ -9,6 +9,7 @@ from datetime import timezone
 from typing import Protocol
 
 from ..api_object import parse_time
+from ..schedulers import Place
 from ..shape import Json
 from ..watch.phase import has_begun, why_not_gone
 from .pod_wait import is_pod_ready
@@ -27,6 +28,8 @@ class StartingServer(Protocol):
 
     @property
     def events(self) -> list[Json]: ...
+
+    async def find_place(self) -> Place | None: ...
 
 
 async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
@@ -54,6 +57,8 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
             yield {"message": format_event(event), "raw_event": event, "log_only": True}
         has_new_events, events_sent = len(events) > events_sent, len(events)
         if start is not None:
+            if start.wait.is_queued:
+                start.wait.set_place(await server.find_place())
             before, headline = headline, _describe(start) or headline
             last, percent = percent, _percent_done(start, events)
             if headline and headline != before:
@@ -72,8 +77,6 @@ def _describe(start: Start) -> str:
     """Return a sentence that says what the start waits for, or ""."""
     if ahead := start.slot.starts_ahead:
         return f"Waiting for the hub: {ahead} {'start comes' if ahead == 1 else 'starts come'} before yours."
-    if start.wait.is_queued:
-        return f"Waiting in queue {start.plan.queue}. {start.wait.status.message}".strip()
     return start.wait.message
 
 

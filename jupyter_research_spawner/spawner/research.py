@@ -28,6 +28,7 @@ from ..plan import Plan, Verdict, changes, granted_by
 from ..pod import check, compose, replaced_fields, secret_prerequisites
 from ..pod.overlay import granted_to
 from ..refusal import Refusal
+from ..schedulers import Place
 from ..shape import Json
 from ..watch.phase import why_not_gone
 from ..watch.pod_end import runs_again
@@ -382,6 +383,11 @@ class ResearchSpawner(PlannedSpawner):
             await self._start_watching_events()
         async for message in stream_progress(self):
             yield message
+
+    async def find_place(self) -> Place | None:
+        """Return the place of this server's pod in its queue; None if it is unknown."""
+        pod = self._reflected_pod()
+        return await self.shared.place_of(self.api.api_client, pod) if pod else None
 
     @property
     def events(self) -> list[Json]:

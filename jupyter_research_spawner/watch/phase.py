@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..pod.home_check import HOME_CHECK
-from ..schedulers import SCHEDULERS, QueueStatus, Reason
+from ..schedulers import SCHEDULERS, QueueStatus, Reason, describe, why
 from ..shape import Json
 from .container_reasons import (
     NOT_MOUNTED,
@@ -83,12 +83,12 @@ def classify(
     if phase == "Succeeded":
         return Phase("succeeded", exit_code=exit_code)
     if phase == "Failed":
-        message = queue.message if queue.phase == "refused" else why_failed(pod, main, events)
+        message = why(queue) if queue.phase == "refused" else why_failed(pod, main, events)
         return Phase("failed", message, exit_code)
     if (pod.get("metadata") or {}).get("deletionTimestamp"):
         return Phase("ending", exit_code=exit_code)
     if queue.waits:
-        return Phase("queued", queue.message)
+        return Phase("queued", describe(queue))
     if phase == "Running" and _is_running(status, main):
         return Phase("running")
     if phase == "Running" and _has_ended(pod, main):

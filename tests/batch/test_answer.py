@@ -120,6 +120,7 @@ def test_the_whole_answer():
         "state": "succeeded",
         "message": "",
         "reason": "",
+        "waiting": None,
         "queue": "backfill",
         "profile": "small",
         "priority": "low",
@@ -149,7 +150,7 @@ EXIT_3 = "Container job ended with exit code 3."
     [
         (a_job(), [], "queued", ""),
         (a_job(("Suspended", 1)), [], "queued", "its queue"),
-        (a_job(), [a_pod(phase="Pending", scheduled=False)], "queued", "Insufficient cpu"),
+        (a_job(), [a_pod(phase="Pending", scheduled=False)], "queued", "enough free CPUs."),
         (a_job(), [a_pod(phase="Pending")], "starting", ""),
         (a_job(), [a_pod(running=1)], "running", ""),
         (a_job(), [FAILED], "failed", EXIT_3),
@@ -162,7 +163,12 @@ EXIT_3 = "Container job ended with exit code 3."
         (a_job(), [a_pod(running=1, preempted=True, deleted=5)], "queued", PREEMPTED),
         (a_job(), [LOST], "queued", PREEMPTED),
         (a_job(attempts=[Attempt("a", reason=PREEMPTED)]), [], "queued", PREEMPTED),
-        (a_job(), [LOST, a_pod("b", phase="Pending", scheduled=False, created=6)], "queued", "Insufficient cpu"),
+        (
+            a_job(),
+            [LOST, a_pod("b", phase="Pending", scheduled=False, created=6)],
+            "queued",
+            "It starts when a node has enough free CPUs.",
+        ),
         (a_job(), [a_pod("b", running=7, created=6), LOST], "running", ""),
     ],
 )

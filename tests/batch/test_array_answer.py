@@ -137,7 +137,7 @@ def test_an_array_that_waits_says_why():
     found = answer(an_array(), [waiting])
     assert (found["state"], found["message"]) == (
         "queued",
-        "0/3 done. 0/1 nodes are available: 1 Insufficient cpu",
+        "0/3 done. Waiting in queue backfill since 23 Nov 12:00 UTC. It starts when a node has enough free CPUs",
     )
 
 

@@ -18,6 +18,7 @@ from jupyter_research_spawner.batch.rights_record import ID, RENEWED
 from jupyter_research_spawner.batch.unfinished_job import unfinished
 from jupyter_research_spawner.jobs import parse_submission
 from jupyter_research_spawner.schedulers import NO_OBJECTS
+from jupyter_research_spawner.watch import NodeCache, QueuePlaces
 
 SITE = samples.site_with({"scheduler": {"kind": "plain"}})
 Json = dict[str, Any]
@@ -65,10 +66,12 @@ def store() -> Store:
 
 
 NO_OWNED = SimpleNamespace(of=lambda obj: NO_OBJECTS)
+NO_PLACES = QueuePlaces(None, None, "jhub")  # type: ignore[arg-type]
+NO_NODES = NodeCache(None, can_grow=True)  # type: ignore[arg-type]
 
 
 async def test_cancel_deletes_the_old_job_first_so_that_no_other_is_made_from_it(store):
-    service = JobService(SITE, None, None, store, NO_OWNED)
+    service = JobService(SITE, None, None, store, NO_OWNED, NO_PLACES, NO_NODES)
     assert (await service.cancel("alice", "old"))["state"] == "cancelling"
     assert store.deleted == ["old", "new"]
 

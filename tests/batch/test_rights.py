@@ -101,7 +101,7 @@ async def waiting_job(batch: Client, *command: str, **wishes: Any) -> str:
 
 
 async def _is_unschedulable(batch: Client, job_id: str) -> bool:
-    return "Insufficient cpu" in (await batch.ask("alices", "GET", f"/jobs/{job_id}"))[1]["message"]
+    return "enough free CPUs" in (await batch.ask("alices", "GET", f"/jobs/{job_id}"))[1]["message"]
 
 
 async def make_room(batch: Client, ids: list[str]) -> None:

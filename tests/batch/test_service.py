@@ -313,7 +313,7 @@ async def test_a_queued_job_has_printed_nothing_yet_and_says_why_it_waits(batch)
     async def message() -> str:
         return str((await batch.ask("carols", "GET", f"/jobs/{job['id']}"))[1]["message"])
 
-    assert "Insufficient cpu" in await eventually(message)
+    assert "enough free CPUs" in await eventually(message)
     assert await batch.text("carols", f"/jobs/{job['id']}/logs") == ""
 
 

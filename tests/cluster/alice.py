@@ -23,7 +23,7 @@ from jupyter_research_spawner.jobs import job, notebook, parse_submission
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.plan import Plan, Request, plan
 from jupyter_research_spawner.pod import check, compose
-from jupyter_research_spawner.schedulers import SCHEDULERS, Objects, QueueStatus, Reason
+from jupyter_research_spawner.schedulers import SCHEDULERS, Objects, QueueStatus, Reason, why
 from jupyter_research_spawner.shape import NOTEBOOK_KIND, Shape, Slots
 from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch import Phase, classify
@@ -111,6 +111,10 @@ class Alice:
         pod = self.pod(name)
         return self.scheduler.status(pod, self.objects(pod), ())
 
+    def why(self, pod: Json) -> str:
+        """Return why that pod waits."""
+        return why(self.scheduler.status(pod, self.objects(pod), ()))
+
     def phase(self, name: str) -> Phase:
         return self.phase_of(self.pod(name))
 
@@ -121,11 +125,11 @@ class Alice:
         return classify(pod, status, pod["spec"]["containers"][0]["name"], eviction)
 
     def waits(self, name: str, said: str) -> QueueStatus:
-        """Wait until the pod's status has that message, and return the status."""
+        """Wait until that is why the pod waits, and return the status."""
 
         def look() -> QueueStatus | None:
             status = self.status(name)
-            return status if status.message == said else None
+            return status if why(status) == said else None
 
         try:
             return until(look, f"{name}: {said}")  # type: ignore[return-value]
@@ -133,10 +137,10 @@ class Alice:
             raise TimeoutError(f"{error} It says: {self.status(name)}") from None
 
     def keeps_waiting(self, name: str, said: str) -> None:
-        """Wait until that is the pod's message, and see that it still is after some cycles of the scheduler."""
-        until(lambda: self.phase(name).message == said, f"{name}: {said}")
+        """Wait until that is why the pod waits, and see that it still is after some cycles of the scheduler."""
+        self.waits(name, said)
         time.sleep(CYCLES_SECONDS)
-        assert (self.phase(name).name, self.phase(name).message) == ("queued", said)
+        assert (self.phase(name).name, why(self.status(name))) == ("queued", said)
 
     def runs(self, name: str) -> Json:
         """Wait until the pod runs, and return it."""

@@ -17,6 +17,7 @@ from rig.controllers.kai import GPU_INDEX, GROUPS, QUEUES, RESERVATIONS, Kai
 from rig.node import Node
 
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.schedulers import why
 
 pytestmark = pytest.mark.programs("kai")
 
@@ -142,7 +143,7 @@ async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: A
     alice.runs("jupyter-alice")
     async with alice.batch() as jobs:
         job = await jobs.submit("id", "-u")
-        waiting = await jobs.until(job, "full", lambda job: job["message"] == FULL)
+        waiting = await jobs.until(job, "full", lambda job: job["message"].endswith(FULL))
         assert waiting["state"] == "queued"
         (pod,) = alice.pods_of(job)
         group = group_of(alice, pod)
@@ -206,7 +207,7 @@ def test_who_waits_for_a_queue_that_does_not_exist_is_told_and_runs_when_it_does
     until(lambda: alice.api.find(QUEUES, "Queue", gone) is None, f"{gone} is gone")
     alice.notebook("first")
     time.sleep(CYCLES_SECONDS)
-    assert (alice.phase("first").name, alice.phase("first").message) == ("queued", NOT_YET)
+    assert (alice.phase("first").name, why(alice.status("first"))) == ("queued", NOT_YET)
     assert alice.pod("first")["status"].get("conditions") is None
     group = group_of(alice, alice.pod("first"))
     assert "schedulingConditions" not in group.get("status", {})

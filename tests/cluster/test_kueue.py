@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from work import batch
 
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.schedulers import Shortage
 from jupyter_research_spawner.watch import classify
 
 pytestmark = pytest.mark.programs("kueue")
 
-FULL = "Its queue is full: 500m more of cpu must become free."
+FULL = "It starts when 0.5 more CPU is free in its queue."
 PREEMPTED = "Preempted: work of a higher priority needed its place."
 
 
@@ -71,7 +73,7 @@ async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(work: Wo
     work.runs("jupyter-alice")
     async with work.batch() as jobs:
         job = await jobs.submit("id", "-u")
-        waiting = await jobs.until(job, "full", lambda job: job["message"] == FULL)
+        waiting = await jobs.until(job, "full", lambda job: job["message"].endswith(FULL))
         assert (waiting["state"], waiting["attempts"]) == ("queued", [])
         work.api.delete(notebook)
         ended = await jobs.in_state(job, "succeeded")
@@ -83,7 +85,7 @@ def test_a_notebook_waits_until_there_is_quota(work: Work) -> None:
     work.runs("first")
     work.notebook("second")
     waiting = work.waits("second", FULL)
-    assert (waiting.phase, waiting.resource) == ("queued", "cpu")
+    assert (waiting.phase, waiting.missing) == ("queued", (Shortage("cpu", "500m", "any-node"),))
     assert "kueue.x-k8s.io/admission" in gates(work.pod("second"))
     assert classify(work.pod("second"), waiting, MAIN).name == "queued"
     work.api.delete(first)
@@ -121,8 +123,8 @@ async def test_a_preempted_job_comes_back_and_ends(work: Work) -> None:
 async def test_a_job_of_more_than_the_whole_queue_is_told_that_it_cannot_start(work: Work) -> None:
     async with work.batch() as jobs:
         job = await jobs.submit("true", profile="large")
-        told = "It requests 3 of cpu, but its queue has only 500m in total. It cannot start."
-        await jobs.until(job, "told", lambda job: job["state"] == "queued" and job["message"] == told)
+        told = "It cannot start, because it requests 3 CPUs, but its queue has only 0.5 CPU in total."
+        await jobs.until(job, "told", lambda job: job["state"] == "queued" and told in job["message"])
 
 
 async def test_a_job_that_was_put_out_of_its_queue_says_so(work: Work) -> None:
@@ -299,7 +301,9 @@ async def test_a_person_reads_why_the_notebook_waits_until_it_starts(work: Work,
     await asyncio.to_thread(work.runs, "first")
     await hub.start_server("alice", {"profile": "small"})
     async for told in hub.progress("alice"):
-        if told["message"] == f"Waiting in queue climate. {FULL}":
+        if re.fullmatch(
+            rf"Waiting in queue climate since .* UTC, at place 1 of 1\. {re.escape(FULL)}", told["message"]
+        ):
             work.api.delete(first)
         if told.get("ready"):
             break
@@ -346,11 +350,11 @@ async def test_a_waiting_job_is_made_anew_without_the_group_that_its_user_has_le
         first = await jobs.of("bob").submit(*UNTIL_RELEASED, queue="teaching")
         await jobs.of("bob").in_state(first, "running")
         waiting = await jobs.submit("id", "-G", queue="teaching")
-        await jobs.until(waiting, "full", lambda job: job["message"] == FULL)
+        await jobs.until(waiting, "full", lambda job: job["message"].endswith(FULL))
         directory.alice_leaves_climate()
         left = "Group climate is no longer yours."
         await jobs.until(waiting, "made anew", lambda job: any(left in text for text in job["warnings"]))
-        await jobs.until(waiting, "full again", lambda job: job["message"] == FULL)
+        await jobs.until(waiting, "full again", lambda job: job["message"].endswith(FULL))
         work.ground.release("bob")
         await jobs.in_state(waiting, "succeeded")
         assert (await jobs.output(waiting)).split() == ["20001"]
@@ -362,7 +366,7 @@ async def test_a_waiting_job_of_a_locked_account_is_never_admitted(work: Work, t
         first = await jobs.of("bob").submit(*UNTIL_RELEASED, queue="teaching")
         await jobs.of("bob").in_state(first, "running")
         waiting = await jobs.submit("true", queue="teaching")
-        await jobs.until(waiting, "full", lambda job: job["message"] == FULL)
+        await jobs.until(waiting, "full", lambda job: job["message"].endswith(FULL))
         directory.lock("alice")
         assert LOCKED in (await jobs.in_state(waiting, "failed"))["message"]
         stored = work.api.get("batch/v1", "Job", waiting, work.namespace)

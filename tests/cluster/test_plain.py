@@ -96,7 +96,7 @@ async def test_a_preempted_job_says_for_what_it_waits(work: Work) -> None:
         assert (lost["state"], lost["started"]) == ("queued", None)
         assert lost["message"] == f"{PREEMPTED} It waits to run again from the start."
         await jobs.in_state(research, "running")
-        await bobs.until(backfill, "told by the scheduler", lambda job: "Insufficient cpu" in job["message"])
+        await bobs.until(backfill, "told by the scheduler", lambda job: "enough free CPUs" in job["message"])
 
 
 async def test_work_of_the_same_priority_waits_for_its_turn(work: Work) -> None:
@@ -104,7 +104,7 @@ async def test_work_of_the_same_priority_waits_for_its_turn(work: Work) -> None:
         first = await jobs.submit("sleep", "600", queue="climate")
         await jobs.in_state(first, "running")
         second = await jobs.submit("true", queue="climate")
-        await jobs.until(second, "told why it waits", lambda job: "Insufficient cpu" in job["message"])
+        await jobs.until(second, "told why it waits", lambda job: "enough free CPUs" in job["message"])
         assert (await jobs.in_state(first, "running"))["attempts"][0]["reason"] == ""
         await jobs.cancel(first)
         ended = await jobs.in_state(second, "succeeded")
@@ -179,7 +179,7 @@ async def test_a_waiting_job_does_not_read_files_of_a_group_that_its_user_has_le
         first = await bobs.submit(*UNTIL_RELEASED, queue="teaching")
         await bobs.in_state(first, "running")
         waiting = await jobs.submit(*READS, queue="teaching")
-        await jobs.until(waiting, "waiting", lambda job: "Insufficient cpu" in job["message"])
+        await jobs.until(waiting, "waiting", lambda job: "enough free CPUs" in job["message"])
         directory.alice_leaves_climate()
         left = "Group climate is no longer yours."
         await jobs.until(waiting, "made anew", lambda job: any(left in text for text in job["warnings"]))
@@ -197,7 +197,7 @@ async def test_a_waiting_job_of_a_locked_account_never_starts(work: Work, tmp_pa
         first = await bobs.submit(*UNTIL_RELEASED, queue="teaching")
         await bobs.in_state(first, "running")
         waiting = await jobs.submit("true", queue="teaching")
-        await jobs.until(waiting, "waiting", lambda job: "Insufficient cpu" in job["message"])
+        await jobs.until(waiting, "waiting", lambda job: "enough free CPUs" in job["message"])
         directory.lock("alice")
         refused = await jobs.in_state(waiting, "failed")
         assert LOCKED in refused["message"]

@@ -15,12 +15,13 @@ from rig.controllers.volcano import ACTIONS, API, Volcano
 from work import batch
 
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.schedulers import why
 
 pytestmark = pytest.mark.programs("volcano")
 
 # Room for one pod of profile small.
 ROOM = {"cpu": "150m"}
-FULL = "It waits for room: its queue is full or closed, or the cluster is full."
+FULL = "It starts when its queue is open and has room, and nodes have room."
 NOT_YET = "Volcano has not added the pod to its queue yet. It adds nothing while that queue is closed."
 PREEMPTED = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
 # Without `enqueue`: with it, nothing is preempted in a queue that is at its capability.
@@ -124,7 +125,7 @@ async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: A
     alice.runs("jupyter-alice")
     async with alice.batch() as jobs:
         job = await jobs.submit("id", "-u")
-        waiting = await jobs.until(job, "full", lambda job: job["message"] == FULL)
+        waiting = await jobs.until(job, "full", lambda job: job["message"].endswith(FULL))
         assert waiting["state"] == "queued"
         (group,) = pod_groups(alice, "Job")
         assert (group["spec"]["queue"], group["spec"]["minMember"]) == ("climate", 1)
@@ -169,7 +170,7 @@ def test_who_is_in_a_queue_that_does_not_exist_is_told_and_runs_when_it_does(ali
     alice.api.delete(queue("climate"))
     alice.notebook("first")
     time.sleep(CYCLES_SECONDS)
-    assert (alice.phase("first").name, alice.phase("first").message) == ("queued", NOT_YET)
+    assert (alice.phase("first").name, why(alice.status("first"))) == ("queued", NOT_YET)
     assert (alice.pod("first")["status"].get("conditions"), pod_groups(alice)) == (None, [])
     alice.api.apply(queue("climate"))
     alice.runs("first")
@@ -186,7 +187,7 @@ def test_a_queue_that_closes_starts_nobody_until_it_opens(alice: Alice, volcano:
     alice.api.delete(alice.pod("running"))
     until(lambda: alice.api.find("v1", "Pod", "running", alice.namespace) is None, "the first is gone")
     time.sleep(CYCLES_SECONDS)
-    assert [alice.status(name).message for name in ("waiting", "late")] == [FULL, NOT_YET]
+    assert [why(alice.status(name)) for name in ("waiting", "late")] == [FULL, NOT_YET]
     volcano.open("climate")
     alice.runs("waiting")
 
@@ -209,19 +210,19 @@ def starts_whole_or_not_at_all(alice: Alice, told: set[str]) -> None:
     alice.runs("first")
     created = alice.gang("array", 3, "sleep", "600")
     assert created["metadata"]["annotations"]["scheduling.volcano.sh/group-min-member"] == "3"
-    until(lambda: {alice.phase_of(pod).message for pod in alice.pods_of("array")} == told, f"they say {told}")
+    until(lambda: {alice.why(pod) for pod in alice.pods_of("array")} == told, f"they say {told}")
     time.sleep(CYCLES_SECONDS)
     waiting = alice.pods_of("array")
     assert phases(waiting) == ["Pending"] * 3
     assert {alice.phase_of(pod).name for pod in waiting} == {"queued"}
-    assert {alice.phase_of(pod).message for pod in waiting} == told
+    assert {alice.why(pod) for pod in waiting} == told
     alice.api.delete(first)
     until(lambda: phases(alice.pods_of("array")) == ["Running"] * 3, "all three run")
     (group,) = pod_groups(alice, "Job")
     assert group["spec"]["minMember"] == 3
 
 
-FULL_FOR_THREE = FULL.replace("room", "room for 3 pods, which start together", 1)
+FULL_FOR_THREE = FULL.replace("room", "room for its 3 pods, which start together", 1)
 
 
 def test_a_gang_starts_whole_or_not_at_all(alice: Alice) -> None:

@@ -22,7 +22,7 @@ from jupyter_research_spawner.identity import Resolver
 from jupyter_research_spawner.plan import RECHECK_SECONDS
 from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.site import Site
-from jupyter_research_spawner.watch import OwnedObjectCache, Prerequisites
+from jupyter_research_spawner.watch import NodeCache, OwnedObjectCache, Prerequisites, QueuePlaces
 from jupyter_research_spawner.watch.api_server import ApiServer
 from jupyter_research_spawner.watch.connection import connect
 
@@ -85,14 +85,17 @@ async def batch(
         server = server_of(client)
         store = JobStore(server, site.namespaces.name)
         owned_objects = OwnedObjectCache(server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
+        places = QueuePlaces(server, SCHEDULERS[site.scheduler.kind].ORDER, site.namespaces.name)
+        nodes = NodeCache(server, can_grow=site.autoscaling)
         prerequisites = Prerequisites(server, cache_time=site.hub.prerequisites_cache)
         resolver = Resolver(site.identity)
         checker = RightsChecker(RightsActions(site, resolver, prerequisites, store, owned_objects, every), every)
         recorder = AttemptRecorder(store, owned_objects, checker.pods_changed)
         running = [asyncio.ensure_future(work) for work in (recorder.run(), owned_objects.run(), checker.run())]
         try:
-            yield Jobs(JobService(site, resolver, prerequisites, store, owned_objects))
+            yield Jobs(JobService(site, resolver, prerequisites, store, owned_objects, places, nodes))
         finally:
+            nodes.close()
             for task in running:
                 task.cancel()
             await asyncio.wait(running)

@@ -45,7 +45,8 @@ class Index:
 class Job:
     """A job.  `message` says why it waits or why it failed; `answer` is the service's JSON with all its fields.
 
-    `reason` is squeue's word for the message, such as Resources; "" if there is none.
+    `reason` is squeue's word for the message, such as Resources; "" if there is none.  `place` says in a few words
+    where a waiting job stands, such as "place 2 of 5, 1 more NVIDIA GPU".
 
     For a job array, `counts` is the number of indexes in each state.  Only `show` returns the `indexes` and `attempts`
     of an array.  `array` is the argument of `submit`, such as "0-9%3".
@@ -75,6 +76,7 @@ class Job:
     counts: Mapping[str, int] = field(default_factory=dict)
     indexes: tuple[Index, ...] = ()
     reason: str = ""
+    place: str = ""
 
     @property
     def ended(self) -> bool:
@@ -112,6 +114,7 @@ def job_from(answer: Mapping[str, Any]) -> Job:
             counts={_text(state): int(count) for state, count in answer.get("counts", {}).items()},
             indexes=tuple(_index(index) for index in answer.get("indexes", ())),
             reason=_text(answer.get("reason", "")),
+            place=_text((answer.get("waiting") or {}).get("summary", "")),
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise JobsError(

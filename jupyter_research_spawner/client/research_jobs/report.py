@@ -22,11 +22,11 @@ LABEL_WIDTH = 11
 
 
 def job_table(jobs: Sequence[Job], *, now: datetime, width: int) -> list[str]:
-    """Return a table with a row for each job.  TIME is its run time, or "wait" and the time that it has waited."""
-    rows = [
-        (_short_id(job), job.name, job.state, job.queue, _time_spent(job, now), job.reason or _reason(job))
-        for job in jobs
-    ]
+    """Return a table with a row for each job.  TIME is its run time, or "wait" and the time that it has waited.
+
+    REASON is squeue's word for what a job waits for, with the job's place and what is missing, as far as it has space.
+    """
+    rows = [(_short_id(job), job.name, job.state, job.queue, _time_spent(job, now), _short_reason(job)) for job in jobs]
     head, *body = table(LIST_HEADS, rows, width=width, shrink=LIST_SHRINK)
     lines = [head]
     for job, line in zip(jobs, body):  # noqa: B905 - Python 3.8 has no strict
@@ -136,6 +136,11 @@ def _reason(job: Job) -> str:
     if not job.message and job.exit_code:
         return f"exit code {job.exit_code}"
     return job.message
+
+
+def _short_reason(job: Job) -> str:
+    """Return squeue's word and where a waiting job stands, or without them the message."""
+    return ": ".join(filter(None, (job.reason, job.place))) or _reason(job)
 
 
 def _time_spent(job: Job, now: datetime) -> str:
