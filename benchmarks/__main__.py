@@ -8,32 +8,43 @@ import json
 import os
 import resource
 import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from operator import setitem
 from pathlib import Path
+from typing import Any
 
-from . import calls, concurrent_starts, decide, nodes, sides
+from . import calls, concurrent_starts, cpu_profile, decide, events_memory, idle, nodes, one_start, sides
 from .hub import MeasurementFailed
 from .processes import StartFailed
-from .report import Results
+from .report import table
+from .results import Results
+from .sizes import SMALL, Sizes
 
-MEASUREMENTS = ("decide", "calls", "starts", "events", "paced", "nodes")
+CASES = ("paced", "starts", "events", "few", "queued", "jobs", "many")
+MEASUREMENTS = ("decide", "calls", "single", *CASES, "idle", "memory", "profile", "nodes")
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Compare the cost of ResearchSpawner with that of KubeSpawner."
     )
-    parser.add_argument(
-        "--spawns", type=_positive, default=400, metavar="N", help="number of servers that start concurrently (400)"
-    )
+    parser.add_argument("--spawns", type=_positive, metavar="N", help="number of servers that start concurrently (400)")
     parser.add_argument(
         "--pairs",
         type=_positive,
         default=3,
         metavar="N",
-        help="number of runs of each spawner, in turn (3; one less for `events` and `paced`)",
+        help="number of runs of each spawner in `paced`, in turn (3); other measurements have fewer",
     )
     parser.add_argument(
-        "--nodes", type=_positive, default=5000, metavar="N", help="number of nodes in the measurement `nodes` (5000)"
+        "--nodes", type=_positive, metavar="N", help="number of nodes in the measurement `nodes` (5000)"
+    )
+    parser.add_argument(
+        "--small", action="store_true", help="try the measurements with a few servers; their numbers mean nothing"
     )
     parser.add_argument(
         "--ready-after",
@@ -59,50 +70,94 @@ def _positive(text: str) -> int:
     return number
 
 
-async def measure(options: argparse.Namespace, results: Results) -> None:
-    wanted = options.only or MEASUREMENTS
+def sizes(options: argparse.Namespace) -> Sizes:
+    found = SMALL if options.small else Sizes()
+    given = {"starts": options.spawns, "nodes": options.nodes}
+    return replace(found, **{name: value for name, value in given.items() if value is not None})
+
+
+# A title, what is measured, and what is done with the value.
+Step = tuple[str, Callable[[], Awaitable[Any]], Callable[[Any], object]]
+
+
+def steps(options: argparse.Namespace, results: Results) -> Iterator[Step]:
+    """Yield the wanted measurements."""
+    wanted: Sequence[str] = options.only or MEASUREMENTS
+    size, ready_after = results.sizes, options.ready_after
     if "decide" in wanted:
-        _say("plan, compose and check")
-        results.seconds = await decide.measure()
-    if "calls" in wanted:
-        for side in sides.SIDES:
-            _say(f"API calls: {side}")
-            results.phases[side] = await calls.measure(side)
-    for case in concurrent_starts.cases(options.spawns, options.pairs):
+        yield "plan, compose and check", decide.measure, results.seconds.update
+    for case in concurrent_starts.cases(size, options.pairs):
         if case.name in wanted:
             runs: list[concurrent_starts.Run] = []
             results.runs.append((case, runs))
-            for pair in range(1, case.pairs + 1):
-                for side in sides.SIDES:
-                    _say(f"{case.name}, pair {pair} of {case.pairs}: {side}")
-                    runs.append(await concurrent_starts.measure(case, side, options.spawns, options.ready_after))
+            for pair, side in product(range(1, case.pairs + 1), sides.SIDES):
+                measure = partial(concurrent_starts.measure, case, side, ready_after, size.settle_seconds)
+                yield f"{case.name}, pair {pair} of {case.pairs}: {side}", measure, runs.append
+    events = f"memory with {size.remembered_events:,} events of other pods"
+    for side in sides.SIDES:
+        others: dict[str, Step] = {
+            "calls": ("API calls", partial(calls.measure, side), partial(setitem, results.phases, side)),
+            "single": (
+                "starts one after the other",
+                partial(one_start.measure, side, ready_after),
+                partial(setitem, results.single, side),
+            ),
+            "idle": (
+                f"{size.idle_servers} idle servers",
+                partial(idle.measure, side, size.idle_servers, size.idle_seconds, size.settle_seconds),
+                results.idle.append,
+            ),
+            "memory": (
+                events,
+                partial(events_memory.measure, side, size.remembered_events, size.remembered_seconds),
+                results.memory.append,
+            ),
+            "profile": (
+                "samples of the hub's stack",
+                partial(cpu_profile.measure, side, size.starts, ready_after),
+                results.profiles.append,
+            ),
+        }
+        for name, (title, measured, keep) in others.items():
+            if name in wanted:
+                yield f"{title}: {side}", measured, keep
     if "nodes" in wanted and os.geteuid() and not options.only:
         _say("nodes: skipped, because only root can start the control plane in a network namespace")
     elif "nodes" in wanted:
-        _say(f"{options.spawns} pods on {options.nodes} nodes, {options.pairs} pairs")
-        results.nodes = options.nodes
-        results.on_nodes = await nodes.measure(options.nodes, options.spawns, options.pairs)
+        pairs = max(1, options.pairs - 1)
+        title = f"{size.starts} pods on {size.nodes} nodes, {pairs} pairs"
+        yield title, partial(nodes.measure, size.nodes, size.starts, pairs), results.on_nodes.extend
+
+
+async def measure_all(options: argparse.Namespace, results: Results) -> bool:
+    """Add all measurements to the results, and return whether none has failed.  After a failure the next one runs."""
+    failed = False
+    for title, measure, keep in steps(options, results):
+        _say(title)
+        try:
+            keep(await measure())
+        except (StartFailed, MeasurementFailed, asyncio.TimeoutError) as error:
+            failed = True
+            _say(f"FAILED: {str(error) or 'it took too long'}")
+    return not failed
 
 
 def _say(what: str) -> None:
-    print(f"... {what}", file=sys.stderr, flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    options, results = arguments(sys.argv[1:]), Results()
+    options = arguments(sys.argv[1:])
+    results = Results(sizes(options))
     _allow_many_files()
     try:
-        asyncio.run(measure(options, results))
-    except (StartFailed, MeasurementFailed, asyncio.TimeoutError) as error:
-        print(str(error) or "A measurement took too long.", file=sys.stderr)
-        return 1
+        return 0 if asyncio.run(measure_all(options, results)) else 1
     except KeyboardInterrupt:
         return 130
     finally:  # print the results that exist, even after an error
-        print(results.table())
+        print(table(results))
         if options.json:
             options.json.write_text(json.dumps(results.as_json(), indent=1) + "\n")
-    return 0
 
 
 def _allow_many_files() -> None:

@@ -18,7 +18,14 @@ from typing import Any
 
 from aiohttp import web
 
-from jupyter_research_spawner.embedded.apimachinery.api_resources import CLAIM, EVENT, NAMESPACE, POD, PRIORITY_CLASS
+from jupyter_research_spawner.embedded.apimachinery.api_resources import (
+    CLAIM,
+    EVENT,
+    JOB,
+    NAMESPACE,
+    POD,
+    PRIORITY_CLASS,
+)
 from jupyter_research_spawner.embedded.apimachinery.object_fields import now
 from jupyter_research_spawner.embedded.apiserver.http_server import ADMIN, Api
 from jupyter_research_spawner.embedded.objectstore.object_store import Change, Store
@@ -28,11 +35,15 @@ from .sides import Json
 
 HOST = "127.0.0.1"
 NODE = "node-1"
+NO_ROOM = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available."
 FOREIGN_SPREAD = timedelta(hours=1)  # by default, an API server deletes events after this time
 
 
 class SimulatedNode:
-    """A node to which every new pod is bound immediately.  It reports a pod as running after `ready_after` seconds."""
+    """A node to which every new pod is bound immediately.  It reports a pod as running after `ready_after` seconds.
+
+    Pods of users whose name begins with `sides.QUEUED` do not fit on it and stay pending.
+    """
 
     def __init__(self, store: Store, ready_after: float) -> None:
         self._store = store
@@ -56,6 +67,10 @@ class SimulatedNode:
     async def _run(self, pod: Json) -> None:
         name = pod["metadata"]["name"]
         await asyncio.sleep(0)
+        if pod["metadata"]["annotations"]["hub.jupyter.org/username"].startswith(sides.QUEUED):
+            self._change(pod, lambda new: new.update(status={"phase": "Pending", "conditions": [_unschedulable()]}))
+            self._record(pod, "FailedScheduling", NO_ROOM, "default-scheduler")
+            return
         self._change(pod, lambda new: new["spec"].update(nodeName=NODE))
         self._record(pod, "Scheduled", f"Successfully assigned {sides.NAMESPACE}/{name} to {NODE}", "default-scheduler")
         await asyncio.sleep(self._ready_after / 2)
@@ -109,6 +124,11 @@ def _running(pod: Json) -> Json:
     }
 
 
+def _unschedulable() -> Json:
+    refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": NO_ROOM}
+    return {**refused, "lastTransitionTime": now()}
+
+
 def create_site_objects(store: Store) -> None:
     """Create the objects to which the site's settings refer: namespace, claims and priority classes."""
     store.create(NAMESPACE, None, {"metadata": {"name": sides.NAMESPACE}})
@@ -140,6 +160,21 @@ def add_foreign_events(store: Store, number: int) -> None:
         store.create(EVENT, sides.NAMESPACE, event)
 
 
+def add_jobs(store: Store, number: int) -> None:
+    """Create batch jobs in the namespace, each with a running pod and the events of its start."""
+    for place in range(number):
+        name = f"job-{place:05}"
+        labels = {"app": "simulation", "batch.kubernetes.io/job-name": name}
+        container = {"name": "main", "image": sides.IMAGE, "command": ["simulate"]}
+        template = {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never", "containers": [container]}}
+        store.create(JOB, sides.NAMESPACE, {"metadata": {"name": name}, "spec": {"template": template}})
+        pod = {"metadata": {"name": f"{name}-x7k2p", "labels": labels}, "spec": {**template["spec"], "nodeName": NODE}}
+        created = store.create(POD, sides.NAMESPACE, pod)
+        store.modify(POD, created, lambda new: new.update(status={"phase": "Running"}))
+        for reason in ("Scheduled", "Pulled", "Started"):
+            store.record(created, reason, f"{reason} pod {name}", source="kubelet")
+
+
 async def start_stub_notebook() -> int:
     """Start the stub server of all notebooks and return its port.  The hub only checks that the server answers."""
     headers = {"X-JupyterHub-Version": version("jupyterhub")}  # without this, the hub logs a warning at each start
@@ -155,13 +190,14 @@ async def start_stub_notebook() -> int:
     return int(runner.addresses[0][1])
 
 
-async def serve(token: str, ready_after: float, foreign_events: int) -> None:
+async def serve(token: str, ready_after: float, foreign_events: int, jobs: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store = Store()
     create_site_objects(store)
     add_foreign_events(store, foreign_events)
+    add_jobs(store, jobs)
     SimulatedNode(store, ready_after)
     api = Api(store, {ADMIN: token})
     # Without TLS, because its cost, which is equal for both spawners, would hide differences.
@@ -176,8 +212,9 @@ def main() -> None:
     parser.add_argument("--token-file", type=Path, required=True)
     parser.add_argument("--ready-after", type=float, required=True, metavar="SECONDS")
     parser.add_argument("--foreign-events", type=int, default=0, metavar="N")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N")
     options = parser.parse_args()
-    asyncio.run(serve(options.token_file.read_text(), options.ready_after, options.foreign_events))
+    asyncio.run(serve(options.token_file.read_text(), options.ready_after, options.foreign_events, options.jobs))
 
 
 if __name__ == "__main__":

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 
 from . import sides
-from .hub import MeasurementFailed, Setup, hub
+from .hub import Hub, MeasurementFailed, Setup, Started, hub
 from .sides import Json
+from .sizes import Sizes
 
 READY_AFTER = 5.0  # seconds from the creation of a pod until it runs, if the node has the image
-FOREIGN_EVENTS = 10_000
 LIMIT_SECONDS = 1200.0
 
 
 @dataclass(frozen=True)
 class Case:
-    """One scenario.  Each spawner is measured `pairs` times, in turn with the other."""
+    """One scenario.  Each spawner is measured `pairs` times, in turn with the other.
+
+    is_paced: whether ResearchSpawner has its default limit of concurrent starts, and not none.
+    """
 
     name: str
     title: str
     pairs: int
+    starts: int
     foreign_events: int = 0
-    paced: bool = False
+    queued: int = 0
+    jobs: int = 0
+    is_paced: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,42 +63,51 @@ class Run:
         return {**asdict(self), "cpu_ms_per_start": self.cpu_ms_per_start}
 
 
-def cases(starts: int, pairs: int) -> list[Case]:
-    fewer = max(1, pairs - 1)
+def cases(sizes: Sizes, pairs: int) -> list[Case]:
+    starts, few, many, fewer = sizes.starts, sizes.few_starts, sizes.many_starts, max(1, pairs - 1)
+    among = f"HUB, {few} CONCURRENT STARTS,"
     return [
-        Case("starts", f"HUB, {starts} CONCURRENT STARTS", pairs),
+        Case("paced", f"HUB, {starts} CONCURRENT STARTS, ALL SETTINGS AS SHIPPED", pairs, starts),
+        Case("starts", f"HUB, {starts} CONCURRENT STARTS WITHOUT hub.concurrent_starts", fewer, starts, is_paced=False),
         Case(
             "events",
-            f"HUB, {starts} CONCURRENT STARTS, WITH {FOREIGN_EVENTS:,} EVENTS OF OTHER PODS",
+            f"HUB, {starts} CONCURRENT STARTS AMONG {sizes.foreign_events:,} EVENTS OF OTHER PODS",
             fewer,
-            foreign_events=FOREIGN_EVENTS,
+            starts,
+            foreign_events=sizes.foreign_events,
         ),
-        Case(
-            "paced", f"HUB, {starts} CONCURRENT STARTS, ResearchSpawner with its default limit of 64", fewer, paced=True
-        ),
+        Case("few", f"HUB, {few} CONCURRENT STARTS", fewer, few),
+        Case("queued", f"{among} {sizes.queued:,} OTHERS WAIT IN A QUEUE", 1, few, queued=sizes.queued),
+        Case("jobs", f"{among} {sizes.jobs:,} JOBS IN THE NAMESPACE", fewer, few, jobs=sizes.jobs),
+        Case("many", f"HUB, {many:,} CONCURRENT STARTS", 1, many),
     ]
 
 
-async def measure(case: Case, side: str, starts: int, ready_after: float) -> Run:
-    """Run a new hub with a new API server and return the results.  Raises MeasurementFailed."""
-    first, *names = sides.usernames(starts + 1)
+async def measure(case: Case, side: str, ready_after: float, settle_seconds: float) -> Run:
+    """Run a new hub with a new API server and return the results.  Raises MeasurementFailed.
+
+    settle_seconds: how long the hub handles the last changes of the pods that wait in a queue.
+    """
+    first, *names = sides.usernames(case.starts + 1)
     # Without pacing, ResearchSpawner starts all servers immediately, as KubeSpawner does with this hub.
-    setup = Setup(side, starts + 1, ready_after, case.foreign_events, None if case.paced else starts + 1)
+    limit = None if case.is_paced else case.starts + 1
+    setup = Setup(side, case.starts + 1, ready_after, case.foreign_events, case.jobs, case.queued, limit)
     async with hub(setup) as measured:
         await measured.add_users([first, *names])
         warm = await measured.start(first)
         if warm.failure:
             raise MeasurementFailed(f"The first server on {side} did not start: {warm.failure}")
-        await measured.calls()
-        cpu, begun = measured.cpu_seconds, time.monotonic()
-        started = await asyncio.wait_for(measured.start_all(names), LIMIT_SECONDS)
-        cpu, wall = measured.cpu_seconds - cpu, time.monotonic() - begun
-        calls = await measured.calls()
+        async with _queued(measured, case.queued, settle_seconds):
+            await measured.calls()
+            cpu, begun = measured.cpu_seconds, time.monotonic()
+            started = await asyncio.wait_for(measured.start_all(names), LIMIT_SECONDS)
+            cpu, wall = measured.cpu_seconds - cpu, time.monotonic() - begun
+            calls = await measured.calls()
     ready = sorted(one.seconds for one in started if not one.failure)
     failures = [one.failure for one in started if one.failure]
     return Run(
         side=side,
-        starts=starts,
+        starts=case.starts,
         failed=len(failures),
         cpu=cpu,
         wall=wall,
@@ -99,3 +116,31 @@ async def measure(case: Case, side: str, starts: int, ready_after: float) -> Run
         calls=sum(calls.values()),
         first_failure=failures[0] if failures else "",
     )
+
+
+@contextlib.asynccontextmanager
+async def _queued(measured: Hub, number: int, settle_seconds: float) -> AsyncIterator[None]:
+    """Let users start servers whose pods stay pending, and read their progress pages until the context ends."""
+    names = sides.usernames(number, sides.QUEUED)
+    if not names:
+        yield
+        return
+    await measured.add_users(names)
+    before = await measured.count_pods()
+    waiting = [asyncio.ensure_future(measured.start(name)) for name in names]
+    try:
+        while await measured.count_pods() < before + number:
+            _require_waiting(waiting)
+            await asyncio.sleep(1)
+        await asyncio.sleep(settle_seconds)
+        yield
+        _require_waiting(waiting)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _require_waiting(waiting: Sequence[asyncio.Task[Started]]) -> None:
+    if ended := [task for task in waiting if task.done()]:
+        raise MeasurementFailed(f"{len(ended)} starts did not wait for their queue: {ended[0].result().failure}")

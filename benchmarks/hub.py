@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import socket
 import time
@@ -16,11 +17,12 @@ from tempfile import TemporaryDirectory
 
 import aiohttp
 
-from . import sides
-from .processes import StartFailed, cpu_seconds, running, tail
+from . import sides, stack_sampler
+from .processes import StartFailed, cpu_seconds, memory_bytes, running, tail
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 STOP_SECONDS = 120.0
+SAMPLES = "samples.json"
 Calls = Counter[tuple[str, str]]
 
 
@@ -32,6 +34,8 @@ class MeasurementFailed(RuntimeError):
 class Setup:
     """The settings of one run.
 
+    queued: the number of users, besides `people`, whose pods stay pending.
+    is_sampled: whether the hub's stack can be sampled.
     If `concurrent_starts` is None, ResearchSpawner uses its default.  KubeSpawner ignores this setting.
     """
 
@@ -39,7 +43,10 @@ class Setup:
     people: int
     ready_after: float
     foreign_events: int = 0
+    jobs: int = 0
+    queued: int = 0
     concurrent_starts: int | None = None
+    is_sampled: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,15 +60,23 @@ class Started:
 class Hub:
     """A running hub, which the context manager `hub` creates."""
 
-    def __init__(self, url: str, process_id: int, api: aiohttp.ClientSession, cluster: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, url: str, process_id: int, api: aiohttp.ClientSession, cluster: aiohttp.ClientSession, samples: Path
+    ) -> None:
         self._url = url
         self._pid = process_id
         self._api = api
         self._cluster = cluster
+        self._samples = samples
 
     @property
     def cpu_seconds(self) -> float:
         return cpu_seconds(self._pid)
+
+    @property
+    def memory_bytes(self) -> tuple[int, int]:
+        """The resident memory of the hub, and its maximum so far."""
+        return memory_bytes(self._pid)
 
     async def add_users(self, names: Sequence[str]) -> None:
         async with self._api.post(f"{self._url}/hub/api/users", json={"usernames": list(names)}) as answer:
@@ -99,10 +114,35 @@ class Hub:
             await asyncio.sleep(0.2)
         raise TimeoutError(f"the server of {name} still exists after {STOP_SECONDS:.0f} s")
 
+    def start_sampling(self) -> None:
+        """Begin to sample the stack of the hub, which needs `Setup.is_sampled`."""
+        os.kill(self._pid, stack_sampler.TOGGLE)
+
+    async def stop_sampling(self) -> Counter[stack_sampler.Stack]:
+        """Return the number of samples of each stack since `start_sampling`."""
+        os.kill(self._pid, stack_sampler.TOGGLE)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._samples.exists():
+            if time.monotonic() > deadline:
+                raise MeasurementFailed("The hub wrote no samples of its stack.")
+            await asyncio.sleep(0.1)
+        return stack_sampler.read(self._samples)
+
     async def calls(self) -> Calls:
         """Return the number of API requests since the previous call of this method, by verb and resource."""
+        return (await self.calls_and_listed_bytes())[0]
+
+    async def calls_and_listed_bytes(self) -> tuple[Calls, int]:
+        """Return what `calls` does, and the length of all lists in the responses since then."""
         async with self._cluster.delete("/embedded/calls") as answer:
-            return Counter({(it["verb"], it["resource"]): it["count"] for it in (await answer.json())["calls"]})
+            told = await answer.json()
+        calls = Counter({(it["verb"], it["resource"]): it["count"] for it in told["calls"]})
+        return calls, sum(told["listed_bytes"].values())
+
+    async def count_pods(self) -> int:
+        async with self._cluster.get(f"/api/v1/namespaces/{sides.NAMESPACE}/pods", params={"limit": "1"}) as answer:
+            listed = await answer.json()
+        return len(listed["items"]) + int(listed["metadata"].get("remainingItemCount", 0))
 
 
 @contextlib.asynccontextmanager
@@ -120,7 +160,7 @@ async def hub(setup: Setup) -> AsyncIterator[Hub]:
             api = await stack.enter_async_context(_session(f"token {token}"))
             cluster = await stack.enter_async_context(_session(f"Bearer {token}", cluster_url))
             await _wait_until_ready(f"{url}/hub/api", process, log, api)
-            yield Hub(url, process.pid, api, cluster)
+            yield Hub(url, process.pid, api, cluster, state / SAMPLES)
 
 
 @contextlib.asynccontextmanager
@@ -131,7 +171,7 @@ async def _cluster(state: Path, token: str, setup: Setup) -> AsyncIterator[tuple
     token_file.write_text(token)
     log = state / "cluster.log"
     arguments = ["-m", "benchmarks.cluster", "--token-file", str(token_file), "--ready-after", str(setup.ready_after)]
-    arguments += ["--foreign-events", str(setup.foreign_events)]
+    arguments += ["--foreign-events", str(setup.foreign_events), "--jobs", str(setup.jobs)]
     async with running(arguments, log, {}) as process:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
@@ -145,13 +185,14 @@ def _write_settings(
     state: Path, token: str, setup: Setup, url: str, cluster_url: str, notebook_port: int
 ) -> dict[str, str]:
     """Write the files that the hub reads, and return the environment variables that contain their paths."""
-    sides.write_accounts(state, sides.usernames(setup.people))
+    sides.write_accounts(state, [*sides.usernames(setup.people), *sides.usernames(setup.queued, sides.QUEUED)])
     given = {
         "side": setup.side,
         "site": sides.site(state, "plain", setup.concurrent_starts),
         "url": url,
         "token": token,
         "notebook_port": notebook_port,
+        "samples": str(state / SAMPLES) if setup.is_sampled else "",
     }
     for name, content in (("hub.json", given), ("kubeconfig", sides.kubeconfig(cluster_url, token))):
         (state / name).touch(mode=0o600)

@@ -8,7 +8,7 @@ from typing import Any
 from jupyterhub.proxy import Proxy
 
 import jupyter_research_spawner
-from benchmarks import sides
+from benchmarks import sides, stack_sampler
 
 
 class NullProxy(Proxy):  # type: ignore[misc]
@@ -57,3 +57,6 @@ else:
     c.KubeSpawner.start_timeout = 600
     for name, value in sides.kube_spawner().items():
         c.KubeSpawner[name] = value
+
+if given["samples"]:
+    stack_sampler.install(Path(given["samples"]))

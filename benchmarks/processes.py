@@ -56,5 +56,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(utime) + int(stime)) / _TICKS
 
 
+def memory_bytes(pid: int) -> tuple[int, int]:
+    """Return the resident memory of the process, and its maximum so far.  Source: proc(5), /proc/pid/status."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    now, most = (int(lines[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    return now, most
+
+
 def tail(log: Path, lines: int = 15) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,4 +1,4 @@
-"""Format the results of all measurements as a table and as JSON."""
+"""Format the results of all measurements as one table."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import os
 import platform
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TypeVar
 
-from . import decide, sides
-from .calls import BY_CLOCK, Phase
+from . import cpu_profile, decide, sides
+from .bars import bars
+from .calls import BY_CLOCK
 from .concurrent_starts import Case, Run
-from .decide import Seconds
+from .events_memory import Growth
+from .idle import Idle
 from .nodes import Run as NodesRun
-from .sides import Json
+from .results import PACKAGES, Results, commit
 from .table import WIDTH, Section, number, ratios, render, spread
 
-AnyRun = TypeVar("AnyRun", Run, NodesRun)
-_PACKAGES = ("jupyterhub", "jupyterhub-kubespawner", "kubernetes_asyncio", "jupyter-research-spawner")
+AnyRun = TypeVar("AnyRun", Run, NodesRun, Idle, Growth)
 _RUN_ROWS: tuple[tuple[str, Callable[[Run], float | None]], ...] = (
     ("hub CPU per start, ms", lambda run: run.cpu_ms_per_start),
     ("50 % are ready after, s", lambda run: run.half_ready),
@@ -35,90 +35,122 @@ _NODE_ROWS: tuple[tuple[str, Callable[[NodesRun], float | None]], ...] = (
 )
 
 
-@dataclass
-class Results:
-    """The results so far; each measurement adds its own."""
+_IDLE_ROWS: tuple[tuple[str, Callable[[Idle], float | None]], ...] = (
+    ("lists a minute", lambda idle: idle.lists_per_minute),
+    ("listed kB a minute", lambda idle: idle.listed_kb_per_minute),
+    ("hub CPU, ms a minute", lambda idle: idle.cpu_ms_per_minute),
+)
 
-    seconds: Seconds = field(default_factory=dict)
-    phases: dict[str, list[Phase]] = field(default_factory=dict)
-    runs: list[tuple[Case, list[Run]]] = field(default_factory=list)
-    nodes: int = 0
-    on_nodes: list[NodesRun] = field(default_factory=list)
-    load_before: tuple[float, float, float] = field(default_factory=os.getloadavg)
+_MEMORY_ROWS: tuple[tuple[str, Callable[[Growth], float | None]], ...] = (
+    ("resident memory, MB more", lambda growth: growth.resident_mb),
+    ("its maximum so far, MB more", lambda growth: growth.peak_mb),
+)
 
-    def table(self) -> str:
-        starts = (_starts_section(case, runs) for case, runs in self.runs)
-        sections = [*self._decide_sections(), *self._calls(), *starts, *self._nodes()]
-        return f"{render(sections)}\n\n{self._machine()}"
 
-    def as_json(self) -> Json:
-        return {
-            "packages": {name: version(name) for name in _PACKAGES},
-            "python": platform.python_version(),
-            "processors": os.cpu_count(),
-            "load_before": self.load_before,
-            "load_after": os.getloadavg(),
-            "cpu_seconds_of_decide": self.seconds,
-            "calls": {
-                side: [
-                    {
-                        "phase": phase.title,
-                        "starts": phase.starts,
-                        "calls": {" ".join(key): count for key, count in sorted(phase.calls.items())},
-                    }
-                    for phase in phases
-                ]
-                for side, phases in self.phases.items()
-            },
-            "runs": [{"case": case.name, "runs": [run.as_json() for run in runs]} for case, runs in self.runs],
-            "nodes": self.nodes,
-            "on_nodes": [run.as_json() for run in self.on_nodes],
-        }
+def table(results: Results) -> str:
+    starts = (_starts_section(case, runs) for case, runs in results.runs)
+    sections = [
+        *_bars_section(results),
+        *_decide_sections(results),
+        *_calls(results),
+        *_single(results),
+        *starts,
+        *_idle(results),
+        *_memory(results),
+        *_profiles(results),
+        *_nodes(results),
+    ]
+    return f"{render(sections)}\n\n{_machine(results)}"
 
-    def _decide_sections(self) -> list[Section]:
-        if not self.seconds:
-            return []
-        manifest = self.seconds[decide.MANIFEST]
-        rows = tuple(
-            (step, spread([1000 * value for value in values]), ratios(values, manifest))
-            for step, values in self.seconds.items()
+
+def _bars_section(results: Results) -> list[Section]:
+    found = [bar for bar in bars(results) if bar.measured is not None]
+    if not found:
+        return []
+    notes = ("A ratio counts as reached up to 3 % above its bar.",)
+    return [
+        Section("BARS", ("bar", "measured", "reached"), tuple(bar.row() for bar in found), notes, label=46, column=11)
+    ]
+
+
+def _decide_sections(results: Results) -> list[Section]:
+    if not results.seconds:
+        return []
+    manifest = results.seconds[decide.MANIFEST]
+    rows = tuple(
+        (step, spread([1000 * value for value in values]), ratios(values, manifest))
+        for step, values in results.seconds.items()
+    )
+    columns = ("CPU, ms", "ratio to row 1")
+    return [Section("PLAN, COMPOSE, CHECK", columns, rows, ("Goal: less than 0.5 ms in the last row.",))]
+
+
+def _calls(results: Results) -> list[Section]:
+    if len(results.phases) < len(sides.SIDES):
+        return []
+    rows: list[tuple[str, ...]] = []
+    for phases in zip(*(results.phases[side] for side in sides.SIDES), strict=True):
+        counted = [phase.per_start() for phase in phases]
+        rows.append((phases[0].title, *(number(sum(calls.values())) for calls in counted)))
+        rows.extend(
+            (f"  {call}", *(number(calls.get(call, 0)) for calls in counted))
+            for call in sorted({call for calls in counted for call in calls})
         )
-        columns = ("CPU, ms", "ratio to row 1")
-        return [Section("PLAN, COMPOSE, CHECK", columns, rows, ("Goal: less than 0.5 ms in the last row.",))]
+    notes = (
+        f"Per start. {' and '.join(BY_CLOCK)} are not included, because the",
+        "reflectors of both spawners make these calls periodically. ResearchSpawner",
+        "repeats its gets at most once a minute for all users (hub.prerequisites_cache).",
+    )
+    return [Section("API CALLS", sides.SIDES, tuple(rows), notes)]
 
-    def _calls(self) -> list[Section]:
-        if not self.phases:
-            return []
-        rows: list[tuple[str, ...]] = []
-        for phases in zip(*(self.phases[side] for side in sides.SIDES), strict=True):
-            counted = [phase.per_start() for phase in phases]
-            rows.append((phases[0].title, *(number(sum(calls.values())) for calls in counted)))
-            rows.extend(
-                (f"  {call}", *(number(calls.get(call, 0)) for calls in counted))
-                for call in sorted({call for calls in counted for call in calls})
-            )
-        notes = (
-            f"Per start. {' and '.join(BY_CLOCK)} are not included, because the",
-            "reflectors of both spawners make these calls periodically. ResearchSpawner",
-            "repeats its gets at most once a minute for all users (hub.prerequisites_cache).",
-        )
-        return [Section("API CALLS", sides.SIDES, tuple(rows), notes)]
 
-    def _nodes(self) -> list[Section]:
-        if not self.on_nodes:
-            return []
-        title = f"KUBE-SCHEDULER, {self.on_nodes[0].pods} CONCURRENT PODS ON {self.nodes:,} NODES"
-        return [Section(title, (*sides.SIDES, "ratio"), _comparison_rows(self.on_nodes, _NODE_ROWS))]
+def _nodes(results: Results) -> list[Section]:
+    if not results.on_nodes:
+        return []
+    title = f"KUBE-SCHEDULER, {results.on_nodes[0].pods} CONCURRENT PODS ON {results.sizes.nodes:,} NODES"
+    return [Section(title, (*sides.SIDES, "ratio"), _comparison_rows(results.on_nodes, _NODE_ROWS))]
 
-    def _machine(self) -> str:
-        packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES[:2])
-        load = " and ".join(f"{value:.1f}" for value in (self.load_before[0], os.getloadavg()[0]))
-        text = (
-            "Medians (minimum–maximum). Ratios are ResearchSpawner to KubeSpawner per pair. "
-            f"Python {platform.python_version()}, {packages}; {os.cpu_count()} processors, "
-            f"load {load} before and after. Other processes on this machine change the numbers."
-        )
-        return textwrap.fill(text, WIDTH, break_on_hyphens=False)
+
+def _machine(results: Results) -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES[:2])
+    load = " and ".join(f"{value:.1f}" for value in (results.load_before[0], os.getloadavg()[0]))
+    text = (
+        "Medians (minimum–maximum). Ratios are ResearchSpawner to KubeSpawner per pair. "
+        f"Commit {commit()}, Python {platform.python_version()}, {packages}; {os.cpu_count()} processors, "
+        f"load {load} before and after. Other processes on this machine change the numbers."
+    )
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
+
+
+def _single(results: Results) -> list[Section]:
+    if len(results.single) < len(sides.SIDES):
+        return []
+    values = [[1000 * value for value in results.single[side]] for side in sides.SIDES]
+    row = ("ready later than its pod, ms", *map(spread, values), ratios(values[1], values[0]))
+    return [Section("ONE START ALONE", (*sides.SIDES, "ratio"), (row,))]
+
+
+def _idle(results: Results) -> list[Section]:
+    if not results.idle:
+        return []
+    title = f"IDLE HUB WITH {results.idle[0].servers} SERVERS"
+    return [Section(title, (*sides.SIDES, "ratio"), _comparison_rows(results.idle, _IDLE_ROWS))]
+
+
+def _memory(results: Results) -> list[Section]:
+    if not results.memory:
+        return []
+    title = f"HUB MEMORY WITH {results.memory[0].events:,} EVENTS OF OTHER PODS"
+    return [Section(title, (*sides.SIDES, "ratio"), _comparison_rows(results.memory, _MEMORY_ROWS))]
+
+
+def _profiles(results: Results) -> list[Section]:
+    if not results.profiles:
+        return []
+    rows = [(owner, *(number(profile.cpu_ms[owner]) for profile in results.profiles)) for owner in cpu_profile.OWNERS]
+    rows.append(("all", *(number(sum(profile.cpu_ms.values())) for profile in results.profiles)))
+    columns = [profile.side for profile in results.profiles]
+    return [Section("HUB CPU OF A START, ms", tuple(columns), tuple(rows), label=44)]
 
 
 def _starts_section(case: Case, runs: Sequence[Run]) -> Section:

@@ -21,9 +21,13 @@ TOLERATIONS = [{"key": "research", "operator": "Exists"}]
 ENVIRONMENT = {f"SITE_SETTING_{number}": "a value that a site would set" for number in range(10)}
 
 
-def usernames(number: int) -> list[str]:
+# The simulated node starts no pods of users with this prefix, as if the cluster were full for them.
+QUEUED = "bob"
+
+
+def usernames(number: int, prefix: str = "alice") -> list[str]:
     """Return `number` distinct user names."""
-    return [f"alice{place}" for place in range(1, number + 1)]
+    return [f"{prefix}{place}" for place in range(1, number + 1)]
 
 
 def write_accounts(directory: Path, names: Sequence[str]) -> None:

@@ -17,6 +17,8 @@ class Section:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    label: int = LABEL
+    column: int = COLUMN
 
 
 def spread(values: Sequence[float | None]) -> str:
@@ -33,9 +35,10 @@ def spread(values: Sequence[float | None]) -> str:
 def ratios(of: Sequence[float | None], to: Sequence[float | None]) -> str:
     """Return the range of the ratios of/to of all pairs.
 
-    Only values of the same pair are compared, because the load of the machine changes between pairs.
+    Only values of the same pair are compared, because the load of the machine changes between pairs. One side has
+    fewer values if a measurement has failed.
     """
-    pairs = [ours / theirs for ours, theirs in zip(of, to, strict=True) if ours is not None and theirs]
+    pairs = [ours / theirs for ours, theirs in zip(of, to, strict=False) if ours is not None and theirs]
     return spread(pairs) if pairs else ""
 
 
@@ -52,17 +55,18 @@ def render(sections: Iterable[Section]) -> str:
 
 def _lines(section: Section) -> Iterator[str]:
     # A title that is longer than the label column gets its own line above the column titles.
-    if len(section.title) > LABEL:
+    is_long = len(section.title) > section.label
+    if is_long:
         yield section.title
-    yield _row("" if len(section.title) > LABEL else section.title, section.columns)
-    yield "-" * (LABEL + COLUMN * len(section.columns))
+    yield _row(section, "" if is_long else section.title, section.columns)
+    yield "-" * (section.label + section.column * len(section.columns))
     for label, *cells in section.rows:
-        yield _row(label, cells)
+        yield _row(section, label, cells)
     yield from section.notes
 
 
-def _row(label: str, cells: Sequence[str]) -> str:
+def _row(section: Section, label: str, cells: Sequence[str]) -> str:
     # A long label may extend into the first column, to the left of its right-aligned number.
     first, *others = cells
-    width = LABEL + COLUMN - len(label)
-    return (f"{label}{first:>{width}}" + "".join(f"{cell:>{COLUMN}}" for cell in others)).rstrip()
+    width = section.label + section.column - len(label)
+    return (f"{label}{first:>{width}}" + "".join(f"{cell:>{section.column}}" for cell in others)).rstrip()

@@ -62,10 +62,15 @@ async def test_calls_are_counted(cluster: Cluster, http: aiohttp.ClientSession) 
     await http.post(PODS, json=pod("p", "true"))
     await http.get(f"{PODS}/p")
     assert cluster.api.calls == {("list", "pods"): 2, ("create", "pods"): 1, ("get", "pods"): 1}
+    async with http.get(PODS) as answer:
+        size = len(await answer.read())
+    cluster.api.listed_bytes.clear()
+    await http.get(PODS)
     async with http.delete("/embedded/calls") as answer:
-        counted = {(call["verb"], call["resource"]): call["count"] for call in (await answer.json())["calls"]}
-    assert counted[("list", "pods")] == 2
-    assert not cluster.api.calls
+        told = await answer.json()
+    counted = {(call["verb"], call["resource"]): call["count"] for call in told["calls"]}
+    assert (counted[("list", "pods")], told["listed_bytes"]) == (4, {"pods": size})
+    assert not cluster.api.calls and not cluster.api.listed_bytes
 
 
 async def test_users_are_told_apart(cluster: Cluster) -> None:

@@ -93,6 +93,7 @@ class Api:
         self.tokens = tokens
         self.delays = Delays()
         self.calls: Counter[tuple[str, str]] = Counter()  # (verb, resource), such as ("create", "pods")
+        self.listed_bytes: Counter[str] = Counter()  # by resource: the bodies of the responses to list requests
         self.audit: deque[Call] = deque(maxlen=AUDIT_LENGTH)
         self.logs: LogSource | None = None
         self._runner: web.AppRunner | None = None
@@ -208,9 +209,11 @@ class Api:
             return web.json_response({"before": self.delays.before, "after": self.delays.after})
         if what == "calls":
             counted = [{"verb": verb, "resource": kind, "count": n} for (verb, kind), n in self.calls.items()]
+            answer = web.json_response({"calls": counted, "listed_bytes": dict(self.listed_bytes)})
             if request.method == "DELETE":
                 self.calls.clear()
-            return web.json_response({"calls": counted})
+                self.listed_bytes.clear()
+            return answer
         raise unknown_resource()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -234,7 +237,9 @@ class Api:
         if verb == "watch":
             return await watch(request, self.store, kind, matcher(request, target))
         if verb == "list":
-            return self._list(request, target)
+            listed = self._list(request, target)
+            self.listed_bytes[target.resource] += len(listed.text or "")
+            return listed
         if verb == "deletecollection":
             return await self._delete_collection(request, target)
         if verb == "create":
