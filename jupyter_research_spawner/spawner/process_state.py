@@ -24,6 +24,7 @@ from ..watch import AcceptedUids, NodeCache, OwnedObjectCache, Prerequisites, Qu
 from ..watch.api_server import ApiServer
 from .background import run_in_background
 from .deadline_writer import DeadlineWriter
+from .end_watch import MAX_NOTIFYING
 from .pacing import Pacing
 from .pod_changes import announce_related
 from .start_recorder import StartRecorder
@@ -43,6 +44,7 @@ class ProcessState:
         self.pacing = Pacing(site.hub.concurrent_starts)
         self.starts = StartRecorder(site)
         self.resuming = asyncio.Semaphore(MAX_RESUMING)
+        self.notifying = asyncio.Semaphore(MAX_NOTIFYING)
         self._has_warned = False
         self._accepted_uids: dict[int, AcceptedUids] = {}
         self._prerequisites: dict[int, Prerequisites] = {}

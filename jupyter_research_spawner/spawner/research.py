@@ -299,6 +299,7 @@ class ResearchSpawner(PlannedSpawner):
     # Rights and wall time of a running notebook.
 
     def _check_while_running(self) -> None:
+        self.end_watch.begin()
         if self._rights_check is None or self._rights_check.done():
             stops = self.shared.site.on_lost_right == "stop"
             self._rights_check = run_in_background(check_while_running(self, stops=stops))

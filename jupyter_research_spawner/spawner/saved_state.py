@@ -19,6 +19,7 @@ from ..pod.overlay import USER_NAME
 from ..shape import Json
 from ..watch.pod_end import End
 from .end_recorder import EndRecorder
+from .end_watch import EndWatch
 from .hub_errors import HubRefusal
 from .left_pods import LeftPod, delete_left_pod
 from .pod_creation import refusal_of
@@ -53,6 +54,7 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         # Held while the hub ends the server because of its wall time, or extends the wall time.
         self.wall_time_lock = asyncio.Lock()
         super().__init__(*args, **kwargs)
+        self.end_watch = EndWatch(self, MAIN, self.shared.notifying)
 
     def get_state(self) -> Json:
         state: Json = super().get_state()
@@ -93,6 +95,7 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         self._rights_check = self._wall_time_watch = None
         self.notice = ""
         self.end_recorder.forget_pod()
+        self.end_watch.end()
 
     def tell(self, notice: str) -> None:
         """Show the notice on the hub's pages, and keep it in the hub's database."""

@@ -13,6 +13,8 @@ import pytest
 from hub import SITE, Browser, Hub, Json
 from patience import eventually
 
+from jupyter_research_spawner.embedded.apimachinery.api_resources import POD
+
 pytestmark = pytest.mark.embedded
 
 CREATE = ("create", "pods")
@@ -117,6 +119,19 @@ async def test_a_pod_that_waits_in_a_queue_holds_up_nobody(hub: Hub) -> None:
     await eventually(hub.pods)
     await hub.start_server("bob", {"profile": "small"})
     await hub.ready("bob")
+
+
+async def test_the_hub_knows_that_a_running_servers_pod_is_gone_without_polling(hub: Hub) -> None:
+    await started(hub, after="c.Spawner.poll_interval = 3600")
+    for name in ("alice", "bob"):
+        await hub.start_server(name, {"profile": "small"})
+        await hub.ready(name)
+    (gone,) = [pod for pod in hub.pods() if "alice" in pod["metadata"]["name"]]
+    hub.cluster.store.delete(POD, gone, {"gracePeriodSeconds": 0})
+    await hub.stopped("alice")
+    assert await hub.server("bob") is not None
+    await hub.start_server("alice", {"profile": "small"})  # the hub has not forgotten how to start it
+    await hub.ready("alice")
 
 
 HOOKS = """
