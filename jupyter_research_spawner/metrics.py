@@ -29,18 +29,18 @@ RIGHTS_CHANGED = Counter(
 )
 QUEUE_WAIT = Histogram(
     _PREFIX + "queue_wait_seconds",
-    "Time from the creation of a pod until it had a node",
+    "Time from the creation of a notebook's pod or of a job until it had a node",
     ("kind", "scheduler", "profile"),
     buckets=_WAIT_BUCKETS,
 )
 TIME_TO_READY = Histogram(
     _PREFIX + "time_to_ready_seconds",
-    "Time from a user's request until the notebook answered",
+    "Time from a user's request until the notebook answered or the job's program began",
     ("kind", "scheduler", "profile"),
     buckets=_WAIT_BUCKETS,
 )
-ADMISSIONS = Counter(_PREFIX + "admissions", "Pods that got a node", ("kind", "queue"))
-QUEUED_PODS = Gauge(_PREFIX + "queued_pods", "Pods that wait for a node", ("kind", "queue"))
+ADMISSIONS = Counter(_PREFIX + "admissions", "Notebooks and jobs that got a node", ("kind", "queue"))
+QUEUED = Gauge(_PREFIX + "queued_workloads", "Notebooks and jobs that wait for a node", ("kind", "queue"))
 # code: a code of the code base, never text of a user.
 REFUSALS = Counter(_PREFIX + "refusals", "Refused requests and failed starts", ("code",))
 # reason: a code of the code base.
@@ -116,10 +116,10 @@ def show_pacing(limit: int, in_use: Callable[[], int], waiting: Callable[[], int
 
 
 def show_queues(kind: str, queues: Collection[str], queued_in: Callable[[str], int]) -> None:
-    """Show how many pods wait in each queue. `queued_in` is called with the queue's name for each scrape."""
+    """Show how many workloads of this kind wait in each queue. Each scrape calls `queued_in` with the queue's name."""
     for queue in queues:
         ADMISSIONS.labels(kind, queue)
-        QUEUED_PODS.labels(kind, queue).set_function(partial(queued_in, queue))
+        QUEUED.labels(kind, queue).set_function(partial(queued_in, queue))
 
 
 def create_series(kind: str, scheduler: str, profiles: Collection[str]) -> None:
@@ -129,6 +129,12 @@ def create_series(kind: str, scheduler: str, profiles: Collection[str]) -> None:
         TIME_TO_READY.labels(kind, scheduler, profile)
     for outcome in ADOPTION_OUTCOMES:
         ADOPTIONS.labels(outcome)
+
+
+def create_end_series(kind: str, reasons: Collection[str]) -> None:
+    """Create the time series of the ends of this kind with the value 0."""
+    for reason in reasons:
+        ENDS.labels(kind, reason)
 
 
 def create_identity_series(sources: Collection[str]) -> None:

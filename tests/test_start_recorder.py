@@ -209,4 +209,4 @@ async def test_a_start_whose_pod_has_no_node_counts_as_queued() -> None:
 
 
 def queued() -> float:
-    return value("queued_pods", kind="notebook", queue=DECIDED.queue)
+    return value("queued_workloads", kind="notebook", queue=DECIDED.queue)

@@ -8,10 +8,14 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import math
+import time
 from collections.abc import Iterable
 from typing import Any
 
 from jupyterhub.services.auth import HubOAuth
+from jupyterhub.utils import make_ssl_context
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.web import HTTPError, RequestHandler
 
 from ..refusal import Refusal
@@ -22,6 +26,8 @@ HUB_SECONDS = 10.0
 # A revoked token can still be used for this long.
 CACHE_SECONDS = 10
 METRICS_SCOPE = "read:metrics"
+# The hub is asked again after this time whether it serves its metrics to everybody.
+METRICS_RULE_SECONDS = 60.0
 
 
 class HubAuth:
@@ -33,6 +39,8 @@ class HubAuth:
         if not self.scopes:
             raise ValueError("the batch service has no access scopes, so it would accept any token of the hub")
         self.hub_auth = hub_auth
+        self._are_metrics_public = False
+        self._asked_about_metrics = -math.inf
         # HubOAuth requests these scopes when a browser logs in.
         hub_auth.access_scopes = set(self.scopes)
 
@@ -57,12 +65,39 @@ class HubAuth:
         return str(model["name"])
 
     async def require_metrics_scope(self, handler: RequestHandler) -> None:
-        """Raise Refusal unless the request has a token of a user or service with the scope that /hub/metrics needs."""
-        model = await self._model(handler)
-        if not self.hub_auth.check_scopes({METRICS_SCOPE}, {"scopes": model.get("scopes") or ()}):
-            raise _forbidden(
-                f"This token does not have the scope {METRICS_SCOPE}.", "Use a token that can read the hub's metrics."
-            )
+        """Raise Refusal unless the request may read the hub's own metrics.
+
+        It needs a token of a user or service with the scope of /hub/metrics.  If the hub serves its metrics to
+        everybody (`c.JupyterHub.authenticate_prometheus = False`), the service does too.
+        """
+        try:
+            model = await self._model(handler)
+            if not self.hub_auth.check_scopes({METRICS_SCOPE}, {"scopes": model.get("scopes") or ()}):
+                raise _forbidden(
+                    f"This token does not have the scope {METRICS_SCOPE}.",
+                    "Use a token that can read the hub's metrics.",
+                )
+        except Refusal as refusal:
+            if refusal.status not in (401, 403) or not await self._serves_metrics_to_everybody():
+                raise
+
+    async def _serves_metrics_to_everybody(self) -> bool:
+        """Return whether the hub answers a request for its metrics that has no token."""
+        if time.monotonic() >= self._asked_about_metrics + METRICS_RULE_SECONDS:
+            auth = self.hub_auth
+            tls = make_ssl_context(auth.keyfile, auth.certfile, cafile=auth.client_ca) if auth.certfile else None
+            url = f"{auth.api_url.rstrip('/')}/metrics"
+            try:
+                answer = await AsyncHTTPClient().fetch(
+                    url, raise_error=False, follow_redirects=False, request_timeout=HUB_SECONDS, ssl_options=tls
+                )
+            except (HTTPError, HTTPClientError, OSError) as error:
+                log.error("The hub does not say who may read its metrics: %r", error)
+                raise _hub_down() from error
+            if answer.code >= 500:
+                raise _hub_down()
+            self._are_metrics_public, self._asked_about_metrics = answer.code == 200, time.monotonic()
+        return self._are_metrics_public
 
     async def _model(self, handler: RequestHandler) -> dict[str, Any]:
         """Return what the hub says about the token or cookie of a request.  Raises Refusal."""

@@ -75,7 +75,7 @@ class RightsActions:
         owned_objects: OwnedObjectCache,
         max_age: float,
     ) -> None:
-        self._site = site
+        self.site = site
         self._resolver = resolver
         self._prerequisites = prerequisites
         self._store = store
@@ -89,12 +89,12 @@ class RightsActions:
 
     @property
     def namespace(self) -> str:
-        return self._site.namespaces.name
+        return self.site.namespaces.name
 
     async def plan(self, request: Request) -> Plan:
         """Decide about a request now.  Raises Refusal."""
         identity = await self._resolver.resolve(request.hub_user, self._max_age)
-        return plan_now(self._site, identity, request)
+        return plan_now(self.site, identity, request)
 
     async def act(self, known: Unfinished, verdict: Verdict) -> None:
         """Do what follows from the verdict about an unfinished job."""
@@ -160,7 +160,7 @@ class RightsActions:
         these indexes fail.  When none continues, the whole job is held.
         """
         if known.refused is not None and known.is_suspended and not self._startable(known.uid, known.scheduler):
-            if _age(why.at) > self._site.batch.keep:
+            if _age(why.at) > self.site.batch.keep:
                 log.info("Removed the job %s, which was refused at %s", known.name, why.at)
                 await self._remove(known)
             return
@@ -257,7 +257,7 @@ class RightsActions:
         submission = stored_submission(job)
         decided = await self.plan(submission.plan_request(hub_user, next_.name))
         await self._prerequisites.require((*decided.prerequisites, *submission.kind.PREREQUISITES))
-        made = composed(self._site, decided, submission)
+        made = composed(self.site, decided, submission)
         made["metadata"]["labels"][ID] = id_of(job)
         made["metadata"]["annotations"][RENEWED] = next_.message
         if begun := [attempt for attempt in recorded(job) if attempt.started]:

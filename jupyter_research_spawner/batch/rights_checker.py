@@ -17,6 +17,7 @@ from ..refusal import Refusal
 from ..shape import Json
 from ..watch.follow import Change, follow
 from ..watch.phase import has_begun, is_over
+from .job_metrics import JobMetrics
 from .job_store import ALL, PAGE, RESOURCES, job_name_of
 from .rights_action import SETTLE_SECONDS, RightsActions, note_of
 from .unfinished_job import Unfinished, is_unfinished, unfinished
@@ -31,6 +32,8 @@ class RightsChecker:
 
     def __init__(self, actions: RightsActions, every: float = RECHECK_SECONDS) -> None:
         self._actions = actions
+        # It takes the same changes, so that jobs and pods are watched once.
+        self._metrics = JobMetrics(actions.site)
         self._every = every
         self._jobs: dict[str, Unfinished] = {}
         # By job and uid: the pods that have not ended, and whether each has a node and its main container has begun.
@@ -50,6 +53,7 @@ class RightsChecker:
 
     def pods_changed(self, change: Change) -> None:
         """Take a change of the jobs' pods, which the recorder of attempts watches."""
+        self._metrics.pods_changed(change)
         if change.kind == "listed":
             for uid in self._job_of_pod.keys() - {pod["metadata"]["uid"] for pod in change.objects}:
                 self._forget_pod(uid)
@@ -88,8 +92,10 @@ class RightsChecker:
                 for name in mine - {job["metadata"]["name"] for job in change.objects}:
                     self._jobs.pop(name, None)
                     mine.discard(name)
+                    self._metrics.job_lost(name)
             for job in change.objects:
                 name = job["metadata"]["name"]
+                self._metrics.job_changed(job, is_gone=change.kind == "deleted")
                 if change.kind == "deleted" or not is_unfinished(job):
                     mine.discard(name)
                     self._jobs.pop(name, None)

@@ -15,12 +15,13 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from ..api_object import annotations_of, parse_map, parse_time
-from ..metrics import ADMISSIONS, QUEUE_WAIT, TIME_TO_READY, create_series, show_queues
+from ..metrics import ADMISSIONS, QUEUE_WAIT, TIME_TO_READY, create_end_series, create_series, show_queues
 from ..pod.overlay import PLAN, USER_NAME
 from ..refusal import Refusal
 from ..schedulers.scheduler_interface import condition
 from ..shape import NOTEBOOK_KIND, Json
 from ..site import Site
+from ..watch.pod_end import HINTS
 from .hub_errors import HubRefusal
 from .start import Start
 
@@ -50,6 +51,7 @@ class StartRecorder:
         self._is_json = site.hub.start_log == "json"
         self._starting: set[RecordedServer] = set()
         create_series(NOTEBOOK_KIND, site.scheduler.kind, site.profiles)
+        create_end_series(NOTEBOOK_KIND, HINTS)
         show_queues(NOTEBOOK_KIND, site.queues, self._queued_in)
 
     def _queued_in(self, queue: str) -> int:

@@ -27,6 +27,7 @@ class StubHub:
     fails: bool = False
     hangs: bool = False
     asked: int = 0
+    metrics_are_public: bool = False
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked += 1
@@ -39,12 +40,19 @@ class StubHub:
             return web.json_response({"status": 403, "message": "Missing or invalid credentials."}, status=403)
         return web.json_response(model)
 
+    async def metrics(self, request: web.Request) -> web.Response:
+        """What /hub/api/metrics answers without a token, by c.JupyterHub.authenticate_prometheus."""
+        if self.fails:
+            return web.Response(status=500)
+        return web.Response(text="") if self.metrics_are_public else web.Response(status=403)
+
 
 @asynccontextmanager
 async def stub_hub(**tokens: dict[str, Any]) -> AsyncIterator[StubHub]:
     stub = StubHub(tokens=tokens)
     app = web.Application()
     app.router.add_get("/hub/api/user", stub.answer)
+    app.router.add_get("/hub/api/metrics", stub.metrics)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -19,7 +19,7 @@ from patience import PATIENCE_SECONDS, eventually
 from prometheus_client import REGISTRY
 from test_service import until
 
-from jupyter_research_spawner.batch import rights_action
+from jupyter_research_spawner.batch import auth, rights_action
 from jupyter_research_spawner.batch.app import running
 from jupyter_research_spawner.batch.job_store import JobStore
 from jupyter_research_spawner.batch.rights_action import RightsActions
@@ -533,3 +533,17 @@ async def test_counters_are_sent_only_with_the_scope_of_metrics(batch, hub):
     text = await batch.text("prometheus", "/metrics")
     assert 'research_spawner_rights_changed_total{kind="job",outcome="waiting-refused"}' in text
     assert (await batch.ask("prometheus", "GET", "/jobs"))[0] == 403
+
+
+async def test_metrics_are_sent_to_everybody_where_the_hub_sends_its_own_to_everybody(batch, hub, monkeypatch):
+    assert (await batch.ask(None, "GET", "/metrics"))[0] == 401
+    hub.metrics_are_public = True
+    assert (await batch.ask(None, "GET", "/metrics"))[0] == 401  # the hub is not asked again at once
+    monkeypatch.setattr(auth, "METRICS_RULE_SECONDS", 0)
+    for who in ("alices", "unknown"):
+        assert "research_spawner_refusals_total" in await batch.text(who, "/metrics")
+    assert (await batch.ask(None, "GET", "/jobs"))[0] == 401
+    hub.fails = True
+    assert (await batch.ask("alices", "GET", "/metrics"))[0] == 503
+    hub.fails, hub.metrics_are_public = False, False
+    assert (await batch.ask("alices", "GET", "/metrics"))[0] == 403
