@@ -99,6 +99,8 @@ class Plan:
     show_notices: bool
     site_digest: str
     adoption_key: str = ""
+    # The keys by which a hub recognizes its pods. Only the spawner sets them.
+    owner_keys: str = ""
     # The claims of storage.homes, also those without this user's home.
     home_claims: frozenset[str] = frozenset()
 

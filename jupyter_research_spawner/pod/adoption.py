@@ -21,7 +21,7 @@ from .client_commands import client_config_map_name
 from .containers import all_containers
 from .deadline import DEADLINE
 from .notices import NOTICES_VOLUME
-from .overlay import CLIENT_VOLUME, PLAN, REQUEST, TERMINAL_SCRIPT
+from .overlay import CLIENT_VOLUME, OWNER, PLAN, REQUEST, TERMINAL_SCRIPT
 
 # In the paths of these tables, * is any text, and [] is any item of a list. Items are called by their name, if they
 # have one. containers and initContainers both end in "ontainers".
@@ -100,6 +100,7 @@ _LIMIT_RANGES = tuple(
 # Where the pods of two starts differ, also if neither the settings nor the user's rights have changed, and the values.
 _OF_ONE_START: Mapping[str, str] = {
     f"metadata.annotations.{REQUEST}": "*",  # the adoption key, which the hub compares
+    f"metadata.annotations.{OWNER}": "*",  # the hub compares it
     f"metadata.annotations.{OUR_PREFIX}site": "*",  # the digest of the settings; what follows from them is compared
     "spec.*ontainers[].env[JPY_API_TOKEN].value": "*",
     "spec.*ontainers[].env[JUPYTERHUB_API_TOKEN].value": "*",

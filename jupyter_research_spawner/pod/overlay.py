@@ -25,6 +25,7 @@ PASSWD = OUR_PREFIX + "passwd"
 GROUP = OUR_PREFIX + "group"
 GROUPS = OUR_PREFIX + "groups"
 REQUEST = OUR_PREFIX + "request"
+OWNER = OUR_PREFIX + "owner"
 PLAN = OUR_PREFIX + "plan"
 TERMINAL_SCRIPT = OUR_PREFIX + "terminal-script"
 TERMINAL_SCRIPT_NAME = "terminal.sh"
@@ -172,7 +173,7 @@ def _object_annotations(plan: Plan) -> dict[str, str]:
 
 
 def _pod_annotations(plan: Plan) -> dict[str, str]:
-    """Return the annotations that only pods have: the content of the downwardAPI volume and the adoption key."""
+    """Return the annotations that only pods have: the content of the downwardAPI volume and the hub's keys."""
     found = {
         PASSWD: plan.passwd,
         GROUP: plan.group,
@@ -180,6 +181,8 @@ def _pod_annotations(plan: Plan) -> dict[str, str]:
     }
     if plan.adoption_key:
         found[REQUEST] = plan.adoption_key
+    if plan.owner_keys:
+        found[OWNER] = plan.owner_keys
     return found
 
 

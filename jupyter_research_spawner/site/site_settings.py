@@ -211,6 +211,18 @@ class Hub(Settings):
         "`/etc/jupyter/labconfig/page_config.d` and `/etc/profile.d/research-spawner.sh`. Set it to false if you mount "
         "something else at or above one of these paths.",
     )
+    unclaimed_pods: Literal["delete", "keep"] = Field(
+        "delete",
+        title="What happens to pods of the hub that no server claims",
+        description="delete: they are deleted after `unclaimed_limit`, and the log names each. keep: they run until "
+        "their wall time. Pods of other hubs and of users are never deleted.",
+    )
+    unclaimed_limit: Duration = Field(
+        timedelta(hours=1),
+        title="Time after which a pod that no server claims is deleted",
+        description="A pod is left, for example, if the hub could not start its server again after a restart. The time "
+        "begins again when the hub starts again.",
+    )
     prerequisites_cache: Duration = Field(
         timedelta(minutes=1),
         title="Time until an existing prerequisite is checked again",

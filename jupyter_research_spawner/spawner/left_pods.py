@@ -13,8 +13,7 @@ from typing import Any
 
 from kubernetes_asyncio.client import ApiException, CoreV1Api, V1DeleteOptions, V1Pod, V1Preconditions
 
-from ..api_object import parse_map
-from ..pod.overlay import PLAN, USER_NAME
+from .pod_owner import is_of_this_hub, server_of
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +42,15 @@ class LeftPod:
             return []
 
 
-async def delete_left_pod(api: CoreV1Api, left: LeftPod, *, request_seconds: float, stop_seconds: float) -> None:
-    """Delete the pod at this place and wait until it is gone, if the server that left it still owns it.
+async def delete_left_pod(
+    api: CoreV1Api, left: LeftPod, secret: bytes, *, request_seconds: float, stop_seconds: float
+) -> None:
+    """Delete the pod at this place and wait until it is gone, if this hub has created it for the server that left it.
 
     Raises ApiException, aiohttp.ClientError or asyncio.TimeoutError.
     """
     pod = await _read(api, left, request_seconds)
-    if pod is None or not _is_owned(pod, left):
+    if pod is None or not _is_owned(pod, left, secret):
         return
     log.warning("Deleting pod %s/%s, which server %r of %s has left", left.namespace, left.name, left.server, left.user)
     uid = pod.metadata.uid
@@ -79,7 +80,7 @@ async def _read(api: CoreV1Api, left: LeftPod, request_seconds: float) -> V1Pod 
         raise
 
 
-def _is_owned(pod: V1Pod, left: LeftPod) -> bool:
-    annotations = pod.metadata.annotations or {}
-    summary = parse_map(annotations.get(PLAN))
-    return bool(annotations.get(USER_NAME) == left.user and summary.get("server", "") == left.server)
+def _is_owned(pod: V1Pod, left: LeftPod, secret: bytes) -> bool:
+    metadata = {"namespace": left.namespace, "name": left.name, "annotations": pod.metadata.annotations or {}}
+    found = {"metadata": metadata}
+    return server_of(found) == (left.user, left.server) and is_of_this_hub(secret, found)

@@ -6,6 +6,7 @@ import copy
 import os
 import uuid
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,8 +22,9 @@ from ..storage import env_text, root_above, within
 from . import options, templates
 from .hub_errors import FormPreselected, HubRefusal, explained_errors, filter_refusals
 from .options_page import Selection, render_options_page
+from .pod_owner import owner_keys
 from .pod_wait import PodWait
-from .process_state import ProcessState, adoption_secret, registered_state
+from .process_state import ProcessState, registered_state
 from .saved_state import MAIN, SavedStateSpawner
 from .start import Start
 
@@ -53,17 +55,13 @@ class PlannedSpawner(SavedStateSpawner):
         super().__init__(*args, **kwargs)
         # What the configuration says, because a plan replaces it for each start.
         self._configured: Json = {trait: getattr(self, trait) for trait in ("image", "working_dir", "notebook_dir")}
-        self.shared.warn_of_spawn_limit(self._hub_settings, self.log)
+        self.shared.warn_of_spawn_limit(self.hub_settings, self.log)
         filter_refusals(self.log)
 
     @property
     def shared(self) -> ProcessState:
         """Return the state that all spawners of the hub process share."""
         return registered_state(self.installation)
-
-    @property
-    def _hub_settings(self) -> Json:
-        return getattr(self.user, "settings", None) or {}
 
     def _expand_all(self, src: Any) -> Any:
         """Expand KubeSpawner's fields in all strings of a setting, and keep other braces, for example those of JSON."""
@@ -144,7 +142,7 @@ class PlannedSpawner(SavedStateSpawner):
 
     async def _decide(self, user_options: Any) -> Plan:
         request = options.request(user_options, hub_user=self.user.name, server=self.name or "", pod_name=self.pod_name)
-        return await self.shared.identities(self.api.api_client).decide(
+        decided = await self.shared.identities(self.api.api_client).decide(
             self.user.name,
             lambda identity: plan(
                 self.shared.site,
@@ -152,9 +150,20 @@ class PlannedSpawner(SavedStateSpawner):
                 request,
                 run_id=uuid.uuid4().hex,
                 now=datetime.now(timezone.utc),
-                secret=adoption_secret(self._hub_settings.get("cookie_secret")),
+                secret=self.hub_secret,
             ),
         )
+        if not self.hub_secret:
+            return decided
+        keys = owner_keys(
+            self.hub_secret,
+            self.user.orm_user,
+            user=self.user.name,
+            server=self.name or "",
+            namespace=decided.namespace,
+            pod_name=decided.shape.name,
+        )
+        return replace(decided, owner_keys=keys)
 
     def apply_plan(self, decided: Plan) -> None:
         """Set KubeSpawner's traits from the plan, so that KubeSpawner's pod and the hooks have the identity."""

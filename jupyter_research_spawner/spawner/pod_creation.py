@@ -29,6 +29,7 @@ from ..watch.api_server import cluster_down, webhook_down
 from ..watch.phase import is_over
 from ..wording import format_list
 from .background import run_in_background
+from .pod_owner import is_of_this_hub
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +119,26 @@ def _has_key_of(plan: Plan, pod: Json) -> bool:
     return bool(plan.adoption_key) and hmac.compare_digest(plan.adoption_key.encode(), key.encode())
 
 
-def other_user(plan: Plan, pod: Json) -> str | None:
-    """Return the name in the hub of the other user who owns this pod; None if the plan's user or no user owns it."""
+def why_taken(plan: Plan, secret: bytes, pod: Json) -> Refusal | None:
+    """Return the refusal of a start whose pod name another user's pod has, or one that another hub has created."""
     user = annotations_of(pod).get(USER_NAME)
-    return user if user not in (None, plan.request.hub_user) else None
+    if user not in (None, plan.request.hub_user):
+        whose = "another user's server has that name"
+        hint = "Ask your administrators to check that c.KubeSpawner.pod_name_template gives each server another name."
+    elif not is_of_this_hub(secret, pod):
+        whose = f"a pod in namespace {plan.namespace!r} has that name already, and this hub has not created it"
+        hint = (
+            "Ask your administrators: if another hub uses the namespace, one of the two needs another "
+            "c.KubeSpawner.pod_name_template. If the hub has lost its cookie secret, they can delete the pod."
+        )
+    else:
+        return None
+    return Refusal(
+        "pod-name-taken",
+        f"Your server's pod would be called {plan.shape.name!r}, but {whose}.",
+        hint=hint,
+        status=503,
+    )
 
 
 def api_token_of(pod: Json, main: str) -> str | None:

@@ -29,7 +29,7 @@ from .pacing import Pacing
 from .pod_changes import announce_related
 from .start_recorder import StartRecorder
 
-# The maximum number of interrupted starts that the hub resumes at the same time after its restart.
+# The maximum number of interrupted starts that the hub requests at the same time after its restart.
 MAX_RESUMING = 10
 # After this time without a response of the API server, the user's options are refused.
 PREREQUISITE_SECONDS = 10.0
@@ -45,6 +45,9 @@ class ProcessState:
         self.starts = StartRecorder(site)
         self.resuming = asyncio.Semaphore(MAX_RESUMING)
         self.notifying = asyncio.Semaphore(MAX_NOTIFYING)
+        # User and server of the interrupted starts that the hub has not requested yet.
+        self.resuming_servers: set[tuple[str, str]] = set()
+        self.has_background_work = False
         self._has_warned = False
         self._accepted_uids: dict[int, AcceptedUids] = {}
         self._prerequisites: dict[int, Prerequisites] = {}

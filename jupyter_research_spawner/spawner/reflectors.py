@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from kubespawner import KubeSpawner
@@ -33,6 +34,8 @@ class FollowingReflector(ResourceReflector):  # type: ignore[misc]
 
     watch_task: asyncio.Task[None] | None
     resources: Any
+    # Since when the API server does not answer, so that the resources can be old; None if they are up to date.
+    lost_since: datetime | None = None
 
     async def start(self) -> None:
         """Start the watch, and wait for the first list. Raises HubRefusal (503) as `require_list` does."""
@@ -82,6 +85,10 @@ class FollowingReflector(ResourceReflector):  # type: ignore[misc]
             self.log.exception("The watch of %s in %s failed", self.kind, self.namespace)
 
     def _take(self, change: Change) -> None:
+        if change.kind == "lost":
+            self.lost_since = datetime.now(timezone.utc)
+            return
+        self.lost_since = None
         if change.kind == "listed":
             self._take_list({_key(found): found for found in change.objects})
             return

@@ -37,7 +37,7 @@ from .background import first_result, run_in_background
 from .hub_errors import HubRefusal, came_from
 from .planned import PlannedSpawner
 from .pod_changes import subscribe_to_related
-from .pod_creation import api_token_of, create_pod, other_user, read_pod, refusal_of, why_not_adopted
+from .pod_creation import api_token_of, create_pod, read_pod, refusal_of, why_not_adopted, why_taken
 from .pod_wait import PodWait, accepts_connections, is_pod_ready
 from .progress import announce_stop, stream_progress
 from .reflectors import watch_events, watch_pods
@@ -45,6 +45,7 @@ from .resume import schedule_resume
 from .rights_check import check_while_running, count, renewed, withdrawn
 from .saved_state import MAIN
 from .start import Start
+from .unclaimed_pods import delete_unclaimed_pods
 from .wall_time import enforce_wall_time
 
 # KubeSpawner's time limit is this much longer than ours, because only our error says why the start failed.
@@ -58,6 +59,12 @@ class ResearchSpawner(PlannedSpawner):
     """Starts notebooks with the POSIX identity of their user, in the queue that the user selected."""
 
     _reaching: asyncio.Task[Any] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "users" in self.hub_settings and not self.shared.has_background_work:
+            self.shared.has_background_work = True
+            run_in_background(delete_unclaimed_pods(self, self.shared))
 
     # Start.
 
@@ -208,7 +215,7 @@ class ResearchSpawner(PlannedSpawner):
     async def _adopt_or_delete(self, start: Start) -> bool:
         """Adopt the existing pod with this server's pod name, which keeps its place in the queue, or delete the pod.
 
-        Returns whether the pod was adopted. Raises Refusal if another user owns the pod.
+        Returns whether the pod was adopted. Raises Refusal if another user or another hub owns the pod.
         """
         namespace = start.plan.namespace
         pod = await read_pod(self.api, namespace, self.pod_name, request_seconds=self.k8s_api_request_timeout)
@@ -222,18 +229,11 @@ class ResearchSpawner(PlannedSpawner):
             start.wait.continue_with(pod)
             ADOPTIONS.labels("adopted").inc()
             return True
-        if (other := other_user(start.plan, pod)) is not None:
-            self.log.error(
-                "Pod %s/%s belongs to %r. Check that pod_name_template is unique", namespace, self.pod_name, other
-            )
+        if (taken := why_taken(start.plan, self.hub_secret, pod)) is not None:
+            self.log.error("%s of %s: %s", self._log_name, namespace, taken)
             self._leaves_pod_alone = True
             ADOPTIONS.labels("other-user").inc()
-            raise Refusal(
-                "pod-name-taken",
-                f"Your server's pod would be called {self.pod_name!r}, but another user's server has that name.",
-                hint="Ask your administrators.",
-                status=503,
-            )
+            raise taken
         ADOPTIONS.labels("deleted").inc()
         self.log.warning("Deleting pod %s/%s, which cannot be adopted: %s", namespace, self.pod_name, why_not)
         if _is_alive(pod):

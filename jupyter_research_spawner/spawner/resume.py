@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from urllib.parse import quote
 
 from kubespawner import KubeSpawner
@@ -19,8 +20,8 @@ from .background import run_in_background
 from .process_state import ProcessState
 from .rights_check import count
 
-# The hub accepts requests only after its first polls, and an identity source can become ready later than the hub.
-MAX_TRIES, SECONDS_BETWEEN_TRIES = 60, 2.0
+# The hub accepts requests only after its first polls, and an identity source can become ready much later than the hub.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
 
 def schedule_resume(spawner: KubeSpawner, shared: ProcessState) -> None:
@@ -29,31 +30,46 @@ def schedule_resume(spawner: KubeSpawner, shared: ProcessState) -> None:
 
 
 async def _resume(spawner: KubeSpawner, shared: ProcessState) -> None:
-    async with shared.resuming:
-        await asyncio.sleep(0.5)  # The hub first handles the result of poll.
-        for _ in range(MAX_TRIES):
-            try:
-                # Resolve first, to see a refusal here: the hub can accept the request and refuse the start later.
-                await shared.identities(spawner.api.api_client).resolve(spawner.user.name)
-                await _request_start(spawner)
-                return
-            except Refusal as refusal:
-                if refusal.status != 503:
-                    await _give_up(spawner, str(refusal))
+    """Request the start until the hub has accepted or refused it, for at most `hub.queue_limit`."""
+    server = (spawner.user.name, spawner.name or "")
+    shared.resuming_servers.add(server)
+    end = time.monotonic() + shared.site.hub.queue_limit.total_seconds()
+    pause = FIRST_PAUSE_SECONDS
+    try:
+        while time.monotonic() < end:
+            await asyncio.sleep(pause)  # The hub first handles the result of poll.
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            async with shared.resuming:
+                if await _is_settled(spawner, shared):
                     return
-                spawner.log.warning("%s cannot be started again yet: %s", spawner._log_name, refusal)
-            except HTTPClientError as error:
-                if error.code < 500 and error.code not in (404, 429):
-                    if error.code != 400 or "already running" not in _message(error):
-                        await _give_up(spawner, _message(error))
-                    return
-                spawner.log.warning("%s cannot be started again yet: %s", spawner._log_name, _message(error))
-            except OSError:
-                spawner.log.debug("The hub does not accept connections yet")
-            await asyncio.sleep(SECONDS_BETWEEN_TRIES)
         spawner.log.error(
             "%s was not started again after the restart of the hub; its next start adopts its pod", spawner._log_name
         )
+    finally:
+        shared.resuming_servers.discard(server)
+
+
+async def _is_settled(spawner: KubeSpawner, shared: ProcessState) -> bool:
+    """Request the start once. Return whether the hub has accepted or refused it."""
+    try:
+        # Resolve first, to see a refusal here: the hub can accept the request and refuse the start later.
+        await shared.identities(spawner.api.api_client).resolve(spawner.user.name)
+        await _request_start(spawner)
+    except Refusal as refusal:
+        if refusal.status == 503:
+            spawner.log.warning("%s cannot be started again yet: %s", spawner._log_name, refusal)
+            return False
+        await _give_up(spawner, str(refusal))
+    except HTTPClientError as error:
+        if error.code >= 500 or error.code in (404, 429):
+            spawner.log.warning("%s cannot be started again yet: %s", spawner._log_name, _message(error))
+            return False
+        if error.code != 400 or "already running" not in _message(error):
+            await _give_up(spawner, _message(error))
+    except OSError:
+        spawner.log.debug("The hub does not accept connections yet")
+        return False
+    return True
 
 
 async def _request_start(spawner: KubeSpawner) -> None:

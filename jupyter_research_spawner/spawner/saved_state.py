@@ -23,6 +23,8 @@ from .end_watch import EndWatch
 from .hub_errors import HubRefusal
 from .left_pods import LeftPod, delete_left_pod
 from .pod_creation import refusal_of
+from .pod_owner import is_of_this_hub
+from .process_state import adoption_secret
 from .recorded_ends import STATE_KEY, read_ends, write_ends
 from .resume import request_stop
 
@@ -55,6 +57,16 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         self.wall_time_lock = asyncio.Lock()
         super().__init__(*args, **kwargs)
         self.end_watch = EndWatch(self, MAIN, self.shared.notifying)
+
+    @property
+    def hub_settings(self) -> Json:
+        """Return the settings of the hub's web application; {} outside of a hub."""
+        return getattr(self.user, "settings", None) or {}
+
+    @property
+    def hub_secret(self) -> bytes:
+        """Return the hub's secret for keys of pods; empty if the hub has none."""
+        return adoption_secret(self.hub_settings.get("cookie_secret"))
 
     def get_state(self) -> Json:
         state: Json = super().get_state()
@@ -128,7 +140,7 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
             left = self._left_pods[0]
             try:
                 await delete_left_pod(
-                    self.api, left, request_seconds=self.k8s_api_request_timeout, stop_seconds=seconds
+                    self.api, left, self.hub_secret, request_seconds=self.k8s_api_request_timeout, stop_seconds=seconds
                 )
             except (ApiException, aiohttp.ClientError, asyncio.TimeoutError) as error:
                 self.log.error("Pod %s/%s could not be deleted: %r", left.namespace, left.name, error)
@@ -146,5 +158,5 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
             "Pod %s/%s was replaced: its uid was %s and is %s, and its annotations name %r as its user",
             *(self.namespace, self.pod_name, self._pod_uid, pod["metadata"]["uid"], owner),
         )
-        if owner == self.user.name:
+        if owner == self.user.name and is_of_this_hub(self.hub_secret, pod):
             await self.stop(now=True)
