@@ -67,10 +67,14 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
                 yield {"message": headline, "progress": percent, "repeats": True}
         if is_over:
             return
-        if start is None:
-            await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
-        else:
-            await start.progress.wait(seen, LONGEST_PAUSE_SECONDS)
+        await _wait_for_change(start, seen)
+
+
+async def _wait_for_change(start: Start | None, seen: int) -> None:
+    if start is None:
+        await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
+    else:
+        await start.progress.wait(seen, LONGEST_PAUSE_SECONDS)
 
 
 def _describe(start: Start) -> str:
