@@ -156,17 +156,7 @@ class PodWait:
         self._seen, self._missing_since, self.last_pod = True, None, pod
         scheduler = SCHEDULERS[self.plan.scheduler]
         objects = self.owned_objects(pod)
-        place = self.status.place if self.status.waits else None
-        report = queue_report(
-            scheduler,
-            pod,
-            objects,
-            queue=self.plan.queue,
-            pod_specs=[pod.get("spec") or {}],
-            created=pod["metadata"].get("creationTimestamp"),
-            nodes=self.nodes,
-        )
-        self.status = replace(report, place=place) if report.waits else report
+        self.status = self._report(pod, objects, self.status.place)
         events = self._events_of(pod)
         phase = classify(pod, self.status, self.main, scheduler.eviction(pod, objects), events)
         self.message = phase.message or why_not_ready(pod, self.main, events)
@@ -184,9 +174,21 @@ class PodWait:
 
     def set_place(self, place: Place | None) -> None:
         """Set the place in the queue, which `observe` keeps: only a reader of the page asks for it."""
-        if self.is_queued:
-            self.status = replace(self.status, place=place)
-            self.message = describe(self.status)
+        if self.is_queued and self.last_pod is not None:
+            self.status = self._report(self.last_pod, self.owned_objects(self.last_pod), place)
+            self.message = describe(self.status) or self.message
+
+    def _report(self, pod: Json, objects: Objects, place: Place | None) -> QueueStatus:
+        report = queue_report(
+            SCHEDULERS[self.plan.scheduler],
+            pod,
+            objects,
+            queue=self.plan.queue,
+            pod_specs=[pod.get("spec") or {}],
+            created=pod["metadata"].get("creationTimestamp"),
+            nodes=self.nodes,
+        )
+        return replace(report, place=place) if report.waits else report
 
     def _events_of(self, pod: Json) -> list[Json]:
         """Return the pod's events without those of an earlier pod of the same name."""

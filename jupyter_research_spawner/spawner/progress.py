@@ -44,12 +44,9 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
         seen = start.progress.count if start is not None else 0
         is_over = start is not None and start.is_over
         if start is not None:
-            for warning in start.plan.warnings if not warned else ():
-                yield {"message": warning}
-            warned = True
-            for note in start.notes[noted:]:
-                yield {"message": note}
-            noted = len(start.notes)
+            for told in (*(() if warned else start.plan.warnings), *start.notes[noted:]):
+                yield {"message": told}
+            warned, noted = True, len(start.notes)
         events = server.events
         if len(events) < events_sent:  # the pod was recreated, and these are the events of the new pod
             events_sent = 0

@@ -386,8 +386,13 @@ class ResearchSpawner(PlannedSpawner):
             yield message
 
     async def find_place(self) -> Place | None:
-        """Return the place of this server's pod in its queue; None if it is unknown."""
+        """Return the place of this server's pod in its queue; None if it is unknown.
+
+        For the first reader of a page, this waits for the list of nodes, so that the page shows at once if none is
+        large enough.
+        """
         pod = self._reflected_pod()
+        await self.shared.nodes(self.api.api_client).has_been_listed()
         return await self.shared.place_of(self.api.api_client, pod) if pod else None
 
     @property

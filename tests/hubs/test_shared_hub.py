@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -305,6 +306,24 @@ async def test_progress_tells_why_it_waits_and_bears_events_without_time(hub: Hu
     await hub.api("DELETE", "users/alice/servers/first")
     await hub.ready("alice")
     assert "Traceback" not in hub.log
+
+
+async def test_a_start_that_fits_on_no_node_is_told_at_once(hub: Hub) -> None:
+    await hub.start_server("alice", {"profile": "huge"})
+    largest = "No node here is this big now: the largest has 4 CPUs. It starts only if such a node is added."
+    headlines: list[str] = []
+
+    async def read() -> None:
+        async for found in hub.progress("alice"):
+            headlines.extend([found["message"]] if not found.get("log_only") else [])
+            if any(line.startswith("Waiting in queue climate since") and line.endswith(largest) for line in headlines):
+                return
+
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(read(), 20)
+    assert headlines and headlines[-1].endswith(largest), (headlines, hub.log[-3000:])
+    assert not any("nodes are available" in line for line in headlines), "kube-scheduler's words are for the log"
+    await hub.api("DELETE", "users/alice/server")
 
 
 ODD: list[Any] = [
