@@ -163,7 +163,9 @@ TRAITS: dict[str, Trait] = {
     "consecutive_failure_limit": _kept("hub.consecutiveFailureLimit", why="On JupyterHub 5, `configure` sets it to 0."),
     "poll_interval": _kept(),
     "poll_jitter": _kept(),
-    "delete_grace_period": _kept(),
+    "delete_grace_period": _kept(
+        why="Default: `terminationGracePeriodSeconds` of the pod, which is 30 seconds in Kubernetes."
+    ),
     "delete_stopped_pods": _kept(),
     # The container of the notebook.
     "image": _kept("singleuser.image.name", "singleuser.image.tag", why="For profiles without an image of their own."),

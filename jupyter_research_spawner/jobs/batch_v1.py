@@ -14,6 +14,7 @@ from ..shape import OUR_PREFIX, Json, Slots, Template
 from ..site import Batch
 from .kind import Resource, Result
 from .request import JobRequest, display_name, program_name
+from .signal_forwarding import forwarding_words
 from .stored_request import variables
 
 SLOTS = Slots((Template(("spec", "template"), "job"),))
@@ -41,8 +42,9 @@ def job_manifest(
         "command": [literal(word) for word in request.command],
         "env": [{"name": name, "value": literal(value)} for name, value in {**env, **request.env}.items()],
     }
-    if words:
-        container |= {"command": [literal(word) for word in words], "args": container["command"]}
+    directories = [plan.identity.home, *(mount.path for mount in plan.mounts)]
+    if before := [*words, *forwarding_words(request.command, directories)]:
+        container |= {"command": [literal(word) for word in before], "args": container["command"]}
     return {
         "apiVersion": RESOURCE.api_version,
         "kind": "Job",

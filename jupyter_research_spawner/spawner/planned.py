@@ -55,6 +55,8 @@ class PlannedSpawner(SavedStateSpawner):
         super().__init__(*args, **kwargs)
         # What the configuration says, because a plan replaces it for each start.
         self._configured: Json = {trait: getattr(self, trait) for trait in ("image", "working_dir", "notebook_dir")}
+        # Else a stop uses the grace period of the pod, because KubeSpawner's default of 1 second is too short to save.
+        self._has_grace_period = self.trait_has_value("delete_grace_period")
         self.shared.warn_of_spawn_limit(self.hub_settings, self.log)
         filter_refusals(self.log)
 

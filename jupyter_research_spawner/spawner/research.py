@@ -46,7 +46,7 @@ from .rights_check import check_while_running, count, renewed, withdrawn
 from .saved_state import MAIN
 from .start import Start
 from .unclaimed_pods import delete_unclaimed_pods
-from .wall_time import enforce_wall_time
+from .wall_time import enforce_wall_time, grace_seconds
 
 # KubeSpawner's time limit is this much longer than ours, because only our error says why the start failed.
 EXTRA_SECONDS = 60
@@ -320,6 +320,8 @@ class ResearchSpawner(PlannedSpawner):
         self.end_recorder.record_stop()
         start_timeout = self.start_timeout
         self.start_timeout = int(self.shared.site.hub.stop_limit.total_seconds())
+        if not self._has_grace_period:
+            self.delete_grace_period = grace_seconds(self._reflected_pod())
         announcing = asyncio.ensure_future(announce_stop(self._reflected_pod, self._report_stop))
         try:
             await super().stop(now)

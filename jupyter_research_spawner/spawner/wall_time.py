@@ -73,3 +73,13 @@ def over(deadline: Deadline) -> str:
     """Return the sentence for the user of a notebook that has reached its deadline."""
     lasted = format_duration(deadline.ends - deadline.started)
     return f"It was stopped, because its wall time of {lasted} was over."
+
+
+# The default of terminationGracePeriodSeconds (Kubernetes, Pod API).
+GRACE_SECONDS = 30
+
+
+def grace_seconds(pod: Json | None) -> int:
+    """Return the seconds between SIGTERM and SIGKILL when a notebook is stopped: those of its pod."""
+    written = ((pod or {}).get("spec") or {}).get("terminationGracePeriodSeconds")
+    return written if isinstance(written, int) else GRACE_SECONDS
