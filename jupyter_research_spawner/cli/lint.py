@@ -144,6 +144,7 @@ def advice(site: Site, now: datetime, base: Path | None = None) -> Iterator[Prob
     yield from _no_default(site)
     yield from _class_advice(site, now, (base or Path()).absolute())
     yield from _wall_times(site)
+    yield from _ends_of_notebooks(site)
     yield from _images(site)
     yield from _numa(site)
     yield from _gpus(site)
@@ -333,6 +334,25 @@ def _wall_times(site: Site) -> Iterator[Problem]:
         if own is not None and of_class is not None and own < of_class <= longest:
             why = f"has no effect, because profiles.{course.profile}.jobs.wall_time_hard is {format_duration(own)}"
             yield Problem(f"classes.{name}.jobs.wall_time_hard", why)
+
+
+def _ends_of_notebooks(site: Site) -> Iterator[Problem]:
+    """Yield notices that no notebook lives long enough to get, and grace periods for which a stop does not wait."""
+    first = site.hub.first_notice
+    for name, profile in ordered(site.profiles):
+        if profile.wall_time <= first:
+            why = f"is {format_duration(profile.wall_time)}, so its users see the first notice when the notebook starts"
+            yield Problem(
+                f"{site.profile_path(name)}.wall_time", f"{why}: hub.first_notice is {format_duration(first)}"
+            )
+        grace = site.pod_fields[name].terminationGracePeriodSeconds
+        if grace is not None and grace >= site.hub.stop_limit.total_seconds():
+            limit = format_duration(site.hub.stop_limit)
+            yield Problem(
+                "hub.stop_limit",
+                f"is {limit}, but pods of profile {name!r} may take {grace} seconds to end "
+                "(terminationGracePeriodSeconds). A stop would fail first. Set a longer limit",
+            )
 
 
 def _images(site: Site) -> Iterator[Problem]:

@@ -34,6 +34,7 @@ from ..watch.phase import why_not_gone
 from ..watch.pod_end import runs_again
 from ..wording import quote
 from .background import first_result, run_in_background
+from .deadline_writer import DeadlineWriter
 from .hub_errors import HubRefusal, came_from
 from .planned import PlannedSpawner
 from .pod_changes import subscribe_to_related
@@ -304,14 +305,21 @@ class ResearchSpawner(PlannedSpawner):
             stops = self.shared.site.on_lost_right == "stop"
             self._rights_check = run_in_background(check_while_running(self, stops=stops))
         if self._wall_time_watch is None or self._wall_time_watch.done():
-            deadlines = self.shared.deadlines(self.api.api_client)
-            self._wall_time_watch = run_in_background(enforce_wall_time(self, deadlines))
+            self._wall_time_watch = run_in_background(enforce_wall_time(self, self.deadlines))
 
     def find_running_pod(self) -> Json | None:
         """Return this server's pod while it runs; None if the calling task must end."""
-        pod = self._reflected_pod()
         is_current = asyncio.current_task() in (self._rights_check, self._wall_time_watch)
-        return pod if is_current and _is_alive(pod) and self._is_own(pod) else None
+        return self.find_own_pod() if is_current else None
+
+    def find_own_pod(self) -> Json | None:
+        """Return the pod of this server's last start while it has not ended and is not being deleted."""
+        pod = self._reflected_pod()
+        return pod if _is_alive(pod) and self._is_own(pod) else None
+
+    @property
+    def deadlines(self) -> DeadlineWriter:
+        return self.shared.deadlines(self.api.api_client)
 
     # Stop.
 
