@@ -313,6 +313,24 @@ class Hub:
         ready: Json = await eventually(found, every=0.1, otherwise=lambda: f"{told}:\n{self.log[-6000:]}")
         return ready
 
+    async def ends(self, name: str, token: str | None = None) -> list[Json]:
+        """Return how the user's servers ended, oldest first."""
+        answer = await self.api("GET", f"research-spawner/users/{name}/ends", token=token)
+        assert answer.status == 200, answer.text
+        found: list[Json] = json.loads(answer.text)["ends"]
+        return found
+
+    async def one_end(self, name: str, code: str) -> Json:
+        """Return the only end of the user's servers when there is one. It must have this code."""
+
+        async def found() -> Json | None:
+            ends = await self.ends(name)
+            assert [end["code"] for end in ends] in ([], [code]), (ends, self.log[-6000:])
+            return ends[0] if ends else None
+
+        end: Json = await eventually(found, every=0.2, otherwise=lambda: self.log[-6000:])
+        return end
+
     async def stopped(self, name: str, server: str = "") -> None:
         async def is_over() -> bool:
             now = await self.server(name, server)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from jupyterhub.apihandlers import APIHandler
 from jupyterhub.handlers import BaseHandler
-from jupyterhub.utils import url_escape_path, url_path_join
+from jupyterhub.utils import url_path_join
 from tornado import web
 
 from ..api_object import parse_time
@@ -98,10 +98,8 @@ class DismissHandler(BaseHandler):  # type: ignore[misc]
             running.end_recorder.ends = ends
         save_ends(server, ends)
         self.db.commit()
-        page = "home"
-        if self.get_body_argument("page", "") == "spawn":
-            page = url_path_join("spawn", user.escaped_name, url_escape_path(name))
-        self.redirect(url_path_join(self.hub.base_url, page))
+        # JupyterHub checks that the argument `next` is a page of this hub.
+        self.redirect(self.get_next_url(user, default=url_path_join(self.hub.base_url, "home")))
 
 
 HANDLERS = (

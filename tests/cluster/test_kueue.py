@@ -311,6 +311,29 @@ async def test_a_person_reads_why_the_notebook_waits_until_it_starts(work: Work,
     assert (await hub.ready("alice"))["ready"]
 
 
+async def test_a_preempted_notebook_of_the_hub_is_told_why_after_it_is_gone(work: Work, hub: Hub) -> None:
+    await hub.start_server("alice", {"profile": "small"})
+    await hub.ready("alice")
+    work.notebook("second", queue="urgent")
+    end = await hub.one_end("alice", "preempted")
+    assert (end["message"], end["continues"]) == (PREEMPTED, False)
+    await hub.stopped("alice")
+    await hub.kill()
+    await hub.start()
+    assert await hub.ends("alice") == [end]
+
+
+async def test_a_notebook_whose_queue_is_stopped_is_told_why(work: Work, hub: Hub) -> None:
+    await hub.start_server("alice", {"profile": "small"})
+    await hub.ready("alice")
+    work.api.apply(local_queue("climate", work.namespace, stopPolicy="HoldAndDrain"))
+    try:
+        end = await hub.one_end("alice", "evicted")
+    finally:
+        work.api.apply(local_queue("climate", work.namespace))
+    assert end["message"].startswith("Evicted by Kueue (LocalQueueStopped): ")
+
+
 async def test_a_stop_says_that_it_waits_for_kueue_and_a_start_that_it_cannot_do_without(work: Work, hub: Hub) -> None:
     await hub.start_server("alice", {"profile": "small"})
     await hub.ready("alice")

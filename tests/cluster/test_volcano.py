@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from alice import CYCLES_SECONDS, Alice
 from ground import JOB, UNTIL_RELEASED, Ground, ground
+from hub import Hub
 from rig.api import Json, until
 from rig.controllers.volcano import ACTIONS, API, Volcano
 from work import batch
@@ -254,6 +256,26 @@ def test_a_students_notebook_makes_room_for_a_researchers(together: Alice) -> No
     over = together.phase_of(last)
     assert (over.name, over.message) in {("ending", PREEMPTED), ("failed", PREEMPTED)}
     together.runs("researcher")
+
+
+@pytest.mark.actions(PREEMPTING)
+async def test_a_preempted_notebook_of_the_hub_is_told_why(together: Alice, tmp_path: Path) -> None:
+    cluster = together.ground.cluster
+    hub = Hub(6, tmp_path / "hub", cluster, cluster.network.address)
+    program = f'c.KubeSpawner.cmd = ["python3", "-c", Path("{hub.state}/notebook.py").read_text()]'
+    hub.write(together.settings, extra=program)
+    try:
+        await hub.start()
+        await hub.person("alice")
+        await hub.start_server("alice", {"profile": "small", "queue": "backfill"})
+        await hub.ready("alice")
+        together.notebook("researcher")
+        end = await hub.one_end("alice", "preempted")
+        assert end["message"] == PREEMPTED
+        await hub.stopped("alice")
+        assert await hub.ends("alice") == [end]
+    finally:
+        await hub.close()
 
 
 @pytest.mark.actions(PREEMPTING)
