@@ -271,6 +271,12 @@ def test_each_code_has_a_hint() -> None:
         assert hint.endswith(".") or code in ("stopped", "rights-lost"), code
 
 
+def test_a_message_of_the_cluster_is_one_bounded_line() -> None:
+    end = make_end("evicted", "Evicted by Kueue (New): a\nb\x1b[31m" + "x" * 40_000)
+    assert len(end.message) <= 1000 and end.message.isprintable()
+    assert end.message.startswith("Evicted by Kueue (New): a b")
+
+
 def test_a_time_is_written_in_utc_with_seconds() -> None:
     assert make_end("failed", "", "2026-11-29T12:00:05.4+02:00").at == at(5)
     assert len(make_end("failed", "", "not a time").at) == 20

@@ -12,7 +12,7 @@ from ..metrics import count_end
 from ..plan import offers
 from ..pod.overlay import granted_to
 from ..refusal import Refusal
-from ..schedulers import SCHEDULERS, Objects, Scheduler
+from ..schedulers import Objects, Scheduler, find_scheduler
 from ..shape import NOTEBOOK_KIND, Json
 from ..site import Site
 from ..watch.api_server import ApiError, ApiServer
@@ -56,9 +56,10 @@ class EndRecorder:
         self.planned: End | None = None
         self.ends: Ends = ()
 
-    @property
-    def _scheduler(self) -> Scheduler:
-        return SCHEDULERS[self._spawner.shared.site.scheduler.kind]
+    def _scheduler_of(self, pod: Json | None) -> Scheduler:
+        """Return the scheduler of the pod, which can differ from the one in the settings of now."""
+        granted = granted_to(pod or {})
+        return find_scheduler(granted.scheduler if granted else self._spawner.shared.site.scheduler.kind)
 
     # What the watch shows.
 
@@ -83,7 +84,7 @@ class EndRecorder:
         elif pod is not None:
             self.observe(pod)
         elif self._may_end:
-            self.record(find_lost_end(self._scheduler, self._known_events()))
+            self.record(find_lost_end(self._scheduler_of(self._last_pod), self._known_events()))
 
     def _record_interrupted_start(self, pod: Json | None) -> None:
         """Record how the pod of a start ended while the hub was down. The hub does not continue this start."""
@@ -116,7 +117,9 @@ class EndRecorder:
             self.record(end)
 
     def _end_of(self, pod: Json, *, is_gone: bool) -> End | None:
-        return find_end(pod, self._main, self._scheduler, self._objects_of(pod), self._known_events(), is_gone=is_gone)
+        return find_end(
+            pod, self._main, self._scheduler_of(pod), self._objects_of(pod), self._known_events(), is_gone=is_gone
+        )
 
     def _known_events(self) -> Sequence[Json]:
         """Return the events of the server's pod that the hub has in its memory."""
@@ -146,7 +149,7 @@ class EndRecorder:
     def record_failed_start(self, refusal: Refusal) -> None:
         """Record that a start failed after its pod was created, because the user may have closed the page."""
         pod = self._last_pod
-        eviction = self._scheduler.eviction(pod, self._objects_of(pod)) if pod is not None else None
+        eviction = self._scheduler_of(pod).eviction(pod, self._objects_of(pod)) if pod is not None else None
         code = eviction.code if eviction is not None else code_of_failed_start(pod, self._main)
         self.record(make_end(code, refusal.message))
 
@@ -190,7 +193,7 @@ class EndRecorder:
         if end.code == "out-of-memory":
             better: End | None = await self._with_larger_profiles(end, pod)
         else:
-            better = await self._find_preemption(end, uid)
+            better = await self._find_preemption(end, self._scheduler_of(pod), uid)
         if better is not None and better != end:
             current = self._spawner.user.spawners.get(self._spawner.name) or self._spawner
             self._save(replace_end(current.end_recorder.ends, end, better))
@@ -205,9 +208,9 @@ class EndRecorder:
             return None
         return with_larger_profiles(end, larger_profiles(shared.site, identity, granted.profile))
 
-    async def _find_preemption(self, end: End, uid: str) -> End | None:
+    async def _find_preemption(self, end: End, scheduler: Scheduler, uid: str) -> End | None:
         """Return the preemption that an event reports, for a scheduler that leaves no condition on the pod."""
-        if end.message == DELETED and not self._scheduler.preemption_events:
+        if end.message == DELETED and not scheduler.preemption_events:
             return None
         spawner = self._spawner
         server, namespace = ApiServer(spawner.api.api_client), spawner.namespace
@@ -219,7 +222,7 @@ class EndRecorder:
                 spawner.log.warning("The events of %s cannot be read: %s", spawner._log_name, error)
                 return None
             events = [event for event in found.get("items") or [] if self._is_about(event, uid)]
-            if preempted := find_preemption(self._scheduler, events):
+            if preempted := find_preemption(scheduler, events):
                 return preempted
             await asyncio.sleep(SECONDS_BETWEEN_TRIES)
         return None

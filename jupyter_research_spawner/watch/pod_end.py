@@ -16,7 +16,7 @@ from ..schedulers import NO_OBJECTS, Objects, Scheduler, preemption_events
 from ..schedulers.scheduler_interface import EvictionCode, condition
 from ..shape import Json
 from ..wording import format_list
-from .container_reasons import IMAGE_REASONS, how_ended, statuses, stays_ended
+from .container_reasons import IMAGE_REASONS, how_ended, shorten, statuses, stays_ended
 from .phase import has_begun, is_over, why_failed
 
 EndCode = (
@@ -72,6 +72,7 @@ _FAILED_PODS: Mapping[str, EndCode] = {
 }
 # Reasons in the `terminated` state of a container.
 _ENDED_CONTAINERS: Mapping[str, EndCode] = {"ContainerStatusUnknown": "node-lost", "OOMKilled": "out-of-memory"}
+MESSAGE_LIMIT = 1000
 DELETED = (
     "Its pod was deleted in the cluster and not through the hub, by an administrator or by another program. "
     "The cluster does not say why."
@@ -99,8 +100,12 @@ class End:
 
 
 def make_end(code: EndCode, message: str, at: datetime | str | None = None, hint: str | None = None) -> End:
-    """Return an End with the code's hint, or with `hint`.  `at` is a time, RFC 3339 text, or None for now."""
-    return End(code, message, _in_utc(at), HINTS[code] if hint is None else hint)
+    """Return an End with the code's hint, or with `hint`.
+
+    message: sentences, of which the middle is left out if they are long, because the cluster can send any text.
+    at: a time, RFC 3339 text, or None for now.
+    """
+    return End(code, shorten(message, MESSAGE_LIMIT), _in_utc(at), HINTS[code] if hint is None else hint)
 
 
 def find_end(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from bs4 import Tag
+from embedded_cluster import NAMESPACE
 from hub import SITE, Browser, Hub, Json
 from patience import eventually
 
@@ -233,6 +234,20 @@ async def test_what_ended_while_the_hub_was_down_is_found_or_unknown(hub: Hub) -
 
     found: Json = await eventually(second, otherwise=lambda: without_access(hub))
     assert (found["code"], found["message"]) == ("wall-time", "It reached its hard wall time.")
+
+
+@once
+async def test_a_preemption_while_the_hub_was_down_is_found_in_the_events(hub: Hub) -> None:
+    pod = await started(hub)
+    await hub.kill()
+    hub.cluster.store.record(pod, "Preempted", "Preempted by pod b on node node-1", source="default-scheduler")
+    hub.cluster.store.delete(POD, hub.cluster.store.get(POD, NAMESPACE, pod["metadata"]["name"]))
+    await hub.start()
+
+    async def preempted() -> bool:
+        return [end["code"] for end in await ends(hub)] == ["preempted"]
+
+    await eventually(preempted, otherwise=lambda: without_access(hub))
 
 
 @once
