@@ -214,6 +214,8 @@ def test_a_pod_without_status_has_a_phase_and_an_end(pod: Json) -> None:
 def test_an_event_without_time_counts() -> None:
     end = find_lost_end(PLAIN, [{"reason": "Preempted", "message": "by another pod"}])
     assert (end.code, len(end.at)) == ("preempted", 20)
+    created = {"reason": "Preempted", "message": "by another pod", "metadata": {"creationTimestamp": at(44)}}
+    assert find_lost_end(PLAIN, [created]).at == at(44)
 
 
 def restarted(count: int, ended: dict[str, Any]) -> Json:
