@@ -480,3 +480,15 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path, research_cluster: 
 
 def visible(page: BeautifulSoup) -> str:
     return re.sub(r"\s+", " ", page.get_text(" "))
+
+
+def metric_samples(text: str) -> dict[str, float]:
+    """Return the samples in Prometheus' text format by name and labels."""
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {key: float(value) for key, value in lines}
+
+
+def start_lines(log: str) -> list[dict[str, str]]:
+    """Return the fields of the lines in a hub's log about starts, where no value has a space."""
+    found = (line.partition("event=start ")[2] for line in log.splitlines() if " event=start " in line)
+    return [dict(part.split("=", 1) for part in line.split(" ")) for line in found]

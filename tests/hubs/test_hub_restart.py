@@ -6,16 +6,19 @@ One restart serves all tests of this module, because starting a hub takes longer
 from __future__ import annotations
 
 import copy
+import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-from hub import SITE, Browser, Hub, Json, research_cluster_in
+from hub import SITE, Browser, Hub, Json, metric_samples, research_cluster_in, start_lines
 from patience import eventually
 
+from jupyter_research_spawner.api_object import annotations_of
 from jupyter_research_spawner.embedded import NodeSpec
+from jupyter_research_spawner.pod.overlay import PLAN
 
 pytestmark = [pytest.mark.embedded, pytest.mark.asyncio(loop_scope="module")]
 
@@ -141,13 +144,29 @@ async def test_a_restart_keeps_a_queued_server_and_its_place(restarted: Restarte
     assert "Cancel this start" in page
     assert 'var server = "exp";' in page
     await browser.close()
+    await metric_is(hub, 'queued_workloads{kind="notebook",queue="climate"}', 2)
     hub.cluster.add_node(NodeSpec("node-2", cpu=128, memory="64Gi"))
     for server in ("", "exp"):
         await hub.ready("alice", server)
     assert restarted.pods_of_alice() == restarted.uids
+    await metric_is(hub, 'adoptions_total{outcome="adopted"}', 2)
+    # The pods have the run ids of the starts before the restart, and so has the log.
+    runs = {pod["metadata"]["uid"]: json.loads(annotations_of(pod)[PLAN])["run_id"] for pod in hub.pods()}
+    told = {line["pod_uid"]: line["run_id"] for line in start_lines(hub.log) if line["outcome"] == "ready"}
+    assert {uid: told[uid] for uid in restarted.uids.values()} == {uid: runs[uid] for uid in restarted.uids.values()}
     assert (await hub.api("GET", "user", token=restarted.token)).status == 200
     assert (await hub.api("DELETE", "users/alice/server")).status in (202, 204)
     await eventually(lambda: len(restarted.pods_of_alice()) == 1)
+
+
+async def metric_is(hub: Hub, series: str, expected: float) -> None:
+    """Wait until a value in the hub's /metrics is as expected."""
+
+    async def has_value() -> bool:
+        found = metric_samples((await hub.api("GET", "../metrics")).text)
+        return found[f"research_spawner_{series}"] == expected
+
+    await eventually(has_value, every=0.2, otherwise=lambda: f"{series}:\n{hub.log[-5000:]}")
 
 
 async def pending(hub: Hub, name: str, server: str) -> None:

@@ -7,10 +7,9 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hub import SITE, Hub, Json
+from hub import SITE, Hub, Json, metric_samples, start_lines
 from patience import eventually
 from prometheus_server import Prometheus, needs_prometheus, running_prometheus
 
@@ -57,7 +56,7 @@ async def test_the_hub_serves_the_metrics_to_tokens_with_the_scope_of_metrics(hu
     assert (await hub.api("GET", "../metrics", token="wrong")).status == 403
     answer = await hub.api("GET", "../metrics", token=TOKEN)
     assert answer.status == 200
-    found = samples(answer.text)
+    found = metric_samples(answer.text)
     labels = '{kind="notebook",profile="small",scheduler="plain"}'
     assert found[f"research_spawner_time_to_ready_seconds_count{labels}"] == 1
     assert found[f"research_spawner_queue_wait_seconds_count{labels}"] == 1
@@ -132,15 +131,3 @@ DASHBOARD: Json = json.loads((MONITORING / "dashboard.json").read_text())
 async def has_number(prometheus: Prometheus, expression: str) -> bool:
     """Return whether the result has a number. Of a histogram without observations it is NaN."""
     return any(not math.isnan(float(sample["value"][1])) for sample in await prometheus.query(expression))
-
-
-def samples(text: str) -> dict[str, float]:
-    """Return the samples in Prometheus' text format by name and labels."""
-    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    return {key: float(value) for key, value in lines}
-
-
-def start_lines(log: str) -> list[dict[str, Any]]:
-    """Return the fields of the text lines about starts."""
-    found = (line.partition("event=start ")[2] for line in log.splitlines() if " event=start " in line)
-    return [dict(part.split("=", 1) for part in line.split(" ")) for line in found]
