@@ -202,6 +202,8 @@ async def test_a_start_whose_pod_has_no_node_counts_as_queued() -> None:
     assert server.current_start is not None
     server.current_start.wait.observe({**pod(admitted=""), "spec": {}})
     assert queued() == 1
+    server.current_start.wait.observe({**pod(), "spec": {"nodeName": "node-1"}})
+    assert queued() == 0
     future.cancel()
     await asyncio.wait([future])
     await asyncio.sleep(0)
