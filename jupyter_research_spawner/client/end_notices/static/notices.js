@@ -29,8 +29,7 @@
     return {
       ends: ends * 1000,
       latest: latest * 1000,
-      notices: data.notices_seconds.filter(Number.isFinite).map(seconds => seconds * 1000),
-      extendPath: typeof data.extend_path === 'string' ? data.extend_path : ''
+      notices: data.notices_seconds.filter(Number.isFinite).map(seconds => seconds * 1000)
     };
   }
 
@@ -70,21 +69,24 @@
       label: 'Extend …',
       caption: `Open the page where you can extend the wall time, up to ${written(end.latest, now)}`,
       commandId: EXTEND,
-      args: { path: end.extendPath },
       displayType: 'accent'
     };
     return {
       message: `This server ends at ${written(end.ends, now)}. Its kernels and terminals stop then. Save your work: saved files are kept.`,
       type: 'warning',
-      options: { autoClose: false, actions: end.extendPath && end.latest > end.ends ? [extend] : [] }
+      options: { autoClose: false, actions: end.latest > end.ends ? [extend] : [] }
     };
   }
 
-  // Returns the address of a page of the hub; null for a path that leads elsewhere.
-  function hubAddress(path, hubHost, here) {
-    const address = new URL(path, hubHost || here);
-    const origin = new URL(hubHost || here).origin;
-    return path.startsWith('/') && address.origin === origin ? address.href : null;
+  // Returns the address of a page of the hub, from the data that JupyterLab's page has about the hub.
+  function hubAddress(page, data, here) {
+    const prefix = new URL(data.hubPrefix || '/hub/', data.hubHost || here);
+    return new URL(page, prefix).href;
+  }
+
+  // Returns the page of the hub on which the user extends this server.
+  function extendPage(data) {
+    return `research-spawner/wall-time?server=${encodeURIComponent(data.hubServerName || '')}`;
   }
 
   // Shows each notice when it is due.  `host` is what the watch needs from its surroundings:
@@ -157,7 +159,7 @@
       const headers = {};
       const xsrf = cookie('_xsrf');
       if (xsrf !== null) {
-        headers['X-XSRFToken'] = xsrf; // JupyterHub and Jupyter Server require it from scripts
+        headers['X-XSRFToken'] = xsrf; // required from scripts, unless the page has a token as with JupyterHub
       }
       if (app.serviceManager.serverSettings.token) {
         headers.Authorization = `token ${app.serviceManager.serverSettings.token}`;
@@ -183,17 +185,14 @@
       void shown.then(id => id && commands.execute(DISMISS, { id }));
     }
 
-    function open(path) {
-      const address = hubAddress(path, data.hubHost, location.href);
-      if (address !== null) {
-        window.open(address, '_blank', 'noopener');
-      }
+    function open(page) {
+      window.open(hubAddress(page, data, location.href), '_blank', 'noopener');
     }
 
-    commands.addCommand(EXTEND, { label: 'Extend the Wall Time of This Server', execute: args => open(args.path) });
+    commands.addCommand(EXTEND, { label: 'Extend the Wall Time of This Server', execute: () => open(extendPage(data)) });
     commands.addCommand(GO_TO_HUB, {
       label: 'Open the Home Page of the Hub',
-      execute: () => open(`${data.hubPrefix || '/hub/'}home`)
+      execute: () => open('home')
     });
     const watched = watch({
       read,
@@ -217,7 +216,7 @@
   const plugin = { id: `${NAME}:plugin`, description: 'Tell when the server ends.', autoStart: true, activate };
 
   if (typeof window === 'undefined') {
-    module.exports = { endIn, dueNotice, untilNext, notification, hubAddress, watch };
+    module.exports = { endIn, dueNotice, untilNext, notification, hubAddress, extendPage, watch };
   } else {
     window._JUPYTERLAB = window._JUPYTERLAB || {};
     window._JUPYTERLAB[NAME] = { init: () => {}, get: async () => () => ({ __esModule: true, default: plugin }) };
