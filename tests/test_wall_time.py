@@ -108,6 +108,13 @@ def test_the_deadline_file_has_both_ends_and_the_notices() -> None:
     assert "\n" not in deadline().annotation(NOTICES)
 
 
+def test_the_deadline_file_has_the_page_that_extends_the_notebook_while_it_can_be_extended() -> None:
+    page = "/hub/research-spawner/wall-time?server="
+    assert json.loads(deadline().annotation(NOTICES, page))["extend_path"] == page
+    last = deadline().extended(START + 24 * HOUR)
+    assert "extend_path" not in json.loads(last.annotation(NOTICES, page))
+
+
 def test_the_choices_are_one_more_wall_time_and_the_hard_end() -> None:
     first = deadline()
     assert first.choices() == (START + 16 * HOUR, START + 24 * HOUR)
@@ -195,6 +202,7 @@ class Server:
 
     seen: Json | None
     wall_time_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    extend_path: str = ""
     ended: list[str] = field(default_factory=list)
 
     def find_running_pod(self) -> Json | None:

@@ -40,8 +40,12 @@ class Deadline:
     ends: datetime
     hard_ends: datetime
 
-    def annotation(self, notices: Sequence[timedelta]) -> str:
-        """Return the content of the deadline file.  `notices` are the times before the end when the user is told."""
+    def annotation(self, notices: Sequence[timedelta], extend_path: str = "") -> str:
+        """Return the content of the deadline file.
+
+        notices: the times before the end when the user is told.  extend_path: the path of the page that extends the
+        notebook, which the file names while there is something left to extend.
+        """
         written = {
             "ends_at": format_time(self.ends),
             "hard_ends_at": format_time(self.hard_ends),
@@ -49,6 +53,8 @@ class Deadline:
             "hard_ends_at_seconds": int(self.hard_ends.timestamp()),
             "notices_seconds": [int(notice.total_seconds()) for notice in notices],
         }
+        if self.choices() and extend_path:
+            written["extend_path"] = extend_path
         return json.dumps(written)
 
     def choices(self, latest: datetime | None = None) -> tuple[datetime, ...]:

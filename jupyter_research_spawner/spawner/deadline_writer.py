@@ -47,16 +47,16 @@ class DeadlineWriter:
             raise
         return found if found["metadata"]["uid"] == pod["metadata"]["uid"] else None
 
-    async def announce(self, pod: Json, deadline: Deadline) -> bool:
+    async def announce(self, pod: Json, deadline: Deadline, extend_path: str = "") -> bool:
         """Write the deadline if the pod does not have it yet; return False if the pod in memory is out of date.
 
         Another failure is logged, because the notebook ends all the same.
         """
-        if self._is_forbidden or annotations_of(pod).get(DEADLINE) == deadline.annotation(self._notices):
+        if self._is_forbidden or annotations_of(pod).get(DEADLINE) == deadline.annotation(self._notices, extend_path):
             return True
         try:
             async with self._slots:
-                await self.write(pod, deadline)
+                await self.write(pod, deadline, extend_path)
         except (Refusal, ApiError) as error:
             if isinstance(error, ApiError) and error.status in (404, 409):
                 return False
@@ -65,7 +65,7 @@ class DeadlineWriter:
                 log.warning("The deadline of pod %s could not be written: %s", name, error)
         return True
 
-    async def write(self, pod: Json, deadline: Deadline) -> None:
+    async def write(self, pod: Json, deadline: Deadline, extend_path: str = "") -> None:
         """Write the deadline into the pod's annotation.  Raises Refusal (503), or ApiError if the pod has changed.
 
         With the resource version, the API server refuses (409) a patch of a pod that has changed, so that a hub whose
@@ -73,7 +73,7 @@ class DeadlineWriter:
         """
         metadata = pod["metadata"]
         same = {key: metadata[key] for key in ("uid", "resourceVersion")}
-        body = {"metadata": {**same, "annotations": {DEADLINE: deadline.annotation(self._notices)}}}
+        body = {"metadata": {**same, "annotations": {DEADLINE: deadline.annotation(self._notices, extend_path)}}}
         try:
             await self._server.ask("PATCH", _path(pod), body=body, content_type=MERGE_PATCH)
         except ApiError as error:

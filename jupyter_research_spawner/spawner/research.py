@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeGuard
+from urllib.parse import quote as quote_url
 
 import aiohttp
 from kubernetes_asyncio.client import ApiException, V1Pod
@@ -48,6 +49,7 @@ from .saved_state import MAIN
 from .start import Start
 from .unclaimed_pods import delete_unclaimed_pods
 from .wall_time import enforce_wall_time, grace_seconds
+from .wall_time_extension import PAGE
 
 # KubeSpawner's time limit is this much longer than ours, because only our error says why the start failed.
 EXTRA_SECONDS = 60
@@ -316,6 +318,11 @@ class ResearchSpawner(PlannedSpawner):
         """Return the pod of this server's last start while it has not ended and is not being deleted."""
         pod = self._reflected_pod()
         return pod if _is_alive(pod) and self._is_own(pod) else None
+
+    @property
+    def extend_path(self) -> str:
+        """Return the path of the page that extends this server."""
+        return f"{self.hub.base_url}{PAGE}?server={quote_url(self.name)}"
 
     @property
     def deadlines(self) -> DeadlineWriter:

@@ -30,6 +30,10 @@ class TimedServer(Protocol):
 
     wall_time_lock: asyncio.Lock
 
+    @property
+    def extend_path(self) -> str:
+        """The path of the page that extends this server."""
+
     def find_running_pod(self) -> Json | None: ...
 
     async def end_with(self, end: End) -> None: ...
@@ -40,7 +44,7 @@ async def enforce_wall_time(server: TimedServer, deadlines: DeadlineWriter) -> N
     while (pod := server.find_running_pod()) is not None:
         deadline, now = deadline_of(pod), await deadlines.now()
         pause = LONGEST_PAUSE_SECONDS
-        if deadline is not None and not await deadlines.announce(pod, deadline):
+        if deadline is not None and not await deadlines.announce(pod, deadline, server.extend_path):
             pause = SHORTEST_PAUSE_SECONDS
         if deadline is not None and now is not None:
             if now >= deadline.ends and await _end_if_over(server, deadlines, pod):

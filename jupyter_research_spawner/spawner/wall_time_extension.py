@@ -18,11 +18,17 @@ from .deadline_writer import DeadlineWriter
 
 log = logging.getLogger(__name__)
 
+# The page of `wall_time_pages`, below the path of the hub.
+PAGE = "research-spawner/wall-time"
+
 
 class ExtendableServer(Protocol):
     """What this module needs from a spawner."""
 
     wall_time_lock: asyncio.Lock
+
+    @property
+    def extend_path(self) -> str: ...
 
     def find_own_pod(self) -> Json | None:
         """Return this server's pod if it runs and is not being deleted."""
@@ -69,7 +75,7 @@ async def extend(
             )
         extended = deadline.extended(target)
         try:
-            await deadlines.write(pod, extended)
+            await deadlines.write(pod, extended, server.extend_path)
         except ApiError as error:
             log.warning("The wall time of pod %s could not be extended: %s", pod["metadata"]["name"], error)
             raise _changed() from None

@@ -23,9 +23,7 @@ from ..refusal import Refusal
 from ..settings import format_duration
 from ..shape import Json
 from . import end_pages
-from .wall_time_extension import extend, read_deadline
-
-PAGE = "research-spawner/wall-time"
+from .wall_time_extension import PAGE, extend, read_deadline
 
 
 def deadlines_to_show(user: Any, time_zone: str) -> list[Json]:

@@ -68,6 +68,7 @@ async def test_a_user_sees_the_end_and_extends_it_to_the_hard_end(hub: Hub) -> N
     assert line.text.split()[:5] == ["Your", "server", "ends", "at", line.time.text.split()[0]]  # type: ignore[union-attr]
     assert line.time.text.endswith("Europe/Berlin")  # type: ignore[union-attr]
     (link,) = line.select("a")
+    assert link["href"] == written(hub)["extend_path"] == "/hub/research-spawner/wall-time?server="
     page = (await browser.get(str(link["href"]).removeprefix("/hub/"))).page
     buttons = [" ".join(button.text.split()) for button in page.select("form button[type=submit]")]
     extensions = [text for text in buttons if text.startswith("Extend to")]
