@@ -26,6 +26,7 @@ class ExtendableServer(Protocol):
     """What this module needs from a spawner."""
 
     wall_time_lock: asyncio.Lock
+    log: logging.Logger
 
     @property
     def extend_path(self) -> str: ...
@@ -79,7 +80,8 @@ async def extend(
         except ApiError as error:
             log.warning("The wall time of pod %s could not be extended: %s", pod["metadata"]["name"], error)
             raise _changed() from None
-        log.info(
+        # The hub's logger, because other loggers of the hub's process drop messages of level INFO.
+        server.log.info(
             "Audit: %s extended the wall time of pod %s/%s from %s to %s; its hard wall time ends at %s",
             *(requester, pod["metadata"]["namespace"], pod["metadata"]["name"]),
             *map(format_time, (deadline.ends, extended.ends, extended.hard_ends)),
