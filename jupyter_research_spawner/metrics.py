@@ -68,8 +68,8 @@ WATCH_RESTARTS = Counter(_PREFIX + "watch_restarts", "Watches that failed and we
 WATCH_UP = Gauge(
     _PREFIX + "watch_up", "Whether the objects of a resource are listed and watched (1) or not (0)", ("resource",)
 )
-PACING_LIMIT = Gauge(_PREFIX + "pacing_slots", "Starts that may be under way at once (hub.concurrent_starts)")
-PACING_IN_USE = Gauge(_PREFIX + "pacing_slots_in_use", "Starts that are under way")
+PACING_LIMIT = Gauge(_PREFIX + "pacing_slots", "Starts whose pods may be created at once (hub.concurrent_starts)")
+PACING_IN_USE = Gauge(_PREFIX + "pacing_slots_in_use", "Starts whose pod is being created")
 PACING_WAITING = Gauge(_PREFIX + "pacing_starts_waiting", "Starts that wait for a slot")
 
 _CODE = re.compile(r"[a-z][a-z0-9-]{0,39}")

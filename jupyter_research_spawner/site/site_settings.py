@@ -187,8 +187,9 @@ class Hub(Settings):
 
     concurrent_starts: StrictInt = Field(
         64,
-        title="Number of concurrent starts",
-        description="Further starts wait. Notebooks that wait in a queue do not count.",
+        title="Number of pods that the hub creates at the same time",
+        description="Further starts wait, in the order of their requests. A start counts until the scheduler has "
+        "admitted its pod or put it into a queue, and not while the node starts it.",
         ge=1,
     )
     queue_limit: Duration = Field(timedelta(days=1), title="Maximum time that a notebook waits in its queue")

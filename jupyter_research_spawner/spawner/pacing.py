@@ -1,4 +1,8 @@
-"""Limits how many servers start at the same time (`hub.concurrent_starts`). A server in a queue does not count."""
+"""Limits how many pods the hub creates at the same time (`hub.concurrent_starts`).
+
+A start counts from the composition of its pod until the scheduler has admitted or queued the pod. What follows is the
+work of the node, so a slow image or a full queue holds up nobody.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +37,6 @@ class Pacing:
             self.release(slot)
             raise
 
-    def acquire_now(self, slot: PacingSlot) -> None:
-        self._waiting.pop(slot, None)
-        self._holders.add(slot)
-
     def release(self, slot: PacingSlot) -> None:
         self._waiting.pop(slot, None)
         self._holders.discard(slot)
@@ -56,8 +56,8 @@ class Pacing:
 class PacingSlot:
     """The place that one server start takes in the hub's limit of concurrent starts.
 
-    A start acquires the slot before the create request, and releases it while the pod waits in a queue. It takes the
-    slot again when the scheduler admits the pod, and releases it when the notebook answers or the start fails.
+    A start acquires the slot before its pod is composed, and releases it when the scheduler has admitted or queued the
+    pod, or when the start fails.
     """
 
     def __init__(self, pacing: Pacing) -> None:
@@ -66,10 +66,6 @@ class PacingSlot:
     async def acquire(self) -> None:
         """Wait until a slot is free and take it."""
         await self._pacing.acquire(self)
-
-    def acquire_now(self) -> None:
-        """Take a slot without waiting, even above the limit, because the scheduler has admitted the pod already."""
-        self._pacing.acquire_now(self)
 
     def release(self) -> None:
         """Release the slot, or stop waiting for one. A second call changes nothing."""

@@ -125,6 +125,7 @@ class ResearchSpawner(PlannedSpawner):
         """Create the pod and return the notebook's URL when the notebook answers."""
         self._reaching = asyncio.current_task()
         self.end_recorder.follow_pod()
+        await start.slot.acquire()
         url: str = await super()._start()
         await self._wait_for_connection(url, start)
         return url
@@ -167,7 +168,6 @@ class ResearchSpawner(PlannedSpawner):
             start.manifest = self.finished_manifest(start.plan, pod)
         secrets = secret_prerequisites(start.manifest, start.plan.namespace)
         await self.shared.prerequisites(self.api.api_client).require((*start.plan.prerequisites, *secrets))
-        await start.slot.acquire()
         outcome = await create_pod(
             self.api,
             start.plan.namespace,
@@ -259,6 +259,7 @@ class ResearchSpawner(PlannedSpawner):
         while True:
             seen, pod = start.changes.count, self._reflected_pod()
             if is_pod_ready(pod, MAIN):
+                start.slot.release()
                 return True
             self._observe(start, pod)
             await start.changes.wait(seen, start.wait.seconds_until_limit)
@@ -268,9 +269,7 @@ class ResearchSpawner(PlannedSpawner):
             start.wait.observe(pod)
         finally:
             start.progress.notify()
-        if start.wait.is_admitted:
-            start.slot.acquire_now()
-        elif start.wait.is_queued:
+        if start.wait.is_admitted or start.wait.is_queued:
             start.slot.release()
 
     async def _wait_for_connection(self, url: str, start: Start) -> None:
