@@ -193,6 +193,40 @@ async def test_events_are_found_by_pod_and_tell_its_listeners(server: Server) ->
         await events.api.api_client.close()
 
 
+async def test_only_events_of_the_hubs_pods_and_of_starts_are_kept(
+    server: Server, pods: FollowingPodReflector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FollowingEventReflector, "page", 2)
+    events = FollowingEventReflector(namespace="jhub")
+    events.api, events.pods_of_hub = server.core(), pods
+    unsubscribe = subscribe_to_related("jhub", "starting", lambda: None)
+    others = [pod(name, component="other") for name in ("job", "starting")]
+    created = [server.create(one) for one in (pod("running"), *others)]
+
+    def record(reason: str) -> None:
+        for one in created:
+            server.store.record(one, reason, reason, source="kubelet")
+
+    def kept() -> list[tuple[str, str]]:
+        return sorted((event["involvedObject"]["name"], event["reason"]) for event in events.resources.values())
+
+    record("Scheduled")
+    record("Pulled")
+    try:
+        await pods.start()
+        await events.start()
+        both = [(name, reason) for name in ("running", "starting") for reason in ("Pulled", "Scheduled")]
+        assert kept() == both
+        record("Started")
+        record("Killing")
+        await eventually(lambda: ("starting", "Killing") in kept())
+        assert kept() == sorted(both + [(name, reason) for name, _ in both[::2] for reason in ("Killing", "Started")])
+    finally:
+        unsubscribe()
+        await events.stop()
+        await events.api.api_client.close()
+
+
 async def test_stop_ends_the_watch(server: Server, pods: FollowingPodReflector) -> None:
     await pods.start()
     task = pods.watch_task

@@ -88,6 +88,11 @@ def subscribe_to_related(namespace: str, name: str, listener: Callable[[], None]
     return _related_listeners.subscribe(namespace, name, lambda _: listener())
 
 
+def is_followed(namespace: str, name: str) -> bool:
+    """Return whether any listener waits for changes of the pod with this name."""
+    return (namespace, name) in pod_listeners or (namespace, name) in _related_listeners
+
+
 def announce_related(namespace: str, name: str) -> None:
     """Tell the listeners that the pod, one of its events or a scheduler's object for it has changed."""
     _related_listeners.announce((namespace, name), None)

@@ -21,12 +21,13 @@ from ..shape import Json
 from ..watch.api_server import ApiServer
 from ..watch.follow import Change, follow
 from .hub_errors import HubRefusal
-from .pod_changes import PodChange, announce_related, pod_listeners
+from .pod_changes import PodChange, announce_related, is_followed, pod_listeners
 from .pod_events import EventsByPod, pod_of_event
 
 # After this time without the first list, a start is refused. The reflector still repeats the list.
 FIRST_LIST_SECONDS = 10.0
 SECONDS_AFTER_ERROR = 5.0
+EVENTS_OF_A_PAGE = 500
 
 
 class FollowingReflector(ResourceReflector):  # type: ignore[misc]
@@ -36,6 +37,8 @@ class FollowingReflector(ResourceReflector):  # type: ignore[misc]
     resources: Any
     # Since when the API server does not answer, so that the resources can be old; None if they are up to date.
     lost_since: datetime | None = None
+    # How many objects are listed at a time; None is all.
+    page: int | None = None
 
     async def start(self) -> None:
         """Start the watch, and wait for the first list. Raises HubRefusal (503) as `require_list` does."""
@@ -78,8 +81,9 @@ class FollowingReflector(ResourceReflector):  # type: ignore[misc]
         selectors = {"labelSelector": self.label_selector, "fieldSelector": self.field_selector}
         query = {name: selector for name, selector in selectors.items() if selector}
         self.log.info("Watching %s in %s (%s)", self.kind, self.namespace, query)
+        server, path = ApiServer(self.api.api_client), f"/api/v1{where}/{self.kind}"
         try:
-            async for change in follow(ApiServer(self.api.api_client), f"/api/v1{where}/{self.kind}", query):
+            async for change in follow(server, path, query, page=self.page, keep=self._is_kept):
                 self._take(change)
         except Exception:  # an error in our code or the client's must not end the watch
             self.log.exception("The watch of %s in %s failed", self.kind, self.namespace)
@@ -96,8 +100,10 @@ class FollowingReflector(ResourceReflector):  # type: ignore[misc]
             key = _key(found)
             if change.kind == "deleted":
                 self.resources.pop(key, None)
-            else:
+            elif self._is_kept(found):
                 self.resources[key] = found
+            else:
+                continue
             self._announce(found, is_deleted=change.kind == "deleted")
 
     def _take_list(self, listed: dict[str, Json]) -> None:
@@ -111,6 +117,10 @@ class FollowingReflector(ResourceReflector):  # type: ignore[misc]
         for key, found in listed.items():
             if key not in known or _version(known[key]) != _version(found):
                 self._announce(found, is_deleted=False)
+
+    def _is_kept(self, found: Json) -> bool:
+        """Return whether the hub needs this object."""
+        return True
 
     def _announce(self, found: Json, *, is_deleted: bool) -> None:
         """Tell the listeners that this object was created, was changed or is gone."""
@@ -126,7 +136,15 @@ class FollowingPodReflector(FollowingReflector, PodReflector):  # type: ignore[m
 
 
 class FollowingEventReflector(FollowingReflector, EventReflector):  # type: ignore[misc]
-    """The events of pods, with an index by pod."""
+    """The events of the hub's pods, with an index by pod.
+
+    Kubernetes cannot select events by the labels of their pod, and a namespace with batch jobs has many events of other
+    pods. These are dropped as soon as they are read.
+    """
+
+    page = EVENTS_OF_A_PAGE
+    # The hub's pods; None keeps the events of all pods.
+    pods_of_hub: FollowingReflector | None = None
 
     @default("fields")
     def _only_of_pods(self) -> dict[str, str]:
@@ -148,6 +166,13 @@ class FollowingEventReflector(FollowingReflector, EventReflector):  # type: igno
         """Return the events of the pod with this name, oldest first."""
         return self._resources.of(pod)
 
+    def _is_kept(self, found: Json) -> bool:
+        if self.pods_of_hub is None:
+            return True
+        namespace, name = pod_of_event(found)
+        # The watch of the events can be ahead of that of the pods, but a start listens before it creates its pod.
+        return f"{namespace}/{name}" in self.pods_of_hub.resources or is_followed(namespace, name)
+
     def _announce(self, found: Json, *, is_deleted: bool) -> None:
         if not is_deleted:
             announce_related(*pod_of_event(found))
@@ -165,8 +190,9 @@ async def watch_pods(
 
 
 async def watch_events(spawner: KubeSpawner, *, restart: bool = False) -> FollowingReflector:
-    """Return the reflector of the events of pods, as `watch_pods` does. Raises HubRefusal (503)."""
-    return await _watch(spawner, FollowingEventReflector, restart, FIRST_LIST_SECONDS, {})
+    """Return the reflector of the events of the hub's pods, as `watch_pods` does. Raises HubRefusal (503)."""
+    pods = await watch_pods(spawner)
+    return await _watch(spawner, FollowingEventReflector, restart, FIRST_LIST_SECONDS, {}, pods)
 
 
 async def _watch(
@@ -175,6 +201,7 @@ async def _watch(
     restart: bool,
     limit_seconds: float | None,
     labels: dict[str, str],
+    pods_of_hub: FollowingReflector | None = None,
 ) -> FollowingReflector:
     key, reflectors = spawner._get_reflector_key(reflector_class.kind), type(spawner).reflectors
     reflector: FollowingReflector | None = reflectors.get(key)
@@ -183,6 +210,8 @@ async def _watch(
         reflectors[key] = reflector = reflector_class(
             parent=spawner, namespace=spawner.namespace, omit_namespace=everywhere, labels=labels
         )
+        if isinstance(reflector, FollowingEventReflector):
+            reflector.pods_of_hub = pods_of_hub
         reflector.begin()
     elif restart:
         await reflector.restart()
