@@ -101,13 +101,16 @@ async def test_nothing_is_asked_for_what_has_no_workload_or_is_admitted() -> Non
 
 @pytest.mark.parametrize("status", [403, 404])
 async def test_an_absent_api_means_no_place_and_is_logged_once_with_the_right(
-    status: int, caplog: pytest.LogCaptureFixture
+    status: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = 100.0
+    monkeypatch.setattr(queue_places.time, "monotonic", lambda: now)
     server = Server(climate=ApiError(status, "no"), teaching=ApiError(status, "no"))
     found = places(server)
     with caplog.at_level(logging.WARNING):
         for queue in ("climate", "teaching", "climate"):
             assert await place_of(found, workload("mine", queue)) is None
+            now += 10
     (warning,) = caplog.messages
     assert "right to get localqueues/pendingworkloads in visibility.kueue.x-k8s.io" in warning
     assert len(server.asked) == 2, "each queue once, and not again within minutes"

@@ -32,6 +32,7 @@ FULL = "It starts when 0.5 more CPU is free in its queue."
 PREEMPTED = "Preempted: work of a higher priority needed its place."
 
 
+PENDING = "/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{}/localqueues/climate/pendingworkloads"
 NOT_READY = "It was not ready within Kueue's waitForPodsReady timeout, for example because pulling its image was slow."
 
 
@@ -90,6 +91,24 @@ def test_a_notebook_waits_until_there_is_quota(work: Work) -> None:
     assert classify(work.pod("second"), waiting, MAIN).name == "queued"
     work.api.delete(first)
     work.runs("second")
+
+
+async def test_jobs_that_wait_are_told_their_places_and_move_up(work: Work) -> None:
+    first = work.notebook("first")
+    await asyncio.to_thread(work.runs, "first")
+    async with work.batch() as jobs:
+        second = await jobs.submit("true")
+        await jobs.until(second, "alone", lambda job: ", at place 1 of 1. " in job["message"])
+        third = await jobs.submit("true")
+        waiting = await jobs.until(third, "behind it", lambda job: ", at place 2 of 2. " in job["message"])
+        assert (waiting["waiting"]["place"], waiting["waiting"]["places"]) == (2, 2)
+        assert waiting["waiting"]["summary"] == "place 2 of 2, 0.5 more CPU"
+        urgent = await jobs.submit("true", queue="urgent")
+        told = ", at place 2 of 2 (3 with other queues). "
+        await jobs.until(third, "behind what is more important", lambda job: told in job["message"])
+        work.api.delete(first)
+        for job in (urgent, second, third):
+            await jobs.in_state(job, "succeeded")
 
 
 def test_a_notebook_makes_room_for_a_more_important_one(work: Work) -> None:
@@ -231,6 +250,9 @@ def test_the_roles_of_a_site_let_hub_and_service_see_what_kueue_keeps(work: Work
         assert api.all_of(API, "Workload", work.namespace) == []
         assert api.find(API, "LocalQueue", "climate", work.namespace)
         assert api.find(API, "WorkloadPriorityClass", "research-normal")
+        assert api.call("GET", PENDING.format(work.namespace))["items"] == []
+        assert len(api.all_of("v1", "Node")) == len(work.api.all_of("v1", "Node"))
+        assert api.all_of("apps/v1", "DaemonSet") == []
     with pytest.raises(Refused, match="cannot list resource") as refused:
         work.as_account("default").all_of(API, "Workload", work.namespace)
     assert refused.value.status == 403

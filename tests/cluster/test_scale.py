@@ -32,7 +32,7 @@ from work import batch
 from jupyter_research_spawner.batch.job_store import PAGE
 from jupyter_research_spawner.jobs import notebook
 from jupyter_research_spawner.pod import check, compose
-from jupyter_research_spawner.schedulers import NO_OBJECTS, SCHEDULERS
+from jupyter_research_spawner.schedulers import NO_OBJECTS, SCHEDULERS, QueueStatus, Shortage, why
 from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch.api_server import ApiServer
 from jupyter_research_spawner.watch.connection import connect
@@ -177,13 +177,14 @@ async def test_what_fits_nowhere_says_so_in_a_sentence_of_any_size_of_cluster(wo
     work.notebooks(["too-large"], "huge")
     api, here = work.ground.cluster.api, work.ground.namespace
 
-    def told() -> str:
-        return SCHEDULERS["plain"].status(api.get("v1", "Pod", "too-large", here), NO_OBJECTS, ()).message
+    def told() -> QueueStatus | None:
+        status = SCHEDULERS["plain"].status(api.get("v1", "Pod", "too-large", here), NO_OBJECTS, ())
+        return status if status.waits else None
 
-    message = until(told, "it is told why it waits", seconds=SECONDS)
-    assert f"{NODES} Insufficient cpu" in message
-    assert len(message) < 500
-    print(message)
+    status = until(told, "it is told why it waits", seconds=SECONDS)
+    assert isinstance(status, QueueStatus)
+    assert (Shortage("cpu") in status.missing, status.nodes >= NODES, len(why(status)) < 500) == (True, True, True)
+    print(why(status))
 
 
 def test_the_benchmark_measures_both_sides(tmp_path: Path) -> None:

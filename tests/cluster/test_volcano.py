@@ -122,6 +122,16 @@ def test_a_notebook_waits_until_its_queue_has_room(alice: Alice) -> None:
     alice.runs("second")
 
 
+async def test_a_job_larger_than_any_node_is_told_so_at_once(alice: Alice) -> None:
+    alice.api.apply(queue("climate", capability={"cpu": 8}))
+    async with alice.batch() as jobs:
+        job = await jobs.submit("true", profile="large")
+        told = "No node here is this big now: the largest has 2 CPUs. It starts only if such a node is added."
+        waiting = await jobs.until(job, "told", lambda job: job["message"].endswith(told))
+    assert (waiting["state"], waiting["reason"]) == ("queued", "BadConstraints")
+    assert waiting["waiting"]["summary"] == "larger than any node"
+
+
 async def test_a_job_waits_for_the_notebook_before_it_in_the_same_queue(alice: Alice) -> None:
     notebook = alice.notebook("jupyter-alice")
     alice.runs("jupyter-alice")
