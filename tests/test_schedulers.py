@@ -496,6 +496,13 @@ def test_kueue_tells_when_it_puts_back_what_was_not_ready_in_time() -> None:
     assert (status.phase, why(status)) == ("queued", "It is queued again at 23 Nov 23:33 UTC.")
 
 
+def test_kueue_says_nothing_of_work_behind_other_work_with_the_same_requests() -> None:
+    created = {"metadata": {"creationTimestamp": "T"}, "spec": {"active": True}, "status": {}}
+    status = SCHEDULERS["kueue"].status({}, Objects({"Workload": [created]}), ())
+    assert (status.phase, status.code, status.since) == ("queued", "turn", "T")
+    assert why(status) == "It starts when it is its turn and its queue has room."
+
+
 def test_kueue_has_not_seen_what_is_gated_and_has_no_workload() -> None:
     gated = {
         **pod(scheduled("False", "SchedulingGated")),

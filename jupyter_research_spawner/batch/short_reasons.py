@@ -42,6 +42,7 @@ _BY_CODE: Mapping[WaitCode, str] = {
     "quota": RESOURCES,
     "requeued": BEGIN_TIME,
     "room": RESOURCES,
+    "turn": PRIORITY,
 }
 _BY_PHASE = {"gated": NONE, "scheduling": NONE, "unschedulable": BAD_CONSTRAINTS, "refused": BAD_CONSTRAINTS}
 # Why a pod ended, where Slurm has a code for it.

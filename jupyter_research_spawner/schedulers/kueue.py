@@ -144,13 +144,16 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     reserved = condition(workload, "QuotaReserved")
     if missing or condition(workload, "Admitted").get("status") == "True":
         return status_of_pod(pod, objects, missing)
-    if not reserved and _is_gated(pod):
+    if not workload and _is_gated(pod):
         return QueueStatus("gated", "not-considered", "Kueue has not added the pod to its queue yet.", source="pod")
-    if not reserved:
+    if not workload:
         return status_of_pod(pod, objects, missing)
-    told = QueueStatus("queued", source="Workload", since=reserved.get("lastTransitionTime"), place=_place(objects))
+    told = QueueStatus("queued", source="Workload", since=_waits_since(workload, reserved), place=_place(objects))
     if (workload.get("spec") or {}).get("active") is False:
         return replace(told, phase="refused", code="deactivated", message=_deactivated(workload))
+    if not reserved:
+        # Kueue has not tried it yet. It does not try work like other work for which there is no quota.
+        return replace(told, code="turn")
     if reserved.get("status") == "True":
         return replace(told, code="admission-checks", message=_CHECKS)
     if reserved.get("reason") == "Inadmissible":
@@ -159,6 +162,10 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
         again = (workload["status"].get("requeueState") or {}).get("requeueAt")
         return replace(told, code="requeued", resumes_at=again)
     return _waiting(told, str(reserved.get("message", "")))
+
+
+def _waits_since(workload: Json, reserved: Json) -> str | None:
+    return reserved.get("lastTransitionTime") or (workload.get("metadata") or {}).get("creationTimestamp")
 
 
 _CHECKS = "Its quota is reserved. It starts when Kueue's admission checks have finished."

@@ -139,6 +139,7 @@ _WHY: Mapping[str, Callable[[QueueStatus], str]] = {
     "room": _room,
     "preempting": _preempting,
     "requeued": _requeued,
+    "turn": lambda _: "It starts when it is its turn and its queue has room.",
     "too-large": _too_large,
     "no-quota": _too_large,
 }

@@ -22,6 +22,7 @@ WaitCode = Literal[
     "requeued",
     "room",
     "too-large",
+    "turn",
 ]
 
 

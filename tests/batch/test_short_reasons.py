@@ -95,6 +95,7 @@ def test_an_image_that_cannot_be_pulled_has_the_word_of_the_kubelet():
         (QueueStatus("queued", "quota"), "Resources"),
         (QueueStatus("queued", "preempting", preempts=1), "Resources"),
         (QueueStatus("queued", "room"), "Resources"),
+        (QueueStatus("queued", "turn"), "Priority"),
         (QueueStatus("queued", "nodes"), "Resources"),
         (QueueStatus("queued", "placed"), "Resources"),
         (QueueStatus("queued", "requeued"), "BeginTime"),

@@ -102,7 +102,8 @@ async def test_jobs_that_wait_are_told_their_places_and_move_up(work: Work) -> N
         third = await jobs.submit("true")
         waiting = await jobs.until(third, "behind it", lambda job: ", at place 2 of 2. " in job["message"])
         assert (waiting["waiting"]["place"], waiting["waiting"]["places"]) == (2, 2)
-        assert waiting["waiting"]["summary"] == "place 2 of 2, 0.5 more CPU"
+        assert waiting["message"].endswith("It starts when it is its turn and its queue has room.")
+        assert (waiting["reason"], waiting["waiting"]["summary"]) == ("Priority", "place 2 of 2")
         urgent = await jobs.submit("true", queue="urgent")
         told = ", at place 2 of 2 (3 with other queues). "
         await jobs.until(third, "behind what is more important", lambda job: told in job["message"])
