@@ -203,7 +203,7 @@ class Hold:
 
 
 class Scheduler(Protocol):
-    """The interface of a scheduler module.  WaitCode outside these modules never tests which scheduler is used.
+    """The interface of a scheduler module.  Code outside these modules never tests which scheduler is used.
 
     A module must have every member.  For most of them this file has a default that the module can assign.
     """
