@@ -1,0 +1,117 @@
+"""A hub that is ended while many servers wait in a queue, start and run: none is lost and none runs twice.
+
+THOROUGH=1 in the environment does it with 100 servers of each sort.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import os
+import time
+from collections import Counter
+
+import pytest
+from hub import NOTEBOOK, SITE, Browser, Hub, Json
+from patience import eventually
+
+from jupyter_research_spawner.embedded import NodeSpec
+
+pytestmark = pytest.mark.embedded
+
+MANY = 100 if os.environ.get("THOROUGH") == "1" else 10
+PATIENCE_SECONDS = 900.0 if MANY == 100 else 240.0
+USERS = ("alice", "bob")
+# By the kind of server: its profile.
+PROFILES = {"running": "small", "starting": "slow", "queued": "huge"}
+# A notebook of this profile answers as soon as the test has created the file in the home of its user.
+SLOW = """
+import os, pathlib, time
+while os.environ["RESEARCH_PROFILE"] == "slow" and not pathlib.Path(os.environ["HOME"], "released").exists():
+    time.sleep(0.2)
+"""
+
+
+def site() -> Json:
+    found = copy.deepcopy(SITE)
+    # Of each, all fit on the node beside those that fit nowhere.
+    for name in ("small", "slow"):
+        found["profiles"][name] = {**SITE["profiles"]["small"], "title": name, "cpu": "10m", "memory": "16Mi"}
+    found["profiles"]["slow"]["order"] = 5
+    found["hub"] |= {"boot_limit": "1h", "queue_limit": "2h", "concurrent_starts": 3 * MANY}
+    return found
+
+
+def servers(kind: str) -> list[tuple[str, str]]:
+    """Return (user, server) of all servers of a kind."""
+    return [(USERS[number % len(USERS)], f"{kind}-{number}") for number in range(MANY)]
+
+
+async def states(hub: Hub) -> Counter[tuple[str, str]]:
+    """Return how many servers of each kind are "ready", "spawn" (pending), or something else."""
+    found: Counter[tuple[str, str]] = Counter()
+    for user in USERS:
+        answer = await hub.api("GET", f"users/{user}?include_stopped_servers")
+        of_test = {name: server for name, server in json.loads(answer.text).get("servers", {}).items() if name}
+        for name, server in of_test.items():
+            found[name.split("-")[0], "ready" if server["ready"] else str(server["pending"])] += 1
+    return found
+
+
+async def are(hub: Hub, **wanted: str) -> None:
+    expected = dict.fromkeys(wanted.items(), MANY)
+    seen: list[Counter[tuple[str, str]]] = []
+
+    async def reached() -> bool:
+        seen[:] = [await states(hub)]
+        return seen[0] == expected
+
+    await eventually(reached, PATIENCE_SECONDS, every=0.5, otherwise=lambda: f"{seen}\n{hub.log[-5000:]}")
+
+
+def uids(hub: Hub) -> dict[str, str]:
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in hub.pods()}
+
+
+@pytest.mark.parametrize("hub", [6], indirect=True, ids=["hub6"])
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
+async def test_no_server_is_lost_and_none_runs_twice(hub: Hub, end: str) -> None:
+    hub.write(site())
+    (hub.state / "notebook.py").write_text(SLOW + NOTEBOOK)
+    await hub.start()
+    for user in USERS:
+        await hub.person(user)
+    for kind, profile in PROFILES.items():
+        starts = [hub.start_server(user, {"profile": profile}, server) for user, server in servers(kind)]
+        for answer in await asyncio.gather(*starts):
+            assert answer.status in (201, 202), answer
+    await are(hub, running="ready", starting="spawn", queued="spawn")
+    await eventually(lambda: len(hub.pods()) == 3 * MANY, PATIENCE_SECONDS)
+    before = uids(hub)
+    pages = await asyncio.gather(*(Browser(hub).login(user) for user in USERS))
+    if end == "SIGTERM":
+        await hub.stop()
+    else:
+        await hub.kill()
+    assert uids(hub) == before
+    hub.forget_log()
+    begun = time.monotonic()
+    await hub.start()
+    print(f"{end}: the hub is up after {time.monotonic() - begun:.1f} s")
+    await are(hub, running="ready", starting="spawn", queued="spawn")
+    print(f"{end}: all servers are as before after {time.monotonic() - begun:.1f} s")
+    assert uids(hub) == before
+    # The page of each start shows it again, with the same session.
+    for page, user in zip(pages, USERS, strict=True):
+        for name, server in (*servers("starting"), *servers("queued")):
+            if name == user:
+                answer = await page.get(f"spawn-pending/{user}/{server}")
+                assert (answer.status, "Cancel this start" in answer.text) == (200, True), server
+        await page.close()
+    for user in USERS:
+        (hub.state.parent / "home" / user / "released").touch()
+    hub.cluster.add_node(NodeSpec("node-2", cpu=64 * MANY, memory="4Ti"))
+    await are(hub, running="ready", starting="ready", queued="ready")
+    print(f"{end}: all servers run after {time.monotonic() - begun:.1f} s")
+    assert uids(hub) == before
