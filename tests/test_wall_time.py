@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 from patience import eventually
+from samples import raw_site, site_with
 
+from jupyter_research_spawner.cli.lint import advice
 from jupyter_research_spawner.pod.deadline import DEADLINE, Deadline, deadline_of
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.shape import Json
+from jupyter_research_spawner.site import load
 from jupyter_research_spawner.spawner import wall_time
 from jupyter_research_spawner.spawner.deadline_writer import DeadlineWriter
 from jupyter_research_spawner.spawner.wall_time import enforce_wall_time
@@ -307,3 +311,27 @@ async def test_a_replaced_pod_is_not_ended() -> None:
     server = Server(running())
     await enforce_wall_time(server, writer(Cluster(other, START + 9 * HOUR)))
     assert server.ended == []
+
+
+def advised(settings: Json) -> dict[str, str]:
+    """Return the advice of lint about notices and grace periods, by path."""
+    found = {problem.path: problem.message for problem in advice(site_with(settings), START)}
+    return {path: found[path] for path in ("hub.stop_limit", "profiles.small.wall_time") if path in found}
+
+
+def test_lint_names_notices_and_grace_periods_that_do_not_fit() -> None:
+    assert advised({"profiles": {"small": {"wall_time": "8h"}}}) == {}
+    assert advised({"profiles": {"small": {"wall_time": "30m"}}}) == {
+        "profiles.small.wall_time": "is 30m, so its users see the first notice when the notebook starts: "
+        "hub.first_notice is 1h"
+    }
+    slow = {"pod": {"terminationGracePeriodSeconds": 120}}
+    assert advised({"hub": {"stop_limit": "121s"}, "profiles": {"small": slow}}) == {}
+    found = advised({"hub": {"stop_limit": "2m"}, "profiles": {"small": slow}})["hub.stop_limit"]
+    assert found.startswith("is 2m, but pods of profile ")
+    assert "may take 120 seconds to end (terminationGracePeriodSeconds)" in found
+
+
+def test_the_last_notice_must_be_last() -> None:
+    with pytest.raises(SettingsError, match="last_notice must be shorter than first_notice"):
+        load({**raw_site(), "hub": {"first_notice": "10m", "last_notice": "10m"}})
