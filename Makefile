@@ -81,7 +81,7 @@ docs: $(VENV)/docs.stamp
 # As root also with thousands of pretended nodes, for which a real control plane is needed.
 bench: $(VENV)/test.stamp
 	@[ "$$(id -u)" != 0 ] || $(RIG) build kubernetes etcd kwok
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(OPTIONS)
 
 # One lock for every Python from 3.10 on; the second has the hub that released charts ship.
 lock: .venv/uv/uv.stamp
