@@ -11,7 +11,7 @@ from patience import eventually
 
 from jupyter_research_spawner.embedded import NodeSpec
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.thorough]
 
 
 @pytest.mark.parametrize("hub", [6, 5], indirect=True, ids=["hub6", "hub5"])
