@@ -25,7 +25,7 @@ from jupyter_research_spawner.chart_values.hub_programs import z2jh_module
 from jupyter_research_spawner.configuration import conflicts, kubespawner_traits
 from jupyter_research_spawner.configuration.traits import items, plain
 from jupyter_research_spawner.settings import SettingsError
-from jupyter_research_spawner.spawner import ResearchSpawner, configured_class, end_pages
+from jupyter_research_spawner.spawner import ResearchSpawner, configured_class, end_pages, wall_time_pages
 from jupyter_research_spawner.spawner.process_state import registered_state
 
 ACCESS = "access:services!service=batch"
@@ -61,8 +61,11 @@ def test_what_is_set_for_a_bare_hub(version: str) -> None:
         "spawner_class": "jupyter_research_spawner.spawner.ResearchSpawner",
         "concurrent_spawn_limit": 0,
         "template_paths": [str(web.HUB_TEMPLATES)],
-        "template_vars": {"research_ends": end_pages.TemplateEnds("UTC")},
-        "extra_handlers": list(end_pages.HANDLERS),
+        "template_vars": {
+            "research_ends": end_pages.TemplateEnds("UTC"),
+            "research_deadlines": wall_time_pages.TemplateDeadlines("UTC"),
+        },
+        "extra_handlers": [*end_pages.HANDLERS, *wall_time_pages.HANDLERS],
     }
 
 
@@ -71,8 +74,8 @@ def test_a_site_s_own_pages_and_variables_of_templates_stay(version: str) -> Non
     c.JupyterHub.template_vars = {"announcement": "Maintenance"}
     c.JupyterHub.extra_handlers = [("/other", object)]
     configure(c, SITE_FILE)
-    assert c.JupyterHub.template_vars.keys() == {"announcement", "research_ends"}
-    assert c.JupyterHub.extra_handlers == [("/other", object), *end_pages.HANDLERS]
+    assert c.JupyterHub.template_vars.keys() == {"announcement", "research_ends", "research_deadlines"}
+    assert c.JupyterHub.extra_handlers == [("/other", object), *end_pages.HANDLERS, *wall_time_pages.HANDLERS]
 
 
 @pytest.mark.parametrize("prepare", [lambda c: None, lambda c: c.JupyterHub.services.append(dict(BATCH))])
