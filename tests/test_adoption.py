@@ -225,10 +225,12 @@ def test_an_upgrade_of_the_notices_and_an_end_that_the_hub_has_written_keep_the_
     found["metadata"]["annotations"]["research-spawner/terminal-script"] = "echo"
     found["metadata"]["annotations"]["research-spawner/deadline"] = '{"ends_at": "2026-11-29T16:00:00Z"}'
     by_name = {volume["name"]: volume for volume in found["spec"]["volumes"]}
-    by_name["research-notices"]["configMap"]["name"] = "research-notices-0123456789"
+    by_name["research-notices"]["projected"]["sources"][0]["configMap"]["name"] = "research-notices-0123456789"
     assert changed("plain", manifest, found, 0) == {}
-    by_name["research-notices"]["configMap"]["name"] = "notices-of-another"
-    assert list(changed("plain", manifest, found, 0)) == ["spec.volumes[research-notices].configMap.name"]
+    by_name["research-notices"]["projected"]["sources"][0]["configMap"]["name"] = "notices-of-another"
+    assert list(changed("plain", manifest, found, 0)) == [
+        "spec.volumes[research-notices].projected.sources[0].configMap.name"
+    ]
 
 
 # Settings before and after the restart of the hub.

@@ -64,17 +64,19 @@ def who_runs(manifest: Json) -> set[tuple[Any, Any, frozenset[Any], bool]]:
 
 
 def what_is_seen(manifest: Json) -> set[tuple[Any, ...]]:
-    """Each mount: what, where, which part of it, whether it can be written."""
+    """Each mount (of a projected volume each source): what, where, which part of it, whether it can be written."""
     spec = pod_spec(manifest)
-    sources = {}
+    sources: dict[str, set[tuple[str, Any]]] = {}
     for volume in spec.get("volumes") or []:
         for kind in {key for key, value in volume.items() if value is not None} - {"name"}:
             claim = volume[kind].get("claimName") if kind == "persistentVolumeClaim" else None
-            sources[volume["name"]] = (kind, claim)
+            parts = volume[kind].get("sources") or [] if kind == "projected" else []
+            sources[volume["name"]] = {(of, None) for part in parts for of in part} or {(kind, claim)}
     return {
-        (*sources[mount["name"]], mount["mountPath"], mount.get("subPath"), not mount.get("readOnly"))
+        (*source, mount["mountPath"], mount.get("subPath"), not mount.get("readOnly"))
         for container in every_container(spec)
         for mount in container.get("volumeMounts") or []
+        for source in sources[mount["name"]]
     }
 
 

@@ -128,10 +128,10 @@ def test_pip_installs_what_notebooks_mount() -> None:
 
 def test_the_config_map_has_the_extension_and_a_name_of_its_own_content(monkeypatch: pytest.MonkeyPatch) -> None:
     config_map = everything(site_with(), Release(), ["client"])[1]
-    items = notices.extension_volume()["configMap"]["items"]
+    items = notices.extension_volume()["projected"]["sources"][0]["configMap"]["items"]
     found = {item["path"]: config_map["data"][item["key"]] for item in items}
     assert found == {path: (SOURCES / path).read_text() for path in ("package.json", "static/notices.js")}
-    assert config_map["metadata"]["name"] == notices.extension_volume()["configMap"]["name"]
+    assert config_map["metadata"]["name"] == notices.extension_volume()["projected"]["sources"][0]["configMap"]["name"]
     assert len(json.dumps(config_map)) < 2**20, "the API server's limit"
     monkeypatch.setattr(notices, "extension_files", lambda: {"package.json": "{}"})
     assert notices.notices_config_map_name.__wrapped__() != config_map["metadata"]["name"]

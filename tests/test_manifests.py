@@ -124,7 +124,7 @@ def test_the_client_is_what_notebooks_mount(alice: PosixIdentity) -> None:
     pod = compose(decide(site, alice), samples.notebook_pod(), notebook.SLOTS)
     (volume,) = (volume for volume in pod["spec"]["volumes"] if volume["name"] == "research-client")
     mounted = {m["subPath"] for m in pod["spec"]["containers"][0]["volumeMounts"] if m["name"] == "research-client"}
-    assert volume["configMap"]["name"] == config_map["metadata"]["name"]
+    assert volume["projected"]["sources"][0]["configMap"]["name"] == config_map["metadata"]["name"]
     assert pod["metadata"]["namespace"] == config_map["metadata"]["namespace"]
     assert mounted == set(config_map["binaryData"])
     assert base64.b64decode(config_map["binaryData"]["jobs"]) == build()

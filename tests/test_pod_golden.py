@@ -13,7 +13,7 @@ from samples import Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.jobs import job, notebook, parse_submission
 from jupyter_research_spawner.plan import Plan
-from jupyter_research_spawner.pod import check, compose, notices, overlay
+from jupyter_research_spawner.pod import check, client_commands, compose, notices
 from jupyter_research_spawner.schedulers import SCHEDULERS
 
 IN_FULL = ("plain", "kueue", "volcano")
@@ -27,7 +27,7 @@ OPTIONS: Json = {
 
 @pytest.fixture(autouse=True)
 def one_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlay, "client_config_map_name", lambda: "research-client-of-this-version")
+    monkeypatch.setattr(client_commands, "client_config_map_name", lambda: "research-client-of-this-version")
     monkeypatch.setattr(notices, "notices_config_map_name", lambda: "research-notices-of-this-version")
 
 

@@ -17,7 +17,6 @@ from ..api_object import annotations_of, parse_map, parse_quantity
 from ..plan import Granted, granted_in
 from ..shape import OUR_PREFIX, Json
 from ..wording import quote
-from .client_commands import client_config_map_name
 from .containers import all_containers
 from .deadline import DEADLINE
 from .notices import NOTICES_VOLUME
@@ -111,10 +110,10 @@ _OF_ONE_START: Mapping[str, str] = {
     "metadata.labels.chart": "*",
     "metadata.labels.helm.sh/chart": "*",
     # The command `job` of another version of this project.
-    f"spec.volumes[{CLIENT_VOLUME}].configMap.name": client_config_map_name().rpartition("-")[0] + "-*",
+    f"spec.volumes[{CLIENT_VOLUME}].projected.sources[].configMap.name": f"{CLIENT_VOLUME}-*",
     # What tells the user before the end, of another version of this project.
     f"metadata.annotations.{TERMINAL_SCRIPT}": "*",
-    f"spec.volumes[{NOTICES_VOLUME}].configMap.name": f"{NOTICES_VOLUME}-*",
+    f"spec.volumes[{NOTICES_VOLUME}].projected.sources[].configMap.name": f"{NOTICES_VOLUME}-*",
 }
 _AMOUNTS = ("spec.*ontainers[].resources.*", "spec.volumes[].emptyDir.sizeLimit")
 # Their values can contain secrets, which must not be logged.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import client
 from ..shape import Json
+from .client_commands import optional_config_map_volume
 
 NOTICES_VOLUME = "research-notices"
 EXTENSION_DIRECTORY = "/usr/local/share/jupyter/labextensions/research-end-notices"
@@ -49,8 +50,7 @@ def terminal_script() -> str:
 def extension_volume() -> Json:
     """Return the volume with the extension.  Without the ConfigMap it is empty, and JupyterLab finds no extension."""
     items = [{"key": key, "path": path} for key, path in EXTENSION_PATHS.items()]
-    config_map = {"name": notices_config_map_name(), "optional": True, "defaultMode": 0o444, "items": items}
-    return {"name": NOTICES_VOLUME, "configMap": config_map}
+    return optional_config_map_volume(NOTICES_VOLUME, {"name": notices_config_map_name(), "items": items}, 0o444)
 
 
 def notice_mounts(deadline_volume: str, script: str) -> list[Json]:

@@ -13,7 +13,7 @@ from ..plan import Granted, Plan, granted_in, groups_text
 from ..resources import NO_DEVICES, NVIDIA_DEVICES
 from ..settings.units import format_bytes
 from ..shape import OUR_PREFIX, Json, Slots, Template, dns_label, label_value
-from .client_commands import CLIENT_DIRECTORY, COMMANDS, client_config_map_name
+from .client_commands import CLIENT_DIRECTORY, COMMANDS, client_volume
 from .deadline import DEADLINE, DEADLINE_DIRECTORY, DEADLINE_NAME, DEADLINE_VARIABLE, UNKNOWN_DEADLINE, WALL_TIME
 from .notices import extension_volume, notice_mounts, terminal_script
 
@@ -94,8 +94,7 @@ def pod_overlay(plan: Plan, slots: Slots, template: Template) -> Overlay:
     if slots.interactive and plan.batch_url is not None:
         env["RESEARCH_BATCH_URL"] = plan.batch_url
         mounts += _mounts_of(CLIENT_VOLUME, CLIENT_DIRECTORY, COMMANDS)
-        config_map = {"name": client_config_map_name(), "optional": True, "defaultMode": 0o555}
-        volumes.append({"name": CLIENT_VOLUME, "configMap": config_map})
+        volumes.append(client_volume(CLIENT_VOLUME))
     return Overlay(
         labels=labels,
         annotations=annotations,

@@ -93,7 +93,7 @@ def test_a_notebook_waits_until_there_is_quota(work: Work) -> None:
     work.runs("second")
 
 
-async def test_jobs_that_wait_are_told_their_places_and_move_up(work: Work) -> None:
+async def test_jobs_that_wait_are_told_their_places(work: Work) -> None:
     first = work.notebook("first")
     await asyncio.to_thread(work.runs, "first")
     async with work.batch() as jobs:
@@ -104,11 +104,8 @@ async def test_jobs_that_wait_are_told_their_places_and_move_up(work: Work) -> N
         assert (waiting["waiting"]["place"], waiting["waiting"]["places"]) == (2, 2)
         assert waiting["message"].endswith("It starts when it is its turn and its queue has room.")
         assert (waiting["reason"], waiting["waiting"]["summary"]) == ("Priority", "place 2 of 2")
-        urgent = await jobs.submit("true", queue="urgent")
-        told = ", at place 2 of 2 (3 with other queues). "
-        await jobs.until(third, "behind what is more important", lambda job: told in job["message"])
         work.api.delete(first)
-        for job in (urgent, second, third):
+        for job in (second, third):
             await jobs.in_state(job, "succeeded")
 
 
