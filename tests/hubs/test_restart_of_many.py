@@ -1,14 +1,10 @@
-"""A hub that is ended while many servers wait in a queue, start and run: none is lost and none runs twice.
-
-THOROUGH=1 in the environment does it with 100 servers of each sort.
-"""
+"""A hub that is ended while many servers wait in a queue, start and run: none is lost and none runs twice."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 import json
-import os
 import time
 from collections import Counter
 
@@ -18,10 +14,10 @@ from patience import eventually
 
 from jupyter_research_spawner.embedded import NodeSpec
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.thorough]
 
-MANY = 100 if os.environ.get("THOROUGH") == "1" else 10
-PATIENCE_SECONDS = 900.0 if MANY == 100 else 240.0
+MANY = 100
+PATIENCE_SECONDS = 900.0
 USERS = ("alice", "bob")
 # By the kind of server: its profile.
 PROFILES = {"running": "small", "starting": "slow", "queued": "huge"}
