@@ -11,6 +11,7 @@ from typing import Any
 
 from .shape import Json
 
+_FRACTION = re.compile(r"\.([0-9]{1,6})[0-9]*")
 _QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i)?)")
 _FACTORS = {
     "": Decimal(1),
@@ -36,8 +37,12 @@ def parse_map(text: object) -> Mapping[str, Any]:
 
 def parse_time(text: str) -> datetime:
     """Return a time of the API server.  Raises ValueError."""
-    # Python 3.10's fromisoformat does not accept the suffix Z of RFC 3339.
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    # Python 3.10's fromisoformat accepts neither the suffix Z of RFC 3339 nor fractions of other than 3 or 6 digits.
+    return datetime.fromisoformat(_FRACTION.sub(_in_microseconds, text.replace("Z", "+00:00")))
+
+
+def _in_microseconds(fraction: re.Match[str]) -> str:
+    return "." + fraction[1].ljust(6, "0")
 
 
 def format_time(time: datetime) -> str:

@@ -263,6 +263,12 @@ class Hub:
         """What the hub has logged since the last `forget_log`."""
         return (self.state / "hub.log").read_bytes()[self._log_begin :].decode()
 
+    @property
+    def recent_log(self) -> str:
+        """The end of the log, for the message of a failure, without the requests that tests send while they wait."""
+        lines = self.log.splitlines()
+        return "\n".join(line for line in lines if " 200 GET /hub/api/" not in line)[-9000:]
+
     def forget_log(self) -> None:
         self._log_begin = (self.state / "hub.log").stat().st_size
 
@@ -281,7 +287,7 @@ class Hub:
         users = json.loads((await self.api("GET", "users")).text)
         for user in (user for user in users if not user["admin"]):
             await eventually(
-                lambda name=user["name"]: self._is_removed(name), every=0.1, otherwise=lambda: self.log[-6000:]
+                lambda name=user["name"]: self._is_removed(name), every=0.1, otherwise=lambda: self.recent_log
             )
 
     async def _is_removed(self, name: str) -> bool:
@@ -310,7 +316,7 @@ class Hub:
             return now if now and now["ready"] else None
 
         told = f"{name}'s server {server!r} is not ready"
-        ready: Json = await eventually(found, every=0.1, otherwise=lambda: f"{told}:\n{self.log[-6000:]}")
+        ready: Json = await eventually(found, every=0.1, otherwise=lambda: f"{told}:\n{self.recent_log}")
         return ready
 
     async def ends(self, name: str, token: str | None = None) -> list[Json]:
@@ -325,10 +331,10 @@ class Hub:
 
         async def found() -> Json | None:
             ends = await self.ends(name)
-            assert [end["code"] for end in ends] in ([], [code]), (ends, self.log[-6000:])
+            assert [end["code"] for end in ends] in ([], [code]), (ends, self.recent_log)
             return ends[0] if ends else None
 
-        end: Json = await eventually(found, every=0.2, otherwise=lambda: self.log[-6000:])
+        end: Json = await eventually(found, every=0.2, otherwise=lambda: self.recent_log)
         return end
 
     async def stopped(self, name: str, server: str = "") -> None:
@@ -337,7 +343,7 @@ class Hub:
             return not now or (not now["ready"] and not now["pending"])
 
         told = f"{name}'s server {server!r} still starts or runs"
-        await eventually(is_over, every=0.1, otherwise=lambda: f"{told}:\n{self.log[-6000:]}")
+        await eventually(is_over, every=0.1, otherwise=lambda: f"{told}:\n{self.recent_log}")
 
     async def progress(self, name: str, server: str = "") -> AsyncIterator[Json]:
         path = f"users/{name}/servers/{server}/progress" if server else f"users/{name}/server/progress"

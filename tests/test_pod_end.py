@@ -280,7 +280,8 @@ def test_a_message_of_the_cluster_is_one_bounded_line() -> None:
 
 
 def test_a_time_is_written_in_utc_with_seconds() -> None:
-    assert make_end("failed", "", "2026-11-29T12:00:05.4+02:00").at == at(5)
+    for written in ("2026-11-29T12:00:05.4+02:00", "2026-11-29T10:00:05.123456789Z", "2026-11-29T10:00:05.000001Z"):
+        assert make_end("failed", "", written).at == at(5), written
     assert len(make_end("failed", "", "not a time").at) == 20
 
 

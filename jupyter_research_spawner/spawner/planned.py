@@ -25,6 +25,7 @@ from .options_page import Selection, render_options_page
 from .pod_owner import owner_keys
 from .pod_wait import PodWait
 from .process_state import ProcessState, registered_state
+from .resume import resume_ends_with_cancellation
 from .saved_state import MAIN, SavedStateSpawner
 from .start import Start
 
@@ -111,7 +112,10 @@ class PlannedSpawner(SavedStateSpawner):
 
     async def _run_apply_user_options(self, user_options: Any) -> None:
         """Make the plan of the next start from the options, or refuse the options."""
-        with self.explained_errors(f"The options of {self._log_name}"):
+        with (
+            self.explained_errors(f"The options of {self._log_name}"),
+            resume_ends_with_cancellation(self, self.shared),
+        ):
             await self._apply_options(user_options)
 
     async def _apply_options(self, user_options: Any) -> None:

@@ -43,7 +43,7 @@ from .pod_creation import api_token_of, create_pod, read_pod, refusal_of, why_no
 from .pod_wait import PodWait, accepts_connections, is_pod_ready
 from .progress import announce_stop, stream_progress
 from .reflectors import watch_events, watch_pods
-from .resume import schedule_resume
+from .resume import resume_ends_with_cancellation, schedule_resume
 from .rights_check import check_while_running, count, renewed, withdrawn
 from .saved_state import MAIN
 from .start import Start
@@ -90,7 +90,8 @@ class ResearchSpawner(PlannedSpawner):
                 start = self.current_start
                 unsubscribe = subscribe_to_related(self.namespace, self.pod_name, start.changes.notify)
                 try:
-                    outcome = await first_result(self._reach(start), self._withdrawn(start))
+                    with resume_ends_with_cancellation(self, self.shared):
+                        outcome = await first_result(self._reach(start), self._withdrawn(start))
                 finally:
                     unsubscribe()
                     start.slot.release()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 from kubespawner import KubeSpawner
@@ -29,9 +31,26 @@ def schedule_resume(spawner: KubeSpawner, shared: ProcessState) -> None:
     run_in_background(_resume(spawner, shared))
 
 
+@contextmanager
+def resume_ends_with_cancellation(spawner: KubeSpawner, shared: ProcessState) -> Iterator[None]:
+    """If the hub cancels the start in this block, do not start the server again: someone has stopped it.
+
+    The hub answers the request that began the start with HTTP 500 then, as after an error that may pass.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        shared.resuming_servers.discard(_key(spawner))
+        raise
+
+
+def _key(spawner: KubeSpawner) -> tuple[str, str]:
+    return (spawner.user.name, spawner.name or "")
+
+
 async def _resume(spawner: KubeSpawner, shared: ProcessState) -> None:
     """Request the start until the hub has accepted or refused it, for at most `hub.queue_limit`."""
-    server = (spawner.user.name, spawner.name or "")
+    server = _key(spawner)
     shared.resuming_servers.add(server)
     end = time.monotonic() + shared.site.hub.queue_limit.total_seconds()
     pause = FIRST_PAUSE_SECONDS
@@ -42,6 +61,12 @@ async def _resume(spawner: KubeSpawner, shared: ProcessState) -> None:
             async with shared.resuming:
                 if await _is_settled(spawner, shared):
                     return
+            if server not in shared.resuming_servers:
+                spawner.log.info(
+                    "%s is not started again after the restart of the hub: it was stopped", spawner._log_name
+                )
+                await _delete_pods_if_inactive(spawner)
+                return
         spawner.log.error(
             "%s was not started again after the restart of the hub; its next start adopts its pod", spawner._log_name
         )
@@ -123,13 +148,20 @@ def _revoke(spawner: KubeSpawner, token: str) -> None:
 async def _give_up(spawner: KubeSpawner, why: str) -> None:
     """Delete the pod of a server whose saved options are refused now. The options form later shows the reason."""
     spawner.log.warning("%s is not started again after the restart of the hub: %s", spawner._log_name, why)
-    current = spawner.user.spawners.get(spawner.name)
-    if current is None or not current.active:
+    if await _delete_pods_if_inactive(spawner):
         count("waiting-refused")
-        await spawner.stop(now=True)
-        await spawner.delete_left_pods()
         told = f"It waited in its queue while the hub restarted, and was not started again. {why}"
         spawner.end_recorder.record(make_end("start-failed", told, hint=""))
+
+
+async def _delete_pods_if_inactive(spawner: KubeSpawner) -> bool:
+    """Delete the pods of the server if the hub neither starts nor runs nor stops it. Return whether that is so."""
+    current = spawner.user.spawners.get(spawner.name)
+    if current is not None and current.active:
+        return False
+    await spawner.stop(now=True)
+    await spawner.delete_left_pods()
+    return True
 
 
 def _message(error: HTTPClientError) -> str:

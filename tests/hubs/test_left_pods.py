@@ -79,10 +79,24 @@ async def test_the_old_pod_of_an_interrupted_start_is_deleted(hub: Hub, site: Js
     await interrupted(hub)
     hub.write(site, extra=extra)
     await hub.start()
-    await eventually(lambda: places(hub) == [new], otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}")
+    await eventually(lambda: places(hub) == [new], otherwise=lambda: f"{places(hub)}\n{hub.recent_log}")
     assert (await hub.api("DELETE", "users/alice/server")).status in (202, 204)
     await hub.stopped("alice")
-    await eventually(lambda: not places(hub), otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}")
+    await eventually(lambda: not places(hub), otherwise=lambda: f"{places(hub)}\n{hub.recent_log}")
+
+
+async def test_a_start_that_is_stopped_while_the_hub_resumes_it_does_not_begin_again(hub: Hub) -> None:
+    """The hub answers the request that resumes the start with HTTP 500 when the start is cancelled."""
+    await interrupted(hub)
+    hub.write(settings(), extra=TEMPLATE + 'c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 300}\n')
+    await hub.start()
+    await eventually(lambda: places(hub) == ["jhub/nb-alice"], otherwise=lambda: f"{places(hub)}\n{hub.recent_log}")
+    assert (await hub.api("DELETE", "users/alice/server")).status in (202, 204)
+    told = "alice is not started again after the restart of the hub: it was stopped"
+    await eventually(lambda: told in hub.log, otherwise=lambda: hub.recent_log)
+    await hub.stopped("alice")
+    await eventually(lambda: not places(hub), otherwise=lambda: f"{places(hub)}\n{hub.recent_log}")
+    assert await hub.ends("alice") == []
 
 
 @once
@@ -93,7 +107,7 @@ async def test_the_old_pod_of_a_start_that_is_refused_now_is_deleted(hub: Hub, s
     del fewer["profiles"]["huge"]
     hub.write(fewer, extra=extra)
     await hub.start()
-    await eventually(lambda: not places(hub), otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}")
+    await eventually(lambda: not places(hub), otherwise=lambda: f"{places(hub)}\n{hub.recent_log}")
 
 
 @once
@@ -108,7 +122,7 @@ async def test_the_old_pod_is_kept_in_mind_while_the_source_is_down(hub: Hub) ->
     hub.write(settings(), extra=TEMPLATE)
     await hub.start()
     await hub.start_server("alice", {"profile": "huge"})
-    await eventually(lambda: places(hub) == ["jhub/nb-alice"], otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}")
+    await eventually(lambda: places(hub) == ["jhub/nb-alice"], otherwise=lambda: f"{places(hub)}\n{hub.recent_log}")
 
 
 @once
@@ -123,7 +137,7 @@ async def test_a_running_server_is_stopped_at_its_old_place(hub: Hub, site: Json
     await hub.stopped("alice")
     await eventually(lambda: not places(hub))
     await hub.start_server("alice", {"profile": "huge"})
-    await eventually(lambda: places(hub) == [new], otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}")
+    await eventually(lambda: places(hub) == [new], otherwise=lambda: f"{places(hub)}\n{hub.recent_log}")
 
 
 @once
@@ -135,7 +149,7 @@ async def test_a_user_who_is_removed_leaves_no_pod(hub: Hub) -> None:
     await eventually(lambda: "cannot be started again yet" in hub.log)
     assert places(hub) == ["jhub/jupyter-alice"]
     assert (await hub.api("DELETE", "users/alice")).status == 204
-    await eventually(lambda: not places(hub), otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}")
+    await eventually(lambda: not places(hub), otherwise=lambda: f"{places(hub)}\n{hub.recent_log}")
 
 
 @once
@@ -149,7 +163,7 @@ async def test_the_old_pod_of_a_user_who_was_renamed_is_deleted(hub: Hub) -> Non
     await hub.kill()
     await hub.start()
     await eventually(
-        lambda: places(hub) == ["jhub/jupyter-carol"], otherwise=lambda: f"{places(hub)}\n{hub.log[-6000:]}"
+        lambda: places(hub) == ["jhub/jupyter-carol"], otherwise=lambda: f"{places(hub)}\n{hub.recent_log}"
     )
 
 

@@ -106,7 +106,7 @@ async def test_changed_uid_works_when_an_administrator_accepts_it(hub: Hub, tmp_
     async def starts() -> bool:
         return (await hub.start_server("alice", {"profile": "small"})).status in (201, 202)
 
-    await eventually(starts, every=1, otherwise=lambda: hub.log[-6000:])
+    await eventually(starts, every=1, otherwise=lambda: hub.recent_log)
     (pod,) = await eventually(hub.pods)
     assert pod["spec"]["securityContext"]["runAsUser"] == 20009
     assert "The hub user 'alice' is uid 20009 from now on, as an administrator has accepted" in hub.log
@@ -128,7 +128,7 @@ async def test_renamed_user_takes_over_the_uid_and_the_old_name_is_refused(hub: 
     async def starts() -> bool:
         return (await hub.start_server("alicia", {"profile": "small"})).status in (201, 202)
 
-    await eventually(starts, every=1, otherwise=lambda: hub.log[-6000:])
+    await eventually(starts, every=1, otherwise=lambda: hub.recent_log)
     assert (await browser.get("spawn")).status == 403
     await browser.close()
 

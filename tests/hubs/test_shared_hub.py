@@ -60,9 +60,9 @@ async def hub(module_hub: Hub) -> AsyncIterator[Hub]:
     yield module_hub
     cluster.api.delays.before.clear()
     cluster.api.delays.after.clear()
-    assert module_hub.is_alive, f"the hub ended:\n{module_hub.log[-6000:]}"
+    assert module_hub.is_alive, f"the hub ended:\n{module_hub.recent_log}"
     await module_hub.remove_users()
-    await eventually(lambda: not module_hub.pods(), otherwise=lambda: module_hub.log[-6000:])
+    await eventually(lambda: not module_hub.pods(), otherwise=lambda: module_hub.recent_log)
     for event in cluster.store.list(EVENT, NAMESPACE):
         cluster.store.delete(EVENT, event)
 

@@ -67,12 +67,12 @@ async def test_a_pod_that_no_server_claims_is_deleted_and_all_others_stay(hub: H
     await hub.start_server("bob", {"profile": "huge"}, server="exp")
     stranger(hub, "by-hand", {})
     stranger(hub, "forged", {"research-spawner/user-name": "alice", "research-spawner/owner": "0" * 64})
-    await eventually(lambda: "jupyter-alice" not in names(hub), otherwise=lambda: hub.log[-6000:])
+    await eventually(lambda: "jupyter-alice" not in names(hub), otherwise=lambda: hub.recent_log)
     assert "Deleting pod jhub/jupyter-alice, created at" in hub.log
     assert "because no server of this hub has claimed it for 0:00:04" in hub.log
     # Until the next unclaimed pod is deleted, all others have been there for as long.
     await unclaim(hub, "alice")
-    await eventually(lambda: "jupyter-alice" not in names(hub), otherwise=lambda: hub.log[-6000:])
+    await eventually(lambda: "jupyter-alice" not in names(hub), otherwise=lambda: hub.recent_log)
     assert names(hub) == {"jupyter-bob", "jupyter-bob--exp", "by-hand", "forged"}
 
 
@@ -99,7 +99,7 @@ async def test_nothing_is_deleted_with_an_empty_database(hub: Hub) -> None:
     # A pod whose database is still there is found in the meantime, and shows that the hub has looked.
     await hub.person("bob")
     await unclaim(hub, "bob")
-    await eventually(lambda: "jupyter-bob" not in names(hub), otherwise=lambda: hub.log[-6000:])
+    await eventually(lambda: "jupyter-bob" not in names(hub), otherwise=lambda: hub.recent_log)
     assert pod["metadata"]["uid"] in {found["metadata"]["uid"] for found in hub.pods()}
 
 
@@ -140,14 +140,14 @@ async def test_two_hubs_in_one_namespace_leave_each_others_pods_alone(hub: Hub, 
     await other.stopped("alice")
     await eventually(
         lambda: "a pod in namespace 'jhub' has that name already, and this hub has not created it" in other.log,
-        otherwise=lambda: other.log[-6000:],
+        otherwise=lambda: other.recent_log,
     )
     assert (await other.api("DELETE", "users/alice/server")).status in (202, 204, 400)
     assert (await other.api("DELETE", "users/alice")).status == 204
     # Both look for unclaimed pods; a pod of its own shows that the other hub has done so.
     await other.person("bob")
     await unclaim(other, "bob")
-    await eventually(lambda: names(other) == {"jupyter-alice"}, otherwise=lambda: other.log[-6000:])
+    await eventually(lambda: names(other) == {"jupyter-alice"}, otherwise=lambda: other.recent_log)
     assert hub.pods()[0]["metadata"]["uid"] == pod["metadata"]["uid"]
     found = await hub.server("alice")
     assert found is not None
