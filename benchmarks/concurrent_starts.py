@@ -15,13 +15,16 @@ from .sizes import Sizes
 
 READY_AFTER = 5.0  # seconds from the creation of a pod until it runs, if the node has the image
 LIMIT_SECONDS = 1200.0
+# The values of hub.concurrent_starts among which its default was chosen.
+LIMITS = (16, 32, 64, 128, 256, 400)
+SECONDS_BETWEEN_REQUESTS = 0.25
 
 
 @dataclass(frozen=True)
 class Case:
     """One scenario.  Each spawner is measured `pairs` times, in turn with the other.
 
-    is_paced: whether ResearchSpawner has its default limit of concurrent starts, and not none.
+    limit: `hub.concurrent_starts` of ResearchSpawner; None for the default.
     """
 
     name: str
@@ -31,14 +34,15 @@ class Case:
     foreign_events: int = 0
     queued: int = 0
     jobs: int = 0
-    is_paced: bool = True
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Run:
     """The results of one run, without the start of the hub and the first server.
 
-    Times are in seconds, or None if no server was ready.
+    Times are in seconds, or None if no server was ready. `answered` is the time within which the hub answered 95 % of
+    the requests for a running server's state, which were sent meanwhile.
     """
 
     side: str
@@ -48,6 +52,7 @@ class Run:
     wall: float
     half_ready: float | None
     most_ready: float | None
+    answered: float | None
     calls: int
     first_failure: str
 
@@ -68,7 +73,9 @@ def cases(sizes: Sizes, pairs: int) -> list[Case]:
     among = f"HUB, {few} CONCURRENT STARTS,"
     return [
         Case("paced", f"HUB, {starts} CONCURRENT STARTS, ALL SETTINGS AS SHIPPED", pairs, starts),
-        Case("starts", f"HUB, {starts} CONCURRENT STARTS WITHOUT hub.concurrent_starts", fewer, starts, is_paced=False),
+        Case(
+            "starts", f"HUB, {starts} CONCURRENT STARTS WITHOUT hub.concurrent_starts", fewer, starts, limit=starts + 1
+        ),
         Case(
             "events",
             f"HUB, {starts} CONCURRENT STARTS AMONG {sizes.foreign_events:,} EVENTS OF OTHER PODS",
@@ -80,6 +87,12 @@ def cases(sizes: Sizes, pairs: int) -> list[Case]:
         Case("queued", f"{among} {sizes.queued:,} OTHERS WAIT IN A QUEUE", 1, few, queued=sizes.queued),
         Case("jobs", f"{among} {sizes.jobs:,} JOBS IN THE NAMESPACE", fewer, few, jobs=sizes.jobs),
         Case("many", f"HUB, {many:,} CONCURRENT STARTS", 1, many),
+        *(
+            Case(
+                "limits", f"HUB, {starts} CONCURRENT STARTS, hub.concurrent_starts: {limit}", pairs, starts, limit=limit
+            )
+            for limit in LIMITS
+        ),
     ]
 
 
@@ -89,9 +102,7 @@ async def measure(case: Case, side: str, ready_after: float, settle_seconds: flo
     settle_seconds: how long the hub handles the last changes of the pods that wait in a queue.
     """
     first, *names = sides.usernames(case.starts + 1)
-    # Without pacing, ResearchSpawner starts all servers immediately, as KubeSpawner does with this hub.
-    limit = None if case.is_paced else case.starts + 1
-    setup = Setup(side, case.starts + 1, ready_after, case.foreign_events, case.jobs, case.queued, limit)
+    setup = Setup(side, case.starts + 1, ready_after, case.foreign_events, case.jobs, case.queued, case.limit)
     async with hub(setup) as measured:
         await measured.add_users([first, *names])
         warm = await measured.start(first)
@@ -100,7 +111,8 @@ async def measure(case: Case, side: str, ready_after: float, settle_seconds: flo
         async with _queued(measured, case.queued, settle_seconds):
             await measured.calls()
             cpu, begun = measured.cpu_seconds, time.monotonic()
-            started = await asyncio.wait_for(measured.start_all(names), LIMIT_SECONDS)
+            async with _answers(measured, first) as answers:
+                started = await asyncio.wait_for(measured.start_all(names), LIMIT_SECONDS)
             cpu, wall = measured.cpu_seconds - cpu, time.monotonic() - begun
             calls = await measured.calls()
     ready = sorted(one.seconds for one in started if not one.failure)
@@ -112,10 +124,34 @@ async def measure(case: Case, side: str, ready_after: float, settle_seconds: flo
         cpu=cpu,
         wall=wall,
         half_ready=ready[len(ready) // 2] if ready else None,
-        most_ready=ready[int(len(ready) * 0.95)] if ready else None,
+        most_ready=_most(ready),
+        answered=_most(sorted(answers)),
         calls=sum(calls.values()),
         first_failure=failures[0] if failures else "",
     )
+
+
+def _most(ascending: Sequence[float]) -> float | None:
+    """Return the value that 95 % do not exceed; None of no values."""
+    return ascending[int(len(ascending) * 0.95)] if ascending else None
+
+
+@contextlib.asynccontextmanager
+async def _answers(measured: Hub, name: str) -> AsyncIterator[list[float]]:
+    """Ask for this user's servers until the context ends, and add the seconds until each answer to the list."""
+    seconds: list[float] = []
+
+    async def ask() -> None:
+        while True:
+            seconds.append(await measured.answer_seconds(name))
+            await asyncio.sleep(SECONDS_BETWEEN_REQUESTS)
+
+    asking = asyncio.ensure_future(ask())
+    try:
+        yield seconds
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -101,6 +101,13 @@ class Hub:
     async def start_all(self, names: Sequence[str]) -> list[Started]:
         return await asyncio.gather(*map(self.start, names))
 
+    async def answer_seconds(self, name: str) -> float:
+        """Return the seconds until the hub answered a request for this user's servers."""
+        begun = time.monotonic()
+        async with self._api.get(f"{self._url}/hub/api/users/{name}") as answer:
+            await answer.read()
+        return time.monotonic() - begun
+
     async def stop(self, name: str) -> None:
         """Stop the user's server and wait until the hub no longer lists it."""
         user = f"{self._url}/hub/api/users/{name}"

@@ -24,6 +24,7 @@ _RUN_ROWS: tuple[tuple[str, Callable[[Run], float | None]], ...] = (
     ("hub CPU per start, ms", lambda run: run.cpu_ms_per_start),
     ("50 % are ready after, s", lambda run: run.half_ready),
     ("95 % are ready after, s", lambda run: run.most_ready),
+    ("95 % of other requests answered, s", lambda run: run.answered),
     ("API calls per start, all", lambda run: run.calls_per_start),
     ("failed starts", lambda run: run.failed),
 )

@@ -59,7 +59,7 @@ class Results:
                 for side, phases in self.phases.items()
             },
             "single_seconds": self.single,
-            "runs": [{"case": case.name, "runs": _as_json(runs)} for case, runs in self.runs],
+            "runs": [{"case": case.name, "limit": case.limit, "runs": _as_json(runs)} for case, runs in self.runs],
             "idle": _as_json(self.idle),
             "memory": _as_json(self.memory),
             "profiles": _as_json(self.profiles),

@@ -42,7 +42,7 @@ async def bench(directory: Path, *arguments: str) -> tuple[str, Any]:
 
 
 def run(side: str, *, cpu: float, most_ready: float, starts: int = 400) -> Run:
-    return Run(side, starts, 0, cpu, most_ready, most_ready, most_ready, starts, "")
+    return Run(side, starts, 0, cpu, most_ready, most_ready, most_ready, None, starts, "")
 
 
 def test_bars_compare_pairs_with_kubespawner_and_sizes_with_each_other() -> None:
