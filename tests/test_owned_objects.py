@@ -86,17 +86,11 @@ async def test_no_pod_spec_is_kept(events):
     )
 
 
-async def test_lost_objects_stay_and_are_known_to_be_old(events):
-    listed = Change("listed", (workload("w1", "pod-a"),))
-    events[:] = [listed, Change("lost")]
+async def test_lost_objects_stay(events):
+    events[:] = [Change("listed", (workload("w1", "pod-a"),)), Change("lost")]
     cache = OwnedObjectCache(None, "jhub", [WORKLOAD])  # type: ignore[arg-type]
-    assert cache.lost_since is None
     await cache.run()
     assert cache.of(owned("pod-a")).by_kind
-    assert cache.lost_since is not None
-    events[:] = [listed]
-    await cache.run()
-    assert cache.lost_since is None
 
 
 async def test_owners_are_told_of_created_changed_deleted_and_vanished_objects(events: list[Change]) -> None:

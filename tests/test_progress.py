@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,6 +43,10 @@ async def second_of_five() -> Place:
     return Place(2, 5)
 
 
+def starting_server(start: Start) -> Any:
+    return SimpleNamespace(current_start=start, events=[], find_place=second_of_five, lost_since=None)
+
+
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LONGEST_PAUSE_SECONDS", 0.01)
@@ -50,7 +55,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_raw_event_goes_to_the_log_and_the_sentence_stays_above_it() -> None:
     start = starting()
     start.wait.observe(pod())
-    server: Any = SimpleNamespace(current_start=start, events=[], find_place=second_of_five)
+    server = starting_server(start)
     shown = []
     async for update in progress.stream_progress(server):
         shown.append(update)
@@ -66,6 +71,19 @@ async def test_a_raw_event_goes_to_the_log_and_the_sentence_stays_above_it() -> 
     ]
 
 
+async def test_what_was_known_before_an_outage_of_the_api_server_is_called_old_until_it_answers() -> None:
+    start = starting()
+    start.wait.observe(pod())
+    server = starting_server(start)
+    shown = []
+    async for update in progress.stream_progress(server):
+        shown.append(update["message"])
+        server.lost_since = datetime(2026, 11, 23, 12, tzinfo=timezone.utc) if len(shown) == 1 else None
+        start.is_over = len(shown) == 3
+    old = "This can be old: the Kubernetes API server has not answered the hub since 12:00 UTC."
+    assert shown == [shown[0], f"{shown[0]} {old}", shown[0]]
+
+
 @pytest.mark.parametrize("at", [None, "yesterday"])
 def test_an_event_without_a_valid_time_is_shown_without_one(at: str | None) -> None:
     assert progress.format_event(event("Pulled", "Pulled it", at)) == "[Normal] Pulled it"
@@ -73,7 +91,7 @@ def test_an_event_without_a_valid_time_is_shown_without_one(at: str | None) -> N
 
 async def test_the_bar_rises_with_each_stage_of_a_start() -> None:
     start = starting()
-    server: Any = SimpleNamespace(current_start=start, events=[], find_place=second_of_five)
+    server = starting_server(start)
     creating = {"state": {"waiting": {"reason": "ContainerCreating"}}}
     stages = [
         (pod(), []),

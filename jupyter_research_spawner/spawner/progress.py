@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import Protocol
 
 from ..api_object import parse_time
@@ -28,6 +28,9 @@ class StartingServer(Protocol):
 
     @property
     def events(self) -> list[Json]: ...
+
+    @property
+    def lost_since(self) -> datetime | None: ...
 
     async def find_place(self) -> Place | None: ...
 
@@ -56,7 +59,7 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
         if start is not None:
             if start.wait.is_queued:
                 start.wait.set_place(await server.find_place())
-            before, headline = headline, _describe(start) or headline
+            before, headline = headline, _describe(start, server.lost_since) or headline
             last, percent = percent, _percent_done(start, events)
             if headline and headline != before:
                 yield {"message": headline, "progress": percent}
@@ -74,11 +77,15 @@ async def _wait_for_change(start: Start | None, seen: int) -> None:
         await start.progress.wait(seen, LONGEST_PAUSE_SECONDS)
 
 
-def _describe(start: Start) -> str:
-    """Return a sentence that says what the start waits for, or ""."""
+def _describe(start: Start, lost_since: datetime | None) -> str:
+    """Return sentences that say what the start waits for, and whether that can be old; "" if nothing is known."""
     if ahead := start.slot.starts_ahead:
         return f"Waiting for the hub: {ahead} {'start comes' if ahead == 1 else 'starts come'} before yours."
-    return start.wait.message
+    told = start.wait.message
+    if told and lost_since is not None:
+        since = lost_since.astimezone(timezone.utc)
+        return f"{told} This can be old: the Kubernetes API server has not answered the hub since {since:%H:%M} UTC."
+    return told
 
 
 # The rest of the progress bar is for JupyterHub, which then checks the server and adds a route to the proxy.

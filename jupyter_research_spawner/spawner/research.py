@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from datetime import datetime
 from typing import Any, TypeGuard
 from urllib.parse import quote as quote_url
 
@@ -401,6 +402,11 @@ class ResearchSpawner(PlannedSpawner):
             await self._start_watching_events()
         async for message in stream_progress(self):
             yield message
+
+    @property
+    def lost_since(self) -> datetime | None:
+        """Return since when the hub's list of pods can be old; None if it is up to date."""
+        return getattr(self.pod_reflector, "lost_since", None)
 
     async def find_place(self) -> Place | None:
         """Return the place of this server's pod in its queue; None if it is unknown.

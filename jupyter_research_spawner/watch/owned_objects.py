@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
 from typing import Any
 
 from ..schedulers import NO_OBJECTS, Kind, Objects
@@ -35,7 +34,6 @@ class OwnedObjectCache:
         self._kinds = tuple(kinds)
         self._found: dict[str, dict[str, Json]] = {kind.kind: {} for kind in self._kinds}
         self._by_owner: dict[str, dict[str, tuple[str, Json]]] = {}
-        self._lost: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Watch all kinds until the task is cancelled."""
@@ -51,11 +49,6 @@ class OwnedObjectCache:
                 by_kind.setdefault(kind, []).append(found)
         return Objects(by_kind) if by_kind else NO_OBJECTS
 
-    @property
-    def lost_since(self) -> datetime | None:
-        """Return since when the objects of a kind cannot be read, so that the cache can be old; None if all can."""
-        return min(self._lost.values(), default=None)
-
     async def _follow(self, kind: Kind) -> None:
         path = f"/apis/{kind.api_version}/namespaces/{self._namespace}/{kind.resource}"
         async for change in follow(self._server, path, {}):
@@ -63,10 +56,6 @@ class OwnedObjectCache:
 
     def _take(self, kind: str, change: Change) -> None:
         known = self._found[kind]
-        if change.kind == "lost":
-            self._lost[kind] = datetime.now(timezone.utc)
-        else:
-            self._lost.pop(kind, None)
         if change.kind == "listed":
             for uid in known.keys() - {found["metadata"]["uid"] for found in change.objects}:
                 gone = known[uid]
