@@ -50,17 +50,19 @@ def test_browsers_load_a_changed_extension_again() -> None:
     assert build["load"] == f"static/notices.js?v={digest}", "JupyterLab lets browsers keep this address for ten years"
 
 
-def deadline_file(folder: Path, seconds: float, **more: float) -> Path:
-    later = {key: int(time.time() + after) for key, after in {"ends_at_seconds": seconds, **more}.items()}
-    written = {"ends_at": "2026-11-29T18:00:00Z", **later}
+PAGE = "/jupyter/hub/research-spawner/wall-time?server=a%26b"
+
+
+def deadline_file(folder: Path, seconds: float, **more: str) -> Path:
+    written = {"ends_at": "2026-11-29T18:00:00Z", "ends_at_seconds": int(time.time() + seconds), **more}
     (folder / "deadline.json").write_text(json.dumps(written))
     return folder / "deadline.json"
 
 
-def terminal(file: Path, *words: str) -> str:
+def terminal(file: Path, *words: str, **variables: str) -> str:
     """Return what a shell prints that reads the script, in a terminal of its own."""
     primary, secondary = pty.openpty()
-    env = {"PATH": os.environ["PATH"], "RESEARCH_DEADLINE_FILE": str(file), "TZ": "UTC"}
+    env = {"PATH": os.environ["PATH"], "RESEARCH_DEADLINE_FILE": str(file), "TZ": "UTC", **variables}
     subprocess.run(
         [*words, f". {SCRIPT}; echo code $?, ends ${{ends-unset}}"],
         env=env,
@@ -85,17 +87,26 @@ SHELLS = [("bash", "-ic"), ("bash", "-euic"), ("dash", "-ic"), ("dash", "-euic")
 
 @pytest.mark.parametrize("words", SHELLS, ids=" ".join)
 def test_a_new_terminal_says_when_the_server_ends(tmp_path: Path, words: tuple[str, ...]) -> None:
-    file = deadline_file(tmp_path, 2 * 3600 + 90, hard_ends_at_seconds=9 * 3600)
+    file = deadline_file(tmp_path, 2 * 3600 + 90, extend_path=PAGE)
     when = time.strftime("%a %d %b %H:%M UTC", time.gmtime(json.loads(file.read_text())["ends_at_seconds"]))
     assert terminal(file, *words) == (
-        f"This server ends on {when}, in 2 h 2 min. To extend it, open /hub/research-spawner/wall-time?server=\n"
-        "code 0, ends unset\n"
+        f"This server ends on {when}, in 2 h 2 min. To extend it, open {PAGE}\ncode 0, ends unset\n"
     )
 
 
 def test_a_terminal_names_no_page_where_nothing_can_be_extended(tmp_path: Path) -> None:
-    said = terminal(deadline_file(tmp_path, 60, hard_ends_at_seconds=60), "dash", "-ic")
+    said = terminal(deadline_file(tmp_path, 60), "dash", "-ic")
     assert said.splitlines()[0].endswith("in 0 h 1 min.")
+
+
+def test_a_terminal_names_the_whole_address_where_the_hub_knows_it(tmp_path: Path) -> None:
+    hub = {
+        "JUPYTERHUB_BASE_URL": "/jupyter/",
+        "JUPYTERHUB_PUBLIC_HUB_URL": "https://hub.example.org/jupyter/hub/",
+    }
+    for words in SHELLS:
+        said = terminal(deadline_file(tmp_path, 3600, extend_path=PAGE), *words, **hub)
+        assert said.splitlines()[0].endswith(f"To extend it, open https://hub.example.org{PAGE}")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def _deadlines(user: Any, time_zone: str) -> Iterator[Json]:
                 "server": name,
                 "ends_at": format_time(deadline.ends),
                 "time": shown_time(deadline.ends, time_zone),
-                "is_extendable": bool(deadline.choices()),
+                "extend_path": spawner.extend_path if deadline.choices() else "",
             }
 
 

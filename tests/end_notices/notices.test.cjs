@@ -3,24 +3,29 @@
 'use strict';
 const assert = require('node:assert/strict');
 const test = require('node:test');
-const { endIn, dueNotice, untilNext, notification, hubAddress, extendPage, watch } = require(process.env.NOTICES);
+const { endIn, dueNotice, untilNext, notification, hubAddress, watch } = require(process.env.NOTICES);
 
 const MINUTE = 60000;
 const HOUR = 60 * MINUTE;
 const ENDS = Date.UTC(2026, 10, 29, 18, 0);
-const END = { ends: ENDS, latest: ENDS + 8 * HOUR, notices: [HOUR, 10 * MINUTE] };
+const PAGE = '/jupyter/hub/research-spawner/wall-time?server=a%26b';
+const END = { ends: ENDS, latest: ENDS + 8 * HOUR, notices: [HOUR, 10 * MINUTE], extendPath: PAGE };
 
 test('the end comes from the data of the page', () => {
   const data = {
     ends_at_seconds: ENDS / 1000,
     hard_ends_at_seconds: ENDS / 1000 + 8 * 3600,
-    notices_seconds: [3600, 600]
+    notices_seconds: [3600, 600],
+    extend_path: PAGE
   };
   assert.deepEqual(endIn(data), END);
   assert.equal(endIn({}), null);
   assert.equal(endIn({ ...data, ends_at_seconds: String(ENDS) }), null);
   assert.equal(endIn({ ...data, notices_seconds: '3600' }), null);
   assert.deepEqual(endIn({ ...data, notices_seconds: [600, 'x'] }), { ...END, notices: [10 * MINUTE] });
+  for (const path of [undefined, '', 7, 'javascript:alert()']) {
+    assert.equal(endIn({ ...data, extend_path: path }).extendPath, null);
+  }
 });
 
 test('the latest notice is due', () => {
@@ -49,20 +54,17 @@ test('JupyterLab shows the whole message', () => {
 
 test('a notice has the button only if the server can be extended', () => {
   const buttons = end => notification(end, HOUR, ENDS).options.actions.length;
-  assert.deepEqual([buttons(END), buttons({ ...END, latest: ENDS })], [1, 0]);
+  assert.deepEqual([buttons(END), buttons({ ...END, extendPath: null })], [1, 0]);
 });
 
 test('the buttons lead to pages of the hub', () => {
   const here = 'https://example.org/jupyter/user/alice/gpu/lab';
-  const data = { hubPrefix: '/jupyter/hub/', hubHost: '', hubServerName: 'a&b' };
+  const data = { hubPrefix: '/jupyter/hub/', hubHost: '' };
   assert.equal(hubAddress('home', data, here), 'https://example.org/jupyter/hub/home');
   assert.equal(hubAddress('home', {}, here), 'https://example.org/hub/home');
   assert.equal(hubAddress('home', { ...data, hubHost: 'https://hub.example.org' }, here), 'https://hub.example.org/jupyter/hub/home');
-  assert.equal(
-    hubAddress(extendPage(data), data, here),
-    'https://example.org/jupyter/hub/research-spawner/wall-time?server=a%26b'
-  );
-  assert.equal(extendPage({}), 'research-spawner/wall-time?server=');
+  assert.equal(hubAddress(PAGE, data, here), `https://example.org${PAGE}`);
+  assert.equal(hubAddress(PAGE, { ...data, hubHost: 'https://hub.example.org' }, here), `https://hub.example.org${PAGE}`);
 });
 
 // Runs the watch with a clock that moves only in `pass`.  `said` has what the user sees.

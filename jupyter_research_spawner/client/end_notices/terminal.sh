@@ -2,15 +2,15 @@
 case $- in
 *i*)
     (
-        seconds() { sed -n "s/.*\"$1\": *\([0-9][0-9]*\).*/\1/p" "${RESEARCH_DEADLINE_FILE:-}" 2>/dev/null; }
-        ends=$(seconds ends_at_seconds)
-        latest=$(seconds hard_ends_at_seconds)
+        field() { sed -n "s/.*\"$1\": *$2.*/\1/p" "${RESEARCH_DEADLINE_FILE:-}" 2>/dev/null; }
+        ends=$(field ends_at_seconds '\([0-9][0-9]*\)')
+        page=$(field extend_path '"\([^"]*\)"')
         left=$(((ends - $(date +%s) + 59) / 60))
         [ "$left" -gt 0 ] || exit 0
         printf '%s' "This server ends on $(date -d "@$ends" '+%a %d %b %H:%M %Z'), in $((left / 60)) h $((left % 60)) min."
-        if [ "${latest:-0}" -gt "$ends" ]; then
-            hub=${JUPYTERHUB_PUBLIC_HUB_URL:-${JUPYTERHUB_BASE_URL:-/}hub/}
-            printf '%s' " To extend it, open ${hub}research-spawner/wall-time?server=${JUPYTERHUB_SERVER_NAME:-}"
+        if [ -n "$page" ]; then
+            hub=${JUPYTERHUB_PUBLIC_HUB_URL:-}
+            printf '%s' " To extend it, open ${hub%"${JUPYTERHUB_BASE_URL:-/}hub/"}$page"
         fi
         echo
     ) || :

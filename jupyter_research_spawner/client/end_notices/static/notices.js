@@ -29,7 +29,9 @@
     return {
       ends: ends * 1000,
       latest: latest * 1000,
-      notices: data.notices_seconds.filter(Number.isFinite).map(seconds => seconds * 1000)
+      notices: data.notices_seconds.filter(Number.isFinite).map(seconds => seconds * 1000),
+      // The path of the hub's page, while the server can be extended.
+      extendPath: String(data.extend_path || '').startsWith('/') ? data.extend_path : null
     };
   }
 
@@ -74,19 +76,15 @@
     return {
       message: `This server ends at ${written(end.ends, now)}. Its kernels and terminals stop then. Save your work: saved files are kept.`,
       type: 'warning',
-      options: { autoClose: false, actions: end.latest > end.ends ? [extend] : [] }
+      options: { autoClose: false, actions: end.extendPath === null ? [] : [extend] }
     };
   }
 
-  // Returns the address of a page of the hub, from the data that JupyterLab's page has about the hub.
+  // Returns the address of a page of the hub, from the data that JupyterLab's page has about the hub.  `page` is a path
+  // below that of the hub, or a whole path.
   function hubAddress(page, data, here) {
     const prefix = new URL(data.hubPrefix || '/hub/', data.hubHost || here);
     return new URL(page, prefix).href;
-  }
-
-  // Returns the page of the hub on which the user extends this server.
-  function extendPage(data) {
-    return `research-spawner/wall-time?server=${encodeURIComponent(data.hubServerName || '')}`;
   }
 
   // Shows each notice when it is due.  `host` is what the watch needs from its surroundings:
@@ -154,6 +152,7 @@
     let offset = 0; // of the server's clock, because the end is a time of the server's
     let shown = Promise.resolve(null); // the notification's id
     let timer = null;
+    let extendPage = 'home'; // of the hub
 
     async function read() {
       const headers = {};
@@ -170,8 +169,9 @@
       const found = answer.ok
         ? endIn(pageData(new DOMParser().parseFromString(await answer.text(), 'text/html')))
         : null;
-      if (found !== null && Number.isFinite(date)) {
-        offset = date - Date.now();
+      if (found !== null) {
+        extendPage = found.extendPath || 'home';
+        offset = Number.isFinite(date) ? date - Date.now() : offset;
       }
       return found;
     }
@@ -189,7 +189,7 @@
       window.open(hubAddress(page, data, location.href), '_blank', 'noopener');
     }
 
-    commands.addCommand(EXTEND, { label: 'Extend the Wall Time of This Server', execute: () => open(extendPage(data)) });
+    commands.addCommand(EXTEND, { label: 'Extend the Wall Time of This Server', execute: () => open(extendPage) });
     commands.addCommand(GO_TO_HUB, {
       label: 'Open the Home Page of the Hub',
       execute: () => open('home')
@@ -216,7 +216,7 @@
   const plugin = { id: `${NAME}:plugin`, description: 'Tell when the server ends.', autoStart: true, activate };
 
   if (typeof window === 'undefined') {
-    module.exports = { endIn, dueNotice, untilNext, notification, hubAddress, extendPage, watch };
+    module.exports = { endIn, dueNotice, untilNext, notification, hubAddress, watch };
   } else {
     window._JUPYTERLAB = window._JUPYTERLAB || {};
     window._JUPYTERLAB[NAME] = { init: () => {}, get: async () => () => ({ __esModule: true, default: plugin }) };
