@@ -15,7 +15,7 @@ READY_AFTER = 1.0
 
 @dataclass(frozen=True)
 class Idle:
-    """What a hub does in a minute while nobody uses it."""
+    """What a hub does in a minute without user activity."""
 
     side: str
     servers: int

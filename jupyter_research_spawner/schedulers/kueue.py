@@ -152,7 +152,7 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     if (workload.get("spec") or {}).get("active") is False:
         return replace(told, phase="refused", code="deactivated", message=_deactivated(workload))
     if not reserved:
-        # Kueue has not tried it yet. It does not try work like other work for which there is no quota.
+        # Kueue has not tried it yet. It skips work that is equal to work for which it has found no quota.
         return replace(told, code="turn")
     if reserved.get("status") == "True":
         return replace(told, code="admission-checks", message=_CHECKS)

@@ -1,7 +1,7 @@
 """Limits how many pods the hub creates at the same time (`hub.concurrent_starts`).
 
 A start counts from the composition of its pod until the scheduler has admitted or queued the pod. What follows is the
-work of the node, so a slow image or a full queue holds up nobody.
+work of the node, so a slow image or a full queue does not delay other starts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Deletes pods of this hub that no server claims: they would use their resources until their wall time, seen by nobody.
+"""Deletes pods of this hub that no server claims: they would use their resources until their wall time.
 
 The pod of a start is left, for example, if the hub could not start its server again after a restart. A pod is claimed
 while its server runs, starts or stops, or is to be started again. Only pods that this hub's database can have created
@@ -27,8 +27,8 @@ from .reflectors import watch_pods
 log = logging.getLogger(__name__)
 
 LONGEST_SECONDS_BETWEEN_LOOKS = 60.0
-# Of the setting: how often it is looked for unclaimed pods before one is deleted.
-_LOOKS = 4
+# How often a pod is found unclaimed during `hub.unclaimed_limit` before it is deleted.
+_LOOKS_PER_LIMIT = 4
 
 
 @dataclass
@@ -97,7 +97,7 @@ async def delete_unclaimed_pods(spawner: KubeSpawner, shared: ProcessState) -> N
         return
     times = UnclaimedTimes(limits.unclaimed_limit)
     hub = HubServers(spawner.hub_settings["users"], spawner.hub_secret, shared.resuming_servers)
-    every = min(LONGEST_SECONDS_BETWEEN_LOOKS, limits.unclaimed_limit.total_seconds() / _LOOKS)
+    every = min(LONGEST_SECONDS_BETWEEN_LOOKS, limits.unclaimed_limit.total_seconds() / _LOOKS_PER_LIMIT)
     while True:
         await asyncio.sleep(every)
         try:
