@@ -7,11 +7,13 @@ import copy
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from patience import eventually
 from samples import raw_site, site_with
+from tornado import web
 
 from jupyter_research_spawner.cli.lint import advice
 from jupyter_research_spawner.pod.deadline import DEADLINE, Deadline, deadline_of
@@ -22,6 +24,7 @@ from jupyter_research_spawner.site import load
 from jupyter_research_spawner.spawner import wall_time
 from jupyter_research_spawner.spawner.deadline_writer import DeadlineWriter
 from jupyter_research_spawner.spawner.wall_time import enforce_wall_time
+from jupyter_research_spawner.spawner.wall_time_pages import WallTimeHandler
 from jupyter_research_spawner.watch.api_server import ApiError
 from jupyter_research_spawner.watch.cluster_clock import (
     SECONDS_AFTER_FAILURE,
@@ -335,3 +338,22 @@ def test_lint_names_notices_and_grace_periods_that_do_not_fit() -> None:
 def test_the_last_notice_must_be_last() -> None:
     with pytest.raises(SettingsError, match="last_notice must be shorter than first_notice"):
         load({**raw_site(), "hub": {"first_notice": "10m", "last_notice": "10m"}})
+
+
+class Spawners(dict[str, str]):
+    """JupyterHub's spawners of a user: it creates one when it is asked for (jupyterhub.user._SpawnerDict)."""
+
+    def __missing__(self, name: str) -> str:
+        return f"spawner {name!r}"
+
+
+def test_the_page_knows_a_stopped_server_after_a_restart_of_the_hub() -> None:
+    user = SimpleNamespace(orm_spawners={"": None}, spawners=Spawners())
+
+    def found(name: str) -> Any:
+        handler = SimpleNamespace(current_user=user, get_argument=lambda *_: name)
+        return WallTimeHandler._own_spawner(handler)  # type: ignore[arg-type]
+
+    assert found("") == "spawner ''"
+    with pytest.raises(web.HTTPError):
+        found("other")

@@ -85,10 +85,9 @@ class WallTimeHandler(BaseHandler):  # type: ignore[misc]
 
     def _own_spawner(self) -> Any:
         user, name = self.current_user, self.get_argument("server", "")
-        spawner = getattr(user, "spawners", {}).get(name) if name in getattr(user, "orm_spawners", {}) else None
-        if spawner is None:
+        if name not in getattr(user, "orm_spawners", {}):
             raise web.HTTPError(404, "You have no server with this name.")
-        return spawner
+        return user.spawners[name]
 
     async def _show(
         self,
