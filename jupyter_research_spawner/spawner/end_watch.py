@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..shape import Json
-from ..watch.container_reasons import statuses, stays_ended
+from ..watch.container_reasons import main_stays_ended
 from ..watch.phase import is_over, why_not_gone
 from .background import run_in_background
 from .pod_changes import PodChange, subscribe
@@ -81,6 +81,4 @@ class EndWatch:
 def has_ended(change: PodChange, main: str) -> bool:
     """Return whether the notebook's container runs no longer, and is not started again in this pod."""
     pod = change.pod
-    if change.is_deleted or is_over(pod) or why_not_gone(pod):
-        return True
-    return any(found.get("name") == main and stays_ended(pod, found) for found in statuses(pod))
+    return bool(change.is_deleted or is_over(pod) or why_not_gone(pod) or main_stays_ended(pod, main))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..shape import Json
+from ..watch.container_reasons import event_time
 
 
 class EventsByPod(dict[str, Json]):
@@ -40,7 +41,7 @@ class EventsByPod(dict[str, Json]):
 
     def of(self, pod: str) -> list[Json]:
         """Return the events of the pod with this name, oldest first. Each has all keys that KubeSpawner reads."""
-        return sorted(map(_with_all_keys, self._by_pod.get(pod, {}).values()), key=_timestamp)
+        return sorted(map(_with_all_keys, self._by_pod.get(pod, {}).values()), key=event_time)
 
 
 def _pod_name(event: Json) -> str:
@@ -53,13 +54,4 @@ def pod_of_event(event: Json) -> tuple[str, str]:
 
 
 def _with_all_keys(event: Json) -> Json:
-    return {"lastTimestamp": None, "type": "", "message": "", **event, "eventTime": _timestamp(event)}
-
-
-def _timestamp(event: Json) -> str:
-    """Return the event's time in RFC 3339, which sorts as text.
-
-    Some controllers set only eventTime; an event that was created by hand can have neither field.
-    """
-    created = (event.get("metadata") or {}).get("creationTimestamp")
-    return str(event.get("lastTimestamp") or event.get("eventTime") or created or "")
+    return {"lastTimestamp": None, "type": "", "message": "", **event, "eventTime": event_time(event)}

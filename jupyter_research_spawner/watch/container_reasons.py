@@ -180,6 +180,11 @@ def stays_ended(pod: Json, container: Json) -> bool:
     return policy == "Never" or (policy == "OnFailure" and not ended.get("exitCode"))
 
 
+def main_stays_ended(pod: Json, main: str) -> bool:
+    """Return whether the container `main` has ended, and the kubelet does not start it again."""
+    return any(found.get("name") == main and stays_ended(pod, found) for found in statuses(pod))
+
+
 def has_failed_for_good(pod: Json, container: Json) -> bool:
     """Return whether the container can never run, or has failed and the kubelet does not start it again."""
     waiting = (container.get("state") or {}).get("waiting") or {}
@@ -285,13 +290,18 @@ def newest_event(events: Iterable[Json]) -> Json:
     Among events of equal time, return the last.
     """
     telling = (event for event in events if event.get("reason") not in _HARMLESS)
-    return max(enumerate(telling), key=lambda found: (_event_time(found[1]), found[0]), default=(0, {}))[1]
+    return max(enumerate(telling), key=lambda found: (event_time(found[1]), found[0]), default=(0, {}))[1]
 
 
-def _event_time(event: Json) -> str:
+def event_time(event: Json) -> str:
+    """Return when the event last happened, in RFC 3339, which sorts as text; "" if it is not known.
+
+    Some controllers set only eventTime; an event that was created by hand can have none of these fields.
+    """
     created = (event.get("metadata") or {}).get("creationTimestamp")
     series = (event.get("series") or {}).get("lastObservedTime")
-    return str(event.get("lastTimestamp") or series or event.get("eventTime") or created or "")
+    first = event.get("eventTime") or event.get("firstTimestamp")
+    return str(event.get("lastTimestamp") or series or first or created or "")
 
 
 def why_warned(event: Json) -> str:

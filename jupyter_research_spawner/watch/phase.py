@@ -16,12 +16,12 @@ from .container_reasons import (
     has_succeeded,
     how_ended,
     last_end,
+    main_stays_ended,
     newest_event,
     sentence,
     shorten,
     sidecars,
     statuses,
-    stays_ended,
     unready,
     what_is_awaited,
     why_waiting,
@@ -91,7 +91,7 @@ def classify(
         return Phase("queued", describe(queue))
     if phase == "Running" and _is_running(status, main):
         return Phase("running")
-    if phase == "Running" and _has_ended(pod, main):
+    if phase == "Running" and main_stays_ended(pod, main):
         return Phase("running", f"Container {main} has ended, but other containers of its pod still run.", exit_code)
     return Phase("starting", why_not_ready(pod, main, events))
 
@@ -253,11 +253,6 @@ def why_ended(pod: Json, main: str, events: Sequence[Json] = ()) -> str:
             if why := how_ended(container, state.get("terminated") or {}, events):
                 return why
     return ""
-
-
-def _has_ended(pod: Json, main: str) -> bool:
-    """Return whether the container `main` has ended, and the kubelet does not start it again."""
-    return any(found.get("name") == main and stays_ended(pod, found) for found in statuses(pod))
 
 
 def _is_running(status: Json, main: str) -> bool:

@@ -16,7 +16,7 @@ from ..schedulers import NO_OBJECTS, Objects, Scheduler, preemption_events
 from ..schedulers.scheduler_interface import EvictionCode, condition
 from ..shape import Json
 from ..wording import format_list
-from .container_reasons import IMAGE_REASONS, how_ended, shorten, statuses, stays_ended
+from .container_reasons import IMAGE_REASONS, event_time, how_ended, main_stays_ended, shorten, statuses
 from .phase import has_begun, is_over, why_failed
 
 EndCode = (
@@ -127,7 +127,7 @@ def find_end(
     eviction = scheduler.eviction(pod, objects)
     is_lost = eviction is not None and eviction.code == "node-lost" and _is_deleted(pod)
     ended = main_state(pod, main, "terminated")
-    if not (is_gone or is_over(pod) or is_lost or (ended and (_is_deleted(pod) or _stays_ended(pod, main)))):
+    if not (is_gone or is_over(pod) or is_lost or (ended and (_is_deleted(pod) or main_stays_ended(pod, main)))):
         return None
     at = known_time(ended.get("finishedAt"))
     if eviction is not None:
@@ -146,7 +146,7 @@ def find_preemption(scheduler: Scheduler, events: Iterable[Json]) -> End | None:
     for event in events:
         for known in preemption_events(scheduler.KIND):
             if known.matches(event):
-                return make_end("preempted", known.message, _time_of_event(event))
+                return make_end("preempted", known.message, event_time(event))
     return None
 
 
@@ -180,7 +180,7 @@ def runs_again(pod: Json, main: str) -> bool:
     """
     if not (pod.get("status") or {}).get("phase"):
         return True
-    is_ending = is_over(pod) or _is_deleted(pod) or _stays_ended(pod, main)
+    is_ending = is_over(pod) or _is_deleted(pod) or main_stays_ended(pod, main)
     return bool(main_state(pod, main, "terminated")) and not is_ending
 
 
@@ -267,10 +267,6 @@ def _is_deleted(pod: Json) -> bool:
     return "deletionTimestamp" in (pod.get("metadata") or {})
 
 
-def _stays_ended(pod: Json, main: str) -> bool:
-    return any(found.get("name") == main and stays_ended(pod, found) for found in statuses(pod))
-
-
 def _time_of_deletion(pod: Json) -> datetime | None:
     return _deletion_request(pod["metadata"]) if _is_deleted(pod) else None
 
@@ -278,12 +274,6 @@ def _time_of_deletion(pod: Json) -> datetime | None:
 def _time_of_eviction(pod: Json) -> str | datetime | None:
     marks = (condition(pod, kind).get("lastTransitionTime") for kind in ("DisruptionTarget", "TerminationTarget"))
     return next(filter(None, marks), None) or _time_of_deletion(pod)
-
-
-def _time_of_event(event: Json) -> str | None:
-    """Return the time of an event.  An event that was created by hand can have none of these fields."""
-    created = (event.get("metadata") or {}).get("creationTimestamp")
-    return event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp") or created
 
 
 def _in_utc(at: datetime | str | None) -> str:
