@@ -55,12 +55,13 @@ class Proxy:
     requests: list[tuple[str, str]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     port: int = 0
+    scheme: str = "http"
     _watches: list[_Watch] = field(default_factory=list)
     _session: aiohttp.ClientSession | None = None
 
     @property
     def own_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def count(self, verb: str, path: str) -> int:
         """Return how many such requests arrived whose path ends so."""
@@ -146,15 +147,18 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxied(url: str, ca: Path) -> AsyncIterator[Proxy]:
-    """Run a proxy in front of the API server at `url`."""
-    proxy = Proxy(url, ssl.create_default_context(cafile=str(ca)))
+async def proxied(url: str, ca: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
+    """Run a proxy in front of the API server at `url`.
+
+    tls: the proxy's certificate for 127.0.0.1; without it, the proxy speaks HTTP.
+    """
+    proxy = Proxy(url, ssl.create_default_context(cafile=str(ca)), scheme="https" if tls else "http")
     application = web.Application(client_max_size=2**24)
     application.router.add_route("*", "/{path:.*}", proxy.handle)
     # A handler is cancelled when its client leaves, so that `watches` counts only live connections.
     runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     proxy.port = runner.addresses[0][1]
     connector = aiohttp.TCPConnector(ssl=proxy.context, limit=0)

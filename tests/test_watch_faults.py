@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,15 +10,14 @@ import pytest_asyncio
 from aiohttp import web
 from api_proxy import Proxy, Status, proxied
 from embedded_cluster import NAMESPACE, cluster, create
+from followed import FOO, FOOS, Followed, config_map, following, said, shorten_pauses
 from kubernetes_asyncio.config import incluster_config
 from patience import eventually
 
 from jupyter_research_spawner.embedded import Cluster
-from jupyter_research_spawner.shape import Json
 from jupyter_research_spawner.watch import follow as module
 from jupyter_research_spawner.watch.api_server import ApiServer
 from jupyter_research_spawner.watch.connection import connect
-from jupyter_research_spawner.watch.follow import follow
 
 __all__ = ["cluster"]
 
@@ -28,33 +25,9 @@ pytestmark = pytest.mark.embedded
 CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 
 
-class Followed:
-    """What a client knows that follows ConfigMaps."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-        self.kinds: list[str] = []
-        self.is_lost = False
-        self.task: asyncio.Task[None] | None = None
-
-    async def run(self, server: ApiServer, path: str = CONFIG_MAPS) -> None:
-        async for change in follow(server, path, {}):
-            self.kinds.append(change.kind)
-            self.is_lost = change.kind == "lost"
-            if change.kind == "listed":
-                self.names.clear()
-            for obj in change.objects:
-                act = self.names.discard if change.kind == "deleted" else self.names.add
-                act(obj["metadata"]["name"])
-
-    async def knows(self, *names: str) -> None:
-        await eventually(lambda: self.names >= {*names}, otherwise=lambda: f"{self.names} {self.kinds}")
-
-
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 0.2)
+    shorten_pauses(monkeypatch)
 
 
 @pytest_asyncio.fixture
@@ -73,18 +46,11 @@ async def server(proxy: Proxy, cluster: Cluster, tmp_path: Path) -> AsyncIterato
 @pytest_asyncio.fixture
 async def followed(server: ApiServer, proxy: Proxy, cluster: Cluster) -> AsyncIterator[Followed]:
     """A client that has seen ConfigMap a, and whose watch is open."""
-    found = Followed()
     await create(cluster, config_map("a"))
-    found.task = asyncio.ensure_future(found.run(server))
-    await found.knows("a")
-    await eventually(lambda: proxy.watches() == 1)
-    yield found
-    found.task.cancel()
-    await asyncio.gather(found.task, return_exceptions=True)
-
-
-def config_map(name: str) -> Json:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+    async with following(server, CONFIG_MAPS) as found:
+        await found.knows("a")
+        await eventually(lambda: proxy.watches() == 1)
+        yield found
 
 
 async def test_a_connection_that_breaks_costs_no_new_list(followed: Followed, proxy: Proxy, cluster: Cluster) -> None:
@@ -208,37 +174,13 @@ async def test_a_kind_that_is_installed_later_is_followed(
     server: ApiServer, proxy: Proxy, cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = f"/apis/example.com/v1/namespaces/{NAMESPACE}/foos"
-    found = Followed()
-    task = asyncio.ensure_future(found.run(server, path))
-    try:
+    async with following(server, path) as found:
         await eventually(lambda: proxy.count("list", "foos") > 3)
         assert found.kinds == ["lost"]
         assert said(caplog, "foos").count("the API server does not have this resource (yet)") == 1
         await cluster.apply(FOOS)
-        await create(cluster, {"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}})
+        await create(cluster, FOO)
         await found.knows("a")
-    finally:
-        task.cancel()
-
-
-FOOS: Json = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "foos.example.com"},
-    "spec": {
-        "group": "example.com",
-        "names": {"kind": "Foo", "plural": "foos", "singular": "foo", "listKind": "FooList"},
-        "scope": "Namespaced",
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-            }
-        ],
-    },
-}
 
 
 async def test_an_answer_that_is_no_list_ends_no_watch(followed: Followed, proxy: Proxy, cluster: Cluster) -> None:
@@ -270,23 +212,13 @@ async def test_a_renewed_token_is_read_from_its_file(
     monkeypatch.setattr(incluster_config, "TOKEN_REFRESH_PERIOD", incluster_config.datetime.timedelta(seconds=0.2))
     client = await connect()
     client.configuration.host = proxy.own_url  # the proxy has no TLS
-    found = Followed()
-    async with client:
-        await create(cluster, config_map("a"))
-        task = asyncio.ensure_future(found.run(ApiServer(client)))
-        try:
-            await found.knows("a")
-            del cluster.api.tokens["old"]
-            token.write_text(new)
-            proxy.cut()
-            await create(cluster, config_map("b"))
-            await found.knows("b")
-        finally:
-            task.cancel()
+    await create(cluster, config_map("a"))
+    async with client, following(ApiServer(client), CONFIG_MAPS) as found:
+        await found.knows("a")
+        await eventually(lambda: proxy.watches() == 1)
+        del cluster.api.tokens["old"]
+        token.write_text(new)
+        proxy.cut()
+        await create(cluster, config_map("b"))
+        await found.knows("b")
     assert {*proxy.tokens} >= {old, new}
-
-
-def said(caplog: pytest.LogCaptureFixture, part: str) -> str:
-    """Return the warnings and errors of follow() in which that part is."""
-    found = [record for record in caplog.records if record.name == module.log.name and record.levelno > logging.INFO]
-    return "\n".join(record.getMessage() for record in found if part in record.getMessage())

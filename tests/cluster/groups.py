@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Modules whose tests leave a scheduler or other objects behind: their cluster is thrown away, which is faster than
-# to clean it. All other modules that a process runs have one cluster.
+# Modules whose tests leave a scheduler or other objects behind, or restart the API server: their cluster is thrown
+# away, which is faster than to clean it. All other modules that a process runs have one cluster.
 OWN_CLUSTER = {
     "test_adoption": "adoption",
     "test_kai": "kai",
@@ -22,6 +22,7 @@ OWN_CLUSTER = {
     "test_queued_kinds": "queued_kinds",
     "test_vgpu": "volcano",
     "test_volcano": "volcano",
+    "test_watch_faults": "watch_faults",
     "test_yunikorn": "yunikorn",
 }
 SHARED_CLUSTER = "shared"
