@@ -195,6 +195,8 @@ class Hub:
         self.process: subprocess.Popen[bytes] | None = None
         self._log_begin = 0
         self.session = aiohttp.ClientSession()
+        # Further variables of the hub's process.
+        self.environment: dict[str, str] = {}
 
     def write(self, site: Json, extra: str = "", after: str = "", arguments: str = "") -> None:
         self.state.mkdir(parents=True, exist_ok=True)
@@ -219,7 +221,7 @@ class Hub:
 
     async def start(self) -> None:
         environment = {key: value for key, value in os.environ.items() if key != "KUBERNETES_SERVICE_HOST"}
-        environment |= {"KUBECONFIG": str(self.cluster.kubeconfig), "PYTHONUNBUFFERED": "1"}
+        environment |= {"KUBECONFIG": str(self.cluster.kubeconfig), "PYTHONUNBUFFERED": "1", **self.environment}
         with (self.state / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220 - forks, waits for nothing
                 [self.python, "-m", "jupyterhub", "-f", str(self.state / "config.py")],

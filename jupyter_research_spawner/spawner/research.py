@@ -43,7 +43,7 @@ from .pod_changes import subscribe_to_related
 from .pod_creation import api_token_of, create_pod, read_pod, refusal_of, why_not_adopted, why_taken
 from .pod_wait import PodWait, accepts_connections, is_pod_ready
 from .progress import announce_stop, stream_progress
-from .reflectors import watch_events, watch_pods
+from .reflectors import FIRST_LIST_SECONDS, watch_events, watch_pods
 from .resume import resume_ends_with_cancellation, schedule_resume
 from .rights_check import check_while_running, count, renewed, withdrawn
 from .saved_state import MAIN
@@ -359,14 +359,19 @@ class ResearchSpawner(PlannedSpawner):
         """Return the exit status of the server, None while it runs.
 
         A server that was starting when the hub went down counts as stopped. It is started again and adopts its pod.
-        Until the hub's first list of pods it is not known whether the server runs, so this waits for the list.
+        Until the hub's first list of pods it is not known whether a server from before the restart runs, so this waits
+        for the list. A server that was not started is stopped, also while the API server does not answer.
         """
-        await watch_pods(self, limit_seconds=None)
+        if self._leaves_pod_alone or (self._start_future is None and not self._may_run_since_restart):
+            self._was_interrupted = False
+            return 0
+        try:
+            await watch_pods(self, limit_seconds=None if self._start_future is None else FIRST_LIST_SECONDS)
+        except HubRefusal:
+            return None
         pod = self._reflected_pod()
-        resumes = self._was_interrupted and self._start_future is None and _is_alive(pod) and not self._is_blocked
-        if resumes and not self._leaves_pod_alone:
+        if self._was_interrupted and self._start_future is None and _is_alive(pod) and not self._is_blocked:
             schedule_resume(self, self.shared)
-        if resumes or self._leaves_pod_alone:
             self._was_interrupted = False
             self._leaves_pod_alone = True
             return 0

@@ -38,6 +38,8 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
     # get_state saves `_is_starting` in the hub's database. After a restart, load_state sets `_was_interrupted` from it.
     _is_starting = False
     _was_interrupted = False
+    # Whether the hub's database says that the server ran or was starting when the hub went down.
+    _may_run_since_restart = False
     # While this is set, poll reports the server as stopped, so that the hub does not delete its pod.
     _leaves_pod_alone = False
     _stop_waits_for = ""
@@ -92,6 +94,9 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         self._accepted_options = own.get("options")
         self.notice = str(own.get("notice") or "")
         self._may_have_pod = self._was_interrupted
+        # The state of an older version has no `pod_uid`.
+        has_run = "pod_name" in state and bool(own.get("pod_uid", "unknown"))
+        self._may_run_since_restart = self._was_interrupted or has_run
         self._user_of_start = str(own.get("user") or "")
         self._pod_uid = str(own.get("pod_uid") or "")
         self._left_pods = LeftPod.from_state(own.get("left"))

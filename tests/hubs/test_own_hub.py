@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hub import SITE, Browser, Hub, Json
 from patience import eventually
 
+from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.embedded.apimachinery.api_resources import POD
 
 pytestmark = pytest.mark.embedded
@@ -45,6 +47,20 @@ async def test_a_source_that_is_down_is_503(hub: Hub) -> None:
     assert (await browser.post("spawn", {"offer": "profile:small"})).status == 503
     assert not hub.cluster.api.calls[CREATE]
     await browser.close()
+
+
+async def test_a_start_is_refused_at_once_while_the_hub_has_never_reached_the_api_server(hub: Hub) -> None:
+    """The hub then asks whether the server runs, which it cannot see."""
+    kubeconfig = yaml.safe_load(hub.cluster.kubeconfig.read_text())
+    kubeconfig["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{free_port('127.0.0.1')}"
+    elsewhere = hub.state.parent / "elsewhere"
+    elsewhere.write_text(yaml.safe_dump(kubeconfig))
+    hub.environment = {"KUBECONFIG": str(elsewhere)}
+    await started(hub)
+    answer = await hub.start_server("alice", {"profile": "small"})
+    assert (answer.status, "The cluster does not answer" in answer.message) == (503, True)
+    assert (await hub.start_server("bob", {"profile": "nosuch"})).status == 400
+    assert "persistentvolumeclaims/home failed: Cannot connect to host 127.0.0.1" in hub.log
 
 
 @once
