@@ -34,6 +34,9 @@ class Scripted:
             raise answer
         return answer
 
+    def for_repeated_requests(self) -> Scripted:
+        return self
+
     async def ask(self, method: str, path: str, *, query: Mapping[str, str]) -> dict[str, Any]:
         self.requests.append(("list", ""))
         answer: dict[str, Any] = self._next()

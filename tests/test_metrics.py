@@ -114,6 +114,9 @@ class FailsAfterOneWatch:
         self.lists = 0
         self.up_while_watching = 0.0
 
+    def for_repeated_requests(self) -> FailsAfterOneWatch:
+        return self
+
     async def ask(self, method: str, path: str, *, query: Any) -> Any:
         self.lists += 1
         if self.lists == 2:

@@ -6,14 +6,15 @@ Only the connection and authentication of kubernetes_asyncio are used, because i
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from kubernetes_asyncio.client import ApiClient, ApiException
@@ -23,6 +24,8 @@ from ..shape import Json
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 ANSWER_SECONDS = 20.0
 CONNECT_SECONDS = 10.0
 MERGE_PATCH = "application/merge-patch+json"
@@ -31,6 +34,9 @@ JSON = "application/json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 # Each line of a watch is one object. etcd limits a request to 1.5 MiB, and the same object can be somewhat larger here.
 _LINE_LIMIT = 8 * 1024 * 1024
+
+
+_UNREACHABLE = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
 class ApiError(Exception):
@@ -54,6 +60,16 @@ class ApiServer:
     def __init__(self, client: ApiClient, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._client = client
         self._answer_seconds = answer_seconds
+        self._logs_failures = True
+
+    def for_repeated_requests(self) -> ApiServer:
+        """Return the same API server for a caller that repeats a failed request, and logs a failure once.
+
+        The failure is the `__cause__` of the Refusal.
+        """
+        same = copy.copy(self)
+        same._logs_failures = False
+        return same
 
     async def ask(
         self,
@@ -74,7 +90,7 @@ class ApiServer:
             try:
                 found = json.loads(await response.read())
             except (ValueError, *_UNREACHABLE) as error:
-                raise _down(f"{method} {path}", error) from error
+                raise self._down(f"{method} {path}", error) from error
         return found if isinstance(found, dict) else {}
 
     async def time(self) -> datetime:
@@ -88,7 +104,7 @@ class ApiServer:
             async with self._send("GET", path, None, None, JSON, limit, JSON) as response:
                 return parsedate_to_datetime(response.headers["Date"])
         except (KeyError, ValueError) as error:
-            raise _down(f"the header Date of GET {path}", error) from error
+            raise self._down(f"the header Date of GET {path}", error) from error
 
     async def watch_events(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncIterator[Json]:
         """Yield the events of a watch until the server ends it, its connection breaks or is silent for too long.
@@ -103,7 +119,7 @@ class ApiServer:
                 if line.strip():
                     yield json.loads(line)
             if len(incomplete) > _LINE_LIMIT:
-                raise _down(path, ValueError(f"the watch sent a line of more than {_LINE_LIMIT} bytes"))
+                raise self._down(path, ValueError(f"the watch sent a line of more than {_LINE_LIMIT} bytes"))
 
     async def stream_body(
         self, path: str, query: Mapping[str, str], silence_seconds: float, *, may_break: bool = False
@@ -123,7 +139,7 @@ class ApiServer:
                     yield chunk
             except _UNREACHABLE as error:
                 if not may_break:
-                    raise _down(path, error) from error
+                    raise self._down(path, error) from error
                 log.info("The connection of the request GET %s ended: %r", path, error)
 
     @asynccontextmanager
@@ -141,7 +157,7 @@ class ApiServer:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         async with self._send(method, path, query, body, content_type, limit, accept, begin_seconds) as response:
             if response.status >= 400:
-                raise await _error_of(f"{method} {path}", response)
+                raise await self._error_of(f"{method} {path}", response)
             yield response
 
     @asynccontextmanager
@@ -169,30 +185,33 @@ class ApiServer:
             _request_timeout=limit,
         )
         try:
-            response = await (request if begin_seconds is None else asyncio.wait_for(request, begin_seconds))
+            response = await within(begin_seconds, request)
         except (ApiException, *_UNREACHABLE) as error:
-            raise _down(f"{method} {path}", error) from error
+            raise self._down(f"{method} {path}", error) from error
         try:
             yield response
         finally:
             # release() would first read the rest of the body, but a followed log can continue for days.
             response.close()
 
+    async def _error_of(self, request: str, response: aiohttp.ClientResponse) -> Exception:
+        try:
+            text = await response.text(errors="replace")
+        except _UNREACHABLE as error:
+            return self._down(request, error)
+        if (refusal := webhook_down(_message(text))) is not None:
+            log.error("The request %s failed: %s", request, text[:500])
+            return refusal
+        if response.status >= 500 or response.status == 429:
+            return self._down(request, ApiError(response.status, text[:500]))
+        return ApiError(response.status, _message(text))
 
-_UNREACHABLE = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
-
-
-async def _error_of(request: str, response: aiohttp.ClientResponse) -> Exception:
-    try:
-        text = await response.text(errors="replace")
-    except _UNREACHABLE as error:
-        return _down(request, error)
-    if (refusal := webhook_down(_message(text))) is not None:
-        log.error("The request %s failed: %s", request, text[:500])
+    def _down(self, request: str, error: Exception) -> Refusal:
+        if self._logs_failures:
+            log.error("The request %s failed: %s", request, explain(error))
+        refusal = cluster_down()
+        refusal.__cause__ = error
         return refusal
-    if response.status >= 500 or response.status == 429:
-        return _down(request, ApiError(response.status, text[:500]))
-    return ApiError(response.status, _message(text))
 
 
 def _message(text: str) -> str:
@@ -204,9 +223,24 @@ def _message(text: str) -> str:
         return text[:500]
 
 
-def _down(request: str, error: Exception) -> Refusal:
-    log.error("The request %s failed: %r", request, error)
-    return cluster_down()
+async def within(seconds: float | None, work: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of `work`. Raises asyncio.TimeoutError after that time.
+
+    Before Python 3.12, asyncio.wait_for loses a cancellation that comes at the same moment as the result.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise asyncio.TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def explain(error: BaseException) -> str:
+    """Return what an exception says, for the log; its type if it says nothing, as a timeout does."""
+    return str(error) or repr(error)
 
 
 def cluster_down() -> Refusal:

@@ -16,7 +16,7 @@ from typing import Literal
 from ..metrics import count_watch_restart, show_watch_up
 from ..refusal import Refusal
 from ..shape import Json
-from .api_server import ApiError, ApiServer
+from .api_server import ApiError, ApiServer, explain
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ async def follow(
     page: list this many objects at a time, for objects that together can be larger than the memory. A list then has
     only the objects for which `keep` is true.
     """
-    pause, state = FIRST_PAUSE_SECONDS, _State(path)
+    pause, state, server = FIRST_PAUSE_SECONDS, _State(path), server.for_repeated_requests()
     while True:
         begun = time.monotonic()
         try:
@@ -123,7 +123,9 @@ def _why(error: Exception) -> str:
         return f"{error.message}. Add this right to a Role of the account. {again}"
     if isinstance(error, ApiError) and error.status == 404:
         return f"the API server does not have this resource (yet): {error.message}. {again}"
-    return repr(error) if not isinstance(error, (ApiError, Refusal)) else str(error)
+    if isinstance(error, Refusal) and error.__cause__ is not None:
+        return f"the API server does not answer: {explain(error.__cause__)}. {again}"
+    return str(error) if isinstance(error, (ApiError, Refusal)) else repr(error)
 
 
 async def _listed(
