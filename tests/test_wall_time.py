@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.shape import Json
 from jupyter_research_spawner.site import load
-from jupyter_research_spawner.spawner import wall_time
+from jupyter_research_spawner.spawner import deadline_writer, wall_time
 from jupyter_research_spawner.spawner.deadline_writer import DeadlineWriter
 from jupyter_research_spawner.spawner.wall_time import enforce_wall_time
 from jupyter_research_spawner.spawner.wall_time_pages import WallTimeHandler
@@ -291,10 +292,23 @@ async def test_a_missing_right_is_said_once_and_the_notebook_ends_all_the_same(
     cluster.fails = None
     cluster.now = START + 8 * HOUR
     server = Server(running())
-    late = writer(cluster)
-    late._is_forbidden = True
-    await enforce_wall_time(server, late)
+    await enforce_wall_time(server, deadlines)
     assert len(server.ended) == 1
+
+
+async def test_a_deadline_is_written_some_time_after_the_right_for_it_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(running(), START, fails=ApiError(403, "pods is forbidden"))
+    deadlines = writer(cluster)
+    await deadlines.announce(running(), deadline())
+    cluster.fails = None
+    await deadlines.announce(running(), deadline())
+    assert cluster.requests == ["PATCH"]
+    later = time.monotonic() + deadline_writer.SECONDS_AFTER_FORBIDDEN
+    monkeypatch.setattr(deadline_writer, "time", SimpleNamespace(monotonic=lambda: later))
+    await deadlines.announce(running(), deadline())
+    assert cluster.requests == ["PATCH", "PATCH"]
 
 
 async def test_a_notebook_continues_while_its_pod_cannot_be_read() -> None:

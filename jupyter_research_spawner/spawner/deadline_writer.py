@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # So that the patches of many notebooks that became ready together do not delay the starts of others.
 CONCURRENT_PATCHES = 4
+# After a patch that was forbidden, the next one is sent after this time: the right may have been given.
+SECONDS_AFTER_FORBIDDEN = 300.0
 
 
 class DeadlineWriter:
@@ -31,7 +34,8 @@ class DeadlineWriter:
         self._notices = notices
         self._clock = ClusterClock(server.time)
         self._slots = asyncio.Semaphore(CONCURRENT_PATCHES)
-        self._is_forbidden = False
+        # Until when no deadline is announced, in seconds of time.monotonic, because a right is missing.
+        self._forbidden_until = 0.0
 
     async def now(self) -> datetime | None:
         """Return the time at the API server; None if it has not answered yet."""
@@ -79,8 +83,8 @@ class DeadlineWriter:
         except ApiError as error:
             if error.status != 403:
                 raise
-            if not self._is_forbidden:
-                self._is_forbidden = True
+            was_forbidden, self._forbidden_until = self._forbidden_until, time.monotonic() + SECONDS_AFTER_FORBIDDEN
+            if not was_forbidden:
                 log.error(
                     "The hub has no right to patch pods in namespace %s, so deadline files are empty and users cannot "
                     "extend the wall time. Notebooks end after their soft wall time. Apply the role "
@@ -93,7 +97,11 @@ class DeadlineWriter:
                 hint="Ask your administrators to give the hub the right to patch pods.",
                 status=503,
             ) from None
-        self._is_forbidden = False
+        self._forbidden_until = 0.0
+
+    @property
+    def _is_forbidden(self) -> bool:
+        return time.monotonic() < self._forbidden_until
 
 
 def _path(pod: Json) -> str:
