@@ -37,6 +37,8 @@ from .stop_requester import describe_stop, find_requester
 INTERRUPTED = "It waited or started while the hub was down. Its pod is gone, and the cluster does not say why."
 # A scheduler writes the event of a preemption about when it deletes the pod, and the API server can be slow.
 EVENT_TRIES, SECONDS_BETWEEN_TRIES = 5, 1.0
+# Many notebooks can end at once, for example with a node.
+MAX_READING_EVENTS = 8
 
 
 class EndRecorder:
@@ -217,7 +219,8 @@ class EndRecorder:
         query = {"fieldSelector": f"involvedObject.kind=Pod,involvedObject.name={spawner.pod_name}"}
         for _ in range(EVENT_TRIES):
             try:
-                found = await server.ask("GET", f"/api/v1/namespaces/{namespace}/events", query=query)
+                async with spawner.shared.reading_events:
+                    found = await server.ask("GET", f"/api/v1/namespaces/{namespace}/events", query=query)
             except (ApiError, Refusal) as error:
                 spawner.log.warning("The events of %s cannot be read: %s", spawner._log_name, error)
                 return None

@@ -24,6 +24,7 @@ from ..watch import AcceptedUids, NodeCache, OwnedObjectCache, Prerequisites, Qu
 from ..watch.api_server import ApiServer
 from .background import run_in_background
 from .deadline_writer import DeadlineWriter
+from .end_recorder import MAX_READING_EVENTS
 from .end_watch import MAX_NOTIFYING
 from .pacing import Pacing
 from .pod_changes import announce_related
@@ -45,6 +46,7 @@ class ProcessState:
         self.starts = StartRecorder(site)
         self.resuming = asyncio.Semaphore(MAX_RESUMING)
         self.notifying = asyncio.Semaphore(MAX_NOTIFYING)
+        self.reading_events = asyncio.Semaphore(MAX_READING_EVENTS)
         # User and server of the interrupted starts that the hub has not requested yet.
         self.resuming_servers: set[tuple[str, str]] = set()
         self.has_background_work = False
