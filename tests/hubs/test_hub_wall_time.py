@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,39 @@ async def test_the_hub_ends_a_server_after_its_soft_wall_time_also_after_a_resta
     page = (await browser.get("home")).page.get_text()
     assert "its wall time of 25s was over" in page, page
     await browser.close()
+
+
+def clock(offset: str) -> dict[str, str]:
+    """Return the variables with which the clock of a process is this much off (libfaketime)."""
+    found = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("libfaketime is not installed")
+        pytest.skip("libfaketime is not installed")
+    return {"LD_PRELOAD": str(found), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+@once
+async def test_a_hub_whose_clock_is_an_hour_fast_does_not_end_a_server_early(hub: Hub) -> None:
+    hub.environment = clock("+1h")
+    await started(hub, wall_time="30m")
+    assert lasts(hub, await deadline(hub)) == timedelta(minutes=30)
+    # The restarted hub looks at the end at once.
+    await hub.kill()
+    await hub.start()
+    await hub.ready("alice")
+    found = json.loads((await hub.api("GET", ALICE, token=await token(hub, "alice"))).text)
+    assert found["ends_at"] == written(hub)["ends_at"]
+    assert (await hub.server("alice") or {})["ready"]
+    assert "was over" not in hub.log
+
+
+@once
+async def test_a_hub_whose_clock_is_an_hour_slow_ends_a_server_at_its_time(hub: Hub) -> None:
+    hub.environment = clock("-1h")
+    await started(hub, wall_time="20s")
+    await hub.one_end("alice", "wall-time")
+    await hub.stopped("alice")
 
 
 @once

@@ -19,7 +19,8 @@ def self_signed(path: Path, host: str) -> bytes:
     """Write key and self-signed certificate as PEM to `path`, mode 0600, and return the certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "embedded-kubernetes")])
-    start = datetime.now(timezone.utc) - timedelta(minutes=5)
+    # The clock of a client may be slow.
+    start = datetime.now(timezone.utc) - timedelta(days=1)
     addresses = [x509.IPAddress(ipaddress.ip_address(host)), x509.DNSName("localhost")]
     usage = {use: use in {"digital_signature", "key_cert_sign"} for use in _USES}
     builder = (
