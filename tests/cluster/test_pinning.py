@@ -29,7 +29,7 @@ from jupyter_research_spawner.cli import main
 from jupyter_research_spawner.jobs import notebook
 from jupyter_research_spawner.pod import check, compose, why_not_pinned
 from jupyter_research_spawner.refusal import Refusal
-from jupyter_research_spawner.schedulers import NO_OBJECTS, SCHEDULERS
+from jupyter_research_spawner.schedulers import NO_OBJECTS, SCHEDULERS, describe
 from jupyter_research_spawner.site import Site
 
 NODE = "numa"
@@ -107,8 +107,8 @@ class Work:
         return self.ground.cluster.api.get("v1", "Pod", name, self.ground.namespace)
 
     def why_waiting(self, name: str) -> str:
-        """The scheduler's own sentence, as our pages show it."""
-        return SCHEDULERS["plain"].status(self.pod(name), NO_OBJECTS, ()).message
+        """The sentence of our pages."""
+        return describe(SCHEDULERS["plain"].status(self.pod(name), NO_OBJECTS, ()))
 
     def cpus(self, pod: Json, container: str = MAIN) -> set[int]:
         """Those that its programs may run on, as the kernel tells them."""
@@ -216,7 +216,7 @@ def test_devices_of_a_node_are_counted_for_a_profile_that_asks_for_them(work: Wo
     until(lambda: api.get("v1", "Node", NODE)["status"]["allocatable"].get(GPU) == "2", "both are given out")
     first, _ = (work.start(work.composed("gpu", name)) for name in ("first", "second"))
     api.create(work.composed("gpu", "third"))
-    until(lambda: f"Insufficient {GPU}" in work.why_waiting("third"), "the third is told what is missing")
+    until(lambda: f"enough free {GPU}" in work.why_waiting("third"), "the third is told what is missing")
     api.delete(first, gracePeriodSeconds=1)
     work.runs("third")
 

@@ -13,6 +13,7 @@ from hub import NOTEBOOK, SITE, Browser, Hub, Json
 from patience import eventually
 
 from jupyter_research_spawner.embedded import NodeSpec
+from jupyter_research_spawner.embedded.apimachinery.api_resources import POD
 
 pytestmark = [pytest.mark.embedded, pytest.mark.thorough]
 
@@ -63,14 +64,13 @@ async def are(hub: Hub, **wanted: str) -> None:
         seen[:] = [await states(hub)]
         return seen[0] == expected
 
-    await eventually(reached, PATIENCE_SECONDS, every=0.5, otherwise=lambda: f"{seen}\n{hub.log[-5000:]}")
+    await eventually(reached, PATIENCE_SECONDS, every=0.5, otherwise=lambda: f"{seen}\n{hub.recent_log}")
 
 
 def uids(hub: Hub) -> dict[str, str]:
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in hub.pods()}
 
 
-@pytest.mark.parametrize("hub", [6], indirect=True, ids=["hub6"])
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
 async def test_no_server_is_lost_and_none_runs_twice(hub: Hub, end: str) -> None:
     hub.write(site())
@@ -111,3 +111,12 @@ async def test_no_server_is_lost_and_none_runs_twice(hub: Hub, end: str) -> None
     await are(hub, running="ready", starting="ready", queued="ready")
     print(f"{end}: all servers run after {time.monotonic() - begun:.1f} s")
     assert uids(hub) == before
+    begun = time.monotonic()
+    for pod in hub.pods():
+        hub.cluster.store.delete(POD, pod, {"gracePeriodSeconds": 0})
+
+    async def all_have_ended() -> bool:
+        return not any(state == "ready" for _, state in await states(hub))
+
+    await eventually(all_have_ended, PATIENCE_SECONDS, every=0.1, otherwise=lambda: hub.recent_log)
+    print(f"{end}: the hub knows that all {3 * MANY} pods are gone after {time.monotonic() - begun:.1f} s")
