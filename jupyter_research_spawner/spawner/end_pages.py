@@ -38,14 +38,14 @@ def ends_to_show(user: Any, time_zone: tzinfo) -> list[Json]:
             "message": end.message,
             "hint": end.hint,
             "at": end.at,
-            "time": format_time(end.at, time_zone),
+            "time": describe_time(end.at, time_zone),
         }
         for name, end in found
         if end is not None
     ]
 
 
-def format_time(at: str, time_zone: tzinfo) -> str:
+def describe_time(at: str, time_zone: tzinfo) -> str:
     """Return an RFC 3339 time as the pages show it: in the site's time zone, whose name follows."""
     try:
         return f"{parse_time(at).astimezone(time_zone):%Y-%m-%d %H:%M} {time_zone}"

@@ -231,7 +231,7 @@ class ResearchSpawner(PlannedSpawner):
             self.log.info("Adopting pod %s/%s of %s", namespace, self.pod_name, self.user.name)
             # The hub finds this token in its database and accepts it again (User.spawn: "re-used an API token").
             self.api_token = api_token_of(pod, MAIN)
-            start.wait.continue_with(pod)
+            start.wait.continue_with(pod, await self.deadlines.now())
             ADOPTIONS.labels("adopted").inc()
             return True
         if (taken := why_taken(start.plan, self.hub_secret, pod)) is not None:

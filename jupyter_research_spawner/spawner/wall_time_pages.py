@@ -46,7 +46,7 @@ def _deadlines(user: Any, time_zone: str) -> Iterator[Json]:
 
 def shown_time(time: datetime, time_zone: str) -> str:
     """Return a time as the pages show it."""
-    return end_pages.format_time(format_time(time), ZoneInfo(time_zone))
+    return end_pages.describe_time(format_time(time), ZoneInfo(time_zone))
 
 
 @dataclass(frozen=True)
