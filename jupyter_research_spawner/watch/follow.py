@@ -120,7 +120,8 @@ def _why(error: Exception) -> str:
     """Return a sentence for the log. For a missing right, the API server's message names verb, resource and account."""
     again = f"It is tried again every {LONGEST_PAUSE_SECONDS:.0f} s"
     if isinstance(error, ApiError) and error.status == 403:
-        return f"{error.message}. Add this right to a Role of the account. {again}"
+        role = "ClusterRole" if "at the cluster scope" in error.message else "Role"
+        return f"{error.message}. Add this right to a {role} of the account. {again}"
     if isinstance(error, ApiError) and error.status == 404:
         return f"the API server does not have this resource (yet): {error.message}. {again}"
     if isinstance(error, Refusal) and error.__cause__ is not None:

@@ -313,7 +313,7 @@ async def test_a_missing_right_to_nodes_is_said_once_and_servers_start(
         await eventually(lambda: proxy.count("list", "/nodes") > 5, otherwise=lambda: hub.recent_log)
         missing = f'User "system:serviceaccount:{NAMESPACE}:hub" cannot list resource "nodes" in API group ""'
         assert hub.log.count(f"The watch of /api/v1/nodes failed: nodes is forbidden: {missing}") == 1
-        assert hub.log.count("Add this right to a Role of the account") == 2  # nodes and DaemonSets
+        assert hub.log.count("Add this right to a ClusterRole of the account") == 2  # nodes and DaemonSets
         label(here, node, "yes")
         await hub.ready("bob")
         nodes, _ = rights(here)
