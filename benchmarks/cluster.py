@@ -71,7 +71,7 @@ class SimulatedNode:
             self._change(pod, lambda new: new.update(status={"phase": "Pending", "conditions": [_unschedulable()]}))
             self._record(pod, "FailedScheduling", NO_ROOM, "default-scheduler")
             return
-        self._change(pod, lambda new: new["spec"].update(nodeName=NODE))
+        self._change(pod, _bind)
         self._record(pod, "Scheduled", f"Successfully assigned {sides.NAMESPACE}/{name} to {NODE}", "default-scheduler")
         await asyncio.sleep(self._ready_after / 2)
         self._record(pod, "Pulled", f'Container image "{sides.IMAGE}" already present on machine')
@@ -99,6 +99,16 @@ class SimulatedNode:
             self._store.record(pod, reason, message, source=source)
 
 
+def _bind(pod: Json) -> None:
+    """Set what the API server sets when a scheduler binds a pod."""
+    pod["spec"]["nodeName"] = NODE
+    pod["status"] = {**(pod.get("status") or {}), "conditions": [_condition("PodScheduled")]}
+
+
+def _condition(name: str) -> Json:
+    return {"type": name, "status": "True", "lastTransitionTime": now()}
+
+
 def _running(pod: Json) -> Json:
     container = {
         "name": "notebook",
@@ -109,10 +119,7 @@ def _running(pod: Json) -> Json:
         "restartCount": 0,
         "state": {"running": {"startedAt": now()}},
     }
-    conditions = [
-        {"type": name, "status": "True", "lastTransitionTime": now()}
-        for name in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
-    ]
+    conditions = [_condition(name) for name in ("PodScheduled", "Initialized", "ContainersReady", "Ready")]
     return {
         **pod.get("status", {}),
         "phase": "Running",

@@ -36,7 +36,7 @@ def site() -> Json:
     for name in ("small", "slow"):
         found["profiles"][name] = {**SITE["profiles"]["small"], "title": name, "cpu": "10m", "memory": "16Mi"}
     found["profiles"]["slow"]["order"] = 5
-    found["hub"] |= {"boot_limit": "1h", "queue_limit": "2h", "concurrent_starts": 3 * MANY}
+    found["hub"] |= {"boot_limit": "1h", "queue_limit": "2h"}
     return found
 
 
