@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 
+import aiohttp
+
 from . import sides
 from .hub import Hub, MeasurementFailed, Setup, Started, hub
 from .sides import Json
@@ -143,7 +145,8 @@ async def _answers(measured: Hub, name: str) -> AsyncIterator[list[float]]:
 
     async def ask() -> None:
         while True:
-            seconds.append(await measured.answer_seconds(name))
+            with contextlib.suppress(aiohttp.ClientError):
+                seconds.append(await measured.answer_seconds(name))
             await asyncio.sleep(SECONDS_BETWEEN_REQUESTS)
 
     asking = asyncio.ensure_future(ask())

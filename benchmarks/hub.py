@@ -85,18 +85,24 @@ class Hub:
     async def start(self, name: str) -> Started:
         """Start the user's server and read its progress page until the server is ready or has failed."""
         begun = time.monotonic()
+        try:
+            failure = await self._start(name)
+        except aiohttp.ClientError as error:
+            failure = f"the hub did not answer: {error!r}"
+        return Started(time.monotonic() - begun, failure)
+
+    async def _start(self, name: str) -> str:
+        """Return why the server did not start; "" if it did."""
         server = f"{self._url}/hub/api/users/{name}/server"
         async with self._api.post(server) as answer:
             if answer.status not in (201, 202):
-                return Started(time.monotonic() - begun, f"HTTP {answer.status}: {await answer.text()}")
-        failure = "the progress page ended without a result"
+                return f"HTTP {answer.status}: {await answer.text()}"
         async with self._api.get(f"{server}/progress") as answer:
             async for line in answer.content:
                 told = json.loads(line.removeprefix(b"data:")) if line.startswith(b"data:") else {}
                 if told.get("ready") or told.get("failed"):
-                    failure = str(told.get("message")) if told.get("failed") else ""
-                    break
-        return Started(time.monotonic() - begun, failure)
+                    return str(told.get("message")) if told.get("failed") else ""
+        return "the progress page ended without a result"
 
     async def start_all(self, names: Sequence[str]) -> list[Started]:
         return await asyncio.gather(*map(self.start, names))
