@@ -254,7 +254,7 @@ async def test_the_progress_shows_notes_and_the_events_of_the_new_pod(monkeypatc
         is_over=False,
         progress=ChangeSignal(),
     )
-    server: Any = SimpleNamespace(current_start=first, events=[event("one"), event("two")])
+    server: Any = SimpleNamespace(current_start=first, events=[event("one"), event("two")], lost_since=None)
     shown = []
     async for update in progress.stream_progress(server):
         shown.append(update["message"])
