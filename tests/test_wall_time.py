@@ -296,6 +296,16 @@ async def test_a_missing_right_is_said_once_and_the_notebook_ends_all_the_same(
     assert len(server.ended) == 1
 
 
+async def test_a_deadline_that_cannot_be_written_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster(running(), START, fails=DOWN)
+    deadlines = writer(cluster)
+    for fails in (DOWN, DOWN, None, DOWN):
+        cluster.fails = fails
+        await deadlines.announce(running(), deadline())
+    assert cluster.requests == 4 * ["PATCH"]
+    assert len([record for record in caplog.records if "could not be written" in record.getMessage()]) == 2
+
+
 async def test_a_deadline_is_written_some_time_after_the_right_for_it_was_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

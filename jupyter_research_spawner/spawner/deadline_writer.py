@@ -36,6 +36,7 @@ class DeadlineWriter:
         self._slots = asyncio.Semaphore(CONCURRENT_PATCHES)
         # Until when no deadline is announced, in seconds of time.monotonic, because a right is missing.
         self._forbidden_until = 0.0
+        self._last_failure = ""
 
     async def now(self) -> datetime | None:
         """Return the time at the API server; None if it has not answered yet."""
@@ -54,7 +55,7 @@ class DeadlineWriter:
     async def announce(self, pod: Json, deadline: Deadline, extend_path: str = "") -> bool:
         """Write the deadline if the pod does not have it yet; return False if the pod in memory is out of date.
 
-        Another failure is logged, because the notebook ends all the same.
+        Another failure is logged once: the notebook ends all the same, and each notebook tries it again every 30 s.
         """
         if self._is_forbidden or annotations_of(pod).get(DEADLINE) == deadline.annotation(self._notices, extend_path):
             return True
@@ -64,9 +65,13 @@ class DeadlineWriter:
         except (Refusal, ApiError) as error:
             if isinstance(error, ApiError) and error.status in (404, 409):
                 return False
-            if not self._is_forbidden:
+            why = str(error)
+            if not self._is_forbidden and why != self._last_failure:
                 name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-                log.warning("The deadline of pod %s could not be written: %s", name, error)
+                log.warning("The deadline of pod %s could not be written: %s", name, why)
+            self._last_failure = why
+            return True
+        self._last_failure = ""
         return True
 
     async def write(self, pod: Json, deadline: Deadline, extend_path: str = "") -> None:
