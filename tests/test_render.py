@@ -630,6 +630,8 @@ def watched(spawner: ResearchSpawner, monkeypatch: pytest.MonkeyPatch, pod: Json
     class Reflector:
         pods: ClassVar[Json] = {f"{spawner.namespace}/{spawner.pod_name}": pod}
 
+        def begin(self) -> None: ...
+
         async def require_list(self, _: float | None) -> None: ...
 
     type(spawner).reflectors[("pods", spawner.namespace)] = Reflector()

@@ -186,23 +186,29 @@ async def watch_pods(
     restart: whether to list again.  limit_seconds: how long to wait for the list; None is without a limit.
     Raises HubRefusal (503) if the API server does not answer in time.
     """
-    return await _watch(spawner, FollowingPodReflector, restart, limit_seconds, {"component": spawner.component_label})
+    reflector = _find(spawner, FollowingPodReflector, {"component": spawner.component_label})
+    if restart:
+        await reflector.restart()
+    await reflector.require_list(limit_seconds)
+    return reflector
 
 
-async def watch_events(spawner: KubeSpawner, *, restart: bool = False) -> FollowingReflector:
-    """Return the reflector of the events of the hub's pods, as `watch_pods` does. Raises HubRefusal (503)."""
-    pods = await watch_pods(spawner)
-    return await _watch(spawner, FollowingEventReflector, restart, FIRST_LIST_SECONDS, {}, pods)
+async def watch_events(spawner: KubeSpawner) -> FollowingReflector:
+    """Return the reflector of the events of the hub's pods, and start it if it does not run.
+
+    This does not wait for the list: a start works without events, and a namespace can have tens of thousands of them.
+    Raises HubRefusal (503) as `watch_pods` does.
+    """
+    return _find(spawner, FollowingEventReflector, {}, await watch_pods(spawner))
 
 
-async def _watch(
+def _find(
     spawner: KubeSpawner,
     reflector_class: type[FollowingReflector],
-    restart: bool,
-    limit_seconds: float | None,
     labels: dict[str, str],
     pods_of_hub: FollowingReflector | None = None,
 ) -> FollowingReflector:
+    """Return the reflector of this class, which all spawners share, and start it if it does not run."""
     key, reflectors = spawner._get_reflector_key(reflector_class.kind), type(spawner).reflectors
     reflector: FollowingReflector | None = reflectors.get(key)
     if reflector is None:
@@ -212,10 +218,7 @@ async def _watch(
         )
         if isinstance(reflector, FollowingEventReflector):
             reflector.pods_of_hub = pods_of_hub
-        reflector.begin()
-    elif restart:
-        await reflector.restart()
-    await reflector.require_list(limit_seconds)
+    reflector.begin()
     return reflector
 
 

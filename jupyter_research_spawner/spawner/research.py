@@ -435,7 +435,7 @@ class ResearchSpawner(PlannedSpawner):
     # KubeSpawner calls these before each start, stop and poll.
 
     async def _start_watching_events(self, replace: bool = False) -> Any:
-        return await watch_events(self, restart=replace)
+        return await watch_events(self)
 
     async def _start_watching_pods(self, replace: bool = False) -> Any:
         return await watch_pods(self, restart=replace)
