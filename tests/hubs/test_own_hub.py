@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from api_proxy import Status, proxied
 from hub import SITE, Browser, Hub, Json
 from patience import eventually
 
@@ -36,6 +37,15 @@ async def started(hub: Hub, site: Json = SITE, **written: str) -> Hub:
     return hub
 
 
+def connect(hub: Hub, url: str) -> None:
+    """Let the hub use the API server at this URL, with the credentials of its cluster."""
+    kubeconfig = yaml.safe_load(hub.cluster.kubeconfig.read_text())
+    kubeconfig["clusters"][0]["cluster"]["server"] = url
+    written = hub.state.parent / "other.kubeconfig"
+    written.write_text(yaml.safe_dump(kubeconfig))
+    hub.environment = {"KUBECONFIG": str(written)}
+
+
 async def test_a_source_that_is_down_is_503(hub: Hub) -> None:
     people = {"kind": "static", "passwd": "nowhere/passwd", "group": "nowhere/group"}
     await started(hub, site_with(identity={"sources": {"people": people}}))
@@ -51,16 +61,25 @@ async def test_a_source_that_is_down_is_503(hub: Hub) -> None:
 
 async def test_a_start_is_refused_at_once_while_the_hub_has_never_reached_the_api_server(hub: Hub) -> None:
     """The hub then asks whether the server runs, which it cannot see."""
-    kubeconfig = yaml.safe_load(hub.cluster.kubeconfig.read_text())
-    kubeconfig["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{free_port('127.0.0.1')}"
-    elsewhere = hub.state.parent / "elsewhere"
-    elsewhere.write_text(yaml.safe_dump(kubeconfig))
-    hub.environment = {"KUBECONFIG": str(elsewhere)}
+    connect(hub, f"https://127.0.0.1:{free_port('127.0.0.1')}")
     await started(hub)
     answer = await hub.start_server("alice", {"profile": "small"})
     assert (answer.status, "The cluster does not answer" in answer.message) == (503, True)
     assert (await hub.start_server("bob", {"profile": "nosuch"})).status == 400
     assert "persistentvolumeclaims/home failed: Cannot connect to host 127.0.0.1" in hub.log
+
+
+@once
+async def test_a_server_starts_without_the_right_to_list_events(hub: Hub) -> None:
+    forbidden = Status(403, 'events is forbidden: cannot list resource "events"')
+    async with proxied(hub.cluster.url, hub.cluster.ca) as proxy:
+        proxy.refuses = lambda request: forbidden if request.path.endswith("/events") else None
+        connect(hub, proxy.own_url)
+        await started(hub)
+        assert (await hub.start_server("alice", {"profile": "small"})).status in (201, 202)
+        await hub.ready("alice")
+        assert hub.log.count(f"The watch of /api/v1/namespaces/jhub/events failed: {forbidden.message}") == 1
+        await hub.stop()
 
 
 @once
