@@ -41,8 +41,8 @@ def shell(request: pytest.FixtureRequest) -> list[str]:
 class Running:
     """A command of a job, as the container's shell runs it."""
 
-    def __init__(self, shell: list[str], command: list[str], **env: str) -> None:
-        words = [*shell, "-c", SCRIPT, MARK, *command]
+    def __init__(self, shell: list[str], command: list[str], script: str = SCRIPT, **env: str) -> None:
+        words = [*shell, "-c", script, MARK, *command]
         self.process = subprocess.Popen(words, start_new_session=True, env={**ENVIRONMENT, **env})
 
     def exit_code(self) -> int:
@@ -83,6 +83,19 @@ async def test_a_program_keeps_its_exit_code_and_its_sigint(
     running.process.send_signal(signal.SIGTERM)
     assert running.exit_code() == 0
     assert (tmp_path / "ready").read_text() == "True"
+
+
+@pytest.mark.parametrize("before", ["RESEARCH_PROGRAM=$!", 'kill -0 "$RESEARCH_PROGRAM" ||'], ids=["start", "end"])
+async def test_a_slow_shell_neither_loses_a_sigterm_nor_an_exit_code(
+    shell: list[str], before: str, python: list[str], tmp_path: Path
+) -> None:
+    """The program is ready before the shell knows its number, or has ended before the shell looks whether it has."""
+    assert SCRIPT.count(before) == 1
+    running = Running(shell, python, SCRIPT.replace(before, f"sleep 2; {before}"))
+    await eventually((tmp_path / "ready").exists)
+    running.process.send_signal(signal.SIGTERM)
+    assert running.exit_code() == 0
+    assert (tmp_path / "saved").read_text() == "saved"
 
 
 @pytest.mark.parametrize(

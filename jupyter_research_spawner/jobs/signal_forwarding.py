@@ -16,17 +16,20 @@ MARK = "research-forward"
 _SHELLS = frozenset({"ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "sh", "tcsh", "zsh"})
 # The arguments are the words of the command, which the script does not interpret.  The command gets a process group of
 # its own, to which SIGTERM is sent; without setsid(1) only its first process gets SIGTERM.  After SIGTERM the script
-# waits until all processes of the group have ended, because a shell can end before its programs have.  A program in the
-# background would ignore SIGINT and SIGQUIT (POSIX.1-2024, Shell, 2.12), which GNU env can undo.  The log of the job
-# gets no messages of this shell about signals.  A variable without the prefix RESEARCH_ would replace the user's
-# variable of that name.  Tested with dash 0.5.12, bash 5.2, busybox 1.35.
+# waits until all processes of the group have ended, because a shell can end before its programs have.  SIGTERM can come
+# before the script knows the number of the program, and a shell can take note of the program's end while SIGTERM
+# interrupts `wait`, so the script looks again after both.  A program in the background would ignore SIGINT and SIGQUIT
+# (POSIX.1-2024, Shell, 2.12), which GNU env can undo.  The log of the job gets no messages of this shell about signals.
+# A variable without the prefix RESEARCH_ would replace the user's variable of that name.  Tested with dash 0.5.12, bash
+# 5.2, busybox 1.35.
 SCRIPT = """\
 RESEARCH_PROGRAM=
 RESEARCH_STOPPED=
-trap '
+research_stop() {
   RESEARCH_STOPPED=1
   [ -z "$RESEARCH_PROGRAM" ] || kill -TERM "-$RESEARCH_PROGRAM" || kill -TERM "$RESEARCH_PROGRAM"
-' TERM
+}
+trap research_stop TERM
 if command -v setsid >/dev/null 2>&1; then
   set -- setsid "$@"
   ! env --default-signal=INT,QUIT true >/dev/null 2>&1 || set -- env --default-signal=INT,QUIT "$@"
@@ -35,11 +38,17 @@ fi
 "$@" &
 RESEARCH_PROGRAM=$!
 exec 2>/dev/null
+[ -z "$RESEARCH_STOPPED" ] || research_stop
 while true; do
   wait "$RESEARCH_PROGRAM"
   RESEARCH_EXIT_CODE=$?
   kill -0 "$RESEARCH_PROGRAM" || break
 done
+if [ -n "$RESEARCH_STOPPED" ]; then
+  wait "$RESEARCH_PROGRAM"
+  RESEARCH_LAST_CODE=$?
+  [ "$RESEARCH_LAST_CODE" = 127 ] || RESEARCH_EXIT_CODE=$RESEARCH_LAST_CODE
+fi
 [ -z "$RESEARCH_STOPPED" ] || while kill -0 "-$RESEARCH_PROGRAM"; do
   sleep 1 || break
 done
