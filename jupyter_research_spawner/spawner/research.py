@@ -44,7 +44,7 @@ from .pod_creation import api_token_of, create_pod, read_pod, refusal_of, why_no
 from .pod_wait import PodWait, accepts_connections, is_pod_ready
 from .progress import announce_stop, stream_progress
 from .reflectors import FIRST_LIST_SECONDS, watch_events, watch_pods
-from .resume import resume_ends_with_cancellation, schedule_resume
+from .resume import end_resume, resume_ends_with_cancellation, schedule_resume
 from .rights_check import check_while_running, count, renewed, withdrawn
 from .saved_state import MAIN
 from .start import Start
@@ -113,6 +113,7 @@ class ResearchSpawner(PlannedSpawner):
                 raise
         finally:
             self.current_start.end()
+        end_resume(self, self.shared)
         self._is_starting, self._pod_uid = False, str(getattr(self, "pod_id", ""))
         self.end_recorder.record_start(self._reflected_pod())
         self._check_while_running()

@@ -40,8 +40,13 @@ def resume_ends_with_cancellation(spawner: KubeSpawner, shared: ProcessState) ->
     try:
         yield
     except asyncio.CancelledError:
-        shared.resuming_servers.discard(_key(spawner))
+        end_resume(spawner, shared)
         raise
+
+
+def end_resume(spawner: KubeSpawner, shared: ProcessState) -> None:
+    """Do not start the server again after the restart of the hub: it runs, or someone has stopped it since."""
+    shared.resuming_servers.discard(_key(spawner))
 
 
 def _key(spawner: KubeSpawner) -> tuple[str, str]:
@@ -59,11 +64,12 @@ async def _resume(spawner: KubeSpawner, shared: ProcessState) -> None:
             await asyncio.sleep(pause)  # The hub first handles the result of poll.
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             async with shared.resuming:
-                if await _is_settled(spawner, shared):
+                if server in shared.resuming_servers and await _is_settled(spawner, shared):
                     return
             if server not in shared.resuming_servers:
                 spawner.log.info(
-                    "%s is not started again after the restart of the hub: it was stopped", spawner._log_name
+                    "%s is not started again after the restart of the hub: it was started or stopped since",
+                    spawner._log_name,
                 )
                 await _delete_pods_if_inactive(spawner)
                 return
