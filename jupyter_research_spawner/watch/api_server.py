@@ -25,7 +25,6 @@ from ..shape import Json
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
 ANSWER_SECONDS = 20.0
 CONNECT_SECONDS = 10.0
 MERGE_PATCH = "application/merge-patch+json"
@@ -34,8 +33,6 @@ JSON = "application/json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 # Each line of a watch is one object. etcd limits a request to 1.5 MiB, and the same object can be somewhat larger here.
 _LINE_LIMIT = 8 * 1024 * 1024
-
-
 _UNREACHABLE = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
@@ -185,7 +182,7 @@ class ApiServer:
             _request_timeout=limit,
         )
         try:
-            response = await within(begin_seconds, request)
+            response = await (request if begin_seconds is None else _within(begin_seconds, request))
         except (ApiException, *_UNREACHABLE) as error:
             raise self._down(f"{method} {path}", error) from error
         try:
@@ -223,7 +220,7 @@ def _message(text: str) -> str:
         return text[:500]
 
 
-async def within(seconds: float | None, work: Coroutine[Any, Any, Result]) -> Result:
+async def _within(seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
     """Return the result of `work`. Raises asyncio.TimeoutError after that time.
 
     Before Python 3.12, asyncio.wait_for loses a cancellation that comes at the same moment as the result.
