@@ -1,4 +1,7 @@
-"""Read and write what all objects of the API server have in common: annotations, times (RFC 3339) and quantities."""
+"""Read and write what all objects of the API server have in common.
+
+These are annotations, conditions, times (RFC 3339) and quantities.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,14 @@ _FACTORS = {
 def annotations_of(obj: Json) -> Mapping[str, Any]:
     """Return the annotations of an object; {} if it has none."""
     return (obj.get("metadata") or {}).get("annotations") or {}
+
+
+def condition(obj: Mapping[str, Any], kind: str) -> Json:
+    """Return the condition of type `kind` of a pod or another object, or {} if it has none."""
+    for found in (obj.get("status") or {}).get("conditions") or []:
+        if found.get("type") == kind:
+            return dict(found)
+    return {}
 
 
 def parse_map(text: object) -> Mapping[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
-from jupyter_research_spawner.schedulers import SCHEDULERS, Objects
-from jupyter_research_spawner.schedulers.scheduler_interface import PREEMPTED, QueueStatus
+from jupyter_research_spawner.schedulers import SCHEDULERS, Objects, QueueStatus
+from jupyter_research_spawner.schedulers.scheduler_defaults import PREEMPTED
 from jupyter_research_spawner.shape import Json
 from jupyter_research_spawner.watch import classify
 from jupyter_research_spawner.watch.phase import why_failed, why_no_home, why_no_secret, why_not_gone, why_not_ready

@@ -49,7 +49,7 @@ from jupyter_research_spawner.schedulers import (
     reserved,
     why_no_gpu,
 )
-from jupyter_research_spawner.schedulers.scheduler_interface import disruption, disruption_among_queues
+from jupyter_research_spawner.schedulers.scheduler_defaults import disruption, disruption_among_queues
 from jupyter_research_spawner.shape import Shape
 
 GANG = Shape("mpi", "sim-abc12", replicas=4, gang=4)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from ..api_object import parse_time
+from ..api_object import condition, parse_time
 from ..jobs import KINDS, kind_of
 from ..metrics import (
     ADMISSIONS,
@@ -21,7 +21,6 @@ from ..metrics import (
     create_series,
     show_queues,
 )
-from ..schedulers.scheduler_interface import condition
 from ..shape import Json
 from ..site import Site
 from ..watch.follow import Change

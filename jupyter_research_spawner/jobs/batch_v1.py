@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..api_object import annotations_of
+from ..api_object import annotations_of, condition
 from ..plan import Plan
 from ..pod.overlay import literal, typed
 from ..prerequisite import Prerequisite
@@ -139,15 +139,15 @@ def _main(job: Json) -> Json:
 
 def result(job: Json) -> Result | None:
     """Return the result of a Job.  SuccessCriteriaMet and FailureTarget are set before Complete and Failed."""
-    if condition(job, "Complete") or condition(job, "SuccessCriteriaMet"):
+    if _true_condition(job, "Complete") or _true_condition(job, "SuccessCriteriaMet"):
         return Result(True, finished=_finished(job))
-    if failed := condition(job, "Failed") or condition(job, "FailureTarget"):
+    if failed := _true_condition(job, "Failed") or _true_condition(job, "FailureTarget"):
         return Result(False, str(failed.get("message") or failed.get("reason") or ""), _finished(job))
     return None
 
 
 def _finished(job: Json) -> str | None:
-    found: str | None = (condition(job, "Complete") or condition(job, "Failed")).get("lastTransitionTime")
+    found: str | None = (_true_condition(job, "Complete") or _true_condition(job, "Failed")).get("lastTransitionTime")
     return found
 
 
@@ -158,12 +158,10 @@ def pod_decides(job: Json, succeeded: bool) -> bool:
 
 
 def is_suspended(job: Json) -> bool:
-    return bool(condition(job, "Suspended"))
+    return bool(_true_condition(job, "Suspended"))
 
 
-def condition(job: Json, kind: str) -> Json:
+def _true_condition(job: Json, kind: str) -> Json:
     """Return the Job's condition of type `kind` if its status is True, else {}."""
-    for found in (job.get("status") or {}).get("conditions") or []:
-        if found.get("type") == kind and found.get("status") == "True":
-            return dict(found)
-    return {}
+    found = condition(job, kind)
+    return found if found.get("status") == "True" else {}

@@ -6,10 +6,12 @@ from ..resources import Gpu
 from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
 from .queue_sentence import describe, describe_largest, summarize, why
 from .queue_status import ExcludedNodes, LargestNode, Limit, Place, QueueStatus, Shortage, WaitCode
-from .scheduler_interface import (
+from .scheduler_defaults import (
     DELETED,
-    NO_OBJECTS,
     PREEMPTED_BY_KUBE_SCHEDULER,
+)
+from .scheduler_interface import (
+    NO_OBJECTS,
     SELECTED_BY_PRIORITY,
     Hold,
     Kind,

@@ -8,17 +8,19 @@ from __future__ import annotations
 from ..refusal import Refusal
 from ..settings import Settings
 from ..shape import label_value
-from .scheduler_interface import (
+from .scheduler_defaults import (
     COUNTED_GPUS,
     NO_GPU_ADVICE,
-    Marks,
-    Metadata,
-    Placement,
     adds_nothing,
     disruption,
     only_gpus,
     only_priority_class,
     status_of_pod,
+)
+from .scheduler_interface import (
+    Marks,
+    Metadata,
+    Placement,
 )
 
 KIND = "coscheduling"

@@ -11,25 +11,27 @@ from dataclasses import replace
 
 from pydantic import Field
 
+from ..api_object import condition
 from ..prerequisite import Prerequisite
 from ..resources import KaiFraction
 from ..settings import Settings
 from ..shape import Json, label_value
 from .queue_status import QueueStatus, WaitCode
-from .scheduler_interface import (
+from .scheduler_defaults import (
     COUNTED_GPUS,
+    disruption_among_queues,
+    only_gpus,
+    priority_class_prerequisite,
+    refuses_nothing,
+    status_of_pod,
+)
+from .scheduler_interface import (
     Marks,
     Metadata,
     Objects,
     Placement,
     QueueName,
     QueuePlacement,
-    condition,
-    disruption_among_queues,
-    only_gpus,
-    priority_class_prerequisite,
-    refuses_nothing,
-    status_of_pod,
 )
 
 KIND = "kai"

@@ -8,14 +8,21 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from ..api_object import parse_quantity
+from ..api_object import condition, parse_quantity
 from ..prerequisite import Prerequisite
 from ..settings import Settings
 from ..shape import Json
 from .queue_status import Limit, Place, QueueStatus, Shortage
+from .scheduler_defaults import (
+    PREEMPTED,
+    disruption,
+    priority_class_prerequisite,
+    refuse_gpu_beside_hami,
+    refuses_nothing,
+    status_of_pod,
+)
 from .scheduler_interface import (
     NO_OBJECTS,
-    PREEMPTED,
     SELECTED_BY_PRIORITY,
     EvictionCode,
     Hold,
@@ -28,12 +35,6 @@ from .scheduler_interface import (
     QueueName,
     QueuePlacement,
     Reason,
-    condition,
-    disruption,
-    priority_class_prerequisite,
-    refuse_gpu_beside_hami,
-    refuses_nothing,
-    status_of_pod,
 )
 
 KIND = "kueue"

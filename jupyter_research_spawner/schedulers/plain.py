@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from ..refusal import Refusal
 from ..settings import Settings
-from .scheduler_interface import (
+from .scheduler_defaults import (
     NO_GPU_ADVICE,
-    Marks,
-    Placement,
     adds_nothing,
     disruption,
     only_priority_class,
     refuse_gang,
     refuse_gpu_beside_hami,
     status_of_pod,
+)
+from .scheduler_interface import (
+    Marks,
+    Placement,
 )
 
 KIND = "plain"

@@ -13,18 +13,20 @@ from ..resources import Gpu
 from ..settings import Settings
 from ..shape import Json
 from .queue_status import QueueStatus
-from .scheduler_interface import (
+from .scheduler_defaults import (
     COUNTED_GPUS,
-    Marks,
-    Metadata,
-    Objects,
-    Placement,
-    QueuePlacement,
     disruption,
     only_gpus,
     only_priority_class,
     refuse_gang,
     status_of_pod,
+)
+from .scheduler_interface import (
+    Marks,
+    Metadata,
+    Objects,
+    Placement,
+    QueuePlacement,
 )
 
 KIND = "slurm-bridge"

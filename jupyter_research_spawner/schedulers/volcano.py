@@ -11,14 +11,22 @@ from dataclasses import replace
 
 from pydantic import Field
 
+from ..api_object import condition
 from ..prerequisite import Prerequisite
 from ..resources import VolcanoVgpu
 from ..settings import Settings
 from ..shape import Json
 from .queue_status import QueueStatus
-from .scheduler_interface import (
+from .scheduler_defaults import (
     COUNTED_GPUS,
     PREEMPTED_AMONG_QUEUES,
+    disruption_among_queues,
+    only_gpus,
+    priority_class_prerequisite,
+    refuses_nothing,
+    status_of_pod,
+)
+from .scheduler_interface import (
     Marks,
     Metadata,
     Objects,
@@ -26,12 +34,6 @@ from .scheduler_interface import (
     PreemptionEvent,
     QueueName,
     QueuePlacement,
-    condition,
-    disruption_among_queues,
-    only_gpus,
-    priority_class_prerequisite,
-    refuses_nothing,
-    status_of_pod,
 )
 
 KIND = "volcano"

@@ -8,29 +8,31 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from ..api_object import condition
 from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..resources import Gpu
 from ..settings import Settings
 from ..shape import Json, label_value
 from .queue_status import QueueStatus
-from .scheduler_interface import (
+from .scheduler_defaults import (
     COUNTED_GPUS,
     NO_GPU_ADVICE,
     PREEMPTED_AMONG_QUEUES,
+    adds_nothing,
+    disruption,
+    only_gpus,
+    only_priority_class,
+    refuse_gang,
+    status_of_pod,
+)
+from .scheduler_interface import (
     Marks,
     Metadata,
     Objects,
     Placement,
     PreemptionEvent,
     QueuePlacement,
-    adds_nothing,
-    condition,
-    disruption,
-    only_gpus,
-    only_priority_class,
-    refuse_gang,
-    status_of_pod,
 )
 
 KIND = "yunikorn"

@@ -14,11 +14,10 @@ import sys
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from ..api_object import annotations_of, parse_map, parse_time
+from ..api_object import annotations_of, condition, parse_map, parse_time
 from ..metrics import ADMISSIONS, QUEUE_WAIT, TIME_TO_READY, create_end_series, create_series, show_queues
 from ..pod.overlay import PLAN, USER_NAME
 from ..refusal import Refusal
-from ..schedulers.scheduler_interface import condition
 from ..shape import NOTEBOOK_KIND, Json
 from ..site import Site
 from ..watch.pod_end import HINTS

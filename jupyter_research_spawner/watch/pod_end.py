@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
-from ..api_object import parse_time
+from ..api_object import condition, parse_time
 from ..schedulers import NO_OBJECTS, Objects, Scheduler, preemption_events
-from ..schedulers.scheduler_interface import EvictionCode, condition
+from ..schedulers.scheduler_interface import EvictionCode
 from ..shape import Json
 from ..wording import format_list
 from .container_reasons import IMAGE_REASONS, event_time, how_ended, main_stays_ended, shorten, statuses
