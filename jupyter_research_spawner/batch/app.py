@@ -111,31 +111,43 @@ def options(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     )
 
 
-@asynccontextmanager
-async def running(
-    options: Options, site: Site, client: ApiClient, recheck_seconds: float = RECHECK_SECONDS
-) -> AsyncIterator[int]:
-    """Serve requests and watch the cluster until the context ends.  Yield the port.
+@dataclass(frozen=True)
+class _Components:
+    """The parts of the service that serve requests or watch the cluster."""
 
-    At the end, the service accepts no new requests, and closes connections whose requests do not end within
-    STOP_SECONDS.
-    """
-    api_server = ApiServer(client)
-    store = JobStore(api_server, site.namespaces.name)
+    service: JobService
+    recorder: AttemptRecorder
+    owned_objects: OwnedObjectCache
+    nodes: NodeCache
+    checker: RightsChecker
+
+
+def _create_components(options: Options, site: Site, client: ApiClient, recheck_seconds: float) -> _Components:
+    api_server, namespace, scheduler = ApiServer(client), site.namespaces.name, SCHEDULERS[site.scheduler.kind]
+    store = JobStore(api_server, namespace)
     prerequisites = Prerequisites(api_server, cache_time=site.hub.prerequisites_cache)
-    owned_objects = OwnedObjectCache(api_server, site.namespaces.name, SCHEDULERS[site.scheduler.kind].watched)
-    places = QueuePlaces(api_server, SCHEDULERS[site.scheduler.kind].ORDER, site.namespaces.name)
+    owned_objects = OwnedObjectCache(api_server, namespace, scheduler.watched)
+    places = QueuePlaces(api_server, scheduler.ORDER, namespace)
     nodes = NodeCache(api_server, can_grow=site.autoscaling)
     resolver = Resolver(site.identity, options.base)
-    resolver.accepted = AcceptedUids(api_server, site.namespaces.name, site.identity.cache.uids).of
+    resolver.accepted = AcceptedUids(api_server, namespace, site.identity.cache.uids).of
     actions = RightsActions(site, resolver, prerequisites, store, owned_objects, max_age=recheck_seconds)
     checker = RightsChecker(actions, recheck_seconds)
-    recorder = AttemptRecorder(store, owned_objects, checker.pods_changed)
-    under_way: set[RequestHandler] = set()
+    return _Components(
+        service=JobService(site, resolver, prerequisites, store, owned_objects, places, nodes),
+        recorder=AttemptRecorder(store, owned_objects, checker.pods_changed),
+        owned_objects=owned_objects,
+        nodes=nodes,
+        checker=checker,
+    )
+
+
+def _create_server(options: Options, components: _Components, under_way: set[RequestHandler]) -> HTTPServer:
+    """Return a server that does not listen yet.  Its handlers are in `under_way` until their requests have ended."""
     parts: dict[str, Any] = {
         "hub_login": open_hub_auth(options.name, options.hub_api_url, options.hub_api_token, options.prefix),
-        "service": JobService(site, resolver, prerequisites, store, owned_objects, places, nodes),
-        "recorder": recorder,
+        "service": components.service,
+        "recorder": components.recorder,
         "under_way": under_way,
         "requests": Counter(),
     }
@@ -148,26 +160,40 @@ async def running(
         xsrf_cookies=False,
     )
     # More than BODY_LIMIT, so that the handlers refuse a body that is too long with a message for the user.
-    server = HTTPServer(
+    return HTTPServer(
         app,
         max_body_size=CLOSING_BODY_LIMIT,
         max_header_size=HEADER_LIMIT,
         idle_connection_timeout=IDLE_SECONDS,
         xheaders=True,
     )
+
+
+@asynccontextmanager
+async def running(
+    options: Options, site: Site, client: ApiClient, recheck_seconds: float = RECHECK_SECONDS
+) -> AsyncIterator[int]:
+    """Serve requests and watch the cluster until the context ends.  Yield the port.
+
+    At the end, the service accepts no new requests, and closes connections whose requests do not end within
+    STOP_SECONDS.
+    """
+    components = _create_components(options, site, client, recheck_seconds)
+    under_way: set[RequestHandler] = set()
+    server = _create_server(options, components, under_way)
     # Tornado limits "::" to IPv6; without an address, it listens at those of IPv4 too.
     sockets = bind_sockets(options.port, None if options.host == "::" else options.host)
     server.add_sockets(sockets)
     watching = [
-        _watch(recorder.run(), "attempts of jobs are no longer recorded"),
-        _watch(owned_objects.run(), "jobs no longer show what their scheduler reports"),
-        _watch(checker.run(), "changes of users' rights no longer affect jobs"),
+        _watch(components.recorder.run(), "attempts of jobs are no longer recorded"),
+        _watch(components.owned_objects.run(), "jobs no longer show what their scheduler reports"),
+        _watch(components.checker.run(), "changes of users' rights no longer affect jobs"),
     ]
     try:
         yield sockets[0].getsockname()[1]
     finally:
         server.stop()
-        nodes.close()
+        components.nodes.close()
         for task in watching:
             task.cancel()
         await asyncio.wait(watching)
