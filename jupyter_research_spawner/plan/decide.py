@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ..identity import PosixIdentity, warnings
-from ..prerequisite import claim_prerequisites
+from ..prerequisite import Prerequisite, claim_prerequisites
 from ..refusal import Refusal
 from ..resources import gpu_prerequisites
 from ..schedulers import SCHEDULERS, Placement
 from ..site import Site
-from ..storage import environment, group_text, mounts_for, passwd_text
+from ..storage import MountPoint, environment, group_text, mounts_for, passwd_text
 from .choices import (
     apply_class,
     check_class_jobs,
@@ -25,7 +27,7 @@ from .choices import (
 from .inherited import decide_with_inherited
 from .limits import apply_workdir, choose_image, choose_wall_time
 from .model import Plan, Request, WallTime
-from .rights import rights_of
+from .rights import Rights, rights_of
 
 # Limit in bytes for this project's annotations on one object.  The API server allows 256 KiB for all annotations.
 ANNOTATION_LIMIT = 64_000
@@ -65,85 +67,112 @@ def _decide(
     """Return the plan for a request without regard to inherited values, except the working directory."""
     request = apply_class(site, identity, request, now)
     rights = rights_of(site, identity, now)
-    profile_name = choose_profile(site, rights, request, now)
-    profile = site.profiles[profile_name]
-    queue_name = choose_queue(site, rights, request, profile_name, now)
-    classes, staffed = classes_required(site, rights, profile_name, queue_name)
-    check_class_jobs(site, request, classes, queue_name)
-    priority = site.queues[queue_name].priority or site.default_priority
-    wall_time = choose_wall_time(site, request, profile_name, classes, staffed)
-    placement = Placement(
-        **_queue_fields(site, queue_name, priority),
-        identity=identity,
-        wall_time_hard=wall_time.hard,
-        resources=profile.resources(),
-        shape=request.shape,
-        run_id=run_id,
-    )
-    scheduler = SCHEDULERS[site.scheduler.kind]
-    if (refusal := scheduler.refuses(placement)) is not None:
-        raise refusal
+    choice = _choose(site, rights, request, now)
+    placement = _place(site, identity, request, choice, run_id)
     mounts = mounts_for(site.storage, identity, rights.classes)
     request, elsewhere = apply_workdir(request, identity, mounts)
-    fields = site.pod_fields[profile_name]
-    then = rights_of(site, identity, now + wall_time.hard)
+    fields = site.pod_fields[choice.profile]
+    then = rights_of(site, identity, now + choice.wall_time.hard)
     decided = Plan(
         request=request,
         identity=identity,
         namespace=placement.namespace,
         run_id=run_id,
-        profile=profile_name,
-        queue=queue_name,
+        profile=choice.profile,
+        queue=choice.queue,
         scheduler=site.scheduler.kind,
-        priority=priority,
+        priority=choice.priority,
         priority_value=placement.priority_value,
         preemptible=placement.preemptible,
-        marks=scheduler.marks(placement),
+        marks=SCHEDULERS[site.scheduler.kind].marks(placement),
         resources=placement.resources,
         mounts=mounts,
-        shm=profile.shm,
-        wall_time=wall_time,
-        image=choose_image(site, request, profile_name),
+        shm=site.profiles[choice.profile].shm,
+        wall_time=choice.wall_time,
+        image=choose_image(site, request, choice.profile),
         home_check_image=site.storage.home_check_image,
         home_check_limit=site.storage.home_check_limit,
         passwd=passwd_text(site.storage.system_accounts, identity),
         group=group_text(site.storage.system_accounts, identity),
-        env={**fields.env, **environment(identity), "RESEARCH_PROFILE": profile_name, "RESEARCH_QUEUE": queue_name},
+        env={**fields.env, **environment(identity), "RESEARCH_PROFILE": choice.profile, "RESEARCH_QUEUE": choice.queue},
         pod_fields=fields,
         allowed=site.pods.allow.of_user(identity.name),
-        prerequisites=(
-            *scheduler.prerequisites(placement),
-            *claim_prerequisites((mount.claim for mount in mounts), placement.namespace),
-            *gpu_prerequisites(profile.gpu, placement.namespace),
-        ),
+        prerequisites=_prerequisites(site, choice, placement, mounts),
         warnings=(
             *notes,
             *elsewhere,
             *warnings(identity),
-            *class_end_warnings(site, then, classes, profile_name, queue_name),
+            *class_end_warnings(site, then, choice.classes, choice.profile, choice.queue),
         ),
         batch_url=site.batch.url,
         show_notices=site.hub.show_notices,
         site_digest=site.digest,
-        adoption_key=_adoption_key(secret, request, placement, profile_name, wall_time) if secret else "",
+        adoption_key=_adoption_key(secret, request, placement, choice) if secret else "",
         home_claims=frozenset(home.claim for home in site.storage.homes.values()),
     )
     _check_annotation_size(decided)
     return decided
 
 
-def _queue_fields(site: Site, queue_name: str, priority: str) -> dict[str, Any]:
-    """Return the fields of Placement that come from the settings of the queue, its priority and the scheduler."""
-    queue = site.queues[queue_name]
-    return {
-        "queue": queue_name,
-        "options": queue.options(site.scheduler.kind),
-        "scheduler_name": site.scheduler.name,
-        "priority_class": site.priority_class(priority),
-        "priority_value": site.priorities[priority].value,
-        "preemptible": queue.preemptible,
-        "namespace": site.namespaces.name,
-    }
+@dataclass(frozen=True)
+class _Choice:
+    """The names of the profile, queue and priority of a request, and its wall time.
+
+    `classes` are the classes that the user needs as a student for the profile or the queue.
+    """
+
+    profile: str
+    queue: str
+    priority: str
+    classes: tuple[str, ...]
+    wall_time: WallTime
+
+
+def _choose(site: Site, rights: Rights, request: Request, now: datetime) -> _Choice:
+    """Return the choice for the request.  Raises Refusal if these rights do not allow it."""
+    profile = choose_profile(site, rights, request, now)
+    queue = choose_queue(site, rights, request, profile, now)
+    classes, staffed = classes_required(site, rights, profile, queue)
+    check_class_jobs(site, request, classes, queue)
+    return _Choice(
+        profile=profile,
+        queue=queue,
+        priority=site.queues[queue].priority or site.default_priority,
+        classes=classes,
+        wall_time=choose_wall_time(site, request, profile, classes, staffed),
+    )
+
+
+def _place(site: Site, identity: PosixIdentity, request: Request, choice: _Choice, run_id: str) -> Placement:
+    """Return what the scheduler needs to know.  Raises Refusal if the scheduler cannot run it."""
+    queue = site.queues[choice.queue]
+    placement = Placement(
+        queue=choice.queue,
+        options=queue.options(site.scheduler.kind),
+        priority_class=site.priority_class(choice.priority),
+        namespace=site.namespaces.name,
+        identity=identity,
+        scheduler_name=site.scheduler.name,
+        priority_value=site.priorities[choice.priority].value,
+        preemptible=queue.preemptible,
+        wall_time_hard=choice.wall_time.hard,
+        resources=site.profiles[choice.profile].resources(),
+        shape=request.shape,
+        run_id=run_id,
+    )
+    if (refusal := SCHEDULERS[site.scheduler.kind].refuses(placement)) is not None:
+        raise refusal
+    return placement
+
+
+def _prerequisites(
+    site: Site, choice: _Choice, placement: Placement, mounts: Iterable[MountPoint]
+) -> tuple[Prerequisite, ...]:
+    return (
+        *SCHEDULERS[site.scheduler.kind].prerequisites(placement),
+        *claim_prerequisites((mount.claim for mount in mounts), placement.namespace),
+        *gpu_prerequisites(site.profiles[choice.profile].gpu, placement.namespace),
+    )
 
 
 def _check_annotation_size(decided: Plan) -> None:
@@ -163,7 +192,7 @@ def _check_annotation_size(decided: Plan) -> None:
         )
 
 
-def _adoption_key(secret: bytes, request: Request, placement: Placement, profile: str, wall_time: WallTime) -> str:
+def _adoption_key(secret: bytes, request: Request, placement: Placement, choice: _Choice) -> str:
     """Return the key that a pending pod must have so that a restarted hub adopts it for this server.
 
     The key covers the request and the plan, but not the run id, the digest of the settings or the default image.  So a
@@ -174,6 +203,6 @@ def _adoption_key(secret: bytes, request: Request, placement: Placement, profile
         [identity.name, identity.uid, identity.gid, list(identity.gids), identity.home],
         [placement.namespace, request.hub_user, request.server, request.shape.kind],
         [request.course, request.image],
-        [profile, placement.queue, placement.hard_seconds, int(wall_time.soft.total_seconds())],
+        [choice.profile, choice.queue, placement.hard_seconds, int(choice.wall_time.soft.total_seconds())],
     ]
     return hmac.digest(secret, json.dumps(parts).encode(), "sha256").hex()
