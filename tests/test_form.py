@@ -20,7 +20,7 @@ def form_for(name: str, **more: Any) -> Form:
 
 
 def page_of(found: Form) -> BeautifulSoup:
-    return BeautifulSoup(web.render_template("options.html", form=found), "html.parser")
+    return BeautifulSoup(web.render_template("options.html", base_url="/hub/", form=found), "html.parser")
 
 
 def chosen(found: Form) -> list[str]:
@@ -135,7 +135,7 @@ def test_text_from_settings_and_users_is_escaped() -> None:
     site = site_with({"profiles": {"small": {"title": evil, "description": evil}}})
     identity = replace(person("alice"), groups=(*person("alice").groups, Group(29999, evil)))
     found = build_form(site, identity, NOW, options={"profile": "small", "wall_time": '"><img src=x>'})
-    html = web.render_template("options.html", form=found)
+    html = web.render_template("options.html", base_url="/hub/", form=found)
     assert "<script>" not in html
     assert "<img" not in html
     assert "49" not in html

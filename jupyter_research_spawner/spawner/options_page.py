@@ -53,7 +53,7 @@ async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> str
     page, status = await _build_page(spawner, shared, selection)
     if status != 200 and spawner.handler is not None:
         spawner.handler.set_status(status)
-    return web.render_template("options.html", form=page)
+    return web.render_template("options.html", base_url=spawner.hub.base_url, form=page)
 
 
 async def _build_page(spawner: KubeSpawner, shared: ProcessState, selection: Selection | None) -> tuple[Form, int]:

@@ -1,38 +1,75 @@
-"""The HTML templates and the CSS of all pages. Jinja escapes every value."""
+"""The HTML templates of the options form and of the batch service, and the static files of all pages.
+
+Jinja escapes every value.  Pages have no inline styles and scripts, so that they work under a Content-Security-Policy
+without 'unsafe-inline'.  The name of a static file in an URL contains a hash of its content, so browsers can keep it.
+"""
 
 from __future__ import annotations
 
 import functools
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 HERE = Path(__file__).parent
 # Templates that replace JupyterHub's own, for c.JupyterHub.template_paths.
 HUB_TEMPLATES = HERE / "hub_templates"
+# The path of a static file below the hub's base URL, and below the batch service's prefix.
+STATIC_PATH = "research-spawner/static"
+_CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """A file that browsers may keep for ever, because its name has a hash of its content."""
+
+    hashed_name: str
+    content_type: str
+    content: bytes
+
+
+@functools.cache
+def static_files() -> dict[str, StaticFile]:
+    """Return all static files by their names, such as `research.css`."""
+    return {path.name: _read(path) for path in sorted((HERE / "static").iterdir()) if path.suffix in _CONTENT_TYPES}
+
+
+def _read(path: Path) -> StaticFile:
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    return StaticFile(f"{path.stem}.{digest}{path.suffix}", _CONTENT_TYPES[path.suffix], content)
+
+
+@functools.cache
+def static_paths() -> dict[str, str]:
+    """Return the path of each static file by its name, without the hub's base URL or the service's prefix."""
+    return {name: f"{STATIC_PATH}/{file.hashed_name}" for name, file in static_files().items()}
+
+
+def find_static_file(hashed_name: str) -> StaticFile | None:
+    """Return the static file with this name in an URL; None if there is none, for example after an upgrade."""
+    return next((file for file in static_files().values() if file.hashed_name == hashed_name), None)
 
 
 @functools.cache
 def _template_environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["stylesheet"] = stylesheet
-    return environment
 
 
-def render_template(template: str, **values: Any) -> str:
-    """Render the template with this name, such as `options.html`, to HTML."""
-    return _template_environment().get_template(template).render(**values)
+def render_template(template: str, *, base_url: str, **values: Any) -> str:
+    """Render the template with this name, such as `options.html`, to HTML.
 
-
-@functools.cache
-def stylesheet() -> Markup:
-    """Return the CSS. The hub's pages contain it in a <style> element, because the hub cannot serve it as a file."""
-    return Markup((HERE / "static" / "research.css").read_text())  # noqa: S704 - a file of this package
+    base_url: what precedes the paths of static files: the hub's base URL or the service's prefix, with a slash at its
+    end.  Templates find the URL of each static file in `static`, by its name.
+    """
+    static = {name: base_url + path for name, path in static_paths().items()}
+    return _template_environment().get_template(template).render(base_url=base_url, static=static, **values)
