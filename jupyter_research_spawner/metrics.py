@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from functools import partial
+from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -20,8 +21,8 @@ _PREFIX = "research_spawner_"
 _WAIT_BUCKETS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400, 259200, 604800)
 _LOOKUP_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-# kind: notebook or a kind of job. outcome: one of OUTCOMES.
-OUTCOMES = ("waiting-refused", "waiting-renewed", "running-refused", "running-stopped", "running-changed")
+RightsOutcome = Literal["waiting-refused", "waiting-renewed", "running-refused", "running-stopped", "running-changed"]
+# kind: notebook or a kind of job. outcome: a RightsOutcome.
 RIGHTS_CHANGED = Counter(
     _PREFIX + "rights_changed",
     "Notebooks and jobs whose user's rights have changed since they were created",

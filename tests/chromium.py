@@ -93,17 +93,6 @@ class Chromium:
         target = await self.call("Target.createTarget", url="about:blank")
         return await self._attached(target["targetId"])
 
-    async def opened(self, beside: set[str]) -> str:
-        """Wait for a tab whose address is not in `beside`, and return that address."""
-
-        async def look() -> str:
-            found = await self.call("Target.getTargets")
-            new = [one["url"] for one in found["targetInfos"] if one["type"] == "page" and one["url"] not in beside]
-            return new[0] if new else ""
-
-        address: str = await eventually(look, every=0.2)
-        return address
-
     async def _attached(self, target: str) -> Page:
         session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         page = Page(self, session)

@@ -45,7 +45,6 @@ GOOD_NUMA = compose(NUMA, with_company(), SLOTS)
 Edit = Callable[[Json], None]
 Step = str | int
 
-SPEC = ("spec",)
 MAIN = ("spec", "containers", 0)
 SIDECAR = ("spec", "containers", 1)
 # Our own look for the home is the first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -23,8 +23,6 @@ NOTEBOOKS = [decide(site_with(scheduler(kind)), person("alice")) for kind in SCH
 NUMA = decide(site_with(), person("alice"), profile="a100")
 JOBS = [decide(site_with(scheduler(kind)), person("alice"), "job") for kind in SCHEDULERS]
 BARE_JOB: Json = {"spec": {"template": {"spec": {"containers": [{"name": "job", "image": IMAGE}]}}}}
-
-Hook = Callable[[Json], None]
 
 
 # What Kubernetes makes of a manifest, written down without a look at our own code.

@@ -46,13 +46,6 @@ def problems(*files: Path | dict[str, Any]) -> list[str]:
     return [re.sub(r"^/\S*/", "", line) for line in str(error.value).splitlines()]
 
 
-def line_of(text: str) -> int:
-    """Return the line of the sample settings that contains this text."""
-    lines = samples.SITE_FILE.read_text().splitlines()
-    (found,) = (number for number, line in enumerate(lines, 1) if text in line)
-    return found
-
-
 MIXED = """\
 profiles:
   small:

@@ -16,7 +16,7 @@ from ..identity import Resolver
 from ..jobs import kind_of, stored_submission
 from ..jobs.request import new_job_id
 from ..jobs.stored_request import is_complete
-from ..metrics import RIGHTS_CHANGED
+from ..metrics import RIGHTS_CHANGED, RightsOutcome
 from ..plan import Plan, Request, Verdict
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
@@ -139,7 +139,7 @@ class RightsActions:
         if await self._store.change(known.name, known.uid, change) and note:
             _count(known, "running-changed" if verdict.refusal is None else "running-refused", note)
 
-    async def _refuse(self, known: Unfinished, why: Refused, outcome: str) -> None:
+    async def _refuse(self, known: Unfinished, why: Refused, outcome: RightsOutcome) -> None:
         """Record that the job does not start, or not again, and keep it from starting."""
 
         def change(job: Json) -> Json:
@@ -314,7 +314,7 @@ def _is_made_from(job: Json, found: Json | None) -> bool:
     return found is not None and (found["metadata"].get("labels") or {}).get(ID) == id_of(job)
 
 
-def _count(known: Unfinished, outcome: str, message: str) -> None:
+def _count(known: Unfinished, outcome: RightsOutcome, message: str) -> None:
     RIGHTS_CHANGED.labels(kind=known.kind, outcome=outcome).inc()
     log.warning("Job %s of %s: %s: %s", known.name, known.hub_user, outcome, message)
 

@@ -36,7 +36,6 @@ class Cluster:
         self.state = state
         self.namespace = namespace
         self.storage = storage
-        self.isolated = machine.isolate
         self.token = secrets.token_urlsafe(32)
         self.ca = state / "ca.crt"
         self.kubeconfig = state / "kubeconfig"

@@ -48,7 +48,6 @@ class FollowingReflector(ResourceReflector):  # type: ignore[misc]
     def begin(self) -> None:
         """Start the watch, and do not wait for the first list."""
         if self.watch_task is None or self.watch_task.done():
-            self._stopping = False
             self.watch_task = asyncio.ensure_future(self._watch_and_update())
 
     async def require_list(self, limit_seconds: float | None) -> None:
@@ -65,7 +64,6 @@ class FollowingReflector(ResourceReflector):  # type: ignore[misc]
 
     async def stop(self) -> None:
         """End the watch."""
-        self._stopping = True
         if self.watch_task is not None:
             self.watch_task.cancel()
             await asyncio.wait({self.watch_task})

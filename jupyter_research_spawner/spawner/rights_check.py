@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from ..metrics import RIGHTS_CHANGED
+from ..metrics import RIGHTS_CHANGED, RightsOutcome
 from ..plan import RECHECK_SECONDS, Plan, Verdict, decide_again, granted_by
 from ..pod.overlay import granted_to
 from ..shape import NOTEBOOK_KIND, Json
@@ -88,17 +88,17 @@ async def check_while_running(server: RunningServer, *, stops: bool) -> None:
             outcome, notice = _noticed(verdict)
             if notice != server.notice:  # each change once
                 server.tell(notice)
-                if notice:
+                if outcome is not None:
                     count(outcome)
         await asyncio.sleep(RECHECK_SECONDS)
 
 
-def _noticed(verdict: Verdict) -> tuple[str, str]:
-    """Return the outcome for the metric and the notice for the user; an empty notice if no right has changed."""
+def _noticed(verdict: Verdict) -> tuple[RightsOutcome | None, str]:
+    """Return the outcome for the metric and the notice for the user; None and "" if no right has changed."""
     if verdict.refusal is not None:
         return "running-refused", f"You may no longer start it, but it continues to run. {verdict.refusal}"
     if not verdict.changes:
-        return "", ""
+        return None, ""
     changes = " ".join(verdict.changes)
     return "running-changed", f"Your rights have changed. {changes} It keeps the rights of its start until you stop it."
 
@@ -109,6 +109,6 @@ def renewed(changes: tuple[str, ...]) -> str:
     return f"{why} A pod cannot be changed, so yours was recreated and is last in its queue."
 
 
-def count(outcome: str) -> None:
-    """Count a notebook whose user's rights were found changed. `metrics.OUTCOMES` lists the outcomes."""
+def count(outcome: RightsOutcome) -> None:
+    """Count a notebook whose user's rights were found changed."""
     RIGHTS_CHANGED.labels(NOTEBOOK_KIND, outcome).inc()

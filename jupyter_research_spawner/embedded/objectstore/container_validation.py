@@ -26,7 +26,6 @@ _PROTOCOLS = ["SCTP", "TCP", "UDP"]
 _RESOURCES = {"cpu", "memory", "ephemeral-storage"}
 _ENV_NAME = re.compile(r"[ -<>-~]+")
 _ENV_RULE = "a valid environment variable name must consist only of printable ASCII characters other than '='"
-_ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _HANDLERS = {"exec", "httpGet", "tcpSocket", "grpc"}
 
