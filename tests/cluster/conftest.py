@@ -17,6 +17,7 @@ import belongings
 import groups
 import pytest
 import thorough
+from ground import Ground
 from rig import images, states
 from rig.cluster import Cluster, sweep
 from rig.controllers.volcano import Volcano
@@ -218,6 +219,14 @@ def state(worker_id: str) -> Iterator[Path]:
 def node(clusters: Clusters, cluster: Cluster) -> Node:
     """The node on which most tests' containers run. Beside a scheduler it has only the image of jobs."""
     return clusters.node()
+
+
+@pytest.fixture
+def here(module_here: Ground) -> Iterator[Ground]:
+    """The ground of the test's module, from the module's own fixture `module_here`, as new for each test."""
+    yield module_here
+    module_here.clean()
+    module_here.make_homes()
 
 
 @pytest.fixture(scope="module")

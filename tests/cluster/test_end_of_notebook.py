@@ -12,10 +12,10 @@ import pytest_asyncio
 from ground import JOB, PEOPLE, Ground, ground
 from hub import Hub
 from patience import eventually
+from real_hub import RealHub, run_hub
 from rig.api import Json
 from rig.cluster import Cluster
 from rig.node import Node
-from test_notebook import RealHub
 from work import batch
 
 from jupyter_research_spawner.pod.deadline import DEADLINE, DEADLINE_DIRECTORY
@@ -65,23 +65,11 @@ def module_here(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathF
         yield found
 
 
-@pytest.fixture
-def here(module_here: Ground) -> Iterator[Ground]:
-    yield module_here
-    module_here.clean()
-    module_here.make_homes()
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_hub(tmp_path_factory: pytest.TempPathFactory, module_here: Ground) -> AsyncIterator[RealHub]:
-    found = RealHub(6, tmp_path_factory.mktemp("hub"), module_here)
     extra = 'c.KubeSpawner.cmd = ["jupyterhub-singleuser"]\nc.KubeSpawner.http_timeout = 120\n'
-    found.write(settings(module_here), extra=extra)
-    try:
-        await found.start()
+    async with run_hub(6, tmp_path_factory.mktemp("hub"), module_here, settings(module_here), extra) as found:
         yield found
-    finally:
-        await found.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

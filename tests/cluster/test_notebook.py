@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from alice import Alice
 from ground import CLIMATE, JOB, Ground, ground
-from hub import Hub
+from real_hub import RealHub, run_hub
 from rig import images
 from rig.api import Json, until
 from rig.cluster import Cluster
@@ -26,22 +26,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FOREIGN = 30666  # the image's /etc/group says that alice is in it
 CLAIMS_GROUP = "localhost/rig/claims-group:1"
-
-
-class RealHub(Hub):
-    """A hub of this machine whose pods run in the cluster."""
-
-    def __init__(self, version: int, state: Path, ground: Ground) -> None:
-        super().__init__(version, state, ground.cluster, ground.cluster.network.address)
-        self.ground = ground
-
-    def pods(self) -> list[Json]:
-        return self.ground.pods()
-
-    def inside(self, *command: str, container: str = "notebook") -> str:
-        """What a command prints in the one notebook pod."""
-        (pod,) = self.pods()
-        return self.ground.cluster.inside(pod, *command, container=container)
 
 
 # For every notebook, so that one hub serves all tests.
@@ -72,24 +56,13 @@ def module_here(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathF
         yield found
 
 
-@pytest.fixture
-def here(module_here: Ground) -> Iterator[Ground]:
-    yield module_here
-    module_here.clean()
-    module_here.make_homes()
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=[6, 5], ids=["hub6", "hub5"])
 async def module_hub(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, module_here: Ground
 ) -> AsyncIterator[RealHub]:
-    found = RealHub(request.param, tmp_path_factory.mktemp("hub"), module_here)
-    found.write(settings(module_here), extra=EXTRA)
-    try:
-        await found.start()
+    where = tmp_path_factory.mktemp("hub")
+    async with run_hub(request.param, where, module_here, settings(module_here), EXTRA) as found:
         yield found
-    finally:
-        await found.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

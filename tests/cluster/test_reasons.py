@@ -31,12 +31,6 @@ def module_here(cluster: Cluster, node: Node, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture
-def here(module_here: Ground) -> Iterator[Ground]:
-    yield module_here
-    module_here.clean()
-
-
-@pytest.fixture
 def alice(here: Ground) -> Alice:
     site = here.site()
     site["profiles"]["small"]["images"] = {"default": JOB}

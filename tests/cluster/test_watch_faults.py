@@ -20,11 +20,11 @@ from followed import FOO, FOOS, config_map, following, said, shorten_pauses
 from ground import JOB, Ground, ground
 from kubernetes_asyncio.config import incluster_config
 from patience import eventually
+from real_hub import RealHub, run_hub
 from rig import processes
 from rig.api import Api, Json, Refused, until
 from rig.cluster import Cluster
 from rig.node import Node
-from test_notebook import RealHub
 
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.site import Site
@@ -192,17 +192,12 @@ async def started_hub(
     here: Ground, account: Account, where: Path, url: str, *, silence_seconds: float = 75.0
 ) -> AsyncIterator[RealHub]:
     """Run a hub that has the account and talks to the API server at that URL, with users alice and bob."""
-    hub = RealHub(6, where / "hub", here)
     host, port = url.removeprefix("https://").split(":")
     extra = IN_CLUSTER.format(host=host, port=port, files=account.files, silence_seconds=silence_seconds)
-    hub.write(settings(here), extra=extra)
-    try:
-        await hub.start()
+    async with run_hub(6, where / "hub", here, settings(here), extra) as hub:
         for name in ("alice", "bob"):
             await hub.person(name)
         yield hub
-    finally:
-        await hub.close()
 
 
 async def start(hub: RealHub, name: str, profile: str, server: str = "") -> None:
