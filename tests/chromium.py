@@ -60,6 +60,25 @@ class Page:
         await eventually(lambda: self.run(f"document.querySelector({json.dumps(selector)}) !== null"), every=0.2)
         await self.run(f"document.querySelector({json.dumps(selector)}).click()")
 
+    async def press(self, selector: str) -> None:
+        """Click with the mouse where the element is, as a user does.  A script's click cannot open a new tab."""
+        centre = f"""(one => {{
+            if (one === null) return null;
+            const at = one.getBoundingClientRect(), x = at.x + at.width / 2, y = at.y + at.height / 2;
+            return one.contains(document.elementFromPoint(x, y)) ? [x, y] : null;
+        }})(document.querySelector({json.dumps(selector)}))"""
+        last: Any = None
+
+        async def place() -> Any:
+            """Return the centre of the element when nothing covers it and it has stopped moving."""
+            nonlocal last
+            before, last = last, await self.run(centre)
+            return last if last == before else None
+
+        x, y = await eventually(place, every=0.5)
+        for event in ("mousePressed", "mouseReleased"):
+            await self.call("Input.dispatchMouseEvent", type=event, x=x, y=y, button="left", clickCount=1)
+
     async def fill(self, selector: str, text: str) -> None:
         await eventually(lambda: self.run(f"document.querySelector({json.dumps(selector)}) !== null"), every=0.2)
         await self.run(f"document.querySelector({json.dumps(selector)}).value = {json.dumps(text)}")
@@ -92,6 +111,18 @@ class Chromium:
     async def page(self) -> Page:
         target = await self.call("Target.createTarget", url="about:blank")
         return await self._attached(target["targetId"])
+
+    async def opened(self, address: str) -> Page:
+        """Wait for a tab that the browser has opened by itself, with this address, and return it."""
+
+        async def look() -> str:
+            nonlocal addresses
+            tabs = [one for one in (await self.call("Target.getTargets"))["targetInfos"] if one["type"] == "page"]
+            addresses = [one["url"] for one in tabs]
+            return next((str(one["targetId"]) for one in tabs if one["url"] == address), "")
+
+        addresses: list[str] = []
+        return await self._attached(await eventually(look, every=0.2, otherwise=lambda: f"tabs: {addresses}"))
 
     async def _attached(self, target: str) -> Page:
         session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]

@@ -105,7 +105,7 @@ class WallTimeHandler(BaseHandler):  # type: ignore[misc]
         self.finish(
             await self.render_template(
                 "research_wall_time.html",
-                page_path=PAGE,
+                extend_path=spawner.extend_path,
                 server=spawner.name,
                 refusal=refusal,
                 is_extended=is_extended,

@@ -75,6 +75,7 @@ async def test_a_user_sees_the_end_and_extends_it_to_the_hard_end(hub: Hub) -> N
     extensions = [text for text in buttons if text.startswith("Extend to")]
     assert [text.partition(" (")[2] for text in extensions] == ["1h more)", "3h more)"]
     form = next(form for form in page.select("form") if "Extend to" in form.text)
+    assert form["action"] == link["href"], "the address of the next page names the server too"
     fields = {str(field["name"]): str(field["value"]) for field in form.select("input")}
     del fields["_xsrf"]
     answer = await browser.post("research-spawner/wall-time", fields)

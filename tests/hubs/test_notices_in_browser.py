@@ -6,15 +6,12 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import aiohttp
 import pytest
 import pytest_asyncio
 from chromium import Chromium
-from kubernetes_asyncio.client import CoreV1Api
-from kubernetes_asyncio.config import new_client_from_config
 from patience import eventually
 
 from jupyter_research_spawner.demo import embedded_cluster
@@ -91,18 +88,25 @@ async def test_jupyterlab_tells_the_end_until_it_is_extended(demo: RunningDemo, 
             answer = await anybody.get(f"{root}/lab")
             assert "/hub/login" in str(answer.url) and "ends_at" not in await answer.text()
 
-        # The hub reads an extension from the annotation, as after a restart.
-        ends = datetime.fromtimestamp(first["ends_at_seconds"], timezone.utc) + timedelta(hours=10)
-        extended = json.dumps({"ends_at": ends.isoformat().replace("+00:00", "Z")})
-        async with await new_client_from_config(demo.cluster.kubeconfig) as client:
-            body = {"metadata": {"annotations": {DEADLINE: extended}}}
-            await CoreV1Api(client).patch_namespaced_pod("jupyter-alice", demo.cluster.site.namespaces.name, body)
+        await page.press(f"{NOTICE} .jp-toast-button")
+        assert first["extend_path"] == "/hub/research-spawner/wall-time?server="
+        extending = await chromium.opened(hub.url + first["extend_path"])
+        await extending.shows("button[type=submit]", "(8h more)")
+
+        # JupyterLab has closed the notice. A page that is loaded again shows it until the server is extended.
+        await page.call("Page.bringToFront")
+        await page.call("Page.reload")
+        await page.shows(NOTICE, f"This server ends at {when}")
+        await extending.call("Page.bringToFront")
+        await extending.press("button[type=submit]")
+        await extending.shows("[role=status]", "It now ends at")
 
         async def is_gone() -> bool:
-            # As when the user comes back from the tab with the hub's page.
-            await page.run("document.dispatchEvent(new Event('visibilitychange'))")
+            # The user comes back from the tab with the hub's page.
+            await extending.call("Page.bringToFront")
+            await page.call("Page.bringToFront")
             return await page.text(NOTICE) == ""
 
         await eventually(is_gone, every=0.5)
-        assert (await deadline())["ends_at_seconds"] == int(ends.timestamp()), "the hub agrees"
+        assert (await deadline())["ends_at_seconds"] == first["ends_at_seconds"] + 8 * 3600
         assert chromium.errors == []
