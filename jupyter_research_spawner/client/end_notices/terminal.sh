@@ -7,12 +7,11 @@ case $- in
         page=$(field extend_path '"\([^"]*\)"')
         left=$(((ends - $(date +%s) + 59) / 60))
         [ "$left" -gt 0 ] || exit 0
-        printf '%s' "This server ends on $(date -d "@$ends" '+%a %d %b %H:%M %Z'), in $((left / 60)) h $((left % 60)) min."
+        echo "This server ends on $(date -d "@$ends" '+%a %d %b %H:%M %Z'), in $((left / 60)) h $((left % 60)) min."
         if [ -n "$page" ]; then
             hub=${JUPYTERHUB_PUBLIC_HUB_URL:-}
-            printf '%s' " To extend it, open ${hub%"${JUPYTERHUB_BASE_URL:-/}hub/"}$page"
+            printf '%s\n' "To extend it, open ${hub%"${JUPYTERHUB_BASE_URL:-/}hub/"}$page"
         fi
-        echo
     ) || :
     ;;
 esac
