@@ -351,8 +351,16 @@ def _as_json(raw: dict[str, Any]) -> Any:
 def test_every_error_is_a_sentence(cli: Cli, arguments: list[str], code: int, words: str) -> None:
     got, out, err = cli(*arguments)
     assert (got, out) == (code, "")
-    assert words in err
+    assert words in " ".join(err.split())
     assert "Traceback" not in err
+    assert all(len(line) <= 80 for line in err.splitlines())
+
+
+def test_the_help_has_each_command_beside_its_purpose(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = cli("--help")
+    lines = [line.split()[0] for line in out.splitlines() if re.match("    [a-z]+.*  [a-z]", line)]
+    assert (code, lines) == (0, ["render", "lint", "manifests", "accept-uid", "schema"])
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,24 @@ from ..site import json_schema
 from .accept_uid import accept_uid, parse_uid
 from .files import SettingsFile, base_of, merge_documents, merged_values, read_documents, read_files
 from .lint import report
-from .output import as_text
+from .output import as_text, wrapped
 
 REFUSED, USAGE = 1, 2
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}.\nSee {self.prog} --help.\n")
+        self.exit(USAGE, wrapped(f"{self.prog}: {message}.\nSee {self.prog} --help.") + "\n")
+
+
+class _CommandsFormatter(argparse.HelpFormatter):
+    """Puts each command's help beside its name.  argparse forgets that commands are indented further than options."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            names = [f"{'':{self._current_indent + self._indent_increment}}{name}" for name in action.choices]
+            self._action_max_length = max(self._action_max_length, *map(len, names))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return REFUSED
     except Refusal as refusal:
-        print(refusal, file=sys.stderr)
+        print(wrapped(str(refusal)), file=sys.stderr)
         return REFUSED
     except BrokenPipeError:
         # The reader has closed the pipe (`| head`).  Without this, Python would report the error again at exit.
@@ -58,7 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="research-spawner", description="Checks and explains a site's settings.")
+    parser = _Parser(
+        prog="research-spawner",
+        description="Checks and explains a site's settings.",
+        formatter_class=_CommandsFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('jupyter-research-spawner')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _render(commands)
@@ -201,7 +215,7 @@ def _problems_beside_settings(
 def _manifests(commands: Commands) -> None:
     parser = commands.add_parser(
         "manifests",
-        help="print the objects that the cluster needs, for kubectl apply -f -",
+        help="print the objects that the cluster needs, for kubectl apply",
         description="Prints PriorityClasses, ResourceClaimTemplates, the ConfigMaps that notebooks mount, RBAC rules, "
         "network policies and the batch service.",
     )

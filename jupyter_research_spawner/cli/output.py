@@ -42,6 +42,13 @@ def _sorted(value: Any) -> Any:
     return value
 
 
+def wrapped(text: str) -> str:
+    """Return text in lines of at most 80 columns.  Its own line breaks stay, and no word is broken."""
+    return "\n".join(
+        textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False) for line in text.split("\n")
+    )
+
+
 def table(rows: Iterable[tuple[str, Iterable[str]]], width: int = WIDTH, prefix: str = "") -> list[str]:
     """Return the lines of a table.  A row is a word with its sentences.  Each sentence begins on a new line."""
     found = [(word, list(sentences)) for word, sentences in rows]

@@ -47,7 +47,7 @@ async def first_act(stage: RunningDemo, alice: UserSession, say: Say) -> bool:
             "import os, pathlib\np = pathlib.Path.home() / 'notes.txt'\np.write_text('hers')\np.chmod(0o600)"
         )
     submitted = await jobs(alice, "submit", "--wait", "--name", "who-am-i", "--", "python3", "-c", PROBE)
-    say("From the kernel she submits a job with the same script: job submit --wait -- python3 -c ...")
+    say("From the kernel she submits a job with the same script:\n    job submit --wait -- python3 -c ...")
     in_job = json.loads(_json_line(submitted))
     say(f"The output of `id` in the job:\n    {in_job['id']}\n")
     listed = json.loads(await jobs(alice, "list", "--json"))
@@ -112,7 +112,7 @@ async def second_act(stage: RunningDemo, alice: UserSession, bob: UserSession, s
             say(f"    attempt {number}: {times}  {attempt['reason'] or 'finished'}")
     if len(back) != 1:
         say(f"FAILED: exactly one of bob's jobs must have more than one attempt, but {len(back)} have.")
-    say("\n" + (await jobs(bob, "list")).rstrip())
+    say("He runs `job list`:\n" + (await jobs(bob, "list")).rstrip())
     return len(back) == 1 and is_private
 
 
