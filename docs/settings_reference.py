@@ -56,6 +56,9 @@ def settings() -> list[Setting]:
         ]
         if len(options) == 1:  # an optional value
             return {**resolve(options[0]), **{k: v for k, v in node.items() if k != "anyOf"}}
+        maps = [option for option in node.get("oneOf", []) if "$ref" in option]
+        if len(maps) == 1:  # text or a map, as the description of the setting says
+            return {**resolve(maps[0]), **{k: v for k, v in node.items() if k != "oneOf"}}
         return node
 
     def below(path: str, node: Schema) -> Iterator[Setting]:

@@ -13,7 +13,7 @@ from samples import IMAGE, NOW, RUN_ID, decide, request, site_with
 
 from jupyter_research_spawner.identity import Group, PosixIdentity
 from jupyter_research_spawner.jobs.notebook import SLOTS
-from jupyter_research_spawner.plan import Plan, WallTime, offers, plan
+from jupyter_research_spawner.plan import Help, OfferedImage, OfferedQueue, Plan, WallTime, offers, plan, whom_to_ask
 from jupyter_research_spawner.pod import compose
 from jupyter_research_spawner.prerequisite import Prerequisite
 from jupyter_research_spawner.refusal import Refusal
@@ -372,6 +372,47 @@ def test_plan_accepts_every_offer(site: Site, alice: PosixIdentity, bob: PosixId
     assert [offer.name for offer in offers(site, bob, at("2027-01-01"))] == ["small"]
 
 
+def test_an_offer_says_what_its_queues_and_images_mean(alice: PosixIdentity, bob: PosixIdentity) -> None:
+    pytorch = {"image": "quay.io/jupyter/pytorch-notebook:1", "title": "PyTorch", "description": "CUDA 12."}
+    patterns = {"quay.io/a/*": True, "quay.io/b/*": False}
+    small = {"heading": "Without a GPU", "images": {"pytorch": pytorch}, "other_images": patterns}
+    site = site_with(
+        {
+            "queues": {"climate": {"title": "Climate group", "description": "The group's nodes"}, "backfill": {}},
+            "profiles": {"small": small},
+        }
+    )
+    found, _ = offers(site, alice, NOW)
+    assert found.heading == "Without a GPU"
+    assert found.offered_queues == (
+        OfferedQueue(
+            "climate",
+            "Climate group",
+            "The group's nodes. Weight 2 when all queues are busy. Not preemptible: it is not stopped for work of "
+            "other queues.",
+            False,
+        ),
+        OfferedQueue(
+            "backfill", "backfill", "Preemptible: it is stopped when work of other queues needs its place.", True
+        ),
+    )
+    assert found.images == (
+        OfferedImage("default", "default", "", IMAGE),
+        OfferedImage("pytorch", "PyTorch", "CUDA 12.", "quay.io/jupyter/pytorch-notebook:1"),
+    )
+    assert found.other_images == ("quay.io/a/*",)
+    assert [(offer.name, offer.heading) for offer in offers(site, bob, NOW)] == [
+        ("stats-101", ""),
+        ("small", "Without a GPU"),
+    ]
+
+
+def test_the_site_says_whom_its_users_ask(site: Site) -> None:
+    assert whom_to_ask(site) == Help("Ask your administrators.", "")
+    support = {"text": "Ask the help desk.", "url": "https://support.example.edu/jupyter"}
+    assert whom_to_ask(site_with({"contact": support})) == Help(**support)
+
+
 def test_profiles_without_an_allowed_queue_are_not_offered(
     alice: PosixIdentity, bob: PosixIdentity, carol: PosixIdentity
 ) -> None:
@@ -491,6 +532,49 @@ def test_only_images_that_the_site_lists_are_allowed(
         assert refused(site, alice, kind, profile="small", image=asked).code == "image-not-allowed"
     else:
         assert decide(site, alice, kind, profile="small", image=asked).image == given
+
+
+PATTERNS = {"quay.io/jupyter/*": True, "registry.example.edu:5000/climate/model:*": True, "quay.io/old/*": False}
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "quay.io/jupyter/r-notebook",
+        "quay.io/jupyter/r-notebook:2026-10-01",
+        "quay.io/jupyter/team/r_notebook@sha256:" + 64 * "0",
+        "registry.example.edu:5000/climate/model:v2",
+    ],
+)
+def test_an_image_that_matches_a_pattern_of_the_profile_is_allowed(alice: PosixIdentity, image: str) -> None:
+    site = site_with({"profiles": {"small": {"other_images": PATTERNS}}})
+    for kind in ("notebook", "job"):
+        assert decide(site, alice, kind, profile="small", image=image).image == image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "quay.io/jupyter/",
+        "quay.io/jupyter/*",
+        "quay.io/jupyter/../old/r-notebook:1",
+        "quay.io/jupyter//r-notebook",
+        "quay.io/jupyter/R:1",
+        "quay.io/jupyter/r notebook",
+        "quay.io/jupyter/r:1\n",
+        "quay.io/jupyter/r:",
+        "quay.io/old/r:1",
+        "quay.io.evil.example/jupyter/r:1",
+        "evil.example/quay.io/jupyter/r:1",
+        "registry.example.edu:5000/climate/model2:v2",
+        "quay.io/jupyter/" + 600 * "a",
+    ],
+)
+def test_an_image_that_is_not_valid_or_matches_no_pattern_is_refused(alice: PosixIdentity, image: str) -> None:
+    site = site_with({"profiles": {"small": {"other_images": PATTERNS}}})
+    found = refused(site, alice, profile="small", image=image)
+    assert (found.code, found.field) == ("image-not-allowed", "image")
+    assert found.hint == (f"Allowed images: {IMAGE}, quay.io/jupyter/* and registry.example.edu:5000/climate/model:*.")
 
 
 def test_without_images_a_notebook_uses_the_image_of_the_hub_and_a_job_is_refused(alice: PosixIdentity) -> None:

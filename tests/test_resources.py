@@ -209,6 +209,30 @@ def test_a_gpu_is_shown_in_plain_words(gpu: dict[str, Any], words: str) -> None:
     assert str(sized(gpu=gpu)) == f"2 CPU, 4Gi, {words}"
 
 
+A100 = "NVIDIA A100, 40 GB"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "words"),
+    [
+        ({"kind": "whole", "count": 2}, f"2 {A100}"),
+        ({"kind": "mig", "resource": "nvidia.com/mig-1g.5gb"}, f"1 {A100}"),
+        ({"kind": "shared"}, f"a share of 1 {A100}"),
+        ({"kind": "kai-fraction", "fraction": 0.5}, f"half of 1 {A100}"),
+        ({"kind": "kai-fraction", "fraction": 0.25, "count": 2}, f"a quarter of each of 2 {A100}"),
+        ({"kind": "kai-fraction", "memory": "8Gi"}, f"8Gi of the memory of 1 {A100}"),
+        ({"kind": "volcano-vgpu", "memory": "5Gi", "mode": "mig"}, f"1 virtual {A100}, with 5Gi of memory"),
+        ({"kind": "hami", "count": 2, "cores": 30}, f"2 virtual {A100}, each with 30% of the cores"),
+        ({"kind": "dra", "device_class": "gpu.nvidia.com", "selectors": ["true"]}, f"1 {A100}"),
+    ],
+)
+def test_the_title_of_a_gpu_is_shown_to_users_but_does_not_make_it_another_gpu(gpu: dict[str, Any], words: str) -> None:
+    titled = {**gpu, "title": A100}
+    assert sized(gpu=titled).described() == f"2 CPU, 4Gi, {words}"
+    assert str(sized(gpu=titled)) == str(sized(gpu=gpu)) == sized(gpu=gpu).described()
+    assert sized(gpu=titled).as_requirements() == sized(gpu=gpu).as_requirements()
+
+
 def test_resources_are_shown_as_one_line() -> None:
     assert str(sized(cpu=16, memory="120Gi", gpu={"kind": "whole"}, numa="single-node")) == (
         "16 CPU, 120Gi, 1 GPU (nvidia.com/gpu), on one NUMA node"

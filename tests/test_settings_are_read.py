@@ -24,7 +24,6 @@ PACKAGE = Path(jupyter_research_spawner.__file__).parent
 # Settings that nothing reads yet, and the planned feature that will read them.
 NOT_YET_READ = {
     "namespaces.mode": "other modes than one shared namespace; one value for now",
-    "queues.*.share": "queue objects of the scheduler that are created from the settings",
 }
 
 # Names of variables that hold a model, besides the key of the setting and its singular.

@@ -70,9 +70,31 @@ WITH_DRA = [kind for kind, module in SCHEDULERS.items() if module.refuses_gpu(DR
 NO_NAME = "is not a valid name: use 1 to 63 lower-case letters, digits and dashes, for example stats-101"
 HOW_LONG = "is not a valid duration. Use a whole number and a unit: 30s, 90m, 8h, 1h30m or 21d"
 OVERLAP = "overlap, so one mount would hide the other. Choose paths that do not contain each other"
+PATTERN = r"is not a valid key here. Expected pattern: ^[A-Za-z0-9][A-Za-z0-9.:-]*/([A-Za-z0-9._/:@-]*[/:@])?\*$"
 NOT_OURS = "is reserved for the hub, a scheduler or Kubernetes; choose another key"
 
 MISTAKES = {
+    "an image that is a number": Mistake(
+        small(images={"r": 3}), "profiles.small.images.r", 'must be text, but 3 is a number. Quote it: "3"', True
+    ),
+    "a map for an image without the image": Mistake(
+        small(images={"r": {"title": "R"}}), "profiles.small.images.r.image", "is missing", True
+    ),
+    "an unknown key of an image": Mistake(
+        small(images={"r": {"image": "r:1", "titel": "R"}}),
+        "profiles.small.images.r.titel",
+        "there is no such setting. Did you mean 'title'?",
+        True,
+    ),
+    "a pattern for images of any registry": Mistake(
+        small(other_images={"quay.io*": True}), "profiles.small.other_images.quay.io*", PATTERN, True
+    ),
+    "a link for help that is a script": Mistake(
+        {"contact": {"url": "javascript:alert(1)"}},
+        "contact.url",
+        "has an invalid format. Example: 'https://support.example.edu/jupyter'. Expected pattern: ^https://[^\\s<>]+$",
+        True,
+    ),
     "a key that is almost one": Mistake(
         a100(wal_time="8h"),
         "profiles.a100.wal_time",
@@ -294,7 +316,7 @@ MISTAKES = {
     "a part of a whole GPU": Mistake(
         a100(gpu={"kind": "whole", "fraction": 0.5}),
         "profiles.a100.gpu.fraction",
-        "there is no such setting. Allowed keys: count, kind, resource",
+        "there is no such setting. Allowed keys: count, kind, resource, title",
         in_schema=True,
     ),
     "two kinds of GPU": Mistake(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -356,12 +356,15 @@ def _ends_of_notebooks(site: Site) -> Iterator[Problem]:
 
 
 def _images(site: Site) -> Iterator[Problem]:
-    places: dict[str, Mapping[str, str]] = {
-        f"{site.profile_path(name)}.images": profile.images for name, profile in ordered(site.profiles)
-    }
-    places["batch.images"] = site.batch.images
-    for place, images in places.items():
-        for name, image in sorted(images.items()):
-            tag = image.rpartition("/")[2].partition(":")[2]
-            if "@" not in image and tag in ("", "latest"):
-                yield Problem(f"{place}.{name}", f"{image} can change over time. Use a fixed tag or a digest")
+    places = {f"batch.images.{name}": image for name, image in sorted(site.batch.images.items())}
+    for of_profile, profile in ordered(site.profiles):
+        for name, image in sorted(profile.images.items()):
+            path = f"{site.profile_path(of_profile)}.images.{name}"
+            if isinstance(image, str):
+                places[path] = image
+            else:
+                places[f"{path}.image"] = image.image
+    for path, image in places.items():
+        tag = image.rpartition("/")[2].partition(":")[2]
+        if "@" not in image and tag in ("", "latest"):
+            yield Problem(path, f"{image} can change over time. Use a fixed tag or a digest")

@@ -84,7 +84,7 @@ def _image(site: Site, decided: Plan, manifest: Json) -> str:
     if decided.request.image is not None:
         return f"{decided.image}, because it was requested and is allowed"
     for place, images in (
-        (f"{site.profile_path(decided.profile)}.images", site.profiles[decided.profile].images),
+        (f"{site.profile_path(decided.profile)}.images", site.profiles[decided.profile].image_names),
         ("batch.images", site.batch.images),
     ):
         for name, image in images.items():

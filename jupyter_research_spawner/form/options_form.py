@@ -171,7 +171,7 @@ def _offer_fields(
         value=value,
         title=offer.title,
         description=offer.description,
-        resources=str(offer.resources),
+        resources=offer.resources.described(),
         is_class=offer.course is not None,
         chosen=is_chosen,
         queue=_choice_field("queue", "Queue", value, offer.queues, options, errors) if len(offer.queues) > 1 else None,

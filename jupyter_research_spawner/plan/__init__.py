@@ -1,8 +1,8 @@
 """Decide whether a user may run a notebook or job, and with which settings.  The result is a Plan."""
 
-from .choices import offers
+from .choices import describe_queue, offers, whom_to_ask
 from .decide import ANNOTATION_LIMIT, plan
-from .model import Inherited, Offer, Plan, Request, WallTime
+from .model import Help, Inherited, Offer, OfferedImage, OfferedQueue, Plan, Request, WallTime
 from .recheck import (
     RECHECK_SECONDS,
     Granted,
@@ -19,8 +19,11 @@ __all__ = [
     "ANNOTATION_LIMIT",
     "RECHECK_SECONDS",
     "Granted",
+    "Help",
     "Inherited",
     "Offer",
+    "OfferedImage",
+    "OfferedQueue",
     "Plan",
     "Request",
     "Rights",
@@ -28,10 +31,12 @@ __all__ = [
     "WallTime",
     "changes",
     "decide_again",
+    "describe_queue",
     "granted_by",
     "granted_in",
     "groups_text",
     "offers",
     "plan",
     "rights_of",
+    "whom_to_ask",
 ]

@@ -11,9 +11,9 @@ from ..identity import PosixIdentity
 from ..refusal import Refusal
 from ..settings import format_duration, ordered
 from ..shape import NOTEBOOK_KIND
-from ..site import Profile, Site
+from ..site import Profile, Queue, Site
 from ..wording import format_list, quote
-from .model import Offer, Request
+from .model import Help, Offer, OfferedImage, OfferedQueue, Request
 from .rights import Restricted, Rights, classes_of, end_of, is_in, is_staff, rights_of, when_it_is, zone_of
 
 
@@ -21,14 +21,12 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
     """Return the classes, by name, and then the profiles, by `order`, that the user may choose now."""
     rights = rights_of(site, identity, now)
     found = [
-        Offer(
+        replace(
+            _offer(site, course.profile, (course.queue,)),
             name=name,
             title=course.title or name,
             description=_description(course.title or name, site.profiles[course.profile]),
-            profile=course.profile,
-            resources=site.profiles[course.profile].resources(),
-            wall_time=site.profiles[course.profile].wall_time,
-            queues=(course.queue,),
+            heading="",
             course=name,
         )
         for name, course in sorted(site.classes.items())
@@ -44,19 +42,57 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
             continue
         queues = _queues_for(site, rights, profile)
         if rights.may_use(profile) and queues:
-            found.append(
-                Offer(
-                    name=name,
-                    title=profile.title,
-                    description=profile.description,
-                    profile=name,
-                    resources=profile.resources(),
-                    wall_time=profile.wall_time,
-                    queues=queues,
-                    is_default=name == default,
-                )
-            )
+            found.append(replace(_offer(site, name, queues), is_default=name == default))
     return tuple(found)
+
+
+def _offer(site: Site, name: str, queues: Sequence[str]) -> Offer:
+    """Return the offer of a profile in these queues."""
+    profile = site.profiles[name]
+    return Offer(
+        name=name,
+        title=profile.title,
+        description=profile.description,
+        profile=name,
+        resources=profile.resources(),
+        wall_time=profile.wall_time,
+        offered_queues=tuple(_offered_queue(queue, site.queues[queue]) for queue in queues),
+        images=_offered_images(profile),
+        other_images=tuple(sorted(pattern for pattern, may in profile.other_images.items() if may)),
+        heading=profile.heading or "",
+    )
+
+
+def _offered_queue(name: str, queue: Queue) -> OfferedQueue:
+    return OfferedQueue(name, queue.title or name, describe_queue(queue), queue.preemptible)
+
+
+def describe_queue(queue: Queue) -> str:
+    """Return what the queue means for its work: the site's description, the weight if it is set, and preemption."""
+    sentences = [f"{queue.description.rstrip('.')}."] if queue.description else []
+    if "share" in queue.model_fields_set:
+        sentences.append(f"Weight {queue.share} when all queues are busy.")
+    if queue.preemptible:
+        sentences.append("Preemptible: it is stopped when work of other queues needs its place.")
+    else:
+        sentences.append("Not preemptible: it is not stopped for work of other queues.")
+    return " ".join(sentences)
+
+
+def _offered_images(profile: Profile) -> tuple[OfferedImage, ...]:
+    """Return the images of the profile: the default image first, then by name."""
+    found = []
+    for name, image in sorted(profile.images.items(), key=lambda item: (item[0] != "default", item[0])):
+        if isinstance(image, str):
+            found.append(OfferedImage(name, name, "", image))
+        else:
+            found.append(OfferedImage(name, image.title or name, image.description, image.image))
+    return tuple(found)
+
+
+def whom_to_ask(site: Site) -> Help:
+    """Return whom the site's users ask for help."""
+    return Help(site.contact.text, site.contact.url or "")
 
 
 def _description(title: str, profile: Profile) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -103,20 +104,24 @@ def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
     """Return the requested image or the default image; None means KubeSpawner's image.  Raises Refusal.
 
     A notebook may request the images of its profile; a job may also request those of batch.images.  The request names
-    the image by its key in the settings or by its full name.
+    the image by its key in the settings or by its full name.  Both may request an image that matches a pattern of
+    `other_images` of the profile.
     """
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
-    allowed = dict(profile.images) if is_notebook else {**site.batch.images, **profile.images}
+    allowed = profile.image_names if is_notebook else {**site.batch.images, **profile.image_names}
+    patterns = sorted(pattern for pattern, may in profile.other_images.items() if may)
     asked = request.image
     if asked is not None:
         if asked in allowed or asked in allowed.values():
             return allowed.get(asked, asked)
+        if any(matches_image_pattern(asked, pattern) for pattern in patterns):
+            return asked
     elif profile.images or is_notebook:
         return profile.default_image
     elif allowed:
         return allowed.get("default") or allowed[min(allowed)]
-    if not allowed:
+    if asked is None or not (allowed or patterns):
         raise Refusal(
             "no-image",
             f"Profile {profile_name!r} has no allowed image.",
@@ -128,7 +133,27 @@ def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
         "image-not-allowed",
         f"Image {quote(asked)} is not allowed for profile {profile_name!r}.",
         field="image",
-        hint=f"Allowed images: {format_list(sorted(set(allowed.values())))}.",
+        hint=f"Allowed images: {format_list([*sorted(set(allowed.values())), *patterns])}.",
+    )
+
+
+# The name of an image with an optional registry, tag and digest.  Source: github.com/distribution/reference, regexp.go.
+_PATH_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE_NAME = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?/)?"
+    rf"{_PATH_PART}(?:/{_PATH_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+
+
+def matches_image_pattern(image: str, pattern: str) -> bool:
+    """Return whether `image` is a valid name of an image that matches the pattern, which can have a `*` at its end."""
+    beginning = pattern.removesuffix("*")
+    return (
+        image.startswith(beginning)
+        and len(image) > len(beginning)
+        and len(image) <= 512
+        and _IMAGE_NAME.fullmatch(image) is not None
     )
 
 

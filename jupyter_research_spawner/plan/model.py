@@ -153,8 +153,36 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class OfferedQueue:
+    """A queue that a user may choose for an offer.
+
+    `description` says what the queue means: the site's own sentence, the weight if the site sets it, and whether its
+    work can be preempted.
+    """
+
+    name: str
+    title: str
+    description: str
+    preemptible: bool
+
+
+@dataclass(frozen=True)
+class OfferedImage:
+    """An image that a user may choose for an offer.  `image` is its full name."""
+
+    name: str
+    title: str
+    description: str
+    image: str
+
+
+@dataclass(frozen=True)
 class Offer:
-    """A profile or class that a user may choose now, and the queues that the user may choose for it."""
+    """A profile or class that a user may choose now, with the queues and images that the user may choose for it.
+
+    The default image and the default queue are the first.  `other_images` are the patterns of images that the user may
+    enter.  `heading` is the heading of a group of offers, or empty.
+    """
 
     name: str
     title: str
@@ -162,6 +190,22 @@ class Offer:
     profile: str
     resources: Resources
     wall_time: timedelta
-    queues: tuple[str, ...]
+    offered_queues: tuple[OfferedQueue, ...]
+    images: tuple[OfferedImage, ...] = ()
+    other_images: tuple[str, ...] = ()
+    heading: str = ""
     course: str | None = None
     is_default: bool = False
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Return the names of the queues, the default first."""
+        return tuple(queue.name for queue in self.offered_queues)
+
+
+@dataclass(frozen=True)
+class Help:
+    """Whom a user asks for help: a sentence, and its link or an empty text."""
+
+    text: str
+    url: str

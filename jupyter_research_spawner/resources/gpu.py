@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from ..prerequisite import Prerequisite
-from ..settings import Bytes, Settings
+from ..settings import Bytes, Settings, Title
 from ..settings.units import format_bytes
 from ..shape import Json
 from ..wording import quote
@@ -146,6 +146,24 @@ class _Gpu(Settings):
 
     kind: str
     count: StrictInt = Field(1, title="Number of GPUs", ge=1, le=64)
+    title: Title | None = Field(
+        None,
+        title="Name of the device that users see",
+        description="Without a number: pages write `1 NVIDIA A100, 40 GB`. Default: the name of the resource.",
+        examples=["NVIDIA A100, 40 GB"],
+    )
+
+    def in_words(self, device: str | None) -> str:
+        """Return the number of devices, or the part of a device, as words.  `device` is its name; None: by resource."""
+        raise NotImplementedError
+
+    def described(self) -> str:
+        """Return what users read about it on pages, with the title of the device."""
+        return self.in_words(self.title)
+
+    def __str__(self) -> str:
+        """Return it without the title, because a changed title must not look like another device."""
+        return self.in_words(None)
 
     def amounts(self) -> dict[str, str]:
         """Return the extended resources that the main container requests, with their amounts."""
@@ -171,8 +189,8 @@ class _Counted(_Gpu):
     def amounts(self) -> dict[str, str]:
         return {self.resource_name: str(self.count)}
 
-    def __str__(self) -> str:
-        return f"{self.count} GPU ({self.resource_name})"
+    def in_words(self, device: str | None) -> str:
+        return f"{self.count} {device or f'GPU ({self.resource_name})'}"
 
 
 class WholeGpu(_Counted):
@@ -213,8 +231,9 @@ class MigGpu(_Counted):
         assert self.resource is not None
         return self.resource
 
-    def __str__(self) -> str:
-        return f"{self.count} MIG slice{'s' if self.count > 1 else ''} ({self.resource_name})"
+    def in_words(self, device: str | None) -> str:
+        slices = "MIG slice" if self.count == 1 else "MIG slices"
+        return f"{self.count} {device or f'{slices} ({self.resource_name})'}"
 
 
 class SharedGpu(_Counted):
@@ -238,8 +257,8 @@ class SharedGpu(_Counted):
     def resource_name(self) -> str:
         return self.resource
 
-    def __str__(self) -> str:
-        return f"a share of a GPU ({self.resource_name})"
+    def in_words(self, device: str | None) -> str:
+        return f"a share of {f'1 {device}' if device else f'a GPU ({self.resource_name})'}"
 
 
 class KaiFraction(_Gpu):
@@ -278,17 +297,20 @@ class KaiFraction(_Gpu):
         assert self.fraction is not None
         return {"gpu-fraction": f"{self.fraction.normalize():f}", **devices}
 
-    def __str__(self) -> str:
-        of_what = "a GPU" if self.count == 1 else f"each of {self.count} GPUs"
+    def in_words(self, device: str | None) -> str:
+        if self.count == 1:
+            of_what = f"1 {device}" if device else "a GPU"
+        else:
+            of_what = f"each of {self.count} {device or 'GPUs'}"
         if self.memory is not None:
-            own = "'s memory" if self.count == 1 else ""
-            of_each = "" if self.count == 1 else "the memory of "
+            own = "'s memory" if self.count == 1 and not device else ""
+            of_each = "" if own else "the memory of "
             return f"{format_bytes(self.memory)} of {of_each}{of_what}{own}"
         assert self.fraction is not None
         word = {Decimal("0.5"): "half", Decimal("0.25"): "a quarter of", Decimal("0.75"): "three quarters of"}.get(
             self.fraction, f"{self.fraction.normalize():f} of"
         )
-        return f"{word}{' of' if word == 'half' and self.count > 1 else ''} {of_what}"
+        return f"{word}{' of' if word == 'half' and of_what != 'a GPU' else ''} {of_what}"
 
 
 class _Virtual(_Gpu):
@@ -330,11 +352,11 @@ class _Virtual(_Gpu):
         if self.cores is not None:
             yield f"{self.cores}% of the cores"
 
-    def __str__(self) -> str:
+    def in_words(self, device: str | None) -> str:
         parts = " and ".join(self._parts())
         if self.count == 1:
-            return f"1 virtual GPU{f' with {parts}' if parts else ''}"
-        return f"{self.count} virtual GPUs{f', each with {parts}' if parts else ''}"
+            return f"1 virtual {device or 'GPU'}{',' if device and parts else ''}{f' with {parts}' if parts else ''}"
+        return f"{self.count} virtual {device or 'GPUs'}{f', each with {parts}' if parts else ''}"
 
 
 class VolcanoVgpu(_Virtual):
@@ -368,8 +390,8 @@ class VolcanoVgpu(_Virtual):
         """Return the pod's annotations for Volcano."""
         return {} if self.mode is None else {"volcano.sh/vgpu-mode": self.mode}
 
-    def __str__(self) -> str:
-        return super().__str__() + (f" ({self.mode})" if self.mode is not None else "")
+    def in_words(self, device: str | None) -> str:
+        return super().in_words(device) + (f" ({self.mode})" if self.mode is not None and not device else "")
 
 
 class HamiGpu(_Virtual):
@@ -455,9 +477,9 @@ class DraGpu(_Gpu):
     def may_be_nvidia(self) -> bool:
         return may_be_nvidia(self.device_class)
 
-    def __str__(self) -> str:
+    def in_words(self, device: str | None) -> str:
         chosen = ", selected" if self.selectors else ""
-        return f"{self.count} GPU (device class {self.device_class}{chosen})"
+        return f"{self.count} {device or f'GPU (device class {self.device_class}{chosen})'}"
 
 
 # The API version of DeviceClass, ResourceClaim and ResourceClaimTemplate.

@@ -44,10 +44,17 @@ class Resources:
         """Return whether the main container may get a device of NVIDIA."""
         return self.gpu is not None and self.gpu.may_be_nvidia
 
+    def described(self) -> str:
+        """Return the resources as users read them on pages, with the title of the GPU."""
+        return self._in_words(None if self.gpu is None else self.gpu.described())
+
     def __str__(self) -> str:
+        return self._in_words(None if self.gpu is None else str(self.gpu))
+
+    def _in_words(self, gpu: str | None) -> str:
         parts = [f"{self.cpu.normalize():f} CPU", format_bytes(self.memory)]
-        if self.gpu is not None:
-            parts.append(str(self.gpu))
+        if gpu is not None:
+            parts.append(gpu)
         if self.numa is not None:
             parts.append("on one NUMA node")
         return ", ".join(parts)

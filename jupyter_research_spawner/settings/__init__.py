@@ -4,7 +4,7 @@ from .merge import merge, merge_values, read, without_nulls
 from .places import Place, Places
 from .problems import SettingsError
 from .secret import Secret
-from .strict import ByName, Groups, Name, Settings, SeveralProblems, ordered
+from .strict import ByName, Groups, Name, Settings, SeveralProblems, Title, ordered
 from .units import Bytes, Cores, Duration, format_duration, parse_duration
 from .yaml_file import Document, read_document
 
@@ -22,6 +22,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SeveralProblems",
+    "Title",
     "format_duration",
     "merge",
     "merge_values",

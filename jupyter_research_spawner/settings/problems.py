@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from ..wording import flow_yaml, format_list, quote, shorten
 from .ambiguous_scalars import may_be_secret
 from .places import Place, Places
-from .strict import NAME, SeveralProblems
+from .strict import MAP_TAG, NAME, SeveralProblems
 
 # A path can have keys of any length, which are not valid.
 LONGEST_PATH = 300
@@ -241,7 +241,8 @@ def _unknown(name: str, allowed: list[str]) -> str:
 def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[str], list[Any], list[Any]]:
     """Return the path in the file, the keys that are allowed at its last part, example values and allowed types.
 
-    The path leaves out the tags of unions that pydantic's location has, for example `nss` in `sources.local.nss.order`.
+    The path leaves out the tags of unions that pydantic's location has, for example `nss` in `sources.local.nss.order`,
+    and MAP_TAG or TEXT_TAG for a setting that can be text or a map.
     """
     at: list[Any] = [model]
     parts: list[str] = []
@@ -250,7 +251,11 @@ def _walk(model: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[
     for part in location:
         if part == "[key]":
             continue
-        tagged = [option for option in _models(at) if len(_models(at)) > 1 and _kind(option) == part]
+        models = _models(at)
+        if str in at and models:
+            at = models if part == MAP_TAG else [str]
+            continue
+        tagged = [option for option in models if len(models) > 1 and _kind(option) == part]
         if tagged:
             at = tagged
             continue

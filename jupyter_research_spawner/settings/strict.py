@@ -11,7 +11,12 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StringConstraints
 # Names in settings become label values and object names, so each must be an RFC 1123 label.
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 Name = Annotated[str, StringConstraints(pattern=NAME, strict=True)]
+# A line of text that pages show to users.
+Title = Annotated[str, StringConstraints(min_length=1, max_length=120)]
 Groups = dict[str, StrictBool]
+
+# The tags of pydantic's unions for a setting that can be text or a map.
+TEXT_TAG, MAP_TAG = "text", "map"
 
 T = TypeVar("T")
 ByName = dict[Name, T]

@@ -11,10 +11,12 @@ from zoneinfo import ZoneInfo
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
     StrictBool,
     StrictInt,
     StringConstraints,
+    Tag,
     ValidationError,
     create_model,
     model_validator,
@@ -22,14 +24,18 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from ..resources import Sized
-from ..settings import ByName, Bytes, Duration, Groups, Name, Settings, SettingsError, SeveralProblems
+from ..settings import ByName, Bytes, Duration, Groups, Name, Settings, SettingsError, SeveralProblems, Title
+from ..settings.strict import MAP_TAG, TEXT_TAG
 from ..settings.units import format_bytes
 from ..wording import format_list, quote
 from .pod_fields import PodFields
 
 # The pattern excludes spaces and newlines, and names of more than 512 characters.
 ImageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$", strict=True)]
-Title = Annotated[str, StringConstraints(min_length=1, max_length=120)]
+# `*` is possible only at the end, after the registry or the namespace, so that no pattern allows another registry.
+ImagePattern = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]*/([A-Za-z0-9._/:@-]*[/:@])?\*$", max_length=256)
+]
 Classes = ByName[StrictBool]
 CLASSES_HELP = (
     "Names in `classes`. Students of these classes have access while the class runs, and the staff always. If `groups` "
@@ -48,11 +54,37 @@ class ProfileJobs(Settings):
     )
 
 
+class ProfileImage(Settings):
+    """An image with a title and a description."""
+
+    image: ImageName = Field(title="Image", examples=["quay.io/jupyter/pytorch-notebook:cuda12-2026-10-01"])
+    title: Title | None = Field(
+        None, title="Title that users see", description="Default: the name.", examples=["PyTorch 2.9, October 2026"]
+    )
+    description: str = Field("", title="Description that users see", max_length=400, examples=["CUDA 12, JupyterLab."])
+
+
+def _text_or_map(written: Any) -> str:
+    return MAP_TAG if isinstance(written, (dict, ProfileImage)) else TEXT_TAG
+
+
+NamedImage = Annotated[
+    Annotated[ImageName, Tag(TEXT_TAG)] | Annotated[ProfileImage, Tag(MAP_TAG)], Discriminator(_text_or_map)
+]
+
+
 class Profile(Sized):
     """A profile that users choose: resources, wall time, images, and who may use it."""
 
     title: Title = Field(title="Title that users see", examples=["Small"])
     description: str = Field("", title="Description that users see below the title", max_length=400)
+    heading: Title | None = Field(
+        None,
+        title="Heading of the profile in the options form",
+        description="Profiles with the same heading are listed together. Headings have the order of their first "
+        "profiles. A profile without a heading is listed before the headings.",
+        examples=["With a GPU"],
+    )
     order: StrictInt = Field(
         100,
         title="Position in lists",
@@ -79,12 +111,25 @@ class Profile(Sized):
         description="Default: all queues.",
         examples=[{"climate": True}],
     )
-    images: ByName[ImageName] = Field(
+    images: ByName[NamedImage] = Field(
         default_factory=dict,
         title="Images",
-        description="A request without an image gets `default`, or the first image by name. If the profile has no "
-        "images, notebooks get KubeSpawner's image, and jobs get an image of `batch.images`.",
-        examples=[{"default": "quay.io/jupyter/scipy-notebook:2026-10-01"}],
+        description="Each value is the image, or a map with `image`, `title` and `description`. A request without an "
+        "image gets `default`, or the first image by name. If the profile has no images, notebooks get KubeSpawner's "
+        "image, and jobs get an image of `batch.images`.",
+        examples=[
+            {
+                "default": "quay.io/jupyter/scipy-notebook:2026-10-01",
+                "r": {"title": "R 4.5", "image": "quay.io/jupyter/r-notebook:2026-10-01"},
+            }
+        ],
+    )
+    other_images: dict[ImagePattern, StrictBool] = Field(
+        default_factory=dict,
+        title="Patterns of other images that users may request",
+        description="`*` at the end stands for any text. Users then enter the full name of an image. Default: only the "
+        "images of the settings.",
+        examples=[{"quay.io/jupyter/*": True, "registry.example.edu/climate/model:*": True}],
     )
     shm: Bytes | None = Field(
         None,
@@ -132,9 +177,13 @@ class Profile(Sized):
     @property
     def default_image(self) -> str | None:
         """Return the image for requests that name no image, or None if the profile has no images."""
-        if not self.images:
-            return None
-        return self.images.get("default") or self.images[min(self.images)]
+        images = self.image_names
+        return (images.get("default") or images[min(images)]) if images else None
+
+    @property
+    def image_names(self) -> dict[str, str]:
+        """Return the full name of each image by its name in the settings."""
+        return {name: image if isinstance(image, str) else image.image for name, image in self.images.items()}
 
 
 def _day(written: Any) -> Any:
@@ -274,7 +323,7 @@ class _CourseClass(Settings):
 OWN_FIELDS = tuple(
     name
     for name in Profile.model_fields
-    if name not in ("title", "order", "groups", "classes", "queue", "queues", "jobs")
+    if name not in ("title", "heading", "order", "groups", "classes", "queue", "queues", "jobs")
 )
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 
 from ..identity import IdentitySettings
 from ..schedulers import SCHEDULERS
-from ..settings import ByName, Bytes, Duration, Groups, Name, Settings, SeveralProblems
+from ..settings import ByName, Bytes, Duration, Groups, Name, Settings, SeveralProblems, Title
 from ..storage import ClaimName, Storage
 from ..wording import quote
 from .offer_settings import CLASSES_HELP, OWN_FIELDS, Classes, CourseClass, ImageName, Profile, TimeZone
@@ -71,8 +71,18 @@ class _Queue(Settings):
         description="A user's default queue is the queue with the lowest order that the user may use and that is not "
         "preemptible.",
     )
+    title: Title | None = Field(
+        None, title="Title that users see", description="Default: the name of the queue.", examples=["Climate group"]
+    )
+    description: str = Field(
+        "", title="Description that users see at the queue", max_length=400, examples=["The nodes of the group."]
+    )
     share: StrictInt = Field(
-        1, title="Weight of the queue if all queues are busy", description="Reserved: nothing uses it yet.", ge=1
+        1,
+        title="Weight of the queue if all queues are busy",
+        description="The options form shows it if it is set. It does not configure the scheduler: set it to the weight "
+        "that the queue has there.",
+        ge=1,
     )
     priority: Name | None = Field(
         None,
@@ -248,6 +258,22 @@ class Hub(Settings):
         return self
 
 
+class Contact(Settings):
+    """Whom users ask for help."""
+
+    text: Title = Field(
+        "Ask your administrators.",
+        title="Sentence that users see",
+        examples=["Ask the help desk of the computing centre."],
+    )
+    url: str | None = Field(
+        None,
+        title="Link of the sentence",
+        pattern=r"^https://[^\s<>]+$",
+        examples=["https://support.example.edu/jupyter"],
+    )
+
+
 class Site(Settings):
     """The settings of one installation."""
 
@@ -275,6 +301,11 @@ class Site(Settings):
         examples=["America/Los_Angeles"],
     )
     hub: Hub = Field(default_factory=Hub, title="Limits and times of the hub")
+    contact: Contact = Field(
+        default_factory=Contact,
+        title="Whom users ask for help",
+        description="Pages that refuse something show it.",
+    )
     on_lost_right: Literal["continue", "stop"] = Field(
         "continue",
         title="What happens to running notebooks and jobs whose user may no longer run them",
