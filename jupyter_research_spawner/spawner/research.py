@@ -41,7 +41,7 @@ from .hub_errors import HubRefusal, came_from
 from .planned import PlannedSpawner
 from .pod_changes import subscribe_to_related
 from .pod_creation import api_token_of, create_pod, read_pod, refusal_of, why_not_adopted, why_taken
-from .pod_wait import PodWait, accepts_connections, is_pod_ready
+from .pod_wait import PodWait, is_pod_ready
 from .progress import announce_stop, stream_progress
 from .reflectors import FIRST_LIST_SECONDS, watch_events, watch_pods
 from .resume import end_resume, resume_ends_with_cancellation, schedule_resume
@@ -56,7 +56,6 @@ from .wall_time_extension import PAGE
 EXTRA_SECONDS = 60
 # Exceptions of the API server and of the connection to it.
 CLUSTER_ERRORS = (ApiException, aiohttp.ClientError, asyncio.TimeoutError)
-SECONDS_BETWEEN_CONNECTIONS = 0.25
 
 
 class ResearchSpawner(PlannedSpawner):
@@ -130,7 +129,7 @@ class ResearchSpawner(PlannedSpawner):
         self.end_recorder.follow_pod()
         await start.slot.acquire()
         url: str = await super()._start()
-        await self._wait_for_connection(url, start)
+        await start.wait_for_connection(url, self._reflected_pod)
         return url
 
     async def _withdrawn(self, start: Start) -> str | Verdict:
@@ -255,36 +254,7 @@ class ResearchSpawner(PlannedSpawner):
         start = self.current_start
         if start is None or asyncio.current_task() is not self._reaching:
             return is_pod_ready(pod, MAIN)
-        return self._wait_until_ready(start)
-
-    async def _wait_until_ready(self, start: Start) -> bool:
-        """Wait until the pod is ready, and return True. Raises Refusal if it can no longer become ready."""
-        while True:
-            seen, pod = start.changes.count, self._reflected_pod()
-            if is_pod_ready(pod, MAIN):
-                start.slot.release()
-                return True
-            self._observe(start, pod)
-            await start.changes.wait(seen, start.wait.seconds_until_limit)
-
-    def _observe(self, start: Start, pod: Json | None) -> None:
-        try:
-            start.wait.observe(pod)
-        finally:
-            start.progress.notify()
-        if start.wait.is_admitted or start.wait.is_queued:
-            start.slot.release()
-
-    async def _wait_for_connection(self, url: str, start: Start) -> None:
-        """Wait until the notebook accepts connections.
-
-        KubeSpawner ends its wait when the pod is ready. If the container then crashed, the hub would say
-        only that the server did not respond.
-        """
-        while not await accepts_connections(url):
-            seen = start.changes.count
-            self._observe(start, self._reflected_pod())
-            await start.changes.wait(seen, SECONDS_BETWEEN_CONNECTIONS)
+        return start.wait_until_ready(self._reflected_pod)
 
     async def _delete_failed_pod(self, wait: PodWait) -> None:
         """Delete the pod of a failed start.
