@@ -34,12 +34,18 @@ signal.signal(signal.SIGTERM, save)
 (home / ("ready-" + sys.argv[1])).write_text("ready")
 time.sleep(600)
 """
-# IPython runs it in each kernel that starts. The program gets SIGTERM when the server shuts the kernel down, and writes
-# a file. If the kubelet killed the server, nothing would write it.
+# IPython runs it in each kernel that starts. The first kernel starts a program, which gets SIGTERM when the server
+# shuts the kernel down. ipykernel waits for this program longer than the server waits for the kernel, so only the
+# second kernel, which has no program, gets to its atexit functions. If the kubelet killed the server, nothing would be
+# written.
 STARTUP = """
-import os, pathlib, subprocess, sys
+import atexit, os, pathlib, subprocess, sys
 home = pathlib.Path(os.environ["HOME"])
-subprocess.Popen([sys.executable, str(home / "program.py"), "kernel"])
+if (home / "ready-kernel").exists():
+    atexit.register(lambda: (home / "kernel-ended").write_text("ended"))
+    (home / "ready-second").write_text("ready")
+else:
+    subprocess.Popen([sys.executable, str(home / "program.py"), "kernel"])
 """
 # Starts a kernel as JupyterLab does.
 START_KERNEL = """
@@ -102,11 +108,14 @@ async def test_a_server_that_ends_shuts_its_kernels_down(hub: RealHub, profile: 
     await started(hub, profile)
     hub.inside("python3", "-c", START_KERNEL)
     await eventually((home / "ready-kernel").exists)
+    hub.inside("python3", "-c", START_KERNEL)
+    await eventually((home / "ready-second").exists)
     if profile == "small":
         await hub.api("DELETE", "users/alice/server")
     await hub.stopped("alice")
     await eventually(lambda: not hub.pods())
     assert (home / "saved-kernel").exists()
+    assert (home / "kernel-ended").exists()
 
 
 async def test_the_deadline_file_follows_an_extension(hub: RealHub) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,6 +22,9 @@ from rig.containerd import SANDBOX_IMAGE, Runtime
 from rig.node import Node
 from work import batch
 
+from jupyter_research_spawner.manifests import Release, everything
+from jupyter_research_spawner.pod import notices
+from jupyter_research_spawner.pod.deadline import DEADLINE
 from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch.phase import why_ended, why_no_secret
 
@@ -327,3 +333,41 @@ async def why_not(hub: RealHub, profile: str = "small") -> str:
     last = [event async for event in hub.progress("alice")][-1]
     assert last["failed"], last
     return str(last["message"]).removeprefix("Spawn failed: ")
+
+
+def test_new_terminals_and_jupyterlab_know_the_end(here: Ground) -> None:
+    site = here.site()
+    site["profiles"]["small"]["images"] = {"default": JOB}
+    alice = Alice(here, site)
+    labextension = f"find -L {notices.EXTENSION_DIRECTORY} -type f -printf '%P\\n' | grep -v '^[.]' | sort"
+
+    def runs(name: str) -> Json:
+        alice.notebook(name)
+        until(lambda: alice.pod(name)["status"].get("phase") == "Running", f"{name} runs")
+        return alice.pod(name)
+
+    def inside(pod: Json, *command: str) -> str:
+        return here.cluster.inside(pod, *command, container="notebook")
+
+    # Without the ConfigMap, the notebook starts and nothing complains.
+    bare = runs("bare")
+    assert inside(bare, "sh", "-c", labextension) == ""
+    assert inside(bare, "sh", "-lic", "echo end 2>&1") == "end"
+    extension = everything(alice.site, Release(), only=["client"])[1]
+    here.cluster.api.apply(extension)
+    pod = runs("whole")
+    assert inside(pod, "sh", "-c", labextension) == "package.json\nstatic/notices.js"
+    pages = f"{notices.PAGE_CONFIG_DIRECTORY}/deadline.json"
+    assert inside(pod, "cat", pages) == "{}"
+
+    now = int(time.time())
+    written = {"ends_at_seconds": now + 7230, "hard_ends_at_seconds": now + 28800}
+    here.cluster.api.patch(pod, {"metadata": {"annotations": {DEADLINE: json.dumps(written)}}})
+    until(lambda: inside(pod, "cat", pages) == json.dumps(written), "JupyterLab's page has the deadline")
+    for shell in ("sh", "bash"):
+        line, end = inside(pod, shell, "-lic", "echo end").splitlines()
+        assert re.fullmatch(
+            r"This server ends on .*, in (2 h 0|1 h 5\d) min\. To extend it, open /hub/.* the hub\.", line
+        )
+        assert end == "end"
+    assert inside(pod, "sh", "-lc", "echo end") == "end", "a program's shell is silent"

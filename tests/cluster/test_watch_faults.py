@@ -5,6 +5,7 @@ tests/test_watch_faults.py tests more faults with the embedded API server.
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import shutil
 import signal
@@ -354,7 +355,8 @@ async def test_watches_and_starts_go_on_with_a_renewed_token(
         await hub.ready("alice")
         await eventually(lambda: proxy.watches("/pods") == 1 and proxy.watches("/configmaps") == 1)
         assert {*proxy.tokens} == {old}
-        account.renew_and_revoke()
+        # In a thread, so that the proxy answers meanwhile what was sent with the old token.
+        await asyncio.to_thread(account.renew_and_revoke)
         begun = len(proxy.tokens)
         proxy.cut()
         # The watch of the batch service's client.
