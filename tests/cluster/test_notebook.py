@@ -361,13 +361,13 @@ def test_new_terminals_and_jupyterlab_know_the_end(here: Ground) -> None:
     assert inside(pod, "cat", pages) == "{}"
 
     now = int(time.time())
-    written = {"ends_at_seconds": now + 7230, "hard_ends_at_seconds": now + 28800}
+    extend = "/hub/research-spawner/wall-time?server="
+    written = {"ends_at_seconds": now + 7230, "hard_ends_at_seconds": now + 28800, "extend_path": extend}
     here.cluster.api.patch(pod, {"metadata": {"annotations": {DEADLINE: json.dumps(written)}}})
     until(lambda: inside(pod, "cat", pages) == json.dumps(written), "JupyterLab's page has the deadline")
     for shell in ("sh", "bash"):
-        line, end = inside(pod, shell, "-lic", "echo end").splitlines()
-        assert re.fullmatch(
-            r"This server ends on .*, in (2 h 0|1 h 5\d) min\. To extend it, open /hub/.* the hub\.", line
-        )
+        line, more, end = inside(pod, shell, "-lic", "echo end").splitlines()
+        assert re.fullmatch(r"This server ends on .*, in (2 h [01]|1 h 5\d) min\.", line)
+        assert more == f"To extend it, open {extend}"
         assert end == "end"
     assert inside(pod, "sh", "-lc", "echo end") == "end", "a program's shell is silent"
