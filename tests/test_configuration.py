@@ -156,7 +156,8 @@ def test_what_the_chart_set_stays(version: str) -> None:
     configure(c, site_with({"batch": {"url": "http://proxy-public/services/batch"}}))
     hub = settled(c)["JupyterHub"]
     assert hub["template_paths"] == ["/etc/jupyterhub/templates", str(web.HUB_TEMPLATES)]
-    assert hub["services"] == [{"name": "culler"}, {**BATCH, "oauth_no_confirm": True}]
+    added = {"oauth_no_confirm": True, "oauth_client_allowed_scopes": ["read:servers!user"]}
+    assert hub["services"] == [{"name": "culler"}, {**BATCH, **added}]
     assert hub["load_roles"][:2] == [
         {"name": "user", "scopes": ["self", "list:users", ACCESS]},
         {"name": "culler", "services": ["culler"]},
@@ -174,6 +175,7 @@ def test_people_and_notebooks_may_reach_the_batch_service_and_it_reads_names_alo
     hub = settled(c)["JupyterHub"]
     (service,) = hub["services"]
     assert (service["name"], service["url"], service["oauth_no_confirm"]) == ("batch", "http://127.0.0.1:9999", True)
+    assert service["oauth_client_allowed_scopes"] == ["read:servers!user"]
     (role,) = [role for role in hub["load_roles"] if role["name"] == "research-batch"]
     assert (role["services"], role["scopes"]) == (["batch"], ["list:users", "read:users:name", "read:users:groups"])
     if version.startswith("6"):

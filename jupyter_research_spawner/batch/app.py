@@ -26,13 +26,16 @@ from ..site import Site
 from ..watch import AcceptedUids, NodeCache, OwnedObjectCache, Prerequisites, QueuePlaces
 from ..watch.api_server import ApiServer
 from ..watch.connection import connect
+from ..watch.follow import Change
 from .attempt_recorder import AttemptRecorder
 from .auth import cookie_secret, open_hub_auth
-from .handlers import CLOSING_BODY_LIMIT, Unknown, routes
+from .handlers import CLOSING_BODY_LIMIT, routes
 from .job_service import JobService
 from .job_store import JobStore
+from .pages import Pages, UnknownPage, page_routes
 from .rights_action import RightsActions
 from .rights_checker import RightsChecker
+from .work_reader import ClusterReaders, WorkReader
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +119,7 @@ class _Components:
     """The parts of the service that serve requests or watch the cluster."""
 
     service: JobService
+    pages: Pages
     recorder: AttemptRecorder
     owned_objects: OwnedObjectCache
     nodes: NodeCache
@@ -132,10 +136,18 @@ def _create_components(options: Options, site: Site, client: ApiClient, recheck_
     resolver = Resolver(site.identity, options.base)
     resolver.accepted = AcceptedUids(api_server, namespace, site.identity.cache.uids).of
     actions = RightsActions(site, resolver, prerequisites, store, owned_objects, max_age=recheck_seconds)
-    checker = RightsChecker(actions, recheck_seconds)
+    service = JobService(site, resolver, prerequisites, store, owned_objects, places, nodes)
+    reader = WorkReader(site, service, ClusterReaders(store, owned_objects, places, nodes), options.prefix)
+    checker = RightsChecker(actions, recheck_seconds, also=reader.jobs_changed)
+
+    def pods_changed(change: Change) -> None:
+        checker.pods_changed(change)
+        reader.pods_changed(change)
+
     return _Components(
-        service=JobService(site, resolver, prerequisites, store, owned_objects, places, nodes),
-        recorder=AttemptRecorder(store, owned_objects, checker.pods_changed),
+        service=service,
+        pages=Pages(reader, options.prefix, site.time_zone),
+        recorder=AttemptRecorder(store, owned_objects, pods_changed),
         owned_objects=owned_objects,
         nodes=nodes,
         checker=checker,
@@ -152,9 +164,9 @@ def _create_server(options: Options, components: _Components, under_way: set[Req
         "requests": Counter(),
     }
     app = Application(
-        routes(options.prefix, **parts),
-        default_handler_class=Unknown,
-        default_handler_args=parts,
+        [*page_routes(options.prefix, components.pages, **parts), *routes(options.prefix, **parts)],
+        default_handler_class=UnknownPage,
+        default_handler_args={"pages": components.pages, **parts},
         cookie_secret=cookie_secret(options.hub_api_token),
         # HubOAuth checks the XSRF token of cookies, and API tokens need none.
         xsrf_cookies=False,

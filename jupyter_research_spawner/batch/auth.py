@@ -10,7 +10,7 @@ import hmac
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from jupyterhub.services.auth import HubOAuth
@@ -50,7 +50,14 @@ class HubAuth:
         A cookie without an _xsrf token is accepted only for reading, because a browser also sends cookies with requests
         that another site triggers.
         """
-        model = await self._model(handler)
+        return str((await self.user_model(handler))["name"])
+
+    async def user_model(self, handler: RequestHandler) -> dict[str, Any]:
+        """Return what the hub says about the user, with the scopes of the request's token.  Raises as `hub_user`."""
+        return self._checked(await self._model(handler))
+
+    def _checked(self, model: dict[str, Any]) -> dict[str, Any]:
+        """Return what the hub says about a user.  Raises Refusal (403) for a service, or without the scope."""
         if model.get("kind", "user") != "user":
             raise _forbidden(
                 "This is the token of a service, but only users can submit jobs.", "Use the token of a user."
@@ -62,7 +69,13 @@ class HubAuth:
                 "This token does not give access to the batch service.",
                 "Use the token of a running notebook. Restart your server to get a new token.",
             )
-        return str(model["name"])
+        return model
+
+    async def renewed_model(self, handler: RequestHandler) -> dict[str, Any]:
+        """Return what the hub says now about the user of a request that lasts long.  Raises as `hub_user`."""
+        auth = self.hub_auth
+        token, session = auth.get_token(handler), auth.get_session_id(handler)
+        return self._checked(await self._ask(auth.user_for_token(token or "", session_id=session, sync=False)))
 
     async def require_metrics_scope(self, handler: RequestHandler) -> None:
         """Raise Refusal unless the request may read the hub's own metrics.
@@ -101,8 +114,12 @@ class HubAuth:
 
     async def _model(self, handler: RequestHandler) -> dict[str, Any]:
         """Return what the hub says about the token or cookie of a request.  Raises Refusal."""
+        return await self._ask(self.hub_auth.get_user(handler, sync=False))
+
+    async def _ask(self, question: Awaitable[Any]) -> dict[str, Any]:
+        """Return the hub's answer about the owner of a token.  Raises Refusal."""
         try:
-            model: Any = await asyncio.wait_for(self.hub_auth.get_user(handler, sync=False), HUB_SECONDS)
+            model: Any = await asyncio.wait_for(question, HUB_SECONDS)
         except (HTTPError, asyncio.TimeoutError, OSError, ValueError) as error:
             log.error("The hub did not authenticate the request: %r", error)
             raise _hub_down() from error

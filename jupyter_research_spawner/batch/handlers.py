@@ -15,7 +15,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
+from jupyterhub.services.auth import HubOAuthenticated
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
@@ -79,7 +79,7 @@ class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         self.set_header("Content-Security-Policy", ISOLATED)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        refusal = _refusal(status_code, kwargs.get("exc_info", (None, None, None))[1])
+        refusal = refusal_of(status_code, kwargs.get("exc_info", (None, None, None))[1])
         count_refusal(refusal.code)
         self.set_status(refusal.status)
         if refusal.retry_after is not None:
@@ -89,7 +89,7 @@ class JsonHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         self.finish({"error": refusal.as_dict()})
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log an unexpected error with an ID, which `_refusal` also puts into the response."""
+        """Log an unexpected error with an ID, which `refusal_of` also puts into the response."""
         if not isinstance(value, (Refusal, HTTPError, StreamClosedError)):
             value.mark = secrets.token_hex(4)
             log.error(
@@ -253,37 +253,20 @@ class Metrics(JsonHandler):
         self.finish(generate_latest())
 
 
-class Home(JsonHandler):
-    """Redirects a browser to the hub's login, and then to the list of jobs."""
-
-    async def get(self) -> None:
-        try:
-            await self.hub_login.hub_user(self)
-        except Refusal as refusal:
-            if refusal.status != 401:
-                raise
-            self.redirect(self.get_login_url())
-            return
-        self.redirect(f"{self.request.path.rstrip('/')}/jobs")
-
-
-class Callback(HubOAuthCallbackHandler, JsonHandler):  # type: ignore[misc]
-    """Handles the redirect from the hub after a browser has logged in."""
-
-
 class Unknown(JsonHandler):
     async def prepare(self) -> None:
         raise HTTPError(404)
 
 
 def routes(prefix: str, **parts: Any) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
-    """Return the routes.  `prefix` begins and ends with a slash; `parts` are passed to `JsonHandler.initialize`."""
+    """Return the routes of the JSON API.
+
+    `prefix` begins and ends with a slash; `parts` are passed to `JsonHandler.initialize`.
+    """
     base = re.escape(prefix.rstrip("/"))
     return [
-        (rf"{base}/?", Home, parts),
         (rf"{base}/health", Health, parts),
         (rf"{base}/metrics", Metrics, parts),
-        (rf"{base}/oauth_callback", Callback, parts),
         (rf"{base}/jobs/?", Jobs, parts),
         (rf"{base}/jobs/([^/]+)", Job, parts),
         (rf"{base}/jobs/([^/]+)/logs", Logs, parts),
@@ -341,7 +324,8 @@ def _enable_keepalive(handler: RequestHandler) -> None:
             stream.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
 
 
-def _refusal(status: int, error: BaseException | None) -> Refusal:
+def refusal_of(status: int, error: BaseException | None) -> Refusal:
+    """Return what the client is told about an error."""
     if isinstance(error, Refusal):
         return replace(error)
     mark = getattr(error, "mark", None)

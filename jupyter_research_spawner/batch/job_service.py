@@ -6,14 +6,14 @@ import asyncio
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from ..identity import PosixIdentity, Resolver, posix_name
-from ..jobs import kind_of, parse_submission
+from ..jobs import Submission, kind_of, parse_submission, stored_submission
 from ..plan import Plan
 from ..refusal import Refusal
 from ..shape import Json, label_value
@@ -67,8 +67,18 @@ class JobService:
 
     async def submit(self, hub_user: str, body: Any) -> Json:
         """Create a job from the body of a request.  Raises Refusal before anything is created."""
-        submission = parse_submission(body)
-        owner = self._owner(hub_user)
+        return await self._submit(hub_user, parse_submission(body))
+
+    async def submit_again(self, hub_user: str, job_id: str) -> Json:
+        """Create a job with the request of one of the user's jobs.  It is decided anew.  Raises Refusal."""
+        return await self._submit(hub_user, stored_submission(await self.stored(hub_user, job_id)))
+
+    async def stored(self, hub_user: str, job_id: str) -> Json:
+        """Return the stored object of one of the user's jobs.  Raises Refusal (404)."""
+        return await self._store.job(self.owner(hub_user), job_id)
+
+    async def _submit(self, hub_user: str, submission: Submission) -> Json:
+        owner = self.owner(hub_user)
 
         def decide(identity: PosixIdentity) -> Plan:
             return plan_now(self._site, identity, submission.plan_request(hub_user))
@@ -104,7 +114,7 @@ class JobService:
         `place` is the value of `continue` in the page before.  The last page has a note if older jobs may have been
         removed.
         """
-        owner = self._owner(hub_user)
+        owner = self.owner(hub_user)
         # A page can be large: the service reads one page for each user, and LISTS_AT_ONCE for all of them.
         async with self._listing.setdefault(hub_user, asyncio.Lock()), self._lists:
             return await self._jobs(owner, place)
@@ -113,12 +123,39 @@ class JobService:
         before, _, place = place.rpartition(":")
         page = await self._store.page_of(owner, place)
         ended = (int(before) if re.fullmatch(r"[0-9]{1,9}", before) else 0) + ended_count(page.jobs)
-        listed = [found for jobs in _in_parts(newest_by_id(page.jobs)) for found in await self._listed(jobs)]
+        listed = await self.answers(newest_by_id(page.jobs))
         listed.sort(key=lambda found: (found["created"], found["id"]), reverse=True)
         if page.next:
             return {"jobs": listed, "continue": f"{ended}:{page.next}"}
         note = kept_note(ended, self._site.batch)
         return {"jobs": listed, "note": note} if note else {"jobs": listed}
+
+    async def each_job(self, hub_user: str, make: Callable[[Json, Json], Computed]) -> list[Computed]:
+        """Return what `make` returns for each stored job of a user and the response about it.
+
+        The jobs are read in pages, LISTS_AT_ONCE pages at once for all users, so that not all are in memory.
+        """
+        made: list[Computed] = []
+        pages = self._store.pages_of(self.owner(hub_user))
+        while True:
+            async with self._lists:
+                if (jobs := await anext(pages, None)) is None:
+                    return made
+                made += map(make, jobs, await self.answers(jobs))
+
+    async def jobs_named(
+        self, hub_user: str, names: Collection[str], make: Callable[[Json, Json], Computed]
+    ) -> dict[str, Computed]:
+        """Return what `make` returns for those of the user's jobs whose objects have these names."""
+        owner = self.owner(hub_user)
+        async with self._lists:
+            found = [job for name in names if (job := await self._store.find(name)) is not None and owner.owns(job)]
+            answers = await self.answers(found)
+        return {job["metadata"]["name"]: make(job, shown) for job, shown in zip(found, answers, strict=True)}
+
+    async def answers(self, jobs: list[Json]) -> list[Json]:
+        """Return the responses about these stored jobs in their order, without the attempts of arrays."""
+        return [found for part in _in_parts(jobs) for found in await self._listed(part)]
 
     async def _listed(self, jobs: list[Json]) -> list[Json]:
         by_job: dict[str, list[Json]] = {}
@@ -139,7 +176,7 @@ class JobService:
         return compute(self._nodes.sizes) if await self._nodes.has_been_listed() else found
 
     async def show(self, hub_user: str, job_id: str) -> Json:
-        job = await self._store.job(self._owner(hub_user), job_id)
+        job = await self._store.job(self.owner(hub_user), job_id)
         return await self._answer(job)
 
     async def cancel(self, hub_user: str, job_id: str, index: int | None = None) -> Json:
@@ -147,7 +184,7 @@ class JobService:
 
         With `index`, end only this index of an array.
         """
-        *older, job = await self._store.jobs_with_id(self._owner(hub_user), job_id)
+        *older, job = await self._store.jobs_with_id(self.owner(hub_user), job_id)
         if index is not None:
             return await self._cancel_index(hub_user, job, index)
         before = await self._answer(job)
@@ -161,7 +198,7 @@ class JobService:
 
     async def remove(self, hub_user: str, job_id: str) -> Json:
         """Delete a job that has ended, with its output.  Raises Refusal (409) for a job that has not ended."""
-        *older, job = await self._store.jobs_with_id(self._owner(hub_user), job_id)
+        *older, job = await self._store.jobs_with_id(self.owner(hub_user), job_id)
         before = await self._answer(job)
         if not _is_over(before):
             raise Refusal(
@@ -219,7 +256,7 @@ class JobService:
         Without `follow`, it is empty if the pod has not started.  The caller must close the iterator.  Raises Refusal
         (410) if the pod was deleted, because the output of a deleted pod no longer exists.
         """
-        job = await self._store.job(self._owner(hub_user), job_id)
+        job = await self._store.job(self.owner(hub_user), job_id)
         pods = await self._store.pods_of_job(job)
         if index is None and (indexes := kind_of(job).indexes(job)):
             raise Refusal(
@@ -296,7 +333,7 @@ class JobService:
         events = await self._store.events(involvedObject_uid=about[0]) if about else []
         return await self._with_nodes(lambda nodes: answer(job, pods, events, objects, nodes=nodes))
 
-    def _owner(self, hub_user: str) -> Owner:
+    def owner(self, hub_user: str) -> Owner:
         """Return the owner (hub user and POSIX name) by which jobs are selected.  It needs no identity source."""
         return Owner(hub_user, label_value(posix_name(self._site.identity.username, hub_user)))
 

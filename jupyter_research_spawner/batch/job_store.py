@@ -8,11 +8,12 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..api_object import annotations_of
 from ..jobs import KINDS, Resource, kind_of
 from ..pod import overlay
 from ..refusal import Refusal
 from ..schedulers import Kind
-from ..shape import Json
+from ..shape import NOTEBOOK_KIND, Json
 from ..watch.api_server import JSON, MERGE_PATCH, METADATA_LIST, ApiError, ApiServer
 from .attempts import ATTEMPTS, CANCELLED, Attempt, cancelled_indexes, recorded, written
 from .rights_record import ID, id_of, successor
@@ -126,6 +127,11 @@ class JobStore:
     async def pods_of_job(self, job: Json) -> list[Json]:
         found = await self._list(self.pods_path, f"{kind_of(job).POD_LABEL}={job['metadata']['name']}")
         return [pod for pod in found if belongs(pod, job)]
+
+    async def notebooks_of(self, owner: Owner) -> list[Json]:
+        """Return the pods of a user's servers."""
+        found = await self._list(self.pods_path, f"{overlay.USER}={owner.label},{overlay.KIND}={NOTEBOOK_KIND}")
+        return [pod for pod in found if annotations_of(pod).get(overlay.USER_NAME) == owner.hub_name]
 
     async def pages_of_all_jobs(self, *, metadata_only: bool = False) -> AsyncIterator[list[Json]]:
         """Yield the jobs of all users in pages, because together they can be larger than the service's memory."""

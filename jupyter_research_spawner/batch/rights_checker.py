@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -30,8 +31,18 @@ _CHECKS_AT_ONCE = 8
 class RightsChecker:
     """Decides again about the unfinished jobs of one namespace.  `run` must be started once as a task."""
 
-    def __init__(self, actions: RightsActions, every: float = RECHECK_SECONDS) -> None:
+    def __init__(
+        self,
+        actions: RightsActions,
+        every: float = RECHECK_SECONDS,
+        also: Callable[[Change], None] = lambda change: None,
+    ) -> None:
+        """`also` is called for each change of the jobs, so that they are watched once.
+
+        Its changes of kind `listed` have only the jobs that have not ended.
+        """
         self._actions = actions
+        self._also = also
         # It takes the same changes, so that jobs and pods are watched once.
         self._metrics = JobMetrics(actions.site)
         self._every = every
@@ -88,6 +99,7 @@ class RightsChecker:
         server, path = self._actions.server, resource.path(self._actions.namespace)
         mine: set[str] = set()
         async for change in follow(server, path, {"labelSelector": ALL}, page=PAGE, keep=is_unfinished):
+            self._also(change)
             if change.kind == "listed":
                 for name in mine - {job["metadata"]["name"] for job in change.objects}:
                     self._jobs.pop(name, None)

@@ -1,6 +1,7 @@
 """Configure the hub for the batch service: the entry in `services`, the service's role, and the scopes of users.
 
-Written for the RBAC of JupyterHub 5.3 to 6.1.  The service may only read user names.
+Written for the RBAC of JupyterHub 5.3 to 6.1.  The service may only read user names, and with the token of
+a user who has logged in, this user's servers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ SERVICE = "batch"
 ACCESS = f"access:services!service={SERVICE}"
 ROLE = "research-batch"
 SERVICE_SCOPES = ["list:users", "read:users:name", "read:users:groups"]
+# What the service may do with the token that a browser gets when its user logs in, besides access to the service.
+PAGE_SCOPES = ["read:servers!user"]
 # The default scopes of a server's token (JupyterHub's role `server`).  A list in server_token_scopes replaces them.
 SERVER_SCOPES = ["users:activity!user", "access:servers!server"]
 MANAGED_URL = "http://127.0.0.1:8090"
@@ -45,6 +48,8 @@ def configure(c: Config, site: Site, managed_entry: dict[str, Any] | None, secti
             )
         return
     entry.setdefault("oauth_no_confirm", True)
+    # The page "My work" shows users their own servers.
+    entry.setdefault("oauth_client_allowed_scopes", list(PAGE_SCOPES))
     _let_service_read(c)
     _let_people_in(c)
     _let_notebooks_in(c, sections)

@@ -1,0 +1,489 @@
+"""Compute what the pages of the batch service show: the rows of "My work" and the parts of a job's page.
+
+These are pure functions on the service's JSON responses, on the hub's user models, and on pods.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from ..api_object import annotations_of, parse_map, parse_time
+from ..pod.deadline import WALL_TIME, deadline_of
+from ..pod.overlay import GROUPS, PLAN
+from ..shape import Json
+from ..watch import Phase
+
+ROWS_ON_PAGE = 50
+INDEXES_ON_PAGE = 50
+SERVER = "server"
+# Each state of a job or server, in the order in which the page shows them, with its word.
+STATES: Mapping[str, str] = {
+    "running": "Running",
+    "starting": "Starting",
+    "queued": "Waiting",
+    "cancelling": "Ending",
+    "failed": "Failed",
+    "succeeded": "Succeeded",
+}
+ENDED = ("failed", "succeeded")
+# The choices of the filter by time.
+PERIODS: Mapping[str, tuple[str, timedelta]] = {
+    "1h": ("Last hour", timedelta(hours=1)),
+    "24h": ("Last 24 hours", timedelta(hours=24)),
+    "7d": ("Last 7 days", timedelta(days=7)),
+    "30d": ("Last 30 days", timedelta(days=30)),
+}
+# Each column by which the rows can be sorted, with its heading, and whether its first click sorts in descending order.
+COLUMNS: Mapping[str, tuple[str, bool]] = {
+    "name": ("Name", False),
+    "state": ("State", False),
+    "profile": ("Profile", False),
+    "queue": ("Queue", False),
+    "submitted": ("Submitted", True),
+    "time": ("Time", True),
+    "limit": ("Limit", True),
+}
+DEFAULT_SORT = "-submitted"
+_LONGEST_TEXT = 200
+# Control sequences of terminals (ECMA-48), such as colours.
+_TERMINAL_CODES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+
+
+@dataclass(frozen=True)
+class WorkRow:
+    """One job or server.  Times are RFC 3339 strings, and None if they are not known.
+
+    `name` is what the user chose, and `id` what the command `job` prints; a server's id is "".  `about` has the indexes
+    of an array.  `href` is the address of its page.  `limit_seconds` is 0 if it is not known.
+    """
+
+    kind: str
+    id: str
+    name: str
+    about: str
+    href: str
+    state: str
+    message: str
+    profile: str
+    queue: str
+    created: str | None
+    started: str | None
+    finished: str | None
+    limit_seconds: int
+
+    @property
+    def key(self) -> str:
+        return f"{'server' if self.kind == SERVER else 'job'}:{self.id or self.name}"
+
+    @property
+    def word(self) -> str:
+        return STATES[self.state]
+
+    def seconds(self, now: datetime) -> int | None:
+        """Return how long it has run, or how long it waits if it has not started; None if that is not known."""
+        begin = _time(self.started) or (None if self.state in ENDED else _time(self.created))
+        end = _time(self.finished) if self.state in ENDED else now
+        return None if begin is None or end is None else max(0, int((end - begin).total_seconds()))
+
+
+def job_row(found: Json, titles: Mapping[str, str], prefix: str) -> WorkRow:
+    """Return the row of a job from the service's response about it.
+
+    titles: the title of each profile.  prefix: the path with which all URLs of the service begin.
+    """
+    array = found.get("array")
+    return WorkRow(
+        kind=str(found["kind"]),
+        id=str(found["id"]),
+        name=str(found["name"]),
+        about=f"array {array}" if array else "",
+        href=job_path(prefix, found["id"]),
+        state=str(found["state"]),
+        message=str(found["message"]),
+        profile=titles.get(found["profile"], found["profile"]),
+        queue=str(found["queue"]),
+        created=found["created"],
+        started=found["started"],
+        finished=found["finished"],
+        limit_seconds=int(found["wall_time_hard_seconds"]),
+    )
+
+
+def server_row(
+    name: str, model: Json, pod: Json | None, phase: Phase | None, titles: Mapping[str, str], hub_prefix: str
+) -> WorkRow:
+    """Return the row of a server from the hub's model of it, and from its pod if it was found.
+
+    hub_prefix: the path with which all URLs of the hub begin.
+    """
+    options = model.get("user_options") if isinstance(model.get("user_options"), dict) else {}
+    plan = parse_map(annotations_of(pod or {}).get(PLAN))
+    profile = str(plan.get("profile") or (options or {}).get("profile") or "")
+    state, message = _server_state(model, phase)
+    is_ready = bool(model.get("ready")) and not model.get("pending")
+    page = str(model.get("url") or "") if is_ready else f"{hub_prefix}spawn-pending/{_own_path(model, name)}"
+    metadata = (pod or {}).get("metadata") or {}
+    started = ((pod or {}).get("status") or {}).get("startTime") or (model.get("started") if is_ready else None)
+    return WorkRow(
+        kind=SERVER,
+        id="",
+        name=name,
+        about="",
+        href=page if page.startswith(("/", "https://", "http://")) else hub_prefix,
+        state=state,
+        message=message,
+        profile=titles.get(profile, profile),
+        queue=str(plan.get("queue") or (options or {}).get("queue") or ""),
+        created=metadata.get("creationTimestamp") or model.get("started"),
+        started=started if state != "queued" else None,
+        finished=None,
+        limit_seconds=_server_limit(pod),
+    )
+
+
+def _server_state(model: Json, phase: Phase | None) -> tuple[str, str]:
+    if model.get("pending") == "stop":
+        return "cancelling", "It is being stopped."
+    if model.get("ready"):
+        return "running", ""
+    if phase is not None and phase.name == "queued":
+        return "queued", phase.message
+    return "starting", "" if phase is None or phase.name == "running" else phase.message
+
+
+def _server_limit(pod: Json | None) -> int:
+    if pod is None:
+        return 0
+    deadline = deadline_of(pod)
+    if deadline is not None:
+        return int((deadline.ends - deadline.started).total_seconds())
+    written = str(annotations_of(pod).get(WALL_TIME, ""))
+    return int(written) if written.isdecimal() else 0
+
+
+def _own_path(model: Json, name: str) -> str:
+    """Return the user and the server in the path of the page of a starting server."""
+    user = str(model.get("full_name") or "").rpartition("/")[0]
+    return quote(f"{user}/{name}" if name else user, safe="/@")
+
+
+def job_path(prefix: str, job_id: object) -> str:
+    """Return the path of a job's page."""
+    return f"{prefix}jobs/{quote(str(job_id), safe='')}/page"
+
+
+@dataclass(frozen=True)
+class WorkQuery:
+    """What the page shows of the user's work.  Unknown values of the address count as the default."""
+
+    name: str = ""
+    state: str = ""
+    queue: str = ""
+    period: str = ""
+    sort: str = DEFAULT_SORT
+    page: int = 1
+
+    @classmethod
+    def parse(cls, arguments: Mapping[str, str]) -> WorkQuery:
+        """Return the query in the arguments of an address."""
+        state, period, sort = (arguments.get(key, "") for key in ("state", "period", "sort"))
+        page = arguments.get("page", "")
+        return cls(
+            name=arguments.get("name", "").strip()[:_LONGEST_TEXT],
+            state=state if state in STATES else "",
+            queue=arguments.get("queue", "").strip()[:_LONGEST_TEXT],
+            period=period if period in PERIODS else "",
+            sort=sort if sort.removeprefix("-") in COLUMNS else DEFAULT_SORT,
+            page=int(page) if re.fullmatch(r"[1-9][0-9]{0,5}", page) else 1,
+        )
+
+    @property
+    def column(self) -> str:
+        return self.sort.removeprefix("-")
+
+    @property
+    def is_descending(self) -> bool:
+        return self.sort.startswith("-")
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.name or self.state or self.queue or self.period)
+
+    def address(self, **changes: Any) -> str:
+        """Return the arguments of an address, with `?`, for this query with changes.  Defaults are left out."""
+        query, default = replace(self, **changes), WorkQuery()
+        arguments = {
+            key: str(getattr(query, key))
+            for key in ("name", "state", "queue", "period", "sort", "page")
+            if getattr(query, key) != getattr(default, key)
+        }
+        return f"?{urlencode(arguments)}" if arguments else "?"
+
+    def sorted_by(self, column: str) -> str:
+        """Return the arguments of the address behind the heading of a column."""
+        is_descending = not self.is_descending if column == self.column else COLUMNS[column][1]
+        return self.address(sort=f"-{column}" if is_descending else column, page=1)
+
+    def direction(self, column: str) -> str:
+        """Return the value of aria-sort for a column."""
+        if column != self.column:
+            return "none"
+        return "descending" if self.is_descending else "ascending"
+
+
+@dataclass(frozen=True)
+class WorkPage:
+    """One page of the rows that match a query.
+
+    `total` is the number of all rows, and `matching` that of the rows that match.  `states` counts the rows that match
+    the query without its state.
+    """
+
+    rows: tuple[WorkRow, ...]
+    total: int
+    matching: int
+    states: Mapping[str, int]
+    queues: tuple[str, ...]
+    query: WorkQuery
+
+    @property
+    def first(self) -> int:
+        return min(self.matching, (self.query.page - 1) * ROWS_ON_PAGE + 1)
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.rows) - 1 if self.rows else 0
+
+    @property
+    def pages(self) -> int:
+        return max(1, -(-self.matching // ROWS_ON_PAGE))
+
+
+def select(rows: Sequence[WorkRow], query: WorkQuery, now: datetime) -> WorkPage:
+    """Return the page of the rows that a query asks for.  A page after the last one is the last one."""
+    of_any_state = [row for row in rows if _matches(row, query, now)]
+    found = [row for row in of_any_state if query.state in ("", row.state)]
+    found.sort(key=lambda row: (row.created or "", row.name, row.id), reverse=True)
+    found.sort(key=lambda row: _sort_key(row, query.column, now), reverse=query.is_descending)
+    page = min(query.page, max(1, -(-len(found) // ROWS_ON_PAGE)))
+    counts = Counter(row.state for row in of_any_state)
+    return WorkPage(
+        rows=tuple(found[(page - 1) * ROWS_ON_PAGE : page * ROWS_ON_PAGE]),
+        total=len(rows),
+        matching=len(found),
+        states={state: counts[state] for state in STATES if counts[state] or state == query.state},
+        queues=tuple(sorted({row.queue for row in rows if row.queue} | ({query.queue} if query.queue else set()))),
+        query=replace(query, page=page),
+    )
+
+
+def _matches(row: WorkRow, query: WorkQuery, now: datetime) -> bool:
+    if query.queue and row.queue != query.queue:
+        return False
+    if query.name and query.name.casefold() not in f"{row.name}\n{row.id}".casefold():
+        return False
+    if not query.period:
+        return True
+    # What has not ended is part of each period.
+    begin = now - PERIODS[query.period][1]
+    return row.state not in ENDED or (_time(row.finished) or _time(row.created) or begin) >= begin
+
+
+def _sort_key(row: WorkRow, column: str, now: datetime) -> Any:
+    if column == "submitted":
+        return row.created or ""
+    if column == "time":
+        seconds = row.seconds(now)
+        return -1 if seconds is None else seconds
+    if column == "limit":
+        return row.limit_seconds
+    if column == "state":
+        return list(STATES).index(row.state)
+    if column == "name":
+        return (row.name.casefold(), row.id)
+    return str(getattr(row, column)).casefold()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How much of a limit is used.  `used` and `limit` are numbers for a bar, and the texts are shown beside it."""
+
+    title: str
+    used: int
+    limit: int
+    used_text: str
+    limit_text: str
+
+    @property
+    def is_high(self) -> bool:
+        return self.used * 10 >= self.limit * 9
+
+
+def usage(active: int, ended: int, size: int, max_jobs: int, keep_jobs: int, max_size: int) -> tuple[Usage, ...]:
+    """Return the use of the limits of one user's jobs.  `size` and `max_size` are in bytes."""
+    return (
+        Usage("Jobs that have not ended", active, max_jobs, f"{active:,}", f"{max_jobs:,}"),
+        Usage("Ended jobs that are kept", ended, keep_jobs, f"{ended:,}", f"{keep_jobs:,}"),
+        Usage("Size of all jobs", size, max_size, _mebibytes(size), f"{_mebibytes(max_size)} MiB"),
+    )
+
+
+def _mebibytes(size: int) -> str:
+    found = f"{size / 2**20:,.1f}"
+    return found.removesuffix(".0")
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    """One attempt on a job's page: its number from 1, its state, and why it ended; "" if it succeeded or runs."""
+
+    number: int
+    state: str
+    started: str | None
+    finished: str | None
+    exit_code: int | None
+    reason: str
+
+    @property
+    def word(self) -> str:
+        return STATES[self.state]
+
+    def seconds(self, now: datetime) -> int | None:
+        """Return how long the attempt ran; None if that is not known."""
+        begin, end = _time(self.started), _time(self.finished) if self.state in ENDED else now
+        return None if begin is None or end is None else max(0, int((end - begin).total_seconds()))
+
+
+def attempt_views(found: Json) -> list[AttemptView]:
+    """Return the attempts in the response about a job that is not an array, oldest first.
+
+    A pod that waits is not an attempt yet.
+    """
+    attempts = found["attempts"]
+    return [
+        AttemptView(
+            number=number,
+            state=_attempt_state(found, attempt, is_last=number == len(attempts)),
+            started=attempt["started"],
+            finished=attempt["finished"],
+            exit_code=attempt["exit_code"],
+            reason=str(attempt["reason"]),
+        )
+        for number, attempt in enumerate(attempts, 1)
+        if attempt["started"] or attempt["finished"] or attempt["reason"]
+    ]
+
+
+def _attempt_state(found: Json, attempt: Json, *, is_last: bool) -> str:
+    if attempt["reason"] or attempt["exit_code"]:
+        return "failed"
+    if attempt["finished"] or attempt["exit_code"] == 0:
+        return "succeeded"
+    return str(found["state"]) if is_last else "failed"
+
+
+@dataclass(frozen=True)
+class IndexPage:
+    """A page of the indexes of an array."""
+
+    indexes: tuple[Json, ...]
+    first: int
+    last: int
+    total: int
+    page: int
+    pages: int
+
+
+def index_page(found: Json, page: int) -> IndexPage:
+    """Return a page of the indexes in the response about an array.  A page after the last one is the last one."""
+    indexes: Sequence[Json] = found.get("indexes") or []
+    pages = max(1, -(-len(indexes) // INDEXES_ON_PAGE))
+    page = min(max(1, page), pages)
+    shown = tuple(indexes[(page - 1) * INDEXES_ON_PAGE : page * INDEXES_ON_PAGE])
+    first = (page - 1) * INDEXES_ON_PAGE + 1 if shown else 0
+    return IndexPage(shown, first, first + len(shown) - 1 if shown else 0, len(indexes), page, pages)
+
+
+def identity_facts(job: Json, template: Json) -> list[tuple[str, str]]:
+    """Return as whom a job runs, from its plan annotation and the annotations of its pod template."""
+    plan = parse_map(annotations_of(job).get(PLAN))
+    groups = str(annotations_of(template).get(GROUPS, "")).replace(":", " (").replace(",", "), ")
+    mounts = plan.get("mounts")
+    facts = [
+        ("User", f"{plan.get('user', '')} (uid {plan['uid']})" if "uid" in plan else ""),
+        ("Groups", f"{groups})" if groups else ""),
+        ("Home", str(plan.get("home", ""))),
+        ("Mounts", ", ".join(map(str, mounts)) if isinstance(mounts, list) else ""),
+    ]
+    return [(term, text) for term, text in facts if text]
+
+
+def job_facts(found: Json, job: Json, titles: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return what a job is, from the response about it and its plan annotation, without the command and the times."""
+    plan = parse_map(annotations_of(job).get(PLAN))
+    facts = [
+        ("Profile", titles.get(found["profile"], found["profile"])),
+        ("Resources", str(plan.get("resources", ""))),
+        ("Queue", str(found["queue"])),
+        ("Priority", str(found["priority"])),
+        ("Class", str(plan.get("class") or "")),
+        ("Image", str(found["image"])),
+        ("Directory", str(found["workdir"])),
+        ("Indexes", str(found.get("array") or "")),
+    ]
+    return [(term, text) for term, text in facts if text]
+
+
+def without_managed_fields(job: Json) -> Json:
+    """Return a stored job for its owner to read, without the API server's list of who wrote each field."""
+    metadata = {key: value for key, value in job["metadata"].items() if key != "managedFields"}
+    return {**job, "metadata": metadata}
+
+
+def plain_text(output: bytes) -> str:
+    """Return a program's output without control sequences of terminals, and each line as a terminal shows it last.
+
+    A carriage return moves to the beginning of the line, so a progress bar is one line.
+    """
+    text = _TERMINAL_CODES.sub("", output.decode("utf-8", "replace")).replace("\r\n", "\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+
+
+def format_clock(seconds: int | None) -> str:
+    """Return `2:14:08`, or `1d 02:14:08` from one day on; "" for None."""
+    if seconds is None:
+        return ""
+    days, rest = divmod(seconds, 24 * 3600)
+    clock = f"{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}d {rest // 3600:02}:{clock}" if days else f"{rest // 3600}:{clock}"
+
+
+def format_moment(at: str | None, zone: tzinfo, now: datetime) -> str:
+    """Return an RFC 3339 time in a time zone: `29 Nov 13:12`, or `2025-11-29 13:12` if it is of another year."""
+    moment = _time(at)
+    if moment is None:
+        return ""
+    moment = moment.astimezone(zone)
+    is_this_year = moment.year == now.astimezone(zone).year
+    return f"{moment.day} {moment:%b %H:%M}" if is_this_year else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def since_seconds(row: WorkRow) -> int | None:
+    """Return the Unix time from which the page's script counts the time of a row; None if the time has ended."""
+    begin = None if row.state in ENDED else _time(row.started) or _time(row.created)
+    return None if begin is None else int(begin.timestamp())
+
+
+def _time(written: str | None) -> datetime | None:
+    """Return a time in a response or of the hub as a timezone-aware time; None if there is none."""
+    try:
+        found = parse_time(written) if written else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=timezone.utc) if found is not None and found.tzinfo is None else found
