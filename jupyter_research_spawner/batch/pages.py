@@ -221,6 +221,7 @@ class Home(PageHandler):
                 usage=view.usage,
                 has_servers=view.has_servers,
                 done=self.done(),
+                xsrf=self.xsrf(),
                 columns=work_view.COLUMNS,
                 periods=work_view.PERIODS,
             )

@@ -85,6 +85,12 @@ class WorkRow:
     def word(self) -> str:
         return STATES[self.state]
 
+    @property
+    def own_name(self) -> str:
+        """Return the name that the user chose for a job, unless its id says the same."""
+        words = re.sub(r"[^a-z0-9]+", "-", self.name.lower())
+        return "" if words.startswith(self.id.rpartition("-")[0]) else self.name
+
     def seconds(self, now: datetime) -> int | None:
         """Return how long it has run, or how long it waits if it has not started; None if that is not known."""
         begin = _time(self.started) or (None if self.state in ENDED else _time(self.created))
@@ -259,6 +265,10 @@ class WorkPage:
     @property
     def last(self) -> int:
         return self.first + len(self.rows) - 1 if self.rows else 0
+
+    @property
+    def of_any_state(self) -> int:
+        return sum(self.states.values())
 
     @property
     def pages(self) -> int:

@@ -121,6 +121,15 @@ async def test_a_page_has_nothing_inline_and_its_policy_allows_nothing_inline(ba
         assert page.text.count("<h1>") == page.text.count("<main ") == 1
 
 
+async def test_a_page_gets_the_token_with_which_its_script_may_read(batch, alice):
+    """Without the token in a header, the cookie counts for navigations only."""
+    await alice.get("/")
+    token = alice.cookies["_xsrf"]
+    by_script = {"Accept": "*/*", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"}
+    assert (await alice.get("/jobs", headers=by_script)).status == 401
+    assert (await alice.get("/jobs", headers={**by_script, "X-XSRFToken": token})).status == 200
+
+
 async def test_static_files_are_served_to_everybody_and_kept(batch, alice):
     page = await alice.get("/")
     (path,) = re.findall(r'href="([^"]*/research\.[0-9a-f]{12}\.css)"', page.text)

@@ -221,3 +221,16 @@ def test_indexes_are_paged() -> None:
     assert (page.first, page.last, page.total, page.pages) == (101, 120, 120, 3)
     assert index_page(found, 99) == page
     assert index_page({}, 1).indexes == ()
+
+
+@pytest.mark.parametrize(
+    ("job_id", "name", "own_name"),
+    [
+        ("fit-x7k2p", "fit", ""),
+        ("render-films-x7k2p", "Render Films!", ""),
+        ("job-x7k2p", "été", "été"),
+        ("a-long-name-that-is-c-x7k2p", "a-long-name-that-is-cut", ""),
+    ],
+)
+def test_the_users_name_of_a_job_is_shown_where_its_id_does_not_say_it(job_id: str, name: str, own_name: str) -> None:
+    assert row(job_id, name=name).own_name == own_name
