@@ -268,7 +268,7 @@ def mounts_for(storage: Storage, identity: PosixIdentity, classes: Collection[st
             "home-elsewhere",
             f"Your home directory {identity.home} is not on a file system that is mounted here ({roots}).",
             field="home",
-            hint="Ask your administrators to add the file system of your home directory to storage.homes.",
+            hint="Ask your administrators to mount the file system of your home directory.",
             status=403,
         )
     home = max(homes, key=lambda candidate: len(candidate.root))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from samples import NOW, Json, decide, notebook_pod, person, site_with
 
 from jupyter_research_spawner.cli.why import explained
-from jupyter_research_spawner.form import build_form
+from jupyter_research_spawner.form import Form, build_form
 from jupyter_research_spawner.jobs import job, notebook, parse_submission
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.plan import Plan
@@ -291,8 +291,9 @@ def test_why_and_the_form_show_the_gpu_in_plain_words() -> None:
     assert "2 CPU, 4Gi, half a GPU" in told
     assert "annotation gpu-fraction: 0.5 (on the pod)" in told
     assert "annotation gpu-fraction-container-name: the main container's name (on the pod)" in told
-    offered = build_form(site, person("alice"), NOW).offers
-    assert "2 CPU, 4Gi, half a GPU" in {offer.resources for offer in offered}
+    form = build_form(site, person("alice"), NOW)
+    assert isinstance(form, Form)
+    assert "half a GPU" in {offer.gpu for offer in form.offers}
 
 
 def env_of(container: Json) -> list[Json]:

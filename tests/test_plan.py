@@ -359,8 +359,8 @@ def test_plan_accepts_every_offer(site: Site, alice: PosixIdentity, bob: PosixId
     assert told == {
         "alice": [("small", None, ("climate", "backfill"), True), ("a100", None, ("climate",), False)],
         "bob": [
-            ("stats-101", "stats-101", ("teaching",), False),
-            ("small", None, ("teaching", "backfill"), True),
+            ("stats-101", "stats-101", ("teaching",), True),
+            ("small", None, ("teaching", "backfill"), False),
         ],
         "carol": [("small", None, ("backfill",), False)],
     }

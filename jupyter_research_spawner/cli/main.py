@@ -15,6 +15,7 @@ from typing import NoReturn, TypeAlias
 from ..chart_values import has_hub
 from ..jobs import KINDS
 from ..manifests import PARTS, Release, everything
+from ..pod.yaml_text import as_text
 from ..refusal import Refusal
 from ..settings import Document, SettingsError
 from ..settings.problems import Problem, located
@@ -22,7 +23,7 @@ from ..site import json_schema
 from .accept_uid import accept_uid, parse_uid
 from .files import SettingsFile, base_of, merge_documents, merged_values, read_documents, read_files
 from .lint import report
-from .output import as_text, wrapped
+from .output import wrapped
 
 REFUSED, USAGE = 1, 2
 

@@ -19,6 +19,7 @@ from ..identity import Resolver
 from ..jobs import KINDS, parse_submission
 from ..plan import Plan, plan
 from ..pod import check, compose
+from ..pod.yaml_text import as_text
 from ..refusal import Refusal
 from ..settings import SettingsError
 from ..settings.problems import Problem
@@ -27,7 +28,6 @@ from ..site import Site
 from ..spawner import HookError, render_notebook
 from ..wording import quote
 from .files import read_config, read_files
-from .output import as_text
 from .why import explained
 
 

@@ -2,137 +2,136 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Any
 
 from ..identity import PosixIdentity, warnings
-from ..plan import Offer, offers, rights_of
+from ..jobs.notebook import OPTIONS
+from ..plan import Offer, Rights, offers, preview, rights_of, whom_to_ask, why_not_offered
 from ..refusal import Refusal
 from ..settings import format_duration
+from ..settings.units import format_bytes
 from ..site import Site
 from ..storage import mounts_for
-from ..wording import quote
-from .posted import field_name, offer_value
+from ..wording import format_list, quote
+from .fields import OF_AN_OFFER, OTHER_IMAGE, default_values, field_name, offer_key, offer_value
+from .form_model import (
+    Amount,
+    Choice,
+    ChoiceField,
+    Closed,
+    Form,
+    FormError,
+    LastStart,
+    OfferFields,
+    OfferGroup,
+    Person,
+    TextField,
+)
 
-# These fields show their own errors. The error of any other field is shown above the form.
+WITH_GPU = "With a GPU"
+SELECTED_BY_LINK = "The link that you followed selected these options. Nothing has started yet."
+# The number of unchanged offers that are kept.
+MAX_KEPT = 2000
+# These fields show their own errors. The error of any other field is shown only above the form.
 FIELDS_WITH_ERRORS = ("profile", "class", "queue", "wall_time", "image")
 
 
 @dataclass(frozen=True)
-class ChoiceField:
-    """A list of choices. The form does not show the list if there is only one choice."""
+class Selected:
+    """What the form shows as selected, and why.
 
-    name: str
-    label: str
-    choices: tuple[str, ...]
-    chosen: str
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class TextField:
-    """A line of text."""
-
-    name: str
-    label: str
-    help: str
-    value: str
-    placeholder: str
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class OfferFields:
-    """The form's fields for one profile or class."""
-
-    value: str
-    title: str
-    description: str
-    resources: str
-    is_class: bool
-    chosen: bool
-    queue: ChoiceField | None
-    only_queue: str
-    wall_time: TextField
-    image: ChoiceField | None
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Form:
-    """The options form. A form without offers shows only `error` and `hint`.
-
-    notes: sentences about earlier choices that are not available now.
-    error, hint: the message and hint of a refusal that is not shown at a field.
+    options: the options of the last start, of a link, or of a refused form.
+    is_link: whether a link selected them.
+    refusal: why they were refused; the form shows the message at the refused field.
+    kept: the values of a refused form in fields of offers that were not chosen, by the names of the fields.
     """
 
-    offers: tuple[OfferFields, ...]
-    identity: tuple[tuple[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    error: str = ""
-    hint: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    is_link: bool = False
+    refusal: Refusal | None = None
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Return the options that are texts.  The hub's database can have any JSON value."""
+        return {key: value for key, value in self.options.items() if isinstance(value, str)}
 
 
-def refused_form(refusal: Refusal) -> Form:
-    """Return a form without offers that shows `refusal`."""
-    return Form((), error=refusal.message, hint=refusal.hint)
+def closed_page(site: Site, refusal: Refusal, hub_user: str, identity: PosixIdentity | None = None) -> Closed:
+    """Return the page for a user who cannot start anything because of `refusal`."""
+    is_down = refusal.status >= 500
+    title = "Servers cannot be started at the moment" if is_down else "You cannot start a server"
+    return Closed(title, refusal.message, refusal.hint, Person(hub_user, identity), whom_to_ask(site), retries=is_down)
 
 
-def build_form(
-    site: Site,
-    identity: PosixIdentity,
-    now: datetime,
-    *,
-    options: Mapping[str, Any] | None = None,
-    refusal: Refusal | None = None,
-    notes: Iterable[str] = (),
-) -> Form:
-    """Return the form for `identity`. The choices in `options` are selected, except those that are not available now.
+class FormBuilder:
+    """Builds the forms of a site.  Offers that a user has not changed are kept: many users get the same ones."""
 
-    refusal: why `options` were refused; the form shows the message at the refused field.
-    Raises Refusal if no file system of the site contains the user's home directory.
-    """
-    mounts = mounts_for(site.storage, identity, rights_of(site, identity, now).classes)
-    offered = offers(site, identity, now)
-    if not offered:
-        return Form(
-            (),
-            error="No profile and no class is available to you.",
-            hint=f"You are in the groups {', '.join(identity.group_names)}. Ask your administrators.",
-        )
-    texts = {key: value for key, value in (options or {}).items() if isinstance(value, str)}
-    chosen = _chosen_offer(offered, texts)
-    has_field = refusal is not None and refusal.field in FIELDS_WITH_ERRORS and refusal.status < 500
-    unavailable = [] if refusal is not None else list(_unavailable_notes(site, offered, texts))
-    is_shown_above = refusal is not None and not (has_field and chosen is not None)
-    return Form(
-        offers=tuple(
-            _offer_fields(
-                site, offer, offer is chosen, texts if offer is chosen else {}, refusal if has_field else None
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._kept: dict[tuple[Offer, tuple[str, ...]], OfferFields] = {}
+
+    def build(
+        self,
+        identity: PosixIdentity,
+        now: datetime,
+        *,
+        hub_user: str = "",
+        selected: Selected | None = None,
+        last: Mapping[str, str] | None = None,
+        notes: Iterable[str] = (),
+    ) -> Form | Closed:
+        """Return the form for `identity`, or a page without a form if nothing is available to the user.
+
+        last: the options of the last start, if they can be started again.
+        Raises Refusal if no file system of the site contains the user's home directory.
+        """
+        site, selected = self.site, selected or Selected()
+        rights = rights_of(site, identity, now)
+        person = Person(hub_user or identity.name, identity, mounts_for(site.storage, identity, rights.classes))
+        offered = offers(site, identity, now)
+        if not offered:
+            return Closed(
+                "Nothing is available to you",
+                "No profile and no class is available to you.",
+                "Each of them is for the members of a group. If you should be a member, ask its owner or the staff of "
+                "your course.",
+                person,
+                whom_to_ask(site),
             )
-            for offer in offered
-        ),
-        identity=(
-            ("User", f"{identity.name}, uid {identity.uid}"),
-            (
-                "Groups",
-                ", ".join(f"{g.name} ({g.gid}{', primary' if g.gid == identity.gid else ''})" for g in identity.groups),
-            ),
-            ("Home", identity.home),
-            ("Mounts", ", ".join(f"{m.path}{' (read-only)' if m.read_only else ''}" for m in mounts)),
-        ),
-        warnings=warnings(identity),
-        notes=(*notes, *unavailable),
-        error=refusal.message if refusal is not None and is_shown_above else "",
-        hint=refusal.hint if refusal is not None and is_shown_above else "",
-    )
+        texts, refusal = selected.texts, selected.refusal
+        chosen = _chosen_offer(offered, texts)
+        builder = _OfferBuilder(site, identity, rights, now, selected)
+        shown = tuple(self._offer(builder, offer, offer is chosen) for offer in offered)
+        return Form(
+            person=person,
+            groups=_in_groups(shown, offered),
+            warnings=warnings(identity),
+            notes=(*notes, *(() if refusal is not None else builder.notes(offered, texts))),
+            error=None if refusal is None else _error(refusal, next((one for one in shown if one.chosen), None)),
+            last=None if last is None else _last_start(offered, last),
+            scheduler=site.scheduler.kind,
+            contact=whom_to_ask(site),
+        )
+
+    def _offer(self, builder: _OfferBuilder, offer: Offer, is_chosen: bool) -> OfferFields:
+        if is_chosen or builder.depends_on_time(offer) or builder.has_kept(offer):
+            return builder.fields(offer, is_chosen)
+        key = (offer, builder.for_whom(offer))
+        if key not in self._kept:
+            while len(self._kept) >= MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = builder.fields(offer, False)
+        return self._kept[key]
 
 
-def _offer_key(offer: Offer) -> tuple[str, str]:
-    return ("class", offer.course) if offer.course is not None else ("profile", offer.name)
+def build_form(site: Site, identity: PosixIdentity, now: datetime, **more: Any) -> Form | Closed:
+    """Return what `FormBuilder.build` returns, without keeping anything."""
+    return FormBuilder(site).build(identity, now, **more)
 
 
 def _chosen_offer(offered: tuple[Offer, ...], options: Mapping[str, str]) -> Offer | None:
@@ -142,71 +141,200 @@ def _chosen_offer(offered: tuple[Offer, ...], options: Mapping[str, str]) -> Off
     """
     for kind in ("class", "profile"):
         if kind in options:
-            return next((offer for offer in offered if _offer_key(offer) == (kind, options[kind])), None)
+            return next((offer for offer in offered if offer_key(offer) == (kind, options[kind])), None)
     return next((offer for offer in offered if offer.is_default), None)
 
 
-def _unavailable_notes(site: Site, offered: tuple[Offer, ...], options: Mapping[str, str]) -> Iterable[str]:
-    """Yield a sentence for each choice in `options` (saved, or from a link) that is not available now."""
-    chosen = _chosen_offer(offered, options)
-    if chosen is None and ("class" in options or "profile" in options):
-        kind = "class" if "class" in options else "profile"
-        before = quote(options[kind])
-        yield f"You chose {kind} {before} before, but you can no longer use it. Choose another."
-    if chosen is not None:
-        for field, available in (("queue", chosen.queues), ("image", _image_names(site, chosen))):
-            if field in options and options[field] not in available:
-                before = quote(options[field])
-                yield f"You chose {field} {before} before, but you can no longer use it. Check the {field}."
+def _in_groups(shown: tuple[OfferFields, ...], offered: tuple[Offer, ...]) -> tuple[OfferGroup, ...]:
+    """Return the offers in groups: classes, profiles without a heading, and the site's headings.
+
+    If the site has no headings, profiles with a GPU have one.
+    """
+    has_headings = any(offer.heading for offer in offered)
+    classes: list[OfferFields] = []
+    plain: list[OfferFields] = []
+    headed: dict[str, list[OfferFields]] = {}
+    for fields, offer in zip(shown, offered, strict=True):
+        heading = offer.heading if has_headings else WITH_GPU if offer.resources.gpu is not None else ""
+        part = classes if fields.is_class else headed.setdefault(heading, []) if heading else plain
+        part.append(fields)
+    parts = [("Your class" if len(classes) == 1 else "Your classes", classes), ("Compute", plain), *headed.items()]
+    filled = [(heading, tuple(part)) for heading, part in parts if part]
+    return tuple(OfferGroup(heading if len(filled) > 1 else "", part) for heading, part in filled)
 
 
-def _offer_fields(
-    site: Site, offer: Offer, is_chosen: bool, options: Mapping[str, str], refusal: Refusal | None
-) -> OfferFields:
-    value = offer_value(*_offer_key(offer))
-    errors = {refusal.field: str(refusal)} if refusal is not None and is_chosen else {}
-    images = _image_names(site, offer)
-    limit = site.profiles[offer.profile].hard
-    return OfferFields(
-        value=value,
-        title=offer.title,
-        description=offer.description,
-        resources=offer.resources.described(),
-        is_class=offer.course is not None,
-        chosen=is_chosen,
-        queue=_choice_field("queue", "Queue", value, offer.queues, options, errors) if len(offer.queues) > 1 else None,
-        only_queue=offer.queues[0],
-        wall_time=TextField(
-            field_name("wall_time", value),
-            "Wall time",
-            f"Default: {format_duration(offer.wall_time)}. At most {format_duration(limit)}. "
-            "Examples: 90m, 8h, 4:00:00, 2d.",
-            options.get("wall_time", ""),
-            format_duration(offer.wall_time),
-            errors.get("wall_time", ""),
-        ),
-        image=_choice_field("image", "Image", value, images, options, errors) if len(images) > 1 else None,
-        error=errors.get("profile") or errors.get("class") or _error_without_field(errors, offer, images),
-    )
+def _error(refusal: Refusal, chosen: OfferFields | None) -> FormError:
+    """Return what the page says above the form about a refusal, with the field where the user can change it."""
+    at = refusal.field if refusal.code == "other-offer-changed" and refusal.field else ""
+    if chosen is not None and refusal.field in FIELDS_WITH_ERRORS and refusal.status < 500:
+        image = chosen.other_image if chosen.other_image is not None and chosen.other_image.error else chosen.image
+        fields = {"queue": chosen.queue, "image": image, "wall_time": chosen.wall_time}
+        found = fields.get(refusal.field or "")
+        at = found.name if found is not None and getattr(found, "is_open", True) else chosen.value
+    return FormError(refusal.message, refusal.hint, at)
 
 
-def _image_names(site: Site, offer: Offer) -> tuple[str, ...]:
-    """Return the names of the offer's images: the default image first, then by name."""
-    return tuple(sorted(site.profiles[offer.profile].images, key=lambda name: (name != "default", name)))
+def _last_start(offered: tuple[Offer, ...], last: Mapping[str, str]) -> LastStart | None:
+    chosen = _chosen_offer(offered, last)
+    if chosen is None or not ("class" in last or "profile" in last):
+        return None
+    options = {option: last[option] for option in OPTIONS if option in last}
+    queue = options.get("queue", chosen.queues[0])
+    words = [chosen.title, f"queue {queue}", options.get("wall_time") or format_duration(chosen.wall_time)]
+    if "image" in options and options["image"] != default_values(chosen)["image"]:
+        words.append(f"image {options['image']}")
+    return LastStart(json.dumps(options), ", ".join(words))
+
+
+@dataclass(frozen=True)
+class _OfferBuilder:
+    """Builds the fields of the offers of one user."""
+
+    site: Site
+    identity: PosixIdentity
+    rights: Rights
+    now: datetime
+    selected: Selected
+
+    def fields(self, offer: Offer, is_chosen: bool) -> OfferFields:
+        site, value = self.site, offer_value(*offer_key(offer))
+        options = self.selected.texts if is_chosen else self._kept(value)
+        refusal = self.selected.refusal
+        has_error = is_chosen and refusal is not None and refusal.field in FIELDS_WITH_ERRORS and refusal.status < 500
+        errors = {refusal.field: str(refusal)} if has_error and refusal is not None else {}
+        previewed = preview(site, self.identity, self.rights, offer, self.now)
+        longest = previewed[0].wall_time.hard
+        queue = _choice_field(
+            "queue",
+            value,
+            tuple(
+                Choice(one.name, one.title, one.description, parts.priority, one.preemptible, parts.warnings)
+                for one, parts in zip(offer.offered_queues, previewed, strict=True)
+            ),
+            options,
+            errors,
+        )
+        names = {image.image: image.name for image in offer.images}
+        if "image" in options:
+            options = {**options, "image": names.get(options["image"], options["image"])}
+        other = options.get(OTHER_IMAGE) or _other_image(offer, options.get("image", ""))
+        image = _choice_field(
+            "image",
+            value,
+            tuple(Choice(one.name, one.title, one.description) for one in offer.images),
+            options,
+            {} if other else errors,
+        )
+        other_image = TextField(
+            field_name(OTHER_IMAGE, value),
+            f"Instead of the image above, for example from {format_list(offer.other_images, 'or')}",
+            other,
+            "",
+            errors.get("image", "") if other else "",
+        )
+        memory = format_bytes(offer.resources.memory)
+        return OfferFields(
+            value=value,
+            title=offer.title,
+            description=offer.description,
+            cpu=Amount(f"{offer.resources.cpu.normalize():f}", "CPU"),
+            memory=Amount(memory.rstrip("KMGTi"), f"{memory.lstrip('0123456789')}B"),
+            gpu=offer.resources.gpu.described() if offer.resources.gpu is not None else "",
+            for_whom=self.for_whom(offer),
+            longest=format_duration(longest),
+            longest_seconds=int(longest.total_seconds()),
+            is_class=offer.course is not None,
+            chosen=is_chosen,
+            queue=queue,
+            wall_time=TextField(
+                field_name("wall_time", value),
+                f"Default: {format_duration(offer.wall_time)}. At most {format_duration(longest)}. "
+                "Examples: 90m, 8h, 4:00:00, 2d.",
+                options.get("wall_time", ""),
+                format_duration(offer.wall_time),
+                errors.get("wall_time", ""),
+            ),
+            image=image if offer.images else None,
+            other_image=other_image if offer.other_images else None,
+            error=errors.get("profile")
+            or errors.get("class")
+            or ("" if queue.is_open else errors.get("queue", ""))
+            or ("" if image.is_open or offer.other_images else errors.get("image", "")),
+        )
+
+    def notes(self, offered: tuple[Offer, ...], options: Mapping[str, str]) -> tuple[str, ...]:
+        """Return sentences about where the selected choices come from, and about those that are not available now."""
+        unavailable = tuple(self._all_unavailable(offered, options))
+        return (SELECTED_BY_LINK,) if self.selected.is_link and not unavailable else unavailable
+
+    def _all_unavailable(self, offered: tuple[Offer, ...], options: Mapping[str, str]) -> Iterable[str]:
+        """Yield a sentence for each selected choice that is not available now."""
+        chosen = _chosen_offer(offered, options)
+        kind = next((kind for kind in ("class", "profile") if kind in options), None)
+        if chosen is None and kind is not None:
+            yield self._unavailable(kind, options[kind], "Choose another.")
+        if chosen is not None:
+            images = [name for image in chosen.images for name in (image.name, image.image)]
+            for option, available in (("queue", chosen.queues), ("image", images)):
+                if option == "image" and _other_image(chosen, options.get("image", "")):
+                    continue
+                if option in options and options[option] not in available:
+                    yield self._unavailable(option, options[option], f"Check the {option}.")
+
+    def _unavailable(self, kind: str, name: str, todo: str) -> str:
+        when = why_not_offered(self.site, self.identity, name, self.now) if kind == "class" else ""
+        if when:
+            return f"Class {quote(self.site.classes[name].title or name)} {when}. Choose another."
+        if self.selected.is_link:
+            link = f"The link that you followed asks for {kind} {quote(name)}, which is not available to you."
+            return f"{link} Nothing has started. {todo}"
+        return f"You chose {kind} {quote(name)} before, but you can no longer use it. {todo}"
+
+    def _kept(self, value: str) -> dict[str, str]:
+        kept = {option: self.selected.kept.get(field_name(option, value)) for option in OF_AN_OFFER}
+        return {option: text for option, text in kept.items() if text is not None}
+
+    def has_kept(self, offer: Offer) -> bool:
+        """Return whether a refused form had values for the offer, which was not chosen."""
+        return bool(self.selected.kept) and bool(self._kept(offer_value(*offer_key(offer))))
+
+    def depends_on_time(self, offer: Offer) -> bool:
+        """Return whether the user can use the offer only while a class is held."""
+        granting = self.rights.granting_classes
+        return bool(self.rights.classes) and (
+            bool(granting(self.site.profiles[offer.profile]))
+            or any(granting(self.site.queues[name]) for name in offer.queues)
+        )
+
+    def for_whom(self, offer: Offer) -> tuple[str, ...]:
+        """Return sentences about who may use the offer, and until when."""
+        if offer.course is not None:
+            course = self.site.classes[offer.course]
+            is_staff = course.staff is not None and course.staff.group in self.rights.groups
+            return (f"Until {_day(course.until)}", *(["You are on the course staff"] if is_staff else []))
+        profile = self.site.profiles[offer.profile]
+        mine = [group for group in self.rights.groups if profile.groups.get(group)] if profile.groups else []
+        if mine:
+            return (f"For group {format_list(mine)}",)
+        classes = sorted(self.rights.granting_classes(profile))
+        titles = format_list(self.site.classes[name].title or name for name in classes)
+        return (f"For class {titles}",) if classes else ()
 
 
 def _choice_field(
-    field: str, label: str, offer: str, choices: tuple[str, ...], options: Mapping[str, str], errors: Mapping[Any, str]
+    option: str, offer: str, choices: tuple[Choice, ...], options: Mapping[str, str], errors: Mapping[Any, str]
 ) -> ChoiceField:
-    option = options.get(field)
-    chosen = option if option in choices else choices[0]
-    return ChoiceField(field_name(field, offer), label, choices, chosen, errors.get(field, ""))
+    names = [choice.name for choice in choices] or [""]
+    asked = options.get(option)
+    chosen = asked if asked is not None and asked in names else names[0]
+    return ChoiceField(field_name(option, offer), choices, chosen, names[0], errors.get(option, ""))
 
 
-def _error_without_field(errors: Mapping[Any, str], offer: Offer, images: tuple[str, ...]) -> str:
-    """Return the error of a field that the form does not show, because it has only one choice; "" without one."""
-    if "queue" in errors and len(offer.queues) == 1:
-        return errors["queue"]
-    if "image" in errors and len(images) <= 1:
-        return errors["image"]
-    return ""
+def _other_image(offer: Offer, asked: str) -> str:
+    """Return the image that was asked for, if it is not one of the offer's images and the user may enter others."""
+    named = {name for image in offer.images for name in (image.name, image.image)}
+    return asked if offer.other_images and asked not in named else ""
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B} {day.year}"

@@ -2,51 +2,117 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
+from ..identity import PosixIdentity
 from ..jobs.notebook import OPTIONS
+from ..plan import Offer, offers
+from ..refusal import Refusal
+from ..site import Site
+from ..wording import format_list, quote
+from .fields import OF_AN_OFFER, OTHER_IMAGE, default_values, field_name, offer_key, offer_value
 
 OFFER = "offer"
-# The name of a field of an offer contains the offer, for example `queue--profile:small`.
-SEPARATOR = "--"
-OF_AN_OFFER = ("queue", "wall_time", "image")
+# The button that starts the same as last time. Its value has the options that the button shows.
+LAST_START = "last_start"
+# A hidden field with this prefix and the name of a field: the value that the form showed first, if not the default.
+SHOWN = "shown--"
+WORDS = {"queue": "queue", "wall_time": "wall time", "image": "image", OTHER_IMAGE: "image"}
+
+Posted = Mapping[str, Sequence[object]]
 
 
-def field_name(field: str, offer: str) -> str:
-    """Return the name of a field in the form of an offer, for example `queue--profile:small`."""
-    return f"{field}{SEPARATOR}{offer}"
+def chosen_by_form(posted: Posted) -> dict[str, str]:
+    """Return the options in a posted form, without its empty fields.  Raises Refusal.
 
-
-def offer_value(kind: str, name: str) -> str:
-    """Return the form's value for an offer, for example `profile:small` or `class:stats-101`.
-
-    The value contains the kind, because a class and a profile may have the same name.
+    Fields of offers that were not chosen are for `changed_elsewhere`.
     """
-    return f"{kind}:{name}"
-
-
-def chosen_by_form(posted: Mapping[str, Sequence[object]]) -> dict[str, str]:
-    """Return the options in a posted form.  Empty fields and the fields of offers that were not chosen are ignored."""
-    options = {field: text for field in OPTIONS if (text := _first(posted, field))}
+    if last := _first(posted, LAST_START):
+        return _options_of_button(last)
+    options = {option: text for option in OPTIONS if (text := _first(posted, option))}
     offer = _first(posted, OFFER)
     if not offer:
         return options
     kind, _, name = offer.partition(":")
     options = {"class" if kind == "class" else "profile": name}
-    for field in OF_AN_OFFER:
-        if text := _first(posted, field_name(field, offer)):
-            options[field] = text.strip()
+    for option in OF_AN_OFFER:
+        if text := _first(posted, field_name(option, offer)).strip():
+            options["image" if option == OTHER_IMAGE else option] = text
     return options
 
 
-def chosen_by_link(query: Mapping[str, Sequence[object]]) -> dict[str, str]:
+def changed_elsewhere(site: Site, identity: PosixIdentity, now: datetime, posted: Posted) -> dict[str, str]:
+    """Return the fields, by name, of offers that were not chosen and whose values are not the defaults."""
+    found = {}
+    for offer in _not_chosen(site, identity, now, posted):
+        for option, default in default_values(offer).items():
+            name = field_name(option, offer_value(*offer_key(offer)))
+            text = _first(posted, name).strip()
+            if text not in ("", default):
+                found[name] = text
+    return found
+
+
+def check_elsewhere(site: Site, identity: PosixIdentity, now: datetime, posted: Posted) -> None:
+    """Raise Refusal if the user has changed fields of an offer, but has chosen another offer.
+
+    Values that the form has shown at first, of the last start or of a refused form, are not changes.
+    """
+    changed = changed_elsewhere(site, identity, now, posted)
+    for offer in _not_chosen(site, identity, now, posted):
+        value = offer_value(*offer_key(offer))
+        names = {option: field_name(option, value) for option in OF_AN_OFFER}
+        mine = {
+            option: changed[name]
+            for option, name in names.items()
+            if name in changed and changed[name] != _first(posted, SHOWN + name)
+        }
+        if not mine:
+            continue
+        chosen = _first(posted, OFFER)
+        title = next((o.title for o in offers(site, identity, now) if offer_value(*offer_key(o)) == chosen), chosen)
+        words = format_list(f"{WORDS[option]} {quote(text)}" for option, text in mine.items())
+        raise Refusal(
+            "other-offer-changed",
+            f"You set {words} for {quote(offer.title)}, but {quote(title)} is selected.",
+            field=value,
+            hint=f"To start {quote(offer.title)}, select it; it has still what you set. To start {quote(title)}, press "
+            "Start again.",
+        )
+
+
+def chosen_by_link(query: Posted) -> dict[str, str]:
     """Return the options in the query of a link.  Other fields of the query are ignored.
 
     A field can have the prefix `opt-`, which JupyterHub 6 removes and JupyterHub 5 does not.
     """
-    return {field: text for field in OPTIONS if (text := _first(query, field) or _first(query, f"opt-{field}"))}
+    return {option: text for option in OPTIONS if (text := _first(query, option) or _first(query, f"opt-{option}"))}
 
 
-def _first(fields: Mapping[str, Sequence[object]], name: str) -> str:
+def _not_chosen(site: Site, identity: PosixIdentity, now: datetime, posted: Posted) -> list[Offer]:
+    chosen = _first(posted, OFFER)
+    if not chosen or _first(posted, LAST_START):
+        return []
+    return [offer for offer in offers(site, identity, now) if offer_value(*offer_key(offer)) != chosen]
+
+
+def _options_of_button(written: str) -> dict[str, str]:
+    try:
+        found = json.loads(written)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not found or not all(isinstance(text, str) for text in found.values()):
+        raise Refusal(
+            "invalid",
+            "The options of the last start could not be read.",
+            field=LAST_START,
+            hint="Open the page again, or select what to start.",
+        )
+    return found
+
+
+def _first(fields: Posted, name: str) -> str:
     values = fields.get(name) or [""]
     return values[0] if isinstance(values[0], str) else ""

@@ -1,8 +1,9 @@
 """Decide whether a user may run a notebook or job, and with which settings.  The result is a Plan."""
 
-from .choices import describe_queue, offers, whom_to_ask
+from .choices import describe_queue, offers, whom_to_ask, why_not_offered
 from .decide import ANNOTATION_LIMIT, plan
 from .model import Help, Inherited, Offer, OfferedImage, OfferedQueue, Plan, Request, WallTime
+from .preview import QueuePreview, preview
 from .recheck import (
     RECHECK_SECONDS,
     Granted,
@@ -25,6 +26,7 @@ __all__ = [
     "OfferedImage",
     "OfferedQueue",
     "Plan",
+    "QueuePreview",
     "Request",
     "Rights",
     "Verdict",
@@ -37,6 +39,8 @@ __all__ = [
     "groups_text",
     "offers",
     "plan",
+    "preview",
     "rights_of",
     "whom_to_ask",
+    "why_not_offered",
 ]

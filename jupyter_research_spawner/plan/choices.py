@@ -14,12 +14,13 @@ from ..shape import NOTEBOOK_KIND
 from ..site import Profile, Queue, Site
 from ..wording import format_list, quote
 from .model import Help, Offer, OfferedImage, OfferedQueue, Request
-from .rights import Restricted, Rights, classes_of, end_of, is_in, is_staff, rights_of, when_it_is, zone_of
+from .rights import Restricted, Rights, classes_of, end_of, is_current, is_in, is_staff, rights_of, when_it_is, zone_of
 
 
 def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, ...]:
     """Return the classes, by name, and then the profiles, by `order`, that the user may choose now."""
     rights = rights_of(site, identity, now)
+    default = _default_class(site, identity, now)
     found = [
         replace(
             _offer(site, course.profile, (course.queue,)),
@@ -28,6 +29,7 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
             description=_description(course.title or name, site.profiles[course.profile]),
             heading="",
             course=name,
+            is_default=name == default,
         )
         for name, course in sorted(site.classes.items())
         if name in rights.classes
@@ -35,7 +37,8 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
         and rights.may_use(site.queues[course.queue])
     ]
     of_classes = {offer.profile for offer in found}
-    default = _default_profile(site, rights)
+    has_default = any(offer.is_default for offer in found)
+    default = None if has_default else _default_profile(site, rights)
     for name, profile in ordered(site.profiles):
         # A class and the profile that is only for its members are one offer.
         if name in of_classes and rights.granting_classes(profile):
@@ -93,6 +96,24 @@ def _offered_images(profile: Profile) -> tuple[OfferedImage, ...]:
 def whom_to_ask(site: Site) -> Help:
     """Return whom the site's users ask for help."""
     return Help(site.contact.text, site.contact.url or "")
+
+
+def _default_class(site: Site, identity: PosixIdentity, now: datetime) -> str | None:
+    """Return the first class, by name, that the user attends now.  The staff of a class have other work too."""
+    attended = (
+        name
+        for name, course in sorted(site.classes.items())
+        if course.roster.group in identity.group_names and is_current(site, course, now)
+    )
+    return next(attended, None)
+
+
+def why_not_offered(site: Site, identity: PosixIdentity, course_name: str, now: datetime) -> str:
+    """Return when the user's class begins or has ended, as the end of a sentence; "" if it is not that."""
+    course = site.classes.get(course_name)
+    if course is None or not is_in(course, identity) or is_current(site, course, now):
+        return ""
+    return when_it_is(site, course, now)
 
 
 def _description(title: str, profile: Profile) -> str:
@@ -225,6 +246,11 @@ def _queues_for(site: Site, rights: Rights, profile: Profile) -> tuple[str, ...]
         if rights.may_use(queue) and (not profile.queues or profile.queues.get(name))
     ]
     return tuple(name for name, queue in sorted(mine, key=lambda it: (it[0] != profile.queue, it[1].preemptible)))
+
+
+def priority_of(site: Site, queue_name: str) -> str:
+    """Return the name of the priority of what runs in this queue."""
+    return site.queues[queue_name].priority or site.default_priority
 
 
 def _require_allowed(

@@ -23,6 +23,7 @@ from .choices import (
     choose_queue,
     class_end_warnings,
     classes_required,
+    priority_of,
 )
 from .inherited import decide_with_inherited
 from .limits import apply_workdir, choose_image, choose_wall_time
@@ -137,7 +138,7 @@ def _choose(site: Site, rights: Rights, request: Request, now: datetime) -> _Cho
     return _Choice(
         profile=profile,
         queue=queue,
-        priority=site.queues[queue].priority or site.default_priority,
+        priority=priority_of(site, queue),
         classes=classes,
         wall_time=choose_wall_time(site, request, profile, classes, staffed),
     )

@@ -181,7 +181,8 @@ class Offer:
     """A profile or class that a user may choose now, with the queues and images that the user may choose for it.
 
     The default image and the default queue are the first.  `other_images` are the patterns of images that the user may
-    enter.  `heading` is the heading of a group of offers, or empty.
+    enter.  `heading` is the heading of a group of offers, or empty.  `is_default`: the options form shows the offer as
+    selected. A request without a profile and a class gets another default, the profile that `choose_profile` returns.
     """
 
     name: str

@@ -32,6 +32,7 @@ from . import templates
 from .configured_class import configured_class, sections_of
 from .hub_errors import came_from, hook_frame
 from .offline_user import OfflineUser, offline_spawner, offline_user
+from .pod_preview import remove_functions
 from .process_state import register_site
 from .research import ResearchSpawner
 
@@ -137,7 +138,7 @@ async def try_notebook(
             raise HookError(NO_PLACE, error, False) from error
         offline.tolerate_wrong_templates()
         if not runs_hooks:
-            offline.remove_functions()
+            remove_functions(offline.spawner)
         try:
             decided = await offline.decide(options, identity, now)
             first = await offline.base_pod()
@@ -184,16 +185,6 @@ class _Offline:
         self.spawner = _spawner_of(self.user, site, spawner_class, self.config, server, base)
         # `_run` explains the errors of hooks.
         self.spawner.explained_errors = lambda _: nullcontext()  # type: ignore[assignment, method-assign]
-
-    def remove_functions(self) -> None:
-        """Remove the functions that KubeSpawner would call for a pod."""
-        spawner = self.spawner
-        spawner.environment = {key: "" if callable(value) else value for key, value in spawner.environment.items()}
-        for trait in ("container_security_context", "pod_security_context", "group_overrides"):
-            if callable(getattr(spawner, trait)):
-                setattr(spawner, trait, {})
-        for trait in ("auth_state_hook", "pre_spawn_hook", "modify_pod_hook"):
-            setattr(spawner, trait, None)
 
     def tolerate_wrong_templates(self) -> None:
         """Keep strings that KubeSpawner cannot expand, so that they do not hide the other problems of a pod."""

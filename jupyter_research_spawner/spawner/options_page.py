@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from kubespawner import KubeSpawner
+from markupsafe import Markup
 
 from .. import web
-from ..form import Form, build_form, refused_form
+from ..form import Closed, Form, Selected, closed_page
+from ..identity import PosixIdentity
 from ..metrics import count_refusal
+from ..plan import plan
 from ..refusal import Refusal
+from . import options as notebook_options
+from .pod_page import path_of_pod
 from .process_state import ProcessState
 
 _ATTRIBUTE = "_research_selection"
-SELECTED_BY_LINK = "The link that you followed selected these options. Nothing has started yet."
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Options that the next options form shows as selected.
-
-    refusal: why the options were refused; None if a link selected them.
+    """Options that the next options form of a server shows as selected.
 
     The selection is kept on the hub's User and not on the spawner, because after a refusal JupyterHub shows the form of
     a named server with the spawner of the default server.
     """
 
-    options: Mapping[str, Any]
-    refusal: Refusal | None
+    selected: Selected
     server: str
 
     def keep_for_next_form(self, user: Any) -> None:
@@ -47,38 +48,82 @@ class Selection:
         return kept
 
 
-async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> str:
+class OptionsPage(Markup):
+    """The options form as HTML for JupyterHub's template spawn.html, with what our own spawn.html shows outside of it.
+
+    page_title: the title of the page, "" for the usual one.
+    server: the name of the server that the form starts, "" for the default server.
+    shows_error: whether the HTML says why nothing was started, so that the template need not.
+    """
+
+    page_title: str = ""
+    server: str = ""
+    shows_error: bool = False
+
+
+async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> OptionsPage:
     """Return the options form as HTML, and set the HTTP status if the user cannot start any server."""
     selection = Selection.take(spawner.user, spawner.name or "")
-    page, status = await _build_page(spawner, shared, selection)
+    server = selection.server if selection is not None else spawner.name or ""
+    page, status, retry_after = await _build_page(spawner, shared, selection, server)
     if status != 200 and spawner.handler is not None:
         spawner.handler.set_status(status)
-    return web.render_template("options.html", base_url=spawner.hub.base_url, form=page)
+        if retry_after is not None:
+            spawner.handler.set_header("Retry-After", str(retry_after))
+    template = "closed.html" if isinstance(page, Closed) else "options.html"
+    pod_path = path_of_pod(spawner.user, server)
+    found = OptionsPage(web.render_template(template, base_url=spawner.hub.base_url, form=page, pod_path=pod_path))
+    found.server = server
+    if isinstance(page, Closed):
+        found.page_title = page.title
+    elif page.error is not None:
+        found.page_title = f"Error: {page.error.message}"
+    found.shows_error = isinstance(page, Closed) or page.error is not None
+    return found
 
 
-async def _build_page(spawner: KubeSpawner, shared: ProcessState, selection: Selection | None) -> tuple[Form, int]:
+async def _build_page(
+    spawner: KubeSpawner, shared: ProcessState, selection: Selection | None, server: str
+) -> tuple[Form | Closed, int, int | None]:
     notice = [f"About your last server: {spawner.notice}"] if spawner.notice else []
+    user = spawner.user.name
+    identity = None
+    saved = _saved_options(spawner, server)
+    selected = selection.selected if selection is not None else Selected(saved)
+    now = datetime.now(timezone.utc)
     try:
         # A user who was just added to a group reloads the form.
-        identity = await shared.identities(spawner.api.api_client).reload(spawner.user.name)
-        page = build_form(
-            shared.site,
+        identity = await shared.identities(spawner.api.api_client).reload(user)
+        page = shared.forms.build(
             identity,
-            datetime.now(timezone.utc),
-            options=selection.options if selection is not None else _saved_options(spawner),
-            refusal=selection.refusal if selection is not None else None,
-            notes=[*notice, *([SELECTED_BY_LINK] if selection is not None and selection.refusal is None else ())],
+            now,
+            hub_user=user,
+            selected=selected,
+            last=_accepted(spawner, shared, identity, saved, now),
+            notes=notice,
         )
     except Refusal as refusal:
         count_refusal(refusal.code)
-        return refused_form(refusal), refusal.status
-    if selection is not None and selection.refusal is not None and page.offers:
-        # JupyterHub shows the refusal above the form; a screen reader must not read it twice.
-        page = replace(page, error="", hint="")
-    return page, 200
+        return closed_page(shared.site, refusal, user, identity), refusal.status, refusal.retry_after
+    return page, 403 if isinstance(page, Closed) else 200, None
 
 
-def _saved_options(spawner: KubeSpawner) -> Mapping[str, Any]:
-    """Return the options of the last start from the hub's database, where they can be any JSON value."""
-    saved = spawner.orm_spawner.user_options if spawner.orm_spawner is not None else None
+def _saved_options(spawner: KubeSpawner, server: str) -> Mapping[str, Any]:
+    """Return the options of the server's last start from the hub's database, where they can be any JSON value."""
+    record = getattr(spawner.user, "orm_spawners", {}).get(server) or spawner.orm_spawner
+    saved = record.user_options if record is not None else None
     return saved if isinstance(saved, dict) else {}
+
+
+def _accepted(
+    spawner: KubeSpawner, shared: ProcessState, identity: PosixIdentity, saved: Mapping[str, Any], now: datetime
+) -> Mapping[str, str] | None:
+    """Return the options of the last start if the user may start the same now; None if not."""
+    if not saved:
+        return None
+    try:
+        request = notebook_options.request(saved, hub_user=spawner.user.name, server="", pod_name=spawner.pod_name)
+        plan(shared.site, identity, request, run_id="", now=now)
+    except Refusal:
+        return None
+    return {option: text for option, text in saved.items() if isinstance(text, str)}

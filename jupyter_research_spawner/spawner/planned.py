@@ -14,14 +14,14 @@ from jupyterhub.utils import maybe_future
 from traitlets import Any as AnyTrait
 from traitlets import Unicode, default
 
-from ..form import chosen_by_form, chosen_by_link
+from ..form import Selected, changed_elsewhere, check_elsewhere, chosen_by_form, chosen_by_link
 from ..plan import Plan, plan
 from ..refusal import Refusal
 from ..shape import Json
 from ..storage import env_text, root_above, within
 from . import options, templates
 from .hub_errors import FormPreselected, HubRefusal, explained_errors, filter_refusals
-from .options_page import Selection, render_options_page
+from .options_page import OptionsPage, Selection, render_options_page
 from .pod_owner import owner_keys
 from .pod_wait import PodWait
 from .process_state import ProcessState, registered_state
@@ -90,24 +90,31 @@ class PlannedSpawner(SavedStateSpawner):
 
     # Options. JupyterHub calls _run_apply_user_options for options from the form, from REST and from its database.
 
-    async def get_options_form(self) -> str:
+    async def get_options_form(self) -> OptionsPage:
         """Return the form, which is never empty. For an empty form the hub would start the server immediately."""
         with self.explained_errors(f"The options form of {self._log_name}"):
             return await render_options_page(self, self.shared)
 
     async def run_options_from_form(self, form_data: dict[str, Any]) -> dict[str, Any]:
         """Return the options of a posted form. If an option is refused, the form shows the error at the field."""
-        selected = chosen_by_form(form_data)
+        chosen: dict[str, str] = {}
+        kept: dict[str, str] = {}
         try:
-            await self.decide_plan(selected)
+            chosen = chosen_by_form(form_data)
+            identity = await self.shared.identities(self.api.api_client).resolve(self.user.name)
+            site, now = self.shared.site, datetime.now(timezone.utc)
+            kept = changed_elsewhere(site, identity, now, form_data)
+            check_elsewhere(site, identity, now, form_data)
+            await self.decide_plan(chosen)
         except Refusal as refusal:
-            Selection(selected, refusal, self.name or "").keep_for_next_form(self.user)
+            Selection(Selected(chosen, refusal=refusal, kept=kept), self.name or "").keep_for_next_form(self.user)
             raise HubRefusal(refusal) from None
-        return selected
+        return chosen
 
     def options_from_query(self, query_data: dict[str, Any]) -> dict[str, Any]:
         """Show the form with the options of a link selected. A link never starts a server."""
-        Selection(chosen_by_link(query_data), None, self.name or "").keep_for_next_form(self.user)
+        if chosen := chosen_by_link(query_data):
+            Selection(Selected(chosen, is_link=True), self.name or "").keep_for_next_form(self.user)
         raise FormPreselected
 
     async def _run_apply_user_options(self, user_options: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from kubernetes_asyncio.client import ApiClient
 
+from ..form import FormBuilder
 from ..identity import Resolver
 from ..schedulers import SCHEDULERS, Place
 from ..shape import Json
@@ -41,6 +42,7 @@ class ProcessState:
 
     def __init__(self, site: Site, base: Path | None = None) -> None:
         self.site = site
+        self.forms = FormBuilder(site)
         self.resolver = Resolver(site.identity, base)
         self.pacing = Pacing(site.hub.concurrent_starts)
         self.starts = StartRecorder(site)

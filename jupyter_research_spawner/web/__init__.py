@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 HERE = Path(__file__).parent
 # Templates that replace JupyterHub's own, for c.JupyterHub.template_paths.
@@ -56,13 +58,22 @@ def find_static_file(hashed_name: str) -> StaticFile | None:
 
 @functools.cache
 def _template_environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["render_part"] = _render_part
+    return environment
+
+
+@functools.lru_cache(maxsize=2048)
+def _render_part(template: str, value: Hashable) -> Markup:
+    """Return a part of a page that depends only on `value`, and that many pages have.  `template` is its file."""
+    return Markup(_template_environment().get_template(template).render(value=value))  # noqa: S704  escaped by jinja2
 
 
 def render_template(template: str, *, base_url: str, **values: Any) -> str:

@@ -14,10 +14,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 import pytest_asyncio
+import yaml
 from embedded_cluster import NAMESPACE
 from hub import SITE, Browser, Hub, Json, research_cluster_in
 from patience import eventually
@@ -164,7 +166,11 @@ async def test_bad_requests_by_form_do_not_end_the_hub_and_keep_the_choices(hub:
     assert error["id"] in wall_time["aria-describedby"].split()
     assert "wall_time: '<b>9</b>' is not a valid wall time" in error.get_text()
     assert page.find("input", {"value": "profile:small"}).has_attr("checked")
-    assert page.find("option", {"value": "backfill", "selected": True})
+    assert page.find("input", {"name": "queue--profile:small", "value": "backfill"}).has_attr("checked")
+    assert page.title.get_text().startswith("Error: ")
+    assert page.find(id="research-error").find("a")["href"] == f"#{wall_time['id']}"
+    # Once, and not by the hub's template too.
+    assert not page.find(class_="spawn-error-msg")
     assert not page.find_all("b", string="9")
     answer = await browser.post("spawn", {"offer": "profile:small", "queue--profile:small": "backfill"})
     assert answer.status == 302
@@ -198,10 +204,101 @@ async def test_a_link_chooses_and_starts_nothing(hub: Hub) -> None:
     answer = await browser.get("spawn?utm_source=mail")
     assert answer.status == 200
     assert "You will run as" in answer.text
+    assert "link" not in answer.page.find(id="spawn_form").get_text()
+    answer = await browser.get("spawn?profile=nosuch")
+    told = answer.page.find(id="spawn_form").get_text()
+    assert "The link that you followed asks for profile 'nosuch'" in told
+    assert "before" not in told
     assert not hub.pods()
     assert (await hub.server("alice"))["pending"] is None  # type: ignore[index]
     assert "Traceback" not in hub.log
     await browser.close()
+
+
+async def test_a_changed_field_of_another_offer_refuses_the_form_once(hub: Hub) -> None:
+    browser = await Browser(hub).login("bob")
+    fields = {"offer": "profile:huge", "queue--profile:small": "backfill", "wall_time--profile:small": "3h"}
+    answer = await browser.post("spawn", fields)
+    assert answer.status == 400
+    page = answer.page
+    assert "You set queue 'backfill' and wall time '3h' for 'Small', but 'Huge' is selected." in answer.text.replace(
+        "&#39;", "'"
+    )
+    assert page.find("input", {"value": "profile:huge"}).has_attr("checked")
+    assert page.find("input", {"name": "wall_time--profile:small"})["value"] == "3h"
+    shown = {str(field["name"]): str(field["value"]) for field in page.find_all("input", {"type": "hidden"})}
+    assert not hub.pods()
+    answer = await browser.post("spawn", {**fields, **shown, "offer": "profile:small"})
+    assert answer.status == 302
+    await hub.ready("bob")
+    annotations = only_pod(hub)["metadata"]["annotations"]
+    assert annotations["research-spawner/wall-time"] == str(3 * 3600)
+    await browser.close()
+
+
+async def test_one_click_starts_the_same_as_last_time(hub: Hub) -> None:
+    browser = await Browser(hub).login("alice")
+    answer = await browser.get("spawn")
+    assert not answer.page.find("button", {"name": "last_start"})
+    await hub.start_server("alice", {"profile": "small", "queue": "backfill", "wall_time": "3h"})
+    await hub.ready("alice")
+    await hub.api("DELETE", "users/alice/server")
+    await hub.stopped("alice")
+    await eventually(lambda: not hub.pods())
+    button = (await browser.get("spawn?profile=large")).page.find("button", {"name": "last_start"})
+    assert " ".join(button.get_text(" ").split()) == "Same as last time Small, queue backfill, 3h"
+    fields = {"offer": "profile:large", "queue--profile:small": "climate", "last_start": button["value"]}
+    assert (await browser.post("spawn", fields)).status == 302
+    await hub.ready("alice")
+    labels = only_pod(hub)["metadata"]["labels"]
+    assert (labels["research-spawner/profile"], labels["research-spawner/queue"]) == ("small", "backfill")
+    await browser.close()
+
+
+async def test_the_page_with_the_pod_shows_what_a_start_creates(hub: Hub) -> None:
+    browser = await Browser(hub).login("alice")
+    form = (await browser.get("spawn")).page
+    address = form.find(id="research-pod")["formaction"].removeprefix("/hub/")
+    query = "offer=profile:small&queue--profile:small=backfill&queue--profile:large=climate&wall_time--profile:small=3h"
+    answer = await browser.get(f"{address}?{query}")
+    assert answer.status == 200
+    previewed = yaml.safe_load(answer.page.find("pre").get_text())
+    assert not hub.pods()
+    assert (await hub.server("alice"))["pending"] is None  # type: ignore[index]
+    await hub.start_server("alice", {"profile": "small", "queue": "backfill", "wall_time": "3h"})
+    await hub.ready("alice")
+    pod = only_pod(hub)
+    for path in ("securityContext", "priorityClassName", "volumes", "activeDeadlineSeconds", "schedulerName"):
+        assert previewed["spec"].get(path) is not None or path == "schedulerName"
+        if path in previewed["spec"]:
+            assert previewed["spec"][path] == pod["spec"][path], path
+    assert previewed["metadata"]["name"] == pod["metadata"]["name"]
+    assert previewed["metadata"]["labels"] | pod["metadata"]["labels"] == pod["metadata"]["labels"]
+    (main, *_), (seen, *_) = pod["spec"]["containers"], previewed["spec"]["containers"]
+    assert {name: seen[name] for name in ("image", "resources", "volumeMounts", "args")} == {
+        name: main[name] for name in ("image", "resources", "volumeMounts", "args")
+    }
+    real = {one["name"]: one.get("value") for one in main["env"]}
+    shown = {one["name"]: one.get("value") for one in seen["env"]}
+    assert real["JUPYTERHUB_API_TOKEN"] not in answer.text
+    differ = {name for name in real | shown if real.get(name) != shown.get(name)}
+    assert shown["JUPYTERHUB_API_TOKEN"] == shown["JPY_API_TOKEN"] == "(not shown)"
+    assert differ <= {"JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN", "RESEARCH_RUN_ID", *OAUTH}, differ
+    # A second page while the server runs changes nothing.
+    assert (await browser.get(f"{address}?{query}")).status == 200
+    assert (await hub.server("alice"))["ready"]  # type: ignore[index]
+    answer = await browser.get(f"{address}?offer=profile:{quote('<script>alert(1)</script>')}")
+    assert answer.status == 400
+    assert "<script>alert" not in answer.text
+    # Another user's.
+    other = await Browser(hub).login("bob")
+    assert (await other.get(address)).status in (403, 404)
+    for one in (browser, other):
+        await one.close()
+
+
+# The hub sets the scopes when it starts a server.
+OAUTH = ("JUPYTERHUB_OAUTH_SCOPES", "JUPYTERHUB_OAUTH_ACCESS_SCOPES", "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES")
 
 
 async def test_who_cannot_be_resolved_gets_a_sentence_and_no_pod(hub: Hub) -> None:
