@@ -46,7 +46,7 @@ demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR)) \
 		$(if $(GIVEN),--kubeconfig "$$KUBECONFIG") $(if $(filter command,$(origin IMAGE)),--image "$$IMAGE")
 
-test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
+test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/axe.stamp
 	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 --dist worksteal \
 		--durations=30 --junitxml=$(TIMES)/test-$(PY_TAG).xml $(OPTIONS) $(TESTS)
 
@@ -121,7 +121,13 @@ $(HUB5)/hub5.stamp: setup.cfg requirements-hub5.lock | prerequisites .venv/uv/uv
 	@sh tools/environment.sh "$(UV)" $(PYTHON) $(HUB5) requirements-hub5.lock -e '.[demo,test]' 'jupyterhub ==5.5.*'
 	@touch $@
 
-node_modules/proxy.stamp: tools/proxy.sh | $(VENV)/demo.stamp
+node_modules/proxy.stamp: tools/npm_package.sh | $(VENV)/demo.stamp
 	@echo "Setting up the hub's proxy in node_modules (once) ..."
-	@sh tools/proxy.sh $(CURDIR) $(CURDIR)/$(NODE)
+	@sh tools/npm_package.sh proxy $(CURDIR) $(CURDIR)/$(NODE)
+	@touch $@
+
+# After the proxy, whose installation empties node_modules.
+node_modules/axe.stamp: tools/npm_package.sh node_modules/proxy.stamp
+	@echo "Setting up the tests' rules of accessibility in node_modules (once) ..."
+	@sh tools/npm_package.sh axe $(CURDIR) $(CURDIR)/$(NODE)
 	@touch $@

@@ -33,6 +33,7 @@ DEPENDS_ON_UID = {"embedded", "behaviour"}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden/ with what came out")
+    parser.addoption("--update-screenshots", action="store_true", help="rewrite the pictures in docs/images/")
 
 
 def pytest_configure(config: pytest.Config) -> None:

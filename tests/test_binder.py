@@ -32,8 +32,22 @@ def test_scripts_can_be_run(name: str) -> None:
 
 def test_scripts_name_files_that_exist() -> None:
     words = shlex.split((BINDER / "postBuild").read_text(), comments=True)
-    assert {"tools/proxy.sh", "requirements.lock"} <= set(words)
-    assert (TREE / "tools" / "proxy.sh").exists()
+    assert {"tools/npm_package.sh", "requirements.lock"} <= set(words)
+    assert (TREE / "tools" / "npm_package.sh").exists()
+
+
+def test_post_build_installs_the_proxy_with_the_node_of_the_environment(tmp_path: Path) -> None:
+    for name in ("python3", "node"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >>"$PWD/calls"\n')
+        program.chmod(0o755)
+    (tmp_path / "tools").symlink_to(TREE / "tools")
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    subprocess.run(["sh", BINDER / "postBuild"], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
+    installed = (tmp_path / "calls").read_text().splitlines()[-1]
+    assert installed.startswith(f"node {tmp_path}/bin/../lib/node_modules/npm/bin/npm-cli.js install ")
+    assert f"--prefix {tmp_path} configurable-http-proxy@" in installed
 
 
 def test_start_puts_the_proxy_on_the_path_and_hands_over(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from chromium import Chromium
+from browser import Chromium, expect, log_in, visit
 from patience import eventually
 
 from jupyter_research_spawner.demo import embedded_cluster
@@ -54,13 +54,10 @@ async def first_terminal_output(alice: UserSession, root: str) -> str:
     return printed
 
 
-async def test_jupyterlab_tells_the_end_until_it_is_extended(demo: RunningDemo, tmp_path: Path) -> None:
+async def test_jupyterlab_tells_the_end_until_it_is_extended(demo: RunningDemo, chromium: Chromium) -> None:
     hub = demo.hub
     root = f"{hub.url}/user/alice"
-    async with (
-        UserSession(hub.url, "alice", hub.password) as alice,
-        Chromium.running(tmp_path / "chromium") as chromium,
-    ):
+    async with UserSession(hub.url, "alice", hub.password) as alice, visit(chromium, hub.url) as page:
         await alice.log_in()
         await alice.start_server("Small")
 
@@ -69,16 +66,13 @@ async def test_jupyterlab_tells_the_end_until_it_is_extended(demo: RunningDemo, 
             return found
 
         first = await eventually(deadline, every=0.2)
-        page = await chromium.page()
-        await page.open(f"{hub.url}/hub/login?next=/user/alice/lab")
-        await page.fill("#username_input", "alice")
-        await page.fill("#password_input", hub.password)
-        await page.click("#login_submit")
+        await log_in(page, "alice", hub.password, then="/user/alice/lab")
         date = f"new Date({first['ends_at_seconds'] * 1000})"
-        when = await page.run(f"{date}.toLocaleTimeString([], {{hour: '2-digit', minute: '2-digit'}})")
-        shown = await page.shows(NOTICE, f"This server ends at {when}")
-        assert "saved files are kept" in shown
-        assert await page.run(f"document.querySelector('{NOTICE} [role=alert]') !== null"), "screen readers read it"
+        when = await page.evaluate(f"{date}.toLocaleTimeString([], {{hour: '2-digit', minute: '2-digit'}})")
+        notice = page.locator(NOTICE)
+        # The role is what makes a screen reader read it.
+        await expect(notice.get_by_role("alert")).to_contain_text(f"This server ends at {when}")
+        await expect(notice).to_contain_text("saved files are kept")
 
         terminal = await first_terminal_output(alice, root)
         assert re.match(r"This server ends on \w+ .* UTC, in (8 h 0|7 h [0-9]+) min\.", terminal), terminal
@@ -88,25 +82,28 @@ async def test_jupyterlab_tells_the_end_until_it_is_extended(demo: RunningDemo, 
             answer = await anybody.get(f"{root}/lab")
             assert "/hub/login" in str(answer.url) and "ends_at" not in await answer.text()
 
-        await page.press(f"{NOTICE} .jp-toast-button")
+        # JupyterLab closes a notice whose button is pressed.
+        async with page.context.expect_page() as opened:
+            await notice.get_by_role("button", name="Extend").click()
+        extending = await opened.value
         assert first["extend_path"] == "/hub/research-spawner/wall-time?server="
-        extending = await chromium.opened(hub.url + first["extend_path"])
-        await extending.shows("button[type=submit]", "(8h more)")
+        assert extending.url == hub.url + first["extend_path"]
+        extend = extending.get_by_role("button", name="(8h more)")
+        await expect(extend).to_be_visible()
 
         # JupyterLab has closed the notice. A page that is loaded again shows it until the server is extended.
-        await page.call("Page.bringToFront")
-        await page.call("Page.reload")
-        await page.shows(NOTICE, f"This server ends at {when}")
-        await extending.call("Page.bringToFront")
-        await extending.press("button[type=submit]")
-        await extending.shows("[role=status]", "It now ends at")
+        await page.bring_to_front()
+        await page.reload()
+        await expect(notice).to_contain_text(f"This server ends at {when}")
+        await extending.bring_to_front()
+        await extend.click()
+        await expect(extending.get_by_role("status")).to_contain_text("It now ends at")
 
         async def is_gone() -> bool:
             # The user comes back from the tab with the hub's page.
-            await extending.call("Page.bringToFront")
-            await page.call("Page.bringToFront")
-            return await page.text(NOTICE) == ""
+            await extending.bring_to_front()
+            await page.bring_to_front()
+            return await notice.count() == 0
 
         await eventually(is_gone, every=0.5)
         assert (await deadline())["ends_at_seconds"] == first["ends_at_seconds"] + 8 * 3600
-        assert chromium.errors == []

@@ -1,0 +1,215 @@
+"""A real Chromium: `from browser import running_chromium`.  Playwright drives the distribution's and downloads none."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import pytest
+import pytest_asyncio
+from patience import PATIENCE_SECONDS
+from playwright.async_api import Browser as Chromium
+from playwright.async_api import ConsoleMessage, Page, WebError, async_playwright, expect
+
+TREE = Path(__file__).parents[1]
+# As the Makefile installs it.
+AXE = TREE / "node_modules" / ".axe" / "node_modules" / "axe-core" / "axe.min.js"
+IMAGES = TREE / "docs" / "images"
+# WCAG 2.2 AA, and axe's own rules: one h1, landmarks, the order of headings.
+AXE_TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+# Our part of a hub's page; the rest is JupyterHub's.
+OURS = "main.research"
+_VIOLATION = "This page violates its Content-Security-Policy:"
+
+# An assertion of Playwright waits until it is true, as `eventually` does.
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a user looks at pages: width of the window in pixels, colours, with or without JavaScript."""
+
+    width: int = 1280
+    theme: Literal["light", "dark"] = "light"
+    has_forced_colors: bool = False
+    has_javascript: bool = True
+
+    def __str__(self) -> str:
+        more = "-forced-colors" if self.has_forced_colors else ""
+        return f"{self.theme}{more}-{self.width}{'' if self.has_javascript else '-without-javascript'}"
+
+
+DESKTOP = Look()
+DARK = Look(theme="dark")
+PHONE = Look(width=390)
+# WCAG 2.2, 1.4.10: also what is left of 1280 pixels at 400 %.
+NARROW = Look(width=320)
+FORCED_COLORS = Look(has_forced_colors=True)
+WITHOUT_JAVASCRIPT = Look(has_javascript=False)
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test, because `what` is not installed.  With CI=true it fails."""
+    reason = f"{what} is not installed"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextlib.asynccontextmanager
+async def running_chromium() -> AsyncIterator[Chromium]:
+    """Run a Chromium without a window."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        missing("chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=program,
+            # The sandbox is not available to root, and /dev/shm is small in containers.
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"],
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@pytest_asyncio.fixture
+async def chromium() -> AsyncIterator[Chromium]:
+    """A Chromium of the test's own."""
+    async with running_chromium() as started:
+        yield started
+
+
+@contextlib.asynccontextmanager
+async def visit(chromium: Chromium, url: str, look: Look = DESKTOP) -> AsyncIterator[Page]:
+    """Open a tab, in a session with cookies of its own, in which paths are relative to `url`.
+
+    Fails at its end if a script of a page threw an exception, or a page violated its Content-Security-Policy.
+    """
+    context = await chromium.new_context(
+        base_url=url,
+        viewport={"width": look.width, "height": 800},
+        color_scheme=look.theme,
+        forced_colors="active" if look.has_forced_colors else "none",
+        reduced_motion="reduce",
+        java_script_enabled=look.has_javascript,
+        locale="en-GB",
+        timezone_id="UTC",
+    )
+    context.set_default_timeout(PATIENCE_SECONDS * 1000)
+    await context.add_init_script(
+        # An address without an origin, such as about:blank, has no storage.
+        f"try {{ localStorage.setItem('jupyterhub-bs-theme', {json.dumps(look.theme)}) }} catch {{}}\n"
+        "document.addEventListener('securitypolicyviolation', event => console.error("
+        f"{json.dumps(_VIOLATION)}, event.violatedDirective, event.blockedURI, event.sourceFile, event.lineNumber))"
+    )
+    problems: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.text.startswith(_VIOLATION):
+            problems.append(f"{message.text} ({message.location['url']})")
+
+    def catch(error: WebError) -> None:
+        problems.append(f"{error.page.url if error.page else '?'}: {error.error}")
+
+    context.on("console", hear)
+    context.on("weberror", catch)
+    try:
+        yield await context.new_page()
+    finally:
+        await context.close()
+    assert problems == [], problems
+
+
+async def log_in(page: Page, name: str, password: str = "", then: str = "/hub/home") -> None:
+    """Log in at the hub, and open the path `then` of it."""
+    await page.goto(f"/hub/login?next={then}")
+    await page.get_by_label("Username").fill(name)
+    await page.locator("#password_input").fill(password)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_label("Username")).to_have_count(0)
+
+
+async def axe(page: Page, ours: str = OURS) -> list[str]:
+    """Return what is not accessible in the elements that match the selector `ours`, and in the page as a whole.
+
+    The page must have such an element.  Needs JavaScript.
+    """
+    if not AXE.exists():
+        missing(f"{AXE} (make test installs it)")
+    # By the debugger's protocol, because a page's Content-Security-Policy does not allow it to scripts.
+    protocol = await page.context.new_cdp_session(page)
+    await _evaluate(protocol, AXE.read_text())
+    found: list[str] = await _evaluate(
+        protocol,
+        f"""(async () => {{
+            const ours = [...document.querySelectorAll({json.dumps(ours)})];
+            if (!ours.length) return ["no element matches {ours}"];
+            const isOurs = element => element === document.documentElement || ours.some(one => one.contains(element));
+            const run = await axe.run({{runOnly: {json.dumps(AXE_TAGS)}, resultTypes: ["violations"]}});
+            return run.violations.flatMap(rule => rule.nodes
+                .filter(node => isOurs(document.querySelector(node.target[0])))
+                .map(node => `${{rule.id}}: ${{node.html}}: ${{node.failureSummary}}`));
+        }})()""",
+    )
+    await protocol.detach()
+    return found
+
+
+async def _evaluate(protocol: Any, expression: str) -> Any:
+    found = await protocol.send(
+        "Runtime.evaluate", {"expression": expression, "awaitPromise": True, "returnByValue": True}
+    )
+    assert "exceptionDetails" not in found, found["exceptionDetails"]
+    return found["result"].get("value")
+
+
+async def change_look(page: Page, look: Look) -> None:
+    """Show the page that is open in another width and in other colours, as its user can at any time."""
+    await page.set_viewport_size({"width": look.width, "height": 800})
+    await page.emulate_media(color_scheme=look.theme, forced_colors="active" if look.has_forced_colors else "none")
+    # As the button of JupyterHub's pages does (share/jupyterhub/static/js/darkmode.js).
+    await page.evaluate("theme => document.documentElement.setAttribute('data-bs-theme', theme)", look.theme)
+
+
+async def is_too_wide(page: Page) -> bool:
+    """Return whether the page must be scrolled horizontally."""
+    return bool(await page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+
+async def barriers(page: Page, ours: str = OURS) -> list[str]:
+    """Return what is not accessible: by axe in light, dark and forced colours, and too wide for 320 pixels.
+
+    The page keeps its state, and has the look DESKTOP afterwards.
+    """
+    found = []
+    for look in (DARK, FORCED_COLORS, NARROW, DESKTOP):
+        await change_look(page, look)
+        found += [f"{look}: {barrier}" for barrier in await axe(page, ours)]
+        if await is_too_wide(page):
+            found.append(f"{look}: must be scrolled horizontally")
+    return found
+
+
+class Screenshots:
+    """The pictures that README and docs show.  They are only taken with pytest's option --update-screenshots."""
+
+    def __init__(self, *, update: bool) -> None:
+        self._update = update
+
+    async def take(self, page: Page, name: str) -> None:
+        if self._update:
+            IMAGES.mkdir(exist_ok=True)
+            await page.screenshot(path=IMAGES / f"{name}.png", animations="disabled")
+
+
+@pytest.fixture
+def screenshots(request: pytest.FixtureRequest) -> Screenshots:
+    return Screenshots(update=bool(request.config.getoption("--update-screenshots")))
