@@ -90,7 +90,8 @@ async def _play(ground: DemoCluster, state: Path, *, stay: bool) -> int:
             is_good = False
         _say(f"\n{'All checks passed' if is_good else 'NOT all checks passed'} after {time.monotonic() - began:.0f} s.")
         if stay:
-            _say(f"\nOpen {stage.hub.url} in a browser.\nLog in as alice or bob with the password {stage.hub.password}")
+            _say(f"\nOpen {stage.hub.url} in a browser.\nThe password of alice, bob and carol is {stage.hub.password}")
+            _say("alice is in the research group climate, bob is a student, and carol teaches his class.")
             _say("Ctrl-C stops the demo.")
             await asyncio.Event().wait()
     return 0 if is_good else 1

@@ -1,4 +1,7 @@
-"""Run the demo on an embedded cluster with two nodes of 4 CPUs.  Its storage is in directories of this machine."""
+"""Run the demo on an embedded cluster with three nodes.  Its storage is in directories of this machine.
+
+The sizes of the nodes are only numbers for the scheduler: pods are processes of this machine, and there is no GPU.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from ..site import load
 from .demo_cluster import HERE, BatchNode, People, PreparedCluster, Say, settings
 from .shared_storage import CLAIMS, entries
 from .storage_layout import lay_out
+
+# Two A100, and a third one that is divided.
+GPUS = {"nvidia.com/gpu": "2", "nvidia.com/mig-1g.10gb": "7"}
 
 
 class EmbeddedCluster:
@@ -32,8 +38,9 @@ class EmbeddedCluster:
         cluster = await Cluster.start(
             state / "cluster",
             nodes=[
-                NodeSpec("interactive", cpu=4, memory="16Gi", labels={"pool": "interactive"}),
+                NodeSpec("interactive", cpu=16, memory="64Gi", labels={"pool": "interactive"}),
                 NodeSpec("batch", cpu=4, memory="16Gi", labels={"pool": "batch"}),
+                NodeSpec("gpu", cpu=32, memory="256Gi", labels={"pool": "gpu"}, resources=GPUS),
             ],
             namespace=site.namespaces.name,
             claims={name: shared / name for name in CLAIMS},

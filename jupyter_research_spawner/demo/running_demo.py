@@ -16,7 +16,7 @@ from . import hub
 from .cluster_api import Api, connected
 from .demo_cluster import CannotStart, DemoCluster, People, PreparedCluster, Say, settings
 
-NAMES = ("alice", "bob")
+NAMES = ("alice", "bob", "carol")
 
 
 @dataclass(frozen=True)

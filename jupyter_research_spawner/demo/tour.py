@@ -82,7 +82,7 @@ def _verdict(stage: RunningDemo, rows: list[comparison.Row], in_notebook: dict[s
 
 async def second_act(stage: RunningDemo, alice: UserSession, bob: UserSession, say: Say) -> bool:
     await bob.log_in()
-    await bob.start_server("stats-101")
+    await bob.start_server("Statistics 101")
     say("bob is a student. He logs in and starts a notebook of his class stats-101.")
     is_private = await _cannot_read(stage, bob, say)
     node = stage.cluster.batch

@@ -115,14 +115,16 @@ def _owner(state: Path) -> str:
 
 
 def _settings(chosen: node_choice.Node, found: node_choice.Sizes, image: str) -> Json:
-    """Return site settings that place all pods on this node, with sizes that fit on it."""
+    """Return site settings that place all pods on this node, with sizes that fit on it, and only profiles that do."""
+    offered = settings()["profiles"]
     here = {
-        "images": {"default": image},
+        "images": {**dict.fromkeys(offered["small"]["images"]), "default": image},
         "pod": {"nodeSelector": {"pool": None, node_choice.HOSTNAME: chosen.hostname}},
     }
     return {
         "namespaces": {"name": demo_manifests.NAMESPACE},
         "profiles": {
+            **dict.fromkeys(offered),
             "small": {
                 **here,
                 "cpu": format_cores(found.notebook_cpu),
