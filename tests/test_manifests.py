@@ -142,6 +142,25 @@ def test_the_rights_to_see_nodes_are_a_role_of_their_own_that_can_be_left_out() 
     ]
 
 
+def test_only_a_site_that_wants_it_lets_the_hub_read_pods_of_other_namespaces() -> None:
+    def added(availability: str) -> set[tuple[str, str, str]]:
+        site, off = ({"availability": one} for one in (availability, "none"))
+        return rights(everything(site_with(site), HERE, ["rbac"]), "hub") - rights(
+            everything(site_with(off), HERE, ["rbac"]), "hub"
+        )
+
+    kinds = SCHEDULERS["kueue"].queue_kinds
+    queues = {(one.group, one.resource, verb) for one in kinds for verb in ("list", "watch")}
+    assert added("queues") == queues
+    assert added("nodes") == {*queues, ("", "pods", "list"), ("", "pods", "watch")}
+    granted = everything(site_with({"availability": "nodes"}), HERE, ["rbac"])
+    assert of_kind(granted, "ClusterRole")["research-all-pods-jhub"]["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
+    ]
+    (subject,) = of_kind(granted, "ClusterRoleBinding")["research-all-pods-jhub"]["subjects"]
+    assert subject["name"] == "hub"
+
+
 @pytest.mark.parametrize("kind", sorted(SCHEDULERS))
 def test_hub_and_service_may_look_for_what_pods_need(kind: str, alice: PosixIdentity) -> None:
     site = site_with(SCHEDULER[kind])
@@ -153,8 +172,10 @@ def test_hub_and_service_may_look_for_what_pods_need(kind: str, alice: PosixIden
         needed.add((order.group, order.resource, "get"))
     needed.add(("", "configmaps", "get"))
     needed |= {(group, resource, verb) for group, resource in SIZES for verb in ("list", "watch")}
-    # The hub writes deadlines into annotations of pods.
-    assert rights(objects, "hub") == {*needed, ("", "pods", "patch")}, "exactly: the chart gives the hub the rest"
+    # The hub writes deadlines into annotations of pods, and its form says what is free.
+    of_hub = {("", "pods", "patch")}
+    of_hub |= {(one.group, one.resource, verb) for one in SCHEDULERS[kind].queue_kinds for verb in ("list", "watch")}
+    assert rights(objects, "hub") == {*needed, *of_hub}, "exactly: the chart gives the hub the rest"
     assert needed <= rights(objects, "research-batch")
 
 

@@ -120,6 +120,7 @@ def test_golden_summary(kind: str, golden: Callable[[str], Any]) -> None:
         "GPU kinds": provided(kind),
         "preempted by kube-scheduler": preempted.message,
         "watched kinds": [watched.kind for watched in module.watched],
+        "kinds that say what is free": [found.kind for found in module.queue_kinds],
         "preemption events": [
             f"{event.reason}: {event.starts_with}".rstrip(": ") for event in module.preemption_events
         ],

@@ -53,7 +53,7 @@ def scheduler_names() -> set[str]:
         # "plain" is also an English word, and it has no objects and no keys of its own.
         found |= {kind, kind.replace("-", "_")} - {"plain"}
         found |= {key.rstrip("/") for key in module.RESERVED if "/" in key}
-        found |= {watched.group for watched in module.watched}
+        found |= {watched.group for watched in (*module.watched, *module.queue_kinds)}
         found |= {one.group for one in module.prerequisites(placement(kind)) if "." in one.group}
     return found - {"scheduling.k8s.io"}
 

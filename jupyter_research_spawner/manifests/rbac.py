@@ -22,6 +22,8 @@ from .site_prerequisites import site_prerequisites
 API = "rbac.authorization.k8s.io"
 LOOK = "research-prerequisites"
 NODES = "research-nodes"
+QUEUES = "research-queues"
+PODS = "research-all-pods"
 SECRETS = "research-secrets"
 DEADLINES = "research-deadlines"
 # The hub writes when a notebook ends into an annotation of its pod, when it starts and when its user extends it.
@@ -65,6 +67,7 @@ def objects(site: Site, release: Release) -> list[Json]:
         _binding("Role", DEADLINES, pods, [hub]),
         _role("ClusterRole", f"{NODES}-{pods}", None, SIZES),
         _binding("ClusterRole", f"{NODES}-{pods}", None, [hub, batch]),
+        *_availability_roles(site, hub),
         *_secret_roles(site, hub),
         _role("Role", BATCH, pods, [*_job_rules(), *_may_mark(site), *_may_hold(site)]),
         _binding("Role", BATCH, pods, [batch]),
@@ -100,6 +103,34 @@ def _may_get(found: Iterable[Prerequisite]) -> list[Json]:
         {"apiGroups": [group], "resources": sorted(resources), "verbs": ["get"]}
         for group, resources in sorted(by_group.items())
     ]
+
+
+def _availability_roles(site: Site, hub: Json) -> list[Json]:
+    """Return the roles with which the hub reads what is free, for the options form, and their bindings."""
+    pods = site.namespaces.name
+    kinds = SCHEDULERS[site.scheduler.kind].queue_kinds if site.availability != "none" else ()
+    in_namespace = _may_watch((kind.group, kind.resource) for kind in kinds if kind.namespaced)
+    in_cluster = _may_watch((kind.group, kind.resource) for kind in kinds if not kind.namespaced)
+    all_pods = _may_watch([("", "pods")] if site.availability == "nodes" else ())
+    return [
+        one
+        for kind, name, namespace, rules in (
+            ("Role", QUEUES, pods, in_namespace),
+            ("ClusterRole", f"{QUEUES}-{pods}", None, in_cluster),
+            ("ClusterRole", f"{PODS}-{pods}", None, all_pods),
+        )
+        if rules
+        for one in (_role(kind, name, namespace, rules), _binding(kind, name, namespace, [hub]))
+    ]
+
+
+def _may_watch(resources: Iterable[tuple[str, str]]) -> list[Json]:
+    """Return one rule per API group to list and watch these resources."""
+    by_group: dict[str, list[str]] = {}
+    for group, resource in resources:
+        by_group.setdefault(group, []).append(resource)
+    verbs = ["list", "watch"]
+    return [{"apiGroups": [group], "resources": names, "verbs": verbs} for group, names in sorted(by_group.items())]
 
 
 def _secret_roles(site: Site, hub: Json) -> list[Json]:

@@ -77,6 +77,8 @@ _RUNTIME_ENV = (
     "ASCEND_RUNTIME_OPTIONS",
     "ASCEND_VNPU_SPECS",
 )
+# The prefix of the extended resources of DeviceClasses (KEP-5004), which nodes do not report.
+_DEVICE_CLASS = "deviceclass.resource.kubernetes.io/"
 Percent = Annotated[StrictInt, Field(ge=1, le=100)]
 _MEBIBYTE = 2**20
 
@@ -104,7 +106,7 @@ def may_be_nvidia(resource: str) -> bool:
     The result is False only for the known domains of other vendors.  Administrators choose the names of DeviceClasses,
     and device plugins for parts of NVIDIA's GPUs have other domains than NVIDIA.
     """
-    name = resource.removeprefix("deviceclass.resource.kubernetes.io/")
+    name = resource.removeprefix(_DEVICE_CLASS)
     domain = f".{name.partition('/')[0]}"
     return not domain.endswith(tuple(f".{vendor}" for vendor in _OTHER_VENDORS))
 
@@ -174,6 +176,11 @@ class _Gpu(Settings):
         return []
 
     @property
+    def is_in_allocatable(self) -> bool:
+        """Return whether nodes report the devices as one number in `allocatable`, and nothing else decides."""
+        return False
+
+    @property
     def may_be_nvidia(self) -> bool:
         """Return whether a device plugin, the scheduler or a driver may set NVIDIA_VISIBLE_DEVICES for this device."""
         return all(map(may_be_nvidia, self.amounts()))
@@ -185,6 +192,10 @@ class _Counted(_Gpu):
     @property
     def resource_name(self) -> str:
         raise NotImplementedError
+
+    @property
+    def is_in_allocatable(self) -> bool:
+        return not self.resource_name.startswith(_DEVICE_CLASS)
 
     def amounts(self) -> dict[str, str]:
         return {self.resource_name: str(self.count)}

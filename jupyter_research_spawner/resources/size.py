@@ -40,6 +40,21 @@ class Resources:
         return [] if self.gpu is None else self.gpu.claims()
 
     @property
+    def allocatable_requests(self) -> dict[str, str]:
+        """Return the requests of which nodes report how much they have, as `allocatable`."""
+        devices = self.gpu.amounts() if self.gpu is not None and not self.gpu.is_in_allocatable else {}
+        requests = self.as_requirements()["requests"]
+        return {name: amount for name, amount in requests.items() if name not in devices}
+
+    @property
+    def fits_by_sums(self) -> bool:
+        """Return whether a node that has enough free of each request can take the pod.
+
+        Not so with parts of devices, with devices that nodes do not report, and with NUMA placement.
+        """
+        return self.numa is None and (self.gpu is None or self.gpu.is_in_allocatable)
+
+    @property
     def may_have_nvidia_gpu(self) -> bool:
         """Return whether the main container may get a device of NVIDIA."""
         return self.gpu is not None and self.gpu.may_be_nvidia

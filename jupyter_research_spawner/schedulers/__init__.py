@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..resources import Gpu
 from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
+from .queue_room import Demand, QueueRoom
 from .queue_sentence import describe, describe_largest, summarize, why
 from .queue_status import ExcludedNodes, LargestNode, Limit, Place, QueueStatus, Shortage, WaitCode
 from .scheduler_defaults import (
@@ -13,6 +14,7 @@ from .scheduler_defaults import (
 from .scheduler_interface import (
     NO_OBJECTS,
     SELECTED_BY_PRIORITY,
+    FindRoom,
     Hold,
     Kind,
     Marks,
@@ -21,6 +23,7 @@ from .scheduler_interface import (
     OrderApi,
     Placement,
     PreemptionEvent,
+    QueueKind,
     QueuePlacement,
     Reason,
     Scheduler,
@@ -76,7 +79,9 @@ __all__ = [
     "NO_OBJECTS",
     "SCHEDULERS",
     "SELECTED_BY_PRIORITY",
+    "Demand",
     "ExcludedNodes",
+    "FindRoom",
     "Hold",
     "Kind",
     "LargestNode",
@@ -88,7 +93,9 @@ __all__ = [
     "Place",
     "Placement",
     "PreemptionEvent",
+    "QueueKind",
     "QueuePlacement",
+    "QueueRoom",
     "QueueStatus",
     "Reason",
     "Scheduler",

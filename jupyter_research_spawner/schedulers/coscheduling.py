@@ -13,6 +13,7 @@ from .scheduler_defaults import (
     NO_GPU_ADVICE,
     adds_nothing,
     disruption,
+    no_queue_rooms,
     only_gpus,
     only_priority_class,
     status_of_pod,
@@ -68,5 +69,7 @@ deletes_unmarked = False
 watched = ()
 HOLD = None
 ORDER = None
+queue_kinds = ()
+queue_rooms = no_queue_rooms
 status = status_of_pod
 eviction = disruption

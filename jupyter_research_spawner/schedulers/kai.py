@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 
 from pydantic import Field
 
-from ..api_object import condition
+from ..api_object import condition, parse_quantity
 from ..prerequisite import Prerequisite
 from ..resources import KaiFraction
 from ..settings import Settings
 from ..shape import Json, label_value
+from .queue_room import Demand, QueueRoom, queue_chain
 from .queue_status import QueueStatus, WaitCode
 from .scheduler_defaults import (
     COUNTED_GPUS,
@@ -26,10 +28,12 @@ from .scheduler_defaults import (
     status_of_pod,
 )
 from .scheduler_interface import (
+    FindRoom,
     Marks,
     Metadata,
     Objects,
     Placement,
+    QueueKind,
     QueueName,
     QueuePlacement,
 )
@@ -130,6 +134,84 @@ refuses_gpu = only_gpus(*COUNTED_GPUS, "kai-fraction", "dra")
 watched = ()
 HOLD = None
 ORDER = None
+queue_kinds = (QueueKind(API, "Queue"),)
+_NO_LIMIT = -1
+
+
+def queue_rooms(objects: Objects) -> FindRoom:
+    """Return a function that compares what a pod requests with the limits and quotas of its Queue and those above it.
+
+    KAI gives the quota of a Queue to its work on request, and takes it from other Queues if need be.  It starts work
+    that is not preemptible only within the quota.  Room below the limit, but above the quota, is not known to be free.
+    """
+    queues = {found["metadata"]["name"]: found for found in objects.by_kind.get("Queue", ())}
+    return lambda placement, demand: _room(queues, _queue(placement), demand)
+
+
+def _room(queues: Mapping[str, Json], name: str, demand: Demand) -> QueueRoom | None:
+    chain = queue_chain(queues, name, "parentQueue")
+    asked = _asked(demand)
+    if len(chain) < 2 or asked is None:  # KAI requires a parent of each leaf Queue
+        return None
+    bounds = [_bounds(queue) for queue in chain]
+    kept = [_amounts(queue, "allocatedNonPreemptible") for queue in chain]
+    used = [_amounts(queue, "allocated") for queue in chain]
+    wanted = [_amounts(queue, "requested") for queue in chain]
+
+    def exceeds(which: str, already: list[dict[str, Decimal]]) -> bool:
+        return any(
+            0 <= bound[resource][which] < amount + sums[resource]
+            for bound, sums in zip(bounds, already, strict=True)
+            for resource, amount in asked.items()
+        )
+
+    nothing = [dict.fromkeys(sums, Decimal(0)) for sums in used]
+    if exceeds("limit", nothing) or (not demand.preemptible and exceeds("quota", nothing)):
+        return QueueRoom(False, is_too_large=True)
+    if exceeds("limit", used) or (not demand.preemptible and exceeds("quota", kept)):
+        return QueueRoom(False)
+    scarce = ("gpu",) if "gpu" in asked else tuple(asked)
+    has_quota = all(bounds[0][resource]["quota"] != _NO_LIMIT for resource in scarce)
+    if has_quota and not exceeds("quota", wanted):
+        return QueueRoom(True)
+    return None
+
+
+def _asked(demand: Demand) -> dict[str, Decimal] | None:
+    """Return CPU in cores, memory in bytes and GPUs; None if the part of a GPU is not known as a fraction."""
+    gpu = demand.gpu
+    devices = sum((amount for name, amount in demand.requests.items() if _is_gpu(name)), Decimal(0))
+    if isinstance(gpu, KaiFraction):
+        if gpu.fraction is None:
+            return None
+        devices = gpu.fraction * gpu.count
+    elif gpu is not None and not devices:  # a device of a DeviceClass, or a MIG slice
+        return None
+    found = {"cpu": demand.requests.get("cpu"), "memory": demand.requests.get("memory"), "gpu": devices}
+    return {name: amount for name, amount in found.items() if amount}
+
+
+def _is_gpu(resource: str) -> bool:
+    return resource.endswith("/gpu")
+
+
+def _bounds(queue: Json) -> dict[str, dict[str, Decimal]]:
+    """Return quota and limit of a Queue.  KAI writes CPU in thousandths of a core, and memory in millions of bytes."""
+    resources = (queue.get("spec") or {}).get("resources") or {}
+    units = {"cpu": Decimal("0.001"), "memory": Decimal(10**6), "gpu": Decimal(1)}
+
+    def read(resource: str, which: str) -> Decimal:
+        written = Decimal(str((resources.get(resource) or {}).get(which, 0)))
+        return written if written == _NO_LIMIT else written * units[resource]
+
+    return {resource: {which: read(resource, which) for which in ("quota", "limit")} for resource in units}
+
+
+def _amounts(queue: Json, field: str) -> dict[str, Decimal]:
+    written = {name: parse_quantity(amount) for name, amount in ((queue.get("status") or {}).get(field) or {}).items()}
+    devices = sum((amount for name, amount in written.items() if _is_gpu(name)), Decimal(0))
+    return {"cpu": written.get("cpu", Decimal(0)), "memory": written.get("memory", Decimal(0)), "gpu": devices}
+
 
 _NOT_YET = "KAI has not scheduled the pod yet. It schedules nothing while the queue or its parent queue does not exist."
 # KAI writes this message if it gives no reason, for example because the queue has no parent.

@@ -12,6 +12,7 @@ from ..api_object import condition, parse_quantity
 from ..prerequisite import Prerequisite
 from ..settings import Settings
 from ..shape import Json
+from .kueue_quota import Quotas
 from .queue_status import Limit, Place, QueueStatus, Shortage
 from .scheduler_defaults import (
     PREEMPTED,
@@ -25,6 +26,7 @@ from .scheduler_interface import (
     NO_OBJECTS,
     SELECTED_BY_PRIORITY,
     EvictionCode,
+    FindRoom,
     Hold,
     Kind,
     Marks,
@@ -32,6 +34,7 @@ from .scheduler_interface import (
     Objects,
     OrderApi,
     Placement,
+    QueueKind,
     QueueName,
     QueuePlacement,
     Reason,
@@ -122,6 +125,19 @@ def _order_path(namespace: str, objects: Objects) -> str:
 
 
 ORDER = OrderApi(VISIBILITY, "localqueues/pendingworkloads", _PENDING, _order_path)
+queue_kinds = (
+    QueueKind(API, "LocalQueue", namespaced=True),
+    *(QueueKind(API, kind) for kind in ("ClusterQueue", "Cohort", "ResourceFlavor")),
+)
+
+
+def queue_rooms(objects: Objects) -> FindRoom:
+    """Return a function that compares what a pod requests with the free quota of its LocalQueue."""
+    quotas = Quotas.of(objects)
+    # Kueue counts devices of DeviceClasses under names that only its configuration has.
+    return lambda placement, demand: (
+        None if demand.gpu is not None and demand.gpu.claims() else quotas.room(_local_queue(placement), demand)
+    )
 
 
 def _place(objects: Objects) -> Place | None:

@@ -8,6 +8,7 @@ from .scheduler_defaults import (
     NO_GPU_ADVICE,
     adds_nothing,
     disruption,
+    no_queue_rooms,
     only_priority_class,
     refuse_gang,
     refuse_gpu_beside_hami,
@@ -46,5 +47,7 @@ deletes_unmarked = False
 watched = ()
 HOLD = None
 ORDER = None
+queue_kinds = ()
+queue_rooms = no_queue_rooms
 status = status_of_pod
 eviction = disruption

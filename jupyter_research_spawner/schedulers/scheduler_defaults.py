@@ -19,6 +19,7 @@ from .scheduler_interface import (
     NO_OBJECTS,
     SELECTED_BY_PRIORITY,
     EvictionCode,
+    FindRoom,
     Objects,
     Placement,
     PreemptionEvent,
@@ -138,6 +139,11 @@ def refuse_gpu_beside_hami(gpu: Gpu, scheduler_name: str | None) -> str | None:
 
 
 NO_GPU_ADVICE: Mapping[str, str] = {}
+
+
+def no_queue_rooms(objects: Objects) -> FindRoom:
+    """Return a function that knows nothing, for a scheduler whose objects do not say what is free."""
+    return lambda placement, demand: None
 
 
 def adds_nothing(pod: Json) -> tuple[str, ...]:

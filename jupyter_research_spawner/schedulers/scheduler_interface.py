@@ -18,6 +18,7 @@ from ..refusal import Refusal
 from ..resources import Gpu, Resources
 from ..settings import Settings
 from ..shape import NOTEBOOK_KIND, Json, Shape
+from .queue_room import Demand, QueueRoom
 from .queue_status import QueueStatus
 
 # `selected_by` of prerequisites that the user selects with the priority: `research-spawner manifests` prints them.
@@ -149,6 +150,13 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class QueueKind(Kind):
+    """A kind of object that says how much room the scheduler's queues have.  An administrator creates these objects."""
+
+    namespaced: bool = False
+
+
+@dataclass(frozen=True)
 class Objects:
     """The objects of a scheduler's `watched` kinds that a pod or its job owns.
 
@@ -168,6 +176,8 @@ class Objects:
 
 
 NO_OBJECTS = Objects()
+# Returns whether a queue has room for a pod; None if the objects of the scheduler do not say it.
+FindRoom = Callable[[QueuePlacement, Demand], QueueRoom | None]
 
 
 @dataclass(frozen=True)
@@ -265,6 +275,18 @@ class Scheduler(Protocol):
 
         Further arguments: the objects of the `watched` kinds, and the prerequisites that are missing in the cluster.
         Events are not passed, so a reason that appears only in an event cannot be shown.
+        """
+
+    @property
+    def queue_kinds(self) -> tuple[QueueKind, ...]:
+        """The kinds of objects that `queue_rooms` reads.  Default: `()`."""
+
+    @property
+    def queue_rooms(self) -> Callable[[Objects], FindRoom]:
+        """Return a function that finds out whether a queue has room for a pod, from all objects of the `queue_kinds`.
+
+        A kind that cannot be read is missing in `by_kind`.  The function must return None where the objects do not
+        say it, because users read the answer.  Default: `no_queue_rooms`.
         """
 
     @property

@@ -16,6 +16,7 @@ from .queue_status import QueueStatus
 from .scheduler_defaults import (
     COUNTED_GPUS,
     disruption,
+    no_queue_rooms,
     only_gpus,
     only_priority_class,
     refuse_gang,
@@ -126,6 +127,8 @@ prerequisites = only_priority_class
 watched = ()
 HOLD = None
 ORDER = None
+queue_kinds = ()
+queue_rooms = no_queue_rooms
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:

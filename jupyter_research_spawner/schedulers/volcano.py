@@ -8,14 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 
 from pydantic import Field
 
-from ..api_object import condition
+from ..api_object import condition, parse_quantity
 from ..prerequisite import Prerequisite
 from ..resources import VolcanoVgpu
 from ..settings import Settings
 from ..shape import Json
+from .queue_room import Demand, QueueRoom, queue_chain
 from .queue_status import QueueStatus
 from .scheduler_defaults import (
     COUNTED_GPUS,
@@ -27,16 +29,19 @@ from .scheduler_defaults import (
     status_of_pod,
 )
 from .scheduler_interface import (
+    FindRoom,
     Marks,
     Metadata,
     Objects,
     Placement,
     PreemptionEvent,
+    QueueKind,
     QueueName,
     QueuePlacement,
 )
 
 KIND = "volcano"
+API = "scheduling.volcano.sh/v1beta1"
 SCHEDULER_NAME = "volcano"
 # With this key a pod joins an existing PodGroup, and so the queue of that PodGroup.
 GROUP = "scheduling.k8s.io/group-name"
@@ -91,7 +96,7 @@ def prerequisites(placement: QueuePlacement) -> tuple[Prerequisite, ...]:
 
     Without an open Queue Volcano creates no PodGroup, so the pod stays Pending without a condition or an event.
     """
-    queue = Prerequisite("scheduling.volcano.sh/v1beta1", "Queue", _queue(placement), shut=("Closed", "Closing"))
+    queue = Prerequisite(API, "Queue", _queue(placement), shut=("Closed", "Closing"))
     return (queue, priority_class_prerequisite(placement))
 
 
@@ -110,6 +115,43 @@ deletes_unmarked = False
 watched = ()
 HOLD = None
 ORDER = None
+queue_kinds = (QueueKind(API, "Queue"),)
+
+
+def queue_rooms(objects: Objects) -> FindRoom:
+    """Return a function that compares what a pod requests with the capability and the guarantee of its Queue.
+
+    `capability` is the most that a Queue and those below it may have, and says nothing about nodes.  So room below it
+    is not known to be free, unless it is within the `guarantee`, which Volcano keeps free for the Queue.  Volcano does
+    not count the PodGroups that wait (docs/design/podgroup-statistics.md).
+    """
+    queues = {found["metadata"]["name"]: found for found in objects.by_kind.get("Queue", ())}
+    return lambda placement, demand: _room(queues, _queue(placement), demand)
+
+
+def _room(queues: Mapping[str, Json], name: str, demand: Demand) -> QueueRoom | None:
+    chain, requests = queue_chain(queues, name, "parent"), demand.requests
+    if not chain or not all("allocated" in (queue.get("status") or {}) for queue in chain):
+        return None
+    if any(queue["status"].get("state") in ("Closed", "Closing") for queue in chain):
+        return QueueRoom(False, is_closed=True)
+    totals = [_resources((queue.get("spec") or {}).get("capability")) for queue in chain]
+    used = [_resources(queue["status"].get("allocated")) for queue in chain]
+    if any(amount > total.get(resource, amount) for total in totals for resource, amount in requests.items()):
+        return QueueRoom(False, is_too_large=True)
+    for total, allocated in zip(totals, used, strict=True):
+        if any(name in total and amount > total[name] - allocated.get(name, 0) for name, amount in requests.items()):
+            return QueueRoom(False)
+    guarantee = _resources(((chain[0].get("spec") or {}).get("guarantee") or {}).get("resource"))
+    is_counted = demand.gpu is None or not demand.gpu.claims()
+    if is_counted and all(amount <= guarantee.get(name, 0) - used[0].get(name, 0) for name, amount in requests.items()):
+        return QueueRoom(True)
+    return None
+
+
+def _resources(written: Mapping[str, object] | None) -> dict[str, Decimal]:
+    return {name: parse_quantity(amount) for name, amount in (written or {}).items()}
+
 
 _NO_ROOM = re.compile(r"pod group is (?:not )?ready, .*?(\d+) minAvailable")
 _PLACED = "can possibly be assigned to"

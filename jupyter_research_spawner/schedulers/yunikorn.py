@@ -21,6 +21,7 @@ from .scheduler_defaults import (
     PREEMPTED_AMONG_QUEUES,
     adds_nothing,
     disruption,
+    no_queue_rooms,
     only_gpus,
     only_priority_class,
     refuse_gang,
@@ -133,6 +134,8 @@ prerequisites = only_priority_class
 watched = ()
 HOLD = None
 ORDER = None
+queue_kinds = ()
+queue_rooms = no_queue_rooms
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:

@@ -288,6 +288,14 @@ class Site(Settings):
         "node is then told that it never starts; otherwise, that it starts only if such a node is added.",
         examples=[False],
     )
+    availability: Literal["queues", "nodes", "none"] = Field(
+        "queues",
+        title="From what the options form says what is free now",
+        description="queues: from the objects of the scheduler's queues, if it has them. nodes: also from the nodes "
+        "and the requests of all pods of the cluster. The hub then needs the right to read the pods of all namespaces, "
+        "which `research-spawner manifests` prints. none: the form says nothing about it.",
+        examples=["nodes"],
+    )
     priorities: ByName[Priority] = Field(title="Priorities", min_length=1)
     queues: ByName[Queue] = Field(title="Queues", min_length=1)
     profiles: ByName[Profile] = Field(title="Profiles", min_length=1)

@@ -21,7 +21,7 @@ from ..identity import Resolver
 from ..schedulers import SCHEDULERS, Place
 from ..shape import Json
 from ..site import Site
-from ..watch import AcceptedUids, NodeCache, OwnedObjectCache, Prerequisites, QueuePlaces
+from ..watch import AcceptedUids, FreeCapacity, NodeCache, OwnedObjectCache, Prerequisites, QueuePlaces, offered_demands
 from ..watch.api_server import ApiServer
 from .background import run_in_background
 from .deadline_writer import DeadlineWriter
@@ -58,6 +58,7 @@ class ProcessState:
         self._owned_objects: dict[int, OwnedObjectCache] = {}
         self._deadlines: dict[int, DeadlineWriter] = {}
         self._nodes: dict[int, NodeCache] = {}
+        self._free_capacities: dict[int, FreeCapacity] = {}
         self._places: dict[int, QueuePlaces] = {}
 
     def identities(self, api: ApiClient) -> Resolver:
@@ -99,6 +100,16 @@ class ProcessState:
         if id(api) not in self._nodes:
             self._nodes[id(api)] = NodeCache(ApiServer(api), can_grow=self.site.autoscaling)
         return self._nodes[id(api)]
+
+    def free_capacity(self, api: ApiClient, added: Json) -> FreeCapacity:
+        """Return what the client knows about free capacity. The watches start when a form is shown.
+
+        added: the part of a PodSpec that KubeSpawner's settings add to all pods; the first call decides.
+        """
+        if id(api) not in self._free_capacities:
+            offered = offered_demands(self.site, added)
+            self._free_capacities[id(api)] = FreeCapacity(ApiServer(api), self.site, offered, self.nodes(api))
+        return self._free_capacities[id(api)]
 
     async def place_of(self, api: ApiClient, pod: Json) -> Place | None:
         """Return the place of a pod in its queue, if its scheduler has an API for it."""

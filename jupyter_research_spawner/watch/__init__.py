@@ -1,6 +1,8 @@
 """Reads the cluster: prerequisites, the objects that schedulers create for pods, and the phases of pods."""
 
 from .accepted_uids import AcceptedUids
+from .availability import Availability, availability
+from .free_capacity import FreeCapacity, offered_demands
 from .node_cache import NodeCache
 from .node_sizes import NodeSizes
 from .owned_objects import OwnedObjectCache
@@ -11,6 +13,8 @@ from .queue_report import queue_report, unknown_nodes
 
 __all__ = [
     "AcceptedUids",
+    "Availability",
+    "FreeCapacity",
     "NodeCache",
     "NodeSizes",
     "OwnedObjectCache",
@@ -18,7 +22,9 @@ __all__ = [
     "PhaseName",
     "Prerequisites",
     "QueuePlaces",
+    "availability",
     "classify",
+    "offered_demands",
     "queue_report",
     "unknown_nodes",
 ]

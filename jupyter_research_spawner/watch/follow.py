@@ -37,10 +37,11 @@ class Change:
 
     A change of kind `listed` has all existing objects. An object that is not among them was deleted. A change of kind
     `lost` has no objects: they cannot be read, and what was known about them can be old until the next `listed`.
+    A change of kind `confirmed` has no objects either: the watch works, and nothing has changed.
     A change of another kind has one object.
     """
 
-    kind: Literal["listed", "added", "modified", "deleted", "lost"]
+    kind: Literal["listed", "added", "modified", "deleted", "lost", "confirmed"]
     objects: tuple[Json, ...] = ()
 
 
@@ -51,24 +52,30 @@ async def follow(
     *,
     page: int | None = None,
     keep: Callable[[Json], bool] = lambda obj: True,
+    slim: Callable[[Json], Json] = lambda obj: obj,
+    confirms: bool = False,
 ) -> AsyncIterator[Change]:
     """Yield the changes of the objects at `path` without end. After a failure, pause and list the objects again.
 
     page: list this many objects at a time, for objects that together can be larger than the memory. A list then has
     only the objects for which `keep` is true.
+    slim: returns what is needed of an object. The rest of the object is not kept.
+    confirms: whether to yield also that nothing has changed.
     """
     pause, state, server = FIRST_PAUSE_SECONDS, _State(path), server.for_repeated_requests()
     while True:
         begun = time.monotonic()
         try:
-            listed, version = await _listed(server, path, query, page, keep)
+            listed, version = await _listed(server, path, query, page, keep, slim)
             state.is_known()
             show_watch_up(path)
             yield Change("listed", listed)
             async for change in _watched(server, path, query, version):
                 state.works()
                 if change is not None:
-                    yield change
+                    yield Change(change.kind, tuple(map(slim, change.objects)))
+                elif confirms:
+                    yield Change("confirmed")
         except Exception as error:  # also an answer that is not what Kubernetes sends: nothing may end the watch
             if state.fails(error):
                 yield Change("lost")
@@ -130,14 +137,19 @@ def _why(error: Exception) -> str:
 
 
 async def _listed(
-    server: ApiServer, path: str, query: Mapping[str, str], page: int | None, keep: Callable[[Json], bool]
+    server: ApiServer,
+    path: str,
+    query: Mapping[str, str],
+    page: int | None,
+    keep: Callable[[Json], bool],
+    slim: Callable[[Json], Json],
 ) -> tuple[tuple[Json, ...], str]:
     """Return the objects and the resourceVersion of the list, which is the same on all pages."""
     kept: list[Json] = []
     asked = {**query, "limit": str(page)} if page else dict(query)
     while True:
         found = await server.ask("GET", path, query=asked)
-        kept += filter(keep, found.get("items") or ())
+        kept += map(slim, filter(keep, found.get("items") or ()))
         if not (token := found["metadata"].get("continue")):
             return tuple(kept), str(found["metadata"]["resourceVersion"])
         asked["continue"] = str(token)

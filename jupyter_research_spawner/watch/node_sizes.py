@@ -41,7 +41,7 @@ class NodeSizes:
 
     def why_none(self, requests: Amounts) -> LargestNode | None:
         """Return why no node is large enough for these requests; None if one is, or if no node is known."""
-        if not self.nodes or any(_fits(requests, node) for node in self.nodes):
+        if not self.nodes or any(fits(requests, node) for node in self.nodes):
             return None
         most = {name: max(node.get(name, Decimal(0)) for node in self.nodes) for name in requests}
         limits = tuple(
@@ -53,16 +53,17 @@ class NodeSizes:
         return LargestNode(limits[:_MOST_RESOURCES], together[:_MOST_RESOURCES], self.is_exact, self.can_grow)
 
 
-def _largest(nodes: Iterable[Amounts]) -> tuple[Amounts, ...]:
+def largest_nodes(nodes: Iterable[Amounts]) -> tuple[Amounts, ...]:
     """Return the nodes without those that are smaller than another one in every resource: a few of thousands."""
     found: list[Amounts] = []
     for node in sorted(nodes, key=lambda one: sum(one.values()), reverse=True):
-        if not any(_fits(node, larger) for larger in found):
+        if not any(fits(node, larger) for larger in found):
             found.append(node)
     return tuple(found)
 
 
-def _fits(requests: Amounts, node: Amounts) -> bool:
+def fits(requests: Amounts, node: Amounts) -> bool:
+    """Return whether the node has at least these amounts."""
     return all(amount <= node.get(name, Decimal(0)) for name, amount in requests.items())
 
 
@@ -82,7 +83,9 @@ def pod_requests(spec: Json) -> dict[str, Decimal]:
             highest = _maximum(highest, _sum(running, own))
     for container in spec.get("containers") or []:
         running = _sum(running, _requests(container))
-    whole = _sum(_maximum(highest, running), _amounts(spec.get("overhead")))
+    # Requests of the pod itself replace those of its containers (Kubernetes 1.34, pod-level resources).
+    of_pod = {**_maximum(highest, running), **_requests(spec)}
+    whole = _sum(of_pod, _amounts(spec.get("overhead")))
     return {name: amount for name, amount in whole.items() if amount > 0}
 
 
@@ -118,7 +121,7 @@ def node_sizes(
         {name: max(amount - used.get(name, Decimal(0)), Decimal(0)) for name, amount in node.items()}
         for node in allocatable
     ]
-    return NodeSizes(_largest(nodes), is_exact=daemon_sets is not None, can_grow=can_grow)
+    return NodeSizes(largest_nodes(nodes), is_exact=daemon_sets is not None, can_grow=can_grow)
 
 
 def node_amounts(node: Json) -> dict[str, Decimal]:

@@ -1,0 +1,53 @@
+"""Say in words whether a notebook would start now: free now, would wait, too big, or nothing where it is not known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from ..schedulers import Demand, QueueRoom, describe_largest
+from .node_sizes import NodeSizes
+
+State = Literal["free-now", "would-wait", "too-big"]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a notebook would start now, and when this was read.
+
+    label: a few words.  detail: sentences that say more, or "".
+    waiting: the number of notebooks and jobs that wait for the same quota; None if it is unknown.
+    can_never_start: whether no node can ever take it, so that a start makes no sense.
+    """
+
+    state: State
+    label: str
+    detail: str
+    as_of: datetime
+    waiting: int | None = None
+    can_never_start: bool = False
+
+
+def availability(
+    demand: Demand, room: QueueRoom | None, has_node: bool | None, sizes: NodeSizes, as_of: datetime
+) -> Availability | None:
+    """Return whether a notebook with this demand would start now; None if it is not known.
+
+    room: what the queue says, or None.  has_node: whether a node has enough free, or None.  sizes: of the nodes, if
+    they were empty.
+    """
+    if (largest := sizes.why_none(demand.node_requests)) is not None:
+        label = "No node is this big now" if largest.can_grow else "No node is this big"
+        return Availability("too-big", label, describe_largest(largest), as_of, can_never_start=not largest.can_grow)
+    waiting = None if room is None else room.waiting
+    if room is not None and room.is_too_large:
+        return Availability("too-big", "Larger than its queue", "It requests more than its queue has in total.", as_of)
+    if room is not None and room.is_closed:
+        return Availability("would-wait", "Queue stopped", "Its queue starts nothing now.", as_of, waiting)
+    if (room is not None and not room.fits) or has_node is False:
+        many = f" ({waiting} waiting)" if waiting else ""
+        return Availability("would-wait", f"You would wait{many}", "", as_of, waiting)
+    if (room is not None and room.fits) or has_node:
+        return Availability("free-now", "Free now", "", as_of, waiting)
+    return None

@@ -1,0 +1,279 @@
+"""Watches queues and, if the site wants it, nodes and pods, and keeps for each offer whether it would start now.
+
+The watches run while users look at the options form.  A page reads the last answer from memory and sends no request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from ..node_selection import node_selection
+from ..schedulers import SCHEDULERS, Demand, Objects, QueueKind, QueuePlacement
+from ..settings import ordered
+from ..shape import Json
+from ..site import Profile, Site
+from .api_server import ApiServer
+from .availability import Availability, availability
+from .follow import Change, follow
+from .free_nodes import NodeSums, OfferedNode, bound_pod, has_free_node, largest_free, offered_node
+from .node_cache import NODES, NodeCache
+from .node_sizes import Amounts, pod_requests
+
+PODS = "/api/v1/pods"
+# Only pods that take something from a node.
+_POD_QUERY = {"fieldSelector": "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"}
+_PODS_OF_A_PAGE = 250
+# Without a reader for this long, the watches end.
+IDLE_SECONDS = 600.0
+# A page waits this long for the first answer, and is then shown without it.
+FIRST_ANSWER_SECONDS = 1.0
+# Answers are computed again at most this often.
+REFRESH_SECONDS = 5.0
+# After this many offers or groups of nodes, the hub's other work has its turn.
+_AT_A_TIME = 50
+
+# The names of a profile and of a queue.
+Offered = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class OfferedDemand:
+    """What a notebook of a profile needs in a queue."""
+
+    placement: QueuePlacement
+    demand: Demand
+
+
+def offered_demands(site: Site, added: Json) -> dict[Offered, OfferedDemand]:
+    """Return what a notebook of each profile needs in each queue that the profile may use.
+
+    added: the part of a PodSpec that KubeSpawner's settings add to the pods of all notebooks.
+    """
+    return {
+        (name, queue): OfferedDemand(_placement(site, queue), _demand(site, name, profile, queue, added))
+        for name, profile in site.profiles.items()
+        for queue, _ in ordered(site.queues)
+        if not profile.queues or profile.queues.get(queue)
+    }
+
+
+def _placement(site: Site, queue: str) -> QueuePlacement:
+    settings = site.queues[queue]
+    return QueuePlacement(
+        queue=queue,
+        options=settings.options(site.scheduler.kind),
+        priority_class=site.priority_class(settings.priority or site.default_priority),
+        namespace=site.namespaces.name,
+    )
+
+
+def _demand(site: Site, name: str, profile: Profile, queue: str, added: Json) -> Demand:
+    resources = profile.resources()
+    fields = site.pod_fields[name].spec()
+    main = {"resources": {"requests": resources.as_requirements()["requests"]}}
+    requests = pod_requests(
+        {"containers": [main, *(added.get("containers") or [])], "initContainers": added.get("initContainers")}
+    )
+    uncounted = set(resources.as_requirements()["requests"]) - set(resources.allocatable_requests)
+    return Demand(
+        requests=requests,
+        node_requests={key: amount for key, amount in requests.items() if key not in uncounted},
+        nodes=node_selection(added, fields),
+        gpu=resources.gpu,
+        preemptible=site.queues[queue].preemptible,
+        fits_by_sums=resources.fits_by_sums,
+    )
+
+
+class FreeCapacity:
+    """Whether a notebook of each profile would start now in each queue.
+
+    A kind of object that cannot be read, for example because RBAC does not allow it, makes its part unknown, and
+    `follow` logs the reason once.
+    """
+
+    def __init__(
+        self, server: ApiServer, site: Site, offered: Mapping[Offered, OfferedDemand], sizes: NodeCache
+    ) -> None:
+        scheduler = SCHEDULERS[site.scheduler.kind]
+        self._server = server
+        self._namespace = site.namespaces.name
+        self._offered = offered
+        self._sizes = sizes
+        self._kinds: tuple[QueueKind, ...] = scheduler.queue_kinds if site.availability != "none" else ()
+        self._queue_rooms = scheduler.queue_rooms
+        self._uses_nodes = site.availability == "nodes"
+        self._is_off = site.availability == "none"
+        self._watching: asyncio.Task[None] | None = None
+        self._used = 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._objects: dict[str, dict[str, Json] | None] = {kind.kind: None for kind in self._kinds}
+        self._nodes: dict[str, OfferedNode] | None = None
+        self._sums: NodeSums | None = None
+        # By path: when something was last heard of the watch, and the paths that cannot be read.
+        self._heard: dict[str, datetime] = {}
+        self._lost: set[str] = set()
+        self._answers: dict[Offered, Availability] = {}
+        self._changed = asyncio.Event()
+        self._answered = asyncio.Event()
+
+    def of(self, profile: str, queue: str) -> Availability | None:
+        """Return the last answer from memory; None if nothing is known.  Starts the watches if none run."""
+        if self._is_off:
+            return None
+        self._used = time.monotonic()
+        if self._watching is None or self._watching.done():
+            self._forget()
+            self._watching = asyncio.ensure_future(self._watch())
+        return self._answers.get((profile, queue))
+
+    async def wait_for_first_answer(self) -> None:
+        """Wait at most FIRST_ANSWER_SECONDS for the first answers, if the watches have just begun."""
+        if self._watching is None or self._answered.is_set():
+            return
+        try:
+            await asyncio.wait_for(self._answered.wait(), FIRST_ANSWER_SECONDS)
+        except asyncio.TimeoutError:
+            self._answered.set()  # not granted or slow: later pages do not wait
+
+    def close(self) -> None:
+        """End the watches."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _watch(self) -> None:
+        """Watch until nobody has read an answer for IDLE_SECONDS, and compute the answers when something changes."""
+        watches = [asyncio.ensure_future(self._follow_kind(kind)) for kind in self._kinds]
+        if self._uses_nodes:
+            watches += [asyncio.ensure_future(self._follow_nodes()), asyncio.ensure_future(self._follow_pods())]
+        try:
+            self._sizes.sizes()
+            await self._sizes.has_been_listed()
+            while time.monotonic() - self._used < IDLE_SECONDS:
+                self._changed.clear()
+                is_complete = len(self._heard) + len(self._lost) == len(watches)
+                await self._compute()
+                for watch in watches:
+                    if watch.done():
+                        watch.result()
+                if is_complete:
+                    self._answered.set()
+                await _wait(self._changed, IDLE_SECONDS / 10)
+                await asyncio.sleep(REFRESH_SECONDS if self._answered.is_set() else 0.05)
+        finally:
+            for watch in watches:
+                watch.cancel()
+            if watches:
+                await asyncio.wait(watches)
+
+    async def _follow_kind(self, kind: QueueKind) -> None:
+        where = f"/namespaces/{self._namespace}" if kind.namespaced else ""
+        path = f"/apis/{kind.api_version}{where}/{kind.resource}"
+        async for change in self._follow(path, {}, slim=_queue_object):
+            if change.kind == "lost":
+                self._objects[kind.kind] = None
+            elif change.kind != "confirmed":
+                known = {} if change.kind == "listed" else self._objects[kind.kind] or {}
+                for found in change.objects:
+                    if change.kind == "deleted":
+                        known.pop(found["metadata"]["name"], None)
+                    else:
+                        known[found["metadata"]["name"]] = found
+                self._objects[kind.kind] = known
+
+    async def _follow_nodes(self) -> None:
+        async for change in self._follow(NODES, {}):
+            if change.kind == "lost":
+                self._nodes = None
+            elif change.kind != "confirmed":
+                known = {} if change.kind == "listed" or self._nodes is None else self._nodes
+                for found in change.objects:
+                    node = None if change.kind == "deleted" else offered_node(found)
+                    if node is None:
+                        known.pop(found["metadata"]["name"], None)
+                    else:
+                        known[found["metadata"]["name"]] = node
+                self._nodes = known
+
+    async def _follow_pods(self) -> None:
+        async for change in self._follow(PODS, _POD_QUERY, page=_PODS_OF_A_PAGE, slim=_slim_pod):
+            if change.kind == "lost":
+                self._sums = None
+            elif change.kind != "confirmed":
+                sums = NodeSums() if change.kind == "listed" or self._sums is None else self._sums
+                for found in change.objects:
+                    sums.put(found["uid"], None if change.kind == "deleted" else found["pod"])
+                self._sums = sums
+
+    async def _follow(self, path: str, query: Mapping[str, str], **options: Any) -> AsyncIterator[Change]:
+        """Yield the changes of `follow`, and record when the API server was last heard of, or that it is lost."""
+        async for change in follow(self._server, path, query, confirms=True, **options):
+            yield change
+            if change.kind == "lost":
+                self._heard.pop(path, None)
+                self._lost.add(path)
+            else:
+                self._heard[path] = datetime.now(timezone.utc)
+                self._lost.discard(path)
+            self._changed.set()
+
+    async def _compute(self) -> None:
+        """Compute all answers again, a few at a time, so that the hub's other work goes on."""
+        as_of = min(self._heard.values(), default=datetime.now(timezone.utc))
+        find_room = self._queue_rooms(
+            Objects({kind: tuple(found.values()) for kind, found in self._objects.items() if found is not None})
+        )
+        sizes, free = self._sizes.sizes(), await self._free()
+        answers = {}
+        for number, (offered, wanted) in enumerate(self._offered.items()):
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+            room = find_room(wanted.placement, wanted.demand)
+            nodes = free.get(repr(wanted.demand.nodes))
+            has_node = None if nodes is None else has_free_node(wanted.demand, nodes)
+            if (found := availability(wanted.demand, room, has_node, sizes, as_of)) is not None:
+                answers[offered] = found
+        self._answers = answers
+
+    async def _free(self) -> dict[str, tuple[Amounts, ...]]:
+        """Return what the largest nodes have free, by what notebooks require of their node; {} if it is unknown."""
+        if self._nodes is None or self._sums is None:
+            return {}
+        selections = {repr(wanted.demand.nodes): wanted.demand.nodes for wanted in self._offered.values()}
+        free: dict[str, tuple[Amounts, ...]] = dict.fromkeys(selections, ())
+        nodes = list(self._nodes.values())
+        for start in range(0, len(nodes), _AT_A_TIME):
+            await asyncio.sleep(0)
+            if self._sums is None:
+                return {}
+            some = [(node, self._sums.free(node)) for node in nodes[start : start + _AT_A_TIME]]
+            for name, selection in selections.items():
+                free[name] = largest_free(selection, some, free[name])
+        return free
+
+
+def _queue_object(found: Json) -> Json:
+    """Return the name, spec and status of an object of a queue."""
+    return {
+        "metadata": {"name": found["metadata"]["name"]},
+        "spec": found.get("spec") or {},
+        **({"status": found["status"]} if "status" in found else {}),
+    }
+
+
+def _slim_pod(found: Json) -> Json:
+    """Return the uid of a pod, and its node and requests.  Nothing else of other people's pods is kept."""
+    return {"uid": found["metadata"]["uid"], "pod": bound_pod(found)}
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
