@@ -161,6 +161,11 @@ class Form:
     contact: Help | None = None
 
     @property
+    def has_gpu(self) -> bool:
+        """Return whether an offer has a GPU."""
+        return any(offer.gpu for offer in self.offers)
+
+    @property
     def offers(self) -> tuple[OfferFields, ...]:
         """Return the offers of all groups, in the order of the page."""
         return tuple(offer for group in self.groups for offer in group.offers)

@@ -137,12 +137,12 @@ def build_form(site: Site, identity: PosixIdentity, now: datetime, **more: Any) 
 def _chosen_offer(offered: tuple[Offer, ...], options: Mapping[str, str]) -> Offer | None:
     """Return the profile or class in `options`, or None if the user may not use it.
 
-    If `options` has neither a profile nor a class, return the default offer.
+    If `options` has neither a profile nor a class, return the only offer or the default offer.
     """
     for kind in ("class", "profile"):
         if kind in options:
             return next((offer for offer in offered if offer_key(offer) == (kind, options[kind])), None)
-    return next((offer for offer in offered if offer.is_default), None)
+    return offered[0] if len(offered) == 1 else next((offer for offer in offered if offer.is_default), None)
 
 
 def _in_groups(shown: tuple[OfferFields, ...], offered: tuple[Offer, ...]) -> tuple[OfferGroup, ...]:
@@ -180,7 +180,8 @@ def _last_start(offered: tuple[Offer, ...], last: Mapping[str, str]) -> LastStar
         return None
     options = {option: last[option] for option in OPTIONS if option in last}
     queue = options.get("queue", chosen.queues[0])
-    words = [chosen.title, f"queue {queue}", options.get("wall_time") or format_duration(chosen.wall_time)]
+    title = next((one.title for one in chosen.offered_queues if one.name == queue), queue)
+    words = [chosen.title, f"queue {title}", options.get("wall_time") or format_duration(chosen.wall_time)]
     if "image" in options and options["image"] != default_values(chosen)["image"]:
         words.append(f"image {options['image']}")
     return LastStart(json.dumps(options), ", ".join(words))

@@ -101,5 +101,4 @@
       button.removeAttribute("aria-disabled");
     }
   });
-  document.getElementById("research-error")?.focus();
 })();
