@@ -25,10 +25,26 @@ from jupyter_research_spawner.chart_values.hub_programs import z2jh_module
 from jupyter_research_spawner.configuration import conflicts, kubespawner_traits
 from jupyter_research_spawner.configuration.traits import items, plain
 from jupyter_research_spawner.settings import SettingsError
-from jupyter_research_spawner.spawner import ResearchSpawner, configured_class, end_pages, wall_time_pages
+from jupyter_research_spawner.spawner import (
+    ResearchSpawner,
+    configured_class,
+    end_pages,
+    pod_page,
+    server_actions,
+    server_rows,
+    static_pages,
+    wall_time_pages,
+)
 from jupyter_research_spawner.spawner.process_state import registered_state
 
 ACCESS = "access:services!service=batch"
+HANDLERS = [
+    *end_pages.HANDLERS,
+    *wall_time_pages.HANDLERS,
+    *static_pages.HANDLERS,
+    *pod_page.HANDLERS,
+    *server_actions.HANDLERS,
+]
 BATCH = {"name": "batch", "url": "http://batch:8080", "api_token": "secret"}
 
 
@@ -51,7 +67,8 @@ def test_what_is_set_for_a_bare_hub(version: str) -> None:
     site = configure(c, SITE_FILE)
     assert site == site_with()
     spawner = dict(c.ResearchSpawner)
-    assert registered_state(spawner.pop("installation")).site == site
+    installation = spawner.pop("installation")
+    assert registered_state(installation).site == site
     assert spawner == {
         "namespace": "jhub",
         "k8s_api_request_timeout": 10,
@@ -64,8 +81,10 @@ def test_what_is_set_for_a_bare_hub(version: str) -> None:
         "template_vars": {
             "research_ends": end_pages.TemplateEnds("UTC"),
             "research_deadlines": wall_time_pages.TemplateDeadlines("UTC"),
+            "research_servers": server_rows.TemplateServers(installation),
+            "research_static": web.static_paths(),
         },
-        "extra_handlers": [*end_pages.HANDLERS, *wall_time_pages.HANDLERS],
+        "extra_handlers": HANDLERS,
     }
 
 
@@ -74,8 +93,9 @@ def test_a_site_s_own_pages_and_variables_of_templates_stay(version: str) -> Non
     c.JupyterHub.template_vars = {"announcement": "Maintenance"}
     c.JupyterHub.extra_handlers = [("/other", object)]
     configure(c, SITE_FILE)
-    assert c.JupyterHub.template_vars.keys() == {"announcement", "research_ends", "research_deadlines"}
-    assert c.JupyterHub.extra_handlers == [("/other", object), *end_pages.HANDLERS, *wall_time_pages.HANDLERS]
+    ours = {"research_ends", "research_deadlines", "research_servers", "research_static"}
+    assert c.JupyterHub.template_vars.keys() == {"announcement", *ours}
+    assert c.JupyterHub.extra_handlers == [("/other", object), *HANDLERS]
 
 
 @pytest.mark.parametrize("prepare", [lambda c: None, lambda c: c.JupyterHub.services.append(dict(BATCH))])

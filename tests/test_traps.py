@@ -127,6 +127,6 @@ async def test_what_the_plan_warns_of_is_told_while_one_waits_even_without_event
         spawner.apply_plan(decided)
         spawner.prepare_start(decided)
         spawner.current_start.is_over = True
-        told = [event["message"] async for event in spawner.progress()]
+        told = [event["message"] async for event in spawner.progress() if event.get("note")]
     assert told == list(decided.warnings)
     assert "NFS with AUTH_SYS sends only 16" in told[0]

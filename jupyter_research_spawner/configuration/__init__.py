@@ -14,7 +14,15 @@ from .. import web
 from ..chart_values import extra_files_secret
 from ..settings import SettingsError
 from ..site import Site, load
-from ..spawner import ResearchSpawner, end_pages, pod_page, static_pages, wall_time_pages
+from ..spawner import (
+    ResearchSpawner,
+    end_pages,
+    pod_page,
+    server_actions,
+    server_rows,
+    static_pages,
+    wall_time_pages,
+)
 from ..spawner.configured_class import OWN, configured_class, sections_of
 from ..spawner.process_state import register_site
 from . import batch_service
@@ -80,9 +88,16 @@ def configure(
         **(value_of(c, "template_vars", ("JupyterHub",)) or {}),
         "research_ends": end_pages.TemplateEnds(settings.time_zone),
         "research_deadlines": wall_time_pages.TemplateDeadlines(settings.time_zone),
+        "research_servers": server_rows.TemplateServers(own.installation),
         "research_static": web.static_paths(),
     }
-    handlers = (*end_pages.HANDLERS, *wall_time_pages.HANDLERS, *static_pages.HANDLERS, *pod_page.HANDLERS)
+    handlers = (
+        *end_pages.HANDLERS,
+        *wall_time_pages.HANDLERS,
+        *static_pages.HANDLERS,
+        *pod_page.HANDLERS,
+        *server_actions.HANDLERS,
+    )
     add_items(c.JupyterHub, "extra_handlers", handlers)
     managed = batch_service.managed(parts, _base(base, parts), managed_batch) if managed_batch else None
     batch_service.configure(c, settings, managed, sections)

@@ -18,8 +18,9 @@ from jupyterhub.handlers import BaseHandler
 from jupyterhub.utils import url_path_join
 from tornado import web
 
-from ..api_object import parse_time
 from ..shape import Json
+from ..watch.pod_end import End
+from .page_times import describe_time
 from .recorded_ends import ORDINARY, dismiss, read_ends, save_ends, shown_end
 
 READ_SCOPE = "read:servers"
@@ -30,27 +31,20 @@ def ends_to_show(user: Any, time_zone: tzinfo) -> list[Json]:
     if user is None or not hasattr(user, "orm_spawners"):
         return []
     found = ((name, shown_end(read_ends(server.state))) for name, server in sorted(user.orm_spawners.items()))
-    return [
-        {
-            "server": name,
-            "is_ordinary": end.code in ORDINARY,
-            "continues": end.continues,
-            "message": end.message,
-            "hint": end.hint,
-            "at": end.at,
-            "time": describe_time(end.at, time_zone),
-        }
-        for name, end in found
-        if end is not None
-    ]
+    return [describe_end(name, end, time_zone) for name, end in found if end is not None]
 
 
-def describe_time(at: str, time_zone: tzinfo) -> str:
-    """Return an RFC 3339 time as the pages show it: in the site's time zone, whose name follows."""
-    try:
-        return f"{parse_time(at).astimezone(time_zone):%Y-%m-%d %H:%M} {time_zone}"
-    except ValueError:
-        return at
+def describe_end(server: str, end: End, time_zone: tzinfo) -> Json:
+    """Return what the templates need to show the end of a server."""
+    return {
+        "server": server,
+        "is_ordinary": end.code in ORDINARY,
+        "continues": end.continues,
+        "message": end.message,
+        "hint": end.hint,
+        "at": end.at,
+        "time": describe_time(end.at, time_zone),
+    }
 
 
 @dataclass(frozen=True)

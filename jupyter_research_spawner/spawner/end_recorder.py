@@ -32,7 +32,7 @@ from ..watch.pod_end import (
 from .background import run_in_background
 from .pod_changes import PodChange, subscribe
 from .recorded_ends import ORDINARY, Ends, add_end, dismiss, replace_end, save_ends
-from .stop_requester import describe_stop, find_requester
+from .stop_requester import describe_cancellation, describe_stop, find_requester
 
 INTERRUPTED = "It waited or started while the hub was down. Its pod is gone, and the cluster does not say why."
 # A scheduler writes the event of a preemption about when it deletes the pod, and the API server can be slow.
@@ -147,6 +147,10 @@ class EndRecorder:
             or seen
             or describe_stop(find_requester(spawner), spawner.orm_spawner.last_activity, datetime.now(timezone.utc))
         )
+
+    def record_cancelled_start(self) -> None:
+        """Record who has cancelled the start, which has no other end."""
+        self.record(describe_cancellation(find_requester(self._spawner)))
 
     def record_failed_start(self, refusal: Refusal) -> None:
         """Record that a start failed after its pod was created, because the user may have closed the page."""

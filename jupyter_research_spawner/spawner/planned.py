@@ -51,6 +51,8 @@ class PlannedSpawner(SavedStateSpawner):
         return "::" if ":" in os.environ.get("KUBERNETES_SERVICE_HOST", "") else "0.0.0.0"  # noqa: S104
 
     current_start: Start | None = None
+    # The options of the last start, also if they were refused, so that the user can try the same again.
+    asked_options: Any = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -119,6 +121,7 @@ class PlannedSpawner(SavedStateSpawner):
 
     async def _run_apply_user_options(self, user_options: Any) -> None:
         """Make the plan of the next start from the options, or refuse the options."""
+        self.asked_options = copy.deepcopy(user_options)
         with (
             self.explained_errors(f"The options of {self._log_name}"),
             resume_ends_with_cancellation(self, self.shared),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Protocol
@@ -11,9 +11,10 @@ from typing import Protocol
 from ..api_object import parse_time
 from ..schedulers import Place
 from ..shape import Json
-from ..watch.phase import has_begun, why_not_gone
-from .pod_wait import is_pod_ready
+from ..watch.container_reasons import event_time
+from ..watch.phase import why_not_gone
 from .start import Start
+from .start_phases import Stage, find_phases, find_stage
 
 SECONDS_BETWEEN_UPDATES = 1.0
 # A start that waits for a slot moves up without a change of its own.
@@ -38,33 +39,35 @@ class StartingServer(Protocol):
 async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
     """Yield JupyterHub progress messages until the start is over.
 
-    The messages are plain text, which the page escapes. A message with `log_only` is a raw event of Kubernetes, for the
-    log of the page. The sentence above the log follows it again with `repeats`, for pages that do not know `log_only`.
+    The messages are plain text, which the page escapes. A message with `note` stays on the page. A message with
+    `log_only` is a raw event of Kubernetes, for the log of the page. The sentence above the log follows it again with
+    `repeats`, for pages that do not know `log_only`. The sentence has the phases of the start as `phases`.
     """
-    headline, percent, events_sent, warned, noted = "", 0, 0, False, 0
+    headline, events_sent, warned, noted = "", 0, False, 0
+    shown: Json = {}
     while True:
         start = server.current_start
         seen = start.progress.count if start is not None else 0
         is_over = start is not None and start.is_over
         if start is not None:
             for told in (*(() if warned else start.plan.warnings), *start.notes[noted:]):
-                yield {"message": told}
+                yield {"message": told, "note": True}
             warned, noted = True, len(start.notes)
         events = server.events
         if len(events) < events_sent:  # the pod was recreated, and these are the events of the new pod
             events_sent = 0
         for event in events[events_sent:]:
-            yield {"message": format_event(event), "raw_event": event, "log_only": True}
+            yield {"message": format_event(event), "raw_event": event, "log_only": True, "at": event_time(event)}
         has_new_events, events_sent = len(events) > events_sent, len(events)
         if start is not None:
             if start.wait.is_queued:
                 start.wait.set_place(await server.find_place())
-            before, headline = headline, _describe(start, server.lost_since) or headline
-            last, percent = percent, _percent_done(start, events)
-            if headline and headline != before:
-                yield {"message": headline, "progress": percent}
-            elif headline and (has_new_events or percent != last):
-                yield {"message": headline, "progress": percent, "repeats": True}
+            before, headline = headline, describe_start(start, events, server.lost_since)
+            last, shown = shown, _describe_stage(start, events)
+            if headline != before:
+                yield {"message": headline, **shown}
+            elif has_new_events or shown != last:
+                yield {"message": headline, **shown, "repeats": True}
         if is_over:
             return
         await _wait_for_change(start, seen)
@@ -77,44 +80,49 @@ async def _wait_for_change(start: Start | None, seen: int) -> None:
         await start.progress.wait(seen, LONGEST_PAUSE_SECONDS)
 
 
-def _describe(start: Start, lost_since: datetime | None) -> str:
-    """Return sentences that say what the start waits for, and whether that can be old; "" if nothing is known."""
+def _describe_stage(start: Start, events: list[Json]) -> Json:
+    stage = find_stage(start, events)
+    phases = [phase.as_json() for phase in find_phases(start, events)]
+    return {"progress": _PERCENT[stage], "stage": stage, "phases": phases}
+
+
+def describe_start(start: Start, events: list[Json], lost_since: datetime | None) -> str:
+    """Return sentences that say what the start waits for, and whether that can be old."""
     if ahead := start.slot.starts_ahead:
         return f"Waiting for the hub: {ahead} {'start comes' if ahead == 1 else 'starts come'} before yours."
-    told = start.wait.message
-    if told and lost_since is not None:
+    told = start.wait.message or _ORDINARY[find_stage(start, events)]
+    if lost_since is not None:
         since = lost_since.astimezone(timezone.utc)
         return f"{told} This can be old: the Kubernetes API server has not answered the hub since {since:%H:%M} UTC."
     return told
 
 
+# What happens in a stage when nothing goes wrong.
+_ORDINARY: dict[Stage, str] = {
+    "created": "Waiting for a node with room for it.",
+    "queued": "Waiting in its queue.",
+    "admitted": "A node was found, and it prepares the container.",
+    "pulling": "The node pulls the image. This takes longer when the image is new on the node.",
+    "pulled": "The node has the image, and starts the container.",
+    "running": "The container runs, and its server starts.",
+    "ready": "The server has started, and the hub connects to it.",
+}
 # The rest of the progress bar is for JupyterHub, which then checks the server and adds a route to the proxy.
-_PERCENT = {"created": 5, "queued": 10, "admitted": 30, "pulling": 45, "pulled": 60, "running": 75, "ready": 90}
-
-
-def _percent_done(start: Start, events: Sequence[Json]) -> int:
-    """Return how much of the progress bar is filled: a fixed number for each stage of a start."""
-    return _PERCENT[_stage(start, events)]
-
-
-def _stage(start: Start, events: Sequence[Json]) -> str:
-    if start.wait.is_queued:
-        return "queued"
-    pod = start.wait.last_pod
-    if pod is None or not (pod.get("spec") or {}).get("nodeName"):
-        return "created"
-    if is_pod_ready(pod, start.wait.main):
-        return "ready"
-    if has_begun(pod, start.wait.main):
-        return "running"
-    reasons = {event.get("reason") for event in events}
-    return "pulled" if "Pulled" in reasons else "pulling" if "Pulling" in reasons else "admitted"
+_PERCENT: dict[Stage, int] = {
+    "created": 5,
+    "queued": 10,
+    "admitted": 30,
+    "pulling": 45,
+    "pulled": 60,
+    "running": 75,
+    "ready": 90,
+}
 
 
 def format_event(event: Json) -> str:
     """Return a raw event as one line for the log: its time of day in UTC, its type and its message."""
     with suppress(ValueError):
-        at = parse_time(str(event["lastTimestamp"] or event["eventTime"])).astimezone(timezone.utc)
+        at = parse_time(event_time(event)).astimezone(timezone.utc)
         return f"{at:%H:%M:%S} UTC [{event['type']}] {event['message']}"
     return f"[{event['type']}] {event['message']}"
 

@@ -38,6 +38,7 @@ from ..wording import quote
 from .background import first_result, run_in_background
 from .deadline_writer import DeadlineWriter
 from .hub_errors import HubRefusal, came_from
+from .pending_page import PendingPage, pending_page
 from .planned import PlannedSpawner
 from .pod_changes import subscribe_to_related
 from .pod_creation import api_token_of, create_pod, read_pod, refusal_of, why_not_adopted, why_taken
@@ -302,6 +303,14 @@ class ResearchSpawner(PlannedSpawner):
 
     # Stop.
 
+    @property
+    def ready(self) -> bool:
+        """Return whether users can use the server.
+
+        JupyterHub calls a server ready whose start was cancelled, until it stops the server: it would send users there.
+        """
+        return not (self.is_cancelled or self._start_pending) and bool(super().ready)
+
     async def stop(self, now: bool = False) -> None:
         """Delete the pod and wait until it is gone, at most `hub.stop_limit` (KubeSpawner waits start_timeout)."""
         self.end_recorder.record_stop()
@@ -315,14 +324,14 @@ class ResearchSpawner(PlannedSpawner):
             self._may_have_pod = False
         finally:
             announcing.cancel()
-            self._stop_waits_for = ""
+            self.stop_waits_for = ""
             self.start_timeout = start_timeout
 
     def _report_stop(self, why: str) -> None:
         """Put the reason why a stop takes long into the log and into the server's state in the hub's REST API."""
-        if why and why != self._stop_waits_for:
+        if why and why != self.stop_waits_for:
             self.log.warning("Stopping %s: %s", self._log_name, why)
-        self._stop_waits_for = why
+        self.stop_waits_for = why
 
     # Restart of the hub.
 
@@ -378,6 +387,10 @@ class ResearchSpawner(PlannedSpawner):
             await self._start_watching_events()
         async for message in stream_progress(self):
             yield message
+
+    async def pending_page(self) -> PendingPage:
+        """Return what the page of this server shows while it starts."""
+        return await pending_page(self, self.shared.site)
 
     @property
     def lost_since(self) -> datetime | None:

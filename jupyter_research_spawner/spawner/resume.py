@@ -44,9 +44,14 @@ def resume_ends_with_cancellation(spawner: KubeSpawner, shared: ProcessState) ->
         raise
 
 
-def end_resume(spawner: KubeSpawner, shared: ProcessState) -> None:
-    """Do not start the server again after the restart of the hub: it runs, or someone has stopped it since."""
+def end_resume(spawner: KubeSpawner, shared: ProcessState) -> bool:
+    """Do not start the server again after the restart of the hub: it runs, or someone has stopped it since.
+
+    Returns whether the hub would have started it.
+    """
+    is_resuming = _key(spawner) in shared.resuming_servers
     shared.resuming_servers.discard(_key(spawner))
+    return is_resuming
 
 
 def _key(spawner: KubeSpawner) -> tuple[str, str]:

@@ -42,7 +42,9 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
     _may_run_since_restart = False
     # While this is set, poll reports the server as stopped, so that the hub does not delete its pod.
     _leaves_pod_alone = False
-    _stop_waits_for = ""
+    # Whether someone has cancelled the start on the hub's pages.
+    is_cancelled = False
+    stop_waits_for = ""
     # Whether the hub went down during a start, so that there may be a pod, and the user's name in the hub at that time.
     _may_have_pod = False
     _user_of_start = ""
@@ -83,8 +85,8 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
             state[STATE_KEY]["ends"] = write_ends(self.end_recorder.ends)
         if self.notice:
             state[STATE_KEY]["notice"] = self.notice
-        if self._stop_waits_for:
-            state[STATE_KEY]["stop_waits_for"] = self._stop_waits_for
+        if self.stop_waits_for:
+            state[STATE_KEY]["stop_waits_for"] = self.stop_waits_for
         return state
 
     def load_state(self, state: Json) -> None:
@@ -103,16 +105,23 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         self.end_recorder.ends = read_ends(state)
 
     def clear_state(self) -> None:
+        if self._is_start_cancelled():
+            self.end_recorder.record_cancelled_start()
         place = (self.namespace, self.pod_name)
         super().clear_state()
         if place != (self.namespace, self.pod_name) or self._user_of_start not in ("", self.user.name):
             self._leave(*place)
         self._pod_uid = self._user_of_start = ""
-        self._is_starting = self._was_interrupted = self._leaves_pod_alone = False
+        self._is_starting = self._was_interrupted = self._leaves_pod_alone = self.is_cancelled = False
         self._rights_check = self._wall_time_watch = None
         self.notice = ""
         self.end_recorder.forget_pod()
         self.end_watch.end()
+
+    def _is_start_cancelled(self) -> bool:
+        """Return whether the hub has cancelled the start, on its pages or in its REST API."""
+        start = self._start_future
+        return self.is_cancelled or (self._is_starting and start is not None and start.cancelled())
 
     def tell(self, notice: str) -> None:
         """Show the notice on the hub's pages, and keep it in the hub's database."""

@@ -54,3 +54,13 @@ def describe_stop(requester: Requester | None, last_activity: datetime | None, n
         return make_end("stopped-by-hub", f"{by}.", now)
     minutes = timedelta(minutes=idle // timedelta(minutes=1))
     return make_end("idle", f"{by} after {format_duration(minutes)} without activity.", now)
+
+
+def describe_cancellation(requester: Requester | None) -> End:
+    """Return the end of a start that the hub cancels."""
+    if requester is None:
+        return make_end("stopped-by-hub", "The hub cancelled its start.")
+    if requester.kind == "owner":
+        return make_end("stopped", "You cancelled its start.")
+    by = "An administrator" if requester.kind == "user" else f"The hub's service {quote(requester.name)}"
+    return make_end("stopped-by-hub", f"{by} cancelled its start.")

@@ -22,7 +22,7 @@ from ..pod.deadline import Deadline, deadline_of
 from ..refusal import Refusal
 from ..settings import format_duration
 from ..shape import Json
-from . import end_pages
+from .page_times import describe_time
 from .wall_time_extension import PAGE, extend, read_deadline
 
 
@@ -46,7 +46,7 @@ def _deadlines(user: Any, time_zone: str) -> Iterator[Json]:
 
 def shown_time(time: datetime, time_zone: str) -> str:
     """Return a time as the pages show it."""
-    return end_pages.describe_time(format_time(time), ZoneInfo(time_zone))
+    return describe_time(format_time(time), ZoneInfo(time_zone))
 
 
 @dataclass(frozen=True)

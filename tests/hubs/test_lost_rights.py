@@ -153,7 +153,7 @@ async def test_a_running_notebook_continues_and_its_user_is_told(hub: Hub) -> No
     await hub.start_server("alice", {"profile": "small"})
     await hub.ready("alice")
     browser = await Browser(hub).login("alice")
-    assert "alert-warning" not in (await browser.get("home")).text
+    assert "research-notice" not in (await browser.get("home")).text
     directory.write(climate="")
     await eventually(lambda: counted(hub))
     await asyncio.sleep(3)
@@ -179,7 +179,7 @@ async def test_a_running_notebook_continues_and_its_user_is_told(hub: Hub) -> No
 
 
 async def is_quiet(browser: Browser) -> bool:
-    return "alert-warning" not in (await browser.get("home")).text
+    return "research-notice" not in (await browser.get("home")).text
 
 
 async def test_a_running_notebook_is_stopped_where_the_site_wants_it(hub: Hub) -> None:

@@ -1,0 +1,102 @@
+"""What the page of a starting server shows when it is loaded.  Afterwards, static/pending.js follows the progress."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timezone, tzinfo
+from zoneinfo import ZoneInfo
+
+from ..api_object import parse_time
+from ..plan import Plan
+from ..settings import format_duration
+from ..shape import Json
+from ..site import Site
+from ..watch.container_reasons import event_time
+from .background import run_in_background
+from .page_times import describe_minutes, shown_time
+from .progress import StartingServer, describe_start
+from .start import Start
+from .start_phases import StartPhase, find_phases
+
+# The page does not wait longer for the place in the queue, which the progress stream shows when it is known.
+PLACE_SECONDS = 0.5
+DECIDING = "The hub decides with which rights and resources your server starts."
+
+
+@dataclass(frozen=True)
+class PendingPage:
+    """What the template of the page needs.
+
+    headline: the sentence that says what the start waits for.  is_queued: whether it waits in its queue.
+    facts: terms and texts about what was requested.  notes: sentences that stay on the page.
+    phases: of each phase the name, the state and the times.  log: the events of Kubernetes.
+    """
+
+    headline: str
+    is_queued: bool
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    phases: tuple[Json, ...]
+    log: tuple[Json, ...]
+    now: str
+    time_zone: str
+
+
+async def pending_page(server: StartingServer, site: Site) -> PendingPage:
+    """Return the page of this server.  It waits for PLACE_SECONDS at most."""
+    start, events, now = server.current_start, server.events, datetime.now(timezone.utc)
+    if start is not None and start.wait.is_queued:
+        await asyncio.wait([run_in_background(_set_place(start, server))], timeout=PLACE_SECONDS)
+    zone = ZoneInfo(site.time_zone)
+    return PendingPage(
+        headline=describe_start(start, events, server.lost_since) if start is not None else DECIDING,
+        is_queued=start is not None and start.wait.is_queued,
+        facts=tuple(facts_of(start.plan, site)) if start is not None else (),
+        notes=(*start.plan.warnings, *start.notes) if start is not None else (),
+        phases=tuple(_shown_phase(phase, zone, now) for phase in find_phases(start, events)),
+        log=tuple(_logged(event, zone, now) for event in events),
+        now=now.isoformat(timespec="seconds"),
+        time_zone=site.time_zone,
+    )
+
+
+async def _set_place(start: Start, server: StartingServer) -> None:
+    start.wait.set_place(await server.find_place())
+
+
+def facts_of(plan: Plan, site: Site) -> list[tuple[str, str]]:
+    """Return what was requested, as terms and texts."""
+    soft, hard = format_duration(plan.wall_time.soft), format_duration(plan.wall_time.hard)
+    return [
+        ("Class" if plan.request.course else "Profile", title_of(site, plan.profile, plan.request.course)),
+        ("Queue", plan.queue),
+        ("Resources", str(plan.resources)),
+        ("Wall time", soft if soft == hard else f"{soft}, can be extended to {hard}"),
+    ]
+
+
+def title_of(site: Site, profile: str, course: str | None = None) -> str:
+    """Return the title of a class or a profile; its name if the settings do not have it any more."""
+    found = site.classes.get(course) if course else site.profiles.get(profile)
+    return (found.title if found is not None else None) or course or profile
+
+
+def _shown_phase(phase: StartPhase, zone: tzinfo, now: datetime) -> Json:
+    """Return the name and the state of a phase, and its beginning and duration so far as they are known."""
+    begun, ended = phase.begun, phase.ended or (now if phase.state == "current" else None)
+    duration = describe_minutes(ended - begun) if begun is not None and ended is not None else ""
+    return {
+        "name": phase.name,
+        "state": phase.state,
+        "begun": shown_time(begun, zone, now) if begun is not None else None,
+        "duration": "" if duration.startswith("less") else duration,
+    }
+
+
+def _logged(event: Json, zone: tzinfo, now: datetime) -> Json:
+    try:
+        at: Json | None = shown_time(parse_time(event_time(event)), zone, now, seconds=True)
+    except ValueError:
+        at = None
+    return {"time": at, "is_warning": event.get("type") == "Warning", "message": str(event.get("message") or "")}
