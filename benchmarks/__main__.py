@@ -17,7 +17,7 @@ from operator import setitem
 from pathlib import Path
 from typing import Any
 
-from . import calls, concurrent_starts, cpu_profile, decide, events_memory, idle, nodes, one_start, sides
+from . import calls, concurrent_starts, cpu_profile, decide, events_memory, form_page, idle, nodes, one_start, sides
 from .hub import MeasurementFailed
 from .processes import StartFailed
 from .report import table
@@ -27,7 +27,7 @@ from .sizes import SMALL, Sizes
 CASES = ("paced", "starts", "events", "few", "queued", "jobs", "many")
 # Not a part of `make bench`: it takes longer than all others.
 ON_DEMAND = ("limits",)
-MEASUREMENTS = ("decide", "calls", "single", *CASES, "idle", "memory", "profile", "nodes")
+MEASUREMENTS = ("decide", "form", "calls", "single", *CASES, "idle", "memory", "profile", "nodes")
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -88,6 +88,13 @@ def steps(options: argparse.Namespace, results: Results) -> Iterator[Step]:
     size, ready_after = results.sizes, options.ready_after
     if "decide" in wanted:
         yield "plan, compose and check", decide.measure, results.seconds.update
+    if "form" in wanted:
+        for profiles, side in product((size.few_profiles, size.profiles), sides.SIDES):
+            yield (
+                f"options form, {profiles} profiles: {side}",
+                partial(form_page.measure, side, profiles),
+                results.forms.append,
+            )
     for case in concurrent_starts.cases(size, options.pairs):
         if case.name in wanted:
             runs: list[concurrent_starts.Run] = []

@@ -71,6 +71,11 @@ def _bars(results: Results) -> Iterator[Bar]:
     yield Bar("create requests per start", 1, _creates(results), " ")
     whole = results.seconds.get(decide.ALL)
     yield Bar("plan + compose + check", 0.5, 1000 * median(whole) if whole else None, " ms")
+    for pages in results.forms:
+        if pages.side == sides.RESEARCH and pages.profiles == size.profiles:
+            yield Bar(f"form, {size.profiles} profiles: CPU of 99 % of pages", 10, pages.most_ms, " ms")
+        elif pages.side == sides.RESEARCH:
+            yield Bar(f"form, {pages.profiles} profiles: page and its files", 60, pages.page_kb, " kB")
     alone = results.single.get(sides.RESEARCH)
     theirs = results.single.get(sides.KUBE)
     added = 1000 * (median(alone) - median(theirs)) if alone and theirs else None

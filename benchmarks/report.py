@@ -53,6 +53,7 @@ def table(results: Results) -> str:
     sections = [
         *_bars_section(results),
         *_decide_sections(results),
+        *_forms(results),
         *_calls(results),
         *_single(results),
         *starts,
@@ -84,6 +85,21 @@ def _decide_sections(results: Results) -> list[Section]:
     )
     columns = ("CPU, ms", "ratio to row 1")
     return [Section("PLAN, COMPOSE, CHECK", columns, rows, ("Goal: less than 0.5 ms in the last row.",))]
+
+
+def _forms(results: Results) -> list[Section]:
+    if not results.forms:
+        return []
+    rows = tuple(
+        (
+            f"{pages.profiles} profiles, {pages.side}",
+            number(pages.half_ms),
+            number(pages.most_ms),
+            number(pages.page_kb),
+        )
+        for pages in results.forms
+    )
+    return [Section("OPTIONS FORM", ("CPU, ms", "99 %, ms", "page, kB"), rows)]
 
 
 def _calls(results: Results) -> list[Section]:

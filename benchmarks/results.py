@@ -14,6 +14,7 @@ from .concurrent_starts import Case, Run
 from .cpu_profile import Profile
 from .decide import Seconds
 from .events_memory import Growth
+from .form_page import FormPages
 from .idle import Idle
 from .nodes import Run as NodesRun
 from .processes import REPOSITORY
@@ -35,6 +36,7 @@ class Results:
     idle: list[Idle] = field(default_factory=list)
     memory: list[Growth] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
+    forms: list[FormPages] = field(default_factory=list)
     on_nodes: list[NodesRun] = field(default_factory=list)
     load_before: tuple[float, float, float] = field(default_factory=os.getloadavg)
 
@@ -63,12 +65,13 @@ class Results:
             "idle": _as_json(self.idle),
             "memory": _as_json(self.memory),
             "profiles": _as_json(self.profiles),
+            "forms": _as_json(self.forms),
             "nodes": self.sizes.nodes,
             "on_nodes": _as_json(self.on_nodes),
         }
 
 
-def _as_json(found: Sequence[Run | Idle | Growth | Profile | NodesRun]) -> list[Json]:
+def _as_json(found: Sequence[Run | Idle | Growth | Profile | FormPages | NodesRun]) -> list[Json]:
     return [one.as_json() for one in found]
 
 

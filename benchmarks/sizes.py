@@ -25,7 +25,9 @@ class Sizes:
     remembered_seconds: float = 40.0
     settle_seconds: float = 10.0
     nodes: int = 5_000
+    profiles: int = 200
+    few_profiles: int = 8
 
 
 # To try the measurements.  Their numbers mean nothing.
-SMALL = Sizes(2, 1, 3, 10, 2, 3, 2, 1.0, 10, 1.0, 0.1, 10)
+SMALL = Sizes(2, 1, 3, 10, 2, 3, 2, 1.0, 10, 1.0, 0.1, 10, 3, 2)
