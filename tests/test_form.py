@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -464,3 +464,48 @@ def test_the_form_of_200_profiles_is_small() -> None:
 
 
 STATIC = [path for path in (Path(web.__file__).parent / "static").iterdir() if path.suffix in (".css", ".js")]
+
+
+@dataclass(frozen=True)
+class Known:
+    state: str
+    label: str
+    detail: str = ""
+    as_of: datetime = NOW
+    can_never_start: bool = False
+
+
+def test_what_is_free_is_shown_with_its_time_and_nothing_where_it_is_not_known() -> None:
+    builder, alice = FormBuilder(site_with()), person("alice")
+    html = html_of(builder.build(alice, NOW))
+    assert "free" not in html.lower()
+    earlier = NOW - timedelta(seconds=12)
+    known = {
+        ("small", "climate"): Known("would-wait", "You would wait (7 waiting)"),
+        ("small", "backfill"): Known("free-now", "Free now", as_of=earlier),
+        ("a100", "climate"): Known("too-big", EVIL, EVIL, can_never_start=True),
+    }
+    form = builder.build(alice, NOW, availability=lambda profile, queue: known.get((profile, queue)))
+    assert isinstance(form, Form)
+    assert form.free_as_of == earlier
+    small, a100 = form.offers
+    assert small.free is not None
+    assert (small.free.label, small.can_never_start) == ("You would wait (7 waiting) in climate", False)
+    page = page_of(form)
+    assert words(page.find(class_="research-read")) == "Free capacity as of 11:59:48 UTC"
+    for name, label in (("climate", "You would wait (7 waiting)"), ("backfill", "Free now")):
+        radio = page.find("input", {"name": "queue--profile:small", "value": name})
+        assert words(page.find(id=radio["aria-describedby"])).startswith(label)
+        assert not radio.has_attr("aria-disabled")
+    # It can be read, and selected to read more. A start of it is refused.
+    big = page.find(id="profile:a100")
+    assert (big["aria-disabled"], big.has_attr("disabled"), a100.can_never_start) == ("true", False, True)
+    assert page.find(id="profile:a100-free")["id"] in big["aria-describedby"].split()
+    assert page.find(id="profile:a100-free").contents[0] == EVIL
+    assert "<img" not in str(html_of(form))
+    # What was free before is not kept.
+    known = {("a100", "climate"): Known("free-now", "Free now")}
+    form = builder.build(alice, NOW, availability=lambda profile, queue: known.get((profile, queue)))
+    assert isinstance(form, Form)
+    assert [offer.free.label if offer.free else "" for offer in form.offers] == ["", "Free now"]
+    assert builder.build(alice, NOW) == build_form(site_with(), alice, NOW)

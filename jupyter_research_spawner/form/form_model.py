@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 
 from ..identity import PosixIdentity
@@ -11,11 +12,25 @@ from ..storage import MountPoint
 
 
 @dataclass(frozen=True)
+class Free:
+    """Whether a server would start now in a queue: `label` in a few words, `detail` in sentences or "".
+
+    can_never_start: whether no node can ever take it.
+    """
+
+    state: str
+    label: str
+    detail: str = ""
+    can_never_start: bool = False
+
+
+@dataclass(frozen=True)
 class Choice:
     """A queue or an image of an offer, as the site describes it.
 
     description: what it means, in sentences.
     warnings: sentences about a server that starts in this queue now.
+    free: whether it would start in this queue now; None if that is not known.
     """
 
     name: str
@@ -24,6 +39,7 @@ class Choice:
     priority: str = ""
     is_preemptible: bool = False
     warnings: tuple[str, ...] = ()
+    free: Free | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,19 @@ class OfferFields:
     other_image: TextField | None
     error: str = ""
 
+    @property
+    def free(self) -> Free | None:
+        """Return whether it would start now in the default queue, whose name is in the label if the queues differ."""
+        first, found = self.queue.choices[0], {choice.free for choice in self.queue.choices}
+        if first.free is None or len(found) == 1:
+            return first.free
+        return replace(first.free, label=f"{first.free.label} in {first.title}")
+
+    @property
+    def can_never_start(self) -> bool:
+        """Return whether no node can ever take it."""
+        return all(choice.free is not None and choice.free.can_never_start for choice in self.queue.choices)
+
     @cached_property
     def _hash(self) -> int:
         return hash((self.value, self.chosen, self.queue, self.wall_time, self.image, self.other_image, self.error))
@@ -149,6 +178,7 @@ class Form:
     """The options form.
 
     notes: sentences about earlier choices that are not available now.
+    free_as_of: when it was read what is free now; None if nothing is known.
     """
 
     person: Person
@@ -159,6 +189,7 @@ class Form:
     last: LastStart | None = None
     scheduler: str = ""
     contact: Help | None = None
+    free_as_of: datetime | None = None
 
     @property
     def has_gpu(self) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from ..identity import PosixIdentity, warnings
 from ..jobs.notebook import OPTIONS
@@ -25,6 +25,7 @@ from .form_model import (
     Closed,
     Form,
     FormError,
+    Free,
     LastStart,
     OfferFields,
     OfferGroup,
@@ -68,12 +69,39 @@ def closed_page(site: Site, refusal: Refusal, hub_user: str, identity: PosixIden
     return Closed(title, refusal.message, refusal.hint, Person(hub_user, identity), whom_to_ask(site), retries=is_down)
 
 
+class Availability(Protocol):
+    """Whether a notebook would start now: see watch.availability."""
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def detail(self) -> str: ...
+
+    @property
+    def as_of(self) -> datetime: ...
+
+    @property
+    def can_never_start(self) -> bool: ...
+
+
+# Returns the availability of a profile in a queue, by their names; None if it is not known.
+AvailabilityOf = Callable[[str, str], Availability | None]
+
+
+def _unknown(profile: str, queue: str) -> None:
+    """Return that nothing is known about what is free."""
+
+
 class FormBuilder:
     """Builds the forms of a site.  Offers that a user has not changed are kept: many users get the same ones."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self._kept: dict[tuple[Offer, tuple[str, ...]], OfferFields] = {}
+        self._kept: dict[tuple[Offer, tuple[str, ...], tuple[Free | None, ...]], OfferFields] = {}
 
     def build(
         self,
@@ -84,10 +112,12 @@ class FormBuilder:
         selected: Selected | None = None,
         last: Mapping[str, str] | None = None,
         notes: Iterable[str] = (),
+        availability: AvailabilityOf = _unknown,
     ) -> Form | Closed:
         """Return the form for `identity`, or a page without a form if nothing is available to the user.
 
         last: the options of the last start, if they can be started again.
+        availability: returns whether a server of a profile would start now in a queue.
         Raises Refusal if no file system of the site contains the user's home directory.
         """
         site, selected = self.site, selected or Selected()
@@ -105,7 +135,13 @@ class FormBuilder:
             )
         texts, refusal = selected.texts, selected.refusal
         chosen = _chosen_offer(offered, texts)
-        builder = _OfferBuilder(site, identity, rights, now, selected)
+        known = {
+            (offer.profile, queue): found
+            for offer in offered
+            for queue in offer.queues
+            if (found := availability(offer.profile, queue)) is not None
+        }
+        builder = _OfferBuilder(site, identity, rights, now, selected, known)
         shown = tuple(self._offer(builder, offer, offer is chosen) for offer in offered)
         return Form(
             person=person,
@@ -116,12 +152,13 @@ class FormBuilder:
             last=None if last is None else _last_start(offered, last),
             scheduler=site.scheduler.kind,
             contact=whom_to_ask(site),
+            free_as_of=min((found.as_of for found in known.values()), default=None),
         )
 
     def _offer(self, builder: _OfferBuilder, offer: Offer, is_chosen: bool) -> OfferFields:
         if is_chosen or builder.depends_on_time(offer) or builder.has_kept(offer):
             return builder.fields(offer, is_chosen)
-        key = (offer, builder.for_whom(offer))
+        key = (offer, builder.for_whom(offer), tuple(builder.free(offer, queue) for queue in offer.queues))
         if key not in self._kept:
             while len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]
@@ -196,6 +233,12 @@ class _OfferBuilder:
     rights: Rights
     now: datetime
     selected: Selected
+    known: Mapping[tuple[str, str], Availability]
+
+    def free(self, offer: Offer, queue: str) -> Free | None:
+        """Return whether the offer would start now in this queue; None if that is not known."""
+        found = self.known.get((offer.profile, queue))
+        return None if found is None else Free(found.state, found.label, found.detail, found.can_never_start)
 
     def fields(self, offer: Offer, is_chosen: bool) -> OfferFields:
         site, value = self.site, offer_value(*offer_key(offer))
@@ -209,7 +252,15 @@ class _OfferBuilder:
             "queue",
             value,
             tuple(
-                Choice(one.name, one.title, one.description, parts.priority, one.preemptible, parts.warnings)
+                Choice(
+                    one.name,
+                    one.title,
+                    one.description,
+                    parts.priority,
+                    one.preemptible,
+                    parts.warnings,
+                    self.free(offer, one.name),
+                )
                 for one, parts in zip(offer.offered_queues, previewed, strict=True)
             ),
             options,

@@ -36,6 +36,8 @@
     ends.textContent = `${latest.toLocaleString("en-GB", day)} at the latest, if it starts now`;
     choice.append(title, facts);
   }
+  const read = form.querySelector(".research-read time");
+  if (read) { read.textContent = new Date(read.dateTime).toLocaleTimeString("en-GB"); }
   form.addEventListener("input", showChoice);
   form.classList.add("research-scripted");
   showChoice();
