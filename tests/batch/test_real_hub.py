@@ -46,6 +46,7 @@ c.DummyAuthenticator.password = "password"
 c.Authenticator.allowed_users = {"alice", "bob"}
 c.JupyterHub.services = [
     {"name": "batch", "url": os.environ["TEST_BATCH"], "oauth_no_confirm": True,
+     "oauth_client_allowed_scopes": ["read:servers!user"],
      "command": [sys.executable, "-m", "jupyter_research_spawner.batch", "--site", os.environ["TEST_SITE"]],
      "environment": {name: os.environ[name] for name in ("KUBECONFIG", "TEST_SITE")}},
     {"name": "admin", "api_token": os.environ["TEST_ADMIN"]},
@@ -150,6 +151,11 @@ async def test_a_browser_signs_in_at_the_hub_and_reads_but_does_not_submit(house
     assert urlsplit(back).path == f"{PREFIX}oauth_callback"
     home = await sent_to(session, f"{service}{back}")
     assert home == PREFIX
+    async with session.get(f"{service}{home}", headers={"Accept": "text/html"}) as response:
+        page = await response.text()
+        assert (response.status, "<h1>My work</h1>" in page) == (200, True)
+        # The token of this login shows the user's own servers, of which there are none.
+        assert "You have no servers and no jobs." in page and "Your servers are not shown" not in page
     jobs = await sent_to(session, f"{service}{home}")
     async with session.get(f"{service}{jobs}") as response:
         assert (response.status, await response.json()) == (200, {"jobs": []})
