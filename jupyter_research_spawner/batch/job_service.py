@@ -24,7 +24,7 @@ from ..watch.phase import events_tell_more, has_begun
 from .answer import Standing, answer, in_order, index_standings, standing_of
 from .job_limits import ended_count, kept_note, make_room, removal_warning, stored_job
 from .job_planning import composed, plan_now
-from .job_store import PODS, JobStore, Owner, belongs, newest_by_id
+from .job_store import PODS, JobSelection, JobStore, Owner, belongs, newest_by_id
 from .rights_record import id_of
 
 log = logging.getLogger(__name__)
@@ -71,11 +71,15 @@ class JobService:
 
     async def submit_again(self, hub_user: str, job_id: str) -> Json:
         """Create a job with the request of one of the user's jobs.  It is decided anew.  Raises Refusal."""
-        return await self._submit(hub_user, stored_submission(await self.stored(hub_user, job_id)))
+        return await self._submit(hub_user, stored_submission(await self.stored(self.owner(hub_user), job_id)))
 
-    async def stored(self, hub_user: str, job_id: str) -> Json:
-        """Return the stored object of one of the user's jobs.  Raises Refusal (404)."""
-        return await self._store.job(self.owner(hub_user), job_id)
+    async def stored(self, selection: JobSelection, job_id: str) -> Json:
+        """Return the stored object of one of the selected jobs.  Raises Refusal (404)."""
+        return await self._store.job(selection, job_id)
+
+    async def groups_of(self, hub_user: str) -> tuple[str, ...]:
+        """Return the names of the user's POSIX groups.  Raises Refusal."""
+        return (await self._resolver.resolve(hub_user)).group_names
 
     async def _submit(self, hub_user: str, submission: Submission) -> Json:
         owner = self.owner(hub_user)
@@ -130,26 +134,28 @@ class JobService:
         note = kept_note(ended, self._site.batch)
         return {"jobs": listed, "note": note} if note else {"jobs": listed}
 
-    async def each_job(self, hub_user: str, make: Callable[[Json, Json], Computed]) -> list[Computed]:
-        """Return what `make` returns for each stored job of a user and the response about it.
+    async def each_job(
+        self, selection: JobSelection, make: Callable[[Json, Json], Computed], limit: int
+    ) -> list[Computed]:
+        """Return what `make` returns for each of the stored jobs and the response about it, for `limit` jobs at most.
 
         The jobs are read in pages, LISTS_AT_ONCE pages at once for all users, so that not all are in memory.
         """
         made: list[Computed] = []
-        pages = self._store.pages_of(self.owner(hub_user))
-        while True:
+        pages = self._store.pages_of(selection)
+        while len(made) < limit:
             async with self._lists:
                 if (jobs := await anext(pages, None)) is None:
-                    return made
+                    break
                 made += map(make, jobs, await self.answers(jobs))
+        return made[:limit]
 
     async def jobs_named(
-        self, hub_user: str, names: Collection[str], make: Callable[[Json, Json], Computed]
+        self, selection: JobSelection, names: Collection[str], make: Callable[[Json, Json], Computed]
     ) -> dict[str, Computed]:
-        """Return what `make` returns for those of the user's jobs whose objects have these names."""
-        owner = self.owner(hub_user)
+        """Return what `make` returns for those of the selected jobs whose objects have these names."""
         async with self._lists:
-            found = [job for name in names if (job := await self._store.find(name)) is not None and owner.owns(job)]
+            found = [job for name in names if (job := await self._store.find(name)) is not None and selection.owns(job)]
             answers = await self.answers(found)
         return {job["metadata"]["name"]: make(job, shown) for job, shown in zip(found, answers, strict=True)}
 
@@ -176,8 +182,11 @@ class JobService:
         return compute(self._nodes.sizes) if await self._nodes.has_been_listed() else found
 
     async def show(self, hub_user: str, job_id: str) -> Json:
-        job = await self._store.job(self.owner(hub_user), job_id)
-        return await self._answer(job)
+        return await self.show_selected(self.owner(hub_user), job_id)
+
+    async def show_selected(self, selection: JobSelection, job_id: str) -> Json:
+        """Return the response about one of the selected jobs.  Raises Refusal (404)."""
+        return await self._answer(await self._store.job(selection, job_id))
 
     async def cancel(self, hub_user: str, job_id: str, index: int | None = None) -> Json:
         """Delete a job and its pods.  A job that has ended stays unchanged, and the response has its state.
@@ -248,15 +257,24 @@ class JobService:
         return await self.show(hub_user, name)
 
     async def read(
-        self, hub_user: str, job_id: str, *, follow: bool, tail: int | None, index: int | None = None
+        self,
+        hub_user: str,
+        job_id: str,
+        *,
+        follow: bool,
+        tail: int | None,
+        index: int | None = None,
+        selection: JobSelection | None = None,
     ) -> AsyncIterator[bytes]:
         """Return the output of the newest pod of a job, or of one index of an array.
 
         With `follow`, the iterator waits for the start of the pod, and ends when the pod ends or after LOG_LIMIT.
         Without `follow`, it is empty if the pod has not started.  The caller must close the iterator.  Raises Refusal
         (410) if the pod was deleted, because the output of a deleted pod no longer exists.
+
+        selection: the jobs of which it can be one, without which it must be one of the user's own.
         """
-        job = await self._store.job(self.owner(hub_user), job_id)
+        job = await self._store.job(selection or self.owner(hub_user), job_id)
         pods = await self._store.pods_of_job(job)
         if index is None and (indexes := kind_of(job).indexes(job)):
             raise Refusal(

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..api_object import annotations_of
 from ..jobs import KINDS, Resource, kind_of
@@ -54,6 +55,15 @@ class Owner:
             and labels.get(overlay.KIND) in KINDS
             and annotations.get(overlay.USER_NAME) == self.hub_name
         )
+
+
+class JobSelection(Protocol):
+    """Some of the stored jobs: those that the label selector finds and for which `owns` is true."""
+
+    @property
+    def selector(self) -> str: ...
+
+    def owns(self, job: Json) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -111,8 +121,8 @@ class JobStore:
         found = await self._page(owner.selector, place)
         return Page([job for job in found.jobs if owner.owns(job)], found.next)
 
-    async def pages_of(self, owner: Owner) -> AsyncIterator[list[Json]]:
-        """Yield all jobs of a user in pages, so that they are not in memory at once."""
+    async def pages_of(self, owner: JobSelection) -> AsyncIterator[list[Json]]:
+        """Yield all jobs of a user or another selection in pages, so that they are not in memory at once."""
         async for jobs in self._pages(owner.selector):
             yield [job for job in jobs if owner.owns(job)]
 
@@ -167,11 +177,11 @@ class JobStore:
             number += 1
         return Page(list(found.get("items") or []), f"{number}.{token}" if number < len(RESOURCES) else "")
 
-    async def job(self, owner: Owner, job_id: str) -> Json:
-        """Return the user's job with this id."""
+    async def job(self, owner: JobSelection, job_id: str) -> Json:
+        """Return the job with this id of a user or another selection."""
         return (await self.jobs_with_id(owner, job_id))[-1]
 
-    async def jobs_with_id(self, owner: Owner, job_id: str) -> list[Json]:
+    async def jobs_with_id(self, owner: JobSelection, job_id: str) -> list[Json]:
         """Return the user's jobs with this id.  While a job is recreated there are two, and the new one is last."""
         found = await self.find(job_id)
         jobs = [found] if found is not None and owner.owns(found) else []

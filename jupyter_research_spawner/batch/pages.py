@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import shlex
 from collections import Counter
+from collections.abc import Collection
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -32,9 +34,11 @@ from ..refusal import Refusal
 from ..shape import Json
 from . import work_view
 from .handlers import JsonHandler, Unknown, UserHandler, refusal_of
-from .job_service import JobService
 from .work_reader import WorkReader
+from .work_scopes import WorkScope, title_of
 from .work_view import Usage, WorkPage, WorkQuery
+
+log = logging.getLogger(__name__)
 
 # Also for the files of the hub that the pages use, which have the same origin unless the hub uses subdomains.
 _POLICY = (
@@ -92,6 +96,14 @@ class PageHandler(UserHandler):
     async def model(self) -> Json:
         """Return what the hub says about the user of this request.  Raises Refusal."""
         return await self.hub_login.user_model(self)
+
+    async def scopes(self) -> tuple[WorkScope, ...]:
+        """Return the classes and queues whose jobs the user may see; () if the user's groups are not known."""
+        try:
+            return await self.pages.reader.shared_scopes(self.hub_user)
+        except Refusal as refusal:
+            log.info("The groups of a user are not known: %s", refusal)
+            return ()
 
     def arguments(self) -> dict[str, str]:
         """Return the arguments of the address; of several with the same name, the last one."""
@@ -206,23 +218,26 @@ def wants_page(handler: RequestHandler) -> bool:
 
 
 class Home(PageHandler):
-    """The page "My work"."""
+    """The page "My work", and with `of` the page about a class or a queue."""
 
     async def get(self) -> None:
         user = self.hub_user
         if not wants_page(self):
             self.redirect(f"{self.request.path.rstrip('/')}/jobs")
             return
-        view = await read_work(self, user, await self.model(), WorkQuery.parse(self.arguments()))
+        scopes = await self.scopes()
+        view = await read_work(self, user, await self.model(), WorkQuery.parse(self.arguments()), scopes)
+        site = self.pages.reader.site
         self.send_page(
             self.render_page(
                 "work.html",
-                work=view.page,
-                usage=view.usage,
+                **work_values(view),
                 has_servers=view.has_servers,
+                is_complete=view.is_complete,
+                heading=title_of(site, view.scope),
+                scopes=[(scope.key, title_of(site, scope)) for scope in (WorkScope("own", user), *scopes)],
                 done=self.done(),
                 xsrf=self.xsrf(),
-                columns=work_view.COLUMNS,
                 periods=work_view.PERIODS,
             )
         )
@@ -234,18 +249,44 @@ class WorkView:
 
     page: WorkPage
     usage: tuple[Usage, ...]
+    scope: WorkScope
     has_servers: bool
+    is_complete: bool
 
 
 async def read_work(
-    handler: PageHandler, user: str, model: Json, query: WorkQuery, shown: frozenset[str] = frozenset()
+    handler: PageHandler,
+    user: str,
+    model: Json,
+    query: WorkQuery,
+    scopes: Collection[WorkScope],
+    shown: frozenset[str] = frozenset(),
 ) -> WorkView:
-    """Read the page of a user's rows.  Raises Refusal.  `shown` has the ids of jobs that must be up to date."""
-    reader = handler.pages.reader
-    work = await reader.jobs_of(user, shown)
-    servers = await reader.servers_of(user, model, handler.hub_url)
+    """Read the rows that a query asks for.  Raises Refusal.
+
+    scopes: those of other users' jobs that the user may see.  shown: the ids of jobs that must be up to date.
+    """
+    reader, scope = handler.pages.reader, find_scope(query.scope, user, scopes)
+    work = await reader.jobs_of(scope, user, shown)
+    servers = await reader.servers_of(user, model, handler.hub_url) if scope.is_own else ()
     page = work_view.select((*(servers or ()), *work.rows), query, datetime.now(timezone.utc))
-    return WorkView(page, work.usage, servers is not None)
+    return WorkView(page, work.usage, scope, servers is not None, work.is_complete)
+
+
+def find_scope(key: str, user: str, scopes: Collection[WorkScope]) -> WorkScope:
+    """Return the scope of an address; the user's own jobs for "".  Raises Refusal (404) for any other one."""
+    if not key:
+        return WorkScope("own", user)
+    found = next((scope for scope in scopes if scope.key == key), None)
+    if found is None:
+        raise Refusal("no-such-page", "You cannot see these jobs.", hint="My work shows your own jobs.", status=404)
+    return found
+
+
+def work_values(view: WorkView) -> dict[str, Any]:
+    """Return the values for the template of "My work" and of its parts."""
+    columns = {name: of for name, of in work_view.COLUMNS.items() if name != "user" or not view.scope.is_own}
+    return {"work": view.page, "usage": view.usage, "columns": columns}
 
 
 class StreamHandler(PageHandler):
@@ -294,7 +335,8 @@ class StreamHandler(PageHandler):
 
     async def _send(self, user: str) -> None:
         reader, before = self.pages.reader, None
-        event = reader.subscribe(user)
+        scope = find_scope(self.arguments().get("of", ""), user, await self.scopes())
+        event = reader.subscribe(scope)
         try:
             while True:
                 event.clear()
@@ -308,7 +350,7 @@ class StreamHandler(PageHandler):
                     await asyncio.wait_for(event.wait(), LONGEST_PAUSE_SECONDS)
                 await asyncio.sleep(PAUSE_SECONDS)
         finally:
-            reader.unsubscribe(user, event)
+            reader.unsubscribe(scope, event)
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
@@ -326,12 +368,12 @@ class HomeEvents(StreamHandler):
 
     async def look(self) -> WorkView:
         model, query = await self.hub_login.renewed_model(self), WorkQuery.parse(self.arguments())
-        view = await read_work(self, self.hub_user, model, query, self._shown)
+        view = await read_work(self, self.hub_user, model, query, await self.scopes(), self._shown)
         self._shown = frozenset(row.id for row in view.page.rows)
         return view
 
     def render_parts(self, view: WorkView) -> dict[str, str]:
-        values = {"work": view.page, "usage": view.usage, "columns": work_view.COLUMNS}
+        values = work_values(view)
         return {part: self.render_page(f"work_{part}.html", **values) for part in ("usage", "states", "rows")}
 
 
@@ -340,34 +382,42 @@ class JobView:
     """What a job's page shows and can change: the service's response about it."""
 
     found: Json
+    scope: WorkScope
     page: int
     log_index: int | None
 
 
 class JobPage(PageHandler):
-    """A job's page."""
+    """A job's page.  That of another user's job has no command, manifest and buttons, and its output if the site
+    allows it."""
 
     async def get(self, job_id: str) -> None:
-        user = self.hub_user
-        job = await self.service.stored(user, job_id)
-        view = await look_at_job(self, user, job_id)
-        output = await read_output(self.service, user, view, self.pages.prefix)
+        user, reader = self.hub_user, self.pages.reader
+        view = await look_at_job(self, job_id)
+        job = await self.service.stored(reader.selection(view.scope, user), job_id)
         template = kind_of(job).SLOTS.pods(job)[0][1]
-        shown = work_view.without_managed_fields(job)
-        self.send_page(
-            self.render_page(
-                "job.html",
-                **job_values(self, view),
-                done=self.done(),
-                arguments=f"?{self.request.query}" if self.request.query else "",
-                command=shlex.join(view.found["command"]),
-                is_array="indexes" in view.found,
-                facts=work_view.job_facts(view.found, job, self.pages.reader.titles),
-                identity=work_view.identity_facts(job, template),
-                manifest=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=120),
-                **output,
-            )
-        )
+        own = view.scope.is_own
+        values = {
+            **job_values(self, view),
+            "done": self.done(),
+            "arguments": f"?{self.request.query}" if self.request.query else "",
+            "is_own": own,
+            "is_array": "indexes" in view.found,
+            "facts": work_view.job_facts(view.found, job, reader.titles),
+            "identity": work_view.identity_facts(job, template) if own else [],
+            "command": shlex.join(view.found["command"]) if own else "",
+            "manifest": _yaml(work_view.without_managed_fields(job)) if own else "",
+            "back": self.pages.prefix + WorkQuery(scope=view.scope.key).address(),
+            "back_title": title_of(reader.site, view.scope),
+        }
+        output = NO_OUTPUT
+        if own or reader.site.batch.show_output_of_others:
+            output = await read_output(self, view)
+        self.send_page(self.render_page("job.html", **values, **output))
+
+
+def _yaml(found: Json) -> str:
+    return yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=120)
 
 
 class JobEvents(StreamHandler):
@@ -379,21 +429,25 @@ class JobEvents(StreamHandler):
 
     async def look(self) -> JobView:
         await self.hub_login.renewed_model(self)
-        return await look_at_job(self, self.hub_user, self._job_id)
+        return await look_at_job(self, self._job_id)
 
     def render_parts(self, view: JobView) -> dict[str, str]:
-        values = job_values(self, view)
+        values = {**job_values(self, view), "is_own": view.scope.is_own}
         parts = ("head", "actions", "indexes" if "indexes" in view.found else "timeline")
         return {part: self.render_page(f"job_{part}.html", **values) for part in parts}
 
 
-async def look_at_job(handler: PageHandler, user: str, job_id: str) -> JobView:
+async def look_at_job(handler: PageHandler, job_id: str) -> JobView:
     """Return what the page of a job shows.  Raises Refusal."""
-    arguments = handler.arguments()
-    page, index = arguments.get("page", ""), arguments.get("index", "")
-    found = await handler.service.show(user, job_id)
+    arguments, user, reader = handler.arguments(), handler.hub_user, handler.pages.reader
+    page, index, key = (arguments.get(name, "") for name in ("page", "index", "of"))
+    scope = find_scope(key, user, await handler.scopes() if key else ())
+    found = await handler.service.show_selected(reader.selection(scope, user), job_id)
+    if not scope.is_own and not reader.site.batch.show_output_of_others:
+        found = work_view.without_output(found)
     return JobView(
         found=found,
+        scope=scope,
         page=int(page) if re.fullmatch(r"[1-9][0-9]{0,4}", page) else 1,
         log_index=int(index) if "indexes" in found and re.fullmatch(r"[0-9]{1,6}", index) else None,
     )
@@ -406,6 +460,7 @@ def job_values(handler: PageHandler, view: JobView) -> dict[str, Any]:
         "job": found,
         "row": work_view.job_row(found, handler.pages.reader.titles, prefix),
         "job_url": work_view.job_path(prefix, found["id"]),
+        "address": partial(_index_arguments, view.scope),
         "attempts": work_view.attempt_views(found),
         "indexes": work_view.index_page(found, view.page),
         "log_index": view.log_index,
@@ -413,14 +468,25 @@ def job_values(handler: PageHandler, view: JobView) -> dict[str, Any]:
     }
 
 
-async def read_output(service: JobService, user: str, view: JobView, prefix: str) -> dict[str, Any]:
+def _index_arguments(scope: WorkScope, page: int, index: int | None = None) -> str:
+    """Return the arguments of the address of an array's page, for a page of its indexes and the index to read."""
+    found = {"of": scope.key, "page": page if page > 1 else "", "index": "" if index is None else index}
+    return urlencode({key: value for key, value in found.items() if value != ""})
+
+
+NO_OUTPUT = {"log": "", "log_url": "", "log_note": "", "log_problem": "Its output is shown to its user only."}
+
+
+async def read_output(handler: PageHandler, view: JobView) -> dict[str, Any]:
     """Return the end of a job's output for its page, and what to say if there is none."""
-    found, index = view.found, view.log_index
-    values: dict[str, Any] = {"log": "", "log_url": "", "log_note": "", "log_problem": ""}
+    found, index, user = view.found, view.log_index, handler.hub_user
     if "indexes" in found and index is None:
-        return {**values, "log_problem": "Choose an index to read its output."}
+        return {**NO_OUTPUT, "log_problem": "Choose an index to read its output."}
+    selection = handler.pages.reader.selection(view.scope, user)
     try:
-        pieces = await service.read(user, found["id"], follow=False, tail=LOG_LINES, index=index)
+        pieces = await handler.service.read(
+            user, found["id"], follow=False, tail=LOG_LINES, index=index, selection=selection
+        )
         output = b""
         async with aclosing(pieces) as opened:  # type: ignore[type-var]
             async for piece in opened:
@@ -428,15 +494,15 @@ async def read_output(service: JobService, user: str, view: JobView, prefix: str
     except Refusal as refusal:
         if refusal.status >= 500:
             raise
-        return {**values, "log_problem": str(refusal)}
+        return {**NO_OUTPUT, "log_problem": str(refusal)}
     text = work_view.plain_text(output)
-    lines = text.count("\n")
-    note = f"The last {LOG_LINES} lines." if lines >= LOG_LINES else "" if text else "No output yet."
+    note = f"The last {LOG_LINES} lines." if text.count("\n") >= LOG_LINES else "" if text else "No output yet."
     if not text and found["state"] in work_view.ENDED:
         note = "It wrote no output."
     arguments = "" if index is None else f"?{urlencode({'index': index})}"
-    url = f"{prefix}jobs/{quote(found['id'], safe='')}/logs{arguments}"
-    return {**values, "log": text, "log_note": note, "log_url": url}
+    url = f"{handler.pages.prefix}jobs/{quote(found['id'], safe='')}/logs{arguments}"
+    # The address of the log serves only a user's own jobs.
+    return {"log": text, "log_note": note, "log_url": url if view.scope.is_own else "", "log_problem": ""}
 
 
 class JobAction(PageHandler):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..api_object import annotations_of
 from ..jobs.notebook import SLOTS as NOTEBOOK_SLOTS
@@ -23,12 +24,15 @@ from .job_limits import stored_job
 from .job_service import JobService
 from .job_store import JobStore, job_name_of
 from .rights_record import successor
-from .work_view import Usage, WorkRow, job_row, server_row, usage
+from .work_scopes import ScopeSelection, WorkScope, may_contain, shared_scopes
+from .work_view import Usage, WorkRow, job_row, row_of_another, server_row, usage
 
-# A user's rows are forgotten when nobody has read them for this time.
+# Rows are forgotten when nobody has read them for this time.
 KEEP_SECONDS = 300.0
 # All rows in memory.  A row takes about 1 KiB.
 ROWS_KEPT = 50_000
+# The rows of one user, of one class or of one queue.
+ROWS_OF_SCOPE = 20_000
 # All jobs are read again after this time, or after this many times the duration of the last time, whichever is longer.
 READ_AGAIN_SECONDS, READ_AGAIN_FACTOR = 300.0, 50.0
 # If more jobs have changed, all are read again.
@@ -51,14 +55,15 @@ class _Entry:
 
 @dataclass
 class _Known:
-    """What is in memory about one user's jobs, by the names of the stored objects.
+    """What is in memory about the jobs of a scope, by the names of the stored objects.
 
-    changed: the names of jobs that have changed since.  read: when all were read, and None if they must be read.
+    changed: the names of jobs that have changed since.  is_stale: whether all must be read.  read: when all were read.
     """
 
     entries: dict[str, _Entry] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
-    read: float | None = None
+    is_stale: bool = True
+    read: float = 0.0
     took: float = 0.0
     used: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -67,10 +72,11 @@ class _Known:
 
 @dataclass(frozen=True)
 class Work:
-    """A user's rows, and the use of the limits of jobs."""
+    """The rows of a scope, and the use of the limits of one's own jobs.  Very long lists are not complete."""
 
     rows: tuple[WorkRow, ...]
     usage: tuple[Usage, ...]
+    is_complete: bool
 
 
 @dataclass(frozen=True)
@@ -88,106 +94,129 @@ class WorkReader:
 
     def __init__(self, site: Site, service: JobService, cluster: ClusterReaders, prefix: str) -> None:
         """prefix: the path with which all URLs of the service begin."""
-        self._site = site
+        self.site = site
         self._service = service
         self._cluster = cluster
         self._prefix = prefix
-        self._users: dict[str, _Known] = {}
+        self._known: dict[WorkScope, _Known] = {}
         self.titles: Mapping[str, str] = {name: profile.title for name, profile in site.profiles.items()}
 
     def jobs_changed(self, change: Change) -> None:
         """Take a change of the jobs of all users."""
         if change.kind == "listed":
-            for known in self._users.values():
-                known.read = None
-                _signal(known)
+            self._all_may_have_changed()
+            return
         for job in change.objects:
-            self._changed(annotations_of(job).get(USER_NAME), job["metadata"]["name"])
+            for scope, known in self._known.items():
+                name = job["metadata"]["name"]
+                if name in known.entries or may_contain(self.site, scope, job):
+                    _changed(known, name)
 
     def pods_changed(self, change: Change) -> None:
         """Take a change of the pods of all users' jobs."""
-        if change.kind != "listed":
-            for pod in change.objects:
-                self._changed(annotations_of(pod).get(USER_NAME), job_name_of(pod))
+        if change.kind == "listed":
+            self._all_may_have_changed()
+            return
+        for name in filter(None, map(job_name_of, change.objects)):
+            for known in self._known.values():
+                if name in known.entries:
+                    _changed(known, name)
 
-    def _changed(self, hub_user: object, name: str | None) -> None:
-        known = self._users.get(str(hub_user))
-        if known is not None and name is not None:
-            known.changed.add(name)
+    def _all_may_have_changed(self) -> None:
+        for known in self._known.values():
+            known.is_stale = True
             _signal(known)
 
-    def subscribe(self, hub_user: str) -> asyncio.Event:
-        """Return an event that is set when jobs of the user have changed, until `unsubscribe`."""
+    def subscribe(self, scope: WorkScope) -> asyncio.Event:
+        """Return an event that is set when jobs of the scope have changed, until `unsubscribe`."""
         event = asyncio.Event()
-        self._of(hub_user).signals.add(event)
+        self._of(scope).signals.add(event)
         return event
 
-    def unsubscribe(self, hub_user: str, event: asyncio.Event) -> None:
+    def unsubscribe(self, scope: WorkScope, event: asyncio.Event) -> None:
         """End a subscription."""
-        if (known := self._users.get(hub_user)) is not None:
+        if (known := self._known.get(scope)) is not None:
             known.signals.discard(event)
 
-    async def jobs_of(self, hub_user: str, shown: Collection[str] = ()) -> Work:
-        """Return the rows of a user's jobs, in no order.  `shown` has the ids of those that must be up to date.
+    def selection(self, scope: WorkScope, hub_user: str) -> ScopeSelection:
+        """Return the jobs of a scope that this user may see."""
+        return ScopeSelection(self.site, scope, self._service.owner(hub_user))
 
-        Raises Refusal.
+    async def shared_scopes(self, hub_user: str) -> tuple[WorkScope, ...]:
+        """Return the classes and queues whose jobs the user may see.  Raises Refusal."""
+        if not any(course.staff for course in self.site.classes.values()) and not any(
+            queue.owners for queue in self.site.queues.values()
+        ):
+            return ()
+        return shared_scopes(self.site, await self._service.groups_of(hub_user))
+
+    async def jobs_of(self, scope: WorkScope, hub_user: str, shown: Collection[str] = ()) -> Work:
+        """Return the rows of the jobs of a scope, in no order, for a user who may see them.
+
+        `shown` has the ids of those that must be up to date.  Raises Refusal.
         """
-        known = self._of(hub_user)
+        known = self._of(scope)
         async with known.lock:
-            await self._update(hub_user, known, shown)
+            await self._update(scope, hub_user, known, shown)
             known.used = time.monotonic()
         self._forget()
         entries = _newest(known.entries.values())
-        limits = self._site.batch
+        limits = self.site.batch
+        used = usage(
+            sum(entry.active_pods for entry in entries),
+            sum(entry.has_ended for entry in entries),
+            sum(entry.size for entry in known.entries.values()),
+            limits.max_jobs,
+            limits.keep_jobs,
+            limits.max_size,
+        )
         return Work(
             rows=tuple(entry.row for entry in entries),
-            usage=usage(
-                sum(entry.active_pods for entry in entries),
-                sum(entry.has_ended for entry in entries),
-                sum(entry.size for entry in known.entries.values()),
-                limits.max_jobs,
-                limits.keep_jobs,
-                limits.max_size,
-            ),
+            usage=used if scope.is_own else (),
+            is_complete=len(known.entries) < ROWS_OF_SCOPE,
         )
 
-    def _of(self, hub_user: str) -> _Known:
-        known = self._users.setdefault(hub_user, _Known())
+    def _of(self, scope: WorkScope) -> _Known:
+        known = self._known.setdefault(scope, _Known())
         known.used = time.monotonic()
         return known
 
-    async def _update(self, hub_user: str, known: _Known, shown: Collection[str]) -> None:
-        now = time.monotonic()
+    async def _update(self, scope: WorkScope, hub_user: str, known: _Known, shown: Collection[str]) -> None:
+        now, selection = time.monotonic(), self.selection(scope, hub_user)
         waiting = {
             name
             for name, entry in known.entries.items()
             if entry.row.id in shown and entry.row.state in ("queued", "starting")
         }
         names = known.changed | {name for name in waiting if now - known.entries[name].read > WAITING_SECONDS}
-        max_age = max(READ_AGAIN_SECONDS, READ_AGAIN_FACTOR * known.took)
-        if known.read is None or now - known.read > max_age or len(names) > CHANGED_AT_ONCE:
+        is_old = now - known.read > max(READ_AGAIN_SECONDS, READ_AGAIN_FACTOR * known.took)
+        make = partial(self._entry, scope)
+        if known.is_stale or is_old or len(names) > CHANGED_AT_ONCE:
             # What changes from here on is read again the next time.
             known.changed.clear()
-            known.read = None
-            entries = await self._service.each_job(hub_user, self._named_entry)
-            known.entries, known.read = dict(entries), now
-            known.took = time.monotonic() - now
+            known.is_stale = False
+            try:
+                entries = await self._service.each_job(selection, partial(_named, make), ROWS_OF_SCOPE)
+            except BaseException:
+                known.is_stale = True
+                raise
+            known.entries, known.read, known.took = dict(entries), now, time.monotonic() - now
         elif names:
             known.changed -= names
             try:
-                found = await self._service.jobs_named(hub_user, names, self._entry)
+                found = await self._service.jobs_named(selection, names, make)
             except BaseException:
                 known.changed |= names
                 raise
             known.entries = {name: entry for name, entry in known.entries.items() if name not in names} | found
 
-    def _named_entry(self, job: Json, found: Json) -> tuple[str, _Entry]:
-        return str(job["metadata"]["name"]), self._entry(job, found)
-
-    def _entry(self, job: Json, found: Json) -> _Entry:
-        counted = stored_job(job)
+    def _entry(self, scope: WorkScope, job: Json, found: Json) -> _Entry:
+        counted, row = stored_job(job), job_row(found, self.titles, self._prefix)
+        if not scope.is_own:
+            user = str(annotations_of(job).get(USER_NAME, ""))
+            row = row_of_another(row, found, user, scope.key, shows_output=self.site.batch.show_output_of_others)
         return _Entry(
-            row=job_row(found, self.titles, self._prefix),
+            row=row,
             is_replaced=successor(job) is not None,
             has_ended=counted.ended is not None,
             active_pods=counted.active_pods,
@@ -196,16 +225,16 @@ class WorkReader:
         )
 
     def _forget(self) -> None:
-        """Forget the users who have not looked for a while, and the oldest ones while there are too many rows."""
+        """Forget what nobody has looked at for a while, and what was read first while there are too many rows."""
         now, total = time.monotonic(), 0
-        for hub_user, known in sorted(self._users.items(), key=lambda item: item[1].used, reverse=True):
+        for scope, known in sorted(self._known.items(), key=lambda item: item[1].used, reverse=True):
             if known.lock.locked():
                 continue
             if total and total + len(known.entries) > ROWS_KEPT:
-                known.entries, known.read = {}, None
+                known.entries, known.is_stale = {}, True
             total += len(known.entries)
             if now - known.used > KEEP_SECONDS and not known.signals:
-                del self._users[hub_user]
+                del self._known[scope]
 
     async def servers_of(self, hub_user: str, model: Json, hub_prefix: str) -> tuple[WorkRow, ...] | None:
         """Return the rows of a user's servers that are not stopped; None if the hub does not show them.
@@ -243,6 +272,15 @@ class WorkReader:
             phase = classify(pod, report, NOTEBOOK_SLOTS.main, scheduler.eviction(pod, owned))
             found[str(plan.get("server", ""))] = (pod, phase)
         return found
+
+
+def _named(make: Callable[[Json, Json], _Entry], job: Json, found: Json) -> tuple[str, _Entry]:
+    return str(job["metadata"]["name"]), make(job, found)
+
+
+def _changed(known: _Known, name: str) -> None:
+    known.changed.add(name)
+    _signal(known)
 
 
 def _newest(entries: Collection[_Entry]) -> list[_Entry]:

@@ -42,6 +42,7 @@ PERIODS: Mapping[str, tuple[str, timedelta]] = {
 # Each column by which the rows can be sorted, with its heading, and whether its first click sorts in descending order.
 COLUMNS: Mapping[str, tuple[str, bool]] = {
     "name": ("Name", False),
+    "user": ("User", False),
     "state": ("State", False),
     "profile": ("Profile", False),
     "queue": ("Queue", False),
@@ -76,6 +77,7 @@ class WorkRow:
     started: str | None
     finished: str | None
     limit_seconds: int
+    user: str = ""
 
     @property
     def key(self) -> str:
@@ -119,6 +121,16 @@ def job_row(found: Json, titles: Mapping[str, str], prefix: str) -> WorkRow:
         finished=found["finished"],
         limit_seconds=int(found["wall_time_hard_seconds"]),
     )
+
+
+def row_of_another(row: WorkRow, found: Json, user: str, scope: str, *, shows_output: bool) -> WorkRow:
+    """Return the row of another user's job.  `scope` is the value of `of` in the address of its page.
+
+    Without `shows_output`, it has only the scheduler's reason or a reason code, because sentences about the containers
+    of a job can quote its output.
+    """
+    message = row.message if shows_output else str(without_output(found)["message"])
+    return replace(row, user=user, message=message, href=f"{row.href}?{urlencode({'of': scope})}")
 
 
 def server_row(
@@ -194,6 +206,7 @@ class WorkQuery:
     period: str = ""
     sort: str = DEFAULT_SORT
     page: int = 1
+    scope: str = ""
 
     @classmethod
     def parse(cls, arguments: Mapping[str, str]) -> WorkQuery:
@@ -207,6 +220,7 @@ class WorkQuery:
             period=period if period in PERIODS else "",
             sort=sort if sort.removeprefix("-") in COLUMNS else DEFAULT_SORT,
             page=int(page) if re.fullmatch(r"[1-9][0-9]{0,5}", page) else 1,
+            scope=arguments.get("of", "")[:_LONGEST_TEXT],
         )
 
     @property
@@ -225,8 +239,8 @@ class WorkQuery:
         """Return the arguments of an address, with `?`, for this query with changes.  Defaults are left out."""
         query, default = replace(self, **changes), WorkQuery()
         arguments = {
-            key: str(getattr(query, key))
-            for key in ("name", "state", "queue", "period", "sort", "page")
+            "of" if key == "scope" else key: str(getattr(query, key))
+            for key in ("scope", "name", "state", "queue", "period", "sort", "page")
             if getattr(query, key) != getattr(default, key)
         }
         return f"?{urlencode(arguments)}" if arguments else "?"
@@ -296,7 +310,7 @@ def select(rows: Sequence[WorkRow], query: WorkQuery, now: datetime) -> WorkPage
 def _matches(row: WorkRow, query: WorkQuery, now: datetime) -> bool:
     if query.queue and row.queue != query.queue:
         return False
-    if query.name and query.name.casefold() not in f"{row.name}\n{row.id}".casefold():
+    if query.name and query.name.casefold() not in f"{row.name}\n{row.id}\n{row.user}".casefold():
         return False
     if not query.period:
         return True
@@ -448,6 +462,20 @@ def job_facts(found: Json, job: Json, titles: Mapping[str, str]) -> list[tuple[s
         ("Indexes", str(found.get("array") or "")),
     ]
     return [(term, text) for term, text in facts if text]
+
+
+def without_output(found: Json) -> Json:
+    """Return the response about a job without sentences that can quote its output, and without its warnings."""
+    waiting = found["waiting"] or {}
+    shown = {
+        **found,
+        "message": str(waiting.get("summary") or found["reason"]),
+        "warnings": [],
+        "attempts": [{**attempt, "reason": ""} for attempt in found["attempts"]],
+    }
+    if "indexes" in found:
+        shown["indexes"] = [{**index, "message": ""} for index in found["indexes"]]
+    return shown
 
 
 def without_managed_fields(job: Json) -> Json:

@@ -14,7 +14,7 @@ from .recheck import (
     granted_in,
     groups_text,
 )
-from .rights import Rights, rights_of
+from .rights import Rights, is_staff, rights_of
 
 __all__ = [
     "ANNOTATION_LIMIT",
@@ -37,6 +37,7 @@ __all__ = [
     "granted_by",
     "granted_in",
     "groups_text",
+    "is_staff",
     "offers",
     "plan",
     "preview",

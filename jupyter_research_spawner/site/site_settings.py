@@ -65,6 +65,12 @@ class _Queue(Settings):
         description=CLASSES_HELP,
         examples=[{"stats-101": True}],
     )
+    owners: Groups = Field(
+        default_factory=dict,
+        title="POSIX groups whose members see the jobs of all users in the queue",
+        description="They see them on pages of the batch service: user, state, profile and times. Default: nobody.",
+        examples=[{"climate-heads": True}],
+    )
     order: StrictInt = Field(
         100,
         title="Position in lists",
@@ -158,6 +164,11 @@ class Batch(Settings):
         title="Maximum number of unfinished jobs of a user",
         description="A job array counts as its number of concurrent indexes. --array 0-999%10 counts as 10 jobs.",
         ge=1,
+    )
+    show_output_of_others: StrictBool = Field(
+        False,
+        title="Whether owners of a queue and course staff see the output of the jobs that they see",
+        description="Output and the messages of failed jobs can contain private data.",
     )
     max_array_size: StrictInt = Field(1000, title="Maximum number of indexes of a job array", ge=1, le=10_000)
 

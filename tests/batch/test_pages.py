@@ -47,7 +47,7 @@ class Browser:
     """A browser in which a user has logged in: it keeps cookies, follows no redirect, and runs no script."""
 
     def __init__(self, batch: Client, token: str) -> None:
-        self.batch = batch
+        self.batch, self.token = batch, token
         self.cookies = {"service-batch": create_signed_value(cookie_secret("the-services-own"), "service-batch", token)}
 
     async def ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any) -> Answer:

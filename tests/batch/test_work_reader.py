@@ -156,7 +156,7 @@ async def test_rows_in_memory_are_limited(batch, cluster, ended, monkeypatch):
 
     def counted(reader: work_reader.WorkReader) -> None:
         forget(reader)
-        kept.append(sum(len(known.entries) for known in reader._users.values()))
+        kept.append(sum(len(known.entries) for known in reader._known.values()))
 
     monkeypatch.setattr(work_reader.WorkReader, "_forget", counted)
     for token in ("alices", "bobs", "alices"):

@@ -92,12 +92,13 @@ def test_rows_are_filtered_by_each_field_and_by_all_together() -> None:
 
 def test_rows_are_sorted_by_each_column_in_both_directions() -> None:
     rows = [
-        row("a", "queued", name="z", queue="A", profile="Large", created=ago(hours=5), limit_seconds=60),
-        row("b", "running", name="Y", queue="c", profile="a100", created=ago(hours=4), limit_seconds=7200),
-        row("c", "failed", name="x", queue="B", profile="Small", created=ago(hours=3), limit_seconds=3600),
+        row("a", "queued", name="z", user="b", queue="A", profile="Large", created=ago(hours=5), limit_seconds=60),
+        row("b", "running", name="Y", user="A", queue="c", profile="a100", created=ago(hours=4), limit_seconds=7200),
+        row("c", "failed", name="x", user="c", queue="B", profile="Small", created=ago(hours=3), limit_seconds=3600),
     ]
     expected = {
         "name": "cba",
+        "user": "bac",
         "state": "bac",
         "profile": "bac",
         "queue": "acb",
