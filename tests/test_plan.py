@@ -388,12 +388,11 @@ def test_an_offer_says_what_its_queues_and_images_mean(alice: PosixIdentity, bob
         OfferedQueue(
             "climate",
             "Climate group",
-            "The group's nodes. Weight 2 when all queues are busy. Not preemptible: it is not stopped for work of "
-            "other queues.",
+            "The group's nodes. Share 2 when all queues are busy. Does not give way to other queues.",
             False,
         ),
         OfferedQueue(
-            "backfill", "backfill", "Preemptible: it is stopped when work of other queues needs its place.", True
+            "backfill", "backfill", "Gives way: it is stopped when work of other queues needs its place.", True
         ),
     )
     assert found.images == (

@@ -71,14 +71,14 @@ def _offered_queue(name: str, queue: Queue) -> OfferedQueue:
 
 
 def describe_queue(queue: Queue) -> str:
-    """Return what the queue means for its work: the site's description, the weight if it is set, and preemption."""
+    """Return what the queue means for its work: the site's description, its share if that is set, and preemption."""
     sentences = [f"{queue.description.rstrip('.')}."] if queue.description else []
     if "share" in queue.model_fields_set:
-        sentences.append(f"Weight {queue.share} when all queues are busy.")
+        sentences.append(f"Share {queue.share} when all queues are busy.")
     if queue.preemptible:
-        sentences.append("Preemptible: it is stopped when work of other queues needs its place.")
+        sentences.append("Gives way: it is stopped when work of other queues needs its place.")
     else:
-        sentences.append("Not preemptible: it is not stopped for work of other queues.")
+        sentences.append("Does not give way to other queues.")
     return " ".join(sentences)
 
 
