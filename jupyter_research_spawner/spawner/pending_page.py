@@ -70,8 +70,8 @@ def facts_of(plan: Plan, site: Site) -> list[tuple[str, str]]:
     soft, hard = format_duration(plan.wall_time.soft), format_duration(plan.wall_time.hard)
     return [
         ("Class" if plan.request.course else "Profile", title_of(site, plan.profile, plan.request.course)),
-        ("Queue", plan.queue),
-        ("Resources", str(plan.resources)),
+        ("Queue", queue_title(site, plan.queue)),
+        ("Resources", plan.resources.described()),
         ("Wall time", soft if soft == hard else f"{soft}, can be extended to {hard}"),
     ]
 
@@ -80,6 +80,12 @@ def title_of(site: Site, profile: str, course: str | None = None) -> str:
     """Return the title of a class or a profile; its name if the settings do not have it any more."""
     found = site.classes.get(course) if course else site.profiles.get(profile)
     return (found.title if found is not None else None) or course or profile
+
+
+def queue_title(site: Site, queue: str) -> str:
+    """Return the title of a queue; its name if it has none, or if the settings do not have the queue any more."""
+    found = site.queues.get(queue)
+    return (found.title if found is not None else None) or queue
 
 
 def _shown_phase(phase: StartPhase, zone: tzinfo, now: datetime) -> Json:

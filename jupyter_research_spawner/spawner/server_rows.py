@@ -9,6 +9,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from ..api_object import annotations_of, parse_map
+from ..plan import Help, whom_to_ask
 from ..pod.deadline import deadline_of
 from ..pod.overlay import PLAN
 from ..shape import Json
@@ -16,7 +17,7 @@ from ..site import Site
 from .end_pages import describe_end
 from .page_messages import take_message
 from .page_times import describe_minutes, shown_time
-from .pending_page import title_of
+from .pending_page import queue_title, title_of
 from .process_state import ProcessState, registered_state
 from .recorded_ends import STATE_KEY, read_ends, shown_end
 
@@ -66,6 +67,10 @@ class UserServers:
     def row(self, server: str) -> ServerRow | None:
         """Return the row of this server; None if the user has no such server."""
         return next((row for row in self.rows() if row.name == server), None)
+
+    def contact(self) -> Help:
+        """Return whom the site's users ask for help."""
+        return whom_to_ask(registered_state(self.installation).site)
 
     def take_message(self) -> str:
         """Return what the last button of the user did; "" if the home page has shown it."""
@@ -130,12 +135,12 @@ def _choices(spawner: Any, saved: Any, site: Site) -> tuple[str, str]:
     """Return the title of the profile or class and the queue: of the start, of the pod, or of the saved options."""
     start = getattr(spawner, "current_start", None)
     if start is not None:
-        return title_of(site, start.plan.profile, start.plan.request.course), start.plan.queue
+        return title_of(site, start.plan.profile, start.plan.request.course), queue_title(site, start.plan.queue)
     pod = spawner.find_own_pod() if spawner is not None and hasattr(spawner, "find_own_pod") else None
     found = parse_map(annotations_of(pod).get(PLAN)) if pod is not None else _options(saved)
     profile, course, queue = (found.get(key) for key in ("profile", "class", "queue"))
     texts = [text if isinstance(text, str) else "" for text in (profile, course, queue)]
-    return (title_of(site, texts[0], texts[1] or None) if texts[0] or texts[1] else ""), texts[2]
+    return (title_of(site, texts[0], texts[1] or None) if texts[0] or texts[1] else ""), queue_title(site, texts[2])
 
 
 def _options(saved: Any) -> Mapping[str, Any]:

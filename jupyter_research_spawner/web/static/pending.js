@@ -28,6 +28,16 @@
     window.location.reload();
   }
 
+  // The hub does not know a named server any more when its start was cancelled. The page of the server leads on then.
+  async function showFailure() {
+    if (isLeaving) return;
+    isLeaving = true;
+    source.close();
+    const response = await fetch(window.location.href, { cache: "no-store", redirect: "manual" }).catch(() => null);
+    if (response !== null && response.status === 404) window.location.replace(page.dataset.serverUrl);
+    else window.location.reload();
+  }
+
   function showPhases() {
     for (const phase of phases) {
       const item = document.querySelector(`#research-phases [data-phase="${phase.name}"]`);
@@ -75,8 +85,10 @@
   source.onopen = () => log.replaceChildren();
   source.onmessage = (message) => {
     const event = JSON.parse(message.data);
-    if (event.ready || event.failed) {
+    if (event.ready) {
       reload();
+    } else if (event.failed) {
+      showFailure();
     } else if (event.log_only) {
       addToLog(event);
     } else if (event.note) {
