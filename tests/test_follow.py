@@ -135,3 +135,28 @@ async def test_a_long_list_is_read_in_pages_and_only_what_is_kept_stays(monkeypa
     with pytest.raises(Over):
         await anext(watching)
     assert server.requests[-1] == ("watch", "7")
+
+
+async def test_a_caller_can_hear_that_nothing_changed_and_keep_less_of_each_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Scripted(listed(5, "a"), [event("BOOKMARK", 9), event("ADDED", 10, "b")])
+    monkeypatch.setattr(module, "SHORTEST_WATCH_SECONDS", 0)
+    found = []
+    with pytest.raises(Over):
+        async for change in follow(
+            server,  # type: ignore[arg-type]
+            "/api/v1/pods",
+            {},
+            slim=lambda obj: {"only": obj["metadata"]["name"]},
+            confirms=True,
+        ):
+            found.append((change.kind, change.objects))  # noqa: PERF401 - the changes before the exception count
+    # The last one is the end of the watch, which the API server ends regularly.
+    assert found == [
+        ("listed", ({"only": "a"},)),
+        ("confirmed", ()),
+        ("added", ({"only": "b"},)),
+        ("confirmed", ()),
+    ]
+    assert server.requests[-1] == ("watch", "10"), "the resourceVersion is read before the rest is left out"

@@ -417,6 +417,27 @@ async def test_a_site_can_switch_it_off(watches: Watches, more: Json) -> None:
     assert watches.asked == []
 
 
+async def test_objects_of_another_form_make_it_unknown_and_are_logged_once(
+    watches: Watches, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = capacity(site_with())
+    try:
+        send_queues(watches)
+        await found.wait_for_first_answer()
+        assert label(found) == "Free now"
+        queue = {"metadata": {"name": "research"}, "spec": {"resourceGroups": [{}]}, "status": {}}
+        for _ in range(3):
+            watches.send("clusterqueues", "modified", queue)
+            await eventually(lambda: label(found) is None)
+        send_queues(watches)
+        await eventually(lambda: label(found) == "Free now")
+        assert [record.message for record in caplog.records] == [
+            "What is free now cannot be computed, so the options form does not show it"
+        ]
+    finally:
+        found.close()
+
+
 async def test_without_rights_the_page_does_not_wait_again(watches: Watches, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_capacity, "FIRST_ANSWER_SECONDS", 0.05)
     found = capacity(site_with())

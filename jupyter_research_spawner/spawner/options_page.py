@@ -16,6 +16,7 @@ from ..identity import PosixIdentity
 from ..metrics import count_refusal
 from ..plan import plan
 from ..refusal import Refusal
+from ..shape import Json
 from . import options as notebook_options
 from .pod_page import path_of_pod
 from .process_state import ProcessState
@@ -94,6 +95,8 @@ async def _build_page(
     try:
         # A user who was just added to a group reloads the form.
         identity = await shared.identities(spawner.api.api_client).reload(user)
+        free = shared.free_capacity(spawner.api.api_client, _added_by_kubespawner(spawner))
+        await free.wait_for_first_answer()
         page = shared.forms.build(
             identity,
             now,
@@ -101,6 +104,7 @@ async def _build_page(
             selected=selected,
             last=_accepted(spawner, shared, identity, saved, now),
             notes=notice,
+            availability=free.of,
         )
     except Refusal as refusal:
         count_refusal(refusal.code)
@@ -113,6 +117,21 @@ def _saved_options(spawner: KubeSpawner, server: str) -> Mapping[str, Any]:
     record = getattr(spawner.user, "orm_spawners", {}).get(server) or spawner.orm_spawner
     saved = record.user_options if record is not None else None
     return saved if isinstance(saved, dict) else {}
+
+
+def _added_by_kubespawner(spawner: KubeSpawner) -> Json:
+    """Return the part of a PodSpec that KubeSpawner's settings add, as far as it decides on which node a pod fits."""
+    values = spawner._sorted_dict_values  # these settings can be lists or maps
+    spec: Json = {
+        "nodeSelector": spawner.node_selector,
+        "tolerations": values(spawner.tolerations),
+        "containers": values(spawner.extra_containers),
+        "initContainers": values(spawner.init_containers),
+    }
+    if terms := values(spawner.node_affinity_required):
+        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+        spec["affinity"] = {"nodeAffinity": required}
+    return spec
 
 
 def _accepted(

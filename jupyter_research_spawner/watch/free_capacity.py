@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from .follow import Change, follow
 from .free_nodes import NodeSums, OfferedNode, bound_pod, has_free_node, largest_free, offered_node
 from .node_cache import NODES, NodeCache
 from .node_sizes import Amounts, pod_requests
+
+log = logging.getLogger(__name__)
 
 PODS = "/api/v1/pods"
 # Only pods that take something from a node.
@@ -112,6 +115,7 @@ class FreeCapacity:
         self._is_off = site.availability == "none"
         self._watching: asyncio.Task[None] | None = None
         self._used = 0.0
+        self._has_failed = False
         self._forget()
 
     def _forget(self) -> None:
@@ -127,17 +131,21 @@ class FreeCapacity:
 
     def of(self, profile: str, queue: str) -> Availability | None:
         """Return the last answer from memory; None if nothing is known.  Starts the watches if none run."""
+        self._start()
+        return self._answers.get((profile, queue))
+
+    def _start(self) -> None:
         if self._is_off:
-            return None
+            return
         self._used = time.monotonic()
         if self._watching is None or self._watching.done():
             self._forget()
             self._watching = asyncio.ensure_future(self._watch())
-        return self._answers.get((profile, queue))
 
     async def wait_for_first_answer(self) -> None:
-        """Wait at most FIRST_ANSWER_SECONDS for the first answers, if the watches have just begun."""
-        if self._watching is None or self._answered.is_set():
+        """Start the watches if none run, and wait at most FIRST_ANSWER_SECONDS for their first answers."""
+        self._start()
+        if self._is_off or self._answered.is_set():
             return
         try:
             await asyncio.wait_for(self._answered.wait(), FIRST_ANSWER_SECONDS)
@@ -160,7 +168,7 @@ class FreeCapacity:
             while time.monotonic() - self._used < IDLE_SECONDS:
                 self._changed.clear()
                 is_complete = len(self._heard) + len(self._lost) == len(watches)
-                await self._compute()
+                await self._compute_or_log()
                 for watch in watches:
                     if watch.done():
                         watch.result()
@@ -224,6 +232,17 @@ class FreeCapacity:
                 self._heard[path] = datetime.now(timezone.utc)
                 self._lost.discard(path)
             self._changed.set()
+
+    async def _compute_or_log(self) -> None:
+        """Compute all answers again.  Objects of an unknown form make them unknown, and the log says so once."""
+        try:
+            await self._compute()
+            self._has_failed = False
+        except Exception:  # from what other programs write into their objects
+            self._answers = {}
+            if not self._has_failed:
+                log.exception("What is free now cannot be computed, so the options form does not show it")
+            self._has_failed = True
 
     async def _compute(self) -> None:
         """Compute all answers again, a few at a time, so that the hub's other work goes on."""
