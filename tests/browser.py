@@ -88,10 +88,12 @@ async def chromium() -> AsyncIterator[Chromium]:
 
 
 @contextlib.asynccontextmanager
-async def visit(chromium: Chromium, url: str, look: Look = DESKTOP) -> AsyncIterator[Page]:
+async def visit(chromium: Chromium, url: str, look: Look = DESKTOP, *, bypass_csp: bool = False) -> AsyncIterator[Page]:
     """Open a tab, in a session with cookies of its own, in which paths are relative to `url`.
 
     Fails at its end if a script of a page threw an exception, or a page violated its Content-Security-Policy.
+
+    bypass_csp: ignore the policies of pages, because axe adds styles to a page, which a strict policy does not allow.
     """
     context = await chromium.new_context(
         base_url=url,
@@ -100,6 +102,7 @@ async def visit(chromium: Chromium, url: str, look: Look = DESKTOP) -> AsyncIter
         forced_colors="active" if look.has_forced_colors else "none",
         reduced_motion="reduce",
         java_script_enabled=look.has_javascript,
+        bypass_csp=bypass_csp,
         locale="en-GB",
         timezone_id="UTC",
     )

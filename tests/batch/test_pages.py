@@ -40,7 +40,7 @@ class Answer:
     @property
     def names(self) -> list[str]:
         """The ids of the jobs and the servers in the table, in its order."""
-        return [html.unescape(name) for name in re.findall(r'<tr data-key="([^"]*)"', self.text)]
+        return [html.unescape(name) for name in re.findall(r'<tr role="row" data-key="([^"]*)"', self.text)]
 
 
 class Browser:

@@ -1,0 +1,116 @@
+"""The service's pages in a real Chromium: live, by keyboard, without JavaScript, on a phone, and for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from browser import DESKTOP, PHONE, WITHOUT_JAVASCRIPT, Chromium, Look, barriers, chromium, expect, is_too_wide, visit
+from conftest import Client
+from front import front, log_in_at_service
+from playwright.async_api import Page
+from stub_hub import StubHub, user
+from test_pages import MARKUP
+
+__all__ = ["chromium"]
+
+pytestmark = pytest.mark.embedded
+
+SERVER = {"name": "", "full_name": "alice/", "url": "/user/alice/", "ready": True, "started": "2026-11-29T12:00:00Z"}
+SEES_SERVERS = {**user("alice"), "servers": {"": SERVER, "gpu": {**SERVER, "name": "gpu", "ready": False}}}
+
+
+@pytest_asyncio.fixture
+async def url(batch: Client, hub: StubHub) -> AsyncIterator[str]:
+    hub.tokens["seeing"] = SEES_SERVERS
+    async with front(batch) as address:
+        yield address
+
+
+async def open_work(page: Page, url: str, path: str = "") -> None:
+    await log_in_at_service(page.context, url, "seeing")
+    await page.goto(f"{url}{path}")
+
+
+async def test_my_work_changes_without_reload(chromium: Chromium, batch: Client, url: str) -> None:
+    async with visit(chromium, url) as page:
+        await open_work(page, url)
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        await page.evaluate("window.isTheSamePage = true")
+        job = await batch.submit("alices", "sleep", "3", name="fit")
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name=job["id"]))
+        await expect(row).to_contain_text("Running")
+        link = row.get_by_role("link")
+        await link.focus()
+        await expect(row).to_contain_text("Succeeded")
+        await expect(link).to_be_focused()
+        await expect(page.get_by_role("status")).to_contain_text(f"{job['id']}: Succeeded")
+        assert await page.evaluate("window.isTheSamePage")
+        await batch.ask("alices", "DELETE", f"/jobs/{job['id']}?remove=true")
+        await expect(row).to_have_count(0)
+
+
+async def test_output_and_state_of_a_job_change_without_reload(chromium: Chromium, batch: Client, url: str) -> None:
+    script = "echo first; sleep 3; printf '\\033[31m10%%\\r100%%\\033[0m\\n'; echo '<b>last</b>'; exit 4"
+    job = await batch.submit("alices", "sh", "-c", script)
+    async with visit(chromium, url) as page:
+        await open_work(page, url, f"jobs/{job['id']}/page")
+        output = page.locator("pre.research-output")
+        await expect(output).to_have_text("first\n")
+        await expect(output).to_have_text("first\n100%\n<b>last</b>\n")
+        await expect(page.get_by_role("main")).to_contain_text("Failed")
+        await expect(page.get_by_role("button", name="Run again")).to_be_visible()
+        await expect(page.get_by_role("listitem").filter(has_text="Attempt 1")).to_contain_text("exit code 4")
+
+
+@pytest.mark.parametrize("look", [DESKTOP, WITHOUT_JAVASCRIPT, PHONE], ids=str)
+async def test_a_job_is_found_cancelled_and_run_again(chromium: Chromium, batch: Client, url: str, look: Look) -> None:
+    job = await batch.submit("alices", "sleep", "600", name="fit")
+    await batch.submit("alices", "true", name="other")
+    async with visit(chromium, url, look) as page:
+        await open_work(page, url)
+        await page.get_by_label("Name", exact=True).fill("fit")
+        await page.get_by_role("button", name="Filter").click()
+        await expect(page.locator("tr[data-key^=job]")).to_have_count(1)
+        await page.get_by_role("link", name=job["id"]).click()
+        await page.get_by_role("button", name="Submit once more").click()
+        await expect(page.get_by_text(f"with the request of {job['id']}.")).to_be_visible()
+        await page.goto(f"{url}jobs/{job['id']}/page")
+        await page.get_by_text("Cancel …").click()
+        await page.get_by_role("button", name="Cancel the job").click()
+        await expect(page.get_by_text(f"{job['id']} was cancelled.")).to_be_visible()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("My work")
+
+
+async def test_the_table_is_sorted_by_keyboard(chromium: Chromium, batch: Client, url: str) -> None:
+    for name in ("b", "a", "c"):
+        await batch.submit("alices", "true", name=name)
+    async with visit(chromium, url) as page:
+        await open_work(page, url)
+        heading = page.get_by_role("columnheader", name="Name").get_by_role("link")
+        await heading.focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("columnheader", name="Name")).to_have_attribute("aria-sort", "ascending")
+        rows = await page.locator("tr[data-key^=job] .name a").all_inner_texts()
+        assert [name.partition("-")[0] for name in rows] == ["a", "b", "c"]
+
+
+async def test_everybody_can_use_the_pages(chromium: Chromium, batch: Client, url: str) -> None:
+    name = f"{MARKUP} {'very-long-' * 6}"
+    failed = await batch.submit("alices", "sh", "-c", "exit 1", name=name)
+    await batch.submit("alices", "sleep", "600", profile="half")
+    await batch.submit("alices", "sleep", "600", profile="half")
+    array = await batch.submit("alices", "sh", "-c", "exit $RESEARCH_ARRAY_INDEX", kind="array", array="0-3")
+    async with visit(chromium, url, bypass_csp=True) as page:
+        for path in ("", f"jobs/{failed['id']}/page", f"jobs/{array['id']}/page?index=1", "jobs/none/page"):
+            await open_work(page, url, path)
+            assert await barriers(page, "html") == [], path
+        await open_work(page, url, f"jobs/{failed['id']}/page")
+        await page.get_by_text("Remove …").click()
+        await page.get_by_text("Show the manifest as YAML").click()
+        assert await barriers(page, "html") == []
+    async with visit(chromium, url, PHONE) as page:
+        for path in ("", f"jobs/{array['id']}/page"):
+            await open_work(page, url, path)
+            assert not await is_too_wide(page)
