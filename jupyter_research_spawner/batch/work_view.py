@@ -466,10 +466,10 @@ def job_facts(found: Json, job: Json, titles: Mapping[str, str]) -> list[tuple[s
 
 def without_output(found: Json) -> Json:
     """Return the response about a job without sentences that can quote its output, and without its warnings."""
-    waiting = found["waiting"] or {}
+    reason = str((found["waiting"] or {}).get("summary") or found["reason"])
     shown = {
         **found,
-        "message": str(waiting.get("summary") or found["reason"]),
+        "message": f"{reason[:1].upper()}{reason[1:]}",
         "warnings": [],
         "attempts": [{**attempt, "reason": ""} for attempt in found["attempts"]],
     }
