@@ -228,8 +228,8 @@ A100 = "NVIDIA A100, 40 GB"
 )
 def test_the_title_of_a_gpu_is_shown_to_users_but_does_not_make_it_another_gpu(gpu: dict[str, Any], words: str) -> None:
     titled = {**gpu, "title": A100}
-    assert sized(gpu=titled).described() == f"2 CPU, 4Gi, {words}"
-    assert str(sized(gpu=titled)) == str(sized(gpu=gpu)) == sized(gpu=gpu).described()
+    assert sized(gpu=titled).described() == f"2 CPU, 4 GiB, {words}"
+    assert str(sized(gpu=titled)) == str(sized(gpu=gpu)) == sized(gpu=gpu).described().replace("4 GiB", "4Gi")
     assert sized(gpu=titled).as_requirements() == sized(gpu=gpu).as_requirements()
 
 

@@ -126,7 +126,8 @@ async def test_the_page_has_the_state_without_javascript() -> None:
     page = await pending_page(server(start, [event("FailedScheduling", CREATED)]), SITE)
     assert page.is_queued
     assert page.headline.startswith("Waiting in queue climate since 29 Nov 10:00 UTC.")
-    assert page.facts[:2] == (("Profile", "Small"), ("Queue", "climate"))
+    assert (page.offer, page.queue) == ("Small", "climate")
+    assert "CPU" in page.decided
     assert page.notes == ("Your waiting server was replaced.",)
     (line,) = page.log
     assert (line["message"], line["time"]["at"]) == ("FailedScheduling", CREATED)
@@ -137,7 +138,7 @@ async def test_the_page_has_the_state_without_javascript() -> None:
 
 async def test_the_page_of_a_start_without_a_plan_says_so() -> None:
     page = await pending_page(server(None), SITE)
-    assert (page.headline, page.facts, page.is_queued) == (DECIDING, (), False)
+    assert (page.headline, page.decided, page.is_queued) == (DECIDING, "", False)
 
 
 @pytest.mark.parametrize(

@@ -61,13 +61,15 @@ class Resources:
 
     def described(self) -> str:
         """Return the resources as users read them on pages, with the title of the GPU."""
-        return self._in_words(None if self.gpu is None else self.gpu.described())
+        memory = format_bytes(self.memory)
+        number = memory.rstrip("KMGTi")
+        return self._in_words(f"{number} {memory[len(number) :]}B", None if self.gpu is None else self.gpu.described())
 
     def __str__(self) -> str:
-        return self._in_words(None if self.gpu is None else str(self.gpu))
+        return self._in_words(format_bytes(self.memory), None if self.gpu is None else str(self.gpu))
 
-    def _in_words(self, gpu: str | None) -> str:
-        parts = [f"{self.cpu.normalize():f} CPU", format_bytes(self.memory)]
+    def _in_words(self, memory: str, gpu: str | None) -> str:
+        parts = [f"{self.cpu.normalize():f} CPU", memory]
         if gpu is not None:
             parts.append(gpu)
         if self.numa is not None:

@@ -29,13 +29,16 @@ class PendingPage:
     """What the template of the page needs.
 
     headline: the sentence that says what the start waits for.  is_queued: whether it waits in its queue.
-    facts: terms and texts about what was requested.  notes: sentences that stay on the page.
+    offer, queue: the titles of the profile or class, and of the queue.  decided: what the server gets, in words.  All
+    are "" until that is decided.  notes: sentences that stay on the page.
     phases: of each phase the name, the state and the times.  log: the events of Kubernetes.
     """
 
     headline: str
     is_queued: bool
-    facts: tuple[tuple[str, str], ...]
+    offer: str
+    queue: str
+    decided: str
     notes: tuple[str, ...]
     phases: tuple[Json, ...]
     log: tuple[Json, ...]
@@ -52,7 +55,9 @@ async def pending_page(server: StartingServer, site: Site) -> PendingPage:
     return PendingPage(
         headline=describe_start(start, events, server.lost_since) if start is not None else DECIDING,
         is_queued=start is not None and start.wait.is_queued,
-        facts=tuple(facts_of(start.plan, site)) if start is not None else (),
+        offer=title_of(site, start.plan.profile, start.plan.request.course) if start is not None else "",
+        queue=queue_title(site, start.plan.queue) if start is not None else "",
+        decided=describe_decision(start.plan) if start is not None else "",
         notes=(*start.plan.warnings, *start.notes) if start is not None else (),
         phases=tuple(_shown_phase(phase, zone, now) for phase in find_phases(start, events)),
         log=tuple(_logged(event, zone, now) for event in events),
@@ -65,15 +70,10 @@ async def _set_place(start: Start, server: StartingServer) -> None:
     start.wait.set_place(await server.find_place())
 
 
-def facts_of(plan: Plan, site: Site) -> list[tuple[str, str]]:
-    """Return what was requested, as terms and texts."""
+def describe_decision(plan: Plan) -> str:
+    """Return what the server gets: `4 CPU, 24 GiB, 1 NVIDIA A100, up to 8h, can be extended to 1d`."""
     soft, hard = format_duration(plan.wall_time.soft), format_duration(plan.wall_time.hard)
-    return [
-        ("Class" if plan.request.course else "Profile", title_of(site, plan.profile, plan.request.course)),
-        ("Queue", queue_title(site, plan.queue)),
-        ("Resources", plan.resources.described()),
-        ("Wall time", soft if soft == hard else f"{soft}, can be extended to {hard}"),
-    ]
+    return f"{plan.resources.described()}, up to {soft}" + ("" if soft == hard else f", can be extended to {hard}")
 
 
 def title_of(site: Site, profile: str, course: str | None = None) -> str:

@@ -140,6 +140,8 @@ class PlannedSpawner(SavedStateSpawner):
                 await self.delete_left_pods()
             raise HubRefusal(refusal) from None
         self._accepted_options = copy.deepcopy(user_options)
+        choices = {"profile": decided.profile, "class": decided.request.course, "queue": decided.queue}
+        self._last_choices = choices
         if self.namespace != decided.namespace:
             self._leave(self.namespace, self.pod_name)
         await self.delete_left_pods()

@@ -35,6 +35,8 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
     """A KubeSpawner whose state in the hub's database leads to each pod that its server may have."""
 
     _accepted_options: Any = None
+    # The profile, class and queue of the last start, which the options leave out where the user took the default.
+    _last_choices: Any = None
     # get_state saves `_is_starting` in the hub's database. After a restart, load_state sets `_was_interrupted` from it.
     _is_starting = False
     _was_interrupted = False
@@ -77,6 +79,7 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         state[STATE_KEY] = {
             "starting": self._is_starting or self._may_have_pod,
             "options": self._accepted_options,
+            "last": self._last_choices,
             "user": self.user.name,
             "pod_uid": self._pod_uid,
             "left": [left.as_state() for left in self._left_pods],
@@ -94,6 +97,7 @@ class SavedStateSpawner(KubeSpawner):  # type: ignore[misc]
         own = state.get(STATE_KEY) or {}
         self._was_interrupted = own.get("starting") is True
         self._accepted_options = own.get("options")
+        self._last_choices = own.get("last")
         self.notice = str(own.get("notice") or "")
         self._may_have_pod = self._was_interrupted
         # The state of an older version has no `pod_uid`.

@@ -102,8 +102,10 @@ def _row(name: str, user: Any, saved: Any, shared: ProcessState, now: datetime) 
     state, told = _state(spawner, is_resuming=(user.name, name) in shared.resuming_servers)
     ends = read_ends(saved.state if saved is not None else None)
     end, last_end = shown_end(ends), ends[-1].end if ends and state == "stopped" else None
-    offer, queue = _choices(spawner if state != "stopped" else None, saved, site)
     own = ((saved.state if saved is not None else None) or {}).get(STATE_KEY) or {}
+    offer, queue = _choices(spawner if state != "stopped" else None, own, site)
+    if state == "stopped" and end is None:
+        told = _why_refused(spawner)
     return ServerRow(
         name=name,
         title=str(getattr(saved, "display_name", None) or name),
@@ -115,7 +117,7 @@ def _row(name: str, user: Any, saved: Any, shared: ProcessState, now: datetime) 
         deadline=_deadline(spawner, zone, now) if state == "running" else None,
         end=None if end is None else describe_end(name, end, zone),
         last_end=None if last_end in (None, end) else describe_end(name, last_end, zone),
-        can_start_again=state == "stopped" and bool(_options(saved)),
+        can_start_again=state == "stopped" and bool(getattr(saved, "user_options", None)),
     )
 
 
@@ -131,22 +133,26 @@ def _state(spawner: Any, *, is_resuming: bool) -> tuple[State, str]:
     return "running", ""
 
 
-def _choices(spawner: Any, saved: Any, site: Site) -> tuple[str, str]:
-    """Return the title of the profile or class and the queue: of the start, of the pod, or of the saved options."""
+def _choices(spawner: Any, own: Mapping[str, Any], site: Site) -> tuple[str, str]:
+    """Return the title of the profile or class and the queue: of the start, of the pod, or of the last start.
+
+    own: what the hub's database keeps about the server.
+    """
     start = getattr(spawner, "current_start", None)
     if start is not None:
         return title_of(site, start.plan.profile, start.plan.request.course), queue_title(site, start.plan.queue)
     pod = spawner.find_own_pod() if spawner is not None and hasattr(spawner, "find_own_pod") else None
-    found = parse_map(annotations_of(pod).get(PLAN)) if pod is not None else _options(saved)
-    profile, course, queue = (found.get(key) for key in ("profile", "class", "queue"))
-    texts = [text if isinstance(text, str) else "" for text in (profile, course, queue)]
-    return (title_of(site, texts[0], texts[1] or None) if texts[0] or texts[1] else ""), queue_title(site, texts[2])
+    found = parse_map(annotations_of(pod).get(PLAN)) if pod is not None else own.get("last") or {}
+    profile, course, queue = (str(found.get(key) or "") for key in ("profile", "class", "queue"))
+    return (title_of(site, profile, course) if profile else ""), (queue_title(site, queue) if queue else "")
 
 
-def _options(saved: Any) -> Mapping[str, Any]:
-    """Return the options of the last start from the hub's database, where they can be any JSON value."""
-    found = getattr(saved, "user_options", None)
-    return found if isinstance(found, dict) else {}
+def _why_refused(spawner: Any) -> str:
+    """Return why the options of the last start were refused; "" if they were not."""
+    if not getattr(spawner, "_failed", False):
+        return ""
+    refusal = getattr(spawner._spawn_future.exception(), "refusal", None)
+    return f"The last start was refused. {refusal}" if refusal is not None and refusal.status < 500 else ""
 
 
 def _deadline(spawner: Any, zone: ZoneInfo, now: datetime) -> Json | None:

@@ -73,7 +73,8 @@ async def test_a_named_start_is_cancelled_without_javascript(hub: Hub) -> None:
     (current,) = page.select('[aria-current="step"]')
     assert current["data-phase"] == "queue"
     assert current.time is not None
-    assert "Profile Huge Queue climate Resources" in words(page.select(".research-requested")[0])
+    assert "Huge in queue climate" in words(page.select(".research-top")[0])
+    assert "Decided: 64 CPU, 1 GiB, up to 2h" in words(page.select('[data-phase="decided"]')[0])
     assert page.select('noscript meta[http-equiv="refresh"]')
     assert page.select("style, [style]") == []
 
@@ -175,6 +176,7 @@ async def test_a_refused_start_leads_to_the_form(hub: Hub) -> None:
     # The same options would be refused again.
     assert [words(button) for button in page.select("main button")] == []
     assert [words(link) for link in page.select("main a.btn-primary")] == ["Change what to start"]
+    assert "The last start was refused. There is no profile 'nosuch'." in words(row((await browser.get("home")).page))
     page = await followed(browser, await browser.post("research-spawner/servers/alice/start-again", {}))
     assert "There is no profile 'nosuch'." in words(page.select(".research-failure")[0])
     assert not hub.pods()
@@ -272,4 +274,27 @@ async def test_a_site_s_own_home_page_wins_and_can_include_our_rows(hub: Hub) ->
         assert "Institute" in await logo.text()
     # Our other pages are those of this site, too.
     assert page.select('link[href*="/research-spawner/static/research."]')
+    await browser.close()
+
+
+async def test_names_and_titles_are_escaped(hub: Hub) -> None:
+    evil = "<img src=x>"
+    profiles = copy.deepcopy(SITE["profiles"])
+    profiles["huge"]["title"] = evil
+    browser = await started(hub, profiles=profiles)
+    name = "exp" if hub.version >= 6 else evil
+    if hub.version >= 6:
+        body = {"user_options": {"profile": "huge"}, "display_name": evil}
+        await hub.api("POST", f"users/alice/servers/{name}", body)
+    else:
+        await hub.start_server("alice", {"profile": "huge"}, "%3Cimg%20src%3Dx%3E")
+    await eventually(hub.pods, otherwise=lambda: hub.recent_log)
+    for path in ("home", f"spawn-pending/alice/{name}"):
+        page = (await browser.get(path)).page
+        assert page.select('img[src="x"]') == []
+        assert f"{evil} in queue climate" in visible(page)
+        assert f"server {evil} is" in visible(page) or words(row(page, name)).startswith(evil)
+    home = await followed(browser, await press(browser, (await browser.get("home")).page, "Cancel the start"))
+    assert f"The start of your server {name} was cancelled." in visible(home)
+    assert home.select('img[src="x"]') == []
     await browser.close()

@@ -98,6 +98,8 @@
     }
     if (event.phases) {
       phases = event.phases;
+      // The page was loaded before the hub had decided what to start, and does not show it.
+      if (!("decided" in page.dataset)) reload();
       setText(state, event.stage === "queued" ? "waiting" : "starting");
       showPhases();
     }
