@@ -93,12 +93,32 @@ def test_a_label_for_all_that_is_known_and_none_otherwise(
         assert found.waiting == (None if room is None or state == "too-big" else room.waiting)
 
 
-def test_what_is_too_big_for_all_nodes_says_how_big_the_largest_is() -> None:
-    found = availability(demand(), None, None, SMALL_NODES, NOW)
+@pytest.mark.parametrize(
+    ("wanted", "sizes", "detail"),
+    [
+        (demand(), SMALL_NODES, "The largest has 1 CPU. It starts only if such a node is added."),
+        (demand(), FIXED, "The largest has 1 CPU. It can never start."),
+        (demand(**{"nvidia.com/gpu": 1}), BIG, "No node has NVIDIA GPUs. It starts only if such a node is added."),
+        (
+            demand("48", 60 * GIB),
+            node_sizes(
+                [
+                    {"cpu": Decimal(48), "memory": Decimal(GIB)},
+                    {"cpu": Decimal(1), "memory": Decimal(64 * GIB)},
+                ],
+                (),
+                can_grow=False,
+            ),
+            "No node has 48 CPUs and 60 GiB of memory together. It can never start.",
+        ),
+    ],
+)
+def test_what_is_too_big_for_all_nodes_says_how_big_the_largest_is(
+    wanted: Demand, sizes: NodeSizes, detail: str
+) -> None:
+    found = availability(wanted, None, None, sizes, NOW)
     assert found is not None
-    assert found.detail == (
-        "No node here is this big now: the largest has 1 CPU. It starts only if such a node is added."
-    )
+    assert found.detail == detail
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..resources import Gpu
 from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
 from .queue_room import Demand, QueueRoom
-from .queue_sentence import describe, describe_largest, summarize, why
+from .queue_sentence import describe, describe_largest, offer_too_big, summarize, why
 from .queue_status import ExcludedNodes, LargestNode, Limit, Place, QueueStatus, Shortage, WaitCode
 from .scheduler_defaults import (
     DELETED,
@@ -104,6 +104,7 @@ __all__ = [
     "describe",
     "describe_largest",
     "find_scheduler",
+    "offer_too_big",
     "preemption_events",
     "reserved",
     "summarize",

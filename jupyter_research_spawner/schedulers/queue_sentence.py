@@ -163,6 +163,22 @@ def describe_largest(found: LargestNode) -> str:
     return f"{told} It never starts: stop it and request less."
 
 
+def offer_too_big(found: LargestNode) -> str:
+    """Return what the largest nodes have, and what follows from this, for something that has not been started."""
+    absent = [limit for limit in found.limits if not limit.most]
+    if absent:
+        told = f"No node has {format_list(plural(limit.resource) for limit in absent)}."
+    elif found.limits:
+        most = format_list(amount_of(limit.resource, limit.most) for limit in found.limits)
+        told = (
+            f"The largest {'has' if len(found.limits) == 1 else 'have'} {'' if found.is_exact else 'at most '}{most}."
+        )
+    else:
+        whole = format_list(amount_of(one.resource, one.amount) for one in found.together)
+        told = f"No node has {whole} together."
+    return f"{told} It starts only if such a node is added." if found.can_grow else f"{told} It can never start."
+
+
 def _missing(found: Iterable[Shortage]) -> str:
     """Return `1 more NVIDIA GPU and 2 more CPUs`; for several flavors, of which one suffices, all with their names."""
     by_flavor = {flavor: list(group) for flavor, group in groupby(found, key=lambda one: one.flavor)}

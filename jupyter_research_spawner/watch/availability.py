@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from ..schedulers import Demand, QueueRoom, describe_largest
+from ..schedulers import Demand, QueueRoom, offer_too_big
 from .node_sizes import NodeSizes
 
 State = Literal["free-now", "would-wait", "too-big"]
@@ -39,7 +39,7 @@ def availability(
     """
     if (largest := sizes.why_none(demand.node_requests)) is not None:
         label = "No node is this big now" if largest.can_grow else "No node is this big"
-        return Availability("too-big", label, describe_largest(largest), as_of, can_never_start=not largest.can_grow)
+        return Availability("too-big", label, offer_too_big(largest), as_of, can_never_start=not largest.can_grow)
     waiting = None if room is None else room.waiting
     if room is not None and room.is_too_large:
         return Availability("too-big", "Larger than its queue", "It requests more than its queue has in total.", as_of)
