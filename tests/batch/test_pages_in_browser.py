@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -21,6 +22,15 @@ SERVER = {"name": "", "full_name": "alice/", "url": "/user/alice/", "ready": Tru
 SEES_SERVERS = {**user("alice"), "servers": {"": SERVER, "gpu": {**SERVER, "name": "gpu", "ready": False}}}
 
 
+# A job waits in its home until the test goes on.
+WAITS = "until [ -e go-on ]; do sleep 0.1; done"
+
+
+def go_on(tmp_path: Path) -> None:
+    """Let the jobs of alice go on.  The embedded cluster has her home there."""
+    (tmp_path / "home" / "alice" / "go-on").touch()
+
+
 @pytest_asyncio.fixture
 async def url(batch: Client, hub: StubHub) -> AsyncIterator[str]:
     hub.tokens["seeing"] = SEES_SERVERS
@@ -33,16 +43,17 @@ async def open_work(page: Page, url: str, path: str = "") -> None:
     await page.goto(f"{url}{path}")
 
 
-async def test_my_work_changes_without_reload(chromium: Chromium, batch: Client, url: str) -> None:
+async def test_my_work_changes_without_reload(chromium: Chromium, batch: Client, url: str, tmp_path: Path) -> None:
     async with visit(chromium, url) as page:
         await open_work(page, url)
         await expect(page.get_by_text("Live", exact=True)).to_be_visible()
         await page.evaluate("window.isTheSamePage = true")
-        job = await batch.submit("alices", "sleep", "3", name="fit")
+        job = await batch.submit("alices", "sh", "-c", WAITS, name="fit")
         row = page.get_by_role("row").filter(has=page.get_by_role("link", name=job["id"]))
         await expect(row).to_contain_text("Running")
         link = row.get_by_role("link")
         await link.focus()
+        go_on(tmp_path)
         await expect(row).to_contain_text("Succeeded")
         await expect(link).to_be_focused()
         await expect(page.get_by_role("status")).to_contain_text(f"{job['id']}: Succeeded")
@@ -51,13 +62,16 @@ async def test_my_work_changes_without_reload(chromium: Chromium, batch: Client,
         await expect(row).to_have_count(0)
 
 
-async def test_output_and_state_of_a_job_change_without_reload(chromium: Chromium, batch: Client, url: str) -> None:
-    script = "echo first; sleep 3; printf '\\033[31m10%%\\r100%%\\033[0m\\n'; echo '<b>last</b>'; exit 4"
+async def test_output_and_state_of_a_job_change_without_reload(
+    chromium: Chromium, batch: Client, url: str, tmp_path: Path
+) -> None:
+    script = f"echo first; {WAITS}; printf '\\033[31m10%%\\r100%%\\033[0m\\n'; echo '<b>last</b>'; exit 4"
     job = await batch.submit("alices", "sh", "-c", script)
     async with visit(chromium, url) as page:
         await open_work(page, url, f"jobs/{job['id']}/page")
         output = page.locator("pre.research-output")
         await expect(output).to_have_text("first\n")
+        go_on(tmp_path)
         await expect(output).to_have_text("first\n100%\n<b>last</b>\n")
         await expect(page.get_by_role("main")).to_contain_text("Failed")
         await expect(page.get_by_role("button", name="Run again")).to_be_visible()
