@@ -497,7 +497,7 @@ def test_what_is_free_is_shown_with_its_time_and_nothing_where_it_is_not_known()
         radio = page.find("input", {"name": "queue--profile:small", "value": name})
         assert words(page.find(id=radio["aria-describedby"])).startswith(label)
         assert not radio.has_attr("aria-disabled")
-    # It can be read, and selected to read more. A start of it is refused.
+    # It can be read, and selected to read more. A start of it waits, and says that no node is this big.
     big = page.find(id="profile:a100")
     assert (big["aria-disabled"], big.has_attr("disabled"), a100.can_never_start) == ("true", False, True)
     assert page.find(id="profile:a100-free")["id"] in big["aria-describedby"].split()
