@@ -107,7 +107,10 @@ class PageHandler(UserHandler):
 
     def arguments(self) -> dict[str, str]:
         """Return the arguments of the address; of several with the same name, the last one."""
-        return dict(parse_qsl(self.request.query, max_num_fields=50, errors="replace")) if self.request.query else {}
+        try:
+            return dict(parse_qsl(self.request.query, max_num_fields=50, errors="replace"))
+        except ValueError:
+            raise Refusal("invalid", "The address has too many arguments.", hint="Go to My work.") from None
 
     def render_page(self, template: str, **values: Any) -> str:
         return web.render_template(template, base_url=self.pages.prefix, **self._common(), **values)
@@ -403,7 +406,7 @@ class JobPage(PageHandler):
             "arguments": f"?{self.request.query}" if self.request.query else "",
             "is_own": own,
             "is_array": "indexes" in view.found,
-            "facts": work_view.job_facts(view.found, job, reader.titles),
+            "facts": work_view.job_facts(view.found, job, reader.titles, is_own=own),
             "identity": work_view.identity_facts(job, template) if own else [],
             "command": shlex.join(view.found["command"]) if own else "",
             "manifest": _yaml(work_view.without_managed_fields(job)) if own else "",

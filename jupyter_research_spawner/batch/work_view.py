@@ -448,8 +448,11 @@ def identity_facts(job: Json, template: Json) -> list[tuple[str, str]]:
     return [(term, text) for term, text in facts if text]
 
 
-def job_facts(found: Json, job: Json, titles: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return what a job is, from the response about it and its plan annotation, without the command and the times."""
+def job_facts(found: Json, job: Json, titles: Mapping[str, str], *, is_own: bool) -> list[tuple[str, str]]:
+    """Return what a job is, from the response about it and its plan annotation, without the command and the times.
+
+    The image and the directory are the user's choice like the command, so they are not shown to others.
+    """
     plan = parse_map(annotations_of(job).get(PLAN))
     facts = [
         ("Profile", titles.get(found["profile"], found["profile"])),
@@ -457,8 +460,8 @@ def job_facts(found: Json, job: Json, titles: Mapping[str, str]) -> list[tuple[s
         ("Queue", str(found["queue"])),
         ("Priority", str(found["priority"])),
         ("Class", str(plan.get("class") or "")),
-        ("Image", str(found["image"])),
-        ("Directory", str(found["workdir"])),
+        ("Image", str(found["image"]) if is_own else ""),
+        ("Directory", str(found["workdir"]) if is_own else ""),
         ("Indexes", str(found.get("array") or "")),
     ]
     return [(term, text) for term, text in facts if text]

@@ -127,6 +127,17 @@ class OfferFields:
         return self._hash
 
     @property
+    def has_text(self) -> bool:
+        """Return whether it has text that a user has written, or an error about what a user has sent.
+
+        Such text can be as long as a request, and other pages do not have it.
+        """
+        fields = (self.queue, self.wall_time, self.image, self.other_image)
+        lines = (self.wall_time, self.other_image)
+        has_value = any(line.value for line in lines if line is not None)
+        return has_value or bool(self.error) or any(field.error for field in fields if field is not None)
+
+    @property
     def shown_values(self) -> dict[str, str]:
         """Return the values of the fields that the page shows and that are not the default, by the field's name."""
         choices = [choice for choice in (self.queue, self.image) if choice is not None and choice.is_open]

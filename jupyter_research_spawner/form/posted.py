@@ -101,6 +101,7 @@ def _not_chosen(site: Site, identity: PosixIdentity, now: datetime, posted: Post
 def _options_of_button(written: str) -> dict[str, str]:
     try:
         found = json.loads(written)
+        json.dumps(found, ensure_ascii=False).encode()  # no page can show an unpaired surrogate
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not found or not all(isinstance(text, str) for text in found.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import uuid
 from contextlib import AbstractContextManager
@@ -28,6 +29,9 @@ from .process_state import ProcessState, registered_state
 from .resume import resume_ends_with_cancellation
 from .saved_state import MAIN, SavedStateSpawner
 from .start import Start
+
+# The longest options, as JSON, that a spawner keeps after they were refused.
+LONGEST_KEPT = 16 * 1024
 
 
 class PlannedSpawner(SavedStateSpawner):
@@ -121,7 +125,8 @@ class PlannedSpawner(SavedStateSpawner):
 
     async def _run_apply_user_options(self, user_options: Any) -> None:
         """Make the plan of the next start from the options, or refuse the options."""
-        self.asked_options = copy.deepcopy(user_options)
+        # A REST request can have a body of 100 MB.
+        self.asked_options = copy.deepcopy(user_options) if _is_short(user_options) else None
         with (
             self.explained_errors(f"The options of {self._log_name}"),
             resume_ends_with_cancellation(self, self.shared),
@@ -239,6 +244,14 @@ class PlannedSpawner(SavedStateSpawner):
                 "settings of the site",
                 self._log_name,
             )
+
+
+def _is_short(options: Any) -> bool:
+    """Return whether options that a user has sent, valid or not, are short enough to be kept in memory."""
+    try:
+        return len(json.dumps(options)) <= LONGEST_KEPT
+    except (TypeError, ValueError, RecursionError):
+        return False
 
 
 def _variable(value: Any) -> Any:

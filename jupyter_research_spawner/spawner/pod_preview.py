@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -12,10 +12,25 @@ from jupyterhub import orm
 from ..plan import plan
 from ..shape import Json
 from . import options as notebook_options
+from .saved_state import MAIN
 
 # Variables with the API token of the notebook, which exists only after a start.
 TOKENS = frozenset({"JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN"})
 HIDDEN = "(not shown)"
+# Fields of containers that are not the notebook's.
+SHOWN_OF_OTHERS = frozenset(
+    {
+        "env",
+        "image",
+        "imagePullPolicy",
+        "name",
+        "ports",
+        "resources",
+        "restartPolicy",
+        "securityContext",
+        "volumeMounts",
+    }
+)
 
 
 def remove_functions(spawner: Any) -> None:
@@ -31,7 +46,8 @@ def remove_functions(spawner: Any) -> None:
 async def preview_pod(user: Any, server: str, options: Mapping[str, str]) -> Json:
     """Return the pod for these options of one of the user's servers.  Raises Refusal.
 
-    The pod has no secrets: neither tokens nor values of variables that administrators have set.  It has no adoption key
+    The pod has no secrets: neither tokens nor values of variables that administrators have set, and of other containers
+    than the notebook's neither commands nor values.  It has no adoption key
     and no owner key.  The server can run at the same time, because the pod is built by a spawner of its own.
     """
     # Objects that are never added to the database. The address of the notebook comes from them.
@@ -49,9 +65,23 @@ async def preview_pod(user: Any, server: str, options: Mapping[str, str]) -> Jso
     )
     spawner.apply_plan(decided)
     manifest: Json = spawner.finished_manifest(decided, await spawner.get_pod_manifest())
-    spec = manifest["spec"]
-    for container in (*spec.get("initContainers", ()), *spec["containers"]):
-        for variable in container.get("env", ()):
-            if "value" in variable and (variable["name"] in TOKENS or variable["name"] in configured):
-                variable["value"] = HIDDEN
+    hide_secrets(manifest["spec"], configured)
     return manifest
+
+
+def hide_secrets(spec: Json, configured: Collection[str]) -> None:
+    """Hide tokens and the values of these variables in a PodSpec.
+
+    Users cannot read the processes of other containers than their notebook's, where administrators can have written
+    secrets.  Of those containers, only SHOWN_OF_OTHERS stays, and the names of variables.
+    """
+    for containers in (spec.get("initContainers") or [], spec["containers"]):
+        for container in containers:
+            is_main = container.get("name") == MAIN
+            for variable in container.get("env") or ():
+                is_secret = not is_main or variable["name"] in TOKENS or variable["name"] in configured
+                if "value" in variable and is_secret:
+                    variable["value"] = HIDDEN
+            if not is_main:
+                for key in container.keys() - SHOWN_OF_OTHERS:
+                    container[key] = HIDDEN

@@ -212,6 +212,10 @@ async def test_errors_are_pages_for_a_browser_and_json_for_others(batch, hub, al
     assert "The hub does not answer at the moment." in down.text and "Try again" in down.text
 
 
+async def test_an_address_with_too_many_arguments_is_refused(batch, alice):
+    assert (await alice.get("/?" + "&".join(["a=1"] * 51))).status == 400
+
+
 async def test_a_job_page_shows_what_runs_and_as_whom(batch, alice):
     job = await batch.submit("alices", "sh", "-c", "echo 'two words'; exit 3", wall_time="1h")
     await until(batch, job["id"], "failed")

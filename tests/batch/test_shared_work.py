@@ -125,6 +125,8 @@ async def test_output_command_and_messages_of_others_are_not_shown(batch):
         page = await carol.get(path)
         assert (page.status, SECRET in page.text) == (200, False), path
     page = await carol.get(f"/jobs/{job_id}/page?of=queue:backfill")
+    assert "<dt>Directory</dt>" in own.text and "<dt>Image</dt>" in own.text
+    assert "<dt>Directory</dt>" not in page.text and "<dt>Image</dt>" not in page.text
     assert "NonZeroExitCode" in page.text and "Its output is shown to its user only." in page.text
     assert "<form" not in page.text and "Manifest" not in page.text and "Runs as" not in page.text
     async with batch.session.get(
