@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
-from samples import decide, person, site_with
+from samples import NOW, decide, person, site_with
 
 from jupyter_research_spawner.plan import Plan, Verdict, groups_text
 from jupyter_research_spawner.refusal import Refusal
@@ -245,18 +245,21 @@ async def test_the_progress_shows_notes_and_the_events_of_the_new_pod(monkeypatc
     def event(text: str) -> Json:
         return {"lastTimestamp": "now", "eventTime": None, "type": "Normal", "message": text}
 
-    wait = SimpleNamespace(is_queued=False, message="", last_pod=None)
+    wait = SimpleNamespace(is_queued=False, message="", last_pod=None, main="notebook")
     first: Any = SimpleNamespace(
         plan=replace(PLAN, warnings=()),
         slot=SimpleNamespace(starts_ahead=0),
         wait=wait,
         notes=[],
         is_over=False,
+        decided=NOW,
         progress=ChangeSignal(),
     )
     server: Any = SimpleNamespace(current_start=first, events=[event("one"), event("two")], lost_since=None)
     shown = []
     async for update in progress.stream_progress(server):
+        if "stage" in update:  # the sentence about the start, and not a note or an event
+            continue
         shown.append(update["message"])
         if len(shown) == 2:
             second = SimpleNamespace(**{**vars(first), "notes": ["Your rights have changed."]})

@@ -114,6 +114,8 @@ class HubAuth:
 
     async def _model(self, handler: RequestHandler) -> dict[str, Any]:
         """Return what the hub says about the token or cookie of a request.  Raises Refusal."""
+        if _comes_from_a_script(handler):
+            raise _unauthorized()
         return await self._ask(self.hub_auth.get_user(handler, sync=False))
 
     async def _ask(self, question: Awaitable[Any]) -> dict[str, Any]:
@@ -126,6 +128,16 @@ class HubAuth:
         if not isinstance(model, dict) or not model.get("name"):
             raise _unauthorized()
         return model
+
+
+def _comes_from_a_script(handler: RequestHandler) -> bool:
+    """Return whether a page's script sent the request in the mode no-cors, without a token.
+
+    JupyterHub does not ask for the XSRF token in this mode (_needs_check_xsrf), but a page of the same origin can read
+    the response (Fetch, section 3.2), and a page of another user's notebook can have the same origin.
+    """
+    headers = handler.request.headers
+    return headers.get("Sec-Fetch-Mode") == "no-cors" and "Authorization" not in headers
 
 
 def open_hub_auth(service: str, api_url: str, api_token: str, prefix: str) -> HubAuth:

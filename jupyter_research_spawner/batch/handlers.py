@@ -203,8 +203,13 @@ class Logs(UserHandler):
         follow = _truth("follow", self.get_query_argument("follow", "false"))
         tail = _tail(self.get_query_argument("tail", None))
         index = _index(self.get_query_argument("index", None))
+        download = _truth("download", self.get_query_argument("download", "false"))
         pieces = await self.service.read(user, job_id, follow=follow, tail=tail, index=index)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
+        if download:
+            # An id that `read` has accepted has only letters, digits and hyphens.
+            name = job_id if index is None else f"{job_id}_{index}"
+            self.set_header("Content-Disposition", f'attachment; filename="{name}.log"')
         _enable_keepalive(self)
         # The service does not wait for log streams when it stops, and JobService counts them.
         self.under_way.discard(self)

@@ -502,8 +502,8 @@ async def read_output(handler: PageHandler, view: JobView) -> dict[str, Any]:
     note = f"The last {LOG_LINES} lines." if text.count("\n") >= LOG_LINES else "" if text else "No output yet."
     if not text and found["state"] in work_view.ENDED:
         note = "It wrote no output."
-    arguments = "" if index is None else f"?{urlencode({'index': index})}"
-    url = f"{handler.pages.prefix}jobs/{quote(found['id'], safe='')}/logs{arguments}"
+    arguments = {} if index is None else {"index": index}
+    url = f"{handler.pages.prefix}jobs/{quote(found['id'], safe='')}/logs?{urlencode(arguments)}"
     # The address of the log serves only a user's own jobs.
     return {"log": text, "log_note": note, "log_url": url if view.scope.is_own else "", "log_problem": ""}
 

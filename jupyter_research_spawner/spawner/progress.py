@@ -59,7 +59,7 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
         for event in events[events_sent:]:
             yield {"message": format_event(event), "raw_event": event, "log_only": True, "at": event_time(event)}
         has_new_events, events_sent = len(events) > events_sent, len(events)
-        if start is not None:
+        if start is not None and not (is_over and start.wait.last_pod is None):  # there is no pod to describe
             if start.wait.is_queued:
                 start.wait.set_place(await server.find_place())
             before, headline = headline, describe_start(start, events, server.lost_since)

@@ -101,6 +101,16 @@ async def test_a_token_in_the_address_is_none(batch):
     assert (await refused(batch, None, "GET", "/jobs?token=alices"))["status"] == 401
 
 
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/x", "/jobs/x/logs", "/events"])
+async def test_a_cookie_is_not_accepted_from_a_script_that_hides_as_one_of_the_same_origin(batch, path):
+    """The library does not ask for the XSRF token in the mode no-cors, but a script can read the response."""
+    secret = cookie_secret("the-services-own")
+    cookie = create_signed_value(secret, "service-batch", "alices").decode()
+    headers = {"Cookie": f"service-batch={cookie}", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Site": "same-origin"}
+    assert (await refused(batch, None, "GET", path, headers=headers))["status"] == 401
+    assert (await batch.ask("alices", "GET", "/jobs", headers=headers))[0] == 200
+
+
 async def test_a_cookie_alone_cannot_submit(batch, cluster):
     """Another site can make a browser send its cookie; it cannot read the _xsrf token that goes with it."""
     secret = cookie_secret("the-services-own")

@@ -227,7 +227,10 @@ async def test_a_job_page_shows_what_runs_and_as_whom(batch, alice):
     assert manifest is not None
     shown = yaml.safe_load(html.unescape(manifest[1]))
     assert shown["metadata"]["name"] == job["id"] and "managedFields" not in shown["metadata"]
-    assert f'href="{PREFIX}jobs/{job["id"]}/logs" download="{job["id"]}.log"' in page.text
+    assert f'href="{PREFIX}jobs/{job["id"]}/logs?&amp;download=true"' in page.text
+    output = await alice.get(f"/jobs/{job['id']}/logs?&download=true")
+    assert output.text == "two words\n"
+    assert output.headers["Content-Disposition"] == f'attachment; filename="{job["id"]}.log"'
 
 
 async def test_jobs_of_others_have_no_pages(batch, cluster):

@@ -130,7 +130,7 @@ async def test_a_saved_choice_that_is_gone(restarted: Restarted) -> None:
     answer = await browser.get("spawn/alice/saved")
     assert answer.status == 200
     assert "You chose profile 'large' before, but you can no longer use it" in answer.page.get_text()
-    assert not answer.page.find("input", {"checked": True})
+    assert not answer.page.find("input", {"name": "offer", "checked": True})
     await browser.close()
 
 
@@ -141,7 +141,7 @@ async def test_a_restart_keeps_a_queued_server_and_its_place(restarted: Restarte
     assert restarted.pods_of_alice() == restarted.uids
     browser = await Browser(hub).login("alice")
     page = (await browser.get("spawn-pending/alice/exp")).text
-    assert "Cancel this start" in page
+    assert "Cancel the start" in page
     assert 'var server = "exp";' in page
     await browser.close()
     await metric_is(hub, 'queued_workloads{kind="notebook",queue="climate"}', 2)

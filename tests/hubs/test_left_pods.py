@@ -96,7 +96,7 @@ async def test_a_start_that_is_stopped_while_the_hub_resumes_it_does_not_begin_a
     await eventually(lambda: told in hub.log, otherwise=lambda: hub.recent_log)
     await hub.stopped("alice")
     await eventually(lambda: not places(hub), otherwise=lambda: f"{places(hub)}\n{hub.recent_log}")
-    assert await hub.ends("alice") == []
+    await hub.one_end("alice", "stopped-by-hub")
 
 
 @once

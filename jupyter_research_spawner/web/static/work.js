@@ -141,8 +141,7 @@
 
   const followOutput = async (output) => {
     const note = document.querySelector("[data-log-note]");
-    const separator = output.dataset.log.includes("?") ? "&" : "?";
-    const address = `${output.dataset.log}${separator}follow=true&tail=500`;
+    const address = `${output.dataset.log}&follow=true&tail=500`;
     for (let wait = FIRST_PAUSE; ; wait = Math.min(wait * 2, LONGEST_PAUSE)) {
       try {
         const response = await fetch(address, { headers, cache: "no-store" });
