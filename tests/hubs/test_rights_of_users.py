@@ -140,10 +140,15 @@ async def test_command_says_what_is_missing(hub: Hub, tmp_path: Path) -> None:
     site["namespaces"] = {"name": "elsewhere"}
     hub.write(site)
     words = ("accept-uid", "--site", str(hub.state / "site.yaml"))
-    code, output = await research_spawner(hub, *words, "--user", "alice", "--uid", "20009")
+
+    async def said_on_one_line(*more: str) -> tuple[int, str]:
+        code, output = await research_spawner(hub, *words, *more)
+        return code, " ".join(output.split())
+
+    code, output = await said_on_one_line("--user", "alice", "--uid", "20009")
     needed = "You need the right to create, get and patch ConfigMaps in namespace elsewhere"
-    assert (code, needed in " ".join(output.split())) == (1, True), output
-    code, output = await research_spawner(hub, *words, "--user", "alice", "--uid", "0")
+    assert (code, needed in output) == (1, True), output
+    code, output = await said_on_one_line("--user", "alice", "--uid", "0")
     assert (code, "'0' is not a uid: a number from 1 to 2147483647" in output) == (2, True)
-    code, output = await research_spawner(hub, *words, "--user", "Alice Smith", "--uid", "20009")
+    code, output = await said_on_one_line("--user", "Alice Smith", "--uid", "20009")
     assert (code, "Alice Smith" in output) == (1, True)
