@@ -162,8 +162,12 @@ async def test_a_failed_start_says_what_happened_and_is_tried_again_with_the_sam
         return len(await hub.ends("alice")) == 2
 
     await eventually(second, otherwise=lambda: hub.recent_log)
-    starts = [line for line in hub.log.splitlines() if " event=start " in line]
-    assert ["profile=small queue=teaching" in line for line in starts] == [True, True], starts
+
+    def starts() -> list[str]:
+        return [line for line in hub.log.splitlines() if " event=start " in line]
+
+    await eventually(lambda: len(starts()) == 2, otherwise=lambda: hub.recent_log)
+    assert all("profile=small queue=teaching" in line for line in starts()), starts()
     await browser.close()
 
 
