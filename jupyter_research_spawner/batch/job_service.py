@@ -78,8 +78,8 @@ class JobService:
         return await self._store.job(selection, job_id)
 
     async def groups_of(self, hub_user: str) -> tuple[str, ...]:
-        """Return the names of the user's POSIX groups.  Raises Refusal."""
-        return (await self._resolver.resolve(hub_user)).group_names
+        """Return the names of the user's POSIX groups, at most `identity.cache.reload` old.  Raises Refusal."""
+        return (await self._resolver.reload(hub_user)).group_names
 
     async def _submit(self, hub_user: str, submission: Submission) -> Json:
         owner = self.owner(hub_user)

@@ -27,7 +27,7 @@ from .rights_record import successor
 from .work_scopes import ScopeSelection, WorkScope, may_contain, shared_scopes
 from .work_view import Usage, WorkRow, job_row, row_of_another, server_row, usage
 
-# Rows are forgotten when nobody has read them for this time.
+# Rows are removed from memory if no request has read them for this time.
 KEEP_SECONDS = 300.0
 # All rows in memory.  A row takes about 1 KiB.
 ROWS_KEPT = 50_000
@@ -225,7 +225,7 @@ class WorkReader:
         )
 
     def _forget(self) -> None:
-        """Forget what nobody has looked at for a while, and what was read first while there are too many rows."""
+        """Remove rows that no request has read for KEEP_SECONDS, and the least recently read ones above ROWS_KEPT."""
         now, total = time.monotonic(), 0
         for scope, known in sorted(self._known.items(), key=lambda item: item[1].used, reverse=True):
             if known.lock.locked():
@@ -279,7 +279,11 @@ def _named(make: Callable[[Json, Json], _Entry], job: Json, found: Json) -> tupl
 
 
 def _changed(known: _Known, name: str) -> None:
-    known.changed.add(name)
+    if not known.is_stale:
+        known.changed.add(name)
+    if len(known.changed) > CHANGED_AT_ONCE:  # so that a scope that nobody reads does not grow
+        known.changed.clear()
+        known.is_stale = True
     _signal(known)
 
 

@@ -3,9 +3,8 @@
 // link Reload updates them.
 
 (() => {
-  const cookie = document.cookie.split("; ").find((found) => found.startsWith("_xsrf="));
   // Without this header, the service does not accept the cookie of a request that is not a navigation.
-  const headers = cookie ? { "X-XSRFToken": decodeURIComponent(cookie.slice("_xsrf=".length)) } : {};
+  const headers = { "X-XSRFToken": document.getElementById("content").dataset.xsrf || "" };
   const FIRST_PAUSE = 2000;
   const LONGEST_PAUSE = 60000;
   const OUTPUT_LIMIT = 1000000;
