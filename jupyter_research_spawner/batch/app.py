@@ -32,7 +32,8 @@ from .auth import cookie_secret, open_hub_auth
 from .handlers import CLOSING_BODY_LIMIT, routes
 from .job_service import JobService
 from .job_store import JobStore
-from .pages import Pages, UnknownPage, page_routes
+from .page_handlers import Pages
+from .pages import UnknownPage, page_routes
 from .rights_action import RightsActions
 from .rights_checker import RightsChecker
 from .work_reader import ClusterReaders, WorkReader
@@ -170,6 +171,8 @@ def _create_server(options: Options, components: _Components, under_way: set[Req
         cookie_secret=cookie_secret(options.hub_api_token),
         # HubOAuth checks the XSRF token of cookies, and API tokens need none.
         xsrf_cookies=False,
+        # A script of another user's notebook may have the same origin, and could read the cookie.
+        xsrf_cookie_kwargs={"httponly": True},
     )
     # More than BODY_LIMIT, so that the handlers refuse a body that is too long with a message for the user.
     return HTTPServer(

@@ -1,4 +1,4 @@
-"""Compute what the pages of the batch service show: the rows of "My work" and the parts of a job's page.
+"""Compute what "My work" shows: the rows of jobs and servers, filtered, sorted and paged, and the use of limits.
 
 These are pure functions on the service's JSON responses, on the hub's user models, and on pods.
 """
@@ -15,12 +15,11 @@ from urllib.parse import quote, urlencode
 
 from ..api_object import annotations_of, parse_map, parse_time
 from ..pod.deadline import WALL_TIME, deadline_of
-from ..pod.overlay import GROUPS, PLAN
+from ..pod.overlay import PLAN
 from ..shape import Json
 from ..watch import Phase
 
 ROWS_ON_PAGE = 50
-INDEXES_ON_PAGE = 50
 SERVER = "server"
 # Each state of a job or server, in the order in which the page shows them, with its word.
 STATES: Mapping[str, str] = {
@@ -52,8 +51,6 @@ COLUMNS: Mapping[str, tuple[str, bool]] = {
 }
 DEFAULT_SORT = "-submitted"
 _LONGEST_TEXT = 200
-# Control sequences of terminals (ECMA-48), such as colours.
-_TERMINAL_CODES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,8 @@ class WorkRow:
 
     def seconds(self, now: datetime) -> int | None:
         """Return how long it has run, or how long it waits if it has not started; None if that is not known."""
-        begin = _time(self.started) or (None if self.state in ENDED else _time(self.created))
-        end = _time(self.finished) if self.state in ENDED else now
+        begin = parse_moment(self.started) or (None if self.state in ENDED else parse_moment(self.created))
+        end = parse_moment(self.finished) if self.state in ENDED else now
         return None if begin is None or end is None else max(0, int((end - begin).total_seconds()))
 
 
@@ -131,6 +128,20 @@ def row_of_another(row: WorkRow, found: Json, user: str, scope: str, *, shows_ou
     """
     message = row.message if shows_output else str(without_output(found)["message"])
     return replace(row, user=user, message=message, href=f"{row.href}?{urlencode({'of': scope})}")
+
+
+def without_output(found: Json) -> Json:
+    """Return the response about a job without sentences that can quote its output, and without its warnings."""
+    reason = str((found["waiting"] or {}).get("summary") or found["reason"])
+    shown = {
+        **found,
+        "message": f"{reason[:1].upper()}{reason[1:]}",
+        "warnings": [],
+        "attempts": [{**attempt, "reason": ""} for attempt in found["attempts"]],
+    }
+    if "indexes" in found:
+        shown["indexes"] = [{**index, "message": ""} for index in found["indexes"]]
+    return shown
 
 
 def server_row(
@@ -316,7 +327,7 @@ def _matches(row: WorkRow, query: WorkQuery, now: datetime) -> bool:
         return True
     # What has not ended is part of each period.
     begin = now - PERIODS[query.period][1]
-    return row.state not in ENDED or (_time(row.finished) or _time(row.created) or begin) >= begin
+    return row.state not in ENDED or (parse_moment(row.finished) or parse_moment(row.created) or begin) >= begin
 
 
 def _sort_key(row: WorkRow, column: str, now: datetime) -> Any:
@@ -363,139 +374,6 @@ def _mebibytes(size: int) -> str:
     return found.removesuffix(".0")
 
 
-@dataclass(frozen=True)
-class AttemptView:
-    """One attempt on a job's page: its number from 1, its state, and why it ended; "" if it succeeded or runs."""
-
-    number: int
-    state: str
-    started: str | None
-    finished: str | None
-    exit_code: int | None
-    reason: str
-
-    @property
-    def word(self) -> str:
-        return STATES[self.state]
-
-    def seconds(self, now: datetime) -> int | None:
-        """Return how long the attempt ran; None if that is not known."""
-        begin, end = _time(self.started), _time(self.finished) if self.state in ENDED else now
-        return None if begin is None or end is None else max(0, int((end - begin).total_seconds()))
-
-
-def attempt_views(found: Json) -> list[AttemptView]:
-    """Return the attempts in the response about a job that is not an array, oldest first.
-
-    A pod that waits is not an attempt yet.
-    """
-    attempts = found["attempts"]
-    return [
-        AttemptView(
-            number=number,
-            state=_attempt_state(found, attempt, is_last=number == len(attempts)),
-            started=attempt["started"],
-            finished=attempt["finished"],
-            exit_code=attempt["exit_code"],
-            reason=str(attempt["reason"]),
-        )
-        for number, attempt in enumerate(attempts, 1)
-        if attempt["started"] or attempt["finished"] or attempt["reason"]
-    ]
-
-
-def _attempt_state(found: Json, attempt: Json, *, is_last: bool) -> str:
-    if attempt["reason"] or attempt["exit_code"]:
-        return "failed"
-    if attempt["finished"] or attempt["exit_code"] == 0:
-        return "succeeded"
-    return str(found["state"]) if is_last else "failed"
-
-
-@dataclass(frozen=True)
-class IndexPage:
-    """A page of the indexes of an array."""
-
-    indexes: tuple[Json, ...]
-    first: int
-    last: int
-    total: int
-    page: int
-    pages: int
-
-
-def index_page(found: Json, page: int) -> IndexPage:
-    """Return a page of the indexes in the response about an array.  A page after the last one is the last one."""
-    indexes: Sequence[Json] = found.get("indexes") or []
-    pages = max(1, -(-len(indexes) // INDEXES_ON_PAGE))
-    page = min(max(1, page), pages)
-    shown = tuple(indexes[(page - 1) * INDEXES_ON_PAGE : page * INDEXES_ON_PAGE])
-    first = (page - 1) * INDEXES_ON_PAGE + 1 if shown else 0
-    return IndexPage(shown, first, first + len(shown) - 1 if shown else 0, len(indexes), page, pages)
-
-
-def identity_facts(job: Json, template: Json) -> list[tuple[str, str]]:
-    """Return as whom a job runs, from its plan annotation and the annotations of its pod template."""
-    plan = parse_map(annotations_of(job).get(PLAN))
-    groups = str(annotations_of(template).get(GROUPS, "")).replace(":", " (").replace(",", "), ")
-    mounts = plan.get("mounts")
-    facts = [
-        ("User", f"{plan.get('user', '')} (uid {plan['uid']})" if "uid" in plan else ""),
-        ("Groups", f"{groups})" if groups else ""),
-        ("Home", str(plan.get("home", ""))),
-        ("Mounts", ", ".join(map(str, mounts)) if isinstance(mounts, list) else ""),
-    ]
-    return [(term, text) for term, text in facts if text]
-
-
-def job_facts(found: Json, job: Json, titles: Mapping[str, str], *, is_own: bool) -> list[tuple[str, str]]:
-    """Return what a job is, from the response about it and its plan annotation, without the command and the times.
-
-    The image and the directory are the user's choice like the command, so they are not shown to others.
-    """
-    plan = parse_map(annotations_of(job).get(PLAN))
-    facts = [
-        ("Profile", titles.get(found["profile"], found["profile"])),
-        ("Resources", str(plan.get("resources", ""))),
-        ("Queue", str(found["queue"])),
-        ("Priority", str(found["priority"])),
-        ("Class", str(plan.get("class") or "")),
-        ("Image", str(found["image"]) if is_own else ""),
-        ("Directory", str(found["workdir"]) if is_own else ""),
-        ("Indexes", str(found.get("array") or "")),
-    ]
-    return [(term, text) for term, text in facts if text]
-
-
-def without_output(found: Json) -> Json:
-    """Return the response about a job without sentences that can quote its output, and without its warnings."""
-    reason = str((found["waiting"] or {}).get("summary") or found["reason"])
-    shown = {
-        **found,
-        "message": f"{reason[:1].upper()}{reason[1:]}",
-        "warnings": [],
-        "attempts": [{**attempt, "reason": ""} for attempt in found["attempts"]],
-    }
-    if "indexes" in found:
-        shown["indexes"] = [{**index, "message": ""} for index in found["indexes"]]
-    return shown
-
-
-def without_managed_fields(job: Json) -> Json:
-    """Return a stored job for its owner to read, without the API server's list of who wrote each field."""
-    metadata = {key: value for key, value in job["metadata"].items() if key != "managedFields"}
-    return {**job, "metadata": metadata}
-
-
-def plain_text(output: bytes) -> str:
-    """Return a program's output without control sequences of terminals, and each line as a terminal shows it last.
-
-    A carriage return moves to the beginning of the line, so a progress bar is one line.
-    """
-    text = _TERMINAL_CODES.sub("", output.decode("utf-8", "replace")).replace("\r\n", "\n")
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-
-
 def format_clock(seconds: int | None) -> str:
     """Return `2:14:08`, or `1d 02:14:08` from one day on; "" for None."""
     if seconds is None:
@@ -507,7 +385,7 @@ def format_clock(seconds: int | None) -> str:
 
 def format_moment(at: str | None, zone: tzinfo, now: datetime) -> str:
     """Return an RFC 3339 time in a time zone: `29 Nov 13:12`, or `2025-11-29 13:12` if it is of another year."""
-    moment = _time(at)
+    moment = parse_moment(at)
     if moment is None:
         return ""
     moment = moment.astimezone(zone)
@@ -517,11 +395,11 @@ def format_moment(at: str | None, zone: tzinfo, now: datetime) -> str:
 
 def since_seconds(row: WorkRow) -> int | None:
     """Return the Unix time from which the page's script counts the time of a row; None if the time has ended."""
-    begin = None if row.state in ENDED else _time(row.started) or _time(row.created)
+    begin = None if row.state in ENDED else parse_moment(row.started) or parse_moment(row.created)
     return None if begin is None else int(begin.timestamp())
 
 
-def _time(written: str | None) -> datetime | None:
+def parse_moment(written: str | None) -> datetime | None:
     """Return a time in a response or of the hub as a timezone-aware time; None if there is none."""
     try:
         found = parse_time(written) if written else None

@@ -7,8 +7,6 @@ from tornado import web as tornado_web
 
 from .. import web
 
-KEEP_SECONDS = 365 * 24 * 3600
-
 
 class StaticHandler(BaseHandler):  # type: ignore[misc]
     """GET: a static file.  It needs no login, because the files contain nothing about users or the site."""
@@ -17,9 +15,8 @@ class StaticHandler(BaseHandler):  # type: ignore[misc]
         found = web.find_static_file(hashed_name)
         if found is None:
             raise tornado_web.HTTPError(404)
-        self.set_header("Content-Type", found.content_type)
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Cache-Control", f"public, max-age={KEEP_SECONDS}, immutable")
+        for name, value in found.headers.items():
+            self.set_header(name, value)
         self.finish(found.content)
 
 

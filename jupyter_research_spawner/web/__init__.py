@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 HUB_TEMPLATES = HERE / "hub_templates"
 # The path of a static file below the hub's base URL, and below the batch service's prefix.
 STATIC_PATH = "research-spawner/static"
+KEEP_SECONDS = 365 * 24 * 3600
 _CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
 
@@ -31,6 +32,15 @@ class StaticFile:
     hashed_name: str
     content_type: str
     content: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers of a response with the file."""
+        return {
+            "Content-Type": self.content_type,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": f"public, max-age={KEEP_SECONDS}, immutable",
+        }
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from patience import eventually
 from stub_hub import ACCESS, StubHub, user
 from tornado.web import create_signed_value
 
-from jupyter_research_spawner.batch import pages
+from jupyter_research_spawner.batch import page_handlers
 from jupyter_research_spawner.batch.auth import cookie_secret
 from jupyter_research_spawner.embedded.apimachinery.api_resources import JOB
 
@@ -66,6 +66,7 @@ class Browser:
             for line in response.headers.getall("Set-Cookie", ()):
                 for name, morsel in SimpleCookie(line).items():
                     self.cookies[name] = morsel.value
+                    assert name != "_xsrf" or morsel["httponly"], "a script can read the XSRF token"
             return Answer(response.status, response.headers, await response.text())
 
     async def get(self, path: str, **kwargs: Any) -> Answer:
@@ -352,7 +353,7 @@ async def test_a_page_of_a_job_is_told_what_changes(batch):
 
 
 async def test_open_pages_of_a_user_are_limited_and_those_of_others_are_not(batch, monkeypatch):
-    monkeypatch.setattr(pages, "STREAMS_AT_ONCE", 2)
+    monkeypatch.setattr(page_handlers, "STREAMS_AT_ONCE", 2)
     url, headers = f"{batch.url}/events", {"Authorization": "token alices"}
     first = await batch.session.get(url, headers=headers)
     await batch.session.get(url, headers=headers)
@@ -371,7 +372,7 @@ async def test_open_pages_of_a_user_are_limited_and_those_of_others_are_not(batc
 
 
 async def test_a_stream_ends_when_the_token_is_revoked(batch, hub, monkeypatch):
-    monkeypatch.setattr(pages, "LONGEST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(page_handlers, "LONGEST_PAUSE_SECONDS", 0.1)
     hub.tokens["short"] = user("alice", ACCESS)
     async with batch.session.get(f"{batch.url}/events", headers={"Authorization": "token short"}) as response:
         await response.content.readline()

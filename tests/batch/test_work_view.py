@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_research_spawner.api_object import format_time
+from jupyter_research_spawner.batch.job_view import attempt_views, index_page, plain_text
 from jupyter_research_spawner.batch.work_view import (
     COLUMNS,
     PERIODS,
@@ -20,11 +21,8 @@ from jupyter_research_spawner.batch.work_view import (
     STATES,
     WorkQuery,
     WorkRow,
-    attempt_views,
     format_clock,
     format_moment,
-    index_page,
-    plain_text,
     select,
     server_row,
     usage,
