@@ -13,6 +13,7 @@ import yaml
 from hypothesis import settings
 
 from jupyter_research_spawner.identity import PosixIdentity
+from jupyter_research_spawner.pod.yaml_text import Readable
 from jupyter_research_spawner.site import Site
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -136,19 +137,5 @@ class _Rewritten:
 
     def __eq__(self, other: object) -> bool:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(yaml.dump(other, Dumper=_Readable, width=1000, allow_unicode=True))
+        self._path.write_text(yaml.dump(other, Dumper=Readable, width=1000, allow_unicode=True))
         return True
-
-
-class _Readable(yaml.SafeDumper):
-    """Text of several lines as a block, every value written out: no anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Readable.add_representer(str, _text)

@@ -46,7 +46,7 @@ class Choice:
 class ChoiceField:
     """A list of choices, by name.  The page does not ask if there is only one choice.
 
-    default: the choice of an offer that nobody has changed.
+    default: the choice of an offer whose fields are unchanged.
     """
 
     name: str

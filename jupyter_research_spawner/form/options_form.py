@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
 
 from ..identity import PosixIdentity, warnings
 from ..jobs.notebook import OPTIONS
-from ..plan import Offer, Rights, offers, preview, rights_of, whom_to_ask, why_not_offered
+from ..plan import Offer, QueuePreview, Rights, offers, preview, rights_of, whom_to_ask, why_not_offered
 from ..refusal import Refusal
 from ..settings import format_duration
 from ..settings.units import format_bytes
@@ -241,31 +241,14 @@ class _OfferBuilder:
         return None if found is None else Free(found.state, found.label, found.detail, found.can_never_start)
 
     def fields(self, offer: Offer, is_chosen: bool) -> OfferFields:
-        site, value = self.site, offer_value(*offer_key(offer))
+        value = offer_value(*offer_key(offer))
         options = self.selected.texts if is_chosen else self._kept(value)
         refusal = self.selected.refusal
         has_error = is_chosen and refusal is not None and refusal.field in FIELDS_WITH_ERRORS and refusal.status < 500
         errors = {refusal.field: str(refusal)} if has_error and refusal is not None else {}
-        previewed = preview(site, self.identity, self.rights, offer, self.now)
+        previewed = preview(self.site, self.identity, self.rights, offer, self.now)
         longest = previewed[0].wall_time.hard
-        queue = _choice_field(
-            "queue",
-            value,
-            tuple(
-                Choice(
-                    one.name,
-                    one.title,
-                    one.description,
-                    parts.priority,
-                    one.preemptible,
-                    parts.warnings,
-                    self.free(offer, one.name),
-                )
-                for one, parts in zip(offer.offered_queues, previewed, strict=True)
-            ),
-            options,
-            errors,
-        )
+        queue = _choice_field("queue", value, self._queues(offer, previewed), options, errors)
         names = {image.image: image.name for image in offer.images}
         if "image" in options:
             options = {**options, "image": names.get(options["image"], options["image"])}
@@ -312,6 +295,20 @@ class _OfferBuilder:
             or errors.get("class")
             or ("" if queue.is_open else errors.get("queue", ""))
             or ("" if image.is_open or offer.other_images else errors.get("image", "")),
+        )
+
+    def _queues(self, offer: Offer, previewed: Sequence[QueuePreview]) -> tuple[Choice, ...]:
+        return tuple(
+            Choice(
+                queue.name,
+                queue.title,
+                queue.description,
+                parts.priority,
+                queue.preemptible,
+                parts.warnings,
+                self.free(offer, queue.name),
+            )
+            for queue, parts in zip(offer.offered_queues, previewed, strict=True)
         )
 
     def notes(self, offered: tuple[Offer, ...], options: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,18 +9,18 @@ import yaml
 WIDTH = 80
 
 
-class _Readable(yaml.SafeDumper):
+class Readable(yaml.SafeDumper):
     """A YAML dumper that writes text of several lines as a block, and repeats equal values instead of using anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:
+def _text(dumper: Readable, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-_Readable.add_representer(str, _text)
+Readable.add_representer(str, _text)
 
 # The order of keys in the documentation of Kubernetes.  Other keys follow in alphabetical order.
 _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace")
@@ -28,7 +28,7 @@ _FIRST = ("apiVersion", "kind", "metadata", "name", "namespace")
 
 def as_text(manifest: Any) -> str:
     """Return an object as YAML without a newline at the end."""
-    return yaml.dump(_sorted(manifest), Dumper=_Readable, sort_keys=False, allow_unicode=True, width=WIDTH).rstrip("\n")
+    return yaml.dump(_sorted(manifest), Dumper=Readable, sort_keys=False, allow_unicode=True, width=WIDTH).rstrip("\n")
 
 
 def _sorted(value: Any) -> Any:
