@@ -90,6 +90,7 @@ def configure(
         "research_deadlines": wall_time_pages.TemplateDeadlines(settings.time_zone),
         "research_servers": server_rows.TemplateServers(own.installation),
         "research_static": web.static_paths(),
+        "research_service": batch_service.SERVICE,
     }
     handlers = (
         *end_pages.HANDLERS,

@@ -97,8 +97,7 @@ async def test_from_the_login_to_a_cancelled_job(
         await page.goto("/hub/home")
         assert await barriers(page) == []
         await screenshots.take(page, "home")
-        await page.get_by_role("button", name="Services").click()
-        await page.get_by_role("link", name="batch").click()
+        await page.get_by_role("link", name="My work", exact=True).click()
         await heading(page, "My work")
         for job, state in states.items():
             await expect(page.get_by_role("row", name=job)).to_contain_text(state)
