@@ -179,7 +179,7 @@ class Job(UserHandler):
         self.finish(await self.service.show(self.hub_user, job_id))
 
     async def delete(self, job_id: str) -> None:
-        user, index = self.hub_user, _index(self.get_query_argument("index", None))
+        user, index = self.hub_user, parse_index(self.get_query_argument("index", None))
         if not _truth("remove", self.get_query_argument("remove", "false")):
             self.finish(await self.service.cancel(user, job_id, index))
         elif index is None:
@@ -202,7 +202,7 @@ class Logs(UserHandler):
         user = self.hub_user
         follow = _truth("follow", self.get_query_argument("follow", "false"))
         tail = _tail(self.get_query_argument("tail", None))
-        index = _index(self.get_query_argument("index", None))
+        index = parse_index(self.get_query_argument("index", None))
         download = _truth("download", self.get_query_argument("download", "false"))
         pieces = await self.service.read(user, job_id, follow=follow, tail=tail, index=index)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
@@ -309,7 +309,8 @@ def _tail(text: str | None) -> int | None:
     return int(text)
 
 
-def _index(text: str | None) -> int | None:
+def parse_index(text: str | None) -> int | None:
+    """Return an index in a request; None if there is none.  Raises Refusal."""
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,6}", text):

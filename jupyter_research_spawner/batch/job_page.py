@@ -15,7 +15,7 @@ from ..pod.yaml_text import as_text
 from ..refusal import Refusal
 from ..shape import Json
 from . import job_view, work_view
-from .handlers import UserHandler
+from .handlers import UserHandler, parse_index
 from .page_handlers import PageHandler, StreamHandler, find_scope
 from .work_scopes import WorkScope, title_of
 from .work_view import WorkQuery
@@ -163,20 +163,38 @@ class JobAction(PageHandler):
     async def post(self, job_id: str, action: str) -> None:
         self._take_form()
         await UserHandler.prepare(self)
-        user = self.hub_user
         if action == "again":
-            made = await self.service.submit_again(user, job_id)
+            made = await self.service.submit_again(self.hub_user, job_id)
             warnings = " ".join(made["warnings"])
-            self.say_done(f"Submitted as {made['id']}, with the request of {job_id}. {warnings}".rstrip())
-            self.redirect(work_view.job_path(self.pages.prefix, made["id"]), status=303)
-            return
-        before = await (self.service.cancel if action == "cancel" else self.service.remove)(user, job_id)
-        if action == "cancel" and before["state"] in work_view.ENDED:
-            self.say_done(f"{job_id} had already ended.")
-            self.redirect(work_view.job_path(self.pages.prefix, job_id), status=303)
-            return
-        self.say_done(f"{job_id} was {'cancelled' if action == 'cancel' else 'removed'}.")
-        self.redirect(self.pages.prefix, status=303)
+            done = f"Submitted as {made['id']}, with the request of {job_id}. {warnings}".rstrip()
+            self._lead_to(work_view.job_path(self.pages.prefix, made["id"]), done)
+        elif action == "remove":
+            await self.service.remove(self.hub_user, job_id)
+            self._lead_to(self.pages.prefix, f"{job_id} was removed.")
+        elif (index := parse_index(self.get_argument("index", None))) is None:
+            await self._cancel(job_id)
+        else:
+            await self._cancel_index(job_id, index)
+
+    async def _cancel(self, job_id: str) -> None:
+        before = await self.service.cancel(self.hub_user, job_id)
+        if before["state"] in work_view.ENDED:
+            self._lead_to(work_view.job_path(self.pages.prefix, job_id), f"{job_id} had already ended.")
+        else:
+            self._lead_to(self.pages.prefix, f"{job_id} was cancelled.")
+
+    async def _cancel_index(self, job_id: str, index: int) -> None:
+        before = await self.service.show(self.hub_user, job_id)
+        await self.service.cancel(self.hub_user, job_id, index)
+        states = {found["index"]: found["state"] for found in before.get("indexes", ())}
+        how = "had already ended" if states.get(index) in work_view.ENDED else "was cancelled"
+        page = urlencode({"page": self.get_argument("page", "1")})
+        self._lead_to(f"{work_view.job_path(self.pages.prefix, job_id)}?{page}", f"Index {index} of {job_id} {how}.")
+
+    def _lead_to(self, address: str, done: str) -> None:
+        """Send the browser to a page, which says what has been done."""
+        self.say_done(done)
+        self.redirect(address, status=303)
 
     def _take_form(self) -> None:
         """Make the fields of the form arguments of the request, where the hub's library finds the XSRF token."""

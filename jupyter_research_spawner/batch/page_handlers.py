@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
+from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
 from .. import web
@@ -29,6 +29,7 @@ from ..refusal import Refusal
 from ..shape import Json
 from . import work_view
 from .handlers import JsonHandler, UserHandler, refusal_of
+from .open_streams import OpenStreams
 from .work_reader import WorkReader
 from .work_scopes import WorkScope
 
@@ -43,12 +44,11 @@ _POLICY = (
 # A page of another user's notebook can have the same origin.  With this value a window that such a page opens is not
 # connected to it (HTML, cross-origin opener policies; Chromium 131).
 _OPENER_POLICY = "noopener-allow-popups"
-# For each user, and for all users together.
-STREAMS_AT_ONCE, ALL_STREAMS_AT_ONCE = 10, 500
 # A stream ends after this time, and the page opens another one, which authenticates again.
 STREAM_SECONDS = 600.0
 # The least and the longest time between two updates of a page.
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 10.0
+LAST_EVENT_SECONDS = 5.0
 _DONE_COOKIE = "research-done"
 
 
@@ -59,7 +59,7 @@ class Pages:
     reader: WorkReader
     prefix: str
     time_zone: str
-    streams: Counter[str] = field(default_factory=Counter)
+    streams: OpenStreams = field(default_factory=OpenStreams)
 
 
 class PageHandler(UserHandler):
@@ -238,34 +238,34 @@ class StreamHandler(PageHandler):
         raise NotImplementedError
 
     async def stream(self) -> None:
-        """Send the parts until the client disconnects or STREAM_SECONDS have passed."""
-        user, streams = self.hub_user, self.pages.streams
-        if streams[user] >= STREAMS_AT_ONCE or streams.total() >= ALL_STREAMS_AT_ONCE:
-            raise Refusal(
-                "too-many-streams",
-                "Too many pages of the batch service are open.",
-                hint="Close some of them. You can still reload this page.",
-                status=429,
-                retry_after=60,
-            )
-        streams[user] += 1
+        """Send the parts until the client disconnects, STREAM_SECONDS have passed, or another stream replaces it."""
+        stream = self.pages.streams.open(self.hub_user)
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("X-Accel-Buffering", "no")
         # The service does not wait for streams when it stops.
         self.under_way.discard(self)
         self._uncount()
-        self._sending = asyncio.ensure_future(self._send(user))
+        stream.sending = self._sending = asyncio.ensure_future(self._send(stream.user))
         try:
             await asyncio.wait_for(self._sending, STREAM_SECONDS)
         except (asyncio.CancelledError, asyncio.TimeoutError):
-            pass  # the client disconnected, or it connects again
+            # Otherwise the client disconnected, or it connects again.
+            if stream.is_replaced:
+                await self._say_replaced()
         except Refusal:
             if not self._headers_written:
                 raise
         finally:
             self._sending = None
-            streams[user] -= 1
-            self.pages.streams += Counter()  # removes users whose count is 0
+            self.pages.streams.close(stream)
+
+    async def _say_replaced(self) -> None:
+        """Tell the page not to connect again by itself, because this would replace another stream."""
+        self.write("event: replaced\ndata:\n\n")
+        try:
+            await asyncio.wait_for(self.flush(), LAST_EVENT_SECONDS)
+        except (asyncio.TimeoutError, StreamClosedError):  # a client that does not read must not keep the connection
+            self.request.connection.stream.close()  # type: ignore[union-attr]
 
     async def _send(self, user: str) -> None:
         reader, before = self.pages.reader, None

@@ -19,7 +19,7 @@ from patience import eventually
 from stub_hub import ACCESS, StubHub, user
 from tornado.web import create_signed_value
 
-from jupyter_research_spawner.batch import page_handlers
+from jupyter_research_spawner.batch import open_streams, page_handlers
 from jupyter_research_spawner.batch.auth import cookie_secret
 from jupyter_research_spawner.embedded.apimachinery.api_resources import JOB
 
@@ -318,6 +318,39 @@ async def test_an_array_shows_its_indexes_and_the_output_of_one(batch, alice):
     assert missing.status == 200 and "has no index 9" in missing.text
 
 
+async def test_one_index_of_an_array_is_cancelled_by_its_form(batch, alice):
+    """Index 2 has no pod, because one runs at once."""
+    job = await batch.submit("alices", "sleep", "600", kind="array", array="1-2%1")
+    await until(batch, job["id"], "running")
+    page = f"/jobs/{job['id']}/page"
+    shown = await alice.get(page)
+    buttons = re.findall(r'name="index" value="([^"]*)".*?<button[^>]*>(.*?)</button>', shown.text)
+    assert buttons == [("1", "Cancel index 1")]
+    for index, status in (("2", 409), ("9", 404), ("x", 400)):
+        fields = {"_xsrf": re.findall(r'name="_xsrf" value="([^"]*)"', shown.text)[0], "index": index}
+        assert (await alice.ask("POST", f"{page}/cancel", data=fields)).status == status
+    (form,) = re.findall(
+        r'<form method="post" action="([^"]*/cancel)">((?:(?!</form>).)*name="index".*?)</form>', shown.text
+    )
+    fields = dict(re.findall(r'name="([^"]*)" value="([^"]*)"', form[1]))
+    assert (await alice.ask("POST", form[0], data={**fields, "_xsrf": "forged"})).status == 401
+    done = await alice.ask("POST", form[0], data=fields)
+    assert (done.status, done.headers["Location"]) == (303, f"{PREFIX}jobs/{job['id']}/page?page=1")
+    assert f"Index 1 of {job['id']} was cancelled." in (await alice.get(page)).text
+
+    async def states() -> dict[int, str]:
+        found = (await batch.ask("alices", "GET", f"/jobs/{job['id']}"))[1]
+        return {index["index"]: index["state"] for index in found["indexes"]}
+
+    async def second_runs() -> bool:
+        return await states() == {1: "failed", 2: "running"}
+
+    await eventually(second_runs)
+    again = await alice.ask("POST", form[0], data=fields)
+    assert again.status == 303
+    assert f"Index 1 of {job['id']} had already ended." in (await alice.get(page)).text
+
+
 async def events(response: aiohttp.ClientResponse) -> Any:
     """Yield the parts of each event."""
     async for line in response.content:
@@ -352,23 +385,35 @@ async def test_a_page_of_a_job_is_told_what_changes(batch):
                 break
 
 
-async def test_open_pages_of_a_user_are_limited_and_those_of_others_are_not(batch, monkeypatch):
-    monkeypatch.setattr(page_handlers, "STREAMS_AT_ONCE", 2)
+async def test_a_users_oldest_open_page_makes_room_for_a_further_one(batch, monkeypatch):
+    monkeypatch.setattr(open_streams, "STREAMS_AT_ONCE", 2)
     url, headers = f"{batch.url}/events", {"Authorization": "token alices"}
     first = await batch.session.get(url, headers=headers)
-    await batch.session.get(url, headers=headers)
-    async with batch.session.get(url, headers=headers) as third:
-        assert third.status == 429
-        assert (await third.json())["error"]["code"] == "too-many-streams"
+    second = await batch.session.get(url, headers=headers)
+    third = await batch.session.get(url, headers=headers)
+    assert (await asyncio.wait_for(first.content.read(), 20)).endswith(b"event: replaced\ndata:\n\n")
     async with batch.session.get(url, headers={"Authorization": "token bobs"}) as other:
         assert other.status == 200
-    first.close()
+    job = await batch.submit("alices", "true")
+    for response in (second, third):
+        async for parts in events(response):
+            if job["id"] in parts["rows"]:
+                break
+        response.close()
 
-    async def has_room() -> bool:
-        async with batch.session.get(url, headers=headers) as again:
-            return again.status == 200
 
-    await eventually(has_room)
+async def test_many_pages_of_a_user_do_not_keep_others_from_theirs(batch, monkeypatch):
+    monkeypatch.setattr(open_streams, "ALL_STREAMS_AT_ONCE", 3)
+    url = f"{batch.url}/events"
+    of_alice = [await batch.session.get(url, headers={"Authorization": "token alices"}) for _ in range(3)]
+    async with batch.session.get(url, headers={"Authorization": "token bobs"}) as other:
+        assert other.status == 200
+        assert b"event: parts" in await other.content.readline()
+        assert b"event: replaced" in await asyncio.wait_for(of_alice[0].content.read(), 20)
+        async with batch.session.get(url, headers={"Authorization": "token carols"}) as another:
+            assert another.status == 200
+            assert b"event: replaced" in await asyncio.wait_for(of_alice[1].content.read(), 20)
+    of_alice[2].close()
 
 
 async def test_a_stream_ends_when_the_token_is_revoked(batch, hub, monkeypatch):

@@ -14,6 +14,8 @@ from playwright.async_api import Page
 from stub_hub import StubHub, user
 from test_pages import MARKUP
 
+from jupyter_research_spawner.batch import open_streams
+
 __all__ = ["chromium"]
 
 pytestmark = pytest.mark.embedded
@@ -95,6 +97,61 @@ async def test_a_job_is_found_cancelled_and_run_again(chromium: Chromium, batch:
         await page.get_by_role("button", name="Cancel the job").click()
         await expect(page.get_by_text(f"{job['id']} was cancelled.")).to_be_visible()
         await expect(page.get_by_role("heading", level=1)).to_have_text("My work")
+
+
+@pytest.mark.parametrize("look", [DESKTOP, WITHOUT_JAVASCRIPT, PHONE], ids=str)
+async def test_one_index_of_an_array_is_cancelled(chromium: Chromium, batch: Client, url: str, look: Look) -> None:
+    job = await batch.submit("alices", "sleep", "600", kind="array", array="1-3")
+    async with visit(chromium, url, look) as page:
+        await open_work(page, url, f"jobs/{job['id']}/page")
+        row = page.locator('tr[data-key="index:2"]')
+        while "Running" not in await row.inner_text():
+            await page.reload()
+        await row.get_by_text("Cancel …").click()
+        assert not await is_too_wide(page)
+        await row.get_by_role("button", name="Cancel index 2").click()
+        await expect(page.get_by_text(f"Index 2 of {job['id']} was cancelled.")).to_be_visible()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text(job["id"])
+        while "Failed" not in await row.inner_text():
+            await page.reload()
+        await expect(row).to_contain_text("It was cancelled.")
+        await expect(row.get_by_text("Cancel …")).to_have_count(0)
+        await expect(page.locator('tr[data-key="index:3"]')).to_contain_text("Running")
+
+
+HIDE = """isHidden => {
+    Object.defineProperty(document, "hidden", {value: isHidden, configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+async def test_a_hidden_page_has_no_stream_and_one_that_was_replaced_waits_until_it_is_looked_at(
+    chromium: Chromium, batch: Client, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_streams, "STREAMS_AT_ONCE", 1)
+    async with visit(chromium, url) as first:
+        live, replaced = (
+            first.get_by_text(text, exact=True)
+            for text in ("Live", "Not live, because too many of these pages are open.")
+        )
+        await open_work(first, url)
+        await expect(live).to_be_visible()
+        second = await first.context.new_page()
+        await second.goto(url)
+        await expect(second.get_by_text("Live", exact=True)).to_be_visible()
+        await expect(replaced).to_be_visible()
+        # The other tab is hidden, so this one is live again without taking its place.
+        await second.evaluate(HIDE, True)
+        await first.evaluate(HIDE, True)
+        await first.evaluate(HIDE, False)
+        await expect(live).to_be_visible()
+        job = await batch.submit("alices", "sleep", "600")
+        await expect(first.get_by_role("link", name=job["id"])).to_be_visible()
+        await expect(second.get_by_role("link", name=job["id"])).to_have_count(0)
+        await first.evaluate(HIDE, True)
+        await second.evaluate(HIDE, False)
+        await expect(second.get_by_role("link", name=job["id"])).to_be_visible()
+        await expect(second.get_by_text("Live", exact=True)).to_be_visible()
 
 
 async def test_the_table_is_sorted_by_keyboard(chromium: Chromium, batch: Client, url: str) -> None:

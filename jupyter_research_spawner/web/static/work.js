@@ -90,28 +90,37 @@
     tick();
   };
 
-  // Server-sent events by fetch, because EventSource cannot send the header.
+  // Server-sent events by fetch, because EventSource cannot send the header. Returns whether the stream was replaced.
   const readEvents = async (response) => {
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return;
+      if (done) return false;
       text += value;
       const messages = text.split("\n\n");
       text = messages.pop();
       for (const message of messages) {
+        if (message.startsWith("event: replaced")) return true;
         const line = message.split("\n").find((found) => found.startsWith("data: "));
         if (line) update(JSON.parse(line.slice("data: ".length)));
       }
     }
   };
 
+  // A page in a hidden tab has no stream, because the streams of a user are limited.
+  const tabSwitch = () =>
+    new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+
   const follow = async () => {
     let wait = FIRST_PAUSE;
     for (;;) {
+      while (document.hidden) await tabSwitch();
+      const hidden = new AbortController();
+      const abort = () => document.hidden && hidden.abort();
+      document.addEventListener("visibilitychange", abort);
       try {
-        const response = await fetch(streamed.dataset.events, { headers, cache: "no-store" });
+        const response = await fetch(streamed.dataset.events, { headers, cache: "no-store", signal: hidden.signal });
         if (response.status === 404 || response.status === 401) {
           live.textContent = response.status === 404 ? "This job was removed." : "You are logged out.";
           return;
@@ -119,13 +128,20 @@
         if (!response.ok) throw new Error(String(response.status));
         live.textContent = "Live";
         wait = FIRST_PAUSE;
-        await readEvents(response);
+        if (await readEvents(response)) {
+          live.textContent = "Not live, because too many of these pages are open.";
+          await tabSwitch();
+          continue;
+        }
       } catch {
-        live.textContent = "Not live at the moment.";
-        wait = Math.min(wait * 2, LONGEST_PAUSE);
+        if (!hidden.signal.aborted) {
+          live.textContent = "Not live at the moment.";
+          wait = Math.min(wait * 2, LONGEST_PAUSE);
+        }
+      } finally {
+        document.removeEventListener("visibilitychange", abort);
       }
-      await pause(wait);
-      while (document.hidden) await pause(1000);
+      if (!hidden.signal.aborted) await pause(wait);
     }
   };
 
@@ -164,7 +180,7 @@
       const state = document.querySelector(".research-lead[data-state]")?.dataset.state;
       if (state === "succeeded" || state === "failed") return;
       await pause(wait);
-      while (document.hidden) await pause(1000);
+      while (document.hidden) await tabSwitch();
     }
   };
 
