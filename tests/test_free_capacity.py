@@ -18,7 +18,14 @@ from jupyter_research_spawner.node_selection import NodeSelection, node_selectio
 from jupyter_research_spawner.schedulers import Demand, QueueRoom
 from jupyter_research_spawner.shape import Json
 from jupyter_research_spawner.site import Site
-from jupyter_research_spawner.watch import FreeCapacity, NodeCache, availability, free_capacity, offered_demands
+from jupyter_research_spawner.watch import (
+    FreeCapacity,
+    NodeCache,
+    availability,
+    free_capacity,
+    offered_demands,
+    queue_objects,
+)
 from jupyter_research_spawner.watch.follow import Change
 from jupyter_research_spawner.watch.free_nodes import (
     NodeSums,
@@ -333,7 +340,7 @@ class NoNodes(NodeCache):
 @pytest.fixture
 def watches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watches]:
     found = Watches()
-    monkeypatch.setattr(free_capacity, "follow", found.follow)
+    monkeypatch.setattr(queue_objects, "follow", found.follow)
     monkeypatch.setattr(free_capacity, "REFRESH_SECONDS", 0.01)
     yield found
 

@@ -172,10 +172,10 @@ def test_hub_and_service_may_look_for_what_pods_need(kind: str, alice: PosixIden
         needed.add((order.group, order.resource, "get"))
     needed.add(("", "configmaps", "get"))
     needed |= {(group, resource, verb) for group, resource in SIZES for verb in ("list", "watch")}
-    # The hub writes deadlines into annotations of pods, and its form says what is free.
-    of_hub = {("", "pods", "patch")}
-    of_hub |= {(one.group, one.resource, verb) for one in SCHEDULERS[kind].queue_kinds for verb in ("list", "watch")}
-    assert rights(objects, "hub") == {*needed, *of_hub}, "exactly: the chart gives the hub the rest"
+    # The form says what is free, and My work how much of the quotas is used.
+    needed |= {(one.group, one.resource, verb) for one in SCHEDULERS[kind].queue_kinds for verb in ("list", "watch")}
+    # The hub writes deadlines into annotations of pods.
+    assert rights(objects, "hub") == {*needed, ("", "pods", "patch")}, "exactly: the chart gives the hub the rest"
     assert needed <= rights(objects, "research-batch")
 
 

@@ -255,4 +255,5 @@ def test_a_queue_without_quota_for_the_resource_says_nothing() -> None:
 @pytest.mark.parametrize("kind", SCHEDULERS)
 def test_without_objects_nothing_is_said(kind: str) -> None:
     assert SCHEDULERS[kind].queue_rooms(Objects())(placement(kind), demand()) is None
+    assert SCHEDULERS[kind].queue_uses(Objects())(placement(kind)) is None
     assert len({found.kind for found in SCHEDULERS[kind].queue_kinds}) == len(SCHEDULERS[kind].queue_kinds)

@@ -23,7 +23,7 @@ from ..identity import Resolver
 from ..plan import RECHECK_SECONDS
 from ..schedulers import SCHEDULERS
 from ..site import Site
-from ..watch import AcceptedUids, NodeCache, OwnedObjectCache, Prerequisites, QueuePlaces
+from ..watch import AcceptedUids, NodeCache, OwnedObjectCache, Prerequisites, QueuePlaces, QueueQuotas
 from ..watch.api_server import ApiServer
 from ..watch.connection import connect
 from ..watch.follow import Change
@@ -124,6 +124,7 @@ class _Components:
     recorder: AttemptRecorder
     owned_objects: OwnedObjectCache
     nodes: NodeCache
+    quotas: QueueQuotas
     checker: RightsChecker
 
 
@@ -134,11 +135,12 @@ def _create_components(options: Options, site: Site, client: ApiClient, recheck_
     owned_objects = OwnedObjectCache(api_server, namespace, scheduler.watched)
     places = QueuePlaces(api_server, scheduler.ORDER, namespace)
     nodes = NodeCache(api_server, can_grow=site.autoscaling)
+    quotas = QueueQuotas(api_server, site)
     resolver = Resolver(site.identity, options.base)
     resolver.accepted = AcceptedUids(api_server, namespace, site.identity.cache.uids).of
     actions = RightsActions(site, resolver, prerequisites, store, owned_objects, max_age=recheck_seconds)
     service = JobService(site, resolver, prerequisites, store, owned_objects, places, nodes)
-    reader = WorkReader(site, service, ClusterReaders(store, owned_objects, places, nodes), options.prefix)
+    reader = WorkReader(site, service, ClusterReaders(store, owned_objects, places, nodes, quotas), options.prefix)
     checker = RightsChecker(actions, recheck_seconds, also=reader.jobs_changed)
 
     def pods_changed(change: Change) -> None:
@@ -151,6 +153,7 @@ def _create_components(options: Options, site: Site, client: ApiClient, recheck_
         recorder=AttemptRecorder(store, owned_objects, pods_changed),
         owned_objects=owned_objects,
         nodes=nodes,
+        quotas=quotas,
         checker=checker,
     )
 
@@ -209,6 +212,7 @@ async def running(
     finally:
         server.stop()
         components.nodes.close()
+        components.quotas.close()
         for task in watching:
             task.cancel()
         await asyncio.wait(watching)

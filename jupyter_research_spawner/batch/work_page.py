@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from ..api_object import format_time
 from ..shape import Json
+from ..site import Site
 from . import work_view
 from .page_handlers import PageHandler, StreamHandler, find_scope, wants_page
 from .work_scopes import WorkScope, title_of
-from .work_view import Usage, WorkPage, WorkQuery
+from .work_view import ENDED, QueueUsage, Usage, WorkPage, WorkQuery, WorkRow
 
 
 class Home(PageHandler):
@@ -49,6 +51,8 @@ class WorkView:
     scope: WorkScope
     has_servers: bool
     is_complete: bool
+    queues: tuple[QueueUsage, ...]
+    queues_read: datetime | None = field(compare=False)
 
 
 async def read_work(
@@ -66,14 +70,34 @@ async def read_work(
     reader, scope = handler.pages.reader, find_scope(query.scope, user, scopes)
     work = await reader.jobs_of(scope, user, shown)
     servers = await reader.servers_of(user, model, handler.hub_url) if scope.is_own else ()
-    page = work_view.select((*(servers or ()), *work.rows), query, datetime.now(timezone.utc))
-    return WorkView(page, work.usage, scope, servers is not None, work.is_complete)
+    rows = (*(servers or ()), *work.rows)
+    page = work_view.select(rows, query, datetime.now(timezone.utc))
+    queues, queues_read = await reader.quotas_of(_shown_queues(reader.site, scope, rows, query))
+    return WorkView(page, work.usage, scope, servers is not None, work.is_complete, queues, queues_read)
+
+
+def _shown_queues(site: Site, scope: WorkScope, rows: Collection[WorkRow], query: WorkQuery) -> set[str]:
+    """Return the queues whose quotas a page shows: those of work that has not ended, unless one is chosen."""
+    if query.queue:
+        return {query.queue} & {row.queue for row in rows}
+    found = {row.queue for row in rows if row.state not in ENDED}
+    if scope.kind == "queue":
+        found.add(scope.name)
+    elif scope.kind == "class":
+        found.add(site.classes[scope.name].queue)
+    return found
 
 
 def work_values(view: WorkView) -> dict[str, Any]:
     """Return the values for the template of "My work" and of its parts."""
     columns = {name: of for name, of in work_view.COLUMNS.items() if name != "user" or not view.scope.is_own}
-    return {"work": view.page, "usage": view.usage, "columns": columns}
+    return {
+        "work": view.page,
+        "usage": view.usage,
+        "columns": columns,
+        "queues": view.queues,
+        "queues_read": "" if view.queues_read is None else format_time(view.queues_read),
+    }
 
 
 class HomeEvents(StreamHandler):
@@ -92,4 +116,4 @@ class HomeEvents(StreamHandler):
 
     def render_parts(self, view: WorkView) -> dict[str, str]:
         values = work_values(view)
-        return {part: self.render_page(f"work_{part}.html", **values) for part in ("usage", "states", "rows")}
+        return {part: self.render_page(f"work_{part}.html", **values) for part in ("usage", "queues", "states", "rows")}

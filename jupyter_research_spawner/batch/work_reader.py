@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 from ..api_object import annotations_of
@@ -17,7 +18,7 @@ from ..jobs.notebook import SLOTS as NOTEBOOK_SLOTS
 from ..pod.overlay import USER_NAME
 from ..shape import Json
 from ..site import Site
-from ..watch import NodeCache, OwnedObjectCache, Phase, QueuePlaces, classify, queue_report
+from ..watch import NodeCache, OwnedObjectCache, Phase, QueuePlaces, QueueQuotas, classify, queue_report
 from ..watch.follow import Change
 from .attempts import plan_of, scheduler_of
 from .job_limits import stored_job
@@ -25,7 +26,7 @@ from .job_service import JobService
 from .job_store import JobStore, job_name_of
 from .rights_record import successor
 from .work_scopes import ScopeSelection, WorkScope, may_contain, shared_scopes
-from .work_view import Usage, WorkRow, job_row, row_of_another, server_row, usage
+from .work_view import QueueUsage, Usage, WorkRow, job_row, queue_usage, row_of_another, server_row, usage
 
 # Rows are removed from memory if no request has read them for this time.
 KEEP_SECONDS = 300.0
@@ -81,12 +82,13 @@ class Work:
 
 @dataclass(frozen=True)
 class ClusterReaders:
-    """What reads the pods of servers, and why they wait."""
+    """What reads the pods of servers, why they wait, and the quotas of queues."""
 
     store: JobStore
     owned_objects: OwnedObjectCache
     places: QueuePlaces
     nodes: NodeCache
+    quotas: QueueQuotas
 
 
 class WorkReader:
@@ -235,6 +237,13 @@ class WorkReader:
             total += len(known.entries)
             if now - known.used > KEEP_SECONDS and not known.signals:
                 del self._known[scope]
+
+    async def quotas_of(self, queues: Collection[str]) -> tuple[tuple[QueueUsage, ...], datetime | None]:
+        """Return how much of these queues' quotas is used, and when this was read; nothing of those without quotas."""
+        report = await self._cluster.quotas.report(queues)
+        of_site = self.site.queues
+        found = (queue_usage(name, of_site[name].title or name, use) for name, use in report.queues.items())
+        return tuple(found), report.as_of
 
     async def servers_of(self, hub_user: str, model: Json, hub_prefix: str) -> tuple[WorkRow, ...] | None:
         """Return the rows of a user's servers that are not stopped; None if the hub does not show them.

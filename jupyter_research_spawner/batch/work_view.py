@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from ..api_object import annotations_of, parse_map, parse_time
 from ..pod.deadline import WALL_TIME, deadline_of
 from ..pod.overlay import PLAN
+from ..schedulers import QueueUse, QuotaUse, number_of, plural
 from ..shape import Json
 from ..watch import Phase
 
@@ -347,13 +349,17 @@ def _sort_key(row: WorkRow, column: str, now: datetime) -> Any:
 
 @dataclass(frozen=True)
 class Usage:
-    """How much of a limit is used.  `used` and `limit` are numbers for a bar, and the texts are shown beside it."""
+    """How much of a limit is used.  `used` and `limit` are numbers for a bar, and the texts are shown beside it.
+
+    `above_text` is how much more than the limit is used; "" if it is not more.
+    """
 
     title: str
-    used: int
-    limit: int
+    used: float
+    limit: float
     used_text: str
     limit_text: str
+    above_text: str = ""
 
     @property
     def is_high(self) -> bool:
@@ -366,6 +372,37 @@ def usage(active: int, ended: int, size: int, max_jobs: int, keep_jobs: int, max
         Usage("Jobs that have not ended", active, max_jobs, f"{active:,}", f"{max_jobs:,}"),
         Usage("Ended jobs that are kept", ended, keep_jobs, f"{ended:,}", f"{keep_jobs:,}"),
         Usage("Size of all jobs", size, max_size, _mebibytes(size), f"{_mebibytes(max_size)} MiB"),
+    )
+
+
+@dataclass(frozen=True)
+class QueueUsage:
+    """How much of a queue's quotas is used by everybody.  `name` is that of the settings, and `title` what users read.
+
+    `waiting` is the number of notebooks and jobs that wait for them; None if it is not known.
+    """
+
+    name: str
+    title: str
+    waiting: int | None
+    usage: tuple[Usage, ...]
+
+
+def queue_usage(name: str, title: str, found: QueueUse) -> QueueUsage:
+    """Return how much of a queue's quotas is used, in words."""
+    return QueueUsage(name, title, found.waiting, tuple(map(_quota_usage, found.quotas)))
+
+
+def _quota_usage(found: QuotaUse) -> Usage:
+    resource = plural(found.resource)
+    above = max(Decimal(0), found.used - found.quota)
+    return Usage(
+        title=resource[:1].upper() + resource[1:] + (f" ({found.flavor})" if found.flavor else ""),
+        used=float(found.used),
+        limit=float(found.quota),
+        used_text=number_of(found.resource, found.used),
+        limit_text=number_of(found.resource, found.quota),
+        above_text=number_of(found.resource, above) if above else "",
     )
 
 

@@ -67,7 +67,7 @@ def objects(site: Site, release: Release) -> list[Json]:
         _binding("Role", DEADLINES, pods, [hub]),
         _role("ClusterRole", f"{NODES}-{pods}", None, SIZES),
         _binding("ClusterRole", f"{NODES}-{pods}", None, [hub, batch]),
-        *_availability_roles(site, hub),
+        *_availability_roles(site, hub, batch),
         *_secret_roles(site, hub),
         _role("Role", BATCH, pods, [*_job_rules(), *_may_mark(site), *_may_hold(site)]),
         _binding("Role", BATCH, pods, [batch]),
@@ -105,8 +105,11 @@ def _may_get(found: Iterable[Prerequisite]) -> list[Json]:
     ]
 
 
-def _availability_roles(site: Site, hub: Json) -> list[Json]:
-    """Return the roles with which the hub reads what is free, for the options form, and their bindings."""
+def _availability_roles(site: Site, hub: Json, batch: Json) -> list[Json]:
+    """Return the roles for reading queues and what is free, and their bindings.
+
+    The options form of the hub shows both, and "My work" of the batch service shows queues.
+    """
     pods = site.namespaces.name
     kinds = SCHEDULERS[site.scheduler.kind].queue_kinds if site.availability != "none" else ()
     in_namespace = _may_watch((kind.group, kind.resource) for kind in kinds if kind.namespaced)
@@ -114,13 +117,13 @@ def _availability_roles(site: Site, hub: Json) -> list[Json]:
     all_pods = _may_watch([("", "pods")] if site.availability == "nodes" else ())
     return [
         one
-        for kind, name, namespace, rules in (
-            ("Role", QUEUES, pods, in_namespace),
-            ("ClusterRole", f"{QUEUES}-{pods}", None, in_cluster),
-            ("ClusterRole", f"{PODS}-{pods}", None, all_pods),
+        for kind, name, namespace, rules, subjects in (
+            ("Role", QUEUES, pods, in_namespace, [hub, batch]),
+            ("ClusterRole", f"{QUEUES}-{pods}", None, in_cluster, [hub, batch]),
+            ("ClusterRole", f"{PODS}-{pods}", None, all_pods, [hub]),
         )
         if rules
-        for one in (_role(kind, name, namespace, rules), _binding(kind, name, namespace, [hub]))
+        for one in (_role(kind, name, namespace, rules), _binding(kind, name, namespace, subjects))
     ]
 
 

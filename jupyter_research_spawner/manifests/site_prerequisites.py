@@ -15,7 +15,7 @@ from ..pod.client_commands import COMMANDS, client_config_map_name
 from ..pod.notices import extension_files, notices_config_map_name
 from ..prerequisite import Prerequisite, claim_prerequisites
 from ..resources import DRA_API, DraGpu, gpu_prerequisites
-from ..schedulers import SCHEDULERS, SELECTED_BY_PRIORITY, QueuePlacement
+from ..schedulers import SCHEDULERS, SELECTED_BY_PRIORITY
 from ..shape import Json
 from ..site import Site
 from .release import Release, metadata
@@ -26,8 +26,8 @@ def site_prerequisites(site: Site) -> tuple[Prerequisite, ...]:
     claims = {home.claim for home in site.storage.homes.values()}
     claims |= {mount.claim for mount in site.storage.mounts.values()}
     found = set(claim_prerequisites(claims, site.namespaces.name))
-    for name, queue in site.queues.items():
-        found.update(_queue_prerequisites(site, name, queue.priority or site.default_priority))
+    for name in site.queues:
+        found.update(_queue_prerequisites(site, name))
     for profile in site.profiles.values():
         found.update(gpu_prerequisites(profile.gpu, site.namespaces.name))
     for kind in KINDS.values():
@@ -91,14 +91,8 @@ def _config_map(site: Site, name: str, content: Json) -> Json:
     }
 
 
-def _queue_prerequisites(site: Site, queue: str, priority: str) -> tuple[Prerequisite, ...]:
-    placement = QueuePlacement(
-        queue=queue,
-        options=site.queues[queue].options(site.scheduler.kind),
-        priority_class=site.priority_class(priority),
-        namespace=site.namespaces.name,
-    )
-    return SCHEDULERS[site.scheduler.kind].prerequisites(placement)
+def _queue_prerequisites(site: Site, queue: str, priority: str = "") -> tuple[Prerequisite, ...]:
+    return SCHEDULERS[site.scheduler.kind].prerequisites(site.queue_placement(queue, priority))
 
 
 def _priority_prerequisites(site: Site, priority: str) -> Iterator[Prerequisite]:

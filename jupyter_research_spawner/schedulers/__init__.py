@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..resources import Gpu
 from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
-from .queue_room import Demand, QueueRoom
-from .queue_sentence import describe, describe_largest, offer_too_big, summarize, why
+from .queue_room import Demand, QueueRoom, QueueUse, QuotaUse
+from .queue_sentence import describe, describe_largest, number_of, offer_too_big, plural, summarize, why
 from .queue_status import ExcludedNodes, LargestNode, Limit, Place, QueueStatus, Shortage, WaitCode
 from .scheduler_defaults import (
     DELETED,
@@ -15,6 +15,7 @@ from .scheduler_interface import (
     NO_OBJECTS,
     SELECTED_BY_PRIORITY,
     FindRoom,
+    FindUse,
     Hold,
     Kind,
     Marks,
@@ -82,6 +83,7 @@ __all__ = [
     "Demand",
     "ExcludedNodes",
     "FindRoom",
+    "FindUse",
     "Hold",
     "Kind",
     "LargestNode",
@@ -97,6 +99,8 @@ __all__ = [
     "QueuePlacement",
     "QueueRoom",
     "QueueStatus",
+    "QueueUse",
+    "QuotaUse",
     "Reason",
     "Scheduler",
     "Shortage",
@@ -104,7 +108,9 @@ __all__ = [
     "describe",
     "describe_largest",
     "find_scheduler",
+    "number_of",
     "offer_too_big",
+    "plural",
     "preemption_events",
     "reserved",
     "summarize",

@@ -14,6 +14,7 @@ from .scheduler_defaults import (
     adds_nothing,
     disruption,
     no_queue_rooms,
+    no_queue_uses,
     only_gpus,
     only_priority_class,
     status_of_pod,
@@ -71,5 +72,6 @@ HOLD = None
 ORDER = None
 queue_kinds = ()
 queue_rooms = no_queue_rooms
+queue_uses = no_queue_uses
 status = status_of_pod
 eviction = disruption

@@ -17,7 +17,7 @@ from ..prerequisite import Prerequisite
 from ..resources import KaiFraction
 from ..settings import Settings
 from ..shape import Json, label_value
-from .queue_room import Demand, QueueRoom, queue_chain
+from .queue_room import Demand, QueueRoom, QueueUse, QuotaUse, queue_chain
 from .queue_status import QueueStatus, WaitCode
 from .scheduler_defaults import (
     COUNTED_GPUS,
@@ -29,6 +29,7 @@ from .scheduler_defaults import (
 )
 from .scheduler_interface import (
     FindRoom,
+    FindUse,
     Marks,
     Metadata,
     Objects,
@@ -175,6 +176,21 @@ def _room(queues: Mapping[str, Json], name: str, demand: Demand) -> QueueRoom | 
     if has_quota and not exceeds("quota", wanted):
         return QueueRoom(True)
     return None
+
+
+def queue_uses(objects: Objects) -> FindUse:
+    """Return a function that compares what is allocated to a Queue with its quota, or with its limit if it has none."""
+    queues = {found["metadata"]["name"]: found for found in objects.by_kind.get("Queue", ())}
+    return lambda placement: _use(queues.get(_queue(placement)) or {})
+
+
+def _use(queue: Json) -> QueueUse | None:
+    if "allocated" not in (queue.get("status") or {}):
+        return None
+    allocated, bounds = _amounts(queue, "allocated"), _bounds(queue)
+    most = {name: of["limit"] if of["quota"] == _NO_LIMIT else of["quota"] for name, of in bounds.items()}
+    found = (QuotaUse(name, allocated[name], most[name]) for name in bounds if most[name] != _NO_LIMIT)
+    return QueueUse(tuple(one for one in found if one.quota or one.used))
 
 
 def _asked(demand: Demand) -> dict[str, Decimal] | None:

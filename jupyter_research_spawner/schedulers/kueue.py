@@ -27,6 +27,7 @@ from .scheduler_interface import (
     SELECTED_BY_PRIORITY,
     EvictionCode,
     FindRoom,
+    FindUse,
     Hold,
     Kind,
     Marks,
@@ -138,6 +139,12 @@ def queue_rooms(objects: Objects) -> FindRoom:
     return lambda placement, demand: (
         None if demand.gpu is not None and demand.gpu.claims() else quotas.room(_local_queue(placement), demand)
     )
+
+
+def queue_uses(objects: Objects) -> FindUse:
+    """Return a function that finds the reserved quota of the ClusterQueue of a LocalQueue."""
+    quotas = Quotas.of(objects)
+    return lambda placement: quotas.use(_local_queue(placement))
 
 
 def _place(objects: Objects) -> Place | None:

@@ -6,14 +6,15 @@ counts, and not quota that Kueue could free by preemption.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 
 from ..api_object import condition, parse_quantity
 from ..shape import Json
-from .queue_room import Demand, QueueRoom
+from .queue_room import Demand, QueueRoom, QueueUse, QuotaUse
 from .scheduler_interface import Objects
 
 # The name of a flavor and of a resource.
@@ -117,6 +118,25 @@ class Quotas:
         if node is None or self.flavors is None or queue["spec"].get("admissionChecksStrategy"):
             return None
         return self._room(queue, node, demand, waiting)
+
+    def use(self, local_queue: str) -> QueueUse | None:
+        """Return how much of the quota of the LocalQueue's ClusterQueue is reserved; None if it is not known."""
+        local = (self.local_queues or {}).get(local_queue)
+        queue = (self.cluster_queues or {}).get(str(((local or {}).get("spec") or {}).get("clusterQueue")))
+        if queue is None or "status" not in queue:
+            return None
+        reserved = dict(_reserved(queue["status"]))
+        found = [
+            QuotaUse(resource, reserved.get((flavor, resource), _ZERO), quota.nominal, flavor)
+            for (flavor, resource), quota in _quotas(queue["spec"])
+        ]
+        # A flavor of which the queue has nothing and uses nothing tells nobody anything.
+        found = [one for one in found if one.quota or one.used]
+        flavors = Counter(one.resource for one in found)
+        return QueueUse(
+            tuple(one if flavors[one.resource] > 1 else replace(one, flavor="") for one in found),
+            queue["status"].get("pendingWorkloads"),
+        )
 
     def _room(self, queue: Json, node: _Node, demand: Demand, waiting: int | None) -> QueueRoom | None:
         requests = {**demand.requests, "pods": Decimal(1)}

@@ -9,6 +9,7 @@ from .scheduler_defaults import (
     adds_nothing,
     disruption,
     no_queue_rooms,
+    no_queue_uses,
     only_priority_class,
     refuse_gang,
     refuse_gpu_beside_hami,
@@ -49,5 +50,6 @@ HOLD = None
 ORDER = None
 queue_kinds = ()
 queue_rooms = no_queue_rooms
+queue_uses = no_queue_uses
 status = status_of_pod
 eviction = disruption

@@ -42,6 +42,31 @@ class QueueRoom:
     is_closed: bool = False
 
 
+@dataclass(frozen=True)
+class QuotaUse:
+    """How much of a queue's quota of one resource is used.
+
+    resource: the name that the scheduler has for it.  used, quota: in cores, bytes or devices.  `used` can be more than
+    `quota` where the queue may borrow.  flavor: which part of the cluster, if the queue has several; "" otherwise.
+    """
+
+    resource: str
+    used: Decimal
+    quota: Decimal
+    flavor: str = ""
+
+
+@dataclass(frozen=True)
+class QueueUse:
+    """How much of a queue's quotas is used, by everybody who has work in it.
+
+    waiting: the number of notebooks and jobs that wait for the same quota; None if the scheduler does not count them.
+    """
+
+    quotas: tuple[QuotaUse, ...]
+    waiting: int | None = None
+
+
 def queue_chain(queues: Mapping[str, Json], name: str, parent: str) -> list[Json]:
     """Return the queue with this name and those above it, from below; [] if one of them does not exist.
 

@@ -16,6 +16,7 @@ _GIB = 2**30
 _WORDS = {
     "cpu": ("CPU", "CPUs"),
     "pods": ("pod", "pods"),
+    "gpu": ("GPU", "GPUs"),
     "nvidia.com/gpu": ("NVIDIA GPU", "NVIDIA GPUs"),
     "nvidia.com/gpu.shared": ("share of an NVIDIA GPU", "shares of NVIDIA GPUs"),
     "amd.com/gpu": ("AMD GPU", "AMD GPUs"),
@@ -218,6 +219,11 @@ def amount_of(resource: str, amount: str, more: str = "") -> str:
     if resource in _SIZES:
         return f"{_gib(number)} {more or 'of '}{_SIZES[resource]}"
     return f"{_decimal(number)} {more}{_words(resource)[number > 1]}"
+
+
+def number_of(resource: str, amount: Decimal) -> str:
+    """Return an amount without the name of its resource: `0`, `0.5`, `16 GiB`."""
+    return _gib(amount) if amount and resource in _SIZES else _decimal(amount)
 
 
 def _words(resource: str) -> tuple[str, str]:

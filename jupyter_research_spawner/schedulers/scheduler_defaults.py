@@ -20,6 +20,7 @@ from .scheduler_interface import (
     SELECTED_BY_PRIORITY,
     EvictionCode,
     FindRoom,
+    FindUse,
     Objects,
     Placement,
     PreemptionEvent,
@@ -144,6 +145,11 @@ NO_GPU_ADVICE: Mapping[str, str] = {}
 def no_queue_rooms(objects: Objects) -> FindRoom:
     """Return a function that knows nothing, for a scheduler whose objects do not say what is free."""
     return lambda placement, demand: None
+
+
+def no_queue_uses(objects: Objects) -> FindUse:
+    """Return a function that knows nothing, for a scheduler whose objects have no quotas."""
+    return lambda placement: None
 
 
 def adds_nothing(pod: Json) -> tuple[str, ...]:

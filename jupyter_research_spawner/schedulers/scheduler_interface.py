@@ -18,7 +18,7 @@ from ..refusal import Refusal
 from ..resources import Gpu, Resources
 from ..settings import Settings
 from ..shape import NOTEBOOK_KIND, Json, Shape
-from .queue_room import Demand, QueueRoom
+from .queue_room import Demand, QueueRoom, QueueUse
 from .queue_status import QueueStatus
 
 # `selected_by` of prerequisites that the user selects with the priority: `research-spawner manifests` prints them.
@@ -178,6 +178,8 @@ class Objects:
 NO_OBJECTS = Objects()
 # Returns whether a queue has room for a pod; None if the objects of the scheduler do not say it.
 FindRoom = Callable[[QueuePlacement, Demand], QueueRoom | None]
+# Returns how much of a queue's quotas is used; None if the objects of the scheduler do not say it.
+FindUse = Callable[[QueuePlacement], QueueUse | None]
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,7 @@ class Scheduler(Protocol):
 
     @property
     def queue_kinds(self) -> tuple[QueueKind, ...]:
-        """The kinds of objects that `queue_rooms` reads.  Default: `()`."""
+        """The kinds of objects that `queue_rooms` and `queue_uses` read.  Default: `()`."""
 
     @property
     def queue_rooms(self) -> Callable[[Objects], FindRoom]:
@@ -287,6 +289,13 @@ class Scheduler(Protocol):
 
         A kind that cannot be read is missing in `by_kind`.  The function must return None where the objects do not
         say it, because users read the answer.  Default: `no_queue_rooms`.
+        """
+
+    @property
+    def queue_uses(self) -> Callable[[Objects], FindUse]:
+        """Return a function that finds out how much of a queue's quotas is used, from the same objects.
+
+        It must return only numbers of the objects, and None where they have none.  Default: `no_queue_uses`.
         """
 
     @property

@@ -17,6 +17,7 @@ from .scheduler_defaults import (
     COUNTED_GPUS,
     disruption,
     no_queue_rooms,
+    no_queue_uses,
     only_gpus,
     only_priority_class,
     refuse_gang,
@@ -129,6 +130,7 @@ HOLD = None
 ORDER = None
 queue_kinds = ()
 queue_rooms = no_queue_rooms
+queue_uses = no_queue_uses
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:

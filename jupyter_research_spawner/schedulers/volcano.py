@@ -17,7 +17,7 @@ from ..prerequisite import Prerequisite
 from ..resources import VolcanoVgpu
 from ..settings import Settings
 from ..shape import Json
-from .queue_room import Demand, QueueRoom, queue_chain
+from .queue_room import Demand, QueueRoom, QueueUse, QuotaUse, queue_chain
 from .queue_status import QueueStatus
 from .scheduler_defaults import (
     COUNTED_GPUS,
@@ -30,6 +30,7 @@ from .scheduler_defaults import (
 )
 from .scheduler_interface import (
     FindRoom,
+    FindUse,
     Marks,
     Metadata,
     Objects,
@@ -147,6 +148,20 @@ def _room(queues: Mapping[str, Json], name: str, demand: Demand) -> QueueRoom | 
     if is_counted and all(amount <= guarantee.get(name, 0) - used[0].get(name, 0) for name, amount in requests.items()):
         return QueueRoom(True)
     return None
+
+
+def queue_uses(objects: Objects) -> FindUse:
+    """Return a function that compares what is allocated to a Queue with its capability."""
+    queues = {found["metadata"]["name"]: found for found in objects.by_kind.get("Queue", ())}
+    return lambda placement: _use(queues.get(_queue(placement)) or {})
+
+
+def _use(queue: Json) -> QueueUse | None:
+    status = queue.get("status") or {}
+    if "allocated" not in status:
+        return None
+    allocated, capability = _resources(status["allocated"]), _resources(queue["spec"].get("capability"))
+    return QueueUse(tuple(QuotaUse(name, allocated.get(name, Decimal(0)), most) for name, most in capability.items()))
 
 
 def _resources(written: Mapping[str, object] | None) -> dict[str, Decimal]:

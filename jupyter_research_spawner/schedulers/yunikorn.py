@@ -22,6 +22,7 @@ from .scheduler_defaults import (
     adds_nothing,
     disruption,
     no_queue_rooms,
+    no_queue_uses,
     only_gpus,
     only_priority_class,
     refuse_gang,
@@ -136,6 +137,7 @@ HOLD = None
 ORDER = None
 queue_kinds = ()
 queue_rooms = no_queue_rooms
+queue_uses = no_queue_uses
 
 
 def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from ..identity import IdentitySettings
-from ..schedulers import SCHEDULERS
+from ..schedulers import SCHEDULERS, QueuePlacement
 from ..settings import ByName, Bytes, Duration, Groups, Name, Settings, SeveralProblems, Title
 from ..storage import ClaimName, Storage
 from ..wording import quote
@@ -379,6 +379,19 @@ class Site(Settings):
     def priority_class(self, priority: str) -> str:
         """Return the name of the priority class in the cluster for a name in `priorities`."""
         return self.priorities[priority].class_ or f"research-{priority}"
+
+    def queue_placement(self, queue: str, priority: str = "") -> QueuePlacement:
+        """Return the placement from which a scheduler derives the names of a queue's objects.
+
+        priority: a name in `priorities`, instead of that of the queue.
+        """
+        settings = self.queues[queue]
+        return QueuePlacement(
+            queue=queue,
+            options=settings.options(self.scheduler.kind),
+            priority_class=self.priority_class(priority or settings.priority or self.default_priority),
+            namespace=self.namespaces.name,
+        )
 
     @cached_property
     def digest(self) -> str:

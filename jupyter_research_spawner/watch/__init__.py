@@ -9,6 +9,7 @@ from .owned_objects import OwnedObjectCache
 from .phase import Phase, PhaseName, classify
 from .prerequisites import Prerequisites
 from .queue_places import QueuePlaces
+from .queue_quotas import QueueQuotas, QuotaReport
 from .queue_report import queue_report, unknown_nodes
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "PhaseName",
     "Prerequisites",
     "QueuePlaces",
+    "QueueQuotas",
+    "QuotaReport",
     "availability",
     "classify",
     "offered_demands",

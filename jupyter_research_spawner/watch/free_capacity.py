@@ -9,22 +9,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any
 
 from ..node_selection import node_selection
-from ..schedulers import SCHEDULERS, Demand, Objects, QueueKind, QueuePlacement
+from ..schedulers import SCHEDULERS, Demand, QueueKind, QueuePlacement
 from ..settings import ordered
 from ..shape import Json
 from ..site import Profile, Site
 from .api_server import ApiServer
 from .availability import Availability, availability
-from .follow import Change, follow
 from .free_nodes import NodeSums, OfferedNode, bound_pod, has_free_node, largest_free, offered_node
 from .node_cache import NODES, NodeCache
 from .node_sizes import Amounts, pod_requests
+from .queue_objects import FollowedPaths, QueueObjects
 
 log = logging.getLogger(__name__)
 
@@ -59,21 +57,11 @@ def offered_demands(site: Site, added: Json) -> dict[Offered, OfferedDemand]:
     added: the part of a PodSpec that KubeSpawner's settings add to the pods of all notebooks.
     """
     return {
-        (name, queue): OfferedDemand(_placement(site, queue), _demand(site, name, profile, queue, added))
+        (name, queue): OfferedDemand(site.queue_placement(queue), _demand(site, name, profile, queue, added))
         for name, profile in site.profiles.items()
         for queue, _ in ordered(site.queues)
         if not profile.queues or profile.queues.get(queue)
     }
-
-
-def _placement(site: Site, queue: str) -> QueuePlacement:
-    settings = site.queues[queue]
-    return QueuePlacement(
-        queue=queue,
-        options=settings.options(site.scheduler.kind),
-        priority_class=site.priority_class(settings.priority or site.default_priority),
-        namespace=site.namespaces.name,
-    )
 
 
 def _demand(site: Site, name: str, profile: Profile, queue: str, added: Json) -> Demand:
@@ -119,14 +107,11 @@ class FreeCapacity:
         self._forget()
 
     def _forget(self) -> None:
-        self._objects: dict[str, dict[str, Json] | None] = {kind.kind: None for kind in self._kinds}
+        self._paths = FollowedPaths(self._server)
+        self._queues = QueueObjects(self._kinds, self._namespace, self._paths)
         self._nodes: dict[str, OfferedNode] | None = None
         self._sums: NodeSums | None = None
-        # By path: when something was last heard of the watch, and the paths that cannot be read.
-        self._heard: dict[str, datetime] = {}
-        self._lost: set[str] = set()
         self._answers: dict[Offered, Availability] = {}
-        self._changed = asyncio.Event()
         self._answered = asyncio.Event()
 
     def of(self, profile: str, queue: str) -> Availability | None:
@@ -159,22 +144,22 @@ class FreeCapacity:
 
     async def _watch(self) -> None:
         """Watch until nobody has read an answer for IDLE_SECONDS, and compute the answers when something changes."""
-        watches = [asyncio.ensure_future(self._follow_kind(kind)) for kind in self._kinds]
+        watches = [asyncio.ensure_future(watch) for watch in self._queues.watches()]
         if self._uses_nodes:
             watches += [asyncio.ensure_future(self._follow_nodes()), asyncio.ensure_future(self._follow_pods())]
         try:
             self._sizes.sizes()
             await self._sizes.has_been_listed()
             while time.monotonic() - self._used < IDLE_SECONDS:
-                self._changed.clear()
-                is_complete = len(self._heard) + len(self._lost) == len(watches)
+                self._paths.changed.clear()
+                is_complete = self._paths.answered == len(watches)
                 await self._compute_or_log()
                 for watch in watches:
                     if watch.done():
                         watch.result()
                 if is_complete:
                     self._answered.set()
-                await _wait(self._changed, IDLE_SECONDS / 10)
+                await _wait(self._paths.changed, IDLE_SECONDS / 10)
                 await asyncio.sleep(REFRESH_SECONDS if self._answered.is_set() else 0.05)
         finally:
             for watch in watches:
@@ -182,23 +167,8 @@ class FreeCapacity:
             if watches:
                 await asyncio.wait(watches)
 
-    async def _follow_kind(self, kind: QueueKind) -> None:
-        where = f"/namespaces/{self._namespace}" if kind.namespaced else ""
-        path = f"/apis/{kind.api_version}{where}/{kind.resource}"
-        async for change in self._follow(path, {}, slim=_queue_object):
-            if change.kind == "lost":
-                self._objects[kind.kind] = None
-            elif change.kind != "confirmed":
-                known = {} if change.kind == "listed" else self._objects[kind.kind] or {}
-                for found in change.objects:
-                    if change.kind == "deleted":
-                        known.pop(found["metadata"]["name"], None)
-                    else:
-                        known[found["metadata"]["name"]] = found
-                self._objects[kind.kind] = known
-
     async def _follow_nodes(self) -> None:
-        async for change in self._follow(NODES, {}):
+        async for change in self._paths.follow(NODES, {}):
             if change.kind == "lost":
                 self._nodes = None
             elif change.kind != "confirmed":
@@ -212,7 +182,7 @@ class FreeCapacity:
                 self._nodes = known
 
     async def _follow_pods(self) -> None:
-        async for change in self._follow(PODS, _POD_QUERY, page=_PODS_OF_A_PAGE, slim=_slim_pod):
+        async for change in self._paths.follow(PODS, _POD_QUERY, page=_PODS_OF_A_PAGE, slim=_slim_pod):
             if change.kind == "lost":
                 self._sums = None
             elif change.kind != "confirmed":
@@ -220,18 +190,6 @@ class FreeCapacity:
                 for found in change.objects:
                     sums.put(found["uid"], None if change.kind == "deleted" else found["pod"])
                 self._sums = sums
-
-    async def _follow(self, path: str, query: Mapping[str, str], **options: Any) -> AsyncIterator[Change]:
-        """Yield the changes of `follow`, and record when the API server was last heard of, or that it is lost."""
-        async for change in follow(self._server, path, query, confirms=True, **options):
-            yield change
-            if change.kind == "lost":
-                self._heard.pop(path, None)
-                self._lost.add(path)
-            else:
-                self._heard[path] = datetime.now(timezone.utc)
-                self._lost.discard(path)
-            self._changed.set()
 
     async def _compute_or_log(self) -> None:
         """Compute all answers again.  Objects of an unknown form make them unknown, and the log says so once."""
@@ -246,10 +204,7 @@ class FreeCapacity:
 
     async def _compute(self) -> None:
         """Compute all answers again, a few at a time, so that the hub's other work goes on."""
-        as_of = min(self._heard.values(), default=datetime.now(timezone.utc))
-        find_room = self._queue_rooms(
-            Objects({kind: tuple(found.values()) for kind, found in self._objects.items() if found is not None})
-        )
+        as_of, find_room = self._paths.as_of, self._queue_rooms(self._queues.objects())
         sizes, free = self._sizes.sizes(), await self._free()
         answers = {}
         for number, (offered, wanted) in enumerate(self._offered.items()):
@@ -277,15 +232,6 @@ class FreeCapacity:
             for name, selection in selections.items():
                 free[name] = largest_free(selection, some, free[name])
         return free
-
-
-def _queue_object(found: Json) -> Json:
-    """Return the name, spec and status of an object of a queue."""
-    return {
-        "metadata": {"name": found["metadata"]["name"]},
-        "spec": found.get("spec") or {},
-        **({"status": found["status"]} if "status" in found else {}),
-    }
 
 
 def _slim_pod(found: Json) -> Json:
