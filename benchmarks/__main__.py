@@ -17,7 +17,20 @@ from operator import setitem
 from pathlib import Path
 from typing import Any
 
-from . import calls, concurrent_starts, cpu_profile, decide, events_memory, form_page, idle, nodes, one_start, sides
+from . import (
+    calls,
+    click,
+    concurrent_starts,
+    cpu_profile,
+    decide,
+    events_memory,
+    form_page,
+    free_capacity_form,
+    idle,
+    nodes,
+    one_start,
+    sides,
+)
 from .hub import MeasurementFailed
 from .processes import StartFailed
 from .report import table
@@ -27,7 +40,7 @@ from .sizes import SMALL, Sizes
 CASES = ("paced", "starts", "events", "few", "queued", "jobs", "many")
 # Not a part of `make bench`: it takes longer than all others.
 ON_DEMAND = ("limits",)
-MEASUREMENTS = ("decide", "form", "calls", "single", *CASES, "idle", "memory", "profile", "nodes")
+MEASUREMENTS = ("decide", "form", "free", "calls", "click", "single", *CASES, "idle", "memory", "profile", "nodes")
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -43,7 +56,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         help="number of runs of each spawner in `paced`, in turn (3); other measurements have fewer",
     )
     parser.add_argument(
-        "--nodes", type=_positive, metavar="N", help="number of nodes in the measurement `nodes` (5000)"
+        "--nodes", type=_positive, metavar="N", help="number of nodes in the measurements `free` and `nodes` (5000)"
     )
     parser.add_argument(
         "--small", action="store_true", help="try the measurements with a few servers; their numbers mean nothing"
@@ -95,6 +108,12 @@ def steps(options: argparse.Namespace, results: Results) -> Iterator[Step]:
                 partial(form_page.measure, side, profiles),
                 results.forms.append,
             )
+    if "free" in wanted:
+        yield (
+            f"options form, {size.profiles} profiles, {size.nodes:,} nodes, {size.free_pods:,} pods",
+            partial(free_capacity_form.measure, size.nodes, size.free_pods, size.profiles, size.free_seconds),
+            results.free.append,
+        )
     for case in concurrent_starts.cases(size, options.pairs):
         if case.name in wanted:
             runs: list[concurrent_starts.Run] = []
@@ -106,6 +125,7 @@ def steps(options: argparse.Namespace, results: Results) -> Iterator[Step]:
     for side in sides.SIDES:
         others: dict[str, Step] = {
             "calls": ("API calls", partial(calls.measure, side), partial(setitem, results.phases, side)),
+            "click": (f"{size.clicks} clicks", partial(click.measure, side, size.clicks), results.clicks.append),
             "single": (
                 "starts one after the other",
                 partial(one_start.measure, side, ready_after),

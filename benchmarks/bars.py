@@ -76,6 +76,12 @@ def _bars(results: Results) -> Iterator[Bar]:
             yield Bar(f"form, {size.profiles} profiles: CPU of 99 % of pages", 10, pages.most_ms, " ms")
         elif pages.side == sides.RESEARCH:
             yield Bar(f"form, {pages.profiles} profiles: page and its files", 60, pages.page_kb, " kB")
+    for free in results.free:
+        title = f"form, {free.profiles} profiles, {free.nodes:,} nodes: 99 %"
+        yield Bar(title, 10, free.most_ms, " ms")
+    clicks = {found.side: 1000 * median(found.seconds) for found in results.clicks}
+    later = clicks[sides.RESEARCH] - clicks[sides.KUBE] if len(clicks) == len(sides.SIDES) else None
+    yield Bar("click: page later than KubeSpawner's", 50, later, " ms")
     alone = results.single.get(sides.RESEARCH)
     theirs = results.single.get(sides.KUBE)
     added = 1000 * (median(alone) - median(theirs)) if alone and theirs else None

@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,8 +25,8 @@ from kubespawner import KubeSpawner
 
 from jupyter_research_spawner import web
 from jupyter_research_spawner.form import FormBuilder
-from jupyter_research_spawner.identity import Resolver
-from jupyter_research_spawner.site import load
+from jupyter_research_spawner.identity import PosixIdentity, Resolver
+from jupyter_research_spawner.site import Site, load
 
 from . import sides
 from .processes import StartFailed, running, tail
@@ -68,52 +68,67 @@ async def measure(side: str, profiles: int) -> FormPages:
 
 async def _measure(side: str, profiles: int) -> FormPages:
     """Build PAGES forms with this number of profiles, for USERS users in turn."""
-    render = await _pages_of_research(profiles) if side == sides.RESEARCH else _pages_of_kube(profiles)
-    await render(0)
+    page = (await _forms_of_research(profiles)).page if side == sides.RESEARCH else _page_of_kube(profiles)
+    page(0)
     seconds, html = [], ""
     for place in range(PAGES):
         begun = time.process_time()
-        html = await render(place % USERS)
+        html = page(place)
         seconds.append(time.process_time() - begun)
     size = len(html.encode())
     if side == sides.RESEARCH:
         size += sum(len(web.static_files()[name].content) for name in FILES)
-    return FormPages(side, profiles, 1000 * median(seconds), 1000 * quantiles(seconds, n=100)[98], size / 1000)
+    return FormPages(side, profiles, 1000 * median(seconds), most_ms(seconds), size / 1000)
 
 
-async def _pages_of_research(profiles: int) -> Callable[[int], Awaitable[str]]:
+def most_ms(seconds: Sequence[float]) -> float:
+    """Return in milliseconds what 99 % do not exceed."""
+    return 1000 * quantiles(seconds, n=100)[98]
+
+
+@dataclass(frozen=True)
+class ResearchForms:
+    """The options forms of a site."""
+
+    site: Site
+    people: Sequence[PosixIdentity]
+    builder: FormBuilder
+
+    def page(self, place: int, **more: Any) -> str:
+        """Return the HTML of the form of one of the users, who take turns."""
+        person = self.people[place % len(self.people)]
+        found = self.builder.build(person, datetime.now(timezone.utc), hub_user=person.name, **more)
+        return web.render_template("options.html", base_url="/hub/", form=found, pod_path="/hub/pod")
+
+
+async def research_forms(scheduler: str, change: Callable[[Json], object]) -> ResearchForms:
+    """Return the forms of USERS users.  `change` changes the site's settings."""
     names = sides.usernames(USERS)
     with TemporaryDirectory(prefix="benchmark-") as directory:
         sides.write_accounts(Path(directory), names)
-        settings = sides.site(Path(directory), "kueue")
-        settings["profiles"] = {
-            f"size-{number}": {**settings["profiles"]["small"], "title": _title(number), "order": number}
-            for number in range(1, profiles + 1)
-        }
+        settings = sides.site(Path(directory), scheduler)
+        change(settings)
         site = load(settings)
         resolver = Resolver(site.identity, Path(directory))
         people = [await resolver.resolve(name) for name in names]
-    forms = FormBuilder(site)
-
-    async def page(place: int) -> str:
-        found = forms.build(people[place], datetime.now(timezone.utc), hub_user=people[place].name)
-        return web.render_template("options.html", base_url="/hub/", form=found, pod_path="/hub/pod")
-
-    return page
+    return ResearchForms(site, people, FormBuilder(site))
 
 
-def _pages_of_kube(profiles: int) -> Callable[[int], Awaitable[str]]:
+async def _forms_of_research(profiles: int) -> ResearchForms:
+    def change(settings: Json) -> None:
+        small = settings["profiles"]["small"]
+        settings["profiles"] = {
+            f"size-{number}": {**small, "title": _title(number), "order": number} for number in range(1, profiles + 1)
+        }
+
+    return await research_forms("kueue", change)
+
+
+def _page_of_kube(profiles: int) -> Callable[[int], str]:
     user = SimpleNamespace(name="alice", id=1, url="/user/alice/", escaped_name="alice")
-    offered = [
-        {"display_name": _title(number), "description": "For looking at data", "slug": f"size-{number}"}
-        for number in range(1, profiles + 1)
-    ]
+    offered = sides.profile_list([_title(number) for number in range(1, profiles + 1)])
     spawner: Any = KubeSpawner(user=user, profile_list=offered, _mock=True)
-
-    async def page(_: int) -> str:
-        return str(spawner._render_options_form(offered))
-
-    return page
+    return lambda _: str(spawner._render_options_form(offered))
 
 
 def _title(number: int) -> str:

@@ -36,6 +36,7 @@ class Setup:
 
     queued: the number of users, besides `people`, whose pods stay pending.
     is_sampled: whether the hub's stack can be sampled.
+    has_form: whether KubeSpawner has an options form, as ResearchSpawner always has.
     If `concurrent_starts` is None, ResearchSpawner uses its default.  KubeSpawner ignores this setting.
     """
 
@@ -47,6 +48,7 @@ class Setup:
     queued: int = 0
     concurrent_starts: int | None = None
     is_sampled: bool = False
+    has_form: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Hub:
     def __init__(
         self, url: str, process_id: int, api: aiohttp.ClientSession, cluster: aiohttp.ClientSession, samples: Path
     ) -> None:
-        self._url = url
+        self.url = url
         self._pid = process_id
         self._api = api
         self._cluster = cluster
@@ -79,7 +81,7 @@ class Hub:
         return memory_bytes(self._pid)
 
     async def add_users(self, names: Sequence[str]) -> None:
-        async with self._api.post(f"{self._url}/hub/api/users", json={"usernames": list(names)}) as answer:
+        async with self._api.post(f"{self.url}/hub/api/users", json={"usernames": list(names)}) as answer:
             answer.raise_for_status()
 
     async def start(self, name: str) -> Started:
@@ -93,11 +95,15 @@ class Hub:
 
     async def _start(self, name: str) -> str:
         """Return why the server did not start; "" if it did."""
-        server = f"{self._url}/hub/api/users/{name}/server"
+        server = f"{self.url}/hub/api/users/{name}/server"
         async with self._api.post(server) as answer:
             if answer.status not in (201, 202):
                 return f"HTTP {answer.status}: {await answer.text()}"
-        async with self._api.get(f"{server}/progress") as answer:
+        return await self.follow_start(name)
+
+    async def follow_start(self, name: str) -> str:
+        """Read the progress of a start until its end, and return why the server did not start; "" if it did."""
+        async with self._api.get(f"{self.url}/hub/api/users/{name}/server/progress") as answer:
             async for line in answer.content:
                 told = json.loads(line.removeprefix(b"data:")) if line.startswith(b"data:") else {}
                 if told.get("ready") or told.get("failed"):
@@ -110,13 +116,13 @@ class Hub:
     async def answer_seconds(self, name: str) -> float:
         """Return the seconds until the hub answered a request for this user's servers."""
         begun = time.monotonic()
-        async with self._api.get(f"{self._url}/hub/api/users/{name}") as answer:
+        async with self._api.get(f"{self.url}/hub/api/users/{name}") as answer:
             await answer.read()
         return time.monotonic() - begun
 
     async def stop(self, name: str) -> None:
         """Stop the user's server and wait until the hub no longer lists it."""
-        user = f"{self._url}/hub/api/users/{name}"
+        user = f"{self.url}/hub/api/users/{name}"
         async with self._api.delete(f"{user}/server") as answer:
             answer.raise_for_status()
         deadline = time.monotonic() + STOP_SECONDS
@@ -164,7 +170,12 @@ async def hub(setup: Setup) -> AsyncIterator[Hub]:
     with TemporaryDirectory(prefix="benchmark-") as directory:
         state = Path(directory)
         token = secrets.token_urlsafe(32)
-        async with _cluster(state, token, setup) as (cluster_url, notebook_port), contextlib.AsyncExitStack() as stack:
+        options = ["--ready-after", str(setup.ready_after)]
+        options += ["--foreign-events", str(setup.foreign_events), "--jobs", str(setup.jobs)]
+        async with (
+            api_server(state, token, options) as (cluster_url, notebook_port),
+            contextlib.AsyncExitStack() as stack,
+        ):
             url = f"http://127.0.0.1:{_free_port()}"
             environment = _write_settings(state, token, setup, url, cluster_url, notebook_port)
             arguments = ["-m", "jupyterhub", "--config", str(Path(__file__).with_name("hub_config.py"))]
@@ -177,14 +188,13 @@ async def hub(setup: Setup) -> AsyncIterator[Hub]:
 
 
 @contextlib.asynccontextmanager
-async def _cluster(state: Path, token: str, setup: Setup) -> AsyncIterator[tuple[str, int]]:
-    """Run the API server.  Yield its URL and the port of the stub notebook server."""
+async def api_server(state: Path, token: str, options: Sequence[str]) -> AsyncIterator[tuple[str, int]]:
+    """Run `python -m benchmarks.cluster`.  Yield its URL and the port of the stub notebook server."""
     token_file = state / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(token)
     log = state / "cluster.log"
-    arguments = ["-m", "benchmarks.cluster", "--token-file", str(token_file), "--ready-after", str(setup.ready_after)]
-    arguments += ["--foreign-events", str(setup.foreign_events), "--jobs", str(setup.jobs)]
+    arguments = ["-m", "benchmarks.cluster", "--token-file", str(token_file), *options]
     async with running(arguments, log, {}) as process:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
@@ -206,6 +216,7 @@ def _write_settings(
         "token": token,
         "notebook_port": notebook_port,
         "samples": str(state / SAMPLES) if setup.is_sampled else "",
+        "has_form": setup.has_form,
     }
     for name, content in (("hub.json", given), ("kubeconfig", sides.kubeconfig(cluster_url, token))):
         (state / name).touch(mode=0o600)

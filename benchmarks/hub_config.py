@@ -57,6 +57,8 @@ else:
     c.KubeSpawner.start_timeout = 600
     for name, value in sides.kube_spawner().items():
         c.KubeSpawner[name] = value
+    if given["has_form"]:
+        c.KubeSpawner.profile_list = sides.profile_list(["Small", "Large"])
 
 if given["samples"]:
     stack_sampler.install(Path(given["samples"]))

@@ -12,6 +12,7 @@ from typing import TypeVar
 from . import cpu_profile, decide, sides
 from .bars import bars
 from .calls import BY_CLOCK
+from .click import Clicks
 from .concurrent_starts import Case, Run
 from .events_memory import Growth
 from .idle import Idle
@@ -47,6 +48,11 @@ _MEMORY_ROWS: tuple[tuple[str, Callable[[Growth], float | None]], ...] = (
     ("its maximum so far, MB more", lambda growth: growth.peak_mb),
 )
 
+_CLICK_ROWS: tuple[tuple[str, Callable[[Clicks], Sequence[float]]], ...] = (
+    ("redirected after, ms", lambda clicks: clicks.redirect_seconds),
+    ("page of the start after, ms", lambda clicks: clicks.seconds),
+)
+
 
 def table(results: Results) -> str:
     starts = (_starts_section(case, runs) for case, runs in results.runs)
@@ -54,7 +60,9 @@ def table(results: Results) -> str:
         *_bars_section(results),
         *_decide_sections(results),
         *_forms(results),
+        *_free(results),
         *_calls(results),
+        *_clicks(results),
         *_single(results),
         *starts,
         *_idle(results),
@@ -100,6 +108,38 @@ def _forms(results: Results) -> list[Section]:
         for pages in results.forms
     )
     return [Section("OPTIONS FORM", ("CPU, ms", "99 %, ms", "page, kB"), rows)]
+
+
+def _free(results: Results) -> list[Section]:
+    return [
+        Section(
+            f"OPTIONS FORM WITH FREE CAPACITY, {free.nodes:,} NODES, {free.pods:,} PODS",
+            ("CPU, ms",),
+            (
+                ("half of the pages", number(free.half_ms)),
+                ("99 % of the pages", number(free.most_ms)),
+                ("finding out once what is free", number(free.compute_ms)),
+                ("all but the pages, a minute", number(free.watch_ms_per_minute)),
+            ),
+            (f"{free.profiles} profiles: " + ", ".join(f"{count} {state}" for state, count in free.states.items()),),
+            label=46,
+        )
+        for free in results.free
+    ]
+
+
+def _clicks(results: Results) -> list[Section]:
+    if len(results.clicks) < len(sides.SIDES):
+        return []
+    theirs, ours = ([found for found in results.clicks if found.side == side] for side in sides.SIDES)
+    rows = tuple(
+        (label, *(spread([1000 * value for value in values(one)]) for one in (*theirs, *ours)))
+        for label, values in _CLICK_ROWS
+    )
+    cpu = [one.cpu_ms for one in (*theirs, *ours)]
+    rows += (("hub CPU of a click, ms", *map(number, cpu)),)
+    notes = ("One after the other, without the second for which JupyterHub waits by default.",)
+    return [Section("CLICK ON START", sides.SIDES, rows, notes)]
 
 
 def _calls(results: Results) -> list[Section]:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from .calls import Phase
+from .click import Clicks
 from .concurrent_starts import Case, Run
 from .cpu_profile import Profile
 from .decide import Seconds
 from .events_memory import Growth
 from .form_page import FormPages
+from .free_capacity_form import FreeCapacityForm
 from .idle import Idle
 from .nodes import Run as NodesRun
 from .processes import REPOSITORY
@@ -37,6 +39,8 @@ class Results:
     memory: list[Growth] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
     forms: list[FormPages] = field(default_factory=list)
+    free: list[FreeCapacityForm] = field(default_factory=list)
+    clicks: list[Clicks] = field(default_factory=list)
     on_nodes: list[NodesRun] = field(default_factory=list)
     load_before: tuple[float, float, float] = field(default_factory=os.getloadavg)
 
@@ -66,12 +70,16 @@ class Results:
             "memory": _as_json(self.memory),
             "profiles": _as_json(self.profiles),
             "forms": _as_json(self.forms),
+            "free": _as_json(self.free),
+            "clicks": _as_json(self.clicks),
             "nodes": self.sizes.nodes,
             "on_nodes": _as_json(self.on_nodes),
         }
 
 
-def _as_json(found: Sequence[Run | Idle | Growth | Profile | FormPages | NodesRun]) -> list[Json]:
+def _as_json(
+    found: Sequence[Run | Idle | Growth | Profile | FormPages | FreeCapacityForm | Clicks | NodesRun],
+) -> list[Json]:
     return [one.as_json() for one in found]
 
 

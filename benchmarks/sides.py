@@ -21,6 +21,11 @@ TOLERATIONS = [{"key": "research", "operator": "Exists"}]
 ENVIRONMENT = {f"SITE_SETTING_{number}": "a value that a site would set" for number in range(10)}
 
 
+# Of the nodes of a large cluster: their size, and the label by which profiles ask for some of them.
+NODE_CPU, NODE_MEMORY = 64, "256Gi"
+POOL = "pool"
+POOLS = ("interactive", "batch", "bigmem", "gpu")
+
 # The simulated node starts no pods of users with this prefix, as if the cluster were full for them.
 QUEUED = "bob"
 
@@ -114,6 +119,14 @@ def kube_spawner() -> Json:
         "mem_limit": "4G",
         "mem_guarantee": "4G",
     }
+
+
+def profile_list(titles: Sequence[str]) -> list[Json]:
+    """Return a profile_list of KubeSpawner with these titles, which changes nothing of the pod."""
+    return [
+        {"display_name": title, "description": "For looking at data", "slug": title.lower().replace(" ", "-")}
+        for title in titles
+    ]
 
 
 def kubeconfig(server: str, token: str) -> Json:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Sizes:
     """The numbers of starts, servers, events and so on, as the bars of `bars.py` name them.
 
-    The seconds are those for which an idle hub and its memory are observed, and those in which a hub handles the last
-    changes before it is measured.
+    The seconds are those for which an idle hub, its memory, and the form with free capacity are observed, and those in
+    which a hub handles the last changes before it is measured.
     """
 
     starts: int = 400
@@ -27,7 +27,10 @@ class Sizes:
     nodes: int = 5_000
     profiles: int = 200
     few_profiles: int = 8
+    free_pods: int = 20_000
+    free_seconds: float = 30.0
+    clicks: int = 30
 
 
 # To try the measurements.  Their numbers mean nothing.
-SMALL = Sizes(2, 1, 3, 10, 2, 3, 2, 1.0, 10, 1.0, 0.1, 10, 3, 2)
+SMALL = Sizes(2, 1, 3, 10, 2, 3, 2, 1.0, 10, 1.0, 0.1, 10, 3, 2, 20, 1.0, 2)

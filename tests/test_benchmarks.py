@@ -13,8 +13,10 @@ import pytest
 
 from benchmarks import concurrent_starts, cpu_profile
 from benchmarks.bars import bars
+from benchmarks.click import Clicks
 from benchmarks.concurrent_starts import Run
 from benchmarks.events_memory import Growth
+from benchmarks.free_capacity_form import FreeCapacityForm
 from benchmarks.idle import Idle
 from benchmarks.results import Results
 from benchmarks.sizes import Sizes
@@ -22,7 +24,7 @@ from benchmarks.sizes import Sizes
 REPOSITORY = Path(__file__).parent.parent
 SIDES = ["KubeSpawner", "ResearchSpawner"]
 LIMIT_SECONDS = 300.0
-OTHERS = ("queued", "jobs", "idle", "memory", "profile")
+OTHERS = ("form", "free", "queued", "jobs", "click", "idle", "memory", "profile")
 OURS = "jupyter_research_spawner/spawner/planned.py"
 
 
@@ -58,6 +60,12 @@ def test_bars_compare_pairs_with_kubespawner_and_sizes_with_each_other() -> None
     results.idle = [Idle(SIDES[0], 500, 4.0, 100.0, 9.0), Idle(SIDES[1], 500, 0.0, 0.0, 5.0)]
     results.memory = [Growth(SIDES[0], 35_000, 90.0, 200.0), Growth(SIDES[1], 35_000, 20.4, 50.0)]
 
+    results.free = [FreeCapacityForm(5_000, 20_000, 200, {"free-now": 200}, 6.0, 10.1, 150.0, 2_000.0)]
+    results.clicks = [
+        Clicks(SIDES[0], (0.06, 0.05, 0.09), (0.02, 0.02, 0.02), 0.1),
+        Clicks(SIDES[1], (0.1, 0.9, 0.09), (0.03, 0.03, 0.03), 0.2),
+    ]
+
     found = {bar.title.strip() + (" (aim)" if bar.is_aim else ""): bar for bar in bars(results)}
     told = {title: (bar.measured, bar.is_reached) for title, bar in found.items() if bar.measured is not None}
     assert told == {
@@ -69,6 +77,8 @@ def test_bars_compare_pairs_with_kubespawner_and_sizes_with_each_other() -> None
         "500 idle: listed bytes, to KubeSpawner's": (0.0, True),
         "500 idle: lists a minute": (0.0, True),
         "35,000 events: memory grows by": (20.4, False),
+        "form, 200 profiles, 5,000 nodes: 99 %": (10.1, False),
+        "click: page later than KubeSpawner's": (pytest.approx(40), True),
     }
 
 
@@ -124,7 +134,15 @@ async def test_each_measurement_measures_both_sides(tmp_path: Path) -> None:
     assert all(run["cpu"] > 0 for run in case["runs"])
 
     assert [case["case"] for case in rest["runs"]] == ["queued", "jobs"]
-    for found in (*(case["runs"] for case in rest["runs"]), rest["idle"], rest["memory"], rest["profiles"]):
+    assert [form["side"] for form in rest["forms"]] == SIDES * 2
+    (free,) = rest["free"]
+    assert (sum(free["states"].values()), "unknown" in free["states"]) == (free["profiles"], False)
+    assert all(free[name] > 0 for name in ("half_ms", "most_ms", "compute_ms", "watch_ms_per_minute"))
+    for clicks in rest["clicks"]:
+        pairs = zip(clicks["seconds"], clicks["redirect_seconds"], strict=True)
+        assert [0 < redirected < ended for ended, redirected in pairs] == [True, True]
+    of_sides = (rest["clicks"], rest["idle"], rest["memory"], rest["profiles"])
+    for found in (*(case["runs"] for case in rest["runs"]), *of_sides):
         assert [one["side"] for one in found] == SIDES
     assert all(sum(profile["cpu_ms"].values()) > 0 for profile in rest["profiles"])
 

@@ -194,7 +194,7 @@ class FreeCapacity:
     async def _compute_or_log(self) -> None:
         """Compute all answers again.  Objects of an unknown form make them unknown, and the log says so once."""
         try:
-            await self._compute()
+            await self.compute()
             self._has_failed = False
         except Exception:  # from what other programs write into their objects
             self._answers = {}
@@ -202,7 +202,7 @@ class FreeCapacity:
                 log.exception("What is free now cannot be computed, so the options form does not show it")
             self._has_failed = True
 
-    async def _compute(self) -> None:
+    async def compute(self) -> None:
         """Compute all answers again, a few at a time, so that the hub's other work goes on."""
         as_of, find_room = self._paths.as_of, self._queue_rooms(self._queues.objects())
         sizes, free = self._sizes.sizes(), await self._free()
