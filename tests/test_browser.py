@@ -8,22 +8,38 @@ from browser import DARK, WITHOUT_JAVASCRIPT, Chromium, barriers, chromium, expe
 __all__ = ["chromium"]
 
 PAGE = """<!DOCTYPE html><html lang="en" data-bs-theme="light"><title>Page</title>
-<style>html[data-bs-theme=dark] {{ background: black; color: #555 }} img {{ width: 40px; height: 40px }}</style>
+<style>html[data-bs-theme=dark] {{ background: black; color: #555 }} img {{ width: 40px; height: 40px }}
+.tiny {{ all: unset; width: 9px; height: 9px; display: inline-block }}
+.tiny:focus {{ outline: 2px solid gray }} .pale:focus {{ outline: 2px solid #eee }}</style>
 <main class="research"><h1>Page</h1>{ours}</main>{theirs}</html>"""
 
 
-TINY = "<button style='all: unset; width: 9px; height: 9px; display: inline-block' aria-label='{}'></button>"
-EVERYWHERE = {"dark-1280", "light-forced-colors-1280", "light-320", "light-1280"}
+TINY = "<button class='tiny' aria-label='{}'></button>"
+WITH_AXE = {"dark-1280", "light-forced-colors-1280", "light-320", "light-1280"}
+EVERYWHERE = {*WITH_AXE, "light-640"}
+WITH_KEYBOARD = {"dark-1280", "light-forced-colors-1280", "light-640"}
+COVERS = "position: fixed; inset: 0; background: currentcolor"
 
 
 @pytest.mark.parametrize(
     ("ours", "fault", "looks"),
     [
         ("<p>read me</p>", "color-contrast", {"dark-1280"}),
-        ("<img src='data:,'>", "image-alt", EVERYWHERE),
-        ("<h4>skipped</h4>", "heading-order", EVERYWHERE),
-        (TINY.format("a") + TINY.format("b"), "target-size", EVERYWHERE),
+        ("<img src='data:,'>", "image-alt", WITH_AXE),
+        ("<h4>skipped</h4>", "heading-order", WITH_AXE),
+        (TINY.format("a") + TINY.format("b"), "target-size", WITH_AXE),
         ("<p style='width: 500px'>wide</p>", "must be scrolled horizontally", {"light-320"}),
+        ("<p style='width: 3em; overflow: hidden; white-space: nowrap'>is cut off</p>", "clipped", EVERYWHERE),
+        ("<p style='margin-left: -3em'>begins beside the window</p>", "clipped", EVERYWHERE),
+        ("<button style='outline: none'>Start</button>", "focus", WITH_KEYBOARD),
+        ("<button class='pale'>Start</button>", "focus", {"light-640"}),
+        (f"<button>Start</button><div style='{COVERS}'></div>", "focus", WITH_KEYBOARD),
+        ("<p style='transition: color 1s'>moves</p>", "moves", {"light-1280"}),
+        (
+            "<style>p::before { animation: 1s infinite turn; content: '' }</style><p>moves</p>",
+            "moves",
+            {"light-1280"},
+        ),
     ],
 )
 async def test_barriers_are_found(chromium: Chromium, ours: str, fault: str, looks: set[str]) -> None:

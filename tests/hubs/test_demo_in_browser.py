@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
-from browser import Chromium, Look, Page, Screenshots, barriers, expect, is_too_wide, log_in, visit
+from browser import Chromium, Look, Page, Screenshots, barriers, expect, is_too_wide, log_in, tab_to, visit
+from hub import python_of
+from playwright.async_api import Locator
 
 from jupyter_research_spawner.demo import embedded_cluster
 from jupyter_research_spawner.demo import hub as demo_hub
+from jupyter_research_spawner.demo.demo_cluster import HERE, settings
 from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.demo.running_demo import RunningDemo, set_up
 from jupyter_research_spawner.demo.tour import jobs
 from jupyter_research_spawner.demo.user_session import UserSession
 
 
-@pytest_asyncio.fixture
-async def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningDemo]:
+@pytest.fixture
+def accounts(tmp_path: Path) -> Path:
+    """The file with the accounts of the demo's users, which a test can change."""
+    return Path(shutil.copy(HERE / "people.passwd", tmp_path))
+
+
+@pytest_asyncio.fixture(params=[6, pytest.param(5, marks=pytest.mark.thorough)], ids=["hub6", "hub5"])
+async def demo(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accounts: Path
+) -> AsyncIterator[RunningDemo]:
+    monkeypatch.setattr(demo_hub, "sys", SimpleNamespace(executable=python_of(request.param)))
     # Two demos that start at once would both find port 8000 unused.
     monkeypatch.setattr(demo_hub, "free_port", lambda address, wanted=0: free_port(address))
+    site = {"identity": {"sources": {"people": {"passwd": str(accounts)}}}}
+    monkeypatch.setattr(embedded_cluster, "settings", lambda: settings(site))
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)  # pods run as other users
     async with set_up(embedded_cluster.EmbeddedCluster(), tmp_path / "demo", print) as running:
         yield running
+
+
+def remove(accounts: Path, name: str) -> None:
+    lines = accounts.read_text().splitlines(keepends=True)
+    accounts.write_text("".join(line for line in lines if not line.startswith(f"{name}:")))
 
 
 async def heading(page: Page, text: str) -> None:
@@ -35,6 +56,28 @@ async def choose(page: Page, offer: str) -> None:
     """Select an offer by its title, as a mouse and a finger do."""
     await page.get_by_role("group", name="What to start").get_by_text(offer, exact=True).click()
     await expect(page.get_by_role("radio", name=offer, exact=True)).to_be_checked()
+
+
+async def press(page: Page, button: Locator, key: str = "Enter") -> None:
+    """Press a button or follow a link by keyboard."""
+    await tab_to(page, button)
+    await page.keyboard.press(key)
+
+
+async def write(page: Page, field: Locator, text: str) -> None:
+    """Write into a field by keyboard."""
+    await tab_to(page, field)
+    await page.keyboard.type(text)
+
+
+async def choose_by_keyboard(page: Page, offer: str) -> None:
+    """Select an offer by its title: Tab leads to the selected one, and arrows to the others."""
+    group = page.get_by_role("group", name="What to start")
+    await tab_to(page, group.locator("input[name=offer]:checked"))
+    radio = page.get_by_role("radio", name=offer, exact=True)
+    if not await radio.is_checked():
+        await tab_to(page, radio, "ArrowDown")
+    await expect(radio).to_be_checked()
 
 
 async def submitted(person: UserSession, *arguments: str) -> str:
@@ -50,7 +93,7 @@ time.sleep(600)
 """
 
 
-async def test_from_the_login_to_a_cancelled_job(
+async def test_from_the_login_to_a_cancelled_job_by_keyboard(
     demo: RunningDemo, chromium: Chromium, screenshots: Screenshots
 ) -> None:
     hub = demo.hub
@@ -59,13 +102,17 @@ async def test_from_the_login_to_a_cancelled_job(
         UserSession(hub.url, "alice", hub.password) as alice,
     ):
         # The hub's home page, and a server with a name that waits.
-        await log_in(page, "alice", hub.password)
+        await page.goto("/hub/login?next=/hub/home")
+        await write(page, page.get_by_label("Username"), "alice")
+        await write(page, page.locator("#password_input"), hub.password)
+        await page.keyboard.press("Enter")
+        await heading(page, "Your servers")
         assert await barriers(page) == []
-        await page.get_by_label("Name").fill("large")
-        await page.get_by_role("button", name="Add a server").click()
+        await write(page, page.get_by_label("Name"), "large")
+        await page.keyboard.press("Enter")
         await heading(page, "Start server large")
-        await choose(page, "Four A100")
-        await page.get_by_role("button", name="Start", exact=True).click()
+        await choose_by_keyboard(page, "Four A100")
+        await press(page, page.get_by_role("button", name="Start", exact=True))
         await heading(page, "Your server large is waiting")
         await expect(page.get_by_role("status")).to_contain_text("the largest has 2 NVIDIA GPUs")
         assert await barriers(page) == []
@@ -74,10 +121,10 @@ async def test_from_the_login_to_a_cancelled_job(
         # The options form, and a server that starts.
         await page.goto("/hub/spawn")
         await heading(page, "Start a server")
-        await choose(page, "Small")
+        await choose_by_keyboard(page, "Small")
         assert await barriers(page) == []
         await screenshots.take(page, "form")
-        await page.get_by_role("button", name="Start", exact=True).click()
+        await press(page, page.get_by_role("button", name="Start", exact=True))
         await page.wait_for_url("**/hub/spawn-pending/alice**", wait_until="commit")
         await page.wait_for_url("**/user/alice/lab**", wait_until="commit")
 
@@ -97,7 +144,7 @@ async def test_from_the_login_to_a_cancelled_job(
         await page.goto("/hub/home")
         assert await barriers(page) == []
         await screenshots.take(page, "home")
-        await page.get_by_role("link", name="My work", exact=True).click()
+        await press(page, page.get_by_role("link", name="My work", exact=True))
         await heading(page, "My work")
         for job, state in states.items():
             await expect(page.get_by_role("row", name=job)).to_contain_text(state)
@@ -106,15 +153,65 @@ async def test_from_the_login_to_a_cancelled_job(
         await screenshots.take(page, "my-work")
 
         # A job.
-        await page.get_by_role("link", name=train).click()
+        await press(page, page.get_by_role("link", name=train))
         await heading(page, train)
         await expect(page.get_by_role("region", name="Output")).to_contain_text("epoch 3")
         assert await barriers(page) == []
         await screenshots.take(page, "job")
-        await page.get_by_text("Cancel …").click()
-        await page.get_by_role("button", name="Cancel the job").click()
+        await press(page, page.get_by_text("Cancel …"))
+        await press(page, page.get_by_role("button", name="Cancel the job"), "Space")
         await heading(page, "My work")
         await expect(page.get_by_role("row", name=train)).to_have_count(0)
+
+        # The server that still waits.
+        await press(page, page.get_by_role("link", name="Home"))
+        await press(page, page.get_by_role("link", name="See the start of large"))
+        await heading(page, "Your server large is waiting")
+        await press(page, page.get_by_role("button", name="Cancel the start"), "Space")
+        await heading(page, "Your servers")
+        await expect(page.get_by_role("main")).to_contain_text("The start of your server large was cancelled.")
+
+
+async def test_a_class_its_staff_and_an_account_that_is_removed(
+    demo: RunningDemo, chromium: Chromium, accounts: Path
+) -> None:
+    hub = demo.hub
+    async with (
+        visit(chromium, hub.url) as page,
+        visit(chromium, hub.url) as of_carol,
+        UserSession(hub.url, "bob", hub.password) as bob,
+    ):
+        # A student sees the class first, and starts its server.
+        await log_in(page, "bob", hub.password, then="/hub/spawn")
+        offers = page.get_by_role("group", name="What to start")
+        await expect(offers.get_by_role("heading").first).to_have_text("Your class")
+        await expect(offers.get_by_role("radio").first).to_have_accessible_name("Statistics 101")
+        await expect(offers.get_by_role("radio").first).to_be_checked()
+        await expect(offers.get_by_role("radio", name="One A100")).to_have_count(0)
+        assert await barriers(page) == []
+        await page.get_by_role("button", name="Start", exact=True).click()
+        await page.wait_for_url("**/user/bob/lab**", wait_until="commit")
+        await bob.log_in()
+        job = await submitted(bob, "--name", "homework", "--", "sleep", "600")
+
+        # The staff of the class sees it.
+        await log_in(of_carol, "carol", hub.password, then="/services/batch/")
+        await heading(of_carol, "My work")
+        await expect(of_carol.get_by_role("main")).not_to_contain_text(job)
+        await of_carol.get_by_role("navigation", name="Whose work").get_by_role("link", name="Statistics 101").click()
+        await expect(of_carol.get_by_role("row", name=job)).to_contain_text("bob")
+        assert await barriers(of_carol) == []
+        await of_carol.get_by_role("link", name=job).click()
+        await heading(of_carol, job)
+        await expect(of_carol.get_by_role("button", name="Cancel the job")).to_have_count(0)
+
+        # Without an account, the page says why nothing can be started, and whom to ask.
+        remove(accounts, "carol")
+        await of_carol.goto("/hub/spawn")
+        await heading(of_carol, "You cannot start a server")
+        await expect(of_carol.get_by_role("alert")).to_contain_text("Ask the person who started this demo.")
+        await expect(of_carol.get_by_role("radio")).to_have_count(0)
+        assert await barriers(of_carol) == []
 
 
 async def test_a_server_with_a_name_on_a_phone_without_javascript(demo: RunningDemo, chromium: Chromium) -> None:
