@@ -4,6 +4,7 @@
 # make test-wheel    builds the wheel, and tries it with the oldest (OLDEST_PYTHON=...) and newest dependencies
 # make test-cluster  builds a real Kubernetes (as root, with Go; half an hour at first) and runs the tests with it
 # make cluster       leaves one up for kubectl and make demo; make cluster-down ends it
+# make texts   writes the catalogue of the pages' texts, from which sites make translations
 # make docs    builds the website of docs/ in docs/_build/html; warnings are errors
 # PYTHON=...   another Python; it gets a virtual environment of its own
 
@@ -40,7 +41,7 @@ TIMES := .test-times
 
 # Two recipes would otherwise install into one environment at once.
 .NOTPARALLEL:
-.PHONY: demo test test-wheel test-cluster cluster cluster-down check docs bench lock clean prerequisites
+.PHONY: demo test test-wheel test-cluster cluster cluster-down check texts docs bench lock clean prerequisites
 
 demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR)) \
@@ -72,6 +73,9 @@ check: $(VENV)/test.stamp
 	$(BIN)/mypy
 	cd tests/cluster && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p rig
 	$(BIN)/lint-imports
+
+texts: $(VENV)/test.stamp
+	@$(BIN)/python tools/texts.py
 
 # No part of the build needs a network.
 docs: $(VENV)/docs.stamp

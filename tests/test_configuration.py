@@ -83,6 +83,8 @@ def test_what_is_set_for_a_bare_hub(version: str) -> None:
             "research_deadlines": wall_time_pages.TemplateDeadlines("UTC"),
             "research_servers": server_rows.TemplateServers(installation),
             "research_static": web.static_paths(),
+            "research_service": "batch",
+            **web.hub_variables(),
         },
         "extra_handlers": HANDLERS,
     }
@@ -93,7 +95,14 @@ def test_a_site_s_own_pages_and_variables_of_templates_stay(version: str) -> Non
     c.JupyterHub.template_vars = {"announcement": "Maintenance"}
     c.JupyterHub.extra_handlers = [("/other", object)]
     configure(c, SITE_FILE)
-    ours = {"research_ends", "research_deadlines", "research_servers", "research_static"}
+    ours = {
+        "research_ends",
+        "research_deadlines",
+        "research_servers",
+        "research_static",
+        "research_service",
+        *web.hub_variables(),
+    }
     assert c.JupyterHub.template_vars.keys() == {"announcement", *ours}
     assert c.JupyterHub.extra_handlers == [("/other", object), *HANDLERS]
 

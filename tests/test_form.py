@@ -513,9 +513,9 @@ def test_what_is_free_is_shown_with_its_time_and_nothing_where_it_is_not_known()
 
 def test_what_a_user_has_written_is_not_kept_in_memory() -> None:
     """A text can be as long as a request, and each refused form can have another one."""
-    web._render_part.cache_clear()
+    web._rendered_part.cache_clear()
     page_of(form_for("alice"))
-    kept = web._render_part.cache_info().currsize
+    kept = web._rendered_part.cache_info().currsize
     assert kept == 2
     refusal = Refusal("invalid", "No.", field="wall_time")
     for number in range(3):
@@ -523,7 +523,7 @@ def test_what_a_user_has_written_is_not_kept_in_memory() -> None:
         options = {"profile": "small", "wall_time": text}
         refused = form_for("alice", options=options, refusal=refusal, kept={"wall_time--profile:a100": text})
         assert html_of(refused).count(text) >= 2
-    assert web._render_part.cache_info().currsize == kept
+    assert web._rendered_part.cache_info().currsize == kept
 
 
 def test_options_of_the_button_that_no_page_can_show() -> None:

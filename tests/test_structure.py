@@ -42,6 +42,7 @@ def test_no_import_cycle_between_modules() -> None:
 # Files outside schedulers/ that contain names of schedulers, and why.
 KNOW_SCHEDULERS = {
     "resources/gpu.py": "some kinds of GPU exist only with one scheduler, and are described as it reads them",
+    "locale/jupyter_research_spawner.pot": "the catalogue has the texts of the scheduler modules too",
     "site/site_settings.py": "the example of scheduler.kind",
 }
 

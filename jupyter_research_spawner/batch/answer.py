@@ -11,6 +11,7 @@ from ..jobs import NAME, Result, kind_of
 from ..pod.overlay import typed
 from ..schedulers import NO_OBJECTS, Objects, QueueStatus, describe, summarize
 from ..shape import OUR_PREFIX, Json
+from ..texts import gettext, gettext_noop, ngettext, translate
 from ..watch import NodeSizes, Phase, classify, queue_report, unknown_nodes
 from ..watch.container_reasons import sentence
 from ..watch.phase import is_over, why_not_ready
@@ -30,6 +31,8 @@ from .rights_record import id_of, refused, result_of, successor, told
 
 State = Literal["queued", "starting", "running", "succeeded", "failed", "cancelling"]
 _INDEXES_SHOWN = 10
+_CANCELLING = gettext_noop("It is being cancelled.")
+_AGAIN = gettext_noop("It waits to run again from the start.")
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ def index_standings(
         if index in cancelled and found[index].state != "succeeded":
             is_over = result is not None
             found[index] = Standing(
-                "failed" if is_over else "cancelling", CANCELLED_MESSAGE if is_over else "It is being cancelled."
+                "failed" if is_over else "cancelling", gettext(CANCELLED_MESSAGE) if is_over else gettext(_CANCELLING)
             )
     return found
 
@@ -220,20 +223,25 @@ def _array_standing(
     counts = Counter(standing.state for standing in indexes.values())
     result = kind_of(job).result(job)
     if result is not None and result.succeeded:
-        return Standing("succeeded", f"All {len(indexes)} indexes succeeded.")
+        return Standing(
+            "succeeded",
+            ngettext("All %(count)s indexes succeeded.", "All %(count)s indexes succeeded.", len(indexes)),
+        )
     if result is not None:
         failed = [str(index) for index, standing in indexes.items() if standing.state == "failed"]
-        more = f" and {len(failed) - _INDEXES_SHOWN} more" if len(failed) > _INDEXES_SHOWN else ""
-        which = f": {', '.join(failed[:_INDEXES_SHOWN])}{more}" if failed else ""
-        return Standing("failed", f"{len(failed)} of {len(indexes)} failed{which}. {_why_refused(job)}".rstrip())
+        return Standing("failed", f"{_how_many_failed(failed, len(indexes))} {_why_refused(job)}".rstrip())
     if job["metadata"].get("deletionTimestamp"):
-        return Standing("cancelling", "It is being cancelled.")
+        return Standing("cancelling", gettext(_CANCELLING))
     if (refusal := result_of(job)) is not None:
         code = short_reasons.ACCOUNT_NOT_ALLOWED
-        done = f"{counts['succeeded']} of {len(indexes)} succeeded. " if counts["succeeded"] else ""
-        return Standing("failed", f"{done}{refusal.message}", code)
-    ended = counts["succeeded"] + counts["failed"]
-    progress = f"{ended}/{len(indexes)} done" + (f", {counts['failed']} failed" if counts["failed"] else "")
+        done = gettext("%(number)s of %(total)s succeeded.", number=counts["succeeded"], total=len(indexes))
+        return Standing("failed", f"{done} {refusal.message}" if counts["succeeded"] else refusal.message, code)
+    ended, number = counts["succeeded"] + counts["failed"], counts["failed"]
+    progress = gettext("%(ended)s/%(total)s done", ended=ended, total=len(indexes))
+    if number:
+        progress = gettext(
+            "%(ended)s/%(total)s done, %(failed)s failed", ended=ended, total=len(indexes), failed=number
+        )
     if counts["running"]:
         return Standing("running", progress)
     if counts["starting"]:
@@ -244,6 +252,16 @@ def _array_standing(
         first = _without_pod(job, (), events, _queue_report(job, None, objects, nodes))
     code = f"{progress}, {first.reason}" if first.reason else ""
     return Standing("queued", f"{progress}. {first.message}".rstrip(" ."), code, first.waiting)
+
+
+def _how_many_failed(failed: Sequence[str], total: int) -> str:
+    """Return which indexes of an array have failed, as a sentence."""
+    if not failed:
+        return gettext("%(number)s of %(total)s failed.", number=0, total=total)
+    shown, more = ", ".join(failed[:_INDEXES_SHOWN]), len(failed) - _INDEXES_SHOWN
+    if more > 0:
+        shown = ngettext("%(names)s and %(count)s more", "%(names)s and %(count)s more", more, names=shown)
+    return gettext("%(number)s of %(total)s failed: %(indexes)s.", number=len(failed), total=total, indexes=shown)
 
 
 def _queue_report(job: Json, pod: Json | None, objects: Objects, nodes: Callable[[], NodeSizes]) -> QueueStatus:
@@ -284,21 +302,21 @@ def _standing(
             code = short_reasons.ACCOUNT_NOT_ALLOWED
         return Standing("failed", _why_failed(job, result, phase, attempts), code)
     if job["metadata"].get("deletionTimestamp"):
-        return Standing("cancelling", "It is being cancelled.")
+        return Standing("cancelling", gettext(_CANCELLING))
     if (refusal := result_of(job)) is not None:
         return Standing("failed", refusal.message, short_reasons.ACCOUNT_NOT_ALLOWED)
     if newest is None or phase is None:
         return _without_pod(job, attempts, events, status)
     if eviction is not None or phase.name == "ending":
         # The controller creates another pod when this one has ended.
-        lost = attempt_of(job, newest, objects).reason
-        message = f"{lost} It waits to run again from the start.".lstrip()
+        lost = translate(attempt_of(job, newest, objects).reason)
+        message = f"{lost} {gettext(_AGAIN)}".lstrip()
         return Standing("queued", message, short_reasons.CLEANING)
     if phase.is_over and not kind.pod_decides(job, phase.name == "succeeded"):
         if phase.name == "failed":
-            message = f"{phase.message} It waits to run again from the start."
+            message = f"{phase.message} {gettext(_AGAIN)}"
             return Standing("queued", message, short_reasons.CLEANING)
-        return Standing("running", "Its newest pod has succeeded, but the job has not ended yet.")
+        return Standing("running", gettext("Its newest pod has succeeded, but the job has not ended yet."))
     if phase.name == "failed":
         return Standing(phase.name, phase.message, short_reasons.why_failed(newest, main, attempts))
     if phase.name == "queued":
@@ -311,7 +329,7 @@ def _without_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json],
     message = _why_no_pod(job, attempts, events, describe(status))
     if refused(job) is not None:
         return Standing("queued", message, short_reasons.ACCOUNT_NOT_ALLOWED)
-    was_preempted = bool(attempts) and attempts[-1].why.startswith("Preempted")
+    was_preempted = bool(attempts) and attempts[-1].reason.startswith("Preempted")
     code = short_reasons.why_no_pod(events, status, was_preempted=was_preempted)
     return Standing("queued", message, code, status if status.waits else None)
 
@@ -350,14 +368,16 @@ def _why_no_pod(job: Json, attempts: Sequence[Attempt], events: Sequence[Json], 
     if (why := refused(job)) is not None:
         return why.message
     if attempts and attempts[-1].why:
-        return f"{attempts[-1].why} It waits to run again from the start. {waits}".rstrip()
+        return f"{attempts[-1].why} {gettext(_AGAIN)} {waits}".rstrip()
     failures = [event for event in events if event.get("reason") == "FailedCreate"]
     if failures:
         reason = sentence(failures[-1].get("message"))
-        return f"The cluster does not create its pod{f': {reason}' if reason else ' and gives no reason.'}"
+        if not reason:
+            return gettext("The cluster does not create its pod and gives no reason.")
+        return gettext("The cluster does not create its pod: %(reason)s", reason=reason)
     if waits:
         return waits
-    return "It waits for its queue to admit it." if kind_of(job).is_suspended(job) else ""
+    return gettext("It waits for its queue to admit it.") if kind_of(job).is_suspended(job) else ""
 
 
 def _seconds(text: str | None) -> int:

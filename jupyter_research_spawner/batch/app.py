@@ -246,6 +246,7 @@ async def serve(options: Options, site: Site) -> None:
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
+    site.pages.use_language(options.base)
     client = await connect()
     try:
         async with running(options, site, client) as port:

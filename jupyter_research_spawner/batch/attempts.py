@@ -16,6 +16,7 @@ from ..api_object import annotations_of, parse_map
 from ..jobs import kind_of
 from ..schedulers import DELETED, NO_OBJECTS, Objects, Scheduler, find_scheduler, preemption_events
 from ..shape import OUR_PREFIX, Json
+from ..texts import gettext, gettext_noop, translate
 from ..watch.container_reasons import exit_code
 from ..watch.phase import has_failed, why_failed
 from ..watch.pod_end import ended_by_itself, known_time, main_state
@@ -26,7 +27,7 @@ PLAN = OUR_PREFIX + "plan"
 KEPT = 200
 # Indexes of an array that the user cancelled, separated by commas.
 CANCELLED = OUR_PREFIX + "cancelled-indexes"
-CANCELLED_MESSAGE = "It was cancelled."
+CANCELLED_MESSAGE = gettext_noop("It was cancelled.")
 _REASON_LIMIT = 500
 TAKEN = DELETED["message"]
 # The reasons of events of the Job controller and of the kubelet, and the start of the message of the first one.
@@ -53,8 +54,8 @@ class Attempt:
     @property
     def why(self) -> str:
         """Return why the command did not succeed in this pod; "" if it did, or if it has not ended."""
-        ended = f"It ended with exit code {self.exit_code}." if self.exit_code else ""
-        return self.reason or self.failure or ended
+        ended = gettext("It ended with exit code %(code)s.", code=self.exit_code) if self.exit_code else ""
+        return translate(self.reason) or self.failure or ended
 
     def recorded(self) -> Json:
         """Return the attempt as the JSON object that the job's annotation keeps, without fields that are not set."""

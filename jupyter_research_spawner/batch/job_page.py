@@ -14,6 +14,7 @@ from ..jobs import kind_of
 from ..pod.yaml_text import as_text
 from ..refusal import Refusal
 from ..shape import Json
+from ..texts import gettext
 from . import job_view, work_view
 from .handlers import UserHandler, parse_index
 from .page_handlers import PageHandler, StreamHandler, find_scope
@@ -58,7 +59,7 @@ class JobPage(PageHandler):
             "back": self.pages.prefix + WorkQuery(scope=view.scope.key).address(),
             "back_title": title_of(reader.site, view.scope),
         }
-        output = NO_OUTPUT
+        output = _no_output(gettext("Its output is shown to its user only."))
         if own or reader.site.batch.show_output_of_others:
             output = await read_output(self, view)
         self.send_page(self.render_page("job.html", **values, **output))
@@ -118,14 +119,16 @@ def _index_arguments(scope: WorkScope, page: int, index: int | None = None) -> s
     return urlencode({key: value for key, value in found.items() if value != ""})
 
 
-NO_OUTPUT = {"log": "", "log_url": "", "log_note": "", "log_problem": "Its output is shown to its user only."}
+def _no_output(problem: str) -> dict[str, Any]:
+    """Return the values of the template for a job whose output is not shown, because of `problem`."""
+    return {"log": "", "log_url": "", "log_note": "", "log_problem": problem}
 
 
 async def read_output(handler: PageHandler, view: JobView) -> dict[str, Any]:
     """Return the end of a job's output for its page, and what to say if there is none."""
     found, index, user = view.found, view.log_index, handler.hub_user
     if "indexes" in found and index is None:
-        return {**NO_OUTPUT, "log_problem": "Choose an index to read its output."}
+        return _no_output(gettext("Choose an index to read its output."))
     selection = handler.pages.reader.selection(view.scope, user)
     try:
         pieces = await handler.service.read(
@@ -138,11 +141,12 @@ async def read_output(handler: PageHandler, view: JobView) -> dict[str, Any]:
     except Refusal as refusal:
         if refusal.status >= 500:
             raise
-        return {**NO_OUTPUT, "log_problem": str(refusal)}
+        return _no_output(str(refusal))
     text = job_view.plain_text(output)
-    note = f"The last {LOG_LINES} lines." if text.count("\n") >= LOG_LINES else "" if text else "No output yet."
-    if not text and found["state"] in work_view.ENDED:
-        note = "It wrote no output."
+    note = gettext("The last %(number)s lines.", number=LOG_LINES) if text.count("\n") >= LOG_LINES else ""
+    if not text:
+        has_ended = found["state"] in work_view.ENDED
+        note = gettext("It wrote no output.") if has_ended else gettext("No output yet.")
     arguments = {} if index is None else {"index": index}
     url = f"{handler.pages.prefix}jobs/{quote(found['id'], safe='')}/logs?{urlencode(arguments)}"
     # The address of the log serves only a user's own jobs.
@@ -165,12 +169,11 @@ class JobAction(PageHandler):
         await UserHandler.prepare(self)
         if action == "again":
             made = await self.service.submit_again(self.hub_user, job_id)
-            warnings = " ".join(made["warnings"])
-            done = f"Submitted as {made['id']}, with the request of {job_id}. {warnings}".rstrip()
-            self._lead_to(work_view.job_path(self.pages.prefix, made["id"]), done)
+            told = gettext("Submitted as %(new)s, with the request of %(old)s.", new=made["id"], old=job_id)
+            self._lead_to(work_view.job_path(self.pages.prefix, made["id"]), " ".join([told, *made["warnings"]]))
         elif action == "remove":
             await self.service.remove(self.hub_user, job_id)
-            self._lead_to(self.pages.prefix, f"{job_id} was removed.")
+            self._lead_to(self.pages.prefix, gettext("%(job)s was removed.", job=job_id))
         elif (index := parse_index(self.get_argument("index", None))) is None:
             await self._cancel(job_id)
         else:
@@ -179,17 +182,21 @@ class JobAction(PageHandler):
     async def _cancel(self, job_id: str) -> None:
         before = await self.service.cancel(self.hub_user, job_id)
         if before["state"] in work_view.ENDED:
-            self._lead_to(work_view.job_path(self.pages.prefix, job_id), f"{job_id} had already ended.")
+            done = gettext("%(job)s had already ended.", job=job_id)
+            self._lead_to(work_view.job_path(self.pages.prefix, job_id), done)
         else:
-            self._lead_to(self.pages.prefix, f"{job_id} was cancelled.")
+            self._lead_to(self.pages.prefix, gettext("%(job)s was cancelled.", job=job_id))
 
     async def _cancel_index(self, job_id: str, index: int) -> None:
         before = await self.service.show(self.hub_user, job_id)
         await self.service.cancel(self.hub_user, job_id, index)
         states = {found["index"]: found["state"] for found in before.get("indexes", ())}
-        how = "had already ended" if states.get(index) in work_view.ENDED else "was cancelled"
+        if states.get(index) in work_view.ENDED:
+            done = gettext("Index %(index)s of %(job)s had already ended.", index=index, job=job_id)
+        else:
+            done = gettext("Index %(index)s of %(job)s was cancelled.", index=index, job=job_id)
         page = urlencode({"page": self.get_argument("page", "1")})
-        self._lead_to(f"{work_view.job_path(self.pages.prefix, job_id)}?{page}", f"Index {index} of {job_id} {how}.")
+        self._lead_to(f"{work_view.job_path(self.pages.prefix, job_id)}?{page}", done)
 
     def _lead_to(self, address: str, done: str) -> None:
         """Send the browser to a page, which says what has been done."""

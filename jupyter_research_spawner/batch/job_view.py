@@ -10,6 +10,7 @@ from datetime import datetime
 from ..api_object import annotations_of, parse_map
 from ..pod.overlay import GROUPS, PLAN
 from ..shape import Json
+from ..texts import gettext
 from .work_view import ENDED, STATES, parse_moment
 
 INDEXES_ON_PAGE = 50
@@ -30,7 +31,7 @@ class AttemptView:
 
     @property
     def word(self) -> str:
-        return STATES[self.state]
+        return gettext(STATES[self.state])
 
     def seconds(self, now: datetime) -> int | None:
         """Return how long the attempt ran; None if that is not known."""
@@ -94,10 +95,10 @@ def identity_facts(job: Json, template: Json) -> list[tuple[str, str]]:
     groups = str(annotations_of(template).get(GROUPS, "")).replace(":", " (").replace(",", "), ")
     mounts = plan.get("mounts")
     facts = [
-        ("User", f"{plan.get('user', '')} (uid {plan['uid']})" if "uid" in plan else ""),
-        ("Groups", f"{groups})" if groups else ""),
-        ("Home", str(plan.get("home", ""))),
-        ("Mounts", ", ".join(map(str, mounts)) if isinstance(mounts, list) else ""),
+        (gettext("User"), f"{plan.get('user', '')} (uid {plan['uid']})" if "uid" in plan else ""),
+        (gettext("Groups"), f"{groups})" if groups else ""),
+        (gettext("Home directory"), str(plan.get("home", ""))),
+        (gettext("Mounts"), ", ".join(map(str, mounts)) if isinstance(mounts, list) else ""),
     ]
     return [(term, text) for term, text in facts if text]
 
@@ -109,14 +110,14 @@ def job_facts(found: Json, job: Json, titles: Mapping[str, str], *, is_own: bool
     """
     plan = parse_map(annotations_of(job).get(PLAN))
     facts = [
-        ("Profile", titles.get(found["profile"], found["profile"])),
-        ("Resources", str(plan.get("resources", ""))),
-        ("Queue", str(found["queue"])),
-        ("Priority", str(found["priority"])),
-        ("Class", str(plan.get("class") or "")),
-        ("Image", str(found["image"]) if is_own else ""),
-        ("Directory", str(found["workdir"]) if is_own else ""),
-        ("Indexes", str(found.get("array") or "")),
+        (gettext("Profile"), titles.get(found["profile"], found["profile"])),
+        (gettext("Resources"), str(plan.get("resources", ""))),
+        (gettext("Queue"), str(found["queue"])),
+        (gettext("Priority"), str(found["priority"])),
+        (gettext("Class"), str(plan.get("class") or "")),
+        (gettext("Image"), str(found["image"]) if is_own else ""),
+        (gettext("Directory"), str(found["workdir"]) if is_own else ""),
+        (gettext("Indexes"), str(found.get("array") or "")),
     ]
     return [(term, text) for term, text in facts if text]
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from ..refusal import Refusal
+from ..texts import gettext
 
 # Of each user, and of all users together.
 STREAMS_AT_ONCE, ALL_STREAMS_AT_ONCE = 10, 500
@@ -48,8 +49,8 @@ class OpenStreams:
             else:
                 raise Refusal(
                     "too-many-streams",
-                    "Too many pages of the batch service are open.",
-                    hint="You can reload this page to see what has changed.",
+                    gettext("Too many pages of the batch service are open."),
+                    hint=gettext("You can reload this page to see what has changed."),
                     status=429,
                     retry_after=60,
                 )

@@ -27,6 +27,7 @@ from ..api_object import format_time
 from ..metrics import count_refusal
 from ..refusal import Refusal
 from ..shape import Json
+from ..texts import gettext, gettext_noop
 from . import work_view
 from .handlers import JsonHandler, UserHandler, refusal_of
 from .open_streams import OpenStreams
@@ -101,7 +102,9 @@ class PageHandler(UserHandler):
         try:
             return dict(parse_qsl(self.request.query, max_num_fields=50, errors="replace"))
         except ValueError:
-            raise Refusal("invalid", "The address has too many arguments.", hint="Go to My work.") from None
+            raise Refusal(
+                "invalid", gettext("The address has too many arguments."), hint=gettext("Go to My work.")
+            ) from None
 
     def render_page(self, template: str, **values: Any) -> str:
         return web.render_template(template, base_url=self.pages.prefix, **self._common(), **values)
@@ -115,7 +118,7 @@ class PageHandler(UserHandler):
             "now": now,
             "as_of": format_time(now),
             "zone": self.pages.time_zone,
-            "words": work_view.STATES,
+            "words": work_view.state_words(),
             "moment": partial(work_view.format_moment, zone=zone, now=now),
             "clock": work_view.format_clock,
             "since": work_view.since_seconds,
@@ -180,32 +183,40 @@ def send_error_page(
             base_url=pages.prefix,
             hub_url=f"{handler.hub_auth.hub_host}{handler.hub_auth.hub_prefix}",
             user=user,
-            title=_TITLES.get(refusal.status) or HTTPStatus(refusal.status).phrase,
-            error={"message": refusal.message, "hint": _BROWSER_HINTS.get(refusal.code, refusal.hint)},
+            title=_title_of(refusal.status),
+            error={"message": refusal.message, "hint": _hint_of(refusal)},
             again=handler.request.path if is_get and refusal.status >= 429 else "",
         )
     )
 
 
 _TITLES = {
-    400: "This request is not valid",
-    401: "You are not logged in",
-    403: "Not allowed",
-    404: "Not found",
-    409: "This is not possible now",
-    410: "No longer there",
-    429: "Too many requests",
-    500: "Something went wrong",
-    503: "Not available at the moment",
+    400: gettext_noop("This request is not valid"),
+    401: gettext_noop("You are not logged in"),
+    403: gettext_noop("Not allowed"),
+    404: gettext_noop("Not found"),
+    409: gettext_noop("This is not possible now"),
+    410: gettext_noop("No longer there"),
+    429: gettext_noop("Too many requests"),
+    500: gettext_noop("Something went wrong"),
+    503: gettext_noop("Not available at the moment"),
 }
-
-
 # Instead of hints that name commands and addresses.
 _BROWSER_HINTS = {
-    "unauthorized": "Go to My work and log in, and then try again.",
-    "forbidden": "Log out of the hub and log in again. If that does not help, ask your administrators.",
-    "not-found": "It may have been removed. My work shows all your jobs.",
+    "unauthorized": gettext_noop("Go to My work and log in, and then try again."),
+    "forbidden": gettext_noop("Log out of the hub and log in again. If that does not help, ask your administrators."),
+    "not-found": gettext_noop("It may have been removed. My work shows all your jobs."),
 }
+
+
+def _title_of(status: int) -> str:
+    known = _TITLES.get(status)
+    return gettext(known) if known else HTTPStatus(status).phrase
+
+
+def _hint_of(refusal: Refusal) -> str:
+    known = _BROWSER_HINTS.get(refusal.code)
+    return gettext(known) if known else refusal.hint
 
 
 def wants_page(handler: RequestHandler) -> bool:
@@ -219,7 +230,12 @@ def find_scope(key: str, user: str, scopes: Collection[WorkScope]) -> WorkScope:
         return WorkScope("own", user)
     found = next((scope for scope in scopes if scope.key == key), None)
     if found is None:
-        raise Refusal("no-such-page", "You cannot see these jobs.", hint="My work shows your own jobs.", status=404)
+        raise Refusal(
+            "no-such-page",
+            gettext("You cannot see these jobs."),
+            hint=gettext("My work shows your own jobs."),
+            status=404,
+        )
     return found
 
 

@@ -37,7 +37,7 @@ class Home(PageHandler):
                 scopes=[(scope.key, title_of(site, scope)) for scope in (WorkScope("own", user), *scopes)],
                 done=self.done(),
                 xsrf=self.xsrf(),
-                periods=work_view.PERIODS,
+                periods=work_view.period_words(),
             )
         )
 
@@ -90,7 +90,8 @@ def _shown_queues(site: Site, scope: WorkScope, rows: Collection[WorkRow], query
 
 def work_values(view: WorkView) -> dict[str, Any]:
     """Return the values for the template of "My work" and of its parts."""
-    columns = {name: of for name, of in work_view.COLUMNS.items() if name != "user" or not view.scope.is_own}
+    headings = work_view.column_headings()
+    columns = {name: text for name, text in headings.items() if name != "user" or not view.scope.is_own}
     return {
         "work": view.page,
         "usage": view.usage,

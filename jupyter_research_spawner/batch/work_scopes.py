@@ -15,6 +15,7 @@ from ..plan import is_staff
 from ..pod.overlay import KIND, USER_NAME, granted_to
 from ..shape import OUR_PREFIX, Json
 from ..site import Site
+from ..texts import gettext
 from .job_store import ALL, Owner
 
 QUEUE, PROFILE = OUR_PREFIX + "queue", OUR_PREFIX + "profile"
@@ -48,8 +49,10 @@ def shared_scopes(site: Site, groups: Collection[str]) -> tuple[WorkScope, ...]:
 def title_of(site: Site, scope: WorkScope) -> str:
     """Return the heading of the page about a scope."""
     if scope.kind == "class":
-        return f"Class {site.classes[scope.name].title or scope.name}"
-    return "My work" if scope.is_own else f"Queue {site.queues[scope.name].title or scope.name}"
+        return gettext("Class %(name)s", name=site.classes[scope.name].title or scope.name)
+    if scope.is_own:
+        return gettext("My work")
+    return gettext("Queue %(name)s", name=site.queues[scope.name].title or scope.name)
 
 
 def selector_of(site: Site, scope: WorkScope, owner: Owner) -> str:

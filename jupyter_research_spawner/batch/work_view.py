@@ -19,40 +19,57 @@ from ..pod.deadline import WALL_TIME, deadline_of
 from ..pod.overlay import PLAN
 from ..schedulers import QueueUse, QuotaUse, number_of, plural
 from ..shape import Json
+from ..texts import gettext, gettext_noop
 from ..watch import Phase
 
 ROWS_ON_PAGE = 50
 SERVER = "server"
-# Each state of a job or server, in the order in which the page shows them, with its word.
+# Each state of a job or server, in the order in which the page shows them, with its word in English.
 STATES: Mapping[str, str] = {
-    "running": "Running",
-    "starting": "Starting",
-    "queued": "Waiting",
-    "cancelling": "Ending",
-    "failed": "Failed",
-    "succeeded": "Succeeded",
+    "running": gettext_noop("Running"),
+    "starting": gettext_noop("Starting"),
+    "queued": gettext_noop("Waiting"),
+    "cancelling": gettext_noop("Ending"),
+    "failed": gettext_noop("Failed"),
+    "succeeded": gettext_noop("Succeeded"),
 }
 ENDED = ("failed", "succeeded")
-# The choices of the filter by time.
+# The choices of the filter by time, each with its text in English.
 PERIODS: Mapping[str, tuple[str, timedelta]] = {
-    "1h": ("Last hour", timedelta(hours=1)),
-    "24h": ("Last 24 hours", timedelta(hours=24)),
-    "7d": ("Last 7 days", timedelta(days=7)),
-    "30d": ("Last 30 days", timedelta(days=30)),
+    "1h": (gettext_noop("Last hour"), timedelta(hours=1)),
+    "24h": (gettext_noop("Last 24 hours"), timedelta(hours=24)),
+    "7d": (gettext_noop("Last 7 days"), timedelta(days=7)),
+    "30d": (gettext_noop("Last 30 days"), timedelta(days=30)),
 }
-# Each column by which the rows can be sorted, with its heading, and whether its first click sorts in descending order.
+# Each column by which the rows can be sorted, with its heading in English, and whether its first click sorts in
+# descending order.
 COLUMNS: Mapping[str, tuple[str, bool]] = {
-    "name": ("Name", False),
-    "user": ("User", False),
-    "state": ("State", False),
-    "profile": ("Profile", False),
-    "queue": ("Queue", False),
-    "submitted": ("Submitted", True),
-    "time": ("Time", True),
-    "limit": ("Limit", True),
+    "name": (gettext_noop("Name"), False),
+    "user": (gettext_noop("User"), False),
+    "state": (gettext_noop("State"), False),
+    "profile": (gettext_noop("Profile"), False),
+    "queue": (gettext_noop("Queue"), False),
+    "submitted": (gettext_noop("Submitted"), True),
+    "time": (gettext_noop("Time"), True),
+    "limit": (gettext_noop("Limit"), True),
 }
 DEFAULT_SORT = "-submitted"
 _LONGEST_TEXT = 200
+
+
+def state_words() -> dict[str, str]:
+    """Return the word for each state."""
+    return {state: gettext(word) for state, word in STATES.items()}
+
+
+def period_words() -> dict[str, str]:
+    """Return the text of each choice of the filter by time."""
+    return {period: gettext(word) for period, (word, _) in PERIODS.items()}
+
+
+def column_headings() -> dict[str, str]:
+    """Return the heading of each column."""
+    return {column: gettext(heading) for column, (heading, _) in COLUMNS.items()}
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,7 @@ class WorkRow:
 
     @property
     def word(self) -> str:
-        return STATES[self.state]
+        return gettext(STATES[self.state])
 
     @property
     def own_name(self) -> str:
@@ -109,7 +126,7 @@ def job_row(found: Json, titles: Mapping[str, str], prefix: str) -> WorkRow:
         kind=str(found["kind"]),
         id=str(found["id"]),
         name=str(found["name"]),
-        about=f"array {array}" if array else "",
+        about=gettext("array %(indexes)s", indexes=array) if array else "",
         href=job_path(prefix, found["id"]),
         state=str(found["state"]),
         message=str(found["message"]),
@@ -180,7 +197,7 @@ def server_row(
 
 def _server_state(model: Json, phase: Phase | None) -> tuple[str, str]:
     if model.get("pending") == "stop":
-        return "cancelling", "It is being stopped."
+        return "cancelling", gettext("It is being stopped.")
     if model.get("ready"):
         return "running", ""
     if phase is not None and phase.name == "queued":
@@ -369,9 +386,9 @@ class Usage:
 def usage(active: int, ended: int, size: int, max_jobs: int, keep_jobs: int, max_size: int) -> tuple[Usage, ...]:
     """Return the use of the limits of one user's jobs.  `size` and `max_size` are in bytes."""
     return (
-        Usage("Jobs that have not ended", active, max_jobs, f"{active:,}", f"{max_jobs:,}"),
-        Usage("Ended jobs that are kept", ended, keep_jobs, f"{ended:,}", f"{keep_jobs:,}"),
-        Usage("Size of all jobs", size, max_size, _mebibytes(size), f"{_mebibytes(max_size)} MiB"),
+        Usage(gettext("Jobs that have not ended"), active, max_jobs, f"{active:,}", f"{max_jobs:,}"),
+        Usage(gettext("Ended jobs that are kept"), ended, keep_jobs, f"{ended:,}", f"{keep_jobs:,}"),
+        Usage(gettext("Size of all jobs"), size, max_size, _mebibytes(size), f"{_mebibytes(max_size)} MiB"),
     )
 
 

@@ -78,6 +78,7 @@ def configure(
     # The most specific section, because that of a subclass replaces the values of ResearchSpawner's.
     own = c[sections[0]]
     own.installation = register_site(settings, _base(base, parts))
+    settings.pages.use_language(_base(base, parts))
     own.namespace = settings.namespaces.name
     own.k8s_api_request_timeout = max(REQUEST_SECONDS, value_of(c, "k8s_api_request_timeout", sections) or 0)
     _set_limits(c, own, log)
@@ -91,6 +92,7 @@ def configure(
         "research_servers": server_rows.TemplateServers(own.installation),
         "research_static": web.static_paths(),
         "research_service": batch_service.SERVICE,
+        **web.hub_variables(),
     }
     handlers = (
         *end_pages.HANDLERS,

@@ -12,6 +12,7 @@ from pydantic import Field, StrictBool, StrictInt, field_validator
 
 from ..refusal import Refusal
 from ..settings import ByName, Settings
+from ..texts import gettext, gettext_noop, translate
 from ..wording import format_list, quote
 from .posix import Group, PosixIdentity
 from .source_interface import Account, IdRange
@@ -141,13 +142,21 @@ def identity_from(settings: Checks, source: str, asked: str, account: Account) -
 def warnings(identity: PosixIdentity) -> tuple[str, ...]:
     """Return warnings for the user about limits of this identity, for example too many groups for NFS."""
     found = [
-        f"You are in the group {quote(name)}, but your servers and jobs are not: {reason}."
+        gettext(
+            "You are in the group %(group)s, but your servers and jobs are not: %(reason)s.",
+            group=quote(name),
+            reason=translate(reason),
+        )
         for name, reason in identity.left_out
     ]
     if len(identity.groups) > AUTH_SYS_GROUPS:
         found.append(
-            f"You are in {len(identity.groups)} groups, but NFS with AUTH_SYS sends only {AUTH_SYS_GROUPS} of them. "
-            "Unless the file server looks up your groups itself, you cannot open directories of your other groups."
+            gettext(
+                "You are in %(number)s groups, but NFS with AUTH_SYS sends only %(limit)s of them. Unless the file "
+                "server looks up your groups itself, you cannot open directories of your other groups.",
+                number=len(identity.groups),
+                limit=AUTH_SYS_GROUPS,
+            )
         )
     return tuple(found)
 
@@ -213,7 +222,7 @@ def _groups(settings: Checks, account: Account) -> tuple[tuple[Group, ...], list
 
 def _why_left_out(settings: Checks, group: Group) -> str | None:
     if settings.drop_groups.get(group.name, False):
-        return "your administrators exclude this group"
+        return gettext_noop("your administrators exclude this group")
     if not 0 <= group.gid <= LAST_ID:
         return f"its gid {group.gid} is not between 0 and {LAST_ID}, as Kubernetes requires"
     return None

@@ -12,6 +12,7 @@ from ..refusal import Refusal
 from ..settings import format_duration, ordered
 from ..shape import NOTEBOOK_KIND
 from ..site import Profile, Queue, Site
+from ..texts import gettext, translate
 from ..wording import format_list, quote
 from .model import Help, Offer, OfferedImage, OfferedQueue, Request
 from .rights import Restricted, Rights, classes_of, end_of, is_current, is_in, is_staff, rights_of, when_it_is, zone_of
@@ -74,11 +75,11 @@ def describe_queue(queue: Queue) -> str:
     """Return what the queue means for its work: the site's description, its share if that is set, and preemption."""
     sentences = [f"{queue.description.rstrip('.')}."] if queue.description else []
     if "share" in queue.model_fields_set:
-        sentences.append(f"Share {queue.share} when all queues are busy.")
+        sentences.append(gettext("Share %(share)s when all queues are busy.", share=queue.share))
     if queue.preemptible:
-        sentences.append("Gives way: it is stopped when work of other queues needs its place.")
+        sentences.append(gettext("Gives way: it is stopped when work of other queues needs its place."))
     else:
-        sentences.append("Does not give way to other queues.")
+        sentences.append(gettext("Does not give way to other queues."))
     return " ".join(sentences)
 
 
@@ -95,7 +96,7 @@ def _offered_images(profile: Profile) -> tuple[OfferedImage, ...]:
 
 def whom_to_ask(site: Site) -> Help:
     """Return whom the site's users ask for help."""
-    return Help(site.contact.text, site.contact.url or "")
+    return Help(translate(site.contact.text), site.contact.url or "")
 
 
 def _default_class(site: Site, identity: PosixIdentity, now: datetime) -> str | None:

@@ -17,6 +17,7 @@ from ..prerequisite import Prerequisite
 from ..resources import KaiFraction
 from ..settings import Settings
 from ..shape import Json, label_value
+from ..texts import gettext, gettext_noop
 from .queue_room import Demand, QueueRoom, QueueUse, QuotaUse, queue_chain
 from .queue_status import QueueStatus, WaitCode
 from .scheduler_defaults import (
@@ -229,10 +230,14 @@ def _amounts(queue: Json, field: str) -> dict[str, Decimal]:
     return {"cpu": written.get("cpu", Decimal(0)), "memory": written.get("memory", Decimal(0)), "gpu": devices}
 
 
-_NOT_YET = "KAI has not scheduled the pod yet. It schedules nothing while the queue or its parent queue does not exist."
+_NOT_YET = gettext_noop(
+    "KAI has not scheduled the pod yet. It schedules nothing while the queue or its parent queue does not exist."
+)
 # KAI writes this message if it gives no reason, for example because the queue has no parent.
 _NO_WORDS = "Unable to schedule pod"
-_NO_REASON = "KAI cannot schedule the pod and gives no reason. One known cause is a queue without a parent queue."
+_NO_REASON = gettext_noop(
+    "KAI cannot schedule the pod and gives no reason. One known cause is a queue without a parent queue."
+)
 _PREAMBLE = "Scheduling conditions were not met for pod "
 
 
@@ -248,7 +253,7 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
         if bound.get("status") == "False":
             message, since = str(bound.get("message", "")), bound.get("lastTransitionTime")
             return replace(found, phase="queued", message=message, since=since)
-        return replace(found, phase="gated", code="not-considered", message=_NOT_YET)
+        return replace(found, phase="gated", code="not-considered", message=gettext(_NOT_YET))
     if found.phase != "queued" or not found.message:
         return found
     return replace(found, code=_CODES.get((told := _why(found.message)).partition(":")[0], ""), message=told)
@@ -265,7 +270,7 @@ _CODES: dict[str, WaitCode] = {
 def _why(message: str) -> str:
     """Return KAI's message as one line, without its first line, which only names the pod."""
     if message == _NO_WORDS:
-        return _NO_REASON
+        return gettext(_NO_REASON)
     lines = [line.strip() for line in message.splitlines() if not line.startswith(_PREAMBLE)]
     return " ".join(line for line in lines if line)
 

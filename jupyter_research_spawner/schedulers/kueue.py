@@ -12,6 +12,7 @@ from ..api_object import condition, parse_quantity
 from ..prerequisite import Prerequisite
 from ..settings import Settings
 from ..shape import Json
+from ..texts import gettext, gettext_noop
 from .kueue_quota import Quotas
 from .queue_status import Limit, Place, QueueStatus, Shortage
 from .scheduler_defaults import (
@@ -169,7 +170,7 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     if missing or condition(workload, "Admitted").get("status") == "True":
         return status_of_pod(pod, objects, missing)
     if not workload and _is_gated(pod):
-        return QueueStatus("gated", "not-considered", "Kueue has not added the pod to its queue yet.", source="pod")
+        return QueueStatus("gated", "not-considered", gettext(_NOT_ADDED), source="pod")
     if not workload:
         return status_of_pod(pod, objects, missing)
     told = QueueStatus("queued", source="Workload", since=_waits_since(workload, reserved), place=_place(objects))
@@ -179,7 +180,7 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
         # Kueue has not tried it yet. It skips work that is equal to work for which it has found no quota.
         return replace(told, code="turn")
     if reserved.get("status") == "True":
-        return replace(told, code="admission-checks", message=_CHECKS)
+        return replace(told, code="admission-checks", message=gettext(_CHECKS))
     if reserved.get("reason") == "Inadmissible":
         return replace(told, phase="refused", code="no-queue", message=f"{reserved['message']}.")
     if condition(workload, "Requeued").get("status") == "False":
@@ -192,7 +193,8 @@ def _waits_since(workload: Json, reserved: Json) -> str | None:
     return reserved.get("lastTransitionTime") or (workload.get("metadata") or {}).get("creationTimestamp")
 
 
-_CHECKS = "Its quota is reserved. It starts when Kueue's admission checks have finished."
+_NOT_ADDED = gettext_noop("Kueue has not added the pod to its queue yet.")
+_CHECKS = gettext_noop("Its quota is reserved. It starts when Kueue's admission checks have finished.")
 _ADDED = (
     *(
         f"metadata.labels.kueue.x-k8s.io/{key}"
@@ -252,7 +254,10 @@ def _waiting(told: QueueStatus, message: str) -> QueueStatus:
 def _deactivated(workload: Json) -> str:
     """Return a message about a Workload that an administrator or a limit of Kueue has deactivated."""
     why = str(condition(workload, "Evicted").get("message") or "the workload is deactivated").rstrip(".")
-    return f"Kueue deactivated its Workload ({why}). It cannot start unless an administrator activates the Workload."
+    return gettext(
+        "Kueue deactivated its Workload (%(reason)s). It cannot start unless an administrator activates the Workload.",
+        reason=why,
+    )
 
 
 def eviction(pod: Json, objects: Objects = NO_OBJECTS) -> Reason | None:
@@ -277,10 +282,13 @@ def _evicted(reason: str, message: str) -> Reason:
     if reason == "Preempted":
         return Reason(PREEMPTED, "preempted")
     if "MaximumExecutionTimeExceeded" in reason:
-        return Reason("Ended by its hard wall time.", "wall-time")
+        return Reason(gettext_noop("Ended by its hard wall time."), "wall-time")
     if reason == "PodsReadyTimeout":
         return Reason(
-            "It was not ready within Kueue's waitForPodsReady timeout, for example because pulling its image was slow.",
+            gettext_noop(
+                "It was not ready within Kueue's waitForPodsReady timeout, for example because pulling its image was "
+                "slow."
+            ),
             "not-ready",
         )
     code: EvictionCode = "node-lost" if reason == "NodeFailures" else "evicted"

@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_DOWN, Decimal
 from itertools import groupby
 
 from ..api_object import parse_quantity, parse_time
-from ..wording import format_list
-from .queue_status import ExcludedNodes, LargestNode, QueueStatus, Shortage
+from ..texts import gettext, gettext_choice, gettext_list, gettext_noop, ngettext, ngettext_noop
+from .queue_status import ExcludedNodes, LargestNode, Limit, QueueStatus, Shortage
 
 _GIB = 2**30
 # Singular and plural.  Other resources keep their name in Kubernetes.
 _WORDS = {
-    "cpu": ("CPU", "CPUs"),
-    "pods": ("pod", "pods"),
-    "gpu": ("GPU", "GPUs"),
-    "nvidia.com/gpu": ("NVIDIA GPU", "NVIDIA GPUs"),
-    "nvidia.com/gpu.shared": ("share of an NVIDIA GPU", "shares of NVIDIA GPUs"),
-    "amd.com/gpu": ("AMD GPU", "AMD GPUs"),
-    "gpu.intel.com/xe": ("Intel GPU", "Intel GPUs"),
-    "gpu.intel.com/i915": ("Intel GPU", "Intel GPUs"),
+    "cpu": ngettext_noop("CPU", "CPUs"),
+    "pods": ngettext_noop("pod", "pods"),
+    "gpu": ngettext_noop("GPU", "GPUs"),
+    "nvidia.com/gpu": ngettext_noop("NVIDIA GPU", "NVIDIA GPUs"),
+    "nvidia.com/gpu.shared": ngettext_noop("share of an NVIDIA GPU", "shares of NVIDIA GPUs"),
+    "amd.com/gpu": ngettext_noop("AMD GPU", "AMD GPUs"),
+    "gpu.intel.com/xe": ngettext_noop("Intel GPU", "Intel GPUs"),
+    "gpu.intel.com/i915": ngettext_noop("Intel GPU", "Intel GPUs"),
 }
-_SIZES = {"memory": "memory", "ephemeral-storage": "local storage"}
+_SIZES = {"memory": gettext_noop("memory"), "ephemeral-storage": gettext_noop("local storage")}
 _MIG = re.compile(r"nvidia\.com/mig-([a-z0-9.+-]+)")
 # The words of kube-scheduler about nodes (1.36, pkg/scheduler/framework/plugins), and ours.
 _EXCLUDED = (
-    ("node(s) didn't match Pod's node affinity/selector", "by its node selector"),
-    ("node(s) had untolerated taint", "by a taint that it does not tolerate"),
-    ("node(s) were unschedulable", "because they accept no new pods"),
-    ("node(s) had volume node affinity conflict", "because they cannot reach its volume"),
+    ("node(s) didn't match Pod's node affinity/selector", gettext_noop("%(number)s by its node selector")),
+    ("node(s) had untolerated taint", gettext_noop("%(number)s by a taint that it does not tolerate")),
+    ("node(s) were unschedulable", gettext_noop("%(number)s because they accept no new pods")),
+    ("node(s) had volume node affinity conflict", gettext_noop("%(number)s because they cannot reach its volume")),
 )
+# By what is known: the queue, since when it waits, and its place.
+_WAITING = {
+    (True, True, True): gettext_noop("Waiting in queue %(queue)s since %(time)s, at place %(place)s."),
+    (True, True, False): gettext_noop("Waiting in queue %(queue)s since %(time)s."),
+    (True, False, True): gettext_noop("Waiting in queue %(queue)s, at place %(place)s."),
+    (True, False, False): gettext_noop("Waiting in queue %(queue)s."),
+    (False, True, True): gettext_noop("Waiting since %(time)s, at place %(place)s."),
+    (False, True, False): gettext_noop("Waiting since %(time)s."),
+    (False, False, True): gettext_noop("Waiting at place %(place)s."),
+}
 
 
 def describe(status: QueueStatus) -> str:
@@ -42,17 +53,20 @@ def describe(status: QueueStatus) -> str:
     """
     if not status.waits:
         return ""
-    place = f"at place {_place(status)}" if status.place else ""
-    since = f"since {_moment(status.since)}" if status.since and _moment(status.since) else ""
-    where = ", ".join(filter(None, (" ".join(filter(None, (_in_queue(status), since))), place)))
-    return " ".join(filter(None, (f"Waiting {where}." if where else "", why(status))))
+    queue, since, place = status.queue, _moment(status.since) if status.since else "", _place(status)
+    waiting = _WAITING.get((bool(queue), bool(since), bool(place)), "")
+    where = gettext(waiting, queue=queue, time=since, place=place) if waiting else ""
+    return " ".join(filter(None, (where, why(status))))
 
 
 def summarize(status: QueueStatus) -> str:
     """Return the most important facts of `describe` in a few words, for a column of a table; "" if there are none."""
-    facts = [f"place {status.place.position} of {status.place.waiting}"] if status.place else []
+    place, facts = status.place, []
+    if place is not None:
+        facts.append(gettext("place %(position)s of %(waiting)s", position=place.position, waiting=place.waiting))
     if status.largest is not None or status.limits:
-        facts.append("larger than any node" if status.largest is not None else "larger than its queue")
+        is_node = status.largest is not None
+        facts.append(gettext("larger than any node") if is_node else gettext("larger than its queue"))
     elif status.missing:
         facts.append(_missing(status.missing))
     return ", ".join(facts)
@@ -69,28 +83,35 @@ def why(status: QueueStatus) -> str:
     return nodes if status.code == "nodes" else f"{told} {nodes}".strip()
 
 
-def _in_queue(status: QueueStatus) -> str:
-    return f"in queue {status.queue}" if status.queue else ""
-
-
 def _place(status: QueueStatus) -> str:
     place = status.place
-    assert place is not None
-    overall = place.overall if place.overall > place.position else 0
-    return f"{place.position} of {place.waiting}" + (f" ({overall} with other queues)" if overall else "")
+    if place is None:
+        return ""
+    if place.overall <= place.position:
+        return gettext("%(position)s of %(waiting)s", position=place.position, waiting=place.waiting)
+    return gettext(
+        "%(position)s of %(waiting)s (%(overall)s with other queues)",
+        position=place.position,
+        waiting=place.waiting,
+        overall=place.overall,
+    )
 
 
 def _quota(status: QueueStatus) -> str:
     what = _missing(status.missing)
-    return f"It starts when {what} {_is_free(status.missing)} in its queue." if what else "Its queue is full."
+    if not what:
+        return gettext("Its queue is full.")
+    if _is_single(status.missing):
+        return gettext("It starts when %(resources)s is free in its queue.", resources=what)
+    return gettext("It starts when %(resources)s are free in its queue.", resources=what)
 
 
 def _nodes(status: QueueStatus) -> str:
     if status.missing:
-        what = format_list(plural(found.resource) for found in status.missing)
-        told = f"It starts when a node has enough free {what}."
+        what = gettext_list(plural(found.resource) for found in status.missing)
+        told = gettext("It starts when a node has enough free %(resources)s.", resources=what)
     else:
-        told = "It starts when a node can take it."
+        told = gettext("It starts when a node can take it.")
     return f"{told} {_excluded(status.nodes, status.excluded)}".strip()
 
 
@@ -98,40 +119,60 @@ def _excluded(nodes: int, excluded: Iterable[ExcludedNodes]) -> str:
     found = list(excluded)
     if not found:
         return ""
-    reasons = format_list(f"{one.count} {_excluded_by(one.reason)}" for one in found)
-    return f"Of {nodes} {'node' if nodes == 1 else 'nodes'}, it cannot use {reasons}."
+    return ngettext(
+        "Of %(count)s node, it cannot use %(nodes)s.",
+        "Of %(count)s nodes, it cannot use %(nodes)s.",
+        nodes,
+        nodes=gettext_list(map(_excluded_by, found)),
+    )
 
 
-def _excluded_by(reason: str) -> str:
-    return next((words for start, words in _EXCLUDED if reason.startswith(start)), f"({reason})")
+def _excluded_by(nodes: ExcludedNodes) -> str:
+    known = next((text for start, text in _EXCLUDED if nodes.reason.startswith(start)), None)
+    return f"{nodes.count} ({nodes.reason})" if known is None else gettext(known, number=nodes.count)
 
 
 def _room(status: QueueStatus) -> str:
-    whole = f" for its {status.together} pods, which start together" if status.together > 1 else ""
-    return f"It starts when its queue is open and has room{whole}, and nodes have room."
+    if status.together < 2:
+        return gettext("It starts when its queue is open and has room, and nodes have room.")
+    return ngettext(
+        "It starts when its queue is open and has room for its %(count)s pod, and nodes have room.",
+        "It starts when its queue is open and has room for its %(count)s pods, which start together, and nodes have "
+        "room.",
+        status.together,
+    )
 
 
 def _preempting(status: QueueStatus) -> str:
-    work = {0: "the work that it preempts has", 1: "the workload that it preempts has"}
-    return (
-        f"It starts when {work.get(status.preempts, f'the {status.preempts} workloads that it preempts have')} ended."
+    if not status.preempts:
+        return gettext("It starts when the work that it preempts has ended.")
+    return ngettext(
+        "It starts when the workload that it preempts has ended.",
+        "It starts when the %(count)s workloads that it preempts have ended.",
+        status.preempts,
     )
 
 
 def _requeued(status: QueueStatus) -> str:
     at = _moment(status.resumes_at) if status.resumes_at else ""
-    return f"It is queued again {f'at {at}' if at else 'later'}."
+    return gettext("It is queued again at %(time)s.", time=at) if at else gettext("It is queued again later.")
 
 
 def _too_large(status: QueueStatus) -> str:
-    whole = format_list(
-        f"{amount_of(limit.resource, limit.requested)}, but its queue has only "
-        f"{amount_of(limit.resource, limit.most)} in total"
-        if limit.most
-        else f"{plural(limit.resource)}, of which its queue has none"
-        for limit in status.limits
+    return gettext(
+        "It cannot start, because it requests %(resources)s. Stop it and request less, or use another queue.",
+        resources=gettext_list(map(_above, status.limits)),
     )
-    return f"It cannot start, because it requests {whole}. Stop it and request less, or use another queue."
+
+
+def _above(limit: Limit) -> str:
+    if not limit.most:
+        return gettext("%(resources)s, of which its queue has none", resources=plural(limit.resource))
+    return gettext(
+        "%(requested)s, but its queue has only %(most)s in total",
+        requested=amount_of(limit.resource, limit.requested),
+        most=amount_of(limit.resource, limit.most),
+    )
 
 
 _WHY: Mapping[str, Callable[[QueueStatus], str]] = {
@@ -140,7 +181,7 @@ _WHY: Mapping[str, Callable[[QueueStatus], str]] = {
     "room": _room,
     "preempting": _preempting,
     "requeued": _requeued,
-    "turn": lambda _: "It starts when it is its turn and its queue has room.",
+    "turn": lambda _: gettext("It starts when it is its turn and its queue has room."),
     "too-large": _too_large,
     "no-quota": _too_large,
 }
@@ -148,57 +189,108 @@ _WHY: Mapping[str, Callable[[QueueStatus], str]] = {
 
 def describe_largest(found: LargestNode) -> str:
     """Return the sentences that say why no node is large enough, and what follows from this."""
-    now = " now" if found.can_grow else ""
-    absent = [limit for limit in found.limits if not limit.most]
-    if absent:
-        told = f"No node here has {format_list(plural(limit.resource) for limit in absent)}{now}."
-    elif found.limits:
-        most = format_list(amount_of(limit.resource, limit.most) for limit in found.limits)
-        largest = "the largest has" if len(found.limits) == 1 else "the largest have"
-        told = f"No node here is this big{now}: {largest} {'' if found.is_exact else 'at most '}{most}."
-    else:
-        whole = format_list(amount_of(one.resource, one.amount) for one in found.together)
-        told = f"No node here has {whole} together{now}."
     if found.can_grow:
-        return f"{told} It starts only if such a node is added."
-    return f"{told} It never starts: stop it and request less."
+        return f"{_why_no_node_now(found)} {gettext('It starts only if such a node is added.')}"
+    return f"{_why_no_node(found)} {gettext('It never starts: stop it and request less.')}"
+
+
+def _why_no_node_now(found: LargestNode) -> str:
+    if absent := _absent(found):
+        return gettext("No node here has %(resources)s now.", resources=absent)
+    if not found.limits:
+        return gettext("No node here has %(resources)s together now.", resources=_together(found))
+    number, most = len(found.limits), _most(found)
+    if found.is_exact:
+        return ngettext(
+            "No node here is this big now: the largest has %(most)s.",
+            "No node here is this big now: the largest have %(most)s.",
+            number,
+            most=most,
+        )
+    return ngettext(
+        "No node here is this big now: the largest has at most %(most)s.",
+        "No node here is this big now: the largest have at most %(most)s.",
+        number,
+        most=most,
+    )
+
+
+def _why_no_node(found: LargestNode) -> str:
+    if absent := _absent(found):
+        return gettext("No node here has %(resources)s.", resources=absent)
+    if not found.limits:
+        return gettext("No node here has %(resources)s together.", resources=_together(found))
+    number, most = len(found.limits), _most(found)
+    if found.is_exact:
+        return ngettext(
+            "No node here is this big: the largest has %(most)s.",
+            "No node here is this big: the largest have %(most)s.",
+            number,
+            most=most,
+        )
+    return ngettext(
+        "No node here is this big: the largest has at most %(most)s.",
+        "No node here is this big: the largest have at most %(most)s.",
+        number,
+        most=most,
+    )
+
+
+def _absent(found: LargestNode) -> str:
+    """Return the resources that no node has at all; "" if each is on some node."""
+    return gettext_list(plural(limit.resource) for limit in found.limits if not limit.most)
+
+
+def _most(found: LargestNode) -> str:
+    return gettext_list(amount_of(limit.resource, limit.most) for limit in found.limits)
+
+
+def _together(found: LargestNode) -> str:
+    return gettext_list(amount_of(one.resource, one.amount) for one in found.together)
 
 
 def offer_too_big(found: LargestNode) -> str:
     """Return what the largest nodes have, and what follows from this, for something that has not been started."""
-    absent = [limit for limit in found.limits if not limit.most]
-    if absent:
-        told = f"No node has {format_list(plural(limit.resource) for limit in absent)}."
-    elif found.limits:
-        most = format_list(amount_of(limit.resource, limit.most) for limit in found.limits)
-        told = (
-            f"The largest {'has' if len(found.limits) == 1 else 'have'} {'' if found.is_exact else 'at most '}{most}."
-        )
+    number, most = len(found.limits), _most(found)
+    if absent := _absent(found):
+        told = gettext("No node has %(resources)s.", resources=absent)
+    elif not found.limits:
+        told = gettext("No node has %(resources)s together.", resources=_together(found))
+    elif found.is_exact:
+        told = ngettext("The largest has %(most)s.", "The largest have %(most)s.", number, most=most)
     else:
-        whole = format_list(amount_of(one.resource, one.amount) for one in found.together)
-        told = f"No node has {whole} together."
-    return f"{told} It starts only if such a node is added." if found.can_grow else f"{told} It can never start."
+        told = ngettext("The largest has at most %(most)s.", "The largest have at most %(most)s.", number, most=most)
+    if found.can_grow:
+        return f"{told} {gettext('It starts only if such a node is added.')}"
+    return f"{told} {gettext('It can never start.')}"
 
 
 def _missing(found: Iterable[Shortage]) -> str:
     """Return `1 more NVIDIA GPU and 2 more CPUs`; for several flavors, of which one suffices, all with their names."""
     by_flavor = {flavor: list(group) for flavor, group in groupby(found, key=lambda one: one.flavor)}
-    each = [
-        format_list(_more(one) for one in group) + (f" of flavor {flavor}" if len(by_flavor) > 1 and flavor else "")
+    return gettext_choice(
+        _of_flavor(gettext_list(map(_more, group)), flavor if len(by_flavor) > 1 else "")
         for flavor, group in by_flavor.items()
-    ]
-    return format_list(each, "or")
+    )
+
+
+def _of_flavor(resources: str, flavor: str) -> str:
+    if not flavor:
+        return resources
+    return gettext("%(resources)s of flavor %(flavor)s", resources=resources, flavor=flavor)
 
 
 def _more(found: Shortage) -> str:
-    return amount_of(found.resource, found.amount, "more ") if found.amount else f"more {plural(found.resource)}"
+    if not found.amount:
+        return gettext("more %(resources)s", resources=plural(found.resource))
+    amount, resource = _amount_and_word(found.resource, found.amount)
+    return gettext("%(amount)s more %(resource)s", amount=amount, resource=resource)
 
 
-def _is_free(found: Iterable[Shortage]) -> str:
+def _is_single(found: Iterable[Shortage]) -> bool:
     all_of_them = list(found)
     one = all_of_them[-1]
-    is_single = len(all_of_them) == 1 and (one.resource in _SIZES or (bool(one.amount) and _count(one.amount) <= 1))
-    return "is free" if is_single else "are free"
+    return len(all_of_them) == 1 and (one.resource in _SIZES or (bool(one.amount) and _count(one.amount) <= 1))
 
 
 def _count(amount: str) -> Decimal:
@@ -207,18 +299,26 @@ def _count(amount: str) -> Decimal:
 
 def plural(resource: str) -> str:
     """Return the word for several of a resource, for example `NVIDIA GPUs`."""
-    return _SIZES.get(resource) or _words(resource)[1]
+    size = _SIZES.get(resource)
+    return gettext(size) if size else _word(resource, 2)
 
 
-def amount_of(resource: str, amount: str, more: str = "") -> str:
+def amount_of(resource: str, amount: str) -> str:
     """Return an amount of a resource in words: `1 NVIDIA GPU`, `0.5 CPU`, `16 GiB of memory`.
 
-    amount: a quantity of Kubernetes.  more: the word between number and resource, with a space.
+    amount: a quantity of Kubernetes.
     """
+    number, word = _amount_and_word(resource, amount)
+    if resource in _SIZES:
+        return gettext("%(amount)s of %(resource)s", amount=number, resource=word)
+    return gettext("%(amount)s %(resource)s", amount=number, resource=word)
+
+
+def _amount_and_word(resource: str, amount: str) -> tuple[str, str]:
     number = _count(amount)
     if resource in _SIZES:
-        return f"{_gib(number)} {more or 'of '}{_SIZES[resource]}"
-    return f"{_decimal(number)} {more}{_words(resource)[number > 1]}"
+        return _gib(number), gettext(_SIZES[resource])
+    return _decimal(number), _word(resource, 1 if number <= 1 else math.ceil(number))
 
 
 def number_of(resource: str, amount: Decimal) -> str:
@@ -226,10 +326,10 @@ def number_of(resource: str, amount: Decimal) -> str:
     return _gib(amount) if amount and resource in _SIZES else _decimal(amount)
 
 
-def _words(resource: str) -> tuple[str, str]:
+def _word(resource: str, count: int) -> str:
     if found := _MIG.fullmatch(resource):
-        return f"MIG slice {found[1]}", f"MIG slices {found[1]}"
-    return _WORDS.get(resource, (resource, resource))
+        return ngettext("MIG slice %(profile)s", "MIG slices %(profile)s", count, profile=found[1])
+    return ngettext(*_WORDS[resource], count) if resource in _WORDS else resource
 
 
 def _gib(size: Decimal) -> str:

@@ -13,6 +13,7 @@ from ..prerequisite import Prerequisite
 from ..refusal import Refusal
 from ..resources import Gpu
 from ..shape import Json
+from ..texts import gettext, gettext_noop
 from .node_messages import with_nodes
 from .queue_status import QueueStatus
 from .scheduler_interface import (
@@ -28,9 +29,12 @@ from .scheduler_interface import (
     Reason,
 )
 
-PREEMPTED = "Preempted: work of a higher priority needed its place."
+PREEMPTED = gettext_noop("Preempted: work of a higher priority needed its place.")
 # For schedulers that preempt both for priority and for fair share, and report both in the same way.
-PREEMPTED_AMONG_QUEUES = "Preempted: work of a higher priority, or of a queue below its share, needed its place."
+PREEMPTED_AMONG_QUEUES = gettext_noop(
+    "Preempted: work of a higher priority, or of a queue below its share, needed its place."
+)
+_MISSING = gettext_noop("%(names)s does not exist in the cluster.")
 # kube-scheduler also preempts pods of other schedulers, so this event counts under every scheduler.
 PREEMPTED_BY_KUBE_SCHEDULER = PreemptionEvent("Preempted", PREEMPTED)
 
@@ -38,7 +42,7 @@ PREEMPTED_BY_KUBE_SCHEDULER = PreemptionEvent("Preempted", PREEMPTED)
 def status_of_pod(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> QueueStatus:
     """Return the queue status from the condition PodScheduled, or `refused` if a prerequisite is missing."""
     if missing:
-        return QueueStatus("refused", "missing", f"{', '.join(map(str, missing))} does not exist in the cluster.")
+        return QueueStatus("refused", "missing", gettext(_MISSING, names=", ".join(map(str, missing))))
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "True":
         return QueueStatus("running")
@@ -55,20 +59,23 @@ DELETED: Mapping[str, str] = {
     "type": "DisruptionTarget",
     "status": "True",
     "reason": "DeletedBeforeItsEnd",
-    "message": "Evicted by the cluster before it ended.",
+    "message": gettext_noop("Evicted by the cluster before it ended."),
 }
 # The reasons of the condition DisruptionTarget (k8s.io/api core/v1, PodCondition; Kubernetes, Disruptions).
 _DISRUPTIONS = {
     "PreemptionByScheduler": Reason(PREEMPTED, "preempted"),
     DELETED["reason"]: Reason(DELETED["message"]),
     "DeletionByTaintManager": Reason(
-        "Its node was lost, or an administrator took it out of service (DeletionByTaintManager).", "node-lost"
+        gettext_noop("Its node was lost, or an administrator took it out of service (DeletionByTaintManager)."),
+        "node-lost",
     ),
     "DeletionByPodGC": Reason(
-        "Its node was lost: it no longer exists or is out of service (DeletionByPodGC).", "node-lost"
+        gettext_noop("Its node was lost: it no longer exists or is out of service (DeletionByPodGC)."), "node-lost"
     ),
     "EvictionByEvictionAPI": Reason(
-        "Evicted through the eviction API, for example because its node was drained (EvictionByEvictionAPI).",
+        gettext_noop(
+            "Evicted through the eviction API, for example because its node was drained (EvictionByEvictionAPI)."
+        ),
         "drained",
     ),
 }

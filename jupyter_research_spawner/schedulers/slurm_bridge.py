@@ -12,6 +12,7 @@ from ..refusal import Refusal
 from ..resources import Gpu
 from ..settings import Settings
 from ..shape import Json
+from ..texts import gettext
 from .queue_status import QueueStatus
 from .scheduler_defaults import (
     COUNTED_GPUS,
@@ -142,7 +143,7 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     job_id = (metadata.get("labels") or {}).get(JOB_ID)
     placed = NODE in (metadata.get("annotations") or {})
     if job_id is not None and not placed and not missing:
-        return QueueStatus("queued", "room", f"It waits in Slurm as job {job_id}.", source="pod")
+        return QueueStatus("queued", "room", gettext("It waits in Slurm as job %(job)s.", job=job_id), source="pod")
     return status_of_pod(pod, objects, missing)
 
 

@@ -17,6 +17,7 @@ from ..prerequisite import Prerequisite
 from ..resources import VolcanoVgpu
 from ..settings import Settings
 from ..shape import Json
+from ..texts import gettext, gettext_noop
 from .queue_room import Demand, QueueRoom, QueueUse, QuotaUse, queue_chain
 from .queue_status import QueueStatus
 from .scheduler_defaults import (
@@ -182,14 +183,14 @@ def status(pod: Json, objects: Objects, missing: tuple[Prerequisite, ...]) -> Qu
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     scheduled = condition(pod, "PodScheduled")
     if found.phase == "scheduling" and not scheduled and QUEUE in annotations and GROUP not in annotations:
-        return replace(found, phase="gated", code="not-considered", message=_NOT_ADDED)
+        return replace(found, phase="gated", code="not-considered", message=gettext(_NOT_ADDED))
     # PodScheduled is also False, with the reason Schedulable, while the pod has a node but others of its gang do not.
     if found.phase == "queued" or (found.phase == "scheduling" and scheduled):
         return _waiting(replace(found, phase="queued"), pod, str(scheduled.get("message", "")))
     return found
 
 
-_NOT_ADDED = "Volcano has not added the pod to its queue yet. It adds nothing while that queue is closed."
+_NOT_ADDED = gettext_noop("Volcano has not added the pod to its queue yet. It adds nothing while that queue is closed.")
 
 
 def _waiting(found: QueueStatus, pod: Json, message: str) -> QueueStatus:
@@ -197,10 +198,12 @@ def _waiting(found: QueueStatus, pod: Json, message: str) -> QueueStatus:
     if (pod.get("status") or {}).get("nominatedNodeName"):
         return replace(found, code="preempting", message="")
     if _PLACED in message:
-        told = "It has a node, and waits until other pods there have ended or until the rest of its group has nodes."
+        told = gettext(
+            "It has a node, and waits until other pods there have ended or until the rest of its group has nodes."
+        )
         return replace(found, code="placed", message=told)
     if _NO_VGPU in message:
-        told = "No node has a free part of a GPU of the requested size and mode."
+        told = gettext("No node has a free part of a GPU of the requested size and mode.")
         return replace(found, code="nodes", message=told)
     if (group := _NO_ROOM.match(message)) is None:
         return found

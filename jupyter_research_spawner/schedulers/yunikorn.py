@@ -14,6 +14,7 @@ from ..refusal import Refusal
 from ..resources import Gpu
 from ..settings import Settings
 from ..shape import Json, label_value
+from ..texts import gettext
 from .queue_status import QueueStatus
 from .scheduler_defaults import (
     COUNTED_GPUS,
@@ -169,8 +170,11 @@ def _why_rejected(message: str, queue: str | None) -> str:
     YuniKorn 1.8 cuts its message off at the first colon, so that the reason is often missing.
     """
     if message.startswith("failed to place application"):
-        return f"YuniKorn rejected the pod: queue {queue} does not exist, is not a leaf queue, or does not admit you."
-    return f"YuniKorn rejected the pod: {message}."
+        return gettext(
+            "YuniKorn rejected the pod: queue %(queue)s does not exist, is not a leaf queue, or does not admit you.",
+            queue=queue,
+        )
+    return gettext("YuniKorn rejected the pod: %(reason)s.", reason=message)
 
 
 # YuniKorn preempts by deleting the pod.  Only an event shows the preemption, not a condition.

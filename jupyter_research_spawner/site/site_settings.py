@@ -7,6 +7,7 @@ import json
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
@@ -22,6 +23,7 @@ from ..identity import IdentitySettings
 from ..schedulers import SCHEDULERS, QueuePlacement
 from ..settings import ByName, Bytes, Duration, Groups, Name, Settings, SeveralProblems, Title
 from ..storage import ClaimName, Storage
+from ..texts import ENGLISH, catalogue_path, gettext_noop, use_catalogue, use_english
 from ..wording import quote
 from .offer_settings import CLASSES_HELP, OWN_FIELDS, Classes, CourseClass, ImageName, Profile, TimeZone
 from .pod_fields import PodFields, Pods
@@ -273,7 +275,7 @@ class Contact(Settings):
     """Whom users ask for help."""
 
     text: Title = Field(
-        "Ask your administrators.",
+        gettext_noop("Ask your administrators."),
         title="Sentence that users see",
         examples=["Ask the help desk of the computing centre."],
     )
@@ -283,6 +285,40 @@ class Contact(Settings):
         pattern=r"^https://[^\s<>]+$",
         examples=["https://support.example.edu/jupyter"],
     )
+
+
+class Pages(Settings):
+    """The language of the pages of the hub and of the batch service."""
+
+    language: str = Field(
+        ENGLISH,
+        title="Language of the pages",
+        description="A language tag. Texts that `translations` does not have are in English.",
+        pattern=r"^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*$",
+        max_length=35,
+        examples=["sv"],
+    )
+    translations: Path | None = Field(
+        None,
+        title="Directory of translations",
+        description="It has the file `LANGUAGE/LC_MESSAGES/jupyter_research_spawner.mo`, for the hub and for the batch "
+        "service. Required if the language is not English.",
+        examples=["/etc/research-spawner/translations"],
+    )
+
+    @model_validator(mode="after")
+    def _translated(self) -> Pages:
+        if self.language != ENGLISH and self.translations is None:
+            raise SeveralProblems([("translations", f"is missing, but language is {quote(self.language)}")])
+        return self
+
+    def use_language(self, base: Path | None) -> None:
+        """Show the texts of this process in the language.  A relative directory is relative to `base`."""
+        if self.translations is None:
+            use_english()
+        else:
+            directory = (base or Path()) / self.translations
+            use_catalogue(catalogue_path(directory, self.language), self.language)
 
 
 class Site(Settings):
@@ -319,6 +355,7 @@ class Site(Settings):
         description="A name of the IANA time zone database.",
         examples=["America/Los_Angeles"],
     )
+    pages: Pages = Field(default_factory=Pages, title="Language of the pages")
     hub: Hub = Field(default_factory=Hub, title="Limits and times of the hub")
     contact: Contact = Field(
         default_factory=Contact,

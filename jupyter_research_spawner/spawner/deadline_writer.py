@@ -12,6 +12,7 @@ from ..api_object import annotations_of
 from ..pod.deadline import DEADLINE, Deadline
 from ..refusal import Refusal
 from ..shape import Json
+from ..texts import gettext
 from ..watch.api_server import MERGE_PATCH, ApiError, ApiServer
 from ..watch.cluster_clock import ClusterClock
 
@@ -98,8 +99,8 @@ class DeadlineWriter:
                 )
             raise Refusal(
                 "no-extension",
-                "The wall time cannot be extended here, because the hub may not change pods.",
-                hint="Ask your administrators to give the hub the right to patch pods.",
+                gettext("The wall time cannot be extended here, because the hub may not change pods."),
+                hint=gettext("Ask your administrators to give the hub the right to patch pods."),
                 status=503,
             ) from None
         self._forbidden_until = 0.0

@@ -19,6 +19,7 @@ from jupyterhub.utils import url_path_join
 from tornado import web
 
 from ..shape import Json
+from ..texts import gettext
 from ..watch.pod_end import End
 from .page_times import describe_time
 from .recorded_ends import ORDINARY, dismiss, read_ends, save_ends, shown_end
@@ -86,7 +87,7 @@ class DismissHandler(BaseHandler):  # type: ignore[misc]
         user, name = self.current_user, self.get_body_argument("server", "")
         server = getattr(user, "orm_spawners", {}).get(name)
         if server is None:
-            raise web.HTTPError(404, "You have no server with this name.")
+            raise web.HTTPError(404, gettext("You have no server with this name."))
         ends = dismiss(read_ends(server.state))
         if (running := user.spawners.get(name)) is not None:
             running.end_recorder.ends = ends

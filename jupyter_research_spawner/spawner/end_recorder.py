@@ -15,6 +15,7 @@ from ..refusal import Refusal
 from ..schedulers import Objects, Scheduler, find_scheduler
 from ..shape import NOTEBOOK_KIND, Json
 from ..site import Site
+from ..texts import gettext, gettext_noop
 from ..watch.api_server import ApiError, ApiServer
 from ..watch.pod_end import (
     DELETED,
@@ -34,7 +35,9 @@ from .pod_changes import PodChange, subscribe
 from .recorded_ends import ORDINARY, Ends, add_end, dismiss, replace_end, save_ends
 from .stop_requester import describe_cancellation, describe_stop, find_requester
 
-INTERRUPTED = "It waited or started while the hub was down. Its pod is gone, and the cluster does not say why."
+INTERRUPTED = gettext_noop(
+    "It waited or started while the hub was down. Its pod is gone, and the cluster does not say why."
+)
 # A scheduler writes the event of a preemption about when it deletes the pod, and the API server can be slow.
 EVENT_TRIES, SECONDS_BETWEEN_TRIES = 5, 1.0
 # Many notebooks can end at once, for example with a node.
@@ -93,7 +96,7 @@ class EndRecorder:
         if self._has_recorded_interruption:
             return
         self._has_recorded_interruption = True
-        end = self._end_of(pod, is_gone=False) if pod is not None else make_end("unknown", INTERRUPTED)
+        end = self._end_of(pod, is_gone=False) if pod is not None else make_end("unknown", gettext(INTERRUPTED))
         if end is not None:
             self.record(end)
 

@@ -23,6 +23,7 @@ from tornado.web import HTTPError
 
 from ..metrics import count_refusal
 from ..refusal import Refusal
+from ..texts import gettext
 
 # JupyterHub 6 does not count a SpawnException as a failed start. JupyterHub 5 does not have this class and counts each
 # HTTPError, so `configure` turns consecutive_failure_limit off for JupyterHub 5.
@@ -111,8 +112,13 @@ def explained_errors(log: logging.Logger | logging.LoggerAdapter[Any], what: str
 def _unexpected(number: str) -> Refusal:
     return Refusal(
         "hub-error",
-        f"Your server could not be started: an error in the hub's configuration or its code stopped it (id {number}).",
-        hint=f"Tell your administrators the id {number}. The hub's log explains the error under this id.",
+        gettext(
+            "Your server could not be started: an error in the hub's configuration or its code stopped it (id %(id)s).",
+            id=number,
+        ),
+        hint=gettext(
+            "Tell your administrators the id %(id)s. The hub's log explains the error under this id.", id=number
+        ),
         status=500,
     )
 

@@ -17,6 +17,7 @@ from ..metrics import count_refusal
 from ..plan import plan
 from ..refusal import Refusal
 from ..shape import Json
+from ..texts import gettext
 from . import options as notebook_options
 from .pod_page import path_of_pod
 from .process_state import ProcessState
@@ -52,12 +53,13 @@ class Selection:
 class OptionsPage(Markup):
     """The options form as HTML for JupyterHub's template spawn.html, with what our own spawn.html shows outside of it.
 
-    page_title: the title of the page, "" for the usual one.
+    heading: the heading and title of the page, "" for the usual one.  error: why nothing was started, for the title.
     server: the name of the server that the form starts, "" for the default server.
     shows_error: whether the HTML says why nothing was started, so that the template need not.
     """
 
-    page_title: str = ""
+    heading: str = ""
+    error: str = ""
     server: str = ""
     shows_error: bool = False
 
@@ -76,9 +78,9 @@ async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> Opt
     found = OptionsPage(web.render_template(template, base_url=spawner.hub.base_url, form=page, pod_path=pod_path))
     found.server = server
     if isinstance(page, Closed):
-        found.page_title = page.title
+        found.heading = page.title
     elif page.error is not None:
-        found.page_title = f"Error: {page.error.message}"
+        found.error = page.error.message
     found.shows_error = isinstance(page, Closed) or page.error is not None
     return found
 
@@ -86,7 +88,7 @@ async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> Opt
 async def _build_page(
     spawner: KubeSpawner, shared: ProcessState, selection: Selection | None, server: str
 ) -> tuple[Form | Closed, int, int | None]:
-    notice = [f"About your last server: {spawner.notice}"] if spawner.notice else []
+    notice = [gettext("About your last server: %(notice)s", notice=spawner.notice)] if spawner.notice else []
     user = spawner.user.name
     identity = None
     saved = _saved_options(spawner, server)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from ..api_object import format_time, parse_time
 from ..shape import Json
+from ..texts import gettext
 
 _UNITS = (("d", 24 * 60), ("h", 60), ("min", 1))
 
@@ -32,6 +33,11 @@ def shown_time(time: datetime, time_zone: tzinfo, now: datetime, *, seconds: boo
 
 def describe_minutes(duration: timedelta) -> str:
     """Return the duration in its two largest units, rounded down: `7 h 12 min`; `less than a minute` below one."""
+    return describe_whole_minutes(duration) or gettext("less than a minute")
+
+
+def describe_whole_minutes(duration: timedelta) -> str:
+    """Return the duration in its two largest units, rounded down; "" below one minute."""
     left = max(0, int(duration.total_seconds()) // 60)
     parts = []
     for unit, size in _UNITS:
@@ -39,5 +45,5 @@ def describe_minutes(duration: timedelta) -> str:
         parts.append((number, unit))
     first = next((index for index, (number, _) in enumerate(parts) if number), None)
     if first is None:
-        return "less than a minute"
+        return ""
     return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)

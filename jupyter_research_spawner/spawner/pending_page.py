@@ -12,16 +12,17 @@ from ..plan import Plan
 from ..settings import format_duration
 from ..shape import Json
 from ..site import Site
+from ..texts import gettext, gettext_noop
 from ..watch.container_reasons import event_time
 from .background import run_in_background
-from .page_times import describe_minutes, shown_time
+from .page_times import describe_whole_minutes, shown_time
 from .progress import StartingServer, describe_start
 from .start import Start
 from .start_phases import StartPhase, find_phases
 
 # The page does not wait longer for the place in the queue, which the progress stream shows when it is known.
 PLACE_SECONDS = 0.5
-DECIDING = "The hub decides with which rights and resources your server starts."
+DECIDING = gettext_noop("The hub decides with which rights and resources your server starts.")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ async def pending_page(server: StartingServer, site: Site) -> PendingPage:
         await asyncio.wait([run_in_background(_set_place(start, server))], timeout=PLACE_SECONDS)
     zone = ZoneInfo(site.time_zone)
     return PendingPage(
-        headline=describe_start(start, events, server.lost_since) if start is not None else DECIDING,
+        headline=describe_start(start, events, server.lost_since) if start is not None else gettext(DECIDING),
         is_queued=start is not None and start.wait.is_queued,
         offer=title_of(site, start.plan.profile, start.plan.request.course) if start is not None else "",
         queue=queue_title(site, start.plan.queue) if start is not None else "",
@@ -73,7 +74,12 @@ async def _set_place(start: Start, server: StartingServer) -> None:
 def describe_decision(plan: Plan) -> str:
     """Return what the server gets: `4 CPU, 24 GiB, 1 NVIDIA A100, up to 8h, can be extended to 1d`."""
     soft, hard = format_duration(plan.wall_time.soft), format_duration(plan.wall_time.hard)
-    return f"{plan.resources.described()}, up to {soft}" + ("" if soft == hard else f", can be extended to {hard}")
+    resources = plan.resources.described()
+    if soft == hard:
+        return gettext("%(resources)s, up to %(time)s", resources=resources, time=soft)
+    return gettext(
+        "%(resources)s, up to %(time)s, can be extended to %(longest)s", resources=resources, time=soft, longest=hard
+    )
 
 
 def title_of(site: Site, profile: str, course: str | None = None) -> str:
@@ -91,12 +97,12 @@ def queue_title(site: Site, queue: str) -> str:
 def _shown_phase(phase: StartPhase, zone: tzinfo, now: datetime) -> Json:
     """Return the name and the state of a phase, and its beginning and duration so far as they are known."""
     begun, ended = phase.begun, phase.ended or (now if phase.state == "current" else None)
-    duration = describe_minutes(ended - begun) if begun is not None and ended is not None else ""
+    duration = describe_whole_minutes(ended - begun) if begun is not None and ended is not None else ""
     return {
         "name": phase.name,
         "state": phase.state,
         "begun": shown_time(begun, zone, now) if begun is not None else None,
-        "duration": "" if duration.startswith("less") else duration,
+        "duration": duration,
     }
 
 

@@ -12,6 +12,7 @@ from tornado import web as tornado_web
 from ..form import chosen_by_form
 from ..pod.yaml_text import as_text
 from ..refusal import Refusal
+from ..texts import gettext
 from .hub_errors import HubRefusal, explained_errors
 from .pod_preview import HIDDEN, preview_pod
 
@@ -34,7 +35,7 @@ class PodHandler(BaseHandler):  # type: ignore[misc]
     async def _get(self, user_name: str, server_name: str) -> None:
         user = self.find_user(user_name)
         if user is None or server_name not in user.orm_spawners:
-            raise tornado_web.HTTPError(404, "There is no server with this name.")
+            raise tornado_web.HTTPError(404, gettext("There is no server with this name."))
         query = {
             name: [value.decode(errors="replace") for value in values]
             for name, values in self.request.query_arguments.items()
@@ -55,12 +56,24 @@ class PodHandler(BaseHandler):  # type: ignore[misc]
                 "research_pod.html",
                 pod=text,
                 pod_refusal=refusal,
-                pod_options=sorted(options.items()),
+                pod_options=", ".join(f"{_option_name(name)} {value}" for name, value in sorted(options.items())),
                 pod_user=user.name,
                 pod_server=server_name,
                 hidden=HIDDEN,
             )
         )
+
+
+def _option_name(option: str) -> str:
+    """Return an option of the form as the page shows it; an option that the form does not have as it is."""
+    known = {
+        "profile": gettext("profile"),
+        "class": gettext("class"),
+        "queue": gettext("queue"),
+        "wall_time": gettext("wall time"),
+        "image": gettext("image"),
+    }
+    return known.get(option, option)
 
 
 HANDLERS = ((rf"/{PAGE}/([^/]+)", PodHandler), (rf"/{PAGE}/([^/]+)/([^/]+)", PodHandler))

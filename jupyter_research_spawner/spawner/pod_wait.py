@@ -20,6 +20,7 @@ from ..schedulers import why as why_it_waits
 from ..settings import format_duration
 from ..shape import Json
 from ..site import Hub
+from ..texts import gettext, gettext_noop
 from ..watch import NodeSizes, classify, queue_report, unknown_nodes
 from ..watch.container_reasons import count_crashes, has_failed_for_good, statuses, unready, why_failing
 from ..watch.phase import why_ended, why_no_home, why_no_secret, why_not_ready
@@ -35,7 +36,7 @@ ABSENT_SECONDS = 10
 LONGEST_LOOK_SECONDS, SHORTEST_LOOK_SECONDS = 60.0, 0.01
 MAX_CRASHES = 2
 CONNECT_SECONDS = 2.0
-_SILENT = "Its containers are ready, but nothing accepts connections at its port."
+_SILENT = gettext_noop("Its containers are ready, but nothing accepts connections at its port.")
 _UNKNOWN = QueueStatus("scheduling")
 
 
@@ -161,9 +162,11 @@ class PodWait:
         phase = classify(pod, self.status, self.main, scheduler.eviction(pod, objects), events)
         self.message = phase.message or why_not_ready(pod, self.main, events)
         if phase.name in ("failed", "ending"):
-            raise _failed("pod-failed", phase.message or "Its pod was deleted.")
+            raise _failed("pod-failed", phase.message or gettext("Its pod was deleted."))
         if phase.name == "succeeded" or (phase.name == "running" and phase.exit_code == 0):
-            raise _failed("pod-ended", "The notebook server exited without an error before it could be reached.")
+            raise _failed(
+                "pod-ended", gettext("The notebook server exited without an error before it could be reached.")
+            )
         if why := why_no_home(pod):  # The kubelet would repeat the check of the home directory forever.
             raise _failed("no-home", why)
         self._observe_secrets(pod)
@@ -216,24 +219,27 @@ class PodWait:
         self._missing_since = self._missing_since if self._missing_since is not None else self.clock()
         missing_seconds = self.clock() - self._missing_since
         if self._seen and missing_seconds > GONE_SECONDS:
-            raise _failed("pod-gone", "Its pod was deleted.")
+            raise _failed("pod-gone", gettext("Its pod was deleted."))
         if missing_seconds > UNSEEN_SECONDS:
-            raise _failed("pod-unseen", "Its pod was created, but the hub's watch never showed the pod.")
+            raise _failed("pod-unseen", gettext("Its pod was created, but the hub's watch never showed the pod."))
 
     def _check_limits(self, pod: Json) -> None:
         now = self.clock()
         if self._admitted is None and now - self._begun > self.limits.queue_limit.total_seconds():
             limit = format_duration(self.limits.queue_limit)
-            raise _failed(
-                "queue-limit",
-                f"It waited in queue {self.plan.queue!r} for {limit}, which is the limit for notebooks here. "
-                f"{why_it_waits(self.status)}".strip(),
+            told = gettext(
+                "It waited in queue %(queue)s for %(duration)s, which is the limit for notebooks here.",
+                queue=repr(self.plan.queue),
+                duration=limit,
             )
+            raise _failed("queue-limit", f"{told} {why_it_waits(self.status)}".strip())
         if self._admitted is not None and now - self._admitted > self.limits.boot_limit.total_seconds():
             limit = format_duration(self.limits.boot_limit)
-            why = why_not_ready(pod, self.main, self._events_of(pod)) or why_ended(pod, self.main) or _SILENT
-            raise _failed("boot-limit", f"It was admitted, but did not answer within {limit}. {why}")
+            why = why_not_ready(pod, self.main, self._events_of(pod)) or why_ended(pod, self.main) or gettext(_SILENT)
+            told = gettext("It was admitted, but did not answer within %(duration)s.", duration=limit)
+            raise _failed("boot-limit", f"{told} {why}")
 
 
 def _failed(code: str, why: str) -> Refusal:
-    return Refusal(code, f"Your notebook did not start. {why}", status=503, hint="You can start it again.")
+    told = gettext("Your notebook did not start. %(why)s", why=why)
+    return Refusal(code, told, status=503, hint=gettext("You can start it again."))

@@ -11,6 +11,7 @@ from typing import Protocol
 from ..api_object import parse_time
 from ..schedulers import Place
 from ..shape import Json
+from ..texts import gettext, gettext_noop, ngettext
 from ..watch.container_reasons import event_time
 from ..watch.phase import why_not_gone
 from .start import Start
@@ -89,23 +90,28 @@ def _describe_stage(start: Start, events: list[Json]) -> Json:
 def describe_start(start: Start, events: list[Json], lost_since: datetime | None) -> str:
     """Return sentences that say what the start waits for, and whether that can be old."""
     if ahead := start.slot.starts_ahead:
-        return f"Waiting for the hub: {ahead} {'start comes' if ahead == 1 else 'starts come'} before yours."
-    told = start.wait.message or _ORDINARY[find_stage(start, events)]
+        return ngettext(
+            "Waiting for the hub: %(count)s start comes before yours.",
+            "Waiting for the hub: %(count)s starts come before yours.",
+            ahead,
+        )
+    told = start.wait.message or gettext(_ORDINARY[find_stage(start, events)])
     if lost_since is not None:
-        since = lost_since.astimezone(timezone.utc)
-        return f"{told} This can be old: the Kubernetes API server has not answered the hub since {since:%H:%M} UTC."
+        since = f"{lost_since.astimezone(timezone.utc):%H:%M} UTC"
+        old = gettext("This can be old: the Kubernetes API server has not answered the hub since %(time)s.", time=since)
+        return f"{told} {old}"
     return told
 
 
 # What happens in a stage when nothing goes wrong.
 _ORDINARY: dict[Stage, str] = {
-    "created": "Waiting for a node with room for it.",
-    "queued": "Waiting in its queue.",
-    "admitted": "A node was found, and it prepares the container.",
-    "pulling": "The node pulls the image. This takes longer when the image is new on the node.",
-    "pulled": "The node has the image, and starts the container.",
-    "running": "The container runs, and its server starts.",
-    "ready": "The server has started, and the hub connects to it.",
+    "created": gettext_noop("Waiting for a node with room for it."),
+    "queued": gettext_noop("Waiting in its queue."),
+    "admitted": gettext_noop("A node was found, and it prepares the container."),
+    "pulling": gettext_noop("The node pulls the image. This takes longer when the image is new on the node."),
+    "pulled": gettext_noop("The node has the image, and starts the container."),
+    "running": gettext_noop("The container runs, and its server starts."),
+    "ready": gettext_noop("The server has started, and the hub connects to it."),
 }
 # The rest of the progress bar is for JupyterHub, which then checks the server and adds a route to the proxy.
 _PERCENT: dict[Stage, int] = {

@@ -17,6 +17,7 @@ from kubespawner import KubeSpawner
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 from ..refusal import Refusal
+from ..texts import gettext
 from ..watch.pod_end import make_end
 from .background import run_in_background
 from .process_state import ProcessState
@@ -161,7 +162,7 @@ async def _give_up(spawner: KubeSpawner, why: str) -> None:
     spawner.log.warning("%s is not started again after the restart of the hub: %s", spawner._log_name, why)
     if await _delete_pods_if_inactive(spawner):
         count("waiting-refused")
-        told = f"It waited in its queue while the hub restarted, and was not started again. {why}"
+        told = gettext("It waited in its queue while the hub restarted, and was not started again. %(why)s", why=why)
         spawner.end_recorder.record(make_end("start-failed", told, hint=""))
 
 

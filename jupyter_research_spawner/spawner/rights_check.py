@@ -16,6 +16,7 @@ from ..metrics import RIGHTS_CHANGED, RightsOutcome
 from ..plan import RECHECK_SECONDS, Plan, Verdict, decide_again, granted_by
 from ..pod.overlay import granted_to
 from ..shape import NOTEBOOK_KIND, Json
+from ..texts import gettext
 from ..watch.phase import has_begun
 from ..watch.pod_end import End, make_end
 from .start import Start
@@ -81,7 +82,7 @@ async def check_while_running(server: RunningServer, *, stops: bool) -> None:
         verdict = await decide_again(granted_to(pod), server.decide_as_accepted)
         if verdict.refusal is not None and stops:
             count("running-stopped")
-            told = f"It was stopped, because you may no longer run it. {verdict.refusal}"
+            told = gettext("It was stopped, because you may no longer run it. %(why)s", why=verdict.refusal)
             await server.end_with(make_end("rights-lost", told))
             return
         if verdict.refusal is not None or verdict.plan is not None:
@@ -96,17 +97,22 @@ async def check_while_running(server: RunningServer, *, stops: bool) -> None:
 def _noticed(verdict: Verdict) -> tuple[RightsOutcome | None, str]:
     """Return the outcome for the metric and the notice for the user; None and "" if no right has changed."""
     if verdict.refusal is not None:
-        return "running-refused", f"You may no longer start it, but it continues to run. {verdict.refusal}"
+        told = gettext("You may no longer start it, but it continues to run. %(why)s", why=verdict.refusal)
+        return "running-refused", told
     if not verdict.changes:
         return None, ""
     changes = " ".join(verdict.changes)
-    return "running-changed", f"Your rights have changed. {changes} It keeps the rights of its start until you stop it."
+    return "running-changed", gettext(
+        "Your rights have changed. %(changes)s It keeps the rights of its start until you stop it.", changes=changes
+    )
 
 
 def renewed(changes: tuple[str, ...]) -> str:
     """Return the sentences for the user of a waiting notebook whose pod is recreated."""
-    why = f"Your rights have changed. {' '.join(changes)}" if changes else "The settings of the site have changed."
-    return f"{why} A pod cannot be changed, so yours was recreated and is last in its queue."
+    why = f"{gettext('Your rights have changed.')} {' '.join(changes)}"
+    if not changes:
+        why = gettext("The settings of the site have changed.")
+    return f"{why} {gettext('A pod cannot be changed, so yours was recreated and is last in its queue.')}"
 
 
 def count(outcome: RightsOutcome) -> None:

@@ -18,6 +18,7 @@ from jupyterhub.utils import maybe_future, url_escape_path, url_path_join
 from tornado import web
 from tornado.httputil import url_concat
 
+from ..texts import gettext, gettext_noop
 from .hub_errors import HubRefusal
 from .page_messages import keep_message
 from .resume import end_resume
@@ -47,7 +48,7 @@ class _ServerHandler(BaseHandler):  # type: ignore[misc]
     def _find_user(self, user_name: str, server_name: str) -> Any:
         user = self.find_user(user_name)
         if user is None or server_name not in ("", *user.orm_spawners):
-            raise web.HTTPError(404, "There is no server with this name.")
+            raise web.HTTPError(404, gettext("There is no server with this name."))
         return user
 
 
@@ -57,7 +58,7 @@ class CancelHandler(_ServerHandler):
     @needs_scope("delete:servers")  # type: ignore[untyped-decorator]
     async def _act(self, user_name: str, server_name: str) -> str:
         user = self._find_user(user_name, server_name)
-        spawner, name = user.spawners[server_name], shown_name(server_name)
+        spawner = user.spawners[server_name]
         is_resuming = end_resume(spawner, spawner.shared)
         if spawner.pending == "spawn":
             spawner.is_cancelled = True
@@ -66,17 +67,43 @@ class CancelHandler(_ServerHandler):
                 await asyncio.wait([starting], timeout=CANCEL_SECONDS)
             if spawner.pending == "spawn":
                 spawner.is_cancelled = False
-                return f"The start of {name} could not be cancelled yet. Try again in a minute."
+                return about_server(
+                    server_name,
+                    gettext_noop(
+                        "The start of your server %(name)s could not be cancelled yet. Try again in a minute."
+                    ),
+                    gettext_noop("The start of your server could not be cancelled yet. Try again in a minute."),
+                )
             if not spawner.pending:
                 await self.stop_single_user(user, server_name)
-            return _after_stop(
-                spawner, f"The start of {name} was cancelled.", f"The start of {name} is being cancelled."
-            )
+            if spawner._stop_pending:
+                return about_server(
+                    server_name,
+                    gettext_noop("The start of your server %(name)s is being cancelled."),
+                    gettext_noop("The start of your server is being cancelled."),
+                )
+            return _was_cancelled(server_name)
         if spawner.ready:
-            return f"The start was not cancelled, because {name} is already running."
+            return about_server(
+                server_name,
+                gettext_noop("The start was not cancelled, because your server %(name)s is already running."),
+                gettext_noop("The start was not cancelled, because your server is already running."),
+            )
         if is_resuming:
-            return f"The start of {name} was cancelled."
-        return f"The start of {name} is over already."
+            return _was_cancelled(server_name)
+        return about_server(
+            server_name,
+            gettext_noop("The start of your server %(name)s is over already."),
+            gettext_noop("The start of your server is over already."),
+        )
+
+
+def _was_cancelled(server_name: str) -> str:
+    return about_server(
+        server_name,
+        gettext_noop("The start of your server %(name)s was cancelled."),
+        gettext_noop("The start of your server was cancelled."),
+    )
 
 
 class StopHandler(_ServerHandler):
@@ -85,11 +112,23 @@ class StopHandler(_ServerHandler):
     @needs_scope("delete:servers")  # type: ignore[untyped-decorator]
     async def _act(self, user_name: str, server_name: str) -> str:
         user = self._find_user(user_name, server_name)
-        spawner, name = user.spawners[server_name], shown_name(server_name)
+        spawner = user.spawners[server_name]
         if spawner.ready and await spawner.poll_and_notify() is None and not spawner.pending:
             await self.stop_single_user(user, server_name)
-            return _after_stop(spawner, f"{name.capitalize()} was stopped.", f"{name.capitalize()} is being stopped.")
-        return f"{name.capitalize()} does not run."
+            if spawner._stop_pending:
+                return about_server(
+                    server_name,
+                    gettext_noop("Your server %(name)s is being stopped."),
+                    gettext_noop("Your server is being stopped."),
+                )
+            return about_server(
+                server_name,
+                gettext_noop("Your server %(name)s was stopped."),
+                gettext_noop("Your server was stopped."),
+            )
+        return about_server(
+            server_name, gettext_noop("Your server %(name)s does not run."), gettext_noop("Your server does not run.")
+        )
 
 
 class DeleteHandler(_ServerHandler):
@@ -99,24 +138,22 @@ class DeleteHandler(_ServerHandler):
     async def _act(self, user_name: str, server_name: str) -> str:
         user = self._find_user(user_name, server_name)
         if not server_name:
-            raise web.HTTPError(400, "The default server cannot be deleted.")
+            raise web.HTTPError(400, gettext("The default server cannot be deleted."))
         spawner = user.spawners[server_name]
         if spawner.active:
-            return f"Your server {server_name} was not deleted, because it is active. Stop it first."
+            told = gettext_noop("Your server %(name)s was not deleted, because it is active. Stop it first.")
+            return gettext(told, name=server_name)
         # As the DELETE request of JupyterHub's REST API does it.
         await maybe_future(user._delete_spawner(spawner))
         self.db.delete(spawner.orm_spawner)
         user.spawners.pop(server_name, None)
         self.db.commit()
-        return f"Your server {server_name} was deleted."
+        return gettext("Your server %(name)s was deleted.", name=server_name)
 
 
-def _after_stop(spawner: Any, done: str, pending: str) -> str:
-    return pending if spawner._stop_pending else done
-
-
-def shown_name(server_name: str) -> str:
-    return f"your server {server_name}" if server_name else "your server"
+def about_server(server_name: str, named: str, default: str) -> str:
+    """Return the text about a server with this name, or the one about the default server, in the site's language."""
+    return gettext(named, name=server_name) if server_name else gettext(default)
 
 
 class StartAgainHandler(SpawnHandler):  # type: ignore[misc]
@@ -130,7 +167,7 @@ class StartAgainHandler(SpawnHandler):  # type: ignore[misc]
     async def _start_again(self, user_name: str, server_name: str) -> None:
         user = self.find_user(user_name)
         if user is None or server_name not in user.orm_spawners:
-            raise web.HTTPError(404, "There is no server with this name.")
+            raise web.HTTPError(404, gettext("There is no server with this name."))
         await self._check_name(user, server_name)
         spawner = user.spawners[server_name]
         if spawner.active:
@@ -154,7 +191,7 @@ class StartAgainHandler(SpawnHandler):  # type: ignore[misc]
 
     async def _check_name(self, user: Any, server_name: str) -> None:
         if server_name and not self.allow_named_servers:
-            raise web.HTTPError(400, "Named servers are not enabled.")
+            raise web.HTTPError(400, gettext("Named servers are not enabled."))
         check: Callable[..., Any] | None = getattr(self, "_check_named_server_request", None)  # JupyterHub 6
         if server_name and check is not None:
             await check(user, server_name, server_name)
@@ -167,7 +204,8 @@ class NewServerHandler(BaseHandler):  # type: ignore[misc]
     async def get(self) -> None:
         user, shown = self.current_user, " ".join(self.get_argument("name", "").split())
         if not shown or len(shown) > MAX_NAME or "/" in shown or not shown.isprintable():
-            keep_message(user, f"A server's name must have 1 to {MAX_NAME} characters, and no slash.")
+            told = gettext("A server's name must have 1 to %(limit)s characters, and no slash.", limit=MAX_NAME)
+            keep_message(user, told)
             self.redirect(url_path_join(self.hub.base_url, "home"))
             return
         name = server_name_of(shown)

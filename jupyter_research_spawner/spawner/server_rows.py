@@ -14,6 +14,7 @@ from ..pod.deadline import deadline_of
 from ..pod.overlay import PLAN
 from ..shape import Json
 from ..site import Site
+from ..texts import gettext, gettext_noop
 from .end_pages import describe_end
 from .page_messages import take_message
 from .page_times import describe_minutes, shown_time
@@ -22,7 +23,7 @@ from .process_state import ProcessState, registered_state
 from .recorded_ends import STATE_KEY, read_ends, shown_end
 
 State = Literal["running", "starting", "waiting", "stopping", "stopped"]
-RESUMING = "The hub has restarted, and continues this start in a moment."
+RESUMING = gettext_noop("The hub has restarted, and continues this start in a moment.")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _row(name: str, user: Any, saved: Any, shared: ProcessState, now: datetime) 
 
 def _state(spawner: Any, *, is_resuming: bool) -> tuple[State, str]:
     if spawner is None or not spawner.active:
-        return ("waiting", RESUMING) if is_resuming else ("stopped", "")
+        return ("waiting", gettext(RESUMING)) if is_resuming else ("stopped", "")
     if spawner.pending == "stop":
         return "stopping", str(getattr(spawner, "stop_waits_for", ""))
     if spawner.pending == "spawn":
@@ -152,7 +153,9 @@ def _why_refused(spawner: Any) -> str:
     if not getattr(spawner, "_failed", False):
         return ""
     refusal = getattr(spawner._spawn_future.exception(), "refusal", None)
-    return f"The last start was refused. {refusal}" if refusal is not None and refusal.status < 500 else ""
+    if refusal is None or refusal.status >= 500:
+        return ""
+    return gettext("The last start was refused. %(reason)s", reason=refusal)
 
 
 def _deadline(spawner: Any, zone: ZoneInfo, now: datetime) -> Json | None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 from ..settings import format_duration
+from ..texts import gettext
 from ..watch.pod_end import End, make_end
 from ..wording import quote
 
@@ -43,24 +44,31 @@ def find_requester(spawner: Any) -> Requester | None:
 def describe_stop(requester: Requester | None, last_activity: datetime | None, now: datetime) -> End:
     """Return the end of a server that the hub stops. last_activity: that of the server, without a time zone in UTC."""
     if requester is not None and requester.kind == "owner":
-        return make_end("stopped", "You stopped it.", now)
+        return make_end("stopped", gettext("You stopped it."), now)
     if requester is not None and requester.kind == "user":
-        return make_end("stopped-by-hub", "An administrator stopped it through the hub.", now)
+        return make_end("stopped-by-hub", gettext("An administrator stopped it through the hub."), now)
     if requester is None:
-        return make_end("stopped-by-hub", "The hub stopped it, for example because it did not answer.", now)
-    by = f"The hub's service {quote(requester.name)} stopped it"
+        return make_end("stopped-by-hub", gettext("The hub stopped it, for example because it did not answer."), now)
+    service = quote(requester.name)
     idle = now - last_activity.replace(tzinfo=timezone.utc) if last_activity is not None else timedelta(0)
     if idle < ACTIVE:
-        return make_end("stopped-by-hub", f"{by}.", now)
+        return make_end("stopped-by-hub", gettext("The hub's service %(service)s stopped it.", service=service), now)
     minutes = timedelta(minutes=idle // timedelta(minutes=1))
-    return make_end("idle", f"{by} after {format_duration(minutes)} without activity.", now)
+    told = gettext(
+        "The hub's service %(service)s stopped it after %(duration)s without activity.",
+        service=service,
+        duration=format_duration(minutes),
+    )
+    return make_end("idle", told, now)
 
 
 def describe_cancellation(requester: Requester | None) -> End:
     """Return the end of a start that the hub cancels."""
     if requester is None:
-        return make_end("stopped-by-hub", "The hub cancelled its start.")
+        return make_end("stopped-by-hub", gettext("The hub cancelled its start."))
     if requester.kind == "owner":
-        return make_end("stopped", "You cancelled its start.")
-    by = "An administrator" if requester.kind == "user" else f"The hub's service {quote(requester.name)}"
-    return make_end("stopped-by-hub", f"{by} cancelled its start.")
+        return make_end("stopped", gettext("You cancelled its start."))
+    if requester.kind == "user":
+        return make_end("stopped-by-hub", gettext("An administrator cancelled its start."))
+    told = gettext("The hub's service %(service)s cancelled its start.", service=quote(requester.name))
+    return make_end("stopped-by-hub", told)

@@ -14,6 +14,7 @@ from ..pod.deadline import Deadline, deadline_of
 from ..refusal import Refusal
 from ..settings import format_duration
 from ..shape import Json
+from ..texts import gettext
 from ..watch.api_server import ApiError
 from ..watch.pod_end import End, make_end
 from .deadline_writer import DeadlineWriter
@@ -76,7 +77,7 @@ async def _end_if_over(server: TimedServer, deadlines: DeadlineWriter, pod: Json
 def over(deadline: Deadline) -> str:
     """Return the sentence for the user of a notebook that has reached its deadline."""
     lasted = format_duration(deadline.ends - deadline.started)
-    return f"It was stopped, because its wall time of {lasted} was over."
+    return gettext("It was stopped, because its wall time of %(duration)s was over.", duration=lasted)
 
 
 # The default of terminationGracePeriodSeconds (Kubernetes, Pod API).

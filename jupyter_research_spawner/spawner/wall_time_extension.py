@@ -13,6 +13,7 @@ from ..pod.deadline import Deadline, deadline_of
 from ..refusal import Refusal
 from ..settings import format_duration
 from ..shape import Json
+from ..texts import gettext
 from ..watch.api_server import ApiError
 from .deadline_writer import DeadlineWriter
 
@@ -62,16 +63,20 @@ async def extend(
         if target > choices[-1]:
             raise Refusal(
                 "wall-time-too-long",
-                f"Your server cannot run until {format_time(target)}, but only until {format_time(choices[-1])}.",
+                gettext(
+                    "Your server cannot run until %(time)s, but only until %(latest)s.",
+                    time=format_time(target),
+                    latest=format_time(choices[-1]),
+                ),
                 field="ends_at",
-                hint="Choose an earlier time.",
+                hint=gettext("Choose an earlier time."),
             )
         if target <= deadline.ends:
             raise Refusal(
                 "not-later",
-                f"Your server already runs until {format_time(deadline.ends)}.",
+                gettext("Your server already runs until %(time)s.", time=format_time(deadline.ends)),
                 field="ends_at",
-                hint="Choose a later time.",
+                hint=gettext("Choose a later time."),
                 status=409,
             )
         extended = deadline.extended(target)
@@ -108,8 +113,8 @@ async def _look(server: ExtendableServer, deadlines: DeadlineWriter) -> tuple[Js
     if now >= deadline.ends:
         raise Refusal(
             "wall-time-over",
-            "The wall time of your server is over, so it is being stopped.",
-            hint="You can start it again.",
+            gettext("The wall time of your server is over, so it is being stopped."),
+            hint=gettext("You can start it again."),
             status=409,
         )
     # The settings can have changed since the start; the pod's own limit stays what it was.
@@ -120,21 +125,25 @@ def _nothing_left(deadline: Deadline) -> Refusal:
     whole = format_duration(deadline.hard_ends - deadline.started)
     return Refusal(
         "no-extension-left",
-        f"Your server runs until {format_time(deadline.ends)}, and cannot run longer than {whole} in all.",
-        hint="Save your work, and start the server again after it has ended.",
+        gettext(
+            "Your server runs until %(time)s, and cannot run longer than %(duration)s in all.",
+            time=format_time(deadline.ends),
+            duration=whole,
+        ),
+        hint=gettext("Save your work, and start the server again after it has ended."),
         status=409,
     )
 
 
 def _not_running() -> Refusal:
-    return Refusal("not-running", "Your server does not run.", hint="Start it first.", status=409)
+    return Refusal("not-running", gettext("Your server does not run."), hint=gettext("Start it first."), status=409)
 
 
 def _changed() -> Refusal:
     return Refusal(
         "cluster-down",
-        "The cluster has not accepted the extension.",
-        hint="Try again in a minute.",
+        gettext("The cluster has not accepted the extension."),
+        hint=gettext("Try again in a minute."),
         status=503,
         retry_after=30,
     )

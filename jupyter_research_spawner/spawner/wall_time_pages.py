@@ -22,6 +22,7 @@ from ..pod.deadline import Deadline, deadline_of
 from ..refusal import Refusal
 from ..settings import format_duration
 from ..shape import Json
+from ..texts import gettext
 from .page_times import describe_time
 from .wall_time_extension import PAGE, extend, read_deadline
 
@@ -86,7 +87,7 @@ class WallTimeHandler(BaseHandler):  # type: ignore[misc]
     def _own_spawner(self) -> Any:
         user, name = self.current_user, self.get_argument("server", "")
         if name not in getattr(user, "orm_spawners", {}):
-            raise web.HTTPError(404, "You have no server with this name.")
+            raise web.HTTPError(404, gettext("You have no server with this name."))
         return user.spawners[name]
 
     async def _show(
@@ -201,9 +202,9 @@ def _parse_end(written: object) -> datetime:
     if found is None or found.tzinfo is None:
         raise Refusal(
             "invalid",
-            "The new end is not a valid time.",
+            gettext("The new end is not a valid time."),
             field="ends_at",
-            hint="Write it with its offset from UTC, as in 2026-11-29T16:00:00Z.",
+            hint=gettext("Write it with its offset from UTC, as in 2026-11-29T16:00:00Z."),
         )
     return found
 

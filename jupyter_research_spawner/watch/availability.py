@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from ..schedulers import Demand, QueueRoom, offer_too_big
+from ..texts import gettext, ngettext
 from .node_sizes import NodeSizes
 
 State = Literal["free-now", "would-wait", "too-big"]
@@ -38,16 +39,20 @@ def availability(
     they were empty.
     """
     if (largest := sizes.why_none(demand.node_requests)) is not None:
-        label = "No node is this big now" if largest.can_grow else "No node is this big"
+        label = gettext("No node is this big now") if largest.can_grow else gettext("No node is this big")
         return Availability("too-big", label, offer_too_big(largest), as_of, can_never_start=not largest.can_grow)
     waiting = None if room is None else room.waiting
     if room is not None and room.is_too_large:
-        return Availability("too-big", "Larger than its queue", "It requests more than its queue has in total.", as_of)
+        detail = gettext("It requests more than its queue has in total.")
+        return Availability("too-big", gettext("Larger than its queue"), detail, as_of)
     if room is not None and room.is_closed:
-        return Availability("would-wait", "Queue stopped", "Its queue starts nothing now.", as_of, waiting)
+        detail = gettext("Its queue starts nothing now.")
+        return Availability("would-wait", gettext("Queue stopped"), detail, as_of, waiting)
     if (room is not None and not room.fits) or has_node is False:
-        many = f" ({waiting} waiting)" if waiting else ""
-        return Availability("would-wait", f"You would wait{many}", "", as_of, waiting)
+        label = gettext("You would wait")
+        if waiting:
+            label = ngettext("You would wait (%(count)s waiting)", "You would wait (%(count)s waiting)", waiting)
+        return Availability("would-wait", label, "", as_of, waiting)
     if (room is not None and room.fits) or has_node:
-        return Availability("free-now", "Free now", "", as_of, waiting)
+        return Availability("free-now", gettext("Free now"), "", as_of, waiting)
     return None

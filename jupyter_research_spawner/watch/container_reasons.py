@@ -13,27 +13,30 @@ from collections.abc import Iterable
 
 from ..pod.home_check import HOME_CHECK
 from ..shape import Json
+from ..texts import gettext, gettext_noop
 
 LIMIT = 300
 
 # Reasons for which a container waits.
 WAITING = {
-    "ErrImagePull": "its image cannot be pulled",
-    "ImagePullBackOff": "its image cannot be pulled",
-    "RegistryUnavailable": "its image cannot be pulled, because the registry does not answer",
-    "SignatureValidationFailed": "its image is not pulled, because its signature is not valid",
-    "InvalidImageName": "its image name is not valid",
-    "ErrImageNeverPull": "its image is not on the node, and is not pulled because imagePullPolicy is Never",
-    "ImageInspectError": "the node cannot read its image",
-    "ImageVolumeMountFailed": "an image cannot be mounted as its volume",
-    "RROUnsupported": "the node cannot mount a volume read-only with all mounts below it",
-    "CreateContainerConfigError": "its configuration is incomplete or not valid",
-    "PreCreateHookError": "the node could not prepare it",
-    "CreateContainerError": "it cannot be created",
-    "PreStartHookError": "the node could not prepare it",
-    "RunContainerError": "it cannot be started",
-    "PostStartHookError": "its postStart hook failed, so it was stopped",
-    "CrashLoopBackOff": "it crashes repeatedly",
+    "ErrImagePull": gettext_noop("its image cannot be pulled"),
+    "ImagePullBackOff": gettext_noop("its image cannot be pulled"),
+    "RegistryUnavailable": gettext_noop("its image cannot be pulled, because the registry does not answer"),
+    "SignatureValidationFailed": gettext_noop("its image is not pulled, because its signature is not valid"),
+    "InvalidImageName": gettext_noop("its image name is not valid"),
+    "ErrImageNeverPull": gettext_noop(
+        "its image is not on the node, and is not pulled because imagePullPolicy is Never"
+    ),
+    "ImageInspectError": gettext_noop("the node cannot read its image"),
+    "ImageVolumeMountFailed": gettext_noop("an image cannot be mounted as its volume"),
+    "RROUnsupported": gettext_noop("the node cannot mount a volume read-only with all mounts below it"),
+    "CreateContainerConfigError": gettext_noop("its configuration is incomplete or not valid"),
+    "PreCreateHookError": gettext_noop("the node could not prepare it"),
+    "CreateContainerError": gettext_noop("it cannot be created"),
+    "PreStartHookError": gettext_noop("the node could not prepare it"),
+    "RunContainerError": gettext_noop("it cannot be started"),
+    "PostStartHookError": gettext_noop("its postStart hook failed, so it was stopped"),
+    "CrashLoopBackOff": gettext_noop("it crashes repeatedly"),
 }
 # Reasons of WAITING because of which a container has no image.
 IMAGE_REASONS = frozenset(
@@ -53,19 +56,33 @@ _ORDINARY = frozenset({"", "ContainerCreating", "PodInitializing"})
 _FINAL = frozenset({"InvalidImageName"})
 # Reasons of ended containers that say no more than the exit code.
 _ENDED = frozenset({"", "Error", "Completed"})
+# By whether the postStart hook of the container failed, and whether the exit code has a meaning.
+_ENDED_WITH = {
+    (False, False): gettext_noop("Container %(container)s ended with exit code %(code)s"),
+    (False, True): gettext_noop("Container %(container)s ended with exit code %(code)s (%(meaning)s)"),
+    (True, False): gettext_noop(
+        "Container %(container)s ended with exit code %(code)s after its postStart hook failed"
+    ),
+    (True, True): gettext_noop(
+        "Container %(container)s ended with exit code %(code)s after its postStart hook failed (%(meaning)s)"
+    ),
+}
 # Exit codes of shells (POSIX, Shell Command Language, "Exit Status for Commands").
-_EXIT_CODES = {126: "the command is not executable", 127: "the command was not found"}
+_EXIT_CODES = {
+    126: gettext_noop("the command is not executable"),
+    127: gettext_noop("the command was not found"),
+}
 # Reasons of events.
 WARNINGS = {
-    "FailedMount": "A file system cannot be mounted or does not answer",
-    "FailedMapVolume": "A file system cannot be mounted or does not answer",
-    "FailedAttachVolume": "A file system cannot be mounted or does not answer",
-    "FailedMountOnFilesystemMismatch": "A file system cannot be mounted",
-    "FailedCreatePodSandBox": "The node cannot create the pod's network or sandbox",
-    "NetworkNotReady": "The network of the node is not ready",
-    "FailedPrepareDynamicResources": "The node cannot prepare the pod's devices",
-    "Unhealthy": "A probe of the pod fails",
-    "FailedPostStartHook": "A postStart hook failed",
+    "FailedMount": gettext_noop("A file system cannot be mounted or does not answer"),
+    "FailedMapVolume": gettext_noop("A file system cannot be mounted or does not answer"),
+    "FailedAttachVolume": gettext_noop("A file system cannot be mounted or does not answer"),
+    "FailedMountOnFilesystemMismatch": gettext_noop("A file system cannot be mounted"),
+    "FailedCreatePodSandBox": gettext_noop("The node cannot create the pod's network or sandbox"),
+    "NetworkNotReady": gettext_noop("The network of the node is not ready"),
+    "FailedPrepareDynamicResources": gettext_noop("The node cannot prepare the pod's devices"),
+    "Unhealthy": gettext_noop("A probe of the pod fails"),
+    "FailedPostStartHook": gettext_noop("A postStart hook failed"),
 }
 # Warnings about the node's settings.  They keep no pod from starting, and the kubelet repeats them.
 _HARMLESS = frozenset(
@@ -82,7 +99,7 @@ _HARMLESS = frozenset(
     }
 )
 NOT_MOUNTED = ("FailedMount", "FailedMapVolume", "FailedAttachVolume")
-_WITHOUT_SHELL = (
+_WITHOUT_SHELL = gettext_noop(
     "The image has no /bin/sh, but job arrays and working directories below your home or a mount require it."
 )
 # The messages of runc (two) and of crun about a missing program.
@@ -197,16 +214,25 @@ def why_waiting(container: Json, events: Iterable[Json] = ()) -> str:
     reason, message = str(waiting.get("reason") or ""), waiting.get("message") or ""
     if reason in _ORDINARY and not message:
         return ""
-    problem, told = WAITING.get(reason, "it is not started"), sentence(message)
+    known, told = WAITING.get(reason), sentence(message)
+    problem = gettext(known) if known else gettext("it is not started")
     if reason == "CrashLoopBackOff":
         if has_succeeded(container):
-            problem = "it ends without an error and is started again"
+            problem = gettext("it ends without an error and is started again")
         told = how_ended(container, last_end(container), events) or told
     if not _WORD.fullmatch(reason):  # For some errors, the kubelet's reason is the error's text.
         told = sentence(message if not reason or reason in str(message) else f"{reason}: {message}".rstrip(": "))
-        return f"Container {container.get('name')}: {problem}. {told}"
-    program = _why_no_program(str(container.get("name")), reason, str(message))
-    return program or f"Container {container.get('name')}: {problem} ({reason}). {told}".rstrip()
+        why = gettext("Container %(container)s: %(problem)s.", container=container.get("name"), problem=problem)
+        return f"{why} {told}"
+    if program := _why_no_program(str(container.get("name")), reason, str(message)):
+        return program
+    why = gettext(
+        "Container %(container)s: %(problem)s (%(reason)s).",
+        container=container.get("name"),
+        problem=problem,
+        reason=reason,
+    )
+    return f"{why} {told}".rstrip()
 
 
 def _why_no_program(name: str, reason: str, message: str) -> str:
@@ -214,10 +240,21 @@ def _why_no_program(name: str, reason: str, message: str) -> str:
     if found := _NO_PROGRAM.search(message):
         program = found["runc"] or found["crun"]
         if program == "/bin/sh":
-            return _WITHOUT_SHELL
-        return f"Container {name}: the image has no program {program!r} ({reason})."
+            return gettext(_WITHOUT_SHELL)
+        return gettext(
+            "Container %(container)s: the image has no program %(program)s (%(reason)s).",
+            container=name,
+            program=repr(program),
+            reason=reason,
+        )
     if found := _NOT_EXECUTABLE.search(message):
-        return f"Container {name}: {found['program']!r} cannot be executed, {found['why']} ({reason})."
+        return gettext(
+            "Container %(container)s: %(program)s cannot be executed, %(why)s (%(reason)s).",
+            container=name,
+            program=repr(found["program"]),
+            why=found["why"],
+            reason=reason,
+        )
     return ""
 
 
@@ -226,17 +263,16 @@ def how_ended(container: Json, ended: Json, events: Iterable[Json] = ()) -> str:
     name, code, reason = container.get("name"), ended.get("exitCode"), str(ended.get("reason") or "")
     message = str(ended.get("message") or "")
     if reason == "OOMKilled":
-        return f"Container {name} used more memory than its limit (OOMKilled)."
+        return gettext("Container %(container)s used more memory than its limit (OOMKilled).", container=name)
     if not code:
         return ""
     # Only for the runtime's own reasons: the log of a program could contain the same words.
     if reason not in _ENDED and (program := _why_no_program(str(name), reason, message)):
         return program
-    hook = " after its postStart hook failed" if _hook_failed(str(name), events) else ""
     meaning = shorten(reason, 64) if reason not in _ENDED else _meaning(int(code))
-    told = f"{hook} ({meaning})" if meaning else hook
-    last = f": {line}" if (line := _last_line(message)) else ""
-    return f"Container {name} ended with exit code {code}{told}{last}."
+    text = _ENDED_WITH[_hook_failed(str(name), events), bool(meaning)]
+    told = gettext(text, container=name, code=code, meaning=meaning)
+    return f"{told}: {line}." if (line := _last_line(message)) else f"{told}."
 
 
 def exit_code(ended: Json) -> int | None:
@@ -259,13 +295,14 @@ def why_failing(container: Json, events: Iterable[Json] = ()) -> str:
         return why
     states = (container.get("state") or {}, container.get("lastState") or {})
     told = (how_ended(container, state.get("terminated") or {}, events) for state in states)
-    return next(filter(None, told), f"Container {container.get('name')} ends repeatedly.")
+    repeated = gettext("Container %(container)s ends repeatedly.", container=container.get("name"))
+    return next(filter(None, told), repeated)
 
 
 def _meaning(code: int) -> str:
     """Return what an exit code means to a shell, or the name of its signal; "" if it has no such meaning."""
     if code in _EXIT_CODES:
-        return _EXIT_CODES[code]
+        return gettext(_EXIT_CODES[code])
     try:
         return signal.Signals(code - 128).name
     except ValueError:
@@ -309,8 +346,10 @@ def why_warned(event: Json) -> str:
     reason = str(event.get("reason") or "")
     if event.get("type") != "Warning" and reason not in NOT_MOUNTED:
         return ""
-    told = sentence(event.get("message")) or "The event has no message."
-    return f"{WARNINGS.get(reason, 'The cluster reports a problem')} ({shorten(reason, 64)}): {told}"
+    told = sentence(event.get("message")) or gettext("The event has no message.")
+    known = WARNINGS.get(reason)
+    problem = gettext(known) if known else gettext("The cluster reports a problem")
+    return f"{problem} ({shorten(reason, 64)}): {told}"
 
 
 def what_is_awaited(container: Json, *, must_end: bool) -> str:
@@ -321,7 +360,11 @@ def what_is_awaited(container: Json, *, must_end: bool) -> str:
     name, state = container.get("name"), container.get("state") or {}
     if "running" in state:
         if name == HOME_CHECK:
-            return "Your home directory is being checked, and its file system has not answered yet."
-        return f"Container {name} {'must end first, and still runs' if must_end else 'runs, but is not ready yet'}."
+            return gettext("Your home directory is being checked, and its file system has not answered yet.")
+        if must_end:
+            return gettext("Container %(container)s must end first, and still runs.", container=name)
+        return gettext("Container %(container)s runs, but is not ready yet.", container=name)
     reason = str((state.get("waiting") or {}).get("reason") or "")
-    return f"The node has not started container {name} yet{f' ({reason})' if reason else ''}."
+    if not reason:
+        return gettext("The node has not started container %(container)s yet.", container=name)
+    return gettext("The node has not started container %(container)s yet (%(reason)s).", container=name, reason=reason)

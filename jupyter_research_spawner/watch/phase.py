@@ -10,6 +10,7 @@ from typing import Literal
 from ..pod.home_check import HOME_CHECK
 from ..schedulers import SCHEDULERS, QueueStatus, Reason, describe, why
 from ..shape import Json
+from ..texts import gettext, gettext_noop, translate
 from .container_reasons import (
     NOT_MOUNTED,
     exit_code,
@@ -30,19 +31,20 @@ from .container_reasons import (
 
 PhaseName = Literal["queued", "starting", "running", "ending", "succeeded", "failed"]
 
-_NO_WORDS = (
+_NO_WORDS = gettext_noop(
     "Your home directory cannot be used, and the check of it does not say why. "
     "Ask your administrators to read the log of container research-home."
 )
+_UNEXPLAINED = gettext_noop("The pod failed and the cluster does not say why.")
 _ABSENT = re.compile(r'\b(secret|configmap) "([a-z0-9.-]{1,253})" not found')
 # Reasons for which the kubelet rejects or ends a pod.  For other reasons, the message in the pod's status is shown.
 _POD = {
-    "DeadlineExceeded": "It reached its hard wall time.",
-    "SupplementalGroupsPolicyNotSupported": (
+    "DeadlineExceeded": gettext_noop("It reached its hard wall time."),
+    "SupplementalGroupsPolicyNotSupported": gettext_noop(
         "Its node cannot keep an image from adding groups (supplementalGroupsPolicy Strict), "
         "so the pod was not started. The node needs containerd 2 or CRI-O 1.31."
     ),
-    "TopologyAffinityError": (
+    "TopologyAffinityError": gettext_noop(
         "Its node could not give it CPUs, memory and devices that belong together (TopologyAffinityError)."
     ),
 }
@@ -79,7 +81,7 @@ def classify(
     exit_code = _exit_code(status, main)
     if eviction is not None:
         over = phase in ("Succeeded", "Failed")
-        return Phase("failed" if over else "ending", eviction.message, exit_code, eviction.preempted)
+        return Phase("failed" if over else "ending", translate(eviction.message), exit_code, eviction.preempted)
     if phase == "Succeeded":
         return Phase("succeeded", exit_code=exit_code)
     if phase == "Failed":
@@ -92,8 +94,12 @@ def classify(
     if phase == "Running" and _is_running(status, main):
         return Phase("running")
     if phase == "Running" and main_stays_ended(pod, main):
-        return Phase("running", f"Container {main} has ended, but other containers of its pod still run.", exit_code)
+        return Phase("running", _others_run(main), exit_code)
     return Phase("starting", why_not_ready(pod, main, events))
+
+
+def _others_run(main: str) -> str:
+    return gettext("Container %(container)s has ended, but other containers of its pod still run.", container=main)
 
 
 def why_not_ready(pod: Json, main: str, events: Sequence[Json] = ()) -> str:
@@ -183,8 +189,14 @@ def why_no_secret(pod: Json, events: Sequence[Json]) -> str:
         texts.append(str(newest_event(events).get("message", "")))
     for text in texts:
         if found := _ABSENT.search(text):
-            kind = {"secret": "secret", "configmap": "ConfigMap"}[found[1]]
-            return f"The {kind} {found[2]!r}, which your administrators add to the pod, does not exist."
+            name = repr(found[2])
+            if found[1] == "secret":
+                return gettext(
+                    "The secret %(name)s, which your administrators add to the pod, does not exist.", name=name
+                )
+            return gettext(
+                "The ConfigMap %(name)s, which your administrators add to the pod, does not exist.", name=name
+            )
     return ""
 
 
@@ -196,21 +208,23 @@ def why_not_gone(pod: Json) -> str:
     if not finalizers or runs or "deletionTimestamp" not in metadata:
         return ""
     owner = _owner_of(finalizers[0])
-    return (
-        f"The pod's containers have ended, but {owner} has not removed its finalizer {finalizers[0]}. "
-        f"The pod is deleted when {owner} runs again."
+    return gettext(
+        "The pod's containers have ended, but %(owner)s has not removed its finalizer %(finalizer)s. The pod is "
+        "deleted when %(owner)s runs again.",
+        owner=owner,
+        finalizer=finalizers[0],
     )
 
 
 def _owner_of(finalizer: str) -> str:
     """Return the name of the scheduler that sets this finalizer, or "another controller"."""
     kinds = [kind for kind, scheduler in SCHEDULERS.items() if finalizer.startswith(scheduler.RESERVED)]
-    return kinds[0].capitalize() if kinds else "another controller"
+    return kinds[0].capitalize() if kinds else gettext("another controller")
 
 
 def why_failed(pod: Json, main: str, events: Sequence[Json] = ()) -> str:
     """Return a sentence that says why a pod is in phase Failed, from the status of the pod or of a container."""
-    return _why_rejected(pod) or why_ended(pod, main, events) or "The pod failed and the cluster does not say why."
+    return _why_rejected(pod) or why_ended(pod, main, events) or gettext(_UNEXPLAINED)
 
 
 def _why_rejected(pod: Json) -> str:
@@ -218,8 +232,8 @@ def _why_rejected(pod: Json) -> str:
     status = pod.get("status") or {}
     reason, message = shorten(status.get("reason"), 64), sentence(status.get("message"))
     if reason in _POD:
-        return _POD[reason]
-    return f"{message.rstrip('.') or 'The pod failed'} ({reason})." if reason else message
+        return gettext(_POD[reason])
+    return f"{message.rstrip('.') or gettext('The pod failed')} ({reason})." if reason else message
 
 
 def why_no_home(pod: Json) -> str:
@@ -235,9 +249,9 @@ def why_no_home(pod: Json) -> str:
             message = str(ended.get("message") or "")
             if ended.get("exitCode") == 1:
                 lines = [line for line in message.splitlines() if shorten(line)]
-                return shorten(lines[-1], 1000) if lines else _NO_WORDS
+                return shorten(lines[-1], 1000) if lines else gettext(_NO_WORDS)
             if ended.get("exitCode") and "executable file" in message and "not found" in message:
-                return (
+                return gettext(
                     "The image has no `sh` to check your home directory with. "
                     "Ask your administrators to set storage.home_check_image."
                 )

@@ -15,7 +15,7 @@ from ..api_object import condition, parse_time
 from ..schedulers import NO_OBJECTS, Objects, Scheduler, preemption_events
 from ..schedulers.scheduler_interface import EvictionCode
 from ..shape import Json
-from ..wording import format_list
+from ..texts import gettext, gettext_choice, gettext_noop, translate
 from .container_reasons import IMAGE_REASONS, event_time, how_ended, main_stays_ended, shorten, statuses
 from .phase import has_begun, is_over, why_failed
 
@@ -39,25 +39,25 @@ EndCode = (
 )
 # What the user can do.  `with_larger_profiles` replaces the hint of out-of-memory.
 HINTS: Mapping[EndCode, str] = {
-    "deleted": "You can start it again. Ask your administrators if you do not know why it was deleted.",
-    "drained": "You can start it again. It then runs on another node.",
-    "evicted": "You can start it again. If it used too much disk space or memory, use less of it.",
-    "exited": "You can start it again.",
-    "failed": "You can start it again. Ask your administrators if it fails again.",
-    "idle": "You can start it again.",
-    "image-not-pulled": "Choose another image if your profile has one, or ask your administrators.",
-    "node-lost": "You can start it again. It then runs on another node.",
-    "not-ready": "You can start it again. Ask your administrators if this happens again.",
-    "out-of-memory": "Use less memory, or choose a profile with more.",
-    "preempted": "You can start it again. It then waits in its queue until there is room.",
-    "rejected": "You can start it again. Ask your administrators if this happens again.",
+    "deleted": gettext_noop("You can start it again. Ask your administrators if you do not know why it was deleted."),
+    "drained": gettext_noop("You can start it again. It then runs on another node."),
+    "evicted": gettext_noop("You can start it again. If it used too much disk space or memory, use less of it."),
+    "exited": gettext_noop("You can start it again."),
+    "failed": gettext_noop("You can start it again. Ask your administrators if it fails again."),
+    "idle": gettext_noop("You can start it again."),
+    "image-not-pulled": gettext_noop("Choose another image if your profile has one, or ask your administrators."),
+    "node-lost": gettext_noop("You can start it again. It then runs on another node."),
+    "not-ready": gettext_noop("You can start it again. Ask your administrators if this happens again."),
+    "out-of-memory": gettext_noop("Use less memory, or choose a profile with more."),
+    "preempted": gettext_noop("You can start it again. It then waits in its queue until there is room."),
+    "rejected": gettext_noop("You can start it again. Ask your administrators if this happens again."),
     "rights-lost": "",
-    "start-failed": "You can start it again.",
+    "start-failed": gettext_noop("You can start it again."),
     "stopped": "",
-    "stopped-by-hub": "You can start it again.",
-    "topology": "Choose a profile with fewer CPUs or GPUs, or start it again later.",
-    "unknown": "You can start it again. Ask your administrators if this happens again.",
-    "wall-time": "You can start it again. Choose a longer wall time if your profile allows it.",
+    "stopped-by-hub": gettext_noop("You can start it again."),
+    "topology": gettext_noop("Choose a profile with fewer CPUs or GPUs, or start it again later."),
+    "unknown": gettext_noop("You can start it again. Ask your administrators if this happens again."),
+    "wall-time": gettext_noop("You can start it again. Choose a longer wall time if your profile allows it."),
 }
 # Reasons in the status of a pod in phase Failed.
 _FAILED_PODS: Mapping[str, EndCode] = {
@@ -73,12 +73,14 @@ _FAILED_PODS: Mapping[str, EndCode] = {
 # Reasons in the `terminated` state of a container.
 _ENDED_CONTAINERS: Mapping[str, EndCode] = {"ContainerStatusUnknown": "node-lost", "OOMKilled": "out-of-memory"}
 MESSAGE_LIMIT = 1000
-DELETED = (
+DELETED = gettext_noop(
     "Its pod was deleted in the cluster and not through the hub, by an administrator or by another program. "
     "The cluster does not say why."
 )
-EXITED = "The notebook server ended without an error. It was shut down from inside, or it reached its own idle limit."
-UNKNOWN = "It ended while the hub did not see it, and the cluster does not say why."
+EXITED = gettext_noop(
+    "The notebook server ended without an error. It was shut down from inside, or it reached its own idle limit."
+)
+UNKNOWN = gettext_noop("It ended while the hub did not see it, and the cluster does not say why.")
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,12 @@ def make_end(code: EndCode, message: str, at: datetime | str | None = None, hint
     message: sentences, of which the middle is left out if they are long, because the cluster can send any text.
     at: a time, RFC 3339 text, or None for now.
     """
-    return End(code, shorten(message, MESSAGE_LIMIT), _in_utc(at), HINTS[code] if hint is None else hint)
+    return End(code, shorten(message, MESSAGE_LIMIT), _in_utc(at), hint_for(code) if hint is None else hint)
+
+
+def hint_for(code: EndCode) -> str:
+    """Return what the user can do after an end with this code, as sentences; "" if nothing."""
+    return gettext(HINTS[code]) if HINTS[code] else ""
 
 
 def find_end(
@@ -131,14 +138,14 @@ def find_end(
         return None
     at = known_time(ended.get("finishedAt"))
     if eviction is not None:
-        return make_end(eviction.code, eviction.message, at or _time_of_eviction(pod))
+        return make_end(eviction.code, translate(eviction.message), at or _time_of_eviction(pod))
     if (preempted := find_preemption(scheduler, events)) is not None:
         return preempted
     has_reason = (pod.get("status") or {}).get("reason") is not None
     if has_reason or ended_by_itself(ended, pod.get("metadata") or {}) or (is_over(pod) and not _is_deleted(pod)):
         code = failure_code(pod, main)
-        return make_end(code or "exited", why_failed(pod, main, events) if code else EXITED, at)
-    return make_end("deleted", DELETED, at or _time_of_deletion(pod))
+        return make_end(code or "exited", why_failed(pod, main, events) if code else gettext(EXITED), at)
+    return make_end("deleted", gettext(DELETED), at or _time_of_deletion(pod))
 
 
 def find_preemption(scheduler: Scheduler, events: Iterable[Json]) -> End | None:
@@ -146,13 +153,13 @@ def find_preemption(scheduler: Scheduler, events: Iterable[Json]) -> End | None:
     for event in events:
         for known in preemption_events(scheduler.KIND):
             if known.matches(event):
-                return make_end("preempted", known.message, event_time(event))
+                return make_end("preempted", translate(known.message), event_time(event))
     return None
 
 
 def find_lost_end(scheduler: Scheduler, events: Iterable[Json]) -> End:
     """Return why a pod ended whose end the hub did not see, from its events, which Kubernetes keeps for an hour."""
-    return find_preemption(scheduler, events) or make_end("unknown", UNKNOWN)
+    return find_preemption(scheduler, events) or make_end("unknown", gettext(UNKNOWN))
 
 
 def find_restart(pod: Json, main: str, restarts_before: int) -> End | None:
@@ -164,11 +171,11 @@ def find_restart(pod: Json, main: str, restarts_before: int) -> End | None:
         ended = (found.get("lastState") or {}).get("terminated") or {}
         if found.get("name") == main and count_restarts(pod, main) > restarts_before:
             code = _ENDED_CONTAINERS.get(str(ended.get("reason")), "failed")
-            told = how_ended(found, ended) or "It ended."
-            end = make_end(
-                code, f"{told} It was restarted, and its kernels were lost.", known_time(ended.get("finishedAt"))
-            )
-            hint = HINTS[code] if code == "out-of-memory" else "Ask your administrators if this happens again."
+            told = how_ended(found, ended) or gettext("It ended.")
+            restarted = gettext("It was restarted, and its kernels were lost.")
+            end = make_end(code, f"{told} {restarted}", known_time(ended.get("finishedAt")))
+            is_full = code == "out-of-memory"
+            hint = hint_for(code) if is_full else gettext("Ask your administrators if this happens again.")
             return replace(end, hint=hint, continues=True)
     return None
 
@@ -225,10 +232,13 @@ def with_larger_profiles(end: End, profiles: Sequence[str]) -> End:
     if not profiles:
         return replace(
             end,
-            hint="No profile that you may choose has more memory. Use less, for example with fewer kernels at a time, "
-            "or ask your administrators.",
+            hint=gettext(
+                "No profile that you may choose has more memory. Use less, for example with fewer kernels at a time, "
+                "or ask your administrators."
+            ),
         )
-    return replace(end, hint=f"Use less memory, or choose a profile with more: {format_list(profiles, 'or')}.")
+    hint = gettext("Use less memory, or choose a profile with more: %(profiles)s.", profiles=gettext_choice(profiles))
+    return replace(end, hint=hint)
 
 
 def main_state(pod: Json, main: str, state: Literal["running", "terminated"]) -> Json:

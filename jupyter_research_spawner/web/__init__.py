@@ -2,19 +2,23 @@
 
 Jinja escapes every value.  Pages have no inline styles and scripts, so that they work under a Content-Security-Policy
 without 'unsafe-inline'.  The name of a static file in an URL contains a hash of its content, so browsers can keep it.
+
+Templates show each text with `_("...")` in the site's language, and forms of a number with `ngettext`.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
+
+from .. import texts
 
 HERE = Path(__file__).parent
 # Templates that replace JupyterHub's own, for c.JupyterHub.template_paths.
@@ -76,13 +80,44 @@ def _template_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["render_part"] = _render_part
+    environment.globals.update(render_part=_render_part, _=gettext, ngettext=ngettext, language=texts.language_tag)
     return environment
 
 
-@functools.lru_cache(maxsize=2048)
+def gettext(message: str, /, **values: object) -> Markup:
+    """Return the text in the site's language as HTML.  The translation and all values except Markup are escaped."""
+    return escape(texts.translate(message)) % values
+
+
+def ngettext(singular: str, plural: str, count: int, /, **values: object) -> Markup:
+    """Return the form of the text for this number as HTML, as `gettext` does."""
+    return escape(texts.translate_form(singular, plural, count)) % {texts.COUNT: count, **values}
+
+
+def hub_variables() -> dict[str, Any]:
+    """Return the variables for texts in the hub's templates.  JupyterHub calls functions with the user of the page."""
+    return {
+        "research_gettext": _hub_gettext,
+        "research_ngettext": _hub_ngettext,
+        "research_language": texts.language_tag(),
+    }
+
+
+def _hub_gettext(user: Any) -> Callable[..., Markup]:
+    return gettext
+
+
+def _hub_ngettext(user: Any) -> Callable[..., Markup]:
+    return ngettext
+
+
 def _render_part(template: str, value: Hashable) -> Markup:
     """Return a part of a page that depends only on `value`, and that many pages have.  `template` is its file."""
+    return _rendered_part(template, value, texts.language_tag())
+
+
+@functools.lru_cache(maxsize=2048)
+def _rendered_part(template: str, value: Hashable, language: str) -> Markup:
     return Markup(_template_environment().get_template(template).render(value=value))  # noqa: S704  escaped by jinja2
 
 

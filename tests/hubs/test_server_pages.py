@@ -29,8 +29,8 @@ async def started(hub: Hub, extra: str = "", after: str = "", **over: Any) -> Br
 
 
 async def press(browser: Browser, page: BeautifulSoup, button: str, **over: str) -> Answer:
-    """Post the form of the button with this text, as a browser does."""
-    (found,) = (one for one in page.select("form button") if button in " ".join(one.get_text().split()))
+    """Post the form of the button with this name, as a browser does."""
+    (found,) = (one for one in page.select("form button") if button in str(one.get("aria-label") or words(one)))
     form = found.find_parent("form")
     assert form is not None
     fields = {str(field["name"]): str(field.get("value", "")) for field in form.select("input")}

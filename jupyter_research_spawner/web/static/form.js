@@ -33,7 +33,7 @@
     const ends = facts.querySelector("[data-seconds]");
     const latest = new Date(Date.now() + 1000 * ends.dataset.seconds);
     const day = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
-    ends.textContent = `${latest.toLocaleString("en-GB", day)} at the latest, if it starts now`;
+    ends.textContent = ends.dataset.textEnds.replace("%(time)s", latest.toLocaleString("en-GB", day));
     choice.append(title, facts);
   }
   const read = form.querySelector(".research-read time");
@@ -61,7 +61,8 @@
       for (const group of form.querySelectorAll(".research-group")) {
         group.hidden = !group.querySelector(".research-offer:not([hidden])");
       }
-      found.textContent = words.length ? `${count} of ${offers.length} offers` : "";
+      const text = found.dataset.textFound.replace("%(count)s", count).replace("%(total)s", offers.length);
+      found.textContent = words.length ? text : "";
     };
     input.addEventListener("input", search);
     // Enter searches. It must not start the selected offer.
@@ -93,7 +94,7 @@
     if (isSent) { event.preventDefault(); return; }
     isSent = true;
     const button = event.submitter;
-    if (button?.dataset.busy) { button.classList.add("research-busy"); button.setAttribute("aria-disabled", "true"); }
+    if (button && "busy" in button.dataset) { button.classList.add("research-busy"); button.setAttribute("aria-disabled", "true"); }
   });
   window.addEventListener("pageshow", (event) => {
     if (!event.persisted) { return; }

@@ -9,8 +9,8 @@
   const { timeElement, shortDuration } = window.researchTimes;
   // The hub's clock and the browser's can differ.
   const clockOffset = Date.parse(page.dataset.now) - Date.now() || 0;
-  const UNREACHABLE =
-    "The hub does not answer at the moment. This does not affect your start, and this page continues when the hub is back.";
+  // The texts in the language of the site.
+  const texts = page.dataset;
   const RETRY_MILLISECONDS = 2000;
   const UNKNOWN_MILLISECONDS = 120000;
   let phases = [];
@@ -45,7 +45,7 @@
       item.className = phase.state;
       if (phase.state === "current") item.setAttribute("aria-current", "step");
       else item.removeAttribute("aria-current");
-      setText(item.querySelector(".research-done"), phase.state === "done" ? ": done" : "");
+      setText(item.querySelector(".research-done"), phase.state === "done" ? texts.textDone : "");
       showSince(item.querySelector(".since"), phase);
     }
   }
@@ -58,7 +58,10 @@
     }
     const end = phase.ended ? Date.parse(phase.ended) : phase.state === "current" ? Date.now() + clockOffset : NaN;
     const duration = Number.isNaN(end) ? "" : shortDuration(end - Date.parse(phase.begun));
-    element.replaceChildren(phase.state === "current" ? "since " : "", time, duration ? `, ${duration}` : "");
+    const isCurrent = phase.state === "current";
+    const text = duration ? (isCurrent ? texts.textSinceFor : texts.textTook) : isCurrent ? texts.textSince : "%(time)s";
+    const [before, after] = text.replace("%(duration)s", duration).split("%(time)s");
+    element.replaceChildren(before, time, after);
   }
 
   function addNote(text) {
@@ -74,8 +77,10 @@
     const line = document.createElement("li");
     const time = timeElement(event.at, true);
     const raw = event.raw_event || {};
-    const warning = raw.type === "Warning" ? "Warning: " : "";
-    line.append(time || "", time ? " " : "", warning + (raw.message || event.message || ""));
+    const message = raw.message || event.message || "";
+    // With a function, "$&" in the message means nothing.
+    const told = raw.type === "Warning" ? texts.textWarning.replace("%(message)s", () => message) : message;
+    line.append(time || "", time ? " " : "", told);
     log.append(line);
     setText(document.getElementById("research-log-count"), String(log.children.length));
   }
@@ -100,7 +105,7 @@
       phases = event.phases;
       // The page was loaded before the hub had decided what to start, and does not show it.
       if (!("decided" in page.dataset)) reload();
-      setText(state, event.stage === "queued" ? "waiting" : "starting");
+      setText(state, event.stage === "queued" ? texts.textWaiting : texts.textStarting);
       showPhases();
     }
   };
@@ -127,7 +132,7 @@
   }
   source.onerror = () => {
     if (isLeaving) return;
-    setText(headline, UNREACHABLE);
+    setText(headline, texts.textUnreachable);
     // Otherwise the EventSource retries by itself.
     if (source.readyState === EventSource.CLOSED) setTimeout(reconnect, RETRY_MILLISECONDS);
   };

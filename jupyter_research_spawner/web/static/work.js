@@ -84,7 +84,7 @@
       }
       const after = states(part);
       const changes = [...after].filter(([key, word]) => before.has(key) && before.get(key) !== word);
-      if (changes.length > 3) announcement.textContent = `${changes.length} states have changed.`;
+      if (changes.length > 3) announcement.textContent = announcement.dataset.textMany;
       else if (changes.length) announcement.textContent = changes.map((change) => change.join(": ")).join(". ") + ".";
     }
     tick();
@@ -122,20 +122,20 @@
       try {
         const response = await fetch(streamed.dataset.events, { headers, cache: "no-store", signal: hidden.signal });
         if (response.status === 404 || response.status === 401) {
-          live.textContent = response.status === 404 ? "This job was removed." : "You are logged out.";
+          live.textContent = response.status === 404 ? live.dataset.textRemoved : live.dataset.textLoggedOut;
           return;
         }
         if (!response.ok) throw new Error(String(response.status));
-        live.textContent = "Live";
+        live.textContent = live.dataset.textLive;
         wait = FIRST_PAUSE;
         if (await readEvents(response)) {
-          live.textContent = "Not live, because too many of these pages are open.";
+          live.textContent = live.dataset.textReplaced;
           await tabSwitch();
           continue;
         }
       } catch {
         if (!hidden.signal.aborted) {
-          live.textContent = "Not live at the moment.";
+          live.textContent = live.dataset.textNotLive;
           wait = Math.min(wait * 2, LONGEST_PAUSE);
         }
       } finally {
