@@ -98,7 +98,7 @@ class ResearchForms:
         """Return the HTML of the form of one of the users, who take turns."""
         person = self.people[place % len(self.people)]
         found = self.builder.build(person, datetime.now(timezone.utc), hub_user=person.name, **more)
-        return web.render_template("options.html", base_url="/hub/", form=found, pod_path="/hub/pod")
+        return web.render_template("options.html", base_url="/hub/", form=found, pod_path="/hub/pod", owner="")
 
 
 async def research_forms(scheduler: str, change: Callable[[Json], object]) -> ResearchForms:

@@ -12,8 +12,9 @@ class Refusal(Exception):
     """The reason why a request is refused, with the invalid field and a hint that says what to do.
 
     `status` is the HTTP status of the response, for example 400 (invalid request), 403 (not allowed), 409 (conflict
-    with an existing object) or 503 (a service is down).  `retry_after` is in seconds.  JupyterHub does not count a
-    refusal as a failed spawn.
+    with an existing object) or 503 (a service is down).  `retry_after` is in seconds.  `heading` is a
+    sentence before the message, for which a page can have a heading of its own.  JupyterHub does not count a refusal as
+    a failed spawn.
     """
 
     code: str
@@ -22,16 +23,22 @@ class Refusal(Exception):
     hint: str = ""
     status: int = 400
     retry_after: int | None = None
+    heading: str = ""
+
+    @property
+    def sentences(self) -> str:
+        """Return what happened, without the hint."""
+        return f"{self.heading} {self.message}".strip()
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        return f"{self.sentences} {self.hint}".strip()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the value of the key `error` in the JSON response to REST clients."""
         return {
             "code": self.code,
             "field": self.field,
-            "message": self.message,
+            "message": self.sentences,
             "hint": self.hint,
             "status": self.status,
             "retry_after": self.retry_after,

@@ -1,11 +1,12 @@
-"""Format lists of names and untrusted values for messages."""
+"""Format lists of names, times and untrusted values for messages."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
+from datetime import date, datetime, timezone
 from decimal import Decimal
 from itertools import islice
 
@@ -76,3 +77,30 @@ def _flow(value: object, depth: int = 0) -> Iterator[str]:
 def shorten(text: str, limit: int = QUOTE_LIMIT) -> str:
     """Return at most `limit` characters of the text, with an ellipsis if some are left out."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MOMENT = re.compile(rf"\b(\d{{1,2}}) ({'|'.join(_MONTHS)}) (\d\d):(\d\d) UTC\b")
+
+
+def format_moment(time: datetime) -> str:
+    """Return a time as sentences have it: `28 Nov 10:02 UTC`."""
+    at = time.astimezone(timezone.utc)
+    return f"{at.day} {_MONTHS[at.month - 1]} {at:%H:%M} UTC"
+
+
+def find_moments(sentence: str, now: datetime) -> list[tuple[str, datetime]]:
+    """Return the times in a sentence, as `format_moment` has written them and as times, in their order.
+
+    A time without a year is the one that is closest to `now`.
+    """
+    found = []
+    for moment in _MOMENT.finditer(sentence):
+        day, month, hour, minute = int(moment[1]), _MONTHS.index(moment[2]) + 1, int(moment[3]), int(moment[4])
+        years = []
+        for year in (now.year - 1, now.year, now.year + 1):
+            with contextlib.suppress(ValueError):  # 29 February, or text of another program
+                years.append(datetime(year, month, day, hour, minute, tzinfo=timezone.utc))
+        if years:
+            found.append((moment[0], min(years, key=lambda time: abs(time - now))))
+    return found

@@ -33,13 +33,14 @@ expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 @dataclass(frozen=True)
 class Look:
-    """How a user looks at pages: size of the window in pixels, colours, with or without JavaScript."""
+    """How a user looks at pages: size of the window in pixels, colours, with or without JavaScript, time zone."""
 
     width: int = 1280
     height: int = 800
     theme: Literal["light", "dark"] = "light"
     has_forced_colors: bool = False
     has_javascript: bool = True
+    time_zone: str = "UTC"
 
     def __str__(self) -> str:
         more = "-forced-colors" if self.has_forced_colors else ""
@@ -107,7 +108,7 @@ async def visit(chromium: Chromium, url: str, look: Look = DESKTOP, *, bypass_cs
         java_script_enabled=look.has_javascript,
         bypass_csp=bypass_csp,
         locale="en-GB",
-        timezone_id="UTC",
+        timezone_id=look.time_zone,
     )
     context.set_default_timeout(PATIENCE_SECONDS * 1000)
     await context.add_init_script(

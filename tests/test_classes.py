@@ -73,8 +73,9 @@ def test_dates_bind_whichever_way_is_asked(site: Site, kind: str, now: datetime,
     assert when in refusal(site, "bob", now, kind, **BY_CLASS).message
     profile = refusal(site, "bob", now, kind, **BY_PROFILE)
     assert (profile.code, profile.status) == ("profile-not-yours", 403)
+    shown = "Statistics 101" if kind == "notebook" else "stats-101"
     assert (
-        f"Profile 'stats-101' is for class stats-101, which {when} (America/Los_Angeles); your groups are"
+        f"Profile {shown!r} is for class stats-101, which {when} (America/Los_Angeles); your groups are"
         in profile.message
     )
     queue = refusal(site, "bob", now, kind, profile="small", queue="teaching")

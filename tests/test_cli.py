@@ -330,7 +330,11 @@ def _as_json(raw: dict[str, Any]) -> Any:
         (["lint", "--site", "/"], 1, "/: cannot be read: Is a directory"),
         (["render", *SITE, "--user", "mallory"], 1, "There is no account named 'mallory'"),
         (["render", *SITE, "--user", "Alice Smith"], 1, "Alice Smith"),
-        (["render", *ALICE, "--profile", "a1oo"], 1, "There is no profile 'a1oo'. Your profiles: small and a100."),
+        (
+            ["render", *ALICE, "--profile", "a1oo"],
+            1,
+            "There is no profile 'a1oo'. Your profiles: small (Small) and a100 (A100, one NUMA node).",
+        ),
         (
             ["render", *SITE, "--user", "bob", "--profile", "a100"],
             1,

@@ -42,7 +42,7 @@ def form_for(name: str, now: datetime = NOW, **selected: Any) -> Form:
 
 def html_of(found: Form | Closed) -> str:
     template = "closed.html" if isinstance(found, Closed) else "options.html"
-    return web.render_template(template, base_url="/hub/", form=found, pod_path="research-spawner/pod/alice")
+    return web.render_template(template, base_url="/hub/", form=found, pod_path="research-spawner/pod/alice", owner="")
 
 
 def page_of(found: Form | Closed) -> BeautifulSoup:
@@ -119,7 +119,7 @@ def test_the_form_says_what_the_plan_decides(name: str) -> None:
         previewed = preview(site, who, rights, offer, NOW)
         for choice, queue in zip(shown.queue.choices, previewed, strict=True):
             decided = decide(site, who, **kind, **({} if offer.course else {"queue": choice.name}))
-            assert (choice.name, choice.priority) == (decided.queue, decided.priority)
+            assert (choice.name, choice.priority or site.default_priority) == (decided.queue, decided.priority)
             assert (choice.is_preemptible, choice.warnings) == (decided.preemptible, queue.warnings)
             assert (shown.longest_seconds, queue.warnings) == (decided.hard_seconds, decided.warnings)
             assert decided.mounts == form.person.mounts
@@ -333,7 +333,9 @@ def test_every_refusal_is_shown_above_the_form_and_its_link_leads_to_a_field() -
 def test_a_choice_that_is_not_offered_any_more_is_named_and_not_replaced() -> None:
     found = form_for("bob", options={"profile": "a100"})
     assert chosen(found) == []
-    assert found.notes == ("You chose profile 'a100' before, but you can no longer use it. Choose another.",)
+    assert found.notes == (
+        "You chose profile 'A100, one NUMA node' before, but you can no longer use it. Choose another.",
+    )
     found = form_for("alice", options={"profile": "small", "queue": "teaching", "image": "gone"})
     assert chosen(found) == ["profile:small"]
     assert len(found.notes) == 2
@@ -496,10 +498,11 @@ def test_what_is_free_is_shown_with_its_time_and_nothing_where_it_is_not_known()
     for name, label in (("climate", "You would wait (7 waiting)"), ("backfill", "Free now")):
         radio = page.find("input", {"name": "queue--profile:small", "value": name})
         assert words(page.find(id=radio["aria-describedby"])).startswith(label)
-        assert not radio.has_attr("aria-disabled")
-    # It can be read, and selected to read more. A start of it waits, and says that no node is this big.
+        assert not radio.has_attr("disabled")
+    # It can be read, and not selected.
     big = page.find(id="profile:a100")
-    assert (big["aria-disabled"], big.has_attr("disabled"), a100.can_never_start) == ("true", False, True)
+    assert (big.has_attr("disabled"), a100.can_never_start) == (True, True)
+    assert not page.find(id="profile:small").has_attr("disabled")
     assert page.find(id="profile:a100-free")["id"] in big["aria-describedby"].split()
     assert page.find(id="profile:a100-free").contents[0] == EVIL
     assert "<img" not in str(html_of(form))
@@ -509,6 +512,87 @@ def test_what_is_free_is_shown_with_its_time_and_nothing_where_it_is_not_known()
     assert isinstance(form, Form)
     assert [offer.free.label if offer.free else "" for offer in form.offers] == ["", "Free now"]
     assert builder.build(alice, NOW) == build_form(site_with(), alice, NOW)
+
+
+NEVER = Known("too-big", "No node is this big", "The largest has 4 CPUs. It can never start.", can_never_start=True)
+
+
+def form_knowing(never: set[tuple[str, str]], **more: Any) -> Form:
+    """Return the form of alice, where these profiles can never start in these queues."""
+    found = build_form(
+        site_with(),
+        person("alice"),
+        NOW,
+        availability=lambda profile, queue: NEVER if (profile, queue) in never else Known("free-now", "Free now"),
+        **more,
+    )
+    assert isinstance(found, Form)
+    return found
+
+
+def test_what_can_never_start_is_not_selected_and_keeps_what_was_set_for_it() -> None:
+    wishes = {"profile": "a100", "wall_time": "3h"}
+    form = form_knowing({("a100", "climate")}, selected=Selected(wishes), last=wishes)
+    assert form.notes == ("'A100, one NUMA node' can never start in this cluster. Choose another.",)
+    assert form.last is None
+    refusal = Refusal("never-fits", "It can never start here.", field="profile", hint="Choose 'Small'.")
+    page = page_of(form_knowing({("a100", "climate")}, selected=Selected(wishes, refusal=refusal)))
+    radio = page.find(id="profile:a100")
+    assert (radio.has_attr("disabled"), radio.has_attr("checked")) == (True, False)
+    assert words(page.find(id="profile:a100-error")) == "It can never start here. Choose 'Small'."
+    assert page.find(id="research-error").find("a")["href"] == "#profile:a100"
+    posted = posted_by_a_browser(page)
+    assert "offer" not in posted, "a browser asks for a choice"
+    assert posted["wall_time--profile:a100"] == ["3h"]
+    # What was set for it does not refuse the start of another one.
+    assert refusal_for(posted | {"offer": ["profile:small"]}) is None
+
+
+def test_a_queue_in_which_it_can_never_start_is_not_selected() -> None:
+    for wishes in ({"profile": "small"}, {"profile": "small", "queue": "climate"}):
+        form = form_knowing({("small", "climate")}, selected=Selected(wishes), last={**wishes, "queue": "climate"})
+        assert form.last is None
+        small = form.offers[0]
+        assert small.free is not None
+        assert (small.can_never_start, small.free.label) == (False, "Free now in backfill")
+        page = page_of(form)
+        climate, backfill = page.find_all("input", {"name": "queue--profile:small"})
+        assert (climate.has_attr("disabled"), climate.has_attr("checked")) == (True, False)
+        assert (backfill.has_attr("disabled"), backfill.has_attr("checked")) == (False, True)
+        posted = posted_by_a_browser(page)
+        assert chosen_by_form(posted) == {"profile": "small", "queue": "backfill"}
+        # The queue that the form has selected is not a change of the user.
+        assert refusal_for(posted | {"offer": ["profile:a100"]}) is None
+
+
+def test_only_what_is_not_the_default_is_a_fact_of_a_queue() -> None:
+    page = page_of(form_for("alice"))
+    climate, backfill = page.find_all("input", {"name": "queue--profile:small"})
+    assert [radio.parent["data-short"] for radio in (climate, backfill)] == ["", "preemptible, priority low"]
+    assert "Priority" not in words(page.find(id=climate["aria-describedby"]))
+    assert "Priority low." in words(page.find(id=backfill["aria-describedby"]))
+    assert "normal" not in words(page)
+    # kube-scheduler alone has no queues of its own, so its name says nothing to a user.
+    assert "Scheduler kueue" in words(page)
+    plain = build_form(site_with({"scheduler": {"kind": "plain"}}), person("alice"), NOW)
+    assert "Scheduler" not in words(page_of(plain))
+
+
+def test_sentences_about_a_form_name_titles() -> None:
+    titles = {"queues": {"backfill": {"title": "Left over"}}}
+    images = {"r": {"image": "quay.io/jupyter/r-notebook:2026-10-01", "title": "R 4.6"}}
+    site = site_with(titles, {"profiles": {"small": {"images": images}}})
+    posted = {
+        "offer": ["profile:a100"],
+        "queue--profile:small": ["backfill"],
+        "image--profile:small": ["r"],
+    }
+    with pytest.raises(Refusal, match="You set queue 'Left over' and image 'R 4\\.6' for 'Small', but 'A100, one"):
+        check_elsewhere(site, person("alice"), NOW, posted)
+    last = {"profile": "small", "queue": "backfill", "image": "r"}
+    form = build_form(site, person("alice"), NOW, last=last)
+    assert isinstance(form, Form) and form.last is not None
+    assert form.last.text == "Small, queue Left over, 8h, image R 4.6"
 
 
 def test_what_a_user_has_written_is_not_kept_in_memory() -> None:

@@ -96,7 +96,7 @@ def test_a_label_for_all_that_is_known_and_none_otherwise(
     assert (found and found.state, found and found.label) == (state, label)
     if found is not None:
         assert found.as_of == NOW
-        assert found.can_never_start is (sizes is FIXED)
+        assert found.can_never_start is (sizes is FIXED or label == "Larger than its queue")
         assert found.waiting == (None if room is None or state == "too-big" else room.waiting)
 
 
@@ -126,6 +126,42 @@ def test_what_is_too_big_for_all_nodes_says_how_big_the_largest_is(
     found = availability(wanted, None, None, sizes, NOW)
     assert found is not None
     assert found.detail == detail
+
+
+@pytest.mark.parametrize(
+    ("wanted", "allocatable", "is_exact", "why"),
+    [
+        (demand(), [{"cpu": 1, "memory": 512 * GIB}], True, "It requests 2 CPUs, and the largest node has 1 CPU."),
+        (
+            demand("48", 60 * GIB),
+            [{"cpu": 32, "memory": 16 * GIB}],
+            False,
+            "It requests 48 CPUs and 60 GiB of memory, and the largest nodes have at most 32 CPUs and 16 GiB of "
+            "memory.",
+        ),
+        (
+            demand(**{"nvidia.com/gpu": 4}),
+            [{"cpu": 64, "memory": 512 * GIB}],
+            True,
+            "It requests 4 NVIDIA GPUs, and no node has NVIDIA GPUs.",
+        ),
+        (
+            demand("48", 60 * GIB),
+            [{"cpu": 48, "memory": GIB}, {"cpu": 1, "memory": 64 * GIB}],
+            True,
+            "It requests 48 CPUs and 60 GiB of memory, and no node has all of this.",
+        ),
+    ],
+)
+def test_what_can_never_start_says_what_it_requests_and_what_the_largest_node_has(
+    wanted: Demand, allocatable: list[dict[str, int]], is_exact: bool, why: str
+) -> None:
+    nodes = [{name: Decimal(amount) for name, amount in node.items()} for node in allocatable]
+    for can_grow in (False, True):
+        sizes = node_sizes(nodes, () if is_exact else None, can_grow=can_grow)
+        found = availability(wanted, None, None, sizes, NOW)
+        assert found is not None
+        assert found.never == ("" if can_grow else why)
 
 
 @pytest.mark.parametrize(
@@ -410,6 +446,52 @@ async def test_the_time_is_that_of_the_watch_that_was_silent_for_longest(watches
 
 
 PLAIN: Json = {"scheduler": {"kind": "plain"}}
+
+
+class OneNode(NodeCache):
+    """The sizes at a hub whose only node has 4 CPUs."""
+
+    def __init__(self, *, can_grow: bool) -> None:
+        super().__init__(None, can_grow=can_grow)  # type: ignore[arg-type]
+        self.asked = 0
+        self._can_grow = can_grow
+
+    def sizes(self) -> NodeSizes:
+        self.asked += 1
+        return node_sizes([{"cpu": Decimal(4), "memory": Decimal(512 * GIB)}], (), can_grow=self._can_grow)
+
+
+@pytest.mark.parametrize("shown", ["queues", "nodes", "none"])
+@pytest.mark.parametrize("can_grow", [False, True])
+async def test_nodes_say_what_can_never_start_only_where_none_is_added(
+    watches: Watches, shown: str, can_grow: bool
+) -> None:
+    site = site_with(PLAIN, {"availability": shown, "autoscaling": can_grow})
+    nodes = OneNode(can_grow=can_grow)
+    found = FreeCapacity(None, site, offered_demands(site, {}), nodes)  # type: ignore[arg-type]
+    try:
+        assert await found.learn_what_never_starts() is (not can_grow)
+        if can_grow:
+            assert nodes.asked == 0, "a start asks nothing where nothing could say it"
+        never = found.why_never("a100", "climate")
+        assert never == ("" if can_grow else "It requests 1 NVIDIA GPU, and no node has NVIDIA GPUs.")
+        assert found.why_never("small", "climate") == ""
+        assert shown != "none" or found.of("a100", "climate") is None
+    finally:
+        found.close()
+
+
+async def test_queues_say_what_is_larger_than_all_that_they_have(watches: Watches) -> None:
+    site = site_with({"profiles": {"a100": {"cpu": 4000}}})
+    found = capacity(site)
+    try:
+        assert found.why_never("a100", "climate") == ""
+        send_queues(watches)
+        assert await found.learn_what_never_starts()
+        assert found.why_never("small", "climate") == ""
+        assert found.why_never("a100", "climate") == "It requests more than its queue has in total."
+    finally:
+        found.close()
 
 
 async def test_nodes_and_pods_are_read_only_where_the_site_wants_it(watches: Watches) -> None:

@@ -63,9 +63,13 @@ def test_a_preemptible_queue_is_never_a_default(site: Site, bob: PosixIdentity) 
 
 
 def test_a_user_without_a_default_queue_is_told_which_queue_to_choose(site: Site, carol: PosixIdentity) -> None:
-    assert str(refused(site, carol)) == "You have no default profile. Your profiles: small."
+    assert str(refused(site, carol)) == "You have no default profile. Your profiles: 'Small'."
     assert (
         str(refused(site, carol, profile="small"))
+        == "You have no default queue for profile 'Small'. Choose a queue: 'backfill'."
+    )
+    assert (
+        str(refused(site, carol, "job", profile="small"))
         == "You have no default queue for profile 'small'. Choose a queue: backfill."
     )
     assert decide(site, carol, queue="backfill").profile == "small"
@@ -155,8 +159,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
         "profile-not-yours",
         "profile",
         403,
-        "Profile 'a100' requires membership in group climate; your groups are bob, students and stats101-f26. "
-        f"Ask the group's owner to add you. {SOON} Your profiles: small.",
+        "Profile 'A100, one NUMA node' requires membership in group climate; your groups are bob, students and "
+        f"stats101-f26. Ask the group's owner to add you. {SOON} Your profiles: 'Small'.",
     ),
     "a queue of another group": (
         {"queue": "climate"},
@@ -164,14 +168,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
         "queue",
         403,
         "Queue 'climate' requires membership in group climate; your groups are bob, students and stats101-f26. "
-        f"Ask the group's owner to add you. {SOON} Your queues: teaching and backfill.",
+        f"Ask the group's owner to add you. {SOON} Your queues: 'teaching' and 'backfill'.",
     ),
     "an unknown profile": (
         {"profile": "a200"},
         "unknown-profile",
         "profile",
         400,
-        "There is no profile 'a200'. Your profiles: small.",
+        "There is no profile 'a200'. Your profiles: small (Small).",
     ),
     "an unknown queue": (
         {"queue": "night"},
@@ -185,14 +189,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
         "unknown-profile",
         "profile",
         400,
-        r"There is no profile 'small\nevil'. Your profiles: small.",
+        r"There is no profile 'small\nevil'. Your profiles: small (Small).",
     ),
     "a profile name of 1000 letters": (
         {"profile": "a" * 1000},
         "unknown-profile",
         "profile",
         400,
-        f"There is no profile '{'a' * 63}…'. Your profiles: small.",
+        f"There is no profile '{'a' * 63}…'. Your profiles: small (Small).",
     ),
     "an unknown class": (
         {"course": "latin"},
@@ -214,14 +218,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
         "class-fixed",
         "profile",
         400,
-        "Class 'stats-101' always uses profile 'small'; you asked for 'a100'. Do not choose a profile for this class.",
+        "Class 'stats-101' always uses profile 'Small'; you asked for 'A100, one NUMA node'. "
+        "Do not choose a profile for this class.",
     ),
     "a longer wall time than the profile's": (
         {"wall_time": 9 * HOUR},
         "wall-time-too-long",
         "wall_time",
         400,
-        "Wall time 9h is longer than 8h, the maximum for profile 'small'. Ask for 8h or less.",
+        "Wall time 9h is longer than 8h, the maximum for profile 'Small'. Ask for 8h or less.",
     ),
     "a wall time of 0": (
         {"wall_time": timedelta(0)},
@@ -244,7 +249,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
         "image-not-allowed",
         "image",
         400,
-        f"Image 'evil.example/miner:1' is not allowed for profile 'small'. Allowed images: {IMAGE}.",
+        f"Image 'evil.example/miner:1' is not allowed for profile 'Small'. Allowed images: {IMAGE}.",
     ),
     "a working directory in the image": (
         {"workdir": "/etc"},
@@ -301,8 +306,26 @@ def test_a_refusal_names_all_required_groups_or_says_that_a_queue_is_closed(bob:
 def test_a_queue_that_the_profile_does_not_allow_is_refused(site: Site, alice: PosixIdentity) -> None:
     assert (
         str(refused(site, alice, profile="a100", queue="backfill"))
+        == "Profile 'A100, one NUMA node' cannot be used in queue 'backfill'. Your queues for this profile: 'climate'."
+    )
+
+
+def test_sentences_name_titles_and_those_about_jobs_the_names_that_their_users_write(alice: PosixIdentity) -> None:
+    titles = {"queues": {"climate": {"title": "Climate nodes"}, "backfill": {"title": "Left over"}}}
+    site = site_with(titles)
+    wishes = {"profile": "a100", "queue": "backfill"}
+    assert (
+        str(refused(site, alice, **wishes)) == "Profile 'A100, one NUMA node' cannot be used in queue 'Left over'. "
+        "Your queues for this profile: 'Climate nodes'."
+    )
+    assert (
+        str(refused(site, alice, "job", **wishes))
         == "Profile 'a100' cannot be used in queue 'backfill'. Your queues for this profile: climate."
     )
+    # Who wrote a name that does not exist, reads the names that exist.
+    hint = refused(site, alice, profile="a1oo").hint
+    assert hint == "Your profiles: small (Small) and a100 (A100, one NUMA node)."
+    assert refused(site, alice, "job", profile="a1oo").hint == "Your profiles: small and a100."
 
 
 def test_many_groups_do_not_fill_the_page(bob: PosixIdentity) -> None:

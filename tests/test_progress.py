@@ -15,6 +15,7 @@ from jupyter_research_spawner.site import Hub
 from jupyter_research_spawner.spawner import progress
 from jupyter_research_spawner.spawner.pod_wait import PodWait
 from jupyter_research_spawner.spawner.start import Start
+from jupyter_research_spawner.wording import find_moments
 
 MAIN = "notebook"
 PLAIN = {"scheduler": {"kind": "plain"}}
@@ -75,13 +76,17 @@ async def test_what_was_known_before_an_outage_of_the_api_server_is_called_old_u
     start = starting()
     start.wait.observe(pod())
     server = starting_server(start)
-    shown = []
+    shown, times = [], []
     async for update in progress.stream_progress(server):
         shown.append(update["message"])
+        times.append(update["times"])
         server.lost_since = datetime(2026, 11, 23, 12, tzinfo=timezone.utc) if len(shown) == 1 else None
         start.is_over = len(shown) == 3
-    old = "This can be old: the Kubernetes API server has not answered the hub since 12:00 UTC."
+    old = "This can be old: the Kubernetes API server has not answered the hub since 23 Nov 12:00 UTC."
     assert shown == [shown[0], f"{shown[0]} {old}", shown[0]]
+    # The page shows them in the browser's time zone.
+    year = find_moments("23 Nov 12:00 UTC", datetime.now(timezone.utc))[0][1].year
+    assert times == [[], [{"text": "23 Nov 12:00 UTC", "at": f"{year}-11-23T12:00:00Z"}], []]
 
 
 @pytest.mark.parametrize("at", [None, "yesterday"])

@@ -223,7 +223,7 @@ def test_a_secret_that_stays_absent_ends_the_start(wait: PodWait, clock: Clock) 
     wait.observe(pod(scheduled="", state=absent))
     clock.now = 20
     refusal = ended(wait, pod(scheduled="", state=absent))
-    assert (refusal.code, refusal.message) == ("no-secret", f"Your notebook did not start. {why}")
+    assert (refusal.code, refusal.message) == ("no-secret", why)
 
 
 def test_the_queue_limit_ends_the_wait_with_the_schedulers_reason(wait: PodWait, clock: Clock) -> None:
@@ -310,7 +310,7 @@ def test_the_second_crash_of_any_container_ends_the_wait_with_its_reason(wait: P
     assert wait.message == f"Container {place}: it crashes repeatedly (CrashLoopBackOff). {WHY.format(place)}"
     wait.observe(crashed(1, state={"running": {}}, lastState=FAILED))
     refusal = ended(wait, crashed(1, state=BACKS_OFF, lastState=FAILED))
-    assert (refusal.code, refusal.message) == ("pod-crashes", f"Your notebook did not start. {WHY.format(place)}")
+    assert (refusal.code, refusal.message) == ("pod-crashes", WHY.format(place))
 
 
 @pytest.mark.parametrize("place", ["scraper", "proxy"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_research_spawner.wording import QUOTE_LIMIT, format_list, quote
+from jupyter_research_spawner.wording import QUOTE_LIMIT, find_moments, format_list, format_moment, quote
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,26 @@ def test_a_quoted_value_is_bounded_and_printable(value: object) -> None:
     assert quoted.isprintable()
     # An unprintable character of a string takes at most 10 characters, as in '\U0010ffff'.
     assert len(quoted) <= 10 * QUOTE_LIMIT + 2
+
+
+NOW = datetime(2026, 11, 29, 12, 0, tzinfo=timezone.utc)
+
+
+def test_times_in_a_sentence_are_found_as_they_were_written() -> None:
+    since, then = NOW - timedelta(hours=30), NOW + timedelta(minutes=5)
+    sentence = f"Waiting since {format_moment(since)}. It is queued again at {format_moment(then)}."
+    assert sentence == "Waiting since 28 Nov 06:00 UTC. It is queued again at 29 Nov 12:05 UTC."
+    assert find_moments(sentence, NOW) == [("28 Nov 06:00 UTC", since), ("29 Nov 12:05 UTC", then)]
+
+
+@given(st.timedeltas(min_value=timedelta(days=-180), max_value=timedelta(days=180)))
+def test_the_year_of_a_time_is_the_closest_one(ago: timedelta) -> None:
+    time = (NOW + ago).replace(second=0, microsecond=0)
+    assert find_moments(format_moment(time), NOW) == [(format_moment(time), time)]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "31 Feb 10:00 UTC", "1 Nov 25:00 UTC", "10:00 UTC", "28 Nov 10:00", "128 Nov 1:00 UTC"]
+)
+def test_other_text_has_no_times(text: str) -> None:
+    assert find_moments(text, NOW) == []

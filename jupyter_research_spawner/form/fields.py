@@ -33,3 +33,13 @@ def default_values(offer: Offer) -> dict[str, str]:
     """Return the value of each field of the offer before anybody changes it, by option."""
     image = offer.images[0].name if offer.images else ""
     return {"queue": offer.queues[0], "wall_time": "", "image": image, OTHER_IMAGE: ""}
+
+
+def queue_title(offer: Offer, name: str) -> str:
+    """Return the title of a queue of the offer; the name if the offer does not have the queue."""
+    return next((queue.title for queue in offer.offered_queues if queue.name == name), name)
+
+
+def image_title(offer: Offer, name: str) -> str:
+    """Return the title of an image of the offer; the name if the offer does not have the image."""
+    return next((image.title for image in offer.images if name in (image.name, image.image)), name)

@@ -15,7 +15,7 @@ from ..storage import MountPoint
 class Free:
     """Whether a server would start now in a queue: `label` in a few words, `detail` in sentences or "".
 
-    can_never_start: whether no node can ever take it.
+    can_never_start: whether it can never start there, so that it cannot be selected.
     """
 
     state: str
@@ -29,6 +29,7 @@ class Choice:
     """A queue or an image of an offer, as the site describes it.
 
     description: what it means, in sentences.
+    priority: the name of its priority, "" for the site's default.
     warnings: sentences about a server that starts in this queue now.
     free: whether it would start in this queue now; None if that is not known.
     """
@@ -40,6 +41,11 @@ class Choice:
     is_preemptible: bool = False
     warnings: tuple[str, ...] = ()
     free: Free | None = None
+
+    @property
+    def can_never_start(self) -> bool:
+        """Return whether a server can never start in this queue."""
+        return self.free is not None and self.free.can_never_start
 
 
 @dataclass(frozen=True)
@@ -107,16 +113,16 @@ class OfferFields:
 
     @property
     def free(self) -> Free | None:
-        """Return whether it would start now in the default queue, whose name is in the label if the queues differ."""
-        first, found = self.queue.choices[0], {choice.free for choice in self.queue.choices}
-        if first.free is None or len(found) == 1:
-            return first.free
-        return replace(first.free, label=f"{first.free.label} in {first.title}")
+        """Return whether it would start now in the selected queue, whose name is in the label if the queues differ."""
+        (shown,) = (choice for choice in self.queue.choices if choice.name == self.queue.chosen)
+        if shown.free is None or len({choice.free for choice in self.queue.choices}) == 1:
+            return shown.free
+        return replace(shown.free, label=f"{shown.free.label} in {shown.title}")
 
     @property
     def can_never_start(self) -> bool:
-        """Return whether no node can ever take it."""
-        return all(choice.free is not None and choice.free.can_never_start for choice in self.queue.choices)
+        """Return whether it can never start in any of its queues."""
+        return all(choice.can_never_start for choice in self.queue.choices)
 
     @cached_property
     def _hash(self) -> int:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from ..identity import PosixIdentity, warnings
 from ..jobs.notebook import OPTIONS
-from ..plan import Offer, QueuePreview, Rights, offers, preview, rights_of, whom_to_ask, why_not_offered
+from ..plan import Names, Offer, QueuePreview, Rights, offers, preview, rights_of, whom_to_ask, why_not_offered
 from ..refusal import Refusal
+from ..schedulers import SCHEDULERS
 from ..settings import format_duration
 from ..settings.units import format_bytes
 from ..site import Site
 from ..storage import mounts_for
 from ..wording import format_list, quote
-from .fields import OF_AN_OFFER, OTHER_IMAGE, default_values, field_name, offer_key, offer_value
+from .entered import Entered, other_image
+from .fields import OF_AN_OFFER, default_values, field_name, image_title, offer_key, offer_value, queue_title
 from .form_model import (
     Amount,
     Choice,
-    ChoiceField,
     Closed,
     Form,
     FormError,
@@ -30,7 +31,6 @@ from .form_model import (
     OfferFields,
     OfferGroup,
     Person,
-    TextField,
 )
 
 WITH_GPU = "With a GPU"
@@ -149,8 +149,8 @@ class FormBuilder:
             warnings=warnings(identity),
             notes=(*notes, *(() if refusal is not None else builder.notes(offered, texts))),
             error=None if refusal is None else _error(refusal, next((one for one in shown if one.chosen), None)),
-            last=None if last is None else _last_start(offered, last),
-            scheduler=site.scheduler.kind,
+            last=None if last is None else _last_start(offered, last, known),
+            scheduler=site.scheduler.kind if SCHEDULERS[site.scheduler.kind].QueueOptions.model_fields else "",
             contact=whom_to_ask(site),
             free_as_of=min((found.as_of for found in known.values()), default=None),
         )
@@ -211,16 +211,23 @@ def _error(refusal: Refusal, chosen: OfferFields | None) -> FormError:
     return FormError(refusal.message, refusal.hint, at)
 
 
-def _last_start(offered: tuple[Offer, ...], last: Mapping[str, str]) -> LastStart | None:
+def _last_start(
+    offered: tuple[Offer, ...], last: Mapping[str, str], known: Mapping[tuple[str, str], Availability]
+) -> LastStart | None:
     chosen = _chosen_offer(offered, last)
     if chosen is None or not ("class" in last or "profile" in last):
         return None
     options = {option: last[option] for option in OPTIONS if option in last}
     queue = options.get("queue", chosen.queues[0])
-    title = next((one.title for one in chosen.offered_queues if one.name == queue), queue)
-    words = [chosen.title, f"queue {title}", options.get("wall_time") or format_duration(chosen.wall_time)]
+    if (found := known.get((chosen.profile, queue))) is not None and found.can_never_start:
+        return None
+    words = [
+        chosen.title,
+        f"queue {queue_title(chosen, queue)}",
+        options.get("wall_time") or format_duration(chosen.wall_time),
+    ]
     if "image" in options and options["image"] != default_values(chosen)["image"]:
-        words.append(f"image {options['image']}")
+        words.append(f"image {image_title(chosen, options['image'])}")
     return LastStart(json.dumps(options), ", ".join(words))
 
 
@@ -241,39 +248,19 @@ class _OfferBuilder:
         return None if found is None else Free(found.state, found.label, found.detail, found.can_never_start)
 
     def fields(self, offer: Offer, is_chosen: bool) -> OfferFields:
-        value = offer_value(*offer_key(offer))
-        options = self.selected.texts if is_chosen else self._kept(value)
-        refusal = self.selected.refusal
-        has_error = is_chosen and refusal is not None and refusal.field in FIELDS_WITH_ERRORS and refusal.status < 500
-        errors = {refusal.field: str(refusal)} if has_error and refusal is not None else {}
+        """Return what the form shows of the offer, with the values that were selected for it."""
+        entered = self._entered(offer, is_chosen)
         previewed = preview(self.site, self.identity, self.rights, offer, self.now)
         longest = previewed[0].wall_time.hard
-        queue = _choice_field("queue", value, self._queues(offer, previewed), options, errors)
-        names = {image.image: image.name for image in offer.images}
-        if "image" in options:
-            options = {**options, "image": names.get(options["image"], options["image"])}
-        other = options.get(OTHER_IMAGE) or _other_image(offer, options.get("image", ""))
-        image = _choice_field(
-            "image",
-            value,
-            tuple(Choice(one.name, one.title, one.description) for one in offer.images),
-            options,
-            {} if other else errors,
-        )
-        other_image = TextField(
-            field_name(OTHER_IMAGE, value),
-            f"Instead of the image above, for example from {format_list(offer.other_images, 'or')}",
-            other,
-            "",
-            errors.get("image", "") if other else "",
-        )
-        memory = format_bytes(offer.resources.memory)
+        queue = entered.choice_field("queue", self._queues(offer, previewed))
+        wall_time = entered.text_field("wall_time", _wall_time_help(offer, longest), format_duration(offer.wall_time))
+        image, other = entered.image_fields(offer)
         return OfferFields(
-            value=value,
+            value=entered.offer,
             title=offer.title,
             description=offer.description,
             cpu=Amount(f"{offer.resources.cpu.normalize():f}", "CPU"),
-            memory=Amount(memory.rstrip("KMGTi"), f"{memory.lstrip('0123456789')}B"),
+            memory=_memory(offer.resources.memory),
             gpu=offer.resources.gpu.described() if offer.resources.gpu is not None else "",
             for_whom=self.for_whom(offer),
             longest=format_duration(longest),
@@ -281,21 +268,19 @@ class _OfferBuilder:
             is_class=offer.course is not None,
             chosen=is_chosen,
             queue=queue,
-            wall_time=TextField(
-                field_name("wall_time", value),
-                f"Default: {format_duration(offer.wall_time)}. At most {format_duration(longest)}. "
-                "Examples: 90m, 8h, 4:00:00, 2d.",
-                options.get("wall_time", ""),
-                format_duration(offer.wall_time),
-                errors.get("wall_time", ""),
-            ),
-            image=image if offer.images else None,
-            other_image=other_image if offer.other_images else None,
-            error=errors.get("profile")
-            or errors.get("class")
-            or ("" if queue.is_open else errors.get("queue", ""))
-            or ("" if image.is_open or offer.other_images else errors.get("image", "")),
+            wall_time=wall_time,
+            image=image,
+            other_image=other,
+            error=entered.error_of_offer(queue, image, other),
         )
+
+    def _entered(self, offer: Offer, is_chosen: bool) -> Entered:
+        value, refusal = offer_value(*offer_key(offer)), self.selected.refusal
+        if not is_chosen:
+            return Entered(value, self._kept(value))
+        if refusal is None or refusal.field not in FIELDS_WITH_ERRORS or refusal.status >= 500:
+            return Entered(value, self.selected.texts)
+        return Entered(value, self.selected.texts, {refusal.field: str(refusal)})
 
     def _queues(self, offer: Offer, previewed: Sequence[QueuePreview]) -> tuple[Choice, ...]:
         return tuple(
@@ -303,7 +288,7 @@ class _OfferBuilder:
                 queue.name,
                 queue.title,
                 queue.description,
-                parts.priority,
+                "" if parts.priority == self.site.default_priority else parts.priority,
                 queue.preemptible,
                 parts.warnings,
                 self.free(offer, queue.name),
@@ -322,22 +307,30 @@ class _OfferBuilder:
         kind = next((kind for kind in ("class", "profile") if kind in options), None)
         if chosen is None and kind is not None:
             yield self._unavailable(kind, options[kind], "Choose another.")
-        if chosen is not None:
+        if chosen is not None and kind is not None and all(self._is_never(chosen, queue) for queue in chosen.queues):
+            yield f"{quote(chosen.title)} can never start in this cluster. Choose another."
+        elif chosen is not None:
             images = [name for image in chosen.images for name in (image.name, image.image)]
             for option, available in (("queue", chosen.queues), ("image", images)):
-                if option == "image" and _other_image(chosen, options.get("image", "")):
+                if option == "image" and other_image(chosen, options.get("image", "")):
                     continue
                 if option in options and options[option] not in available:
                     yield self._unavailable(option, options[option], f"Check the {option}.")
+
+    def _is_never(self, offer: Offer, queue: str) -> bool:
+        found = self.free(offer, queue)
+        return found is not None and found.can_never_start
 
     def _unavailable(self, kind: str, name: str, todo: str) -> str:
         when = why_not_offered(self.site, self.identity, name, self.now) if kind == "class" else ""
         if when:
             return f"Class {quote(self.site.classes[name].title or name)} {when}. Choose another."
+        # Only its members learn the title of a class.
+        shown = Names(self.site).of(kind, name) if kind in ("profile", "queue") else quote(name)
         if self.selected.is_link:
-            link = f"The link that you followed asks for {kind} {quote(name)}, which is not available to you."
+            link = f"The link that you followed asks for {kind} {shown}, which is not available to you."
             return f"{link} Nothing has started. {todo}"
-        return f"You chose {kind} {quote(name)} before, but you can no longer use it. {todo}"
+        return f"You chose {kind} {shown} before, but you can no longer use it. {todo}"
 
     def _kept(self, value: str) -> dict[str, str]:
         kept = {option: self.selected.kept.get(field_name(option, value)) for option in OF_AN_OFFER}
@@ -370,19 +363,16 @@ class _OfferBuilder:
         return (f"For class {titles}",) if classes else ()
 
 
-def _choice_field(
-    option: str, offer: str, choices: tuple[Choice, ...], options: Mapping[str, str], errors: Mapping[Any, str]
-) -> ChoiceField:
-    names = [choice.name for choice in choices] or [""]
-    asked = options.get(option)
-    chosen = asked if asked is not None and asked in names else names[0]
-    return ChoiceField(field_name(option, offer), choices, chosen, names[0], errors.get(option, ""))
+def _wall_time_help(offer: Offer, longest: timedelta) -> str:
+    return (
+        f"Default: {format_duration(offer.wall_time)}. At most {format_duration(longest)}. "
+        "Examples: 90m, 8h, 4:00:00, 2d."
+    )
 
 
-def _other_image(offer: Offer, asked: str) -> str:
-    """Return the image that was asked for, if it is not one of the offer's images and the user may enter others."""
-    named = {name for image in offer.images for name in (image.name, image.image)}
-    return asked if offer.other_images and asked not in named else ""
+def _memory(size: int) -> Amount:
+    memory = format_bytes(size)
+    return Amount(memory.rstrip("KMGTi"), f"{memory.lstrip('0123456789')}B")
 
 
 def _day(day: date) -> str:

@@ -12,7 +12,16 @@ from ..plan import Offer, offers
 from ..refusal import Refusal
 from ..site import Site
 from ..wording import format_list, quote
-from .fields import OF_AN_OFFER, OTHER_IMAGE, default_values, field_name, offer_key, offer_value
+from .fields import (
+    OF_AN_OFFER,
+    OTHER_IMAGE,
+    default_values,
+    field_name,
+    image_title,
+    offer_key,
+    offer_value,
+    queue_title,
+)
 
 OFFER = "offer"
 # The button that starts the same as last time. Its value has the options that the button shows.
@@ -73,7 +82,7 @@ def check_elsewhere(site: Site, identity: PosixIdentity, now: datetime, posted: 
             continue
         chosen = _first(posted, OFFER)
         title = next((o.title for o in offers(site, identity, now) if offer_value(*offer_key(o)) == chosen), chosen)
-        words = format_list(f"{WORDS[option]} {quote(text)}" for option, text in mine.items())
+        words = format_list(f"{WORDS[option]} {quote(_title(offer, option, text))}" for option, text in mine.items())
         raise Refusal(
             "other-offer-changed",
             f"You set {words} for {quote(offer.title)}, but {quote(title)} is selected.",
@@ -81,6 +90,11 @@ def check_elsewhere(site: Site, identity: PosixIdentity, now: datetime, posted: 
             hint=f"To start {quote(offer.title)}, select it; it has still what you set. To start {quote(title)}, press "
             "Start again.",
         )
+
+
+def _title(offer: Offer, option: str, text: str) -> str:
+    titles = {"queue": queue_title, "image": image_title}
+    return titles[option](offer, text) if option in titles else text
 
 
 def chosen_by_link(query: Posted) -> dict[str, str]:

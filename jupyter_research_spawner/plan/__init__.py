@@ -3,6 +3,7 @@
 from .choices import describe_queue, offers, whom_to_ask, why_not_offered
 from .decide import ANNOTATION_LIMIT, plan
 from .model import Help, Inherited, Offer, OfferedImage, OfferedQueue, Plan, Request, WallTime
+from .names import Names
 from .preview import QueuePreview, preview
 from .recheck import (
     RECHECK_SECONDS,
@@ -22,6 +23,7 @@ __all__ = [
     "Granted",
     "Help",
     "Inherited",
+    "Names",
     "Offer",
     "OfferedImage",
     "OfferedQueue",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from ..site import Profile, Queue, Site
 from ..texts import gettext, translate
 from ..wording import format_list, quote
 from .model import Help, Offer, OfferedImage, OfferedQueue, Request
+from .names import Names
 from .rights import Restricted, Rights, classes_of, end_of, is_current, is_in, is_staff, rights_of, when_it_is, zone_of
 
 
@@ -128,13 +129,13 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
     Raises Refusal if the user is not in the class, or if the request names another profile or queue."""
     if request.course is None:
         return request
-    course = site.classes.get(request.course)
+    course, names = site.classes.get(request.course), Names.in_request(site, request)
     if course is None or not is_in(course, identity):
         hints = []
         if course is not None:
             hints.append(f"Ask the course staff to add you to group {course.roster.group}. {_known_after(site)}")
         if mine := [offer.name for offer in offers(site, identity, now) if offer.course]:
-            hints.append(f"Your classes: {format_list(mine)}.")
+            hints.append(f"Your classes: {names.to_write('class', mine)}.")
         raise Refusal(
             "class-not-yours",
             f"You are not on the roster of a class named {quote(request.course)}.",
@@ -145,7 +146,7 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
     if request.course not in rights_of(site, identity, now).classes:
         raise Refusal(
             "class-not-now",
-            f"Class {quote(request.course)} {when_it_is(site, course, now)}.",
+            f"Class {names.of('class', request.course)} {when_it_is(site, course, now)}.",
             field="class",
             hint="Choose a profile instead, or ask the course staff to change the date.",
             status=403,
@@ -154,7 +155,8 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
         if asked is not None and asked != fixed:
             raise Refusal(
                 "class-fixed",
-                f"Class {request.course!r} always uses {field} {fixed!r}; you asked for {quote(asked)}.",
+                f"Class {names.of('class', request.course)} always uses {field} {names.of(field, fixed)}; "
+                f"you asked for {names.of(field, asked)}.",
                 field=field,
                 hint=f"Do not choose a {field} for this class.",
             )
@@ -163,17 +165,18 @@ def apply_class(site: Site, identity: PosixIdentity, request: Request, now: date
 
 def choose_profile(site: Site, rights: Rights, request: Request, now: datetime) -> str:
     """Return the name of the requested profile, or of the user's default profile.  Raises Refusal."""
+    names = Names.in_request(site, request)
     if request.profile is not None:
-        return _require_allowed(site, "profile", site.profiles, rights, request.profile, now)
+        return _require_allowed(names, "profile", site.profiles, rights, request.profile, now)
     if request.queue is not None:
-        _require_allowed(site, "queue", site.queues, rights, request.queue, now)
+        _require_allowed(names, "queue", site.queues, rights, request.queue, now)
     default = _default_profile(site, rights, request.queue)
     if default is None:
         raise Refusal(
             "no-profile",
             "You have no default profile.",
             field="profile",
-            hint=_alternatives("profile", site.profiles, rights),
+            hint=_alternatives("profile", site.profiles, rights, names.listed),
             status=403,
         )
     return default
@@ -202,7 +205,7 @@ def choose_queue(site: Site, rights: Rights, request: Request, profile_name: str
 
     Raises Refusal if the user or the profile may not use that queue.
     """
-    profile = site.profiles[profile_name]
+    profile, names = site.profiles[profile_name], Names.in_request(site, request)
     name = request.queue if request.queue is not None else profile.queue
     if name is None:
         name = _default_queue(site, rights, profile)
@@ -210,19 +213,21 @@ def choose_queue(site: Site, rights: Rights, request: Request, profile_name: str
         mine = _queues_for(site, rights, profile)
         raise Refusal(
             "no-queue",
-            f"You have no default queue for profile {profile_name!r}.",
+            f"You have no default queue for profile {names.of('profile', profile_name)}.",
             field="queue",
-            hint=f"Choose a queue: {format_list(mine)}." if mine else "Ask your administrators for access to a queue.",
+            hint=f"Choose a queue: {names.listed('queue', mine)}."
+            if mine
+            else "Ask your administrators for access to a queue.",
             status=403,
         )
-    _require_allowed(site, "queue", site.queues, rights, name, now)
+    _require_allowed(names, "queue", site.queues, rights, name, now)
     if profile.queues and not profile.queues.get(name):
         mine = _queues_for(site, rights, profile)
         raise Refusal(
             "queue-not-for-profile",
-            f"Profile {profile_name!r} cannot be used in queue {name!r}.",
+            f"Profile {names.of('profile', profile_name)} cannot be used in queue {names.of('queue', name)}.",
             field="queue",
-            hint=f"Your queues for this profile: {format_list(mine)}."
+            hint=f"Your queues for this profile: {names.listed('queue', mine)}."
             if mine
             else "You have no queue for this profile. Choose another profile.",
         )
@@ -255,7 +260,7 @@ def priority_of(site: Site, queue_name: str) -> str:
 
 
 def _require_allowed(
-    site: Site, field: str, choices: Mapping[str, Any], rights: Rights, name: str, now: datetime
+    names: Names, field: str, choices: Mapping[str, Any], rights: Rights, name: str, now: datetime
 ) -> str:
     """Return `name`.  Raises Refusal if that profile or queue does not exist or the user may not use it."""
     offer = choices.get(name)
@@ -264,14 +269,16 @@ def _require_allowed(
             f"unknown-{field}",
             f"There is no {field} {quote(name)}.",
             field=field,
-            hint=_alternatives(field, choices, rights),
+            hint=_alternatives(field, choices, rights, names.to_write),
         )
     if not rights.may_use(offer):
         raise Refusal(
             f"{field}-not-yours",
-            f"{field.capitalize()} {name!r} {_rule(site, offer, now)}; your groups are {format_list(rights.groups)}.",
+            f"{field.capitalize()} {names.of(field, name)} {_rule(names.site, offer, now)}; your groups are "
+            f"{format_list(rights.groups)}.",
             field=field,
-            hint=f"Ask the group's owner to add you. {_known_after(site)} {_alternatives(field, choices, rights)}",
+            hint=f"Ask the group's owner to add you. {_known_after(names.site)} "
+            f"{_alternatives(field, choices, rights, names.listed)}",
             status=403,
         )
     return name
@@ -289,15 +296,19 @@ def _rule(site: Site, offer: Restricted, now: datetime) -> str:
     """Return who may use the offer, as the end of a sentence about it."""
     allowed_groups = [group for group, is_allowed in offer.groups.items() if is_allowed]
     rules = [f"requires membership in group {format_list(allowed_groups, 'or')}"] if allowed_groups else []
-    classes = [f"{name}, which {when_it_is(site, course, now)}" for name, course in classes_of(offer, site)]
+    classes = [
+        f"{course.title or name}, which {when_it_is(site, course, now)}" for name, course in classes_of(offer, site)
+    ]
     if classes:
         rules.append(f"is for class {format_list(classes, 'or')}")
     return " or ".join(rules) or "is closed to all users"
 
 
-def _alternatives(field: str, choices: Mapping[str, Any], rights: Rights) -> str:
+def _alternatives(
+    field: str, choices: Mapping[str, Any], rights: Rights, listed: Callable[[str, Iterable[str]], str]
+) -> str:
     mine = [name for name, offer in ordered(choices) if rights.may_use(offer)]
-    return f"Your {field}s: {format_list(mine)}." if mine else f"Ask your administrators for access to a {field}."
+    return f"Your {field}s: {listed(field, mine)}." if mine else f"Ask your administrators for access to a {field}."
 
 
 def classes_required(
@@ -325,8 +336,8 @@ def class_end_warnings(site: Site, then: Rights, classes: Sequence[str], profile
     first = min(ending, key=lambda course: end_of(site, course))
     later = "continues until its wall time" if site.on_lost_right == "continue" else "is stopped"
     return (
-        f"Class {format_list(classes)} ends on {first.until} ({zone_of(site, first)}), before the wall time. What has "
-        f"not started by then will never start, and what runs then {later}.",
+        f"Class {_titles(site, classes)} ends on {first.until} ({zone_of(site, first)}), before the wall time. What "
+        f"has not started by then will never start, and what runs then {later}.",
     )
 
 
@@ -336,8 +347,12 @@ def check_class_jobs(site: Site, request: Request, classes: Sequence[str], queue
         return
     raise Refusal(
         "class-no-jobs",
-        f"Students of class {format_list(classes)} cannot submit jobs in queue {queue_name!r}.",
+        f"Students of class {_titles(site, classes)} cannot submit jobs in queue {queue_name!r}.",
         field="queue",
         hint="Run the program in your notebook, or ask the course staff.",
         status=403,
     )
+
+
+def _titles(site: Site, classes: Iterable[str]) -> str:
+    return format_list(site.classes[name].title or name for name in classes)

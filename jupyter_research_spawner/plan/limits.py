@@ -16,6 +16,7 @@ from ..site import Site
 from ..storage import MountPoint, within
 from ..wording import format_list, quote
 from .model import Request, WallTime
+from .names import Names
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def choose_wall_time(
     profile = site.profiles[profile_name]
     is_notebook = request.shape.kind == NOTEBOOK_KIND
     limit = (
-        _limit_of_profile(site, profile_name, f"profile {profile_name!r}")
+        _limit_of_profile(site, profile_name, f"profile {Names.in_request(site, request).of('profile', profile_name)}")
         if is_notebook
         else _limit_of_jobs(site, profile_name, classes, staffed)
     )
@@ -129,9 +130,10 @@ def choose_image(site: Site, request: Request, profile_name: str) -> str | None:
             hint=f"Ask your administrators to add an image to {site.profile_path(profile_name)}.images "
             "or batch.images.",
         )
+    shown = Names.in_request(site, request).of("profile", profile_name)
     raise Refusal(
         "image-not-allowed",
-        f"Image {quote(asked)} is not allowed for profile {profile_name!r}.",
+        f"Image {quote(asked)} is not allowed for profile {shown}.",
         field="image",
         hint=f"Allowed images: {format_list([*sorted(set(allowed.values())), *patterns])}.",
     )

@@ -5,7 +5,16 @@ from __future__ import annotations
 from ..resources import Gpu
 from . import coscheduling, kai, kueue, plain, slurm_bridge, volcano, yunikorn
 from .queue_room import Demand, QueueRoom, QueueUse, QuotaUse
-from .queue_sentence import describe, describe_largest, number_of, offer_too_big, plural, summarize, why
+from .queue_sentence import (
+    describe,
+    describe_largest,
+    number_of,
+    offer_too_big,
+    plural,
+    requests_too_much,
+    summarize,
+    why,
+)
 from .queue_status import ExcludedNodes, LargestNode, Limit, Place, QueueStatus, Shortage, WaitCode
 from .scheduler_defaults import (
     DELETED,
@@ -112,6 +121,7 @@ __all__ = [
     "offer_too_big",
     "plural",
     "preemption_events",
+    "requests_too_much",
     "reserved",
     "summarize",
     "why",

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from ..api_object import parse_quantity, parse_time
 from ..texts import gettext, gettext_choice, gettext_list, gettext_noop, ngettext, ngettext_noop
+from ..wording import format_moment
 from .queue_status import ExcludedNodes, LargestNode, Limit, QueueStatus, Shortage
 
 _GIB = 2**30
@@ -265,6 +266,35 @@ def offer_too_big(found: LargestNode) -> str:
     return f"{told} {gettext('It can never start.')}"
 
 
+def requests_too_much(found: LargestNode) -> str:
+    """Return what is requested and what the largest nodes have, as a sentence about something that can never start."""
+    if absent := _absent(found):
+        requested = _requested(limit for limit in found.limits if not limit.most)
+        return gettext(
+            "It requests %(requested)s, and no node has %(resources)s.", requested=requested, resources=absent
+        )
+    if not found.limits:
+        return gettext("It requests %(requested)s, and no node has all of this.", requested=_together(found))
+    values = {"requested": _requested(found.limits), "most": _most(found)}
+    if found.is_exact:
+        return ngettext(
+            "It requests %(requested)s, and the largest node has %(most)s.",
+            "It requests %(requested)s, and the largest nodes have %(most)s.",
+            len(found.limits),
+            **values,
+        )
+    return ngettext(
+        "It requests %(requested)s, and the largest node has at most %(most)s.",
+        "It requests %(requested)s, and the largest nodes have at most %(most)s.",
+        len(found.limits),
+        **values,
+    )
+
+
+def _requested(limits: Iterable[Limit]) -> str:
+    return gettext_list(amount_of(limit.resource, limit.requested) for limit in limits)
+
+
 def _missing(found: Iterable[Shortage]) -> str:
     """Return `1 more NVIDIA GPU and 2 more CPUs`; for several flavors, of which one suffices, all with their names."""
     by_flavor = {flavor: list(group) for flavor, group in groupby(found, key=lambda one: one.flavor)}
@@ -347,7 +377,6 @@ def _decimal(number: Decimal) -> str:
 def _moment(timestamp: str | None) -> str:
     """Return a Kubernetes timestamp as `28 Nov 10:02 UTC`; "" if it is not a valid one."""
     try:
-        at = parse_time(str(timestamp))
+        return format_moment(parse_time(str(timestamp)))
     except ValueError:
         return ""
-    return f"{at.day} {at:%b %H:%M} UTC"

@@ -331,8 +331,9 @@ class Site(Settings):
     autoscaling: StrictBool = Field(
         True,
         title="Whether nodes can be added to the cluster",
-        description="false: the nodes of the cluster are all that there ever are. A notebook or job that fits on no "
-        "node is then told that it never starts; otherwise, that it starts only if such a node is added.",
+        description="false: the nodes of the cluster are all that there ever are. The start of a notebook that fits on "
+        "no node is then refused, and a job or a notebook that waits is told that it never starts. Otherwise they are "
+        "told that they start only if such a node is added.",
         examples=[False],
     )
     availability: Literal["queues", "nodes", "none"] = Field(

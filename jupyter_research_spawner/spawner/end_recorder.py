@@ -160,7 +160,7 @@ class EndRecorder:
         pod = self._last_pod
         eviction = self._scheduler_of(pod).eviction(pod, self._objects_of(pod)) if pod is not None else None
         code = eviction.code if eviction is not None else code_of_failed_start(pod, self._main)
-        self.record(make_end(code, refusal.message))
+        self.record(make_end(code, refusal.sentences))
 
     def _objects_of(self, pod: Json) -> Objects:
         found: Objects = self._spawner.shared.owned_objects(self._spawner.api.api_client).of(pod)

@@ -134,9 +134,9 @@ class FormPreselected(Exception):
 
 
 def refusal_html(refusal: Refusal) -> str:
-    """Return the refusal's message and hint as escaped HTML."""
+    """Return the refusal's sentences and hint as escaped HTML."""
     hint = f"<br>{escape(refusal.hint)}" if refusal.hint else ""
-    return f"{escape(refusal.message)}{hint}"
+    return f"{escape(refusal.sentences)}{hint}"
 
 
 class RefusalLogFilter(logging.Filter):

@@ -16,9 +16,9 @@ from ..identity import PosixIdentity
 from ..metrics import count_refusal
 from ..plan import plan
 from ..refusal import Refusal
-from ..shape import Json
 from ..texts import gettext
 from . import options as notebook_options
+from .never_fits import free_capacity_for
 from .pod_page import path_of_pod
 from .process_state import ProcessState
 
@@ -75,7 +75,11 @@ async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> Opt
             spawner.handler.set_header("Retry-After", str(retry_after))
     template = "closed.html" if isinstance(page, Closed) else "options.html"
     pod_path = path_of_pod(spawner.user, server)
-    found = OptionsPage(web.render_template(template, base_url=spawner.hub.base_url, form=page, pod_path=pod_path))
+    viewer = getattr(spawner.handler, "current_user", None)
+    owner = "" if viewer is None or viewer.name == spawner.user.name else spawner.user.name
+    found = OptionsPage(
+        web.render_template(template, base_url=spawner.hub.base_url, form=page, pod_path=pod_path, owner=owner)
+    )
     found.server = server
     if isinstance(page, Closed):
         found.heading = page.title
@@ -97,7 +101,7 @@ async def _build_page(
     try:
         # A user who was just added to a group reloads the form.
         identity = await shared.identities(spawner.api.api_client).reload(user)
-        free = shared.free_capacity(spawner.api.api_client, _added_by_kubespawner(spawner))
+        free = free_capacity_for(spawner, shared)
         await free.wait_for_first_answer()
         page = shared.forms.build(
             identity,
@@ -119,21 +123,6 @@ def _saved_options(spawner: KubeSpawner, server: str) -> Mapping[str, Any]:
     record = getattr(spawner.user, "orm_spawners", {}).get(server) or spawner.orm_spawner
     saved = record.user_options if record is not None else None
     return saved if isinstance(saved, dict) else {}
-
-
-def _added_by_kubespawner(spawner: KubeSpawner) -> Json:
-    """Return the part of a PodSpec that KubeSpawner's settings add, as far as it decides on which node a pod fits."""
-    values = spawner._sorted_dict_values  # these settings can be lists or maps
-    spec: Json = {
-        "nodeSelector": spawner.node_selector,
-        "tolerations": values(spawner.tolerations),
-        "containers": values(spawner.extra_containers),
-        "initContainers": values(spawner.init_containers),
-    }
-    if terms := values(spawner.node_affinity_required):
-        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
-        spec["affinity"] = {"nodeAffinity": required}
-    return spec
 
 
 def _accepted(

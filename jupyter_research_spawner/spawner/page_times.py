@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 
 from ..api_object import format_time, parse_time
 from ..shape import Json
 from ..texts import gettext
+from ..wording import find_moments
 
 _UNITS = (("d", 24 * 60), ("h", 60), ("min", 1))
 
@@ -29,6 +30,20 @@ def short_time(time: datetime, time_zone: tzinfo, now: datetime, *, seconds: boo
 def shown_time(time: datetime, time_zone: tzinfo, now: datetime, *, seconds: bool = False) -> Json:
     """Return what a template needs for a `time` element: the RFC 3339 time and its text."""
     return {"at": format_time(time), "text": short_time(time, time_zone, now, seconds=seconds)}
+
+
+def times_in(sentence: str) -> list[Json]:
+    """Return the times in a sentence, which are in UTC, in their order: each text and its RFC 3339 time."""
+    return [{"text": text, "at": format_time(at)} for text, at in find_moments(sentence, datetime.now(timezone.utc))]
+
+
+def sentence_parts(sentence: str) -> list[Json]:
+    """Return a sentence in parts, so that templates can make each time a `time` element.  `at` of other parts is ""."""
+    parts, rest = [], sentence
+    for time in times_in(sentence):
+        before, _, rest = rest.partition(time["text"])
+        parts += [{"text": before, "at": ""}, time]
+    return [part for part in (*parts, {"text": rest, "at": ""}) if part["text"]]
 
 
 def describe_minutes(duration: timedelta) -> str:

@@ -15,27 +15,29 @@ from ..site import Site
 from ..texts import gettext, gettext_noop
 from ..watch.container_reasons import event_time
 from .background import run_in_background
-from .page_times import describe_whole_minutes, shown_time
+from .page_times import describe_whole_minutes, sentence_parts, shown_time
 from .progress import StartingServer, describe_start
 from .start import Start
 from .start_phases import StartPhase, find_phases
 
 # The page does not wait longer for the place in the queue, which the progress stream shows when it is known.
 PLACE_SECONDS = 0.5
-DECIDING = gettext_noop("The hub decides with which rights and resources your server starts.")
+DECIDING = gettext_noop("The hub decides with which rights and resources the server starts.")
 
 
 @dataclass(frozen=True)
 class PendingPage:
     """What the template of the page needs.
 
-    headline: the sentence that says what the start waits for.  is_queued: whether it waits in its queue.
+    headline: the sentence that says what the start waits for, and in parts with its times.
+    is_queued: whether it waits in its queue.
     offer, queue: the titles of the profile or class, and of the queue.  decided: what the server gets, in words.  All
     are "" until that is decided.  notes: sentences that stay on the page.
     phases: of each phase the name, the state and the times.  log: the events of Kubernetes.
     """
 
     headline: str
+    headline_parts: tuple[Json, ...]
     is_queued: bool
     offer: str
     queue: str
@@ -53,8 +55,10 @@ async def pending_page(server: StartingServer, site: Site) -> PendingPage:
     if start is not None and start.wait.is_queued:
         await asyncio.wait([run_in_background(_set_place(start, server))], timeout=PLACE_SECONDS)
     zone = ZoneInfo(site.time_zone)
+    headline = describe_start(start, events, server.lost_since) if start is not None else gettext(DECIDING)
     return PendingPage(
-        headline=describe_start(start, events, server.lost_since) if start is not None else gettext(DECIDING),
+        headline=headline,
+        headline_parts=tuple(sentence_parts(headline)),
         is_queued=start is not None and start.wait.is_queued,
         offer=title_of(site, start.plan.profile, start.plan.request.course) if start is not None else "",
         queue=queue_title(site, start.plan.queue) if start is not None else "",

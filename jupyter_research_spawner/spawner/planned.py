@@ -22,7 +22,9 @@ from ..shape import Json
 from ..storage import env_text, root_above, within
 from . import options, templates
 from .hub_errors import FormPreselected, HubRefusal, explained_errors, filter_refusals
+from .never_fits import require_that_it_fits
 from .options_page import OptionsPage, Selection, render_options_page
+from .pending_page import queue_title
 from .pod_owner import owner_keys
 from .pod_wait import PodWait
 from .process_state import ProcessState, registered_state
@@ -154,9 +156,15 @@ class PlannedSpawner(SavedStateSpawner):
         self.prepare_start(decided)
 
     async def decide_plan(self, user_options: Any) -> Plan:
-        """Return the plan for these options if its prerequisites exist; do not change the spawner. Raises Refusal."""
+        """Return the plan for these options if its prerequisites exist and it can ever start. Raises Refusal.
+
+        This does not change the spawner.
+        """
         decided = await self._decide(user_options)
         await self.shared.prerequisites(self.api.api_client).require(decided.prerequisites)
+        # A start that was accepted before a restart of the hub keeps its place: a node may only be away.
+        if (self.user.name, self.name or "") not in self.shared.resuming_servers:
+            await require_that_it_fits(self, self.shared, decided)
         return decided
 
     async def decide_as_accepted(self) -> Plan:
@@ -232,7 +240,13 @@ class PlannedSpawner(SavedStateSpawner):
         limits = self.shared.site.hub
         nodes = self.shared.nodes(self.api.api_client)
         wait = PodWait(
-            decided, limits, MAIN, owned_objects=owned_objects.of, events=lambda: self.events, nodes=nodes.sizes
+            decided,
+            limits,
+            MAIN,
+            owned_objects=owned_objects.of,
+            events=lambda: self.events,
+            nodes=nodes.sizes,
+            queue_title=queue_title(self.shared.site, decided.queue),
         )
         self.current_start = Start(decided, self.shared.pacing.new_slot(), wait)
 

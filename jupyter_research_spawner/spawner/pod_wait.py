@@ -24,6 +24,7 @@ from ..texts import gettext, gettext_noop
 from ..watch import NodeSizes, classify, queue_report, unknown_nodes
 from ..watch.container_reasons import count_crashes, has_failed_for_good, statuses, unready, why_failing
 from ..watch.phase import why_ended, why_no_home, why_no_secret, why_not_ready
+from ..wording import quote
 
 # After an error the reflector lists the pods from the API server's cache, where a new pod can be missing for a moment.
 GONE_SECONDS = 10
@@ -75,6 +76,7 @@ class PodWait:
     owned_objects: returns the scheduler's objects for a pod.
     events: returns the pod's events.
     nodes: returns the sizes of the cluster's nodes.
+    queue_title: the title of the queue that the user sees; "" for the queue's name.
     last_pod: the pod as `observe` has seen it last.
     """
 
@@ -85,6 +87,7 @@ class PodWait:
     owned_objects: Callable[[Json], Objects] = lambda pod: NO_OBJECTS
     events: Callable[[], Sequence[Json]] = tuple
     nodes: Callable[[], NodeSizes] = unknown_nodes
+    queue_title: str = ""
     status: QueueStatus = _UNKNOWN
     message: str = ""
     last_pod: Json | None = None
@@ -186,7 +189,7 @@ class PodWait:
             SCHEDULERS[self.plan.scheduler],
             pod,
             objects,
-            queue=self.plan.queue,
+            queue=self.queue_title or self.plan.queue,
             pod_specs=[pod.get("spec") or {}],
             created=pod["metadata"].get("creationTimestamp"),
             nodes=self.nodes,
@@ -229,7 +232,7 @@ class PodWait:
             limit = format_duration(self.limits.queue_limit)
             told = gettext(
                 "It waited in queue %(queue)s for %(duration)s, which is the limit for notebooks here.",
-                queue=repr(self.plan.queue),
+                queue=quote(self.queue_title or self.plan.queue),
                 duration=limit,
             )
             raise _failed("queue-limit", f"{told} {why_it_waits(self.status)}".strip())
@@ -241,5 +244,5 @@ class PodWait:
 
 
 def _failed(code: str, why: str) -> Refusal:
-    told = gettext("Your notebook did not start. %(why)s", why=why)
-    return Refusal(code, told, status=503, hint=gettext("You can start it again."))
+    heading, hint = gettext("Your notebook did not start."), gettext("You can start it again.")
+    return Refusal(code, why, status=503, hint=hint, heading=heading)

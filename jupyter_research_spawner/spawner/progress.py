@@ -14,6 +14,8 @@ from ..shape import Json
 from ..texts import gettext, gettext_noop, ngettext
 from ..watch.container_reasons import event_time
 from ..watch.phase import why_not_gone
+from ..wording import format_moment
+from .page_times import times_in
 from .start import Start
 from .start_phases import Stage, find_phases, find_stage
 
@@ -42,7 +44,8 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
 
     The messages are plain text, which the page escapes. A message with `note` stays on the page. A message with
     `log_only` is a raw event of Kubernetes, for the log of the page. The sentence above the log follows it again with
-    `repeats`, for pages that do not know `log_only`. The sentence has the phases of the start as `phases`.
+    `repeats`, for pages that do not know `log_only`. The sentence has the phases of the start as `phases`, and the
+    times in it as `times`.
     """
     headline, events_sent, warned, noted = "", 0, False, 0
     shown: Json = {}
@@ -64,7 +67,7 @@ async def stream_progress(server: StartingServer) -> AsyncIterator[Json]:
             if start.wait.is_queued:
                 start.wait.set_place(await server.find_place())
             before, headline = headline, describe_start(start, events, server.lost_since)
-            last, shown = shown, _describe_stage(start, events)
+            last, shown = shown, _describe_stage(start, events) | {"times": times_in(headline)}
             if headline != before:
                 yield {"message": headline, **shown}
             elif has_new_events or shown != last:
@@ -97,7 +100,7 @@ def describe_start(start: Start, events: list[Json], lost_since: datetime | None
         )
     told = start.wait.message or gettext(_ORDINARY[find_stage(start, events)])
     if lost_since is not None:
-        since = f"{lost_since.astimezone(timezone.utc):%H:%M} UTC"
+        since = format_moment(lost_since)
         old = gettext("This can be old: the Kubernetes API server has not answered the hub since %(time)s.", time=since)
         return f"{told} {old}"
     return told

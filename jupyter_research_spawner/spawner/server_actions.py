@@ -22,6 +22,7 @@ from ..texts import gettext, gettext_noop
 from .hub_errors import HubRefusal
 from .page_messages import keep_message
 from .resume import end_resume
+from .server_rows import name_of_other
 
 PREFIX = "research-spawner/servers"
 # How long a cancelled start can take until it ends, and how long a start can take until the next page is shown.
@@ -51,6 +52,16 @@ class _ServerHandler(BaseHandler):  # type: ignore[misc]
             raise web.HTTPError(404, gettext("There is no server with this name."))
         return user
 
+    def _about(self, user: Any, server_name: str, named: str, default: str, theirs: str) -> str:
+        """Return a text about a server in the site's language.
+
+        named: about one's own server with a name.  default: about one's own default server.  theirs: about a server of
+        another user.
+        """
+        if other := name_of_other(self.current_user, user, server_name):
+            return gettext(theirs, server=other)
+        return gettext(named, name=server_name) if server_name else gettext(default)
+
 
 class CancelHandler(_ServerHandler):
     """Cancel a start.  A server that has become ready meanwhile goes on."""
@@ -67,43 +78,52 @@ class CancelHandler(_ServerHandler):
                 await asyncio.wait([starting], timeout=CANCEL_SECONDS)
             if spawner.pending == "spawn":
                 spawner.is_cancelled = False
-                return about_server(
+                return self._about(
+                    user,
                     server_name,
                     gettext_noop(
                         "The start of your server %(name)s could not be cancelled yet. Try again in a minute."
                     ),
                     gettext_noop("The start of your server could not be cancelled yet. Try again in a minute."),
+                    gettext_noop("The start of %(server)s could not be cancelled yet. Try again in a minute."),
                 )
             if not spawner.pending:
                 await self.stop_single_user(user, server_name)
             if spawner._stop_pending:
-                return about_server(
+                return self._about(
+                    user,
                     server_name,
                     gettext_noop("The start of your server %(name)s is being cancelled."),
                     gettext_noop("The start of your server is being cancelled."),
+                    gettext_noop("The start of %(server)s is being cancelled."),
                 )
-            return _was_cancelled(server_name)
+            return self._was_cancelled(user, server_name)
         if spawner.ready:
-            return about_server(
+            return self._about(
+                user,
                 server_name,
                 gettext_noop("The start was not cancelled, because your server %(name)s is already running."),
                 gettext_noop("The start was not cancelled, because your server is already running."),
+                gettext_noop("The start was not cancelled, because %(server)s is already running."),
             )
         if is_resuming:
-            return _was_cancelled(server_name)
-        return about_server(
+            return self._was_cancelled(user, server_name)
+        return self._about(
+            user,
             server_name,
             gettext_noop("The start of your server %(name)s is over already."),
             gettext_noop("The start of your server is over already."),
+            gettext_noop("The start of %(server)s is over already."),
         )
 
-
-def _was_cancelled(server_name: str) -> str:
-    return about_server(
-        server_name,
-        gettext_noop("The start of your server %(name)s was cancelled."),
-        gettext_noop("The start of your server was cancelled."),
-    )
+    def _was_cancelled(self, user: Any, server_name: str) -> str:
+        return self._about(
+            user,
+            server_name,
+            gettext_noop("The start of your server %(name)s was cancelled."),
+            gettext_noop("The start of your server was cancelled."),
+            gettext_noop("The start of %(server)s was cancelled."),
+        )
 
 
 class StopHandler(_ServerHandler):
@@ -116,18 +136,26 @@ class StopHandler(_ServerHandler):
         if spawner.ready and await spawner.poll_and_notify() is None and not spawner.pending:
             await self.stop_single_user(user, server_name)
             if spawner._stop_pending:
-                return about_server(
+                return self._about(
+                    user,
                     server_name,
                     gettext_noop("Your server %(name)s is being stopped."),
                     gettext_noop("Your server is being stopped."),
+                    gettext_noop("%(server)s is being stopped."),
                 )
-            return about_server(
+            return self._about(
+                user,
                 server_name,
                 gettext_noop("Your server %(name)s was stopped."),
                 gettext_noop("Your server was stopped."),
+                gettext_noop("%(server)s was stopped."),
             )
-        return about_server(
-            server_name, gettext_noop("Your server %(name)s does not run."), gettext_noop("Your server does not run.")
+        return self._about(
+            user,
+            server_name,
+            gettext_noop("Your server %(name)s does not run."),
+            gettext_noop("Your server does not run."),
+            gettext_noop("%(server)s does not run."),
         )
 
 
@@ -141,19 +169,25 @@ class DeleteHandler(_ServerHandler):
             raise web.HTTPError(400, gettext("The default server cannot be deleted."))
         spawner = user.spawners[server_name]
         if spawner.active:
-            told = gettext_noop("Your server %(name)s was not deleted, because it is active. Stop it first.")
-            return gettext(told, name=server_name)
+            return self._about(
+                user,
+                server_name,
+                gettext_noop("Your server %(name)s was not deleted, because it is active. Stop it first."),
+                "",
+                gettext_noop("%(server)s was not deleted, because it is active. Stop it first."),
+            )
         # As the DELETE request of JupyterHub's REST API does it.
         await maybe_future(user._delete_spawner(spawner))
         self.db.delete(spawner.orm_spawner)
         user.spawners.pop(server_name, None)
         self.db.commit()
-        return gettext("Your server %(name)s was deleted.", name=server_name)
-
-
-def about_server(server_name: str, named: str, default: str) -> str:
-    """Return the text about a server with this name, or the one about the default server, in the site's language."""
-    return gettext(named, name=server_name) if server_name else gettext(default)
+        return self._about(
+            user,
+            server_name,
+            gettext_noop("Your server %(name)s was deleted."),
+            "",
+            gettext_noop("%(server)s was deleted."),
+        )
 
 
 class StartAgainHandler(SpawnHandler):  # type: ignore[misc]

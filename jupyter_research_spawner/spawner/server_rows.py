@@ -17,7 +17,7 @@ from ..site import Site
 from ..texts import gettext, gettext_noop
 from .end_pages import describe_end
 from .page_messages import take_message
-from .page_times import describe_minutes, shown_time
+from .page_times import describe_minutes, sentence_parts, shown_time
 from .pending_page import queue_title, title_of
 from .process_state import ProcessState, registered_state
 from .recorded_ends import STATE_KEY, read_ends, shown_end
@@ -50,6 +50,11 @@ class ServerRow:
     last_end: Json | None = None
     can_start_again: bool = False
 
+    @property
+    def told_parts(self) -> list[Json]:
+        """Return the sentence `told` in parts with its times."""
+        return sentence_parts(self.told)
+
 
 @dataclass(frozen=True)
 class UserServers:
@@ -69,6 +74,16 @@ class UserServers:
         """Return the row of this server; None if the user has no such server."""
         return next((row for row in self.rows() if row.name == server), None)
 
+    def name_of_other(self, user: Any, server: str) -> str:
+        """Return how pages name the server of another user, for an administrator; "" for the user's own server."""
+        return name_of_other(self.user, user, server)
+
+    def note_about_other(self, user: Any) -> str:
+        """Return a sentence for a page about another user, whose texts speak to that user; "" for the user's own."""
+        if self.user is None or self.user.name == user.name:
+            return ""
+        return gettext("You see a page of %(user)s. Where it says “you”, it means %(user)s.", user=user.name)
+
     def contact(self) -> Help:
         """Return whom the site's users ask for help."""
         return whom_to_ask(registered_state(self.installation).site)
@@ -76,6 +91,15 @@ class UserServers:
     def take_message(self) -> str:
         """Return what the last button of the user did; "" if the home page has shown it."""
         return take_message(self.user)
+
+
+def name_of_other(viewer: Any, user: Any, server: str) -> str:
+    """Return how texts for `viewer` name a server of another user; "" if it is the viewer's own."""
+    if viewer is None or viewer.name == user.name:
+        return ""
+    if server:
+        return gettext("%(user)s's server %(name)s", user=user.name, name=server)
+    return gettext("%(user)s's server", user=user.name)
 
 
 @dataclass(frozen=True)

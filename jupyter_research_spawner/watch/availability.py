@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from ..schedulers import Demand, QueueRoom, offer_too_big
+from ..schedulers import Demand, QueueRoom, offer_too_big, requests_too_much
 from ..texts import gettext, ngettext
 from .node_sizes import NodeSizes
 
@@ -19,7 +19,7 @@ class Availability:
 
     label: a few words.  detail: sentences that say more, or "".
     waiting: the number of notebooks and jobs that wait for the same quota; None if it is unknown.
-    can_never_start: whether no node can ever take it, so that a start makes no sense.
+    never: why it can never start, as a sentence; "" if it can, or if that is not known.
     """
 
     state: State
@@ -27,7 +27,12 @@ class Availability:
     detail: str
     as_of: datetime
     waiting: int | None = None
-    can_never_start: bool = False
+    never: str = ""
+
+    @property
+    def can_never_start(self) -> bool:
+        """Return whether no node can ever take it, or its queue never has that much, so that a start is refused."""
+        return bool(self.never)
 
 
 def availability(
@@ -40,11 +45,12 @@ def availability(
     """
     if (largest := sizes.why_none(demand.node_requests)) is not None:
         label = gettext("No node is this big now") if largest.can_grow else gettext("No node is this big")
-        return Availability("too-big", label, offer_too_big(largest), as_of, can_never_start=not largest.can_grow)
+        never = "" if largest.can_grow else requests_too_much(largest)
+        return Availability("too-big", label, offer_too_big(largest), as_of, never=never)
     waiting = None if room is None else room.waiting
     if room is not None and room.is_too_large:
         detail = gettext("It requests more than its queue has in total.")
-        return Availability("too-big", gettext("Larger than its queue"), detail, as_of)
+        return Availability("too-big", gettext("Larger than its queue"), detail, as_of, never=detail)
     if room is not None and room.is_closed:
         detail = gettext("Its queue starts nothing now.")
         return Availability("would-wait", gettext("Queue stopped"), detail, as_of, waiting)

@@ -97,10 +97,13 @@ class FreeCapacity:
         self._namespace = site.namespaces.name
         self._offered = offered
         self._sizes = sizes
-        self._kinds: tuple[QueueKind, ...] = scheduler.queue_kinds if site.availability != "none" else ()
+        self._is_shown = site.availability != "none"
+        self._kinds: tuple[QueueKind, ...] = scheduler.queue_kinds if self._is_shown else ()
         self._queue_rooms = scheduler.queue_rooms
         self._uses_nodes = site.availability == "nodes"
-        self._is_off = site.availability == "none"
+        # Queues say how much they have in total, and nodes say it of a cluster that cannot grow.
+        self._decides_never = bool(self._kinds) or not site.autoscaling
+        self._is_off = not self._is_shown and not self._decides_never
         self._watching: asyncio.Task[None] | None = None
         self._used = 0.0
         self._has_failed = False
@@ -117,7 +120,18 @@ class FreeCapacity:
     def of(self, profile: str, queue: str) -> Availability | None:
         """Return the last answer from memory; None if nothing is known.  Starts the watches if none run."""
         self._start()
-        return self._answers.get((profile, queue))
+        return self._answers.get((profile, queue)) if self._is_shown else None
+
+    async def learn_what_never_starts(self) -> bool:
+        """Wait as `wait_for_first_answer` does, and return whether this site knows what can never start."""
+        if self._decides_never:
+            await self.wait_for_first_answer()
+        return self._decides_never
+
+    def why_never(self, profile: str, queue: str) -> str:
+        """Return why a notebook can never start, as a sentence; "" if it can, or if that is not known."""
+        found = self._answers.get((profile, queue))
+        return "" if found is None else found.never
 
     def _start(self) -> None:
         if self._is_off:

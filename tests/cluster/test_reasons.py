@@ -91,7 +91,7 @@ class Start:
         try:
             self._wait.observe(pod)
         except Refusal as refusal:
-            return refusal.message.removeprefix("Your notebook did not start. ")
+            return refusal.message
         if self._wait.message and self._wait.message not in self.told:
             self.told.append(self._wait.message)
         return ""

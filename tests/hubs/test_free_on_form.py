@@ -62,6 +62,67 @@ async def test_the_form_follows_what_nodes_have_free(hub: Hub) -> None:
         await bob.close()
 
 
+FIXED: Json = {**copy.deepcopy(SITE), "autoscaling": False}
+
+
+@pytest.mark.parametrize("hub", [6, pytest.param(5, marks=pytest.mark.thorough)], indirect=True, ids=["hub6", "hub5"])
+async def test_what_can_never_start_is_refused_however_it_is_asked_for(hub: Hub) -> None:
+    """The only node has 4 CPUs, no other one is added, and Huge requests 64."""
+    hub.write(FIXED, QUICK)
+    await hub.start()
+    await hub.person("alice")
+    answer = await hub.start_server("alice", {"profile": "huge"})
+    sentence = "'Huge' can never start here. It requests 64 CPUs, and the largest node has 4 CPUs."
+    # The DaemonSets may not be listed yet.
+    told = answer.message.replace("at most ", "")
+    assert (answer.status, told) == (400, f"{sentence} Choose one that fits: 'Small' or 'Large'.")
+    alice = await Browser(hub).login("alice")
+    try:
+        form = (await alice.get("spawn")).page
+        disabled = [str(radio["value"]) for radio in form.select('input[name="offer"][disabled]')]
+        assert disabled == ["profile:huge"]
+        # A post that the form does not offer.
+        fields = {"offer": "profile:huge", "wall_time--profile:huge": "90m", "queue--profile:huge": "teaching"}
+        refused = await alice.post("spawn", fields)
+        assert refused.status == 400
+        assert sentence in visible(refused.page).replace("at most ", "")
+        assert "Choose one that fits: 'Small' or 'Large'." in visible(refused.page)
+        assert refused.page.find("input", {"name": "wall_time--profile:huge"})["value"] == "90m"
+        assert hub.pods() == []
+        # What fits starts, and with a node that is big enough, so does Huge.
+        assert (await alice.post("spawn", {"offer": "profile:small"})).status == 302
+        hub.cluster.add_node(NodeSpec("node-2", cpu=128, memory="64Gi"))
+        await eventually(lambda: _starts(hub, "huge"), every=0.2, otherwise=lambda: hub.recent_log)
+        await hub.ready("alice", "huge")
+    finally:
+        await alice.close()
+
+
+async def _starts(hub: Hub, profile: str) -> bool:
+    return (await hub.start_server("alice", {"profile": profile}, profile)).status in (201, 202)
+
+
+@pytest.mark.parametrize("hub", [6], indirect=True, ids=["hub6"])
+async def test_a_start_that_waits_keeps_its_place_over_a_restart_if_its_node_is_away(hub: Hub) -> None:
+    hub.write(NODES)
+    await hub.start()
+    await hub.person("alice")
+    await hub.start_server("alice", {"profile": "huge"})
+    (pod,) = await eventually(hub.pods, otherwise=lambda: hub.recent_log)
+    await hub.kill()
+    hub.write(FIXED, QUICK)
+    await hub.start()
+    await eventually(lambda: _is_pending(hub), otherwise=lambda: hub.recent_log)
+    assert [one["metadata"]["uid"] for one in hub.pods()] == [pod["metadata"]["uid"]]
+    # A new start of the same is refused.
+    assert (await hub.start_server("alice", {"profile": "huge"}, "more")).status == 400
+
+
+async def _is_pending(hub: Hub) -> bool:
+    found = await hub.server("alice")
+    return found is not None and found["pending"] == "spawn"
+
+
 async def _if_known(browser: Browser) -> dict[str, str] | None:
     found = await labels(browser)
     return found if all(found.values()) else None

@@ -150,8 +150,9 @@ async def test_a_failed_start_says_what_happened_and_is_tried_again_with_the_sam
     page = answer.page
     assert words(page.select("main h1")[0]) == "Your server exp did not start"
     told = words(page.select(".research-failure")[0])
-    assert told.startswith("Your notebook did not start. Container notebook ended with exit code 3")
+    assert told.startswith("Container notebook ended with exit code 3")
     assert "You can start it again." in told
+    assert visible(page).count("did not start") == 1, "the heading says it"
     (change,) = page.select("a#start")
     assert str(change["href"]).startswith("/hub/spawn/alice/exp")
     answer = await press(browser, page, "Try again")
@@ -169,6 +170,48 @@ async def test_a_failed_start_says_what_happened_and_is_tried_again_with_the_sam
     await eventually(lambda: len(starts()) == 2, otherwise=lambda: hub.recent_log)
     assert all("profile=small queue=teaching" in line for line in starts()), starts()
     await browser.close()
+
+
+async def test_pages_about_the_server_of_another_user_name_the_user(hub: Hub) -> None:
+    browser = await started(hub, after=FAILS)
+    root = await Browser(hub).login("root")
+    pages = {}
+
+    async def both(path: str) -> None:
+        for viewer in (root, browser):
+            page = (await viewer.get(path)).page
+            pages[viewer] = " ".join(words(heading) for heading in page.select("main h1, main h2, title")), page
+
+    note = "You see a page of alice. Where it says “you”, it means alice."
+
+    def names(theirs: str, own: str) -> None:
+        for viewer, heading in ((root, theirs), (browser, own)):
+            found, page = pages[viewer]
+            assert heading in found
+            assert (note in visible(page)) is (viewer is root)
+
+    await waits(hub, "exp")
+    await both("spawn-pending/alice/exp")
+    names("alice's server exp is", "Your server exp is")
+    names("Start of alice's server exp", "Start of your server exp")
+    home = await followed(root, await press(root, pages[root][1], "Cancel the start"))
+    assert "The start of alice's server exp was cancelled." in visible(home)
+    await hub.stopped("alice", "exp")
+    await both("user/alice/exp/lab")
+    names("alice's server exp is not running", "Your server exp is not running")
+    await hub.start_server("alice", {"profile": "small"}, "exp")
+    await eventually(lambda: _has_ended(hub, "start-failed"), otherwise=lambda: hub.recent_log)
+    await hub.stopped("alice", "exp")
+    await both("spawn-pending/alice/exp")
+    names("alice's server exp did not start", "Your server exp did not start")
+    await both("spawn/alice")
+    names("The server will run as", "You will run as")
+    for one in (browser, root):
+        await one.close()
+
+
+async def _has_ended(hub: Hub, code: str) -> bool:
+    return code in [end["code"] for end in await hub.ends("alice")]
 
 
 @once

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+from datetime import datetime, timedelta
 
 import pytest
 from browser import DESKTOP, PHONE, WITHOUT_JAVASCRIPT, Chromium, Look, barriers, expect, log_in, visit
 from hub import SITE, Hub
 from patience import eventually
+from playwright.async_api import Route
 
 from jupyter_research_spawner.embedded import NodeSpec
 
@@ -55,6 +58,50 @@ async def test_another_tab_of_a_cancelled_start_says_that_it_does_not_run(
         await other.get_by_role("button", name="Cancel the start of exp").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Your server exp is not running")
         await expect(other.get_by_text("You cancelled its start.")).to_be_visible()
+
+
+TOKYO = Look(time_zone="Asia/Tokyo")
+TOKYO_WITHOUT_JAVASCRIPT = Look(time_zone="Asia/Tokyo", has_javascript=False)
+
+
+@once
+async def test_times_in_the_sentence_are_those_of_the_browser(hub: Hub, chromium: Chromium) -> None:
+    await starting(hub)
+
+    async def time_of(look: Look, path: str, sentence: str) -> tuple[str, str]:
+        """Return the time in the sentence about the start, as it is shown, and in UTC."""
+        async with visit(chromium, hub.url, look) as page:
+            await log_in(page, "alice", then=path)
+            element = page.locator(sentence).locator("time")
+            await expect(element).to_be_visible()
+            return await element.inner_text(), str(await element.get_attribute("datetime"))
+
+    for path, sentence in (
+        ("/hub/spawn-pending/alice/exp", "#research-headline"),
+        ("/hub/home", ".research-server-told"),
+    ):
+        plain, at = await time_of(TOKYO_WITHOUT_JAVASCRIPT, path, sentence)
+        utc = datetime.strptime(at, "%Y-%m-%dT%H:%M:%SZ")
+        assert plain == f"{utc.day} {utc:%b %H:%M} UTC"
+        shown, same = await time_of(TOKYO, path, sentence)
+        assert same == at
+        assert shown.endswith(f"{utc + timedelta(hours=9):%H:%M}")
+        assert "UTC" not in shown
+    # A sentence that comes over the stream of the page.
+    is_ready = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await is_ready.wait()
+        await route.continue_()
+
+    async with visit(chromium, hub.url, TOKYO) as page:
+        await page.route("**/progress?**", hold)
+        await log_in(page, "alice", then="/hub/spawn-pending/alice/exp")
+        headline = page.locator("#research-headline")
+        await headline.evaluate("element => { element.textContent = ''; element.dataset.sentence = '' }")
+        is_ready.set()
+        await expect(headline).to_contain_text("Waiting in queue climate since ")
+        await expect(headline.locator("time")).to_have_text(f"{utc + timedelta(hours=9):%H:%M}")
 
 
 @both

@@ -18,7 +18,8 @@
     const facts = offer.querySelector(".research-facts").cloneNode(true);
     facts.classList.remove("wide");
     // What a queue and an image mean is at their fields.
-    const short = (title, text) => [title, " ", Object.assign(document.createElement("span"), { className: "muted", textContent: text })];
+    const muted = (text) => Object.assign(document.createElement("span"), { className: "muted", textContent: text });
+    const short = (title, text) => text ? [title, " ", muted(text)] : [title];
     for (const fact of facts.querySelectorAll("[data-short]")) {
       fact.replaceChildren(...short(fact.firstChild.textContent.trim(), fact.dataset.short));
     }
@@ -27,7 +28,7 @@
       const name = document.createElement("dt");
       name.textContent = row.closest("fieldset").querySelector("legend").textContent;
       const text = document.createElement("dd");
-      text.append(...short(row.querySelector("label").textContent, row.dataset.short));
+      text.append(...short(row.querySelector("label").textContent, row.dataset.short || ""));
       facts.prepend(name, text);
     }
     const ends = facts.querySelector("[data-seconds]");

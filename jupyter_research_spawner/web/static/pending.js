@@ -21,6 +21,22 @@
     if (element.textContent !== text) element.textContent = text;
   }
 
+  // Show a sentence with its times in the browser's time zone. Each text in `times` is in the sentence, in their order.
+  function setHeadline(sentence, times) {
+    if (headline.dataset.sentence === sentence) return;
+    headline.dataset.sentence = sentence;
+    const parts = [];
+    let rest = sentence;
+    for (const { text, at } of times) {
+      const index = rest.indexOf(text);
+      const element = timeElement(at, false);
+      if (index < 0 || element === null) continue;
+      parts.push(rest.slice(0, index), element);
+      rest = rest.slice(index + text.length);
+    }
+    headline.replaceChildren(...parts, rest);
+  }
+
   function reload() {
     if (isLeaving) return;
     isLeaving = true;
@@ -99,7 +115,7 @@
     } else if (event.note) {
       addNote(event.message);
     } else if (event.message) {
-      setText(headline, event.message);
+      setHeadline(event.message, event.times || []);
     }
     if (event.phases) {
       phases = event.phases;
@@ -132,7 +148,7 @@
   }
   source.onerror = () => {
     if (isLeaving) return;
-    setText(headline, texts.textUnreachable);
+    setHeadline(texts.textUnreachable, []);
     // Otherwise the EventSource retries by itself.
     if (source.readyState === EventSource.CLOSED) setTimeout(reconnect, RETRY_MILLISECONDS);
   };
