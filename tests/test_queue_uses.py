@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -130,6 +131,16 @@ async def test_a_first_page_waits_until_the_objects_are_there(
     try:
         send_queues(watches)
         assert list((await found.report(["climate"])).queues) == ["climate"]
+    finally:
+        found.close()
+
+
+async def test_without_rights_only_the_first_page_waits(watches: Watches, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = quotas()
+    try:
+        await found.report(["climate"])
+        monkeypatch.setattr(queue_quotas, "FIRST_ANSWER_SECONDS", 600)
+        assert (await asyncio.wait_for(found.report(["climate"]), 60)).queues == {}
     finally:
         found.close()
 

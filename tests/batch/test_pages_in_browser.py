@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from browser import DESKTOP, PHONE, WITHOUT_JAVASCRIPT, Chromium, Look, barriers, chromium, expect, is_too_wide, visit
+from browser import (
+    DESKTOP,
+    NARROW,
+    PHONE,
+    WITHOUT_JAVASCRIPT,
+    Chromium,
+    Look,
+    barriers,
+    chromium,
+    expect,
+    is_too_wide,
+    visit,
+)
 from conftest import Client
 from front import front, log_in_at_service
 from playwright.async_api import Page
@@ -99,7 +111,7 @@ async def test_a_job_is_found_cancelled_and_run_again(chromium: Chromium, batch:
         await expect(page.get_by_role("heading", level=1)).to_have_text("My work")
 
 
-@pytest.mark.parametrize("look", [DESKTOP, WITHOUT_JAVASCRIPT, PHONE], ids=str)
+@pytest.mark.parametrize("look", [DESKTOP, WITHOUT_JAVASCRIPT, NARROW], ids=str)
 async def test_one_index_of_an_array_is_cancelled(chromium: Chromium, batch: Client, url: str, look: Look) -> None:
     job = await batch.submit("alices", "sleep", "600", kind="array", array="1-3")
     async with visit(chromium, url, look) as page:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import small_site
 from test_free_capacity import Watches
-from test_pages import Browser, events
+from test_pages import Browser, events, until
 
 from jupyter_research_spawner.schedulers import FindUse, Objects, QueueKind, QueueUse, QuotaUse, plain
 from jupyter_research_spawner.watch import queue_objects
@@ -69,13 +69,16 @@ async def test_the_queues_of_work_that_has_not_ended_have_bars(watches, batch, a
     assert "quotas of these queues" not in page.text
     assert watches.asked == []
     await batch.submit("alices", "sleep", "600", queue="climate")
-    watches.send("queues", "listed", queue("climate", 12), queue("teaching", 5))
+    ended = await batch.submit("alices", "true", queue="backfill")
+    await until(batch, ended["id"], "succeeded")
+    watches.send("queues", "listed", queue("climate", 12), queue("backfill", 5), queue("teaching", 7))
     page = await alice.get("/")
     assert "Climate &lt;group&gt; climate 3 waiting CPUs 12 of 16" in words(page.text)
     assert '<meter min="0" max="16.0" high="14.4" optimum="0" value="12.0"' in page.text
     assert re.search(r"quotas of these queues, read at \d+ \w+ \d\d:\d\d\.", page.text)
     assert "5 of 16" not in page.text
-    assert "12 of 16" not in (await alice.get("/?queue=teaching")).text
+    assert "5 of 16" in (await alice.get("/?queue=backfill")).text
+    assert "7 of 16" not in (await alice.get("/?queue=teaching")).text
     assert "12 of 16" in (await alice.get("/?queue=climate&state=failed")).text
     assert "12 of 16" not in (await Browser(batch, "bobs").get("/")).text
 
