@@ -9,7 +9,8 @@ from pathlib import Path
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from bs4 import BeautifulSoup, Comment, Tag
+from bs4 import BeautifulSoup, Tag
+from bs4.element import PreformattedString
 
 import jupyter_research_spawner
 from jupyter_research_spawner.texts import DOMAIN, catalogue_path
@@ -17,6 +18,8 @@ from jupyter_research_spawner.texts import DOMAIN, catalogue_path
 TEMPLATE = Path(jupyter_research_spawner.__file__).parent / "locale" / f"{DOMAIN}.pot"
 # Attributes that users read or hear, and texts for scripts.
 _TEXTS = re.compile(r"aria-label|alt|placeholder|title|data-text-.*|data-name|data-short")
+# Dates, durations and sizes: `29 Nov 10:02`, `7 h 59 min`, `2h`, `64Mi`.
+_DATE = re.compile(r"\b(\d+ [A-Z][a-z]{2}|\d+ (d|h|min)|(\d+[dhms])+|\d+Mi)\b")
 _PLACEHOLDER = re.compile(r"(%\([a-z_]+\)s)")
 
 
@@ -69,17 +72,18 @@ def untranslated(page: BeautifulSoup | Tag, known: Iterable[str] = ()) -> list[s
     found = [
         str(text)
         for text in page.find_all(string=True)
-        if not isinstance(text, Comment) and text.parent is not None and text.parent.name not in ("script", "style")
+        if not isinstance(text, PreformattedString)  # comments and the like
     ]
     for tag in page.find_all(True):
         found += [str(value) for name, value in tag.attrs.items() if _TEXTS.fullmatch(name)]
+    # Longer ones first, because one can be part of another.
     whole = sorted(known, key=len, reverse=True)
     return [left for text in found if (left := _outside(text, whole))]
 
 
 def _outside(text: str, known: Iterable[str]) -> str:
     # A text with markup inside is in several parts of the page, and each part has brackets of its own.
-    left = _PLACEHOLDER.sub("", re.sub(r"⟦[^⟧]*⟧", "", text))
+    left = _DATE.sub("", _PLACEHOLDER.sub(" ", re.sub(r"⟦[^⟧]*⟧", " ", text)))
     for word in known:
-        left = left.replace(word, "")
+        left = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "", left)
     return " ".join(left.split()) if re.search(r"[^\W\d_]", left) else ""

@@ -191,8 +191,8 @@ _WHY: Mapping[str, Callable[[QueueStatus], str]] = {
 def describe_largest(found: LargestNode) -> str:
     """Return the sentences that say why no node is large enough, and what follows from this."""
     if found.can_grow:
-        return f"{_why_no_node_now(found)} {gettext('It starts only if such a node is added.')}"
-    return f"{_why_no_node(found)} {gettext('It never starts: stop it and request less.')}"
+        return " ".join((_why_no_node_now(found), gettext("It starts only if such a node is added.")))
+    return " ".join((_why_no_node(found), gettext("It never starts: stop it and request less.")))
 
 
 def _why_no_node_now(found: LargestNode) -> str:
@@ -262,8 +262,8 @@ def offer_too_big(found: LargestNode) -> str:
     else:
         told = ngettext("The largest has at most %(most)s.", "The largest have at most %(most)s.", number, most=most)
     if found.can_grow:
-        return f"{told} {gettext('It starts only if such a node is added.')}"
-    return f"{told} {gettext('It can never start.')}"
+        return " ".join((told, gettext("It starts only if such a node is added.")))
+    return " ".join((told, gettext("It can never start.")))
 
 
 def requests_too_much(found: LargestNode) -> str:

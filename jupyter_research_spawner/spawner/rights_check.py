@@ -109,10 +109,9 @@ def _noticed(verdict: Verdict) -> tuple[RightsOutcome | None, str]:
 
 def renewed(changes: tuple[str, ...]) -> str:
     """Return the sentences for the user of a waiting notebook whose pod is recreated."""
-    why = f"{gettext('Your rights have changed.')} {' '.join(changes)}"
-    if not changes:
-        why = gettext("The settings of the site have changed.")
-    return f"{why} {gettext('A pod cannot be changed, so yours was recreated and is last in its queue.')}"
+    why = gettext("Your rights have changed.") if changes else gettext("The settings of the site have changed.")
+    recreated = gettext("A pod cannot be changed, so yours was recreated and is last in its queue.")
+    return " ".join((why, *changes, recreated))
 
 
 def count(outcome: RightsOutcome) -> None:

@@ -233,7 +233,10 @@ def _why_rejected(pod: Json) -> str:
     reason, message = shorten(status.get("reason"), 64), sentence(status.get("message"))
     if reason in _POD:
         return gettext(_POD[reason])
-    return f"{message.rstrip('.') or gettext('The pod failed')} ({reason})." if reason else message
+    if not reason:
+        return message
+    told = message.rstrip(".") or gettext("The pod failed")
+    return f"{told} ({reason})."
 
 
 def why_no_home(pod: Json) -> str:
