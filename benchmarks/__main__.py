@@ -56,7 +56,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         help="number of runs of each spawner in `paced`, in turn (3); other measurements have fewer",
     )
     parser.add_argument(
-        "--nodes", type=_positive, metavar="N", help="number of nodes in the measurements `free` and `nodes` (5000)"
+        "--nodes", type=_positive, metavar="N", help="number of nodes in `free` (5000) and in `nodes` (2000)"
     )
     parser.add_argument(
         "--small", action="store_true", help="try the measurements with a few servers; their numbers mean nothing"
@@ -87,7 +87,7 @@ def _positive(text: str) -> int:
 
 def sizes(options: argparse.Namespace) -> Sizes:
     found = SMALL if options.small else Sizes()
-    given = {"starts": options.spawns, "nodes": options.nodes}
+    given = {"starts": options.spawns, "nodes": options.nodes, "kwok_nodes": options.nodes}
     return replace(found, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -153,9 +153,8 @@ def steps(options: argparse.Namespace, results: Results) -> Iterator[Step]:
     if "nodes" in wanted and os.geteuid() and not options.only:
         _say("nodes: skipped, because only root can start the control plane in a network namespace")
     elif "nodes" in wanted:
-        pairs = max(1, options.pairs - 1)
-        title = f"{size.starts} pods on {size.nodes} nodes, {pairs} pairs"
-        yield title, partial(nodes.measure, size.nodes, size.starts, pairs), results.on_nodes.extend
+        title = f"{size.starts} pods on {size.kwok_nodes} nodes"
+        yield title, partial(nodes.measure, size.kwok_nodes, size.starts), results.on_nodes.extend
 
 
 async def measure_all(options: argparse.Namespace, results: Results) -> bool:

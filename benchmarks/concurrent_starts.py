@@ -76,9 +76,7 @@ def cases(sizes: Sizes, pairs: int) -> list[Case]:
     among = f"HUB, {few} CONCURRENT STARTS,"
     return [
         Case("paced", f"HUB, {starts} CONCURRENT STARTS, ALL SETTINGS AS SHIPPED", pairs, starts),
-        Case(
-            "starts", f"HUB, {starts} CONCURRENT STARTS WITHOUT hub.concurrent_starts", fewer, starts, limit=starts + 1
-        ),
+        Case("starts", f"HUB, {starts} CONCURRENT STARTS WITHOUT hub.concurrent_starts", 1, starts, limit=starts + 1),
         Case(
             "events",
             f"HUB, {starts} CONCURRENT STARTS AMONG {sizes.foreign_events:,} EVENTS OF OTHER PODS",

@@ -41,8 +41,8 @@ class Run:
         return asdict(self)
 
 
-async def measure(nodes: int, pods: int, pairs: int) -> list[Run]:
-    """Return the runs of both spawners, which use the same cluster in turn.  Raises StartFailed.
+async def measure(nodes: int, pods: int) -> list[Run]:
+    """Return one run of each spawner, which use the same cluster in turn.  Raises StartFailed.
 
     The runs need a separate process, whose environment contains the path of `rig` and KubeSpawner's kubeconfig.
     """
@@ -52,7 +52,7 @@ async def measure(nodes: int, pods: int, pairs: int) -> list[Run]:
         kubeconfig.write_text(json.dumps(sides.kubeconfig("http://127.0.0.1:1", "none")))
         path = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "tests" / "cluster")))
         environment = {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": path}
-        arguments = ["-m", "benchmarks.nodes_cluster", directory, *map(str, (nodes, pods, pairs))]
+        arguments = ["-m", "benchmarks.nodes_cluster", directory, *map(str, (nodes, pods))]
         async with running(arguments, log, environment) as process:
             assert process.stdout is not None
             told = await asyncio.wait_for(process.stdout.read(), LIMIT_SECONDS)

@@ -1,4 +1,4 @@
-"""The process that nodes.py starts: `python -m benchmarks.nodes_cluster DIRECTORY NODES PODS PAIRS`."""
+"""The process that nodes.py starts: `python -m benchmarks.nodes_cluster DIRECTORY NODES PODS`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETTLE_SECONDS = 900.0
 THREADS = 4
 
 
-async def _measured(directory: Path, nodes: int, pods: int, pairs: int) -> list[Run]:
+async def _measured(directory: Path, nodes: int, pods: int) -> list[Run]:
     people = sides.usernames(pods)
     made = {side: await decide.manifests(directory, side, people) for side in sides.SIDES}
     built = Programs()
@@ -43,7 +43,7 @@ async def _measured(directory: Path, nodes: int, pods: int, pairs: int) -> list[
             kwok = Kwok.start(cluster)
             names = [f"node-{number:05}" for number in range(nodes)]
             kwok.add(names, {"cpu": "4", "memory": "16Gi", "pods": "110"}, {}, SETTLE_SECONDS)
-            return [_run(cluster, side, made[side]) for _ in range(pairs) for side in sides.SIDES]
+            return [_run(cluster, side, _named(made[side], number)) for number, side in enumerate(sides.SIDES)]
         finally:
             cluster.stop()
 
@@ -68,6 +68,14 @@ def _prepare(api: Api, site: Site) -> None:
         return has_account and all(claim["status"].get("phase") == "Bound" for claim in found)
 
     until(are_bound, "the claims are bound", seconds=SETTLE_SECONDS)
+
+
+def _named(manifests: Sequence[Json], run: int) -> list[Json]:
+    """Return the pods with names of their own run: kwok deletes by name, and a late request would reach a new pod."""
+    return [
+        {**manifest, "metadata": {**manifest["metadata"], "name": f"{manifest['metadata']['name']}-{run}"}}
+        for manifest in manifests
+    ]
 
 
 def _run(cluster: Cluster, side: str, manifests: Sequence[Json]) -> Run:

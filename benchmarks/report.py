@@ -164,7 +164,7 @@ def _calls(results: Results) -> list[Section]:
 def _nodes(results: Results) -> list[Section]:
     if not results.on_nodes:
         return []
-    title = f"KUBE-SCHEDULER, {results.on_nodes[0].pods} CONCURRENT PODS ON {results.sizes.nodes:,} NODES"
+    title = f"KUBE-SCHEDULER, {results.on_nodes[0].pods} CONCURRENT PODS ON {results.sizes.kwok_nodes:,} NODES"
     return [Section(title, (*sides.SIDES, "ratio"), _comparison_rows(results.on_nodes, _NODE_ROWS))]
 
 

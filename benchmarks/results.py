@@ -73,6 +73,7 @@ class Results:
             "free": _as_json(self.free),
             "clicks": _as_json(self.clicks),
             "nodes": self.sizes.nodes,
+            "kwok_nodes": self.sizes.kwok_nodes,
             "on_nodes": _as_json(self.on_nodes),
         }
 

@@ -20,11 +20,12 @@ class Sizes:
     queued: int = 1_000
     jobs: int = 2_000
     idle_servers: int = 500
-    idle_seconds: float = 90.0
+    idle_seconds: float = 60.0
     remembered_events: int = 35_000
     remembered_seconds: float = 40.0
     settle_seconds: float = 10.0
     nodes: int = 5_000
+    kwok_nodes: int = 2_000
     profiles: int = 200
     few_profiles: int = 8
     free_pods: int = 20_000
@@ -33,4 +34,4 @@ class Sizes:
 
 
 # To try the measurements.  Their numbers mean nothing.
-SMALL = Sizes(2, 1, 3, 10, 2, 3, 2, 1.0, 10, 1.0, 0.1, 10, 3, 2, 20, 1.0, 2)
+SMALL = Sizes(2, 1, 3, 10, 2, 3, 2, 1.0, 10, 1.0, 0.1, 10, 10, 3, 2, 20, 1.0, 2)
