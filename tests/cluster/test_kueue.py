@@ -13,7 +13,8 @@ from alice import MAIN
 from directory_files import LOCKED
 from ground import JOB, UNTIL_RELEASED, ground
 from hub import Hub
-from kueue_work import Work, local_queue
+from kueue_work import Work, local_queue, queue_objects
+from queue_answers import queue_answers
 from rig.api import Json, Refused, until
 from rig.cluster import Cluster
 from rig.controllers.kueue import API, Kueue
@@ -21,6 +22,7 @@ from rig.node import Node
 from rig.registry import registry
 from work import batch
 
+from jupyter_research_spawner.api_object import condition
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.schedulers import Shortage
@@ -243,17 +245,74 @@ def test_a_priority_class_that_went_leaves_a_notebook_without_a_workload(work: W
 
 def test_the_roles_of_a_site_let_hub_and_service_see_what_kueue_keeps(work: Work) -> None:
     work.api.apply(*everything(work.site, Release(), only=["rbac"]))
+    until(
+        lambda: condition(work.api.get(API, "LocalQueue", "climate", work.namespace), "Active"), "Kueue knows climate"
+    )
     for account in ("hub", "research-batch"):
         api = work.as_account(account)
         assert api.all_of(API, "Workload", work.namespace) == []
         assert api.find(API, "LocalQueue", "climate", work.namespace)
         assert api.find(API, "WorkloadPriorityClass", "research-normal")
         assert api.call("GET", PENDING.format(work.namespace))["items"] == []
+        for kind in ("ClusterQueue", "Cohort", "ResourceFlavor"):
+            assert len(api.all_of(API, kind)) == len(work.api.all_of(API, kind))
         assert len(api.all_of("v1", "Node")) == len(work.api.all_of("v1", "Node"))
         assert api.all_of("apps/v1", "DaemonSet") == []
     with pytest.raises(Refused, match="cannot list resource") as refused:
         work.as_account("default").all_of(API, "Workload", work.namespace)
     assert refused.value.status == 403
+
+
+FREE, WAIT = "Free now", "You would wait"
+
+
+def used(cpu: str, memory: str) -> dict[str, str]:
+    return {"cpu": cpu, "memory": memory}
+
+
+async def test_form_and_my_work_say_of_a_queue_what_kueue_does(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is room for one pod of profile small, which asks for 0.5 CPU and 256 MiB."""
+    async with queue_answers(work, monkeypatch.setattr) as answers:
+        await answers.becomes("climate", FREE, used("0/0.5", "0/1 GiB"))
+        first = work.notebook("first")
+        await answers.runs("first")
+        await answers.becomes("climate", WAIT, used("0.5/0.5", "256 MiB/1 GiB"))
+        second = work.notebook("second")
+        await answers.waits("second", FULL)
+        await answers.becomes("climate", f"{WAIT} (1 waiting)", used("0.5/0.5", "256 MiB/1 GiB"))
+        # All LocalQueues have this ClusterQueue.
+        await answers.becomes("teaching", f"{WAIT} (1 waiting)", used("0.5/0.5", "256 MiB/1 GiB"))
+        use = await answers.use("climate")
+        assert use is not None and use.waiting == 1
+        work.api.apply(local_queue("teaching", work.namespace, stopPolicy="Hold"))
+        await answers.becomes("teaching", "Queue stopped", used("0.5/0.5", "256 MiB/1 GiB"))
+        work.api.delete(first)
+        await answers.runs("second")
+        await answers.becomes("climate", WAIT, used("0.5/0.5", "256 MiB/1 GiB"))
+        work.api.delete(second)
+        await answers.becomes("climate", FREE, used("0/0.5", "0/1 GiB"))
+
+
+async def test_form_and_my_work_say_what_a_queue_can_borrow(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, queue, *_ = queue_objects(work.site)
+    spec = {**queue["spec"], "cohortName": "university"}
+    other = {**queue, "metadata": {"name": "lender"}, "spec": spec}
+    work.api.apply({**queue, "spec": spec}, other)
+    try:
+        async with queue_answers(work, monkeypatch.setattr) as answers:
+            await answers.becomes("climate", FREE, used("0/0.5", "0/1 GiB"))
+            work.notebook("first")
+            await answers.runs("first")
+            await answers.becomes("climate", FREE, used("0.5/0.5", "256 MiB/1 GiB"))
+            work.notebook("second")
+            await answers.runs("second")
+            await answers.becomes("climate", WAIT, used("1/0.5", "512 MiB/1 GiB"))
+            work.notebook("third")
+            await answers.waits("third", FULL)
+            await answers.becomes("climate", f"{WAIT} (1 waiting)", used("1/0.5", "512 MiB/1 GiB"))
+    finally:
+        work.clean()
+        work.api.remove(other)
 
 
 async def test_nothing_is_submitted_while_kueue_is_down(work: Work) -> None:

@@ -1,0 +1,68 @@
+"""What the options form and "My work" say about queues, from the objects of a real scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from alice import Alice
+from patience import eventually
+
+from jupyter_research_spawner.schedulers import QueueUse, number_of
+from jupyter_research_spawner.watch import FreeCapacity, NodeCache, QueueQuotas, free_capacity, offered_demands
+from jupyter_research_spawner.watch.api_server import ApiServer
+from jupyter_research_spawner.watch.connection import connect
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The form's label for each profile and queue, and the quotas of each queue, as they change."""
+
+    alice: Alice
+    free: FreeCapacity
+    quotas: QueueQuotas
+
+    async def use(self, queue: str) -> QueueUse | None:
+        return (await self.quotas.report([queue])).queues.get(queue)
+
+    async def becomes(self, queue: str, label: str | None, used: dict[str, str], profile: str = "small") -> None:
+        """Wait until the form says this label and My work these numbers of each resource: used, slash, quota."""
+        found: Any = None
+
+        async def look() -> bool:
+            nonlocal found
+            answer, use = self.free.of(profile, queue), await self.use(queue)
+            bars = {
+                one.resource: "/".join(number_of(one.resource, amount) for amount in (one.used, one.quota))
+                for one in (use.quotas if use is not None else ())
+            }
+            found = (answer and answer.label, bars)
+            return found == (label, used)
+
+        await eventually(look, every=0.1, otherwise=lambda: f"{queue} has {found} and not {(label, used)}")
+
+    async def runs(self, name: str) -> None:
+        await asyncio.to_thread(self.alice.runs, name)
+
+    async def waits(self, name: str, said: str) -> None:
+        await asyncio.to_thread(self.alice.keeps_waiting, name, said)
+
+
+@asynccontextmanager
+async def queue_answers(alice: Alice, set_attribute: Callable[[object, str, object], None]) -> AsyncIterator[Answers]:
+    """Watch the queues as hub and batch service do.  `set_attribute` is that of pytest's monkeypatch."""
+    set_attribute(free_capacity, "REFRESH_SECONDS", 0.1)
+    async with await connect(str(alice.ground.cluster.kubeconfig)) as client:
+        server = ApiServer(client)
+        free = FreeCapacity(
+            server, alice.site, offered_demands(alice.site, {}), nodes := NodeCache(server, can_grow=True)
+        )
+        quotas = QueueQuotas(server, alice.site)
+        try:
+            yield Answers(alice, free, quotas)
+        finally:
+            for watches in (free, quotas, nodes):
+                watches.close()
