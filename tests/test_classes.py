@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +12,8 @@ import samples
 from samples import person, request
 
 from jupyter_research_spawner.cli import lint
-from jupyter_research_spawner.plan import Plan, offers, plan
+from jupyter_research_spawner.identity.posix import Group
+from jupyter_research_spawner.plan import KeptOffers, Plan, offers, plan
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.site import Site, load
@@ -96,6 +98,16 @@ def test_staff_can_use_it_at_any_time_and_strangers_never(site: Site, now: datet
 
 def offered(site: Site, who: str, now: datetime) -> list[str]:
     return [offer.name for offer in offers(site, person(who), now)]
+
+
+def test_kept_offers_are_those_of_the_user_at_the_time(site: Site) -> None:
+    kept = KeptOffers(site)
+    for now in (BEFORE, DURING, AFTER, DURING, BEFORE):
+        for who in ("alice", "bob", "carol", "bob"):
+            assert kept.of(person(who), now) == offers(site, person(who), now), (who, now)
+    # They are the same for users whose other groups differ.
+    other = replace(person("bob"), name="bob2", groups=(*person("bob").groups, Group(30000, "bob2")))
+    assert kept.of(other, DURING) is kept.of(person("bob"), DURING)
 
 
 def test_class_and_its_profile_are_one_offer(site: Site) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..identity import PosixIdentity, warnings
 from ..jobs.notebook import OPTIONS
-from ..plan import Names, Offer, QueuePreview, Rights, offers, preview, rights_of, whom_to_ask, why_not_offered
+from ..plan import KeptOffers, Names, Offer, QueuePreview, Rights, preview, rights_of, whom_to_ask, why_not_offered
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
 from ..settings import format_duration
@@ -101,6 +101,7 @@ class FormBuilder:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self._offers = KeptOffers(site)
         self._kept: dict[tuple[Offer, tuple[str, ...], tuple[Free | None, ...]], OfferFields] = {}
 
     def build(
@@ -123,7 +124,7 @@ class FormBuilder:
         site, selected = self.site, selected or Selected()
         rights = rights_of(site, identity, now)
         person = Person(hub_user or identity.name, identity, mounts_for(site.storage, identity, rights.classes))
-        offered = offers(site, identity, now)
+        offered = self._offers.of(identity, now)
         if not offered:
             return Closed(
                 "Nothing is available to you",
