@@ -34,7 +34,8 @@ from .sides import Json
 # A class of 400 that opens the form within 40 seconds.
 PAGES_PER_SECOND = 10
 COMPUTATIONS = 9
-FIRST_ANSWER_SECONDS = 120.0
+# The benchmark's API server sorts all pods for each page of a list.
+FIRST_ANSWER_SECONDS = 300.0
 LIMIT_SECONDS = 600.0
 
 

@@ -29,8 +29,8 @@ class Sizes:
     profiles: int = 200
     few_profiles: int = 8
     free_pods: int = 20_000
-    free_seconds: float = 30.0
-    clicks: int = 30
+    free_seconds: float = 20.0
+    clicks: int = 15
 
 
 # To try the measurements.  Their numbers mean nothing.
