@@ -30,7 +30,7 @@ from jupyter_research_spawner.identity import Group
 from jupyter_research_spawner.plan import offers, plan, preview, rights_of
 from jupyter_research_spawner.refusal import Refusal
 
-GIVES_WAY = "Gives way: it is stopped when work of other queues needs its place."
+GIVES_WAY = "Preemptible: your work is stopped when work of other queues needs its place."
 EVIL = "<script>alert(1)</script>{{ 7 * 7 }}\"'><img src=x>"
 LATER = datetime(2026, 12, 21, 12, 0, tzinfo=timezone.utc)
 

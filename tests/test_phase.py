@@ -74,7 +74,7 @@ def test_the_home_checks_message_is_the_reason(place: str) -> None:
 def test_an_image_without_a_shell_is_named_as_the_reason() -> None:
     found = home_check(exitCode=128, reason="StartError", message='exec: "sh": executable file not found in $PATH')
     assert "The image has no `sh`" in why_no_home(found)
-    assert "storage.home_check_image" in why_no_home(found)
+    assert "set a home check image" in why_no_home(found)
 
 
 def test_an_image_without_the_shell_that_a_working_directory_needs_is_named() -> None:

@@ -411,11 +411,11 @@ def test_an_offer_says_what_its_queues_and_images_mean(alice: PosixIdentity, bob
         OfferedQueue(
             "climate",
             "Climate group",
-            "The group's nodes. Share 2 when all queues are busy. Does not give way to other queues.",
+            "The group's nodes. This queue has weight 2 when all queues are busy. Not preemptible by other queues.",
             False,
         ),
         OfferedQueue(
-            "backfill", "backfill", "Gives way: it is stopped when work of other queues needs its place.", True
+            "backfill", "backfill", "Preemptible: your work is stopped when work of other queues needs its place.", True
         ),
     )
     assert found.images == (

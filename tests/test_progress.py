@@ -82,7 +82,7 @@ async def test_what_was_known_before_an_outage_of_the_api_server_is_called_old_u
         times.append(update["times"])
         server.lost_since = datetime(2026, 11, 23, 12, tzinfo=timezone.utc) if len(shown) == 1 else None
         start.is_over = len(shown) == 3
-    old = "This can be old: the Kubernetes API server has not answered the hub since 23 Nov 12:00 UTC."
+    old = "This can be out of date: the Kubernetes API server has not answered the hub since 23 Nov 12:00 UTC."
     assert shown == [shown[0], f"{shown[0]} {old}", shown[0]]
     # The page shows them in the browser's time zone.
     year = find_moments("23 Nov 12:00 UTC", datetime.now(timezone.utc))[0][1].year

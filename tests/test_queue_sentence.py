@@ -149,13 +149,15 @@ SELECTOR = "node(s) didn't match Pod's node affinity/selector"
             f"0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 {SELECTOR}. no new claims,{AFTER}",
             ["nvidia.com/gpu"],
             [(2, SELECTOR)],
-            "It starts when a node has enough free NVIDIA GPUs. Of 3 nodes, it cannot use 2 by its node selector.",
+            "It starts when a node has enough free NVIDIA GPUs. Of 3 nodes, it cannot use 2 because of its node "
+            "selector.",
         ),
         (
             "0/1 nodes are available: 1 node(s) had untolerated taint {gpu: only}.",
             [],
             [(1, "node(s) had untolerated taint {gpu: only}")],
-            "It starts when a node can take it. Of 1 node, it cannot use 1 by a taint that it does not tolerate.",
+            "It starts when a node can take it. Of 1 node, it cannot use 1 because of a taint that it does not "
+            "tolerate.",
         ),
         (
             "0/4 nodes are available: 1 Too many pods, 3 node(s) like <b>nobody</b>.",

@@ -180,7 +180,7 @@ async def test_the_user_of_a_running_notebook_is_told_once_of_each_change() -> N
     await asyncio.wait_for(task, 5)
     assert server.told == [
         "Your rights have changed. Group climate is no longer yours. "
-        "It keeps the rights of its start until you stop it.",
+        "It keeps the rights that it started with until you stop it.",
         "You may no longer start it, but it continues to run. Your account is locked.",
         "",
     ]

@@ -49,7 +49,7 @@ class OpenStreams:
             else:
                 raise Refusal(
                     "too-many-streams",
-                    gettext("Too many pages of the batch service are open."),
+                    gettext("Too many pages of My work are open."),
                     hint=gettext("You can reload this page to see what has changed."),
                     status=429,
                     retry_after=60,

@@ -103,7 +103,7 @@ class PageHandler(UserHandler):
             return dict(parse_qsl(self.request.query, max_num_fields=50, errors="replace"))
         except ValueError:
             raise Refusal(
-                "invalid", gettext("The address has too many arguments."), hint=gettext("Go to My work.")
+                "invalid", gettext("The address has too many parameters."), hint=gettext("Go to My work.")
             ) from None
 
     def render_page(self, template: str, **values: Any) -> str:

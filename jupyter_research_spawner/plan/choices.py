@@ -101,11 +101,11 @@ def describe_queue(queue: Queue) -> str:
     """Return what the queue means for its work: the site's description, its share if that is set, and preemption."""
     sentences = [f"{queue.description.rstrip('.')}."] if queue.description else []
     if "share" in queue.model_fields_set:
-        sentences.append(gettext("Share %(share)s when all queues are busy.", share=queue.share))
+        sentences.append(gettext("This queue has weight %(share)s when all queues are busy.", share=queue.share))
     if queue.preemptible:
-        sentences.append(gettext("Gives way: it is stopped when work of other queues needs its place."))
+        sentences.append(gettext("Preemptible: your work is stopped when work of other queues needs its place."))
     else:
-        sentences.append(gettext("Does not give way to other queues."))
+        sentences.append(gettext("Not preemptible by other queues."))
     return " ".join(sentences)
 
 

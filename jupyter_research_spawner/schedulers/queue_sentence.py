@@ -29,8 +29,8 @@ _SIZES = {"memory": gettext_noop("memory"), "ephemeral-storage": gettext_noop("l
 _MIG = re.compile(r"nvidia\.com/mig-([a-z0-9.+-]+)")
 # The words of kube-scheduler about nodes (1.36, pkg/scheduler/framework/plugins), and ours.
 _EXCLUDED = (
-    ("node(s) didn't match Pod's node affinity/selector", gettext_noop("%(number)s by its node selector")),
-    ("node(s) had untolerated taint", gettext_noop("%(number)s by a taint that it does not tolerate")),
+    ("node(s) didn't match Pod's node affinity/selector", gettext_noop("%(number)s because of its node selector")),
+    ("node(s) had untolerated taint", gettext_noop("%(number)s because of a taint that it does not tolerate")),
     ("node(s) were unschedulable", gettext_noop("%(number)s because they accept no new pods")),
     ("node(s) had volume node affinity conflict", gettext_noop("%(number)s because they cannot reach its volume")),
 )

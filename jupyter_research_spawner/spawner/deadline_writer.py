@@ -99,7 +99,7 @@ class DeadlineWriter:
                 )
             raise Refusal(
                 "no-extension",
-                gettext("The wall time cannot be extended here, because the hub may not change pods."),
+                gettext("The wall time cannot be extended here, because the hub has no right to change pods."),
                 hint=gettext("Ask your administrators to give the hub the right to patch pods."),
                 status=503,
             ) from None

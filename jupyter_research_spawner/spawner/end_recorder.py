@@ -36,7 +36,7 @@ from .recorded_ends import ORDINARY, Ends, add_end, dismiss, replace_end, save_e
 from .stop_requester import describe_cancellation, describe_stop, find_requester
 
 INTERRUPTED = gettext_noop(
-    "It waited or started while the hub was down. Its pod is gone, and the cluster does not say why."
+    "It was waiting or starting while the hub was down. Its pod is gone, and the cluster does not say why."
 )
 # A scheduler writes the event of a preemption about when it deletes the pod, and the API server can be slow.
 EVENT_TRIES, SECONDS_BETWEEN_TRIES = 5, 1.0

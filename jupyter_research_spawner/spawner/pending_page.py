@@ -22,7 +22,7 @@ from .start_phases import StartPhase, find_phases
 
 # The page does not wait longer for the place in the queue, which the progress stream shows when it is known.
 PLACE_SECONDS = 0.5
-DECIDING = gettext_noop("The hub decides with which rights and resources the server starts.")
+DECIDING = gettext_noop("The hub checks the request and the rights of the user.")
 
 
 @dataclass(frozen=True)

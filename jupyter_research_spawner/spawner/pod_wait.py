@@ -224,14 +224,16 @@ class PodWait:
         if self._seen and missing_seconds > GONE_SECONDS:
             raise _failed("pod-gone", gettext("Its pod was deleted."))
         if missing_seconds > UNSEEN_SECONDS:
-            raise _failed("pod-unseen", gettext("Its pod was created, but the hub's watch never showed the pod."))
+            raise _failed(
+                "pod-unseen", gettext("Its pod was created, but the cluster never reported the pod to the hub.")
+            )
 
     def _check_limits(self, pod: Json) -> None:
         now = self.clock()
         if self._admitted is None and now - self._begun > self.limits.queue_limit.total_seconds():
             limit = format_duration(self.limits.queue_limit)
             told = gettext(
-                "It waited in queue %(queue)s for %(duration)s, which is the limit for notebooks here.",
+                "It waited in queue %(queue)s for %(duration)s, which is the limit for servers here.",
                 queue=quote(self.queue_title or self.plan.queue),
                 duration=limit,
             )
@@ -244,5 +246,5 @@ class PodWait:
 
 
 def _failed(code: str, why: str) -> Refusal:
-    heading, hint = gettext("Your notebook did not start."), gettext("You can start it again.")
+    heading, hint = gettext("Your server did not start."), gettext("You can start it again.")
     return Refusal(code, why, status=503, hint=hint, heading=heading)

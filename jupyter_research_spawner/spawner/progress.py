@@ -101,7 +101,9 @@ def describe_start(start: Start, events: list[Json], lost_since: datetime | None
     told = start.wait.message or gettext(_ORDINARY[find_stage(start, events)])
     if lost_since is not None:
         since = format_moment(lost_since)
-        old = gettext("This can be old: the Kubernetes API server has not answered the hub since %(time)s.", time=since)
+        old = gettext(
+            "This can be out of date: the Kubernetes API server has not answered the hub since %(time)s.", time=since
+        )
         return f"{told} {old}"
     return told
 

@@ -162,7 +162,9 @@ async def _give_up(spawner: KubeSpawner, why: str) -> None:
     spawner.log.warning("%s is not started again after the restart of the hub: %s", spawner._log_name, why)
     if await _delete_pods_if_inactive(spawner):
         count("waiting-refused")
-        told = gettext("It waited in its queue while the hub restarted, and was not started again. %(why)s", why=why)
+        told = gettext(
+            "It was waiting in its queue when the hub restarted, and was not started again. %(why)s", why=why
+        )
         spawner.end_recorder.record(make_end("start-failed", told, hint=""))
 
 

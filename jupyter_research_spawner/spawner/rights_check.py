@@ -103,7 +103,8 @@ def _noticed(verdict: Verdict) -> tuple[RightsOutcome | None, str]:
         return None, ""
     changes = " ".join(verdict.changes)
     return "running-changed", gettext(
-        "Your rights have changed. %(changes)s It keeps the rights of its start until you stop it.", changes=changes
+        "Your rights have changed. %(changes)s It keeps the rights that it started with until you stop it.",
+        changes=changes,
     )
 
 

@@ -153,9 +153,9 @@ class StopHandler(_ServerHandler):
         return self._about(
             user,
             server_name,
-            gettext_noop("Your server %(name)s does not run."),
-            gettext_noop("Your server does not run."),
-            gettext_noop("%(server)s does not run."),
+            gettext_noop("Your server %(name)s is not running."),
+            gettext_noop("Your server is not running."),
+            gettext_noop("%(server)s is not running."),
         )
 
 

@@ -136,7 +136,7 @@ def _nothing_left(deadline: Deadline) -> Refusal:
 
 
 def _not_running() -> Refusal:
-    return Refusal("not-running", gettext("Your server does not run."), hint=gettext("Start it first."), status=409)
+    return Refusal("not-running", gettext("Your server is not running."), hint=gettext("Start it first."), status=409)
 
 
 def _changed() -> Refusal:

@@ -256,7 +256,7 @@ def why_no_home(pod: Json) -> str:
             if ended.get("exitCode") and "executable file" in message and "not found" in message:
                 return gettext(
                     "The image has no `sh` to check your home directory with. "
-                    "Ask your administrators to set storage.home_check_image."
+                    "Choose another image, or ask your administrators to set a home check image."
                 )
     return ""
 

@@ -80,7 +80,7 @@ DELETED = gettext_noop(
 EXITED = gettext_noop(
     "The notebook server ended without an error. It was shut down from inside, or it reached its own idle limit."
 )
-UNKNOWN = gettext_noop("It ended while the hub did not see it, and the cluster does not say why.")
+UNKNOWN = gettext_noop("The hub did not see it end, and the cluster does not say why.")
 
 
 @dataclass(frozen=True)

@@ -162,11 +162,11 @@ async def test_rows_in_memory_are_limited(batch, cluster, ended, monkeypatch):
     for token in ("alices", "bobs", "alices"):
         assert (await Browser(batch, token).get("/")).status == 200
     assert max(kept) <= 40
-    assert "too many" not in (await Browser(batch, "alices").get("/")).text
+    assert "There are too many jobs" not in (await Browser(batch, "alices").get("/")).text
     monkeypatch.setattr(work_reader, "KEEP_SECONDS", -1.0)
     await Browser(batch, "bobs").get("/")
     assert kept[-1] == 0
     monkeypatch.setattr(work_reader, "ROWS_OF_SCOPE", 20)
     page = await Browser(batch, "alices").get("/")
-    assert "These are too many jobs to show all of them." in page.text
+    assert "There are too many jobs to show all of them." in page.text
     assert len(page.names) == 20

@@ -154,7 +154,7 @@ def names_in(directory: Path) -> list[str]:
 
 async def test_a_home_that_does_not_exist_is_a_sentence_and_nobody_makes_it(hub: RealHub) -> None:
     (hub.ground.home / "alice").rmdir()
-    assert await why_not(hub) == f"Your notebook did not start. {NO_HOME} You can start it again."
+    assert await why_not(hub) == f"Your server did not start. {NO_HOME} You can start it again."
     assert names_in(hub.ground.home) == ["bob"]
 
 
@@ -199,7 +199,7 @@ async def test_the_kubelets_report_of_a_secret_that_does_not_exist_is_understood
 async def test_a_home_of_a_plain_zero_to_jupyterhub_is_a_sentence(hub: RealHub) -> None:
     os.chown(hub.ground.home / "alice", 1000, 100)
     assert await why_not(hub) == (
-        "Your notebook did not start. Your home directory /home/alice belongs to another user (uid 1000, gid 100), and "
+        "Your server did not start. Your home directory /home/alice belongs to another user (uid 1000, gid 100), and "
         "you cannot write to it. Ask your administrators to correct this. You can start it again."
     )
 
@@ -291,7 +291,7 @@ async def test_an_image_without_a_shell_is_a_sentence(here: Ground) -> None:
         site["storage"]["home_check_image"] = JOB
     assert ended["message"] == (
         "The image has no `sh` to check your home directory with. "
-        "Ask your administrators to set storage.home_check_image."
+        "Choose another image, or ask your administrators to set a home check image."
     )
     async with batch(here.cluster, Site.model_validate(site)) as jobs:
         running = await jobs.submit("/pause")
@@ -308,7 +308,7 @@ async def test_an_image_without_a_shell_is_a_sentence(here: Ground) -> None:
 async def test_a_node_that_cannot_keep_groups_out_is_a_sentence(hub: RealHub, old_node: Node) -> None:
     assert "supplementalGroupsPolicy" not in old_node.status().get("features", {})
     assert await why_not(hub, "old") == (
-        "Your notebook did not start. Its node cannot keep an image from adding groups (supplementalGroupsPolicy "
+        "Your server did not start. Its node cannot keep an image from adding groups (supplementalGroupsPolicy "
         "Strict), so the pod was not started. The node needs containerd 2 or CRI-O 1.31. You can start it again."
     )
 

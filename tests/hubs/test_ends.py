@@ -218,7 +218,7 @@ async def test_what_ended_while_the_hub_was_down_is_found_or_unknown(hub: Hub) -
     await eventually(lambda: not hub.pods())
     await hub.start()
     end = await stopped_after(hub, "unknown")
-    assert end["message"] == "It ended while the hub did not see it, and the cluster does not say why."
+    assert end["message"] == "The hub did not see it end, and the cluster does not say why."
     await hub.start_server("alice", {"profile": "small"})
     await hub.ready("alice")
     (pod,) = hub.pods()
@@ -269,6 +269,6 @@ async def test_a_start_that_failed_is_told_after_its_page_is_closed(hub: Hub) ->
     await hub.person("alice")
     await hub.start_server("alice", {"profile": "small"})
     end = await stopped_after(hub, "start-failed")
-    assert end["message"].startswith("Your notebook did not start. Container notebook ended with exit code 3")
+    assert end["message"].startswith("Your server did not start. Container notebook ended with exit code 3")
     (section,) = await shown(hub, "home")
     assert end["message"] in section.get_text()

@@ -74,7 +74,7 @@ async def test_a_named_start_is_cancelled_without_javascript(hub: Hub) -> None:
     assert current["data-phase"] == "queue"
     assert current.time is not None
     assert "Huge in queue climate" in words(page.select(".research-top")[0])
-    assert "Decided: 64 CPU, 1 GiB, up to 2h" in words(page.select('[data-phase="decided"]')[0])
+    assert "Request checked: 64 CPU, 1 GiB, up to 2h" in words(page.select('[data-phase="decided"]')[0])
     assert page.select('noscript meta[http-equiv="refresh"]')
     assert page.select("style, [style]") == []
 
