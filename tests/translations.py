@@ -19,7 +19,7 @@ TEMPLATE = Path(jupyter_research_spawner.__file__).parent / "locale" / f"{DOMAIN
 # Attributes that users read or hear, and texts for scripts.
 _TEXTS = re.compile(r"aria-label|alt|placeholder|title|data-text-.*|data-name|data-short")
 # Dates, durations and sizes: `29 Nov 10:02`, `7 h 59 min`, `2h`, `64Mi`.
-_DATE = re.compile(r"\b(\d+ [A-Z][a-z]{2}|\d+ (d|h|min)|(\d+[dhms])+|\d+Mi)\b")
+_DATE = re.compile(r"\b(\d+ [A-Z][a-z]{2}( \d+:\d+)?|\d+ [A-Z][a-z]+ \d{4}|\d+ (d|h|min)|(\d+[dhms])+|\d+Mi)\b")
 _PLACEHOLDER = re.compile(r"(%\([a-z_]+\)s)")
 
 

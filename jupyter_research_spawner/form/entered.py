@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..plan import Offer
-from ..wording import format_list
+from ..texts import gettext, gettext_choice
 from .fields import OTHER_IMAGE, field_name
 from .form_model import Choice, ChoiceField, TextField
 
@@ -46,7 +46,8 @@ class Entered:
         named = Entered(self.offer, {"image": names.get(asked, asked)}, {} if other else {"image": error})
         typed = Entered(self.offer, {OTHER_IMAGE: other}, {OTHER_IMAGE: error} if other else {})
         choices = tuple(Choice(one.name, one.title, one.description) for one in offer.images)
-        text = f"Instead of the image above, for example from {format_list(offer.other_images, 'or')}"
+        patterns = gettext_choice(offer.other_images)
+        text = gettext("Instead of the image above, for example from %(images)s", images=patterns)
         return (
             named.choice_field("image", choices) if offer.images else None,
             typed.text_field(OTHER_IMAGE, text) if offer.other_images else None,

@@ -9,6 +9,7 @@ from functools import cached_property
 from ..identity import PosixIdentity
 from ..plan import Help
 from ..storage import MountPoint
+from ..texts import gettext
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class OfferFields:
         (shown,) = (choice for choice in self.queue.choices if choice.name == self.queue.chosen)
         if shown.free is None or len({choice.free for choice in self.queue.choices}) == 1:
             return shown.free
-        return replace(shown.free, label=f"{shown.free.label} in {shown.title}")
+        return replace(shown.free, label=gettext("%(free)s in %(queue)s", free=shown.free.label, queue=shown.title))
 
     @property
     def can_never_start(self) -> bool:

@@ -17,7 +17,8 @@ from ..settings import format_duration
 from ..settings.units import format_bytes
 from ..site import Site
 from ..storage import mounts_for
-from ..wording import format_list, quote
+from ..texts import gettext, gettext_list, gettext_noop
+from ..wording import quote
 from .entered import Entered, other_image
 from .fields import OF_AN_OFFER, default_values, field_name, image_title, offer_key, offer_value, queue_title
 from .form_model import (
@@ -33,8 +34,26 @@ from .form_model import (
     Person,
 )
 
-WITH_GPU = "With a GPU"
-SELECTED_BY_LINK = "The link that you followed selected these options. Nothing has started yet."
+WITH_GPU = gettext_noop("With a GPU")
+SELECTED_BY_LINK = gettext_noop("The link that you followed selected these options. Nothing has started yet.")
+_LINK_UNAVAILABLE = {
+    "class": gettext_noop("The link that you followed asks for class %(name)s, which is not available to you."),
+    "profile": gettext_noop("The link that you followed asks for profile %(name)s, which is not available to you."),
+    "queue": gettext_noop("The link that you followed asks for queue %(name)s, which is not available to you."),
+    "image": gettext_noop("The link that you followed asks for image %(name)s, which is not available to you."),
+}
+_NO_LONGER = {
+    "class": gettext_noop("You chose class %(name)s before, but you can no longer use it."),
+    "profile": gettext_noop("You chose profile %(name)s before, but you can no longer use it."),
+    "queue": gettext_noop("You chose queue %(name)s before, but you can no longer use it."),
+    "image": gettext_noop("You chose image %(name)s before, but you can no longer use it."),
+}
+_TO_DO = {
+    "class": gettext_noop("Choose another."),
+    "profile": gettext_noop("Choose another."),
+    "queue": gettext_noop("Check the queue."),
+    "image": gettext_noop("Check the image."),
+}
 # The number of unchanged offers that are kept.
 MAX_KEPT = 2000
 # These fields show their own errors. The error of any other field is shown only above the form.
@@ -65,7 +84,7 @@ class Selected:
 def closed_page(site: Site, refusal: Refusal, hub_user: str, identity: PosixIdentity | None = None) -> Closed:
     """Return the page for a user who cannot start anything because of `refusal`."""
     is_down = refusal.status >= 500
-    title = "Servers cannot be started at the moment" if is_down else "You cannot start a server"
+    title = gettext("Servers cannot be started at the moment") if is_down else gettext("You cannot start a server")
     return Closed(title, refusal.message, refusal.hint, Person(hub_user, identity), whom_to_ask(site), retries=is_down)
 
 
@@ -127,10 +146,12 @@ class FormBuilder:
         offered = self._offers.of(identity, now)
         if not offered:
             return Closed(
-                "Nothing is available to you",
-                "No profile and no class is available to you.",
-                "Each of them is for the members of a group. If you should be a member, ask its owner or the staff of "
-                "your course.",
+                gettext("Nothing is available to you"),
+                gettext("No profile and no class is available to you."),
+                gettext(
+                    "Each of them is for the members of a group. If you should be a member, ask its owner or the staff "
+                    "of your course."
+                ),
                 person,
                 whom_to_ask(site),
             )
@@ -193,10 +214,11 @@ def _in_groups(shown: tuple[OfferFields, ...], offered: tuple[Offer, ...]) -> tu
     plain: list[OfferFields] = []
     headed: dict[str, list[OfferFields]] = {}
     for fields, offer in zip(shown, offered, strict=True):
-        heading = offer.heading if has_headings else WITH_GPU if offer.resources.gpu is not None else ""
+        heading = offer.heading if has_headings else gettext(WITH_GPU) if offer.resources.gpu is not None else ""
         part = classes if fields.is_class else headed.setdefault(heading, []) if heading else plain
         part.append(fields)
-    parts = [("Your class" if len(classes) == 1 else "Your classes", classes), ("Compute", plain), *headed.items()]
+    of_classes = gettext("Your class") if len(classes) == 1 else gettext("Your classes")
+    parts = [(of_classes, classes), (gettext("Compute"), plain), *headed.items()]
     filled = [(heading, tuple(part)) for heading, part in parts if part]
     return tuple(OfferGroup(heading if len(filled) > 1 else "", part) for heading, part in filled)
 
@@ -224,11 +246,11 @@ def _last_start(
         return None
     words = [
         chosen.title,
-        f"queue {queue_title(chosen, queue)}",
+        gettext("queue %(name)s", name=queue_title(chosen, queue)),
         options.get("wall_time") or format_duration(chosen.wall_time),
     ]
     if "image" in options and options["image"] != default_values(chosen)["image"]:
-        words.append(f"image {image_title(chosen, options['image'])}")
+        words.append(gettext("image %(name)s", name=image_title(chosen, options["image"])))
     return LastStart(json.dumps(options), ", ".join(words))
 
 
@@ -300,38 +322,39 @@ class _OfferBuilder:
     def notes(self, offered: tuple[Offer, ...], options: Mapping[str, str]) -> tuple[str, ...]:
         """Return sentences about where the selected choices come from, and about those that are not available now."""
         unavailable = tuple(self._all_unavailable(offered, options))
-        return (SELECTED_BY_LINK,) if self.selected.is_link and not unavailable else unavailable
+        return (gettext(SELECTED_BY_LINK),) if self.selected.is_link and not unavailable else unavailable
 
     def _all_unavailable(self, offered: tuple[Offer, ...], options: Mapping[str, str]) -> Iterable[str]:
         """Yield a sentence for each selected choice that is not available now."""
         chosen = _chosen_offer(offered, options)
         kind = next((kind for kind in ("class", "profile") if kind in options), None)
         if chosen is None and kind is not None:
-            yield self._unavailable(kind, options[kind], "Choose another.")
+            yield self._unavailable(kind, options[kind])
         if chosen is not None and kind is not None and all(self._is_never(chosen, queue) for queue in chosen.queues):
-            yield f"{quote(chosen.title)} can never start in this cluster. Choose another."
+            yield gettext("%(offer)s can never start in this cluster. Choose another.", offer=quote(chosen.title))
         elif chosen is not None:
             images = [name for image in chosen.images for name in (image.name, image.image)]
             for option, available in (("queue", chosen.queues), ("image", images)):
                 if option == "image" and other_image(chosen, options.get("image", "")):
                     continue
                 if option in options and options[option] not in available:
-                    yield self._unavailable(option, options[option], f"Check the {option}.")
+                    yield self._unavailable(option, options[option])
 
     def _is_never(self, offer: Offer, queue: str) -> bool:
         found = self.free(offer, queue)
         return found is not None and found.can_never_start
 
-    def _unavailable(self, kind: str, name: str, todo: str) -> str:
+    def _unavailable(self, kind: str, name: str) -> str:
         when = why_not_offered(self.site, self.identity, name, self.now) if kind == "class" else ""
         if when:
-            return f"Class {quote(self.site.classes[name].title or name)} {when}. Choose another."
+            title = quote(self.site.classes[name].title or name)
+            return gettext("Class %(name)s %(when)s. Choose another.", name=title, when=when)
         # Only its members learn the title of a class.
         shown = Names(self.site).of(kind, name) if kind in ("profile", "queue") else quote(name)
         if self.selected.is_link:
-            link = f"The link that you followed asks for {kind} {shown}, which is not available to you."
-            return f"{link} Nothing has started. {todo}"
-        return f"You chose {kind} {shown} before, but you can no longer use it. {todo}"
+            link = gettext(_LINK_UNAVAILABLE[kind], name=shown)
+            return " ".join((link, gettext("Nothing has started."), gettext(_TO_DO[kind])))
+        return " ".join((gettext(_NO_LONGER[kind], name=shown), gettext(_TO_DO[kind])))
 
     def _kept(self, value: str) -> dict[str, str]:
         kept = {option: self.selected.kept.get(field_name(option, value)) for option in OF_AN_OFFER}
@@ -354,20 +377,22 @@ class _OfferBuilder:
         if offer.course is not None:
             course = self.site.classes[offer.course]
             is_staff = course.staff is not None and course.staff.group in self.rights.groups
-            return (f"Until {_day(course.until)}", *(["You are on the course staff"] if is_staff else []))
+            until = gettext("Until %(day)s", day=_day(course.until))
+            return (until, gettext("You are on the course staff")) if is_staff else (until,)
         profile = self.site.profiles[offer.profile]
         mine = [group for group in self.rights.groups if profile.groups.get(group)] if profile.groups else []
         if mine:
-            return (f"For group {format_list(mine)}",)
+            return (gettext("For group %(groups)s", groups=gettext_list(mine)),)
         classes = sorted(self.rights.granting_classes(profile))
-        titles = format_list(self.site.classes[name].title or name for name in classes)
-        return (f"For class {titles}",) if classes else ()
+        titles = gettext_list(self.site.classes[name].title or name for name in classes)
+        return (gettext("For class %(classes)s", classes=titles),) if classes else ()
 
 
 def _wall_time_help(offer: Offer, longest: timedelta) -> str:
-    return (
-        f"Default: {format_duration(offer.wall_time)}. At most {format_duration(longest)}. "
-        "Examples: 90m, 8h, 4:00:00, 2d."
+    return gettext(
+        "Default: %(default)s. At most %(longest)s. Examples: 90m, 8h, 4:00:00, 2d.",
+        default=format_duration(offer.wall_time),
+        longest=format_duration(longest),
     )
 
 

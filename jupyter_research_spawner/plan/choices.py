@@ -359,11 +359,22 @@ def class_end_warnings(site: Site, then: Rights, classes: Sequence[str], profile
     if not ending or (then.may_use(site.profiles[profile]) and then.may_use(site.queues[queue])):
         return ()
     first = min(ending, key=lambda course: end_of(site, course))
-    later = "continues until its wall time" if site.on_lost_right == "continue" else "is stopped"
-    return (
-        f"Class {_titles(site, classes)} ends on {first.until} ({zone_of(site, first)}), before the wall time. What "
-        f"has not started by then will never start, and what runs then {later}.",
-    )
+    name, day = _titles(site, classes), f"{first.until} ({zone_of(site, first)})"
+    if site.on_lost_right == "continue":
+        told = gettext(
+            "Class %(name)s ends on %(day)s, before the wall time. What has not started by then will never start, and "
+            "what runs then continues until its wall time.",
+            name=name,
+            day=day,
+        )
+    else:
+        told = gettext(
+            "Class %(name)s ends on %(day)s, before the wall time. What has not started by then will never start, and "
+            "what runs then is stopped.",
+            name=name,
+            day=day,
+        )
+    return (told,)
 
 
 def check_class_jobs(site: Site, request: Request, classes: Sequence[str], queue_name: str) -> None:

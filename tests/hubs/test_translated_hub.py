@@ -43,7 +43,7 @@ async def test_the_pages_of_a_hub_are_translated(hub: Hub) -> None:
         pages[name] = answer.page
         return answer.page
 
-    await browser.get("spawn")
+    await look("form", "spawn")
     await look("pod", "research-spawner/pod/alice?offer=profile%3Asmall&queue--profile%3Asmall=climate")
     await look("home without servers", "home")
     await hub.start_server("alice", {"profile": "huge"}, "exp")
