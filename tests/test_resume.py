@@ -34,7 +34,8 @@ class Spawner:
 @pytest.fixture
 def shared() -> Any:
     site = SimpleNamespace(hub=SimpleNamespace(queue_limit=timedelta(days=1)))
-    return SimpleNamespace(site=site, resuming=asyncio.Semaphore(1), resuming_servers=set())
+    servers: dict[str, set[Any]] = {"resuming_servers": set(), "waiting_since_restart": set()}
+    return SimpleNamespace(site=site, resuming=asyncio.Semaphore(1), **servers)
 
 
 @pytest.fixture
@@ -47,12 +48,11 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return False
 
     monkeypatch.setattr(resume, "_is_settled", answer)
-    monkeypatch.setattr(resume, "FIRST_PAUSE_SECONDS", 0.0)
     return script
 
 
 async def run(spawner: Any, shared: Any) -> None:
-    await asyncio.wait_for(resume._resume(spawner, shared), 60)
+    await asyncio.wait_for(resume._resume(spawner, shared, 0.0), 60)
     assert shared.resuming_servers == set()
 
 

@@ -28,7 +28,7 @@ from .pending_page import queue_title
 from .pod_owner import owner_keys
 from .pod_wait import PodWait
 from .process_state import ProcessState, registered_state
-from .resume import resume_ends_with_cancellation
+from .resume import resume_ends_with_cancellation, waits_since_restart
 from .saved_state import MAIN, SavedStateSpawner
 from .start import Start
 
@@ -163,7 +163,7 @@ class PlannedSpawner(SavedStateSpawner):
         decided = await self._decide(user_options)
         await self.shared.prerequisites(self.api.api_client).require(decided.prerequisites)
         # A start that was accepted before a restart of the hub keeps its place: a node may only be away.
-        if (self.user.name, self.name or "") not in self.shared.resuming_servers:
+        if not waits_since_restart(self, self.shared):
             await require_that_it_fits(self, self.shared, decided)
         return decided
 

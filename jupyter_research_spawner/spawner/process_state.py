@@ -51,6 +51,9 @@ class ProcessState:
         self.reading_events = asyncio.Semaphore(MAX_READING_EVENTS)
         # User and server of the interrupted starts that the hub has not requested yet.
         self.resuming_servers: set[tuple[str, str]] = set()
+        # User and server of the starts whose pod from before the restart waits to be adopted.  A spawner could not
+        # keep this, because JupyterHub makes a new one after each failed start.
+        self.waiting_since_restart: set[tuple[str, str]] = set()
         self.has_background_work = False
         self._has_warned = False
         self._accepted_uids: dict[int, AcceptedUids] = {}

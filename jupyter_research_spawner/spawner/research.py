@@ -45,7 +45,15 @@ from .pod_creation import api_token_of, create_pod, read_pod, refusal_of, why_no
 from .pod_wait import PodWait, is_pod_ready
 from .progress import announce_stop, stream_progress
 from .reflectors import FIRST_LIST_SECONDS, watch_events, watch_pods
-from .resume import end_resume, resume_ends_with_cancellation, schedule_resume
+from .resume import (
+    UNANSWERED,
+    end_resume,
+    end_wait_since_restart,
+    resume_ends_with_cancellation,
+    schedule_repetition,
+    schedule_resume,
+    waits_since_restart,
+)
 from .rights_check import check_while_running, count, renewed, withdrawn
 from .saved_state import MAIN
 from .start import Start
@@ -100,6 +108,7 @@ class ResearchSpawner(PlannedSpawner):
                     break
                 await self._start_anew(start, outcome)
         except Refusal as refusal:
+            self._keep_place(start, refusal)
             if start.wait.has_begun:
                 self.end_recorder.record_failed_start(refusal)
             await self._delete_failed_pod(start.wait)
@@ -107,7 +116,9 @@ class ResearchSpawner(PlannedSpawner):
         except Exception as error:  # also those of KubeSpawner and of administrators' hooks
             if isinstance(error, CLUSTER_ERRORS) and not came_from(error, self._hooks_of_start()):
                 self.log.error("The start of %s failed: %r", self._log_name, error)
-                raise HubRefusal(refusal_of(error)) from None
+                unanswered = refusal_of(error)
+                self._keep_place(start, unanswered)
+                raise HubRefusal(unanswered) from None
             await self._delete_failed_pod(start.wait)
             with self.explained_errors(f"The start of {self._log_name}"):
                 raise
@@ -118,6 +129,12 @@ class ResearchSpawner(PlannedSpawner):
         self.end_recorder.record_start(self._reflected_pod())
         self._check_while_running()
         return outcome
+
+    def _keep_place(self, start: Start, refusal: Refusal) -> None:
+        """Keep the pod that waits since a restart of the hub if the cluster did not answer, and start again later."""
+        if waits_since_restart(self, self.shared) and not start.wait.has_begun and refusal.code in UNANSWERED:
+            self._leaves_pod_alone = self._may_have_pod = True
+            schedule_repetition(self, self.shared)
 
     def _hooks_of_start(self) -> list[Any]:
         """Return the administrators' functions that run in a start.  They can ask other services than the cluster."""
@@ -322,6 +339,7 @@ class ResearchSpawner(PlannedSpawner):
         try:
             await super().stop(now)
             self._may_have_pod = False
+            end_wait_since_restart(self, self.shared)
         finally:
             announcing.cancel()
             self.stop_waits_for = ""

@@ -25,11 +25,30 @@ from .rights_check import count
 
 # The hub accepts requests only after its first polls, and an identity source can become ready much later than the hub.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+# The codes of refusals that say that the cluster did not answer.
+UNANSWERED = frozenset({"cluster-down", "cluster-slow", "webhook-down"})
 
 
 def schedule_resume(spawner: KubeSpawner, shared: ProcessState) -> None:
     """Request the start from the hub in the background, and retry while the hub or an identity source is down."""
-    run_in_background(_resume(spawner, shared))
+    shared.waiting_since_restart.add(_key(spawner))
+    run_in_background(_resume(spawner, shared, FIRST_PAUSE_SECONDS))
+
+
+def waits_since_restart(spawner: KubeSpawner, shared: ProcessState) -> bool:
+    """Return whether a pod from before the restart of the hub waits until a start of this server adopts it."""
+    return _key(spawner) in shared.waiting_since_restart
+
+
+def end_wait_since_restart(spawner: KubeSpawner, shared: ProcessState) -> None:
+    """Take note that the pod from before the restart no longer waits to be adopted."""
+    shared.waiting_since_restart.discard(_key(spawner))
+
+
+def schedule_repetition(spawner: KubeSpawner, shared: ProcessState) -> None:
+    """Request a start again that has failed because the cluster did not answer, unless it is being requested."""
+    if _key(spawner) not in shared.resuming_servers:
+        run_in_background(_resume(spawner, shared, LONGEST_PAUSE_SECONDS))
 
 
 @contextmanager
@@ -52,6 +71,7 @@ def end_resume(spawner: KubeSpawner, shared: ProcessState) -> bool:
     """
     is_resuming = _key(spawner) in shared.resuming_servers
     shared.resuming_servers.discard(_key(spawner))
+    end_wait_since_restart(spawner, shared)
     return is_resuming
 
 
@@ -59,12 +79,14 @@ def _key(spawner: KubeSpawner) -> tuple[str, str]:
     return (spawner.user.name, spawner.name or "")
 
 
-async def _resume(spawner: KubeSpawner, shared: ProcessState) -> None:
-    """Request the start until the hub has accepted or refused it, for at most `hub.queue_limit`."""
+async def _resume(spawner: KubeSpawner, shared: ProcessState, pause: float) -> None:
+    """Request the start until the hub has accepted or refused it, for at most `hub.queue_limit`.
+
+    pause: the seconds until the first request.
+    """
     server = _key(spawner)
     shared.resuming_servers.add(server)
     end = time.monotonic() + shared.site.hub.queue_limit.total_seconds()
-    pause = FIRST_PAUSE_SECONDS
     try:
         while time.monotonic() < end:
             await asyncio.sleep(pause)  # The hub first handles the result of poll.

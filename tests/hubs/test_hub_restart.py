@@ -23,6 +23,24 @@ from jupyter_research_spawner.pod.overlay import PLAN
 pytestmark = [pytest.mark.embedded, pytest.mark.asyncio(loop_scope="module")]
 
 
+# The cluster does not answer the first create request of a server after the restart.
+SLOW_CLUSTER = """
+import asyncio
+from jupyter_research_spawner.spawner import research, resume
+resume.LONGEST_PAUSE_SECONDS = 2.0
+create_pod, unanswered = research.create_pod, set()
+
+async def create_at_the_second_request(api, namespace, manifest, **seconds):
+    name = manifest["metadata"]["name"]
+    if "exp" in name and name not in unanswered:
+        unanswered.add(name)
+        raise asyncio.TimeoutError("the cluster does not answer")
+    return await create_pod(api, namespace, manifest, **seconds)
+
+research.create_pod = create_at_the_second_request
+"""
+
+
 @dataclass(frozen=True)
 class Restarted:
     """The hub after its restart, and what was there before.
@@ -93,7 +111,7 @@ async def restart(hub: Hub) -> Restarted:
     fewer = site()
     for profile in ("large", "larger"):
         del fewer["profiles"][profile]
-    hub.write(fewer)
+    hub.write(fewer, SLOW_CLUSTER)
     return Restarted(hub, uids, token, first_seconds, await seconds_to_start(hub))
 
 
@@ -138,6 +156,8 @@ async def test_a_restart_keeps_a_queued_server_and_its_place(restarted: Restarte
     hub = restarted.hub
     for server in ("", "exp"):
         await pending(hub, "alice", server)
+    await metric_is(hub, 'adoptions_total{outcome="adopted"}', 2)
+    assert "The cluster is too slow: the cluster does not answer" in hub.log
     assert restarted.pods_of_alice() == restarted.uids
     browser = await Browser(hub).login("alice")
     page = (await browser.get("spawn-pending/alice/exp")).text
