@@ -76,5 +76,5 @@ def test_the_notebook_shows_what_its_text_says(
     codes = [main(shlex.split(re.sub(r"\|.*", "", line))[1:]) for line in shown]
     assert codes == [0, 1, 0]
     told = capsys.readouterr()
-    assert "Queue 'climate' requires membership in group climate" in told.err
+    assert "Queue 'Climate' requires membership in group climate" in told.err
     assert "because classes.stats-101.profile sets it" in told.out
