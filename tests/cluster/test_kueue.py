@@ -22,6 +22,7 @@ from rig.node import Node
 from rig.registry import registry
 from work import batch
 
+from jupyter_research_spawner.api_object import condition
 from jupyter_research_spawner.manifests import Release, everything
 from jupyter_research_spawner.refusal import Refusal
 from jupyter_research_spawner.schedulers import Shortage
@@ -244,12 +245,17 @@ def test_a_priority_class_that_went_leaves_a_notebook_without_a_workload(work: W
 
 def test_the_roles_of_a_site_let_hub_and_service_see_what_kueue_keeps(work: Work) -> None:
     work.api.apply(*everything(work.site, Release(), only=["rbac"]))
+    until(
+        lambda: condition(work.api.get(API, "LocalQueue", "climate", work.namespace), "Active"), "Kueue knows climate"
+    )
     for account in ("hub", "research-batch"):
         api = work.as_account(account)
         assert api.all_of(API, "Workload", work.namespace) == []
         assert api.find(API, "LocalQueue", "climate", work.namespace)
         assert api.find(API, "WorkloadPriorityClass", "research-normal")
         assert api.call("GET", PENDING.format(work.namespace))["items"] == []
+        for kind in ("ClusterQueue", "Cohort", "ResourceFlavor"):
+            assert len(api.all_of(API, kind)) == len(work.api.all_of(API, kind))
         assert len(api.all_of("v1", "Node")) == len(work.api.all_of("v1", "Node"))
         assert api.all_of("apps/v1", "DaemonSet") == []
     with pytest.raises(Refused, match="cannot list resource") as refused:
