@@ -101,6 +101,7 @@ async def test_jobs_that_wait_are_told_their_places(work: Work) -> None:
     async with work.batch() as jobs:
         second = await jobs.submit("true")
         await jobs.until(second, "alone", lambda job: ", at place 1 of 1. " in job["message"])
+        await asyncio.sleep(1.1)  # Kueue compares times in seconds
         third = await jobs.submit("true")
         waiting = await jobs.until(third, "behind it", lambda job: ", at place 2 of 2. " in job["message"])
         assert (waiting["waiting"]["place"], waiting["waiting"]["places"]) == (2, 2)
