@@ -75,7 +75,7 @@ async def test_the_queues_of_work_that_has_not_ended_have_bars(watches, batch, a
     page = await alice.get("/")
     assert "Climate &lt;group&gt; climate 3 waiting CPUs 12 of 16" in words(page.text)
     assert '<meter min="0" max="16.0" high="14.4" optimum="0" value="12.0"' in page.text
-    assert re.search(r"quotas of these queues, read at <time[^>]*>\d+ \w+ \d\d:\d\d</time>\.", page.text)
+    assert re.search(r"the work of all users uses, read at \d+ \w+ \d\d:\d\d\.", page.text)
     assert "5 of 16" not in page.text
     assert "5 of 16" in (await alice.get("/?queue=backfill")).text
     assert "7 of 16" not in (await alice.get("/?queue=teaching")).text
