@@ -75,6 +75,12 @@ def test_kai_has_allocated_and_quota_or_limit() -> None:
     )
 
 
+def test_kai_has_nothing_allocated_where_it_leaves_the_field_out() -> None:
+    unused = [("CPUs", "0", "16", ""), ("Memory", "0", "59.6 GiB", ""), ("GPUs", "0", "4", "")]
+    assert shown("kai", lambda objects: objects["Queue"]["climate"]["status"].pop("allocated")) == unused
+    assert shown("kai", lambda objects: objects["Queue"]["climate"].pop("status")) == unused
+
+
 @pytest.mark.parametrize(
     ("kind", "edit"),
     [
@@ -85,7 +91,6 @@ def test_kai_has_allocated_and_quota_or_limit() -> None:
         ("volcano", without("Queue")),
         ("volcano", lambda objects: objects["Queue"]["climate"]["status"].pop("allocated")),
         ("kai", without("Queue")),
-        ("kai", lambda objects: objects["Queue"]["climate"].pop("status")),
     ],
 )
 def test_nothing_is_said_that_the_objects_do_not_say(kind: str, edit: Edit) -> None:

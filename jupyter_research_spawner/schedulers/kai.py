@@ -186,7 +186,8 @@ def queue_uses(objects: Objects) -> FindUse:
 
 
 def _use(queue: Json) -> QueueUse | None:
-    if "allocated" not in (queue.get("status") or {}):
+    # KAI 0.12 leaves `allocated` out while nothing is allocated (pkg/apis/scheduling/v2, QueueStatus, omitempty).
+    if not queue:
         return None
     allocated, bounds = _amounts(queue, "allocated"), _bounds(queue)
     most = {name: of["limit"] if of["quota"] == _NO_LIMIT else of["quota"] for name, of in bounds.items()}

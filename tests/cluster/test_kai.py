@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from alice import CYCLES_SECONDS, Alice
 from ground import JOB, UNTIL_RELEASED, Ground, ground
+from queue_answers import queue_answers
 from rig.api import Json, Refused, until
 from rig.cluster import Cluster
 from rig.controllers.kai import GPU_INDEX, GROUPS, QUEUES, RESERVATIONS, Kai
@@ -455,3 +456,24 @@ def test_a_whole_gpu_is_counted_and_kai_takes_no_part_beside_it(devices: Devices
 
     with pytest.raises(Refused, match="cannot have both GPU fraction request and whole GPU resource request"):
         alice.notebook("third", profile="whole", edit=both)
+
+
+async def test_form_and_my_work_say_of_a_queue_what_kai_does(alice: Alice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue climate has a quota for one pod of profile small. Its neighbour only has a limit."""
+    bounded = queue("climate", quota=ROOM, limit=ROOM)
+    bounded["spec"]["resources"]["memory"] = {"quota": 1000, "limit": 1000, "overQuotaWeight": 1}
+    alice.api.delete(queue("climate"))
+    alice.api.apply(bounded)
+    async with queue_answers(alice, monkeypatch.setattr) as answers:
+        await answers.becomes("climate", "Free now", {"cpu": "0/0.15", "memory": "0/953.6 MiB"})
+        await answers.becomes("teaching", None, {"cpu": "0/0.15"})
+        first = alice.notebook("first")
+        await answers.runs("first")
+        await answers.becomes("climate", "You would wait", {"cpu": "0.1/0.15", "memory": "64 MiB/953.6 MiB"})
+        alice.notebook("second")
+        await answers.waits("second", FULL)
+        await answers.becomes("climate", "You would wait", {"cpu": "0.1/0.15", "memory": "64 MiB/953.6 MiB"})
+        alice.api.delete(first)
+        await answers.runs("second")
+        alice.api.delete(alice.pod("second"))
+        await answers.becomes("climate", "Free now", {"cpu": "0/0.15", "memory": "0/953.6 MiB"})

@@ -12,6 +12,7 @@ import pytest
 from alice import CYCLES_SECONDS, Alice
 from ground import JOB, UNTIL_RELEASED, Ground, ground
 from hub import Hub
+from queue_answers import queue_answers
 from rig.api import Json, until
 from rig.controllers.volcano import ACTIONS, API, Volcano
 from work import batch
@@ -383,3 +384,25 @@ def test_a_queue_takes_back_its_share_from_another(alice: Alice) -> None:
     alice.runs("researcher")
     left = {"first", "second", "researcher"} - {victim["metadata"]["name"]}
     until(lambda: {pod["metadata"]["name"] for pod in alice.ground.pods()} == left, f"there are {left}")
+
+
+async def test_form_and_my_work_say_of_a_queue_what_volcano_does(alice: Alice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue climate keeps room for one pod of profile small free. Its neighbour only has a limit."""
+    kept = {"cpu": "150m", "memory": "256Mi"}
+    capability = {"cpu": "150m", "memory": "1Gi"}
+    alice.api.apply(queue("climate", capability=capability, deserved=kept, guarantee={"resource": kept}))
+    async with queue_answers(alice, monkeypatch.setattr) as answers:
+        await answers.becomes("climate", "Free now", {"cpu": "0/0.15", "memory": "0/1 GiB"})
+        await answers.becomes("teaching", None, {"cpu": "0/0.15"})
+        first = alice.notebook("first")
+        await answers.runs("first")
+        await answers.becomes("climate", "You would wait", {"cpu": "0.1/0.15", "memory": "64 MiB/1 GiB"})
+        alice.notebook("second")
+        await answers.waits("second", FULL)
+        await answers.becomes("climate", "You would wait", {"cpu": "0.1/0.15", "memory": "64 MiB/1 GiB"})
+        await answers.becomes("teaching", None, {"cpu": "0/0.15"})
+        alice.api.delete(first)
+        await answers.runs("second")
+        alice.api.delete(alice.pod("second"))
+        await answers.becomes("climate", "Free now", {"cpu": "0/0.15", "memory": "0/1 GiB"})
+        await answers.becomes("climate", "Larger than its queue", {"cpu": "0/0.15", "memory": "0/1 GiB"}, "wide")
