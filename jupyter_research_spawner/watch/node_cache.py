@@ -11,6 +11,7 @@ from ..shape import Json
 from .api_server import ApiServer
 from .follow import follow
 from .node_sizes import Amounts, NodeSizes, daemon_set_amounts, node_amounts, node_sizes
+from .while_read import run_while_read
 
 NODES = "/api/v1/nodes"
 DAEMON_SETS = "/apis/apps/v1/daemonsets"
@@ -45,7 +46,8 @@ class NodeCache:
             self._nodes = self._daemon_sets = None
             self._listed.clear()
             self._compute()
-            self._watching = asyncio.ensure_future(self._watch())
+            watches = (self._watch_nodes(), self._watch_daemon_sets())
+            self._watching = asyncio.ensure_future(run_while_read(watches, self._seconds_since_read, IDLE_SECONDS))
         return self._sizes
 
     async def has_been_listed(self) -> bool:
@@ -64,18 +66,8 @@ class NodeCache:
         if self._watching is not None:
             self._watching.cancel()
 
-    async def _watch(self) -> None:
-        """Watch nodes and DaemonSets until nobody has read the sizes for IDLE_SECONDS."""
-        watches = [asyncio.ensure_future(watch) for watch in (self._watch_nodes(), self._watch_daemon_sets())]
-        try:
-            while time.monotonic() - self._used < IDLE_SECONDS:
-                ended, _ = await asyncio.wait(watches, timeout=IDLE_SECONDS / 10, return_when=asyncio.FIRST_COMPLETED)
-                for watch in ended:
-                    watch.result()
-        finally:
-            for watch in watches:
-                watch.cancel()
-            await asyncio.wait(watches)
+    def _seconds_since_read(self) -> float:
+        return time.monotonic() - self._used
 
     async def _watch_nodes(self) -> None:
         async for kept in _follow_kept(self._server, NODES, node_amounts):

@@ -18,6 +18,7 @@ from ..settings import ordered
 from ..site import Site
 from .api_server import ApiServer
 from .queue_objects import FollowedPaths, QueueObjects
+from .while_read import run_while_read
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ class QueueQuotas:
         self._used = time.monotonic()
         if self._watching is None or self._watching.done():
             self._forget()
-            self._watching = asyncio.ensure_future(self._watch())
+            watches = self._objects.watches()
+            self._watching = asyncio.ensure_future(run_while_read(watches, self._seconds_since_read, IDLE_SECONDS))
         if not self._has_waited:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._all_paths_answer(), FIRST_ANSWER_SECONDS)
@@ -89,18 +91,8 @@ class QueueQuotas:
             paths.changed.clear()
             await paths.changed.wait()
 
-    async def _watch(self) -> None:
-        """Watch until nobody has read a report for IDLE_SECONDS."""
-        watches = [asyncio.ensure_future(watch) for watch in self._objects.watches()]
-        try:
-            while time.monotonic() - self._used < IDLE_SECONDS:
-                ended, _ = await asyncio.wait(watches, timeout=IDLE_SECONDS / 10, return_when=asyncio.FIRST_COMPLETED)
-                for watch in ended:
-                    watch.result()
-        finally:
-            for watch in watches:
-                watch.cancel()
-            await asyncio.wait(watches)
+    def _seconds_since_read(self) -> float:
+        return time.monotonic() - self._used
 
     def _report_or_log(self, queues: Collection[str]) -> QuotaReport:
         """Return the report.  Objects of an unknown form make it empty, and the log says so once."""
