@@ -188,53 +188,52 @@ _WHY: Mapping[str, Callable[[QueueStatus], str]] = {
 }
 
 
-def describe_largest(found: LargestNode) -> str:
-    """Return the sentences that say why no node is large enough, and what follows from this."""
-    if found.can_grow:
-        return " ".join((_why_no_node_now(found), gettext("It starts only if such a node is added.")))
-    return " ".join((_why_no_node(found), gettext("It never starts: stop it and request less.")))
-
-
-def _why_no_node_now(found: LargestNode) -> str:
-    if absent := _absent(found):
-        return gettext("No node here has %(resources)s now.", resources=absent)
-    if not found.limits:
-        return gettext("No node here has %(resources)s together now.", resources=_together(found))
-    number, most = len(found.limits), _most(found)
-    if found.is_exact:
-        return ngettext(
-            "No node here is this big now: the largest has %(most)s.",
-            "No node here is this big now: the largest have %(most)s.",
-            number,
-            most=most,
-        )
-    return ngettext(
+# By whether a larger node can be added.
+_NO_NODE_HAS = {
+    True: gettext_noop("No node here has %(resources)s now."),
+    False: gettext_noop("No node here has %(resources)s."),
+}
+_NO_NODE_HAS_TOGETHER = {
+    True: gettext_noop("No node here has %(resources)s together now."),
+    False: gettext_noop("No node here has %(resources)s together."),
+}
+# By whether a larger node can be added, and whether the size of the largest is known exactly.
+_LARGEST_HAS = {
+    (True, True): ngettext_noop(
+        "No node here is this big now: the largest has %(most)s.",
+        "No node here is this big now: the largest have %(most)s.",
+    ),
+    (True, False): ngettext_noop(
         "No node here is this big now: the largest has at most %(most)s.",
         "No node here is this big now: the largest have at most %(most)s.",
-        number,
-        most=most,
+    ),
+    (False, True): ngettext_noop(
+        "No node here is this big: the largest has %(most)s.",
+        "No node here is this big: the largest have %(most)s.",
+    ),
+    (False, False): ngettext_noop(
+        "No node here is this big: the largest has at most %(most)s.",
+        "No node here is this big: the largest have at most %(most)s.",
+    ),
+}
+
+
+def describe_largest(found: LargestNode) -> str:
+    """Return the sentences that say why no node is large enough, and what follows from this."""
+    follows = (
+        gettext("It starts only if such a node is added.")
+        if found.can_grow
+        else gettext("It never starts: stop it and request less.")
     )
+    return f"{_why_no_node(found)} {follows}"
 
 
 def _why_no_node(found: LargestNode) -> str:
     if absent := _absent(found):
-        return gettext("No node here has %(resources)s.", resources=absent)
+        return gettext(_NO_NODE_HAS[found.can_grow], resources=absent)
     if not found.limits:
-        return gettext("No node here has %(resources)s together.", resources=_together(found))
-    number, most = len(found.limits), _most(found)
-    if found.is_exact:
-        return ngettext(
-            "No node here is this big: the largest has %(most)s.",
-            "No node here is this big: the largest have %(most)s.",
-            number,
-            most=most,
-        )
-    return ngettext(
-        "No node here is this big: the largest has at most %(most)s.",
-        "No node here is this big: the largest have at most %(most)s.",
-        number,
-        most=most,
-    )
+        return gettext(_NO_NODE_HAS_TOGETHER[found.can_grow], resources=_together(found))
+    return ngettext(*_LARGEST_HAS[found.can_grow, found.is_exact], len(found.limits), most=_most(found))
 
 
 def _absent(found: LargestNode) -> str:
