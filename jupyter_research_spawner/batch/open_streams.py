@@ -34,8 +34,9 @@ class OpenStreams:
     def open(self, user: str) -> OpenStream:
         """Return a new stream, which the caller must close.
 
-        Replaces the oldest stream of a user who has STREAMS_AT_ONCE of them.  If there are ALL_STREAMS_AT_ONCE streams,
-        it replaces the oldest one of the user who has the most.  Raises Refusal if this user has no more than others.
+        At STREAMS_AT_ONCE streams of this user, the new stream replaces the user's oldest one.  At ALL_STREAMS_AT_ONCE
+        streams in all, it replaces the oldest one of the user with the most streams, or this user's own.  Raises
+        Refusal if this user has no stream and every other user has at most one.
         """
         own = self._of_user.get(user, [])
         if len(own) >= STREAMS_AT_ONCE:

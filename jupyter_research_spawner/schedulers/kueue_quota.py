@@ -130,7 +130,7 @@ class Quotas:
             QuotaUse(resource, reserved.get((flavor, resource), _ZERO), quota.nominal, flavor)
             for (flavor, resource), quota in _quotas(queue["spec"])
         ]
-        # A flavor of which the queue has nothing and uses nothing tells nobody anything.
+        # Without the flavors that the queue has no quota of and does not use.
         found = [one for one in found if one.quota or one.used]
         flavors = Counter(one.resource for one in found)
         return QueueUse(
