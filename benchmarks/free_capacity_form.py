@@ -84,12 +84,12 @@ async def _measure(profiles: int, duration: float) -> Json:
         server = ApiServer(client)
         free = FreeCapacity(server, site, offered_demands(site, {}), NodeCache(server, can_grow=site.autoscaling))
         await _first_answer(free, site)
-        forms.page(0, availability=free.of)
+        forms.page(0, answers=free.answers())
         seconds: list[float] = []
         begun, cpu_before = time.monotonic(), time.process_time()
         while len(seconds) < duration * PAGES_PER_SECOND:
             cpu = time.process_time()
-            forms.page(len(seconds), availability=free.of)
+            forms.page(len(seconds), answers=free.answers())
             seconds.append(time.process_time() - cpu)
             await asyncio.sleep(max(0.0, begun + len(seconds) / PAGES_PER_SECOND - time.monotonic()))
         watching = time.process_time() - cpu_before - sum(seconds)
@@ -121,7 +121,7 @@ async def _first_answer(free: FreeCapacity, site: Site) -> None:
 def _answers(free: FreeCapacity, site: Site) -> list[Availability | None]:
     """Return what is known of each profile in the first queue."""
     queue = next(iter(site.queues))
-    return [free.of(name, queue) for name in site.profiles]
+    return [free.answers().get((name, queue)) for name in site.profiles]
 
 
 def _use_pools(settings: Json, profiles: int) -> None:

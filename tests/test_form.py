@@ -160,6 +160,7 @@ def test_kept_offers_are_those_of_the_user_and_of_the_time() -> None:
                 for selected in (
                     Selected({"profile": "a100"}, kept={"wall_time--profile:small": "3h"}),
                     Selected(),
+                    Selected({"profile": "a100"}),
                     Selected({"profile": "small", "queue": "backfill"}),
                 ):
                     assert builder.build(person(name), now, selected=selected) == build_form(
@@ -489,7 +490,7 @@ def test_what_is_free_is_shown_with_its_time_and_nothing_where_it_is_not_known()
         ("small", "backfill"): Known("free-now", "Free now", as_of=earlier),
         ("a100", "climate"): Known("too-big", EVIL, EVIL, can_never_start=True),
     }
-    form = builder.build(alice, NOW, availability=lambda profile, queue: known.get((profile, queue)))
+    form = builder.build(alice, NOW, answers=dict(known))
     assert isinstance(form, Form)
     assert form.free_as_of == earlier
     small, a100 = form.offers
@@ -510,7 +511,7 @@ def test_what_is_free_is_shown_with_its_time_and_nothing_where_it_is_not_known()
     assert "<img" not in str(html_of(form))
     # What was free before is not kept.
     known = {("a100", "climate"): Known("free-now", "Free now")}
-    form = builder.build(alice, NOW, availability=lambda profile, queue: known.get((profile, queue)))
+    form = builder.build(alice, NOW, answers=dict(known))
     assert isinstance(form, Form)
     assert [offer.free.label if offer.free else "" for offer in form.offers] == ["", "Free now"]
     assert builder.build(alice, NOW) == build_form(site_with(), alice, NOW)
@@ -525,7 +526,11 @@ def form_knowing(never: set[tuple[str, str]], **more: Any) -> Form:
         site_with(),
         person("alice"),
         NOW,
-        availability=lambda profile, queue: NEVER if (profile, queue) in never else Known("free-now", "Free now"),
+        answers={
+            (profile, queue): NEVER if (profile, queue) in never else Known("free-now", "Free now")
+            for profile in ("small", "a100")
+            for queue in ("climate", "backfill")
+        },
         **more,
     )
     assert isinstance(found, Form)

@@ -105,7 +105,7 @@ def test_a_label_for_all_that_is_known_and_none_otherwise(
     [
         (demand(), SMALL_NODES, "The largest has 1 CPU. It starts only if such a node is added."),
         (demand(), FIXED, "The largest has 1 CPU. It can never start."),
-        (demand(**{"nvidia.com/gpu": 1}), BIG, "No node has NVIDIA GPUs. It starts only if such a node is added."),
+        (demand(**{"nvidia.com/gpu": 1}), BIG, "No node here has NVIDIA GPUs. It starts only if such a node is added."),
         (
             demand("48", 60 * GIB),
             node_sizes(
@@ -116,7 +116,7 @@ def test_a_label_for_all_that_is_known_and_none_otherwise(
                 (),
                 can_grow=False,
             ),
-            "No node has 48 CPUs and 60 GiB of memory together. It can never start.",
+            "No node here has 48 CPUs and 60 GiB of memory together. It can never start.",
         ),
     ],
 )
@@ -386,7 +386,7 @@ def capacity(site: Site) -> FreeCapacity:
 
 
 def label(found: FreeCapacity, profile: str = "small", queue: str = "climate") -> str | None:
-    answer = found.of(profile, queue)
+    answer = found.answers().get((profile, queue))
     return answer and answer.label
 
 
@@ -410,7 +410,7 @@ async def test_answers_come_from_the_watches_of_the_queues(watches: Watches) -> 
         await found.wait_for_first_answer()
         assert label(found) == "Free now"
         assert label(found, "small", "teaching") is None, "it has no LocalQueue"
-        answer = found.of("small", "climate")
+        answer = found.answers().get(("small", "climate"))
         assert answer is not None and before <= answer.as_of <= datetime.now(timezone.utc)
         assert not [path for path in watches.asked if path.endswith(("/nodes", "/pods"))]
         assert "/apis/kueue.x-k8s.io/v1beta2/namespaces/jhub/localqueues" in watches.asked
@@ -429,18 +429,20 @@ async def test_answers_come_from_the_watches_of_the_queues(watches: Watches) -> 
 async def test_the_time_is_that_of_the_watch_that_was_silent_for_longest(watches: Watches) -> None:
     found = capacity(site_with())
     try:
-        found.of("small", "climate")
+        found.answers().get(("small", "climate"))
         send_queues(watches)
         await found.wait_for_first_answer()
-        first = found.of("small", "climate")
+        first = found.answers().get(("small", "climate"))
         assert first is not None
         watches.send("clusterqueues", "confirmed")
         await asyncio.sleep(0.05)
-        same = found.of("small", "climate")
+        same = found.answers().get(("small", "climate"))
         assert same is not None and same.as_of == first.as_of
         for resource in ("localqueues", "cohorts", "resourceflavors"):
             watches.send(resource, "confirmed")
-        await eventually(lambda: (now := found.of("small", "climate")) is not None and now.as_of > first.as_of)
+        await eventually(
+            lambda: (now := found.answers().get(("small", "climate"))) is not None and now.as_of > first.as_of
+        )
     finally:
         found.close()
 
@@ -476,7 +478,7 @@ async def test_nodes_say_what_can_never_start_only_where_none_is_added(
         never = found.why_never("a100", "climate")
         assert never == ("" if can_grow else "It requests 1 NVIDIA GPU, and no node has NVIDIA GPUs.")
         assert found.why_never("small", "climate") == ""
-        assert shown != "none" or found.of("a100", "climate") is None
+        assert shown != "none" or found.answers().get(("a100", "climate")) is None
     finally:
         found.close()
 
@@ -551,7 +553,7 @@ async def test_without_rights_the_page_does_not_wait_again(watches: Watches, mon
     monkeypatch.setattr(free_capacity, "FIRST_ANSWER_SECONDS", 0.05)
     found = capacity(site_with())
     try:
-        found.of("small", "climate")
+        found.answers().get(("small", "climate"))
         await found.wait_for_first_answer()
         await asyncio.wait_for(found.wait_for_first_answer(), 0.01)
         assert label(found) is None
@@ -564,7 +566,7 @@ async def test_without_readers_the_watches_end_and_a_reader_starts_them_again(
 ) -> None:
     monkeypatch.setattr(free_capacity, "IDLE_SECONDS", 0.02)
     found = capacity(site_with())
-    found.of("small", "climate")
+    found.answers().get(("small", "climate"))
     first = found._watching
     assert first is not None
     await eventually(first.done)

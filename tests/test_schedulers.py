@@ -590,7 +590,7 @@ IN_GROUP = {"annotations": {**IN_QUEUE["annotations"], "scheduling.k8s.io/group-
                 scheduled("False", "Unschedulable", "0/1 nodes are unavailable: 1 hami-vgpuDeviceSharing error."),
                 metadata=IN_GROUP,
             ),
-            ("queued", "No node has a free part of a GPU of the requested size and mode."),
+            ("queued", "No node here has a free part of a GPU of the requested size and mode."),
         ),
     ],
 )

@@ -15,6 +15,7 @@ from translations import pseudo_catalogue, untranslated
 from jupyter_research_spawner import texts
 from jupyter_research_spawner.form import Form, Selected, build_form, closed_page
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.site import Site
 from jupyter_research_spawner.watch.availability import Availability
 
 # What the site and the directory service call things, and units and sizes, which stay.
@@ -33,20 +34,22 @@ def pseudo(tmp_path: Path) -> Iterator[None]:
     texts.use_english()
 
 
-def availability(profile: str, queue: str) -> Availability:
-    return Availability("would-wait", texts.gettext("You would wait"), "", NOW)
+def answers(site: Site) -> dict[tuple[str, str], Availability]:
+    waits = Availability("would-wait", texts.gettext("You would wait"), "", NOW)
+    return {(profile, queue): waits for profile in site.profiles for queue in site.queues}
 
 
 @pytest.mark.parametrize("name", ["alice", "bob", "carol"])
 def test_the_form_is_translated(name: str) -> None:
     more: Any = {"profiles": {"small": {"images": {"other": "example/other:1"}, "other_images": {"quay.io/*": True}}}}
+    site = site_with(more)
     found = build_form(
-        site_with(more),
+        site,
         person(name),
         NOW,
         selected=Selected({"profile": "none", "queue": "none"}, is_link=True),
         last={"profile": "small", "queue": "backfill", "image": "other"},
-        availability=availability,
+        answers=answers(site),
     )
     assert isinstance(found, Form)
     page = page_of(found)

@@ -52,7 +52,7 @@ class JobPage(PageHandler):
             "arguments": f"?{self.request.query}" if self.request.query else "",
             "is_own": own,
             "is_array": "indexes" in view.found,
-            "facts": job_view.job_facts(view.found, job, reader.titles, is_own=own),
+            "facts": job_view.job_facts(view.found, job, reader.site, is_own=own),
             "identity": job_view.identity_facts(job, template) if own else [],
             "command": shlex.join(view.found["command"]) if own else "",
             "manifest": as_text(job_view.without_managed_fields(job)) if own else "",

@@ -10,6 +10,7 @@ from datetime import datetime
 from ..api_object import annotations_of, parse_map
 from ..pod.overlay import GROUPS, PLAN
 from ..shape import Json
+from ..site import Profile, Queue, Site
 from ..texts import gettext
 from .work_view import ENDED, STATES, parse_moment
 
@@ -103,16 +104,16 @@ def identity_facts(job: Json, template: Json) -> list[tuple[str, str]]:
     return [(term, text) for term, text in facts if text]
 
 
-def job_facts(found: Json, job: Json, titles: Mapping[str, str], *, is_own: bool) -> list[tuple[str, str]]:
+def job_facts(found: Json, job: Json, site: Site, *, is_own: bool) -> list[tuple[str, str]]:
     """Return what a job is, from the response about it and its plan annotation, without the command and the times.
 
     The image and the directory are the user's choice like the command, so they are not shown to others.
     """
     plan = parse_map(annotations_of(job).get(PLAN))
     facts = [
-        (gettext("Profile"), titles.get(found["profile"], found["profile"])),
+        (gettext("Profile"), _titled(site.profiles, found["profile"])),
         (gettext("Resources"), str(plan.get("resources", ""))),
-        (gettext("Queue"), str(found["queue"])),
+        (gettext("Queue"), _titled(site.queues, found["queue"])),
         (gettext("Priority"), str(found["priority"])),
         (gettext("Class"), str(plan.get("class") or "")),
         (gettext("Image"), str(found["image"]) if is_own else ""),
@@ -120,6 +121,12 @@ def job_facts(found: Json, job: Json, titles: Mapping[str, str], *, is_own: bool
         (gettext("Indexes"), str(found.get("array") or "")),
     ]
     return [(term, text) for term, text in facts if text]
+
+
+def _titled(choices: Mapping[str, Profile] | Mapping[str, Queue], name: str) -> str:
+    """Return the title of a profile or queue, with the name that commands use in brackets if it differs."""
+    title = choices[name].title if name in choices else ""
+    return f"{title} ({name})" if title and title != name else name
 
 
 def without_managed_fields(job: Json) -> Json:

@@ -30,7 +30,7 @@ class Home(PageHandler):
         self.send_page(
             self.render_page(
                 "work.html",
-                **work_values(view),
+                **work_values(view, site),
                 has_servers=view.has_servers,
                 is_complete=view.is_complete,
                 heading=title_of(site, view.scope),
@@ -88,7 +88,7 @@ def _shown_queues(site: Site, scope: WorkScope, rows: Collection[WorkRow], query
     return found
 
 
-def work_values(view: WorkView) -> dict[str, Any]:
+def work_values(view: WorkView, site: Site) -> dict[str, Any]:
     """Return the values for the template of "My work" and of its parts."""
     headings = work_view.column_headings()
     columns = {name: text for name, text in headings.items() if name != "user" or not view.scope.is_own}
@@ -96,6 +96,7 @@ def work_values(view: WorkView) -> dict[str, Any]:
         "work": view.page,
         "usage": view.usage,
         "columns": columns,
+        "queue_titles": {name: queue.title or name for name, queue in site.queues.items()},
         "queues": view.queues,
         "queues_read": "" if view.queues_read is None else format_time(view.queues_read),
     }
@@ -116,5 +117,5 @@ class HomeEvents(StreamHandler):
         return view
 
     def render_parts(self, view: WorkView) -> dict[str, str]:
-        values = work_values(view)
+        values = work_values(view, self.pages.reader.site)
         return {part: self.render_page(f"work_{part}.html", **values) for part in ("usage", "queues", "states", "rows")}

@@ -51,7 +51,7 @@ COLUMNS: Mapping[str, tuple[str, bool]] = {
     "queue": (gettext_noop("Queue"), False),
     "submitted": (gettext_noop("Submitted"), True),
     "time": (gettext_noop("Time"), True),
-    "limit": (gettext_noop("Limit"), True),
+    "limit": (gettext_noop("Wall time"), True),
 }
 DEFAULT_SORT = "-submitted"
 _LONGEST_TEXT = 200
@@ -388,7 +388,13 @@ def usage(active: int, ended: int, size: int, max_jobs: int, keep_jobs: int, max
     return (
         Usage(gettext("Jobs that have not ended"), active, max_jobs, f"{active:,}", f"{max_jobs:,}"),
         Usage(gettext("Ended jobs that are kept"), ended, keep_jobs, f"{ended:,}", f"{keep_jobs:,}"),
-        Usage(gettext("Size of all jobs"), size, max_size, _mebibytes(size), f"{_mebibytes(max_size)} MiB"),
+        Usage(
+            gettext("Size of jobs and scripts"),
+            size,
+            max_size,
+            _mebibytes(size),
+            f"{_mebibytes(max_size)} MiB",
+        ),
     )
 
 

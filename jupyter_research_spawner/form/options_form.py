@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from ..identity import PosixIdentity, warnings
 from ..jobs.notebook import OPTIONS
-from ..plan import KeptOffers, Names, Offer, QueuePreview, Rights, preview, rights_of, whom_to_ask, why_not_offered
+from ..plan import (
+    Names,
+    Offer,
+    OffersKey,
+    OffersKeys,
+    QueuePreview,
+    Rights,
+    offers,
+    preview,
+    rights_of,
+    whom_to_ask,
+    why_not_offered,
+)
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
 from ..settings import format_duration
@@ -54,8 +66,8 @@ _TO_DO = {
     "queue": gettext_noop("Check the queue."),
     "image": gettext_noop("Check the image."),
 }
-# The number of unchanged offers that are kept.
-MAX_KEPT = 2000
+# A site has few combinations of groups and classes.  With 200 profiles, the offers of one take about a megabyte.
+MAX_KEPT = 50
 # These fields show their own errors. The error of any other field is shown only above the form.
 FIELDS_WITH_ERRORS = ("profile", "class", "queue", "wall_time", "image")
 
@@ -107,12 +119,23 @@ class Availability(Protocol):
     def can_never_start(self) -> bool: ...
 
 
-# Returns the availability of a profile in a queue, by their names; None if it is not known.
-AvailabilityOf = Callable[[str, str], Availability | None]
+# The availability of profiles in queues, by their names.  What is not known is absent.
+Answers = Mapping[tuple[str, str], Availability]
+_NOTHING_KNOWN: Answers = {}
 
 
-def _unknown(profile: str, queue: str) -> None:
-    """Return that nothing is known about what is free."""
+@dataclass(frozen=True)
+class _Unchanged:
+    """Offers that many users get, and what the form shows of them as long as the user has not changed them.
+
+    fields: those of each offer, with the availability in its queues; None if they depend on the time.
+    """
+
+    offered: tuple[Offer, ...]
+    answers: Answers
+    free: tuple[tuple[Free | None, ...], ...]
+    fields: tuple[OfferFields | None, ...]
+    as_of: datetime | None
 
 
 class FormBuilder:
@@ -120,8 +143,8 @@ class FormBuilder:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self._offers = KeptOffers(site)
-        self._kept: dict[tuple[Offer, tuple[str, ...], tuple[Free | None, ...]], OfferFields] = {}
+        self._keys = OffersKeys(site)
+        self._kept: dict[OffersKey, _Unchanged] = {}
 
     def build(
         self,
@@ -132,18 +155,19 @@ class FormBuilder:
         selected: Selected | None = None,
         last: Mapping[str, str] | None = None,
         notes: Iterable[str] = (),
-        availability: AvailabilityOf = _unknown,
+        answers: Answers = _NOTHING_KNOWN,
     ) -> Form | Closed:
         """Return the form for `identity`, or a page without a form if nothing is available to the user.
 
         last: the options of the last start, if they can be started again.
-        availability: returns whether a server of a profile would start now in a queue.
+        answers: whether a server of each profile would start now in each queue.  It must not change.
         Raises Refusal if no file system of the site contains the user's home directory.
         """
         site, selected = self.site, selected or Selected()
         rights = rights_of(site, identity, now)
         person = Person(hub_user or identity.name, identity, mounts_for(site.storage, identity, rights.classes))
-        offered = self._offers.of(identity, now)
+        unchanged = self._unchanged(identity, rights, now, answers)
+        offered = unchanged.offered
         if not offered:
             return Closed(
                 gettext("Nothing is available to you"),
@@ -157,34 +181,47 @@ class FormBuilder:
             )
         texts, refusal = selected.texts, selected.refusal
         chosen = _chosen_offer(offered, texts)
-        known = {
-            (offer.profile, queue): found
-            for offer in offered
-            for queue in offer.queues
-            if (found := availability(offer.profile, queue)) is not None
-        }
-        builder = _OfferBuilder(site, identity, rights, now, selected, known)
-        shown = tuple(self._offer(builder, offer, offer is chosen) for offer in offered)
+        builder = _OfferBuilder(site, identity, rights, now, selected, answers)
+        shown = tuple(
+            builder.fields(offer, offer is chosen)
+            if fields is None or offer is chosen or builder.has_kept(offer)
+            else fields
+            for offer, fields in zip(offered, unchanged.fields, strict=True)
+        )
         return Form(
             person=person,
             groups=_in_groups(shown, offered),
             warnings=warnings(identity),
             notes=(*notes, *(() if refusal is not None else builder.notes(offered, texts))),
             error=None if refusal is None else _error(refusal, next((one for one in shown if one.chosen), None)),
-            last=None if last is None else _last_start(offered, last, known),
+            last=None if last is None else _last_start(offered, last, answers),
             scheduler=site.scheduler.kind if SCHEDULERS[site.scheduler.kind].QueueOptions.model_fields else "",
             contact=whom_to_ask(site),
-            free_as_of=min((found.as_of for found in known.values()), default=None),
+            free_as_of=unchanged.as_of,
         )
 
-    def _offer(self, builder: _OfferBuilder, offer: Offer, is_chosen: bool) -> OfferFields:
-        if is_chosen or builder.depends_on_time(offer) or builder.has_kept(offer):
-            return builder.fields(offer, is_chosen)
-        key = (offer, builder.for_whom(offer), tuple(builder.free(offer, queue) for queue in offer.queues))
-        if key not in self._kept:
-            while len(self._kept) >= MAX_KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = builder.fields(offer, False)
+    def _unchanged(self, identity: PosixIdentity, rights: Rights, now: datetime, answers: Answers) -> _Unchanged:
+        """Return the offers of the user.  The fields of an offer are kept until its availability changes."""
+        key = self._keys.of(identity, now)
+        before = self._kept.get(key)
+        if before is not None and before.answers is answers:
+            return before
+        while before is None and len(self._kept) >= MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        offered = offers(self.site, identity, now) if before is None else before.offered
+        builder = _OfferBuilder(self.site, identity, rights, now, Selected(), answers)
+        free = tuple(tuple(builder.free(offer, queue) for queue in offer.queues) for offer in offered)
+        fields = tuple(
+            None
+            if builder.depends_on_time(offer)
+            else before.fields[place]
+            if before is not None and before.free[place] == free[place]
+            else builder.fields(offer, False)
+            for place, offer in enumerate(offered)
+        )
+        found = (answers.get((offer.profile, queue)) for offer in offered for queue in offer.queues)
+        as_of = min((one.as_of for one in found if one is not None), default=None)
+        self._kept[key] = _Unchanged(offered, answers, free, fields, as_of)
         return self._kept[key]
 
 
@@ -234,15 +271,13 @@ def _error(refusal: Refusal, chosen: OfferFields | None) -> FormError:
     return FormError(refusal.message, refusal.hint, at)
 
 
-def _last_start(
-    offered: tuple[Offer, ...], last: Mapping[str, str], known: Mapping[tuple[str, str], Availability]
-) -> LastStart | None:
+def _last_start(offered: tuple[Offer, ...], last: Mapping[str, str], answers: Answers) -> LastStart | None:
     chosen = _chosen_offer(offered, last)
     if chosen is None or not ("class" in last or "profile" in last):
         return None
     options = {option: last[option] for option in OPTIONS if option in last}
     queue = options.get("queue", chosen.queues[0])
-    if (found := known.get((chosen.profile, queue))) is not None and found.can_never_start:
+    if (found := answers.get((chosen.profile, queue))) is not None and found.can_never_start:
         return None
     words = [
         chosen.title,
@@ -263,11 +298,11 @@ class _OfferBuilder:
     rights: Rights
     now: datetime
     selected: Selected
-    known: Mapping[tuple[str, str], Availability]
+    answers: Answers
 
     def free(self, offer: Offer, queue: str) -> Free | None:
         """Return whether the offer would start now in this queue; None if that is not known."""
-        found = self.known.get((offer.profile, queue))
+        found = self.answers.get((offer.profile, queue))
         return None if found is None else Free(found.state, found.label, found.detail, found.can_never_start)
 
     def fields(self, offer: Offer, is_chosen: bool) -> OfferFields:

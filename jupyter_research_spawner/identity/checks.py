@@ -153,7 +153,8 @@ def warnings(identity: PosixIdentity) -> tuple[str, ...]:
         found.append(
             gettext(
                 "You are in %(number)s groups, but NFS with AUTH_SYS sends only %(limit)s of them. Unless the file "
-                "server looks up your groups itself, you cannot open directories of your other groups.",
+                "server looks up your groups itself, you cannot open directories of your other groups. Then ask "
+                "your administrators to take you out of groups that you do not need.",
                 number=len(identity.groups),
                 limit=AUTH_SYS_GROUPS,
             )

@@ -1,6 +1,6 @@
 """Decide whether a user may run a notebook or job, and with which settings.  The result is a Plan."""
 
-from .choices import KeptOffers, describe_queue, offers, whom_to_ask, why_not_offered
+from .choices import OffersKey, OffersKeys, describe_queue, offers, whom_to_ask, why_not_offered
 from .decide import ANNOTATION_LIMIT, plan
 from .model import Help, Inherited, Offer, OfferedImage, OfferedQueue, Plan, Request, WallTime
 from .names import Names
@@ -23,11 +23,12 @@ __all__ = [
     "Granted",
     "Help",
     "Inherited",
-    "KeptOffers",
     "Names",
     "Offer",
     "OfferedImage",
     "OfferedQueue",
+    "OffersKey",
+    "OffersKeys",
     "Plan",
     "QueuePreview",
     "Request",

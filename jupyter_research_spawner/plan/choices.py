@@ -18,8 +18,8 @@ from .model import Help, Offer, OfferedImage, OfferedQueue, Request
 from .names import Names
 from .rights import Restricted, Rights, classes_of, end_of, is_current, is_in, is_staff, rights_of, when_it_is, zone_of
 
-# A site has few combinations of groups and classes.  With 200 profiles, the offers of one take about half a megabyte.
-MAX_KEPT_OFFERS = 50
+# The groups and the current classes that decide which offers a user gets.
+OffersKey = tuple[frozenset[str], frozenset[str]]
 
 
 def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, ...]:
@@ -54,8 +54,8 @@ def offers(site: Site, identity: PosixIdentity, now: datetime) -> tuple[Offer, .
     return tuple(found)
 
 
-class KeptOffers:
-    """What `offers` returns, kept by what it depends on, because many users get the same offers."""
+class OffersKeys:
+    """Finds out which users get the same offers: those with the same key."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -63,17 +63,11 @@ class KeptOffers:
         self._groups = {group for offer in restricted for group in offer.groups}
         for course in site.classes.values():
             self._groups |= {course.roster.group, *([course.staff.group] if course.staff is not None else [])}
-        self._kept: dict[tuple[frozenset[str], frozenset[str]], tuple[Offer, ...]] = {}
 
-    def of(self, identity: PosixIdentity, now: datetime) -> tuple[Offer, ...]:
-        """Return the classes, by name, and then the profiles, by `order`, that the user may choose now."""
+    def of(self, identity: PosixIdentity, now: datetime) -> OffersKey:
+        """Return all of which the result of `offers` depends."""
         current = (name for name, course in self._site.classes.items() if is_current(self._site, course, now))
-        key = (frozenset(self._groups.intersection(identity.group_names)), frozenset(current))
-        if key not in self._kept:
-            while len(self._kept) >= MAX_KEPT_OFFERS:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = offers(self._site, identity, now)
-        return self._kept[key]
+        return (frozenset(self._groups.intersection(identity.group_names)), frozenset(current))
 
 
 def _offer(site: Site, name: str, queues: Sequence[str]) -> Offer:

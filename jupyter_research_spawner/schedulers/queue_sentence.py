@@ -253,9 +253,9 @@ def offer_too_big(found: LargestNode) -> str:
     """Return what the largest nodes have, and what follows from this, for something that has not been started."""
     number, most = len(found.limits), _most(found)
     if absent := _absent(found):
-        told = gettext("No node has %(resources)s.", resources=absent)
+        told = gettext("No node here has %(resources)s.", resources=absent)
     elif not found.limits:
-        told = gettext("No node has %(resources)s together.", resources=_together(found))
+        told = gettext("No node here has %(resources)s together.", resources=_together(found))
     elif found.is_exact:
         told = ngettext("The largest has %(most)s.", "The largest have %(most)s.", number, most=most)
     else:

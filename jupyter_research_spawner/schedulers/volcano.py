@@ -203,7 +203,7 @@ def _waiting(found: QueueStatus, pod: Json, message: str) -> QueueStatus:
         )
         return replace(found, code="placed", message=told)
     if _NO_VGPU in message:
-        told = gettext("No node has a free part of a GPU of the requested size and mode.")
+        told = gettext("No node here has a free part of a GPU of the requested size and mode.")
         return replace(found, code="nodes", message=told)
     if (group := _NO_ROOM.match(message)) is None:
         return found

@@ -110,7 +110,7 @@ async def _build_page(
             selected=selected,
             last=_accepted(spawner, shared, identity, saved, now),
             notes=notice,
-            availability=free.of,
+            answers=free.answers(),
         )
     except Refusal as refusal:
         count_refusal(refusal.code)

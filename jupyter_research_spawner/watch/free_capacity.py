@@ -41,6 +41,7 @@ _AT_A_TIME = 50
 
 # The names of a profile and of a queue.
 Offered = tuple[str, str]
+_NO_ANSWERS: Mapping[Offered, Availability] = {}
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,10 @@ class FreeCapacity:
         self._answers: dict[Offered, Availability] = {}
         self._answered = asyncio.Event()
 
-    def of(self, profile: str, queue: str) -> Availability | None:
-        """Return the last answer from memory; None if nothing is known.  Starts the watches if none run."""
+    def answers(self) -> Mapping[Offered, Availability]:
+        """Return the last answers from memory, which do not change later.  Starts the watches if none run."""
         self._start()
-        return self._answers.get((profile, queue)) if self._is_shown else None
+        return self._answers if self._is_shown else _NO_ANSWERS
 
     async def learn_what_never_starts(self) -> bool:
         """Wait as `wait_for_first_answer` does, and return whether this site knows what can never start."""

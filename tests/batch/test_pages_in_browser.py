@@ -102,7 +102,7 @@ async def test_a_job_is_found_cancelled_and_run_again(chromium: Chromium, batch:
         await page.get_by_role("button", name="Filter").click()
         await expect(page.locator("tr[data-key^=job]")).to_have_count(1)
         await page.get_by_role("link", name=job["id"]).click()
-        await page.get_by_role("button", name="Submit once more").click()
+        await page.get_by_role("button", name="Submit a copy").click()
         await expect(page.get_by_text(f"with the request of {job['id']}.")).to_be_visible()
         await page.goto(f"{url}jobs/{job['id']}/page")
         await page.get_by_text("Cancel …").click()

@@ -34,7 +34,7 @@ class Answers:
 
         async def look() -> bool:
             nonlocal found
-            answer, use = self.free.of(profile, queue), await self.use(queue)
+            answer, use = self.free.answers().get((profile, queue)), await self.use(queue)
             bars = {
                 one.resource: "/".join(number_of(one.resource, amount) for amount in (one.used, one.quota))
                 for one in (use.quotas if use is not None else ())

@@ -26,7 +26,7 @@ GPU = "GPU-0,3,8192,NVIDIA-NVIDIA A100,true,hami-core:"
 COUNTED = {"volcano.sh/vgpu-number": "3", "volcano.sh/vgpu-memory": "8192", "volcano.sh/vgpu-cores": "100"}
 PERCENTAGE = "volcano.sh/vgpu-memory-percentage"
 ALLOCATED = "volcano.sh/vgpu-ids-new"
-NO_PART = "No node has a free part of a GPU of the requested size and mode."
+NO_PART = "No node here has a free part of a GPU of the requested size and mode."
 
 
 GPUS: dict[str, Json] = {
