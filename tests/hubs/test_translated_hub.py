@@ -8,8 +8,10 @@ import pytest
 from bs4 import BeautifulSoup
 from hub import Hub
 from patience import eventually
-from test_server_pages import started, words
+from test_server_pages import FAILS, started, words
 from translations import catalogue, pseudo_catalogue, untranslated
+
+from jupyter_research_spawner.embedded.apimachinery.api_resources import POD
 
 pytestmark = pytest.mark.embedded
 
@@ -66,6 +68,55 @@ async def test_the_pages_of_a_hub_are_translated(hub: Hub) -> None:
     assert log["data-text-waiting"] == "⟦Your server ⟧exp⟦ is waiting⟧"
     await browser.close()
     assert "Traceback" not in hub.log
+
+
+@ONCE
+async def test_pages_about_starts_and_stops_are_translated(hub: Hub) -> None:
+    pseudo_catalogue(hub.state / "translations")
+    browser = await started(
+        hub,
+        after="c.JupyterHub.named_server_limit_per_user = 1",
+        pages={"language": "xx", "translations": "translations"},
+    )
+
+    async def left(path: str, heading: str, status: int = 200) -> list[str]:
+        answer = await browser.get(path)
+        assert answer.status == status, answer.text
+        assert words(answer.page.select("main h1")[0]) == heading
+        return shown(answer.page)
+
+    assert (await hub.start_server("alice", {"profile": "nosuch"})).status == 400
+    # The reasons of a refusal are in English, with the names of the profiles.
+    refusal = ["There is no profile 'nosuch'.", "Your profiles: (), () and ()."]
+    assert await left("spawn-pending/alice", "⟦Your server did not start⟧", 400) == refusal
+    await hub.start_server("alice", {"profile": "small"}, "exp")
+    await hub.ready("alice", "exp")
+    assert await left("home", "⟦Your servers⟧") == [" ".join(refusal)]
+    (pod,) = hub.pods()
+    keep(hub, pod, ["example.com/keep"])
+    assert (await hub.api("DELETE", "users/alice/servers/exp")).status == 202
+    assert await left("spawn-pending/alice/exp", "⟦Your server ⟧exp⟦ is stopping⟧") == ["example.com/keep"]
+    keep(hub, pod, [])
+    await hub.stopped("alice", "exp")
+    await browser.close()
+
+
+@ONCE
+async def test_the_page_of_a_failed_start_is_translated(hub: Hub) -> None:
+    pseudo_catalogue(hub.state / "translations")
+    browser = await started(hub, after=FAILS, pages={"language": "xx", "translations": "translations"})
+    await hub.start_server("alice", {"profile": "small"})
+    await hub.one_end("alice", "start-failed")
+    await hub.stopped("alice")
+    answer = await browser.get("spawn-pending/alice")
+    assert answer.status == 503
+    assert shown(answer.page) == ["notebook 3."], "the name of the container and its exit code"
+    await browser.close()
+
+
+def keep(hub: Hub, pod: Any, finalizers: list[str]) -> None:
+    """Set the finalizers of a pod, so that it stays when it is deleted, or goes."""
+    hub.cluster.store.modify(POD, pod, lambda found: found["metadata"].update(finalizers=finalizers))
 
 
 @ONCE
