@@ -1,7 +1,10 @@
 # make demo    sets everything up and runs the main job; TOUR=only exits after the tour
 #              KUBECONFIG=... on a cluster of yours, with IMAGE=... for its notebooks and jobs
 # make test    sets everything up and runs the tests
-# make test-wheel    builds the wheel, and tries it with the oldest (OLDEST_PYTHON=...) and newest dependencies
+# make dist    builds the sdist and the wheel in dist/, and checks that they can be published
+# make test-wheel    also tries the wheel with the oldest (OLDEST_PYTHON=...) and newest dependencies
+# make test-binder   does what Binder does with binder/, and executes its notebook
+# make test-images   builds the images of containers/ (as root, on Debian, with buildah and debootstrap)
 # make test-cluster  builds a real Kubernetes (as root, with Go; half an hour at first) and runs the tests with it
 # make cluster       leaves one up for kubectl and make demo; make cluster-down ends it
 # make texts   writes the catalogue of the pages' texts, from which sites make translations
@@ -41,7 +44,7 @@ TIMES := .test-times
 
 # Two recipes would otherwise install into one environment at once.
 .NOTPARALLEL:
-.PHONY: demo test test-wheel test-cluster cluster cluster-down check texts docs bench lock clean prerequisites
+.PHONY: demo dist test test-wheel test-binder test-images test-cluster cluster cluster-down check texts docs bench lock clean prerequisites
 
 demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR)) \
@@ -51,8 +54,17 @@ test: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/axe.stamp
 	HUB5_PYTHON=$(CURDIR)/$(HUB5)/bin/python $(BIN)/python -m pytest -n 4 --dist worksteal \
 		--durations=30 --junitxml=$(TIMES)/test-$(PY_TAG).xml $(OPTIONS) $(TESTS)
 
-test-wheel: .venv/uv/uv.stamp node_modules/proxy.stamp
-	@sh tools/check_wheel.sh "$(UV)" $(OLDEST_PYTHON) $(NEWEST_PYTHON)
+dist: $(VENV)/test.stamp
+	@sh tools/build_distributions.sh "$(UV)" $(BIN)/python dist
+
+test-wheel: dist node_modules/proxy.stamp
+	@sh tools/check_wheel.sh "$(UV)" $(OLDEST_PYTHON) $(NEWEST_PYTHON) dist/*.whl
+
+test-binder: .venv/uv/uv.stamp
+	@sh tools/check_binder.sh "$(UV)" $(PYTHON)
+
+test-images: dist
+	@sh tools/check_images.sh $(BIN)/python
 
 test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	@$(RIG) build $(or $(PROGRAMS),$$(PYTHONPATH=tests/cluster:tests $(BIN)/python -m thorough $(CLUSTER_TESTS))) \
@@ -90,12 +102,12 @@ bench: $(VENV)/test.stamp
 # One lock for every Python from 3.10 on; the second has the hub that released charts ship.
 lock: .venv/uv/uv.stamp
 	$(UV) pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
-		--extra demo --extra test --extra check --extra docs setup.cfg -o requirements.lock
+		--extra demo --extra test --extra check --extra docs setup.cfg binder/requirements.txt -o requirements.lock
 	echo 'jupyterhub ==5.5.*' | $(UV) pip compile --quiet --universal --upgrade --no-header --python-version 3.10 \
 		--extra demo --extra test setup.cfg - -o requirements-hub5.lock
 
 clean:
-	rm -rf .venv node_modules .demo
+	rm -rf .venv node_modules .demo dist
 
 prerequisites:
 	@PYTHON=$(PYTHON) sh tools/prerequisites.sh $(MAKECMDGOALS)

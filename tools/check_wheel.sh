@@ -1,28 +1,25 @@
 #!/bin/sh
-# Builds the sdist, and from it the wheel; compares their files with the package's; installs the wheel with the oldest and
-# with the newest dependencies that setup.cfg allows, each into an empty environment; and uses it from another directory.
-# Usage: check_wheel.sh UV OLDEST_PYTHON NEWEST_PYTHON, from the root of the clone; UV is a command.
+# Installs the wheel with the oldest and with the newest dependencies that setup.cfg allows, each into an empty
+# environment, and uses it from another directory.
+# Usage: check_wheel.sh UV OLDEST_PYTHON NEWEST_PYTHON WHEEL, from the root of the clone; UV is a command.
 set -eu
-uv=$1 oldest=$2 newest=$3
+uv=$1 oldest=$2 newest=$3 wheel=$4
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # The demo as root runs its pods as other users, who must be able to read the installed package.
 chmod 755 "$work"
 
-# From the tracked files alone: an old *.egg-info/SOURCES.txt would add files that a clone does not ship.
-mkdir "$work/source"
-git ls-files -z | tar -c --null -T - | tar -x -C "$work/source"
-$uv build --quiet --out-dir "$work/dist" "$work/source"
-"$newest" tools/compare_distributions.py "$work/dist"
+# A copy, because setuptools leaves files beside what it builds.
+cp -R jupyter_research_spawner/client/end_notices "$work"
 
 use() { # PYTHON RESOLUTION
     environment=$work/$2
     $uv venv --quiet --python "$1" "$environment"
     $uv pip compile --quiet --python "$environment" --resolution "$2" --extra demo --extra test setup.cfg \
         -o "$work/$2.txt"
-    $uv pip install --quiet --python "$environment" -r "$work/$2.txt" "$work"/dist/*.whl
+    $uv pip install --quiet --python "$environment" -r "$work/$2.txt" "$wheel"
     # The extension for images that shall have it of their own.
-    $uv pip install --quiet --python "$environment" "$work/source/jupyter_research_spawner/client/end_notices"
+    $uv pip install --quiet --python "$environment" "$work/end_notices"
     # Only the tests: the package itself must come from the environment.
     mkdir "$work/use-$2"
     cp -R tests pyproject.toml "$work/use-$2"
