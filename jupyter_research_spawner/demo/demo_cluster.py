@@ -52,6 +52,7 @@ class PreparedCluster:
     where: str
     shortcoming: str = ""
     pods_are_root: bool = False
+    pods_have_mounts: bool = True
 
 
 class DemoCluster(Protocol):

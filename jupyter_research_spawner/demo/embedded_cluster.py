@@ -58,6 +58,7 @@ class EmbeddedCluster:
                 where="Pods run in their own mount namespaces",
                 shortcoming=able.reason,
                 pods_are_root=able.root and not able.namespaces,
+                pods_have_mounts=able.namespaces,
             )
         finally:
             await cluster.stop()

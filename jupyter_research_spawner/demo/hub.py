@@ -70,6 +70,7 @@ async def running(state: Path, cluster: PreparedCluster) -> AsyncIterator[Hub]:
             "DEMO_COOKIE_SECRET": str(secret),
             "DEMO_SITE": str(site),
             "DEMO_PODS_ARE_ROOT": "yes" if cluster.pods_are_root else "no",
+            "DEMO_PODS_HAVE_MOUNTS": "yes" if cluster.pods_have_mounts else "no",
         }
         process = await _start(environment, state, output)
         try:

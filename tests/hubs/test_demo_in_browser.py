@@ -20,12 +20,21 @@ from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.demo.running_demo import RunningDemo, set_up
 from jupyter_research_spawner.demo.tour import jobs
 from jupyter_research_spawner.demo.user_session import UserSession
+from jupyter_research_spawner.embedded import Abilities, cluster
 
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Path:
     """The file with the accounts of the demo's users, which a test can change."""
     return Path(shutil.copy(HERE / "people.passwd", tmp_path))
+
+
+@pytest.fixture
+def without_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pods of the embedded cluster have no mounts, as where the demo does not run as root."""
+    able = Abilities(root=True, namespaces=False, reason="This is a test.")
+    for module in (embedded_cluster, cluster):
+        monkeypatch.setattr(module, "abilities", lambda: able)
 
 
 @pytest_asyncio.fixture(params=[6, pytest.param(5, marks=pytest.mark.thorough)], ids=["hub6", "hub5"])
@@ -237,3 +246,32 @@ async def test_a_server_with_a_name_on_a_phone_without_javascript(demo: RunningD
         await heading(page, "Your servers")
         await expect(page.get_by_role("main")).to_contain_text("You cancelled its start.")
         assert not await is_too_wide(page)
+
+
+# Writes a line into a new terminal, and returns what the terminal shows until it contains `until`.
+TERMINAL = """async ([line, until]) => {
+    const token = document.cookie.match(/(?:^|; )_xsrf=([^;]*)/)?.[1] ?? "";
+    const made = await fetch("/user/alice/api/terminals", {method: "POST", headers: {"X-XSRFToken": token}});
+    const address = `/user/alice/terminals/websocket/${(await made.json()).name}`;
+    const socket = new WebSocket(new URL(address, location.href.replace(/^http/, "ws")));
+    let shown = "";
+    return new Promise(resolve => {
+        socket.onmessage = message => {
+            const [kind, text] = JSON.parse(message.data);
+            if (kind === "setup") { socket.send(JSON.stringify(["stdin", `${line}\\r`])); }
+            if (kind === "stdout") { shown += text; }
+            if (shown.includes(until)) { resolve(shown); }
+        };
+    });
+}"""
+
+
+@pytest.mark.parametrize("demo", [6], indirect=True, ids=["hub6"])
+@pytest.mark.usefixtures("without_mounts")
+async def test_a_terminal_has_the_command_job_without_root(demo: RunningDemo, chromium: Chromium) -> None:
+    async with visit(chromium, demo.hub.url) as page:
+        await log_in(page, "alice", demo.hub.password, then="/hub/spawn")
+        await page.get_by_role("button", name="Start", exact=True).click()
+        await page.wait_for_url("**/user/alice/lab**")
+        shown = await page.evaluate(TERMINAL, ["job list; echo en''d", "end"])
+        assert "you have no jobs" in shown, shown
