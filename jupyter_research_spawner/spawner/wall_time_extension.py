@@ -15,6 +15,7 @@ from ..settings import format_duration
 from ..shape import Json
 from ..texts import gettext
 from ..watch.api_server import ApiError
+from ..wording import format_moment
 from .deadline_writer import DeadlineWriter
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,8 @@ async def extend(
                 "wall-time-too-long",
                 gettext(
                     "Your server cannot run until %(time)s, but only until %(latest)s.",
-                    time=format_time(target),
-                    latest=format_time(choices[-1]),
+                    time=format_moment(target),
+                    latest=format_moment(choices[-1]),
                 ),
                 field="ends_at",
                 hint=gettext("Choose an earlier time."),
@@ -74,7 +75,7 @@ async def extend(
         if target <= deadline.ends:
             raise Refusal(
                 "not-later",
-                gettext("Your server already runs until %(time)s.", time=format_time(deadline.ends)),
+                gettext("Your server already runs until %(time)s.", time=format_moment(deadline.ends)),
                 field="ends_at",
                 hint=gettext("Choose a later time."),
                 status=409,
@@ -127,7 +128,7 @@ def _nothing_left(deadline: Deadline) -> Refusal:
         "no-extension-left",
         gettext(
             "Your server runs until %(time)s, and cannot run longer than %(duration)s in all.",
-            time=format_time(deadline.ends),
+            time=format_moment(deadline.ends),
             duration=whole,
         ),
         hint=gettext("Save your work, and start the server again after it has ended."),

@@ -23,7 +23,7 @@ from ..refusal import Refusal
 from ..settings import format_duration
 from ..shape import Json
 from ..texts import gettext
-from .page_times import describe_time
+from .page_times import describe_time, sentence_parts
 from .wall_time_extension import PAGE, extend, read_deadline
 
 
@@ -109,6 +109,7 @@ class WallTimeHandler(BaseHandler):  # type: ignore[misc]
                 extend_path=spawner.extend_path,
                 server=spawner.name,
                 refusal=refusal,
+                refusal_parts=[] if refusal is None else sentence_parts(refusal.message),
                 is_extended=is_extended,
                 ends_at=deadline and format_time(deadline.ends),
                 ends=deadline and shown_time(deadline.ends, zone),
