@@ -303,6 +303,14 @@ def test_an_error_is_shown_at_its_field_and_the_choices_are_kept() -> None:
     assert (link["href"], link.get_text()) == ("#wall_time--profile:small", "Too <long>.")
 
 
+def test_an_error_at_a_field_does_not_have_the_name_of_the_option() -> None:
+    refusal = Refusal("invalid", "wall_time: 'x' is not a valid wall time.", field="wall_time", hint="Use a unit.")
+    page = page_of(form_for("alice", options={"profile": "small", "wall_time": "x"}, refusal=refusal))
+    told = "'x' is not a valid wall time. Use a unit."
+    assert words(page.find(id="wall_time--profile:small-error")) == told
+    assert words(page.find(id="research-error")) == f"Nothing was started {told}"
+
+
 @pytest.mark.parametrize(
     ("options", "refusal"),
     [
@@ -350,6 +358,10 @@ def test_a_link_is_not_what_the_user_chose_before() -> None:
     assert note == f"{link} Nothing has started. Choose another."
     (note,) = form_for("bob", options={"profile": "small"}, is_link=True).notes
     assert note == "The link that you followed selected these options. Nothing has started yet."
+    # The queue can be available with another profile.
+    (note,) = form_for("bob", options={"profile": "small", "queue": "nosuch"}, is_link=True).notes
+    link = "The link that you followed asks for queue 'nosuch', which is not available to you with 'Small'."
+    assert note == f"{link} Nothing has started. Check the queue."
 
 
 def test_a_class_that_is_over_says_its_last_day() -> None:

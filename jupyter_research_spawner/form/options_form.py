@@ -51,8 +51,12 @@ SELECTED_BY_LINK = gettext_noop("The link that you followed selected these optio
 _LINK_UNAVAILABLE = {
     "class": gettext_noop("The link that you followed asks for class %(name)s, which is not available to you."),
     "profile": gettext_noop("The link that you followed asks for profile %(name)s, which is not available to you."),
-    "queue": gettext_noop("The link that you followed asks for queue %(name)s, which is not available to you."),
-    "image": gettext_noop("The link that you followed asks for image %(name)s, which is not available to you."),
+    "queue": gettext_noop(
+        "The link that you followed asks for queue %(name)s, which is not available to you with %(offer)s."
+    ),
+    "image": gettext_noop(
+        "The link that you followed asks for image %(name)s, which is not available to you with %(offer)s."
+    ),
 }
 _NO_LONGER = {
     "class": gettext_noop("You chose class %(name)s before, but you can no longer use it."),
@@ -268,7 +272,12 @@ def _error(refusal: Refusal, chosen: OfferFields | None) -> FormError:
         fields = {"queue": chosen.queue, "image": image, "wall_time": chosen.wall_time}
         found = fields.get(refusal.field or "")
         at = found.name if found is not None and getattr(found, "is_open", True) else chosen.value
-    return FormError(refusal.message, refusal.hint, at)
+    return FormError(_told(refusal), refusal.hint, at)
+
+
+def _told(refusal: Refusal) -> str:
+    """Return what happened, without the name of the option at its beginning: the field has a label."""
+    return refusal.message.removeprefix(f"{refusal.field}: ")
 
 
 def _last_start(offered: tuple[Offer, ...], last: Mapping[str, str], answers: Answers) -> LastStart | None:
@@ -338,7 +347,7 @@ class _OfferBuilder:
             return Entered(value, self._kept(value))
         if refusal is None or refusal.field not in FIELDS_WITH_ERRORS or refusal.status >= 500:
             return Entered(value, self.selected.texts)
-        return Entered(value, self.selected.texts, {refusal.field: str(refusal)})
+        return Entered(value, self.selected.texts, {refusal.field: f"{_told(refusal)} {refusal.hint}".strip()})
 
     def _queues(self, offer: Offer, previewed: Sequence[QueuePreview]) -> tuple[Choice, ...]:
         return tuple(
@@ -373,13 +382,13 @@ class _OfferBuilder:
                 if option == "image" and other_image(chosen, options.get("image", "")):
                     continue
                 if option in options and options[option] not in available:
-                    yield self._unavailable(option, options[option])
+                    yield self._unavailable(option, options[option], chosen.title)
 
     def _is_never(self, offer: Offer, queue: str) -> bool:
         found = self.free(offer, queue)
         return found is not None and found.can_never_start
 
-    def _unavailable(self, kind: str, name: str) -> str:
+    def _unavailable(self, kind: str, name: str, offer: str = "") -> str:
         when = why_not_offered(self.site, self.identity, name, self.now) if kind == "class" else ""
         if when:
             title = quote(self.site.classes[name].title or name)
@@ -387,7 +396,7 @@ class _OfferBuilder:
         # Only its members learn the title of a class.
         shown = Names(self.site).of(kind, name) if kind in ("profile", "queue") else quote(name)
         if self.selected.is_link:
-            link = gettext(_LINK_UNAVAILABLE[kind], name=shown)
+            link = gettext(_LINK_UNAVAILABLE[kind], name=shown, offer=quote(offer))
             return " ".join((link, gettext("Nothing has started."), gettext(_TO_DO[kind])))
         return " ".join((gettext(_NO_LONGER[kind], name=shown), gettext(_TO_DO[kind])))
 

@@ -87,8 +87,8 @@ def check_elsewhere(site: Site, identity: PosixIdentity, now: datetime, posted: 
             "other-offer-changed",
             f"You set {words} for {quote(offer.title)}, but {quote(title)} is selected.",
             field=value,
-            hint=f"To start {quote(offer.title)}, select it; it has still what you set. To start {quote(title)}, press "
-            "Start again.",
+            hint=f"To start {quote(offer.title)} with what you set, select it. To start {quote(title)}, press Start "
+            "again.",
         )
 
 

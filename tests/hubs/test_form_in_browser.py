@@ -12,6 +12,7 @@ from browser import (
     DESKTOP,
     NARROW,
     PHONE,
+    WITHOUT_JAVASCRIPT,
     Chromium,
     Look,
     Page,
@@ -137,3 +138,21 @@ async def test_what_can_never_start_cannot_be_selected_and_says_why(hub: Hub, ch
         await expect(alert).to_contain_text("Choose one that fits: 'Small' or 'Large, for data frames")
         await expect(alert).to_be_focused()
         assert hub.pods() == []
+
+
+@once
+async def test_the_wall_time_and_the_latest_end_are_beside_start(hub: Hub, chromium: Chromium) -> None:
+    settings = site()
+    settings["profiles"]["small"] |= {"wall_time": "8h", "wall_time_hard": "1d"}
+    hub.write(settings)
+    await hub.start()
+    await hub.person("alice")
+    async with visit(chromium, hub.url) as page:
+        await log_in(page, "alice", then="/hub/spawn?profile=small")
+        side = page.locator("#research-selected")
+        await expect(side).to_contain_text(re.compile(r"Wall time\s*8h can be extended\s*Latest end.*, if it starts"))
+        await page.locator('[id="wall_time--profile:small"]').fill(" <b>2h</b> ")
+        await expect(side).to_contain_text(re.compile(r"Wall time\s*<b>2h</b>\s*Latest end.*, if it starts now"))
+    async with visit(chromium, hub.url, WITHOUT_JAVASCRIPT) as page:
+        await log_in(page, "alice", then="/hub/spawn?profile=small")
+        await expect(page.get_by_text("1d after it starts", exact=True)).to_be_visible()

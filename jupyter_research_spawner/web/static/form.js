@@ -6,7 +6,7 @@
   const offers = [...form.querySelectorAll(".research-offer")];
   const chosenOffer = () => offers.find((offer) => offer.querySelector("input[name=offer]").checked);
 
-  // "You will run as" follows the selected offer: its facts, and the queue that is selected in it.
+  // "You will run as" follows the selected offer: its facts, and what is selected and written in it.
   const choice = form.querySelector("#research-selected");
   function showChoice() {
     const offer = chosenOffer();
@@ -32,6 +32,12 @@
       facts.prepend(name, text);
     }
     const ends = facts.querySelector("[data-seconds]");
+    // Only the default is known to be shorter than the longest wall time.
+    const wall = offer.querySelector("input[name^=wall_time--]");
+    const lasts = [document.createElement("dt"), document.createElement("dd")];
+    lasts[0].textContent = wall.labels[0].textContent;
+    lasts[1].append(...short(wall.value.trim() || wall.placeholder, wall.value.trim() ? "" : wall.dataset.textShort));
+    ends.previousElementSibling.before(...lasts);
     const latest = new Date(Date.now() + 1000 * ends.dataset.seconds);
     const day = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
     ends.textContent = ends.dataset.textEnds.replace("%(time)s", latest.toLocaleString("en-GB", day));
