@@ -32,13 +32,19 @@ def ends_to_show(user: Any, time_zone: tzinfo) -> list[Json]:
     if user is None or not hasattr(user, "orm_spawners"):
         return []
     found = ((name, shown_end(read_ends(server.state))) for name, server in sorted(user.orm_spawners.items()))
-    return [describe_end(name, end, time_zone) for name, end in found if end is not None]
+    return [describe_end(user, name, end, time_zone) for name, end in found if end is not None]
 
 
-def describe_end(server: str, end: End, time_zone: tzinfo) -> Json:
+def shown_name(user: Any, server: str) -> str:
+    """Return the name of a server as its user has written it.  JupyterHub 5 has only the name in addresses."""
+    return str(getattr(user.orm_spawners.get(server), "display_name", None) or server)
+
+
+def describe_end(user: Any, server: str, end: End, time_zone: tzinfo) -> Json:
     """Return what the templates need to show the end of a server."""
     return {
         "server": server,
+        "shown_name": shown_name(user, server),
         "is_ordinary": end.code in ORDINARY,
         "continues": end.continues,
         "message": end.message,

@@ -54,13 +54,15 @@ class OptionsPage(Markup):
     """The options form as HTML for JupyterHub's template spawn.html, with what our own spawn.html shows outside of it.
 
     heading: the heading and title of the page, "" for the usual one.  error: why nothing was started, for the title.
-    server: the name of the server that the form starts, "" for the default server.
+    server: the name of the server that the form starts, "" for the default server.  asked_name: the name that its user
+    has written, if this is its first start.
     shows_error: whether the HTML says why nothing was started, so that the template need not.
     """
 
     heading: str = ""
     error: str = ""
     server: str = ""
+    asked_name: str = ""
     shows_error: bool = False
 
 
@@ -81,6 +83,9 @@ async def render_options_page(spawner: KubeSpawner, shared: ProcessState) -> Opt
         web.render_template(template, base_url=spawner.hub.base_url, form=page, pod_path=pod_path, owner=owner)
     )
     found.server = server
+    # JupyterHub 6 keeps the name when the server starts.
+    if server and spawner.handler is not None and hasattr(spawner, "display_name"):
+        found.asked_name = spawner.handler.get_argument("display_name", "")
     if isinstance(page, Closed):
         found.heading = page.title
     elif page.error is not None:

@@ -19,6 +19,7 @@ from tornado import web
 from tornado.httputil import url_concat
 
 from ..texts import gettext, gettext_noop
+from .end_pages import shown_name
 from .hub_errors import HubRefusal
 from .page_messages import keep_message
 from .resume import end_resume
@@ -60,7 +61,7 @@ class _ServerHandler(BaseHandler):  # type: ignore[misc]
         """
         if other := name_of_other(self.current_user, user, server_name):
             return gettext(theirs, server=other)
-        return gettext(named, name=server_name) if server_name else gettext(default)
+        return gettext(named, name=shown_name(user, server_name)) if server_name else gettext(default)
 
 
 class CancelHandler(_ServerHandler):

@@ -15,7 +15,7 @@ from ..pod.overlay import PLAN
 from ..shape import Json
 from ..site import Site
 from ..texts import gettext, gettext_noop
-from .end_pages import describe_end
+from .end_pages import describe_end, shown_name
 from .page_messages import take_message
 from .page_times import describe_minutes, sentence_parts, shown_time
 from .pending_page import queue_title, title_of
@@ -78,6 +78,10 @@ class UserServers:
         """Return how pages name the server of another user, for an administrator; "" for the user's own server."""
         return name_of_other(self.user, user, server)
 
+    def shown_name(self, user: Any, server: str) -> str:
+        """Return the name of a server as its user has written it."""
+        return shown_name(user, server)
+
     def note_about_other(self, user: Any) -> str:
         """Return a sentence for a page about another user, whose texts speak to that user; "" for the user's own."""
         if self.user is None or self.user.name == user.name:
@@ -98,7 +102,7 @@ def name_of_other(viewer: Any, user: Any, server: str) -> str:
     if viewer is None or viewer.name == user.name:
         return ""
     if server:
-        return gettext("%(user)s's server %(name)s", user=user.name, name=server)
+        return gettext("%(user)s's server %(name)s", user=user.name, name=shown_name(user, server))
     return gettext("%(user)s's server", user=user.name)
 
 
@@ -133,15 +137,15 @@ def _row(name: str, user: Any, saved: Any, shared: ProcessState, now: datetime) 
         told = _why_refused(spawner)
     return ServerRow(
         name=name,
-        title=str(getattr(saved, "display_name", None) or name),
+        title=shown_name(user, name),
         state=state,
         offer=offer,
         queue=queue,
         told=told,
         notice=str(own.get("notice") or ""),
         deadline=_deadline(spawner, zone, now) if state == "running" else None,
-        end=None if end is None else describe_end(name, end, zone),
-        last_end=None if last_end in (None, end) else describe_end(name, last_end, zone),
+        end=None if end is None else describe_end(user, name, end, zone),
+        last_end=None if last_end in (None, end) else describe_end(user, name, last_end, zone),
         can_start_again=state == "stopped" and bool(getattr(saved, "user_options", None)),
     )
 

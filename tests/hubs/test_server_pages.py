@@ -342,6 +342,14 @@ async def test_names_and_titles_are_escaped(hub: Hub) -> None:
         assert f"{evil} in queue climate" in visible(page)
         assert f"server {evil} is" in visible(page) or words(row(page, name)).startswith(evil)
     home = await followed(browser, await press(browser, (await browser.get("home")).page, "Cancel the start"))
-    assert f"The start of your server {name} was cancelled." in visible(home)
+    assert f"The start of your server {evil} was cancelled." in visible(home)
     assert home.select('img[src="x"]') == []
+    for path, told in {
+        f"user/alice/{name}/": f"Your server {evil} is not running",
+        f"spawn/alice/{name}": f"Start server {evil}",
+        "spawn/alice/other?display_name=%3Cimg%20src%3Dx%3E": f"Start server {evil if hub.version >= 6 else 'other'}",
+    }.items():
+        page = (await browser.get(path)).page
+        assert words(page.h1) == told
+        assert page.select('img[src="x"]') == []
     await browser.close()
