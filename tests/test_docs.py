@@ -125,7 +125,7 @@ def repository() -> list[str]:
 
 
 # What commands write: not in a fresh clone.
-WRITTEN = [".test-times/", "tests/cluster/thorough.yaml"]
+WRITTEN = [".test-times/", "dist/", "tests/cluster/thorough.yaml"]
 FILES = [*repository(), *WRITTEN]
 PATH = re.compile(
     r"[a-z.][a-z0-9_.-]*(/[a-z0-9_.-]+)*/|[\w.*-]+(/[\w.*-]+)*\.(py|md|yaml|yml|sh|toml|cfg|svg|lock|ipynb)"
