@@ -23,15 +23,23 @@ from jupyter_research_spawner.spawner import render_notebook
 
 TREE = Path(__file__).parent.parent
 BASE, BUSY = TREE / "helm-values" / "base.yaml", samples.DATA / "chart" / "busy-hub.yaml"
+BATCH = read(TREE / "helm-values" / "batch.yaml")
 CONFIGURE = read(BASE)["hub"]["extraConfig"]["z-research"]
 
 
-# One profile is enough for most tests.
-SMALL = {"custom": {"research": {"profiles": {"large": None, "a100": None}}}}
+# One profile and one mount are enough for most tests.
+SMALL: dict[str, Any] = {
+    "custom": {
+        "research": {
+            "profiles": {"large": None},
+            "storage": {"mounts": {"era5": {"claim": "era5", "path": "/data/era5", "read_only": True}}},
+        }
+    }
+}
 
 
 def values(*more: dict[str, Any]) -> dict[str, Any]:
-    return merge(read(BASE), SMALL, *more)
+    return merge(read(BASE), BATCH, SMALL, *more)
 
 
 def checked(found: dict[str, Any]) -> ChartReport:
@@ -793,7 +801,7 @@ def test_values_without_programs_are_checked_like_those_of_a_hub(
     key: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     settings, part = tmp_path / "research.yaml", tmp_path / "part.yaml"
-    settings.write_text(yaml.safe_dump({"custom": read(BASE)["custom"]}))
+    settings.write_text(yaml.safe_dump({"custom": values()["custom"]}))
     assert main(["lint", "-f", str(settings)]) == 0
     assert capsys.readouterr().out.startswith("No mistakes.")
     part.write_text(yaml.safe_dump({key: {}}))

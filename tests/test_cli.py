@@ -27,6 +27,7 @@ from jupyter_research_spawner.pod import check
 from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.site import Site, load
 
+VALUES = Path(__file__).parents[1] / "helm-values"
 SITE = ["--site", str(SITE_FILE)]
 ALICE = [*SITE, "--user", "alice"]
 # Of a run, or of a version.
@@ -298,6 +299,43 @@ def test_the_service_sees_the_files_that_settings_name(cli: Cli) -> None:
     assert mount in pod["containers"][0]["volumeMounts"]
 
 
+def test_the_batch_service_is_that_of_the_helm_values(cli: Cli, tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    hub = {
+        "baseUrl": "/jupyter/",
+        "image": {"name": "images/hub", "tag": "1", "pullSecrets": ["own"]},
+        "extraVolumes": [
+            {"name": "research-people", "persistentVolumeClaim": {"claimName": "people"}},
+            {"name": "certificate", "secret": {"secretName": "of-the-hub"}},
+        ],
+        "extraVolumeMounts": [
+            {"name": "research-people", "mountPath": "/etc/research-people"},
+            {"name": "certificate", "mountPath": "/etc/certificate"},
+        ],
+    }
+    site.write_text(yaml.safe_dump({"hub": hub, "imagePullSecrets": [{"name": "common"}]}))
+    files = [word for file in (VALUES / "base.yaml", VALUES / "batch.yaml", site) for word in ("-f", str(file))]
+    code, out, _ = cli("manifests", *files)
+    assert code == 0
+    (pod,) = (o["spec"]["template"]["spec"] for o in yaml.safe_load_all(out) if o["kind"] == "Deployment")
+    (container,) = pod["containers"]
+    assert container["image"] == "images/hub:1"
+    assert pod["imagePullSecrets"] == [{"name": "common"}, {"name": "own"}]
+    assert {"name": "research-people", "mountPath": "/etc/research-people", "readOnly": True} in container[
+        "volumeMounts"
+    ]
+    assert hub["extraVolumes"][0] in pod["volumes"]
+    assert "of-the-hub" not in out, "the service has no other volume of the hub"
+    assert {"name": "JUPYTERHUB_BASE_URL", "value": "/jupyter/"} in container["env"]
+
+
+def test_manifests_of_settings_without_the_service_need_no_image(cli: Cli) -> None:
+    code, out, _ = cli("manifests", "-f", str(VALUES / "base.yaml"))
+    kinds = {found["kind"] for found in yaml.safe_load_all(out)}
+    assert code == 0
+    assert {"PriorityClass", "Role", "NetworkPolicy"} < kinds and "Deployment" not in kinds
+
+
 def test_schema_accepts_the_sample_site(cli: Cli) -> None:
     code, out, _ = cli("schema")
     assert code == 0
@@ -322,7 +360,8 @@ def _as_json(raw: dict[str, Any]) -> Any:
         (["lint", *SITE, "--", "id"], 2, "a command after -- is only possible with `render --job`"),
         (["render", *ALICE, "--job", "--class", "stats-101"], 2, "--class is for notebooks"),
         (["render", *ALICE, "--job", "--server", "second"], 2, "--server is for notebooks"),
-        (["manifests", *SITE], 2, "needs --batch-image"),
+        (["manifests", *SITE, "--only", "rbac,batch"], 2, "needs --batch-image"),
+        (["manifests", "-f", str(VALUES / "base.yaml"), "-f", str(VALUES / "batch.yaml")], 2, "needs --batch-image"),
         (["manifests", *SITE, "--only", "priority"], 2, "'priority' is not one of priorities"),
         (["manifests", *SITE, "--only", "network", "--job-network", "ten"], 2, "'ten' is not a valid network"),
         (["manifests", *SITE, "--batch-image", "i", "--batch-config-map", "people"], 2, "is not NAME=/PATH"),

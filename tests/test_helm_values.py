@@ -1,4 +1,4 @@
-"""helm-values/: valid for the chart, a valid Site, loaded as the chart does it, and hubs that start with them."""
+"""Values for a first class, loaded as the chart does it: the configuration of the hub, a pod, and hubs that start."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import samples
 import yaml
+from helm_files import BASE, CHART, VALUES, lists
+from helm_files import complete as values
 from hub import python_of
 from kubernetes_asyncio.client import ApiClient, V1Container
 from patience import PATIENCE_SECONDS
@@ -33,59 +34,26 @@ from jupyter_research_spawner.site import load
 from jupyter_research_spawner.spawner import render_notebook
 from jupyter_research_spawner.spawner.process_state import registered_state
 
-TREE = Path(__file__).parent.parent
-BASE, CLASS = TREE / "helm-values" / "base.yaml", TREE / "helm-values" / "classes" / "stats-101.yaml"
-# Another version of the chart's: Z2JH_SCHEMA=FILE.  The chart itself, for the tests that compare: Z2JH_CHART=DIRECTORY.
-SCHEMA = Path(os.environ.get("Z2JH_SCHEMA", samples.DATA / "z2jh-values.schema.json"))
-CHART = os.environ.get("Z2JH_CHART")
-FILES = {"base": (BASE,), "base and class": (BASE, CLASS)}
-
-
-def values(*files: Path) -> dict[str, Any]:
-    return chart_values.complete(*(read(file) for file in files), namespace="jhub")
-
-
-def lists(value: Any, path: str = "") -> list[str]:
-    """Paths of all lists within maps."""
-    if isinstance(value, list):
-        return [path]
-    if isinstance(value, dict):
-        return [found for key, below in value.items() for found in lists(below, f"{path}.{key}")]
-    return []
-
-
-@pytest.mark.parametrize("files", FILES.values(), ids=FILES)
-def test_valid_for_the_charts_schema(files: tuple[Path, ...]) -> None:
-    validator = jsonschema.Draft7Validator(json.loads(SCHEMA.read_text()))
-    # As helm does it, which writes JSON: a date has become text.
-    written = json.loads(json.dumps(values(*files)))
-    del written["Chart"], written["Release"]
-    assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(written)] == []
-    wrong = merge(written, {"singleuser": {"gid": 1}})
-    assert list(validator.iter_errors(wrong)), "the schema refuses nothing"
-
-
-@pytest.mark.parametrize("files", FILES.values(), ids=FILES)
-def test_custom_research_is_a_site(files: tuple[Path, ...]) -> None:
-    site = load(values(*files)["custom"]["research"])
-    assert set(site.classes) == ({"stats-101"} if CLASS in files else set())
+BATCH, KUEUE, CLASS = (VALUES / name for name in ("batch.yaml", "schedulers/kueue.yaml", "classes/stats-101.yaml"))
+NFS = VALUES / "storage" / "nfs.yaml"
+FILES = (BASE, BATCH, KUEUE, CLASS)
 
 
 def test_a_class_adds_and_replaces_nothing() -> None:
     only_class = read(CLASS)
     assert lists(only_class) == []
     for part in ("storage", "queues", "profiles"):
-        before = values(BASE)["custom"]["research"][part]
-        after = values(BASE, CLASS)["custom"]["research"][part]
+        before = values(BASE, NFS)["custom"]["research"][part]
+        after = values(BASE, NFS, CLASS)["custom"]["research"][part]
         assert set(before) <= set(after)
-    research = values(BASE, CLASS)["custom"]["research"]
-    assert set(research["storage"]["mounts"]) == {"climate", "era5", "stats-101"}
+    research = values(BASE, NFS, CLASS)["custom"]["research"]
+    assert set(research["storage"]["mounts"]) == {"projects", "stats-101"}
 
 
 def test_students_and_staff_are_offered_the_class(
     alice: PosixIdentity, bob: PosixIdentity, carol: PosixIdentity
 ) -> None:
-    site = load(values(BASE, CLASS)["custom"]["research"])
+    site = load(values(*FILES)["custom"]["research"])
 
     def offered(who: PosixIdentity) -> list[str]:
         return [offer.course for offer in offers(site, who, samples.NOW) if offer.course]
@@ -101,7 +69,7 @@ def test_everything_the_hub_and_the_service_read_is_an_absolute_path() -> None:
 
 
 def loaded(*more: dict[str, Any]) -> Config:
-    found = merge(values(BASE, CLASS), *more)
+    found = merge(values(*FILES), *more)
     with chart_values.hub_pod(found):
         result = chart_values.build(found)
     assert result.problems == []
@@ -221,7 +189,7 @@ if CHART is not None:  # in CI, a test that skips is a failure
     def test_the_charts_own_program_gives_the_same_configuration(
         more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        found = merge(values(BASE, CLASS), more)
+        found = merge(values(*FILES), more)
         with chart_values.hub_pod(found):
             translated = chart_values.build(found)
             assert (translated.problems, translated.refused, translated.not_run) == ([], [], [])
@@ -263,7 +231,7 @@ def _plain(value: Any) -> Any:
 
 async def test_the_pod_of_a_student(bob: PosixIdentity) -> None:
     held = {"custom": {"research": {"classes": {"stats-101": {"since": "2020-01-01", "until": "2099-12-20"}}}}}
-    research = merge(values(BASE, CLASS), held)["custom"]["research"]
+    research = merge(values(*FILES), held)["custom"]["research"]
     _, pod = await render_notebook(load(research), "bob", {"class": "stats-101"}, loaded(held), identity=bob)
     assert pod["metadata"]["labels"]["hub.jupyter.org/network-access-hub"] == "true", "else it never reaches the hub"
     assert pod["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "teaching"
@@ -275,14 +243,14 @@ async def test_the_pod_of_a_student(bob: PosixIdentity) -> None:
         for volume in pod["spec"]["volumes"]
         if len(volume) == 2 and "persistentVolumeClaim" in volume
     }
-    assert claims == {"home", "era5", "course-stats-101"}
+    assert claims == {"home", "course-stats-101"}
 
 
-FILES = {"motd": {"mountPath": "/etc/motd", "stringData": "Hello"}, "b": {"mountPath": "/b.json", "data": {"a": 1}}}
+EXTRA = {"motd": {"mountPath": "/etc/motd", "stringData": "Hello"}, "b": {"mountPath": "/b.json", "data": {"a": 1}}}
 
 
 async def test_a_pod_has_the_chart_s_extra_files(alice: PosixIdentity) -> None:
-    found = merge(values(BASE), {"singleuser": {"extraFiles": FILES}})
+    found = merge(values(BASE), {"singleuser": {"extraFiles": EXTRA}})
     with chart_values.hub_pod(found):
         c = chart_values.build(found).config
     site = registered_state(c.ResearchSpawner.installation).site
@@ -343,7 +311,7 @@ def test_a_real_hub_starts_with_them(version: int, tmp_path: Path) -> None:
     python = python_of(version)
     port = free_port("127.0.0.1")
     # The chart's image has the culler, this machine need not.
-    (tmp_path / "values.yaml").write_text(yaml.safe_dump(merge(values(BASE, CLASS), {"cull": {"enabled": False}})))
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(merge(values(*FILES), {"cull": {"enabled": False}})))
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     text = CONFIG.format(values=str(tmp_path / "values.yaml"), port=port)
     (tmp_path / "config.py").write_text(text)

@@ -12,6 +12,7 @@ from .hub_config import (
     complete,
     has_hub,
     look_up,
+    pull_secrets,
 )
 from .hub_programs import extra_files_secret, hub_pod
 from .key_finder import Change, KeyFinder, Origin, changed, has_path, removed_volume, written
@@ -36,6 +37,7 @@ __all__ = [
     "hub_pod",
     "look_up",
     "object_name",
+    "pull_secrets",
     "removed_volume",
     "written",
     "wrong_forms",

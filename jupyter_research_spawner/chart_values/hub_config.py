@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,11 @@ def has_hub(values: Mapping[str, Any]) -> bool:
 
 def chart_defaults() -> dict[str, Any]:
     """Return the chart's own values, as far as its hub reads them."""
+    return copy.deepcopy(_read_defaults())
+
+
+@lru_cache
+def _read_defaults() -> dict[str, Any]:
     return read(_DEFAULTS)
 
 
@@ -336,15 +342,18 @@ def _set_escalation(c: Config, values: Mapping[str, Any]) -> None:
     c.KubeSpawner.allow_privilege_escalation = look_up(values, "singleuser.allowPrivilegeEscalation")
 
 
-def _set_pull_secrets(c: Config, values: Mapping[str, Any]) -> None:
+def pull_secrets(values: Mapping[str, Any]) -> list[Any]:
+    """Return the pull secrets of all pods of the chart, with these complete values."""
     own = values.get("imagePullSecret") or {}
-    secrets = (
-        [object_name(values, "image-pull-secret")]
-        if own.get("create") and own.get("automaticReferenceInjection")
-        else []
-    )
-    secrets += values.get("imagePullSecrets") or []
-    if secrets:
+    is_injected = own.get("create") and own.get("automaticReferenceInjection")
+    return [
+        *([object_name(values, "image-pull-secret")] if is_injected else []),
+        *(values.get("imagePullSecrets") or []),
+    ]
+
+
+def _set_pull_secrets(c: Config, values: Mapping[str, Any]) -> None:
+    if secrets := pull_secrets(values):
         c.KubeSpawner.image_pull_secrets = secrets
 
 

@@ -14,14 +14,13 @@ from typing import NoReturn, TypeAlias
 
 from ..chart_values import has_hub
 from ..jobs import KINDS
-from ..manifests import PARTS, Release, everything
-from ..pod.yaml_text import as_text
 from ..refusal import Refusal
 from ..settings import Document, SettingsError
 from ..settings.problems import Problem, located
 from ..site import json_schema
+from . import manifests_command
 from .accept_uid import accept_uid, parse_uid
-from .files import SettingsFile, base_of, merge_documents, merged_values, read_documents, read_files
+from .files import SettingsFile, base_of, merge_documents, merged_values, read_documents
 from .lint import report
 from .output import wrapped
 
@@ -221,42 +220,9 @@ def _manifests(commands: Commands) -> None:
         "network policies and the batch service.",
     )
     _site(parser)
-    parser.add_argument(
-        "--only", type=_parts, default=tuple(PARTS), metavar="PART,...", help=f"only some of {', '.join(PARTS)}"
-    )
-    parser.add_argument("--batch-image", metavar="IMAGE", help="image that has this package, for example the hub's")
-    parser.add_argument(
-        "--batch-config-map",
-        action="append",
-        type=_mount,
-        default=[],
-        metavar="NAME=PATH",
-        help="mount ConfigMap NAME at PATH in the batch service, for example with passwd and group files",
-    )
-    parser.add_argument(
-        "--job-network", action="append", default=[], metavar="CIDR", help="a private network that jobs may reach"
-    )
-    parser.add_argument(
-        "--storage-network",
-        action="append",
-        default=[],
-        metavar="CIDR",
-        help="a network of file servers, which jobs and notebooks may not reach, because any program could be an NFS "
-        "client and claim any uid. Also switch off the chart's egress rules for notebooks (see base.yaml)",
-    )
-    release = Release()
-    parser.add_argument(
-        "--release-namespace", metavar="NAME", help="the hub's namespace (default: the namespace of the pods)"
-    )
-    for name, default, what in (
-        ("hub-service-account", release.hub_service_account, "the hub's ServiceAccount"),
-        ("hub-url", release.hub_url, "the hub's address in the cluster"),
-        ("base-url", release.base_url, "the hub's base_url"),
-        ("token-secret", release.token_secret, "Secret with the key hub.services.batch.apiToken"),
-    ):
-        parser.add_argument(f"--{name}", default=default, metavar="NAME", help=f"{what} (default: %(default)s)")
+    manifests_command.add_options(parser)
     _output(parser)
-    parser.set_defaults(run=lambda options: _manifests_text(parser, options))
+    parser.set_defaults(run=lambda options: manifests_command.printed(parser, options))
 
 
 def _accept_uid(commands: Commands) -> None:
@@ -271,33 +237,6 @@ def _accept_uid(commands: Commands) -> None:
     parser.add_argument("--user", required=True, metavar="NAME", help="the user's name in the hub, the new one")
     parser.add_argument("--uid", required=True, type=parse_uid, metavar="UID", help="the uid that the user has now")
     parser.set_defaults(run=accept_uid)
-
-
-def _manifests_text(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
-    files = read_files(options.files)
-    if options.batch_image is None and "batch" in options.only:
-        parser.error(
-            "the batch service needs --batch-image, an image that has this package, for example the hub's. "
-            f"Without the service: --only {','.join(part for part in PARTS if part != 'batch')}"
-        )
-    release = Release(
-        batch_image=options.batch_image,
-        namespace=options.release_namespace,
-        hub_service_account=options.hub_service_account,
-        hub_url=options.hub_url,
-        base_url=options.base_url,
-        token_secret=options.token_secret,
-        config_maps=dict(options.batch_config_map),
-        job_networks=tuple(options.job_network),
-        storage_networks=tuple(options.storage_network),
-    )
-    try:
-        objects = everything(files.site, release, options.only)
-    except ValueError as error:
-        parser.error(str(error))
-    if options.output == "json":
-        return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2)
-    return "\n".join(f"---\n{as_text(found)}" for found in objects)
 
 
 def _site(parser: argparse.ArgumentParser) -> None:
@@ -333,18 +272,3 @@ def _field(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
     return name, value
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    asked = tuple(text.split(","))
-    unknown = [part for part in asked if part not in PARTS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(PARTS)}")
-    return asked
-
-
-def _mount(text: str) -> tuple[str, str]:
-    name, _, path = text.partition("=")
-    if not name or not path.startswith("/"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=/PATH")
-    return name, path

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from ..shape import Json
 from ..site import Site
 from . import batch_deployment, network, rbac
-from .release import Release
+from .release import HubVolume, Release
 from .site_prerequisites import claim_templates, client_config_maps, priority_classes
 
 # The objects are applied in this order, so that the batch service starts after its roles and network policies exist.
@@ -30,4 +30,4 @@ def everything(site: Site, release: Release, only: Iterable[str] = tuple(PARTS))
     return [found for part, objects in PARTS.items() if part in wanted for found in objects(site, release)]
 
 
-__all__ = ["PARTS", "Release", "everything"]
+__all__ = ["PARTS", "HubVolume", "Release", "everything"]

@@ -75,7 +75,12 @@ def _pod(release: Release) -> Json:
         sources.append({"name": f"files-{index}", "configMap": {"name": name}})
         # The whole directory is mounted, because a file mounted by subPath is never updated while the pod runs.
         mounts.append({"name": f"files-{index}", "mountPath": path, "readOnly": True})
+    shared = {found.volume["name"]: found.volume for found in release.hub_volumes}
+    sources += shared.values()
+    mounts += [found.mount for found in release.hub_volumes]
+    pull_secrets = {"imagePullSecrets": [{"name": name} for name in release.pull_secrets]}
     return {
+        **(pull_secrets if release.pull_secrets else {}),
         "serviceAccountName": BATCH,
         "automountServiceAccountToken": True,
         "enableServiceLinks": False,

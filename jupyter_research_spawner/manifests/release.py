@@ -15,13 +15,22 @@ BATCH_PORT = 8080
 
 
 @dataclass(frozen=True)
+class HubVolume:
+    """A volume of the hub's pod that the batch service mounts too, and its mount, as in a PodSpec."""
+
+    volume: Json
+    mount: Json
+
+
+@dataclass(frozen=True)
 class Release:
     """Names and addresses of the hub's installation.  The defaults are those of the zero-to-jupyterhub chart.
 
     `namespace` is the namespace of the hub; None means the namespace of the pods.  `config_maps` maps names of
     ConfigMaps to the paths where the batch service mounts them, for example for passwd and group files that the
-    settings refer to.  `job_networks` are private networks (CIDRs) that jobs may reach.  `storage_networks` are
-    the networks of file servers, which neither jobs nor notebooks may reach.
+    settings refer to.  `hub_volumes` are volumes of the hub that the batch service mounts too, and `pull_secrets` are
+    the names of the Secrets with which its image is pulled.  `job_networks` are private networks (CIDRs) that jobs may
+    reach.  `storage_networks` are the networks of file servers, which neither jobs nor notebooks may reach.
     """
 
     batch_image: str | None = None
@@ -31,6 +40,8 @@ class Release:
     base_url: str = "/"
     token_secret: str = "hub"  # noqa: S105 - the name of a Secret
     config_maps: Mapping[str, str] = field(default_factory=dict)
+    hub_volumes: tuple[HubVolume, ...] = ()
+    pull_secrets: tuple[str, ...] = ()
     job_networks: tuple[str, ...] = ()
     storage_networks: tuple[str, ...] = ()
 
