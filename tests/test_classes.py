@@ -275,7 +275,9 @@ def test_lint_reports_classes_that_users_would_stumble_over() -> None:
 
 
 def test_lint_tries_the_profile_of_a_class_although_the_class_is_over(site: Site) -> None:
-    assert "stats-101  Statistics 101: 1 CPU, 2Gi; wall time 4h; for class stats-101" in lint.report(site, AFTER)
+    assert "stats-101  Statistics 101: 1 CPU, 2Gi; wall time 4h; for class stats-101" in lint.report(
+        site, lint.checked(site, AFTER)
+    )
 
 
 SHORT: dict[str, Any] = {
@@ -414,5 +416,5 @@ def test_lint_names_the_class_for_its_own_fields() -> None:
     found = {problem.path: problem.message for problem in lint.advice(samples.site_with(SHORT, mutable), DURING)}
     assert "r:latest can change over time" in found["classes.ml-7.images.default"]
     assert "profiles.ml-7.images.default" not in found
-    report = " ".join(lint.report(samples.site_with(SHORT), AFTER).split())
+    report = " ".join(lint.report(samples.site_with(SHORT), lint.checked(samples.site_with(SHORT), AFTER)).split())
     assert "ml-7 Machine Learning: 1 CPU, 2Gi; wall time 2h; for class ml-7; queue teaching" in report

@@ -116,7 +116,7 @@ def test_render_shows_what_kubespawners_own_settings_add(cli: Cli, tmp_path: Pat
 
 
 def test_lint_says_what_it_understood(golden: Callable[[str], Any], site: Site) -> None:
-    text = lint.report(site, NOW, base=samples.DATA)
+    text = lint.report(site, lint.checked(site, NOW, base=samples.DATA))
     assert text == golden("cli/lint")
     assert max(map(len, text.splitlines())) <= 80
 
@@ -236,7 +236,7 @@ def test_command_accepts_the_files_of_helm(cli: Cli, tmp_path: Path) -> None:
 def test_lint_advises(more: dict[str, Any], path: str, words: str) -> None:
     site = site_with(more)
     assert [advice for advice in lint.advice(site, NOW) if advice.path == path and words in advice.message]
-    assert f"- {path}: " in " ".join(lint.report(site, NOW).split())
+    assert f"- {path}: " in " ".join(lint.report(site, lint.checked(site, NOW)).split())
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_lint_tries_what_people_would_ask_for() -> None:
         }
     )
     with pytest.raises(SettingsError) as error:
-        lint.report(nobody_can, NOW)
+        lint.checked(nobody_can, NOW)
     assert str(error.value).startswith(
         "profiles.a100: cannot run as a notebook in queue 'climate': slurm-bridge passes only"
     )
@@ -270,7 +270,7 @@ def test_lint_finds_jobs_without_an_image() -> None:
     with pytest.raises(
         SettingsError, match="cannot run as a job in queue 'climate': Profile 'small' has no allowed image"
     ):
-        lint.report(site_with({"batch": {"url": "http://b:1/x"}, "profiles": {"small": {"images": None}}}), NOW)
+        lint.checked(site_with({"batch": {"url": "http://b:1/x"}, "profiles": {"small": {"images": None}}}), NOW)
 
 
 def test_manifests_are_a_stream_that_kubectl_reads(cli: Cli) -> None:
@@ -403,7 +403,7 @@ def test_the_help_has_each_command_beside_its_purpose(cli: Cli, monkeypatch: pyt
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = cli("--help")
     lines = [line.split()[0] for line in out.splitlines() if re.match("    [a-z]+.*  [a-z]", line)]
-    assert (code, lines) == (0, ["render", "lint", "manifests", "accept-uid", "schema"])
+    assert (code, lines) == (0, ["render", "lint", "manifests", "accept-uid", "schema", "init"])
 
 
 @pytest.mark.parametrize(

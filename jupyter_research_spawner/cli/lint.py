@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ..identity import IdentitySettings, checks
 from ..identity.source_interface import Account
@@ -17,6 +19,7 @@ from ..plan.rights import Restricted, today_in
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
 from ..settings import Places, SettingsError, format_duration, ordered
+from ..settings.places import Place
 from ..settings.problems import Problem, in_order
 from ..shape import NOTEBOOK_KIND, Shape
 from ..site import Profile, Site
@@ -26,14 +29,14 @@ from .output import table
 LISTED_PROBLEMS = 20
 
 
-def report(
+def checked(
     site: Site,
     now: datetime,
     base: Path | None = None,
     more_advice: Iterable[Problem] = (),
     places: Places | None = None,
-) -> str:
-    """Return what `lint` prints about valid settings.
+) -> list[Problem]:
+    """Return advice about valid settings.
 
     more_advice: advice about the hub's configuration.
     base: relative paths in the settings are relative to this directory.  places: where the settings are written.
@@ -41,6 +44,22 @@ def report(
     """
     if problems := list(_never(site, now)):
         raise SettingsError(problems)
+    of_site = (problem.located(places or Places()) for problem in advice(site, now, base))
+    return in_order((*more_advice, *of_site))
+
+
+def as_json(found: Iterable[Problem]) -> str:
+    """Return problems and advice as `lint --format json` prints them."""
+    parts: dict[str, list[dict[str, Any]]] = {"problems": [], "advice": []}
+    for one in found:
+        place = one.place or Place("")
+        entry = {"path": one.path, "message": one.message, "file": place.file or None, "line": place.line}
+        parts["advice" if one.is_advice else "problems"].append(entry)
+    return json.dumps({"valid": not parts["problems"], **parts}, indent=2)
+
+
+def report(site: Site, found: Iterable[Problem]) -> str:
+    """Return what `lint` prints about valid settings: a summary, and the advice that `checked` has found."""
     lines = ["No mistakes.", ""]
     for title, rows in (
         ("Profiles", _profiles(site)),
@@ -49,9 +68,8 @@ def report(
     ):
         if rows:
             lines += [title, *table(rows, prefix="  "), ""]
-    of_site = (problem.located(places or Places()) for problem in advice(site, now, base))
-    found = [("-", [str(problem)]) for problem in in_order((*more_advice, *of_site))]
-    lines += ["Advice", *table(found, prefix="  ")] if found else ["No advice."]
+    told = [("-", [str(problem)]) for problem in found]
+    lines += ["Advice", *table(told, prefix="  ")] if told else ["No advice."]
     return "\n".join(lines)
 
 

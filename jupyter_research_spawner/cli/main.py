@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +18,13 @@ from ..jobs import KINDS
 from ..refusal import Refusal
 from ..settings import Document, SettingsError
 from ..settings.problems import Problem, located
-from ..site import json_schema
+from ..site import json_schema, values_schema
 from . import manifests_command
 from .accept_uid import accept_uid, parse_uid
 from .files import SettingsFile, base_of, merge_documents, merged_values, read_documents
-from .lint import report
-from .output import wrapped
+from .init_command import first_site
+from .lint import as_json, checked, report
+from .output import Differs, wrapped
 
 REFUSED, USAGE = 1, 2
 
@@ -56,7 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(options.run(options))
         sys.stdout.flush()
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        if getattr(options, "format", "text") == "json":
+            print(as_json(error.problems))
+        else:
+            print(error, file=sys.stderr)
+        return REFUSED
+    except Differs as differing:
+        print(differing)
         return REFUSED
     except Refusal as refusal:
         print(wrapped(str(refusal)), file=sys.stderr)
@@ -79,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     _lint(commands)
     _manifests(commands)
     _accept_uid(commands)
-    schema = commands.add_parser("schema", help="print the JSON schema of the settings")
-    schema.set_defaults(run=lambda options: json.dumps(json_schema(), indent=2))
+    _schema(commands)
+    _init(commands)
     return parser
 
 
@@ -129,7 +137,14 @@ def _render(commands: Commands) -> None:
         metavar="FILE",
         help="jupyterhub_config.py with KubeSpawner's settings and hooks; render executes this file and runs its hooks",
     )
-    _output(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("yaml", "json", "diff"),
+        default="yaml",
+        help="diff: compare the pod with that of the user in the cluster, which KUBECONFIG names, and exit with 1 if "
+        "they differ (default: yaml)",
+    )
     parser.set_defaults(run=lambda options: _rendered(parser, options))
 
 
@@ -155,6 +170,12 @@ def _lint(commands: Commands) -> None:
         metavar="FILE",
         help="jupyterhub_config.py with KubeSpawner's settings and hooks; lint executes this file and runs its "
         "hooks, to compose a notebook of every profile",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("text", "json"),
+        default="text",
+        help="json: an object with valid, problems and advice, each with path, message, file and line (default: text)",
     )
     parser.set_defaults(run=_linted)
 
@@ -188,12 +209,14 @@ def _linted(options: argparse.Namespace) -> str:
         problems = error.problems
     try:
         with files.locating():
-            text = report(files.site, now, files.base, advice, files.places)
+            advice = checked(files.site, now, files.base, advice, files.places)
     except SettingsError as error:
         raise SettingsError([*error.problems, *problems]) from None
     if problems:
         raise SettingsError(problems)
-    return text
+    if options.format == "json":
+        return as_json(replace(one, is_advice=True) for one in advice)
+    return report(files.site, advice)
 
 
 def _problems_beside_settings(
@@ -210,6 +233,29 @@ def _problems_beside_settings(
     except SettingsError as error:
         return error.located(places).problems
     return []
+
+
+def _schema(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "schema",
+        help="print the JSON schema of the settings, for editors",
+        description="Prints the JSON schema of complete settings. An editor with the YAML language server reads its "
+        "file name from the first line of a file: # yaml-language-server: $schema=FILE",
+    )
+    parser.add_argument(
+        "--values", action="store_true", help="for files of helm values, each of which can have a part of the settings"
+    )
+    parser.set_defaults(run=lambda options: json.dumps(values_schema() if options.values else json_schema(), indent=2))
+
+
+def _init(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "init",
+        help="write a first site.yaml with comments, which lint accepts",
+        description="Prints a first site.yaml with comments, or writes it to FILE if there is no such file.",
+    )
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the file to write (default: print it)")
+    parser.set_defaults(run=first_site)
 
 
 def _manifests(commands: Commands) -> None:

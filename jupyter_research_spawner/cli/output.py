@@ -15,6 +15,27 @@ def wrapped(text: str) -> str:
     )
 
 
+class Differs(Exception):
+    """A command has compared two things that differ.  The message says how, and the exit code is 1, as of diff."""
+
+
+def stacked(rows: Iterable[tuple[str, Iterable[str]]]) -> list[str]:
+    """Return the lines of rows with long words: each word on a line, and its sentences indented below it."""
+    lines = []
+    for word, sentences in rows:
+        lines.append(word)
+        for sentence in sentences:
+            lines += textwrap.wrap(
+                sentence,
+                WIDTH,
+                initial_indent="  ",
+                subsequent_indent="  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    return lines
+
+
 def table(rows: Iterable[tuple[str, Iterable[str]]], width: int = WIDTH, prefix: str = "") -> list[str]:
     """Return the lines of a table.  A row is a word with its sentences.  Each sentence begins on a new line."""
     found = [(word, list(sentences)) for word, sentences in rows]

@@ -8,6 +8,7 @@ import json
 import shlex
 import sys
 import uuid
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,28 @@ from typing import Any
 from traitlets.config import Config
 
 from ..configuration.whole_check import check_configuration
-from ..identity import Resolver
+from ..identity import Resolver, answers
 from ..jobs import KINDS, parse_submission
 from ..plan import Plan, plan
 from ..pod import check, compose
+from ..pod.adoption import differences
 from ..pod.yaml_text import as_text
 from ..refusal import Refusal
+from ..schedulers import SCHEDULERS
 from ..settings import SettingsError
 from ..settings.problems import Problem
 from ..shape import Json
 from ..site import Site
 from ..spawner import HookError, render_notebook
+from ..watch.api_server import ApiError, ApiServer
+from ..watch.connection import CannotConnect, connect
 from ..wording import quote
 from .files import read_config, read_files
+from .output import Differs, stacked
 from .why import explained
+
+# Refusals about which the sources of identities say more.
+OF_SOURCES = ("unknown-person", "ambiguous-person", "invalid-identity", "source-down")
 
 
 def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
@@ -36,7 +45,16 @@ def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> st
 
     Raises SettingsError or Refusal."""
     files = read_files(options.files)
-    site, base = files.site, files.base
+    try:
+        return _rendered(parser, options, files.site, files.base)
+    except Refusal as refusal:
+        if refusal.code not in OF_SOURCES:
+            raise
+        told = asyncio.run(answers(files.site.identity, files.base, options.user))
+        raise replace(refusal, hint="\n".join([refusal.hint, *told])) from refusal.__cause__
+
+
+def _rendered(parser: argparse.ArgumentParser, options: argparse.Namespace, site: Site, base: Path) -> str:
     if options.job:
         for name in ("class", "server", "config"):
             if getattr(options, name):
@@ -50,6 +68,8 @@ def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> st
             )
         except HookError as error:
             raise SettingsError.single(error.place, str(error)) from None
+    if options.output == "diff":
+        return asyncio.run(_compared(decided, manifest))
     if not options.why:
         return _written(manifest, options.output)
     why = explained(site, decided, manifest)
@@ -58,6 +78,29 @@ def rendered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> st
         return _written(manifest, "json")
     comments = "\n".join(f"# {line}".rstrip() for line in why)
     return f"{comments}\n{_written(manifest, 'yaml')}"
+
+
+async def _compared(decided: Plan, manifest: Json) -> str:
+    """Return that the pod in the cluster is the rendered one.  Raises Differs, or Refusal if it cannot be read."""
+    name, namespace = manifest["metadata"]["name"], decided.namespace
+    where = f"{manifest['kind']} {name} in namespace {namespace}"
+    try:
+        client = await connect()
+        try:
+            path = f"/api/v1/namespaces/{namespace}/pods/{name}"
+            found = await ApiServer(client).ask("GET", path)
+        finally:
+            await client.close()
+    except CannotConnect as error:
+        raise Refusal("no-cluster", str(error), status=503) from None
+    except ApiError as error:
+        hint = "The pod has the name that the hub's settings give it: see --config and --server."
+        raise Refusal("not-read", f"{where} cannot be read: {error.message}", hint=hint, status=error.status) from None
+    differing = differences(manifest, found, SCHEDULERS[decided.scheduler].adds(found), decided.priority_value)
+    if not differing:
+        return f"{where} is as it would be created now."
+    rows = [(path, [difference]) for path, difference in differing]
+    raise Differs("\n".join([f"{where} would be created differently now.", "", *stacked(rows)]))
 
 
 def _config(file: Path) -> Config:

@@ -3,8 +3,9 @@
 from .accepted_uid import AcceptedUid
 from .checks import warnings
 from .identity_settings import IdentitySettings
+from .lookup import answers
 from .posix import Group, PosixIdentity
 from .resolver import Resolver
 from .username import posix_name
 
-__all__ = ["AcceptedUid", "Group", "IdentitySettings", "PosixIdentity", "Resolver", "posix_name", "warnings"]
+__all__ = ["AcceptedUid", "Group", "IdentitySettings", "PosixIdentity", "Resolver", "answers", "posix_name", "warnings"]

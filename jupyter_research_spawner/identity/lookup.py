@@ -13,13 +13,15 @@ from typing import TypeVar
 
 from ..metrics import LOOKUPS
 from ..refusal import Refusal
-from ..settings import ordered
+from ..settings import format_duration, ordered
 from ..wording import quote
+from .aio import within
 from .checks import check
 from .identity_settings import IdentitySettings
 from .posix import PosixIdentity
 from .source_interface import Account, InvalidAccount, Source, SourceDown, SourceOptions
 from .sources import SOURCES
+from .username import posix_name
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -149,6 +151,37 @@ async def _answer(source_name: str, asked: Awaitable[T]) -> T:
         raise source_down() from error
     finally:  # also of a request that has reached the time limit and is cancelled
         LOOKUPS.labels(source_name, result).observe(time.monotonic() - begun)
+
+
+async def answers(settings: IdentitySettings, base: Path, hub_name: str) -> list[str]:
+    """Return what each identity source answers about a hub user, a sentence each, for administrators.
+
+    Relative paths in the settings are relative to `base`, an absolute path.  Raises Refusal if the user cannot have a
+    POSIX name.
+    """
+    name = posix_name(settings.username, hub_name)
+    opened = open_sources(settings, base)
+    found = await asyncio.gather(*(_described(settings, source_name, source, name) for source_name, source in opened))
+    return [
+        f"identity.sources.{source_name} (kind {settings.sources[source_name].kind}) {answer}."
+        for (source_name, _), answer in zip(opened, found, strict=True)
+    ]
+
+
+async def _described(settings: IdentitySettings, source_name: str, source: Source, name: str) -> str:
+    try:
+        account = await within(source.lookup(name), settings.resolve_limit)
+    except InvalidAccount as invalid:
+        return f"has an entry for {quote(name)} that is not valid: {invalid}"
+    except SourceDown as down:
+        return f"could not be asked: {down}"
+    except asyncio.TimeoutError:
+        return f"did not answer within {format_duration(settings.resolve_limit)}"
+    if account is None:
+        return f"has no account {quote(name)}"
+    outside = _out_of_range(settings.sources[source_name], account)
+    what = f"has the account {quote(name)} with uid {account.uid} and gid {account.gid}"
+    return f"{what}, which is ignored: {outside}" if outside else what
 
 
 def _out_of_range(options: SourceOptions | None, account: Account) -> str | None:

@@ -3,7 +3,7 @@
 from .loading import load, load_documents, validate
 from .offer_settings import CourseClass, Profile
 from .pod_fields import Allowed, PodFields, nfs_export
-from .schema import json_schema
+from .schema import json_schema, values_schema
 from .site_settings import Batch, Hub, Priority, Queue, Site
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "load_documents",
     "nfs_export",
     "validate",
+    "values_schema",
 ]

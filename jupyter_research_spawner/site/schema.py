@@ -41,6 +41,34 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "jupyter-research-spawner", **schema}
 
 
+def values_schema() -> dict[str, Any]:
+    """Return the JSON schema of a file of helm values, which can have any part of the settings, for editors.
+
+    The chart's own keys are not in it, because the chart has a schema for them.
+    """
+    whole = json_schema()
+    definitions = {name: _in_parts(found) for name, found in whole.pop("$defs").items()}
+    dialect = whole.pop("$schema")
+    research = {**_in_parts(whole), "title": "Settings of jupyter-research-spawner"}
+    custom = {"type": "object", "properties": {"research": research}}
+    return {"$schema": dialect, "type": "object", "properties": {"custom": custom}, "$defs": definitions}
+
+
+def _in_parts(schema: Any) -> Any:
+    """Return a schema in which no setting is required, and in which null deletes a setting, as helm does it."""
+    if isinstance(schema, list):
+        return [_in_parts(below) for below in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {}
+    for key, below in schema.items():
+        if key in ("properties", "patternProperties") and isinstance(below, dict):
+            found[key] = {name: {"anyOf": [_in_parts(one), {"type": "null"}]} for name, one in below.items()}
+        elif key != "required" or not isinstance(below, list):
+            found[key] = _in_parts(below)
+    return found
+
+
 def _maps_by_name(schema: Any) -> Iterator[dict[str, Any]]:
     """Yield the schemas of maps by name, in which pydantic allows keys that match none of the patternProperties."""
     if isinstance(schema, dict):
