@@ -56,6 +56,7 @@ def test_the_first_site_passes_lint_without_advice(cli: Cli, tmp_path: Path) -> 
     code, out, _ = cli("init", str(file))
     assert (code, str(file) in out) == (0, True)
     assert cli("init")[1] == file.read_text()
+    assert all(kind in file.read_text() for kind in SCHEDULERS)
     code, out, err = cli("lint", "--site", str(file))
     assert (code, err) == (0, "")
     assert out.startswith("No mistakes.")
@@ -84,7 +85,6 @@ def test_the_commented_settings_of_the_first_site_are_valid_too() -> None:
     assert {"gpu"} < set(site.profiles)
     assert "climate" in site.queues
     assert settings["contact"]["text"]
-    assert all(kind in text for kind in SCHEDULERS)
 
 
 def test_an_unknown_user_is_explained_by_each_source(cli: Cli, tmp_path: Path) -> None:

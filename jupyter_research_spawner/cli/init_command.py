@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 
 from ..refusal import Refusal
+from ..schedulers import SCHEDULERS
 
 TEMPLATE = Path(__file__).parent / "first_site.yaml"
 
 
 def first_site(options: argparse.Namespace) -> str:
     """Return a first site.yaml, or write it to a new file and return what to do next.  Raises Refusal."""
-    text = TEMPLATE.read_text()
+    text = TEMPLATE.read_text().replace("{schedulers}", ", ".join(sorted(SCHEDULERS)))
     if options.file is None:
         return text.rstrip("\n")
     try:
