@@ -60,5 +60,6 @@ def _command(parser: argparse.ArgumentParser, level: int, *, is_top: bool) -> It
 def _written(action: argparse.Action) -> str:
     if not action.option_strings:
         return str(action.metavar or action.dest)
-    value = "" if action.nargs == 0 else f" {action.metavar or '{' + ','.join(map(str, action.choices or ())) + '}'}"
+    metavar = " ".join(action.metavar) if isinstance(action.metavar, tuple) else action.metavar
+    value = "" if action.nargs == 0 else f" {metavar or '{' + ','.join(map(str, action.choices or ())) + '}'}"
     return ", ".join(f"{option}{value}" for option in action.option_strings)

@@ -403,7 +403,7 @@ def test_the_help_has_each_command_beside_its_purpose(cli: Cli, monkeypatch: pyt
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = cli("--help")
     lines = [line.split()[0] for line in out.splitlines() if re.match("    [a-z]+.*  [a-z]", line)]
-    assert (code, lines) == (0, ["render", "lint", "manifests", "accept-uid", "schema", "init"])
+    assert (code, lines) == (0, ["render", "lint", "manifests", "accept-uid", "try", "schema", "init"])
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from ..refusal import Refusal
 from ..settings import Document, SettingsError
 from ..settings.problems import Problem, located
 from ..site import json_schema, values_schema
-from . import manifests_command
+from . import manifests_command, try_command
 from .accept_uid import accept_uid, parse_uid
-from .files import SettingsFile, base_of, merge_documents, merged_values, read_documents
+from .files import SettingsFile, SettingsFiles, base_of, merge_documents, merged_values, read_documents
 from .init_command import first_site
 from .lint import as_json, checked, report
 from .output import Differs, wrapped
@@ -55,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command and not getattr(options, "job", None):
         parser.error("a command after -- is only possible with `render --job`")
     try:
-        print(options.run(options))
+        result = options.run(options)
+        if isinstance(result, int):  # the command has printed its own output
+            return result
+        print(result)
         sys.stdout.flush()
     except SettingsError as error:
         if getattr(options, "format", "text") == "json":
@@ -87,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _lint(commands)
     _manifests(commands)
     _accept_uid(commands)
+    _try(commands)
     _schema(commands)
     _init(commands)
     return parser
@@ -182,6 +186,24 @@ def _lint(commands: Commands) -> None:
 
 def _linted(options: argparse.Namespace) -> str:
     now = datetime.now(timezone.utc)
+    files, advice, problems = checked_files(options, now)
+    try:
+        with files.locating():
+            advice = checked(files.site, now, files.base, advice, files.places)
+    except SettingsError as error:
+        raise SettingsError([*error.problems, *problems]) from None
+    if problems:
+        raise SettingsError(problems)
+    if options.format == "json":
+        return as_json(replace(one, is_advice=True) for one in advice)
+    return report(files.site, advice)
+
+
+def checked_files(options: argparse.Namespace, now: datetime) -> tuple[SettingsFiles, list[Problem], list[Problem]]:
+    """Return the settings, with advice and problems of the hub's configuration beside them.
+
+    Raises SettingsError with all problems if the settings are not valid.
+    """
     documents = read_documents(options.files)
     try:
         files = merge_documents(options.files, documents)
@@ -207,16 +229,28 @@ def _linted(options: argparse.Namespace) -> str:
                 advice = [one.located(files.places_of_values) for one in try_chart(files.values, now, files.base)]
     except SettingsError as error:
         problems = error.problems
-    try:
-        with files.locating():
-            advice = checked(files.site, now, files.base, advice, files.places)
-    except SettingsError as error:
-        raise SettingsError([*error.problems, *problems]) from None
+    return files, advice, problems
+
+
+def _try(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "try",
+        help="run a hub with these settings on this machine, or check that each offer starts",
+        description="Runs JupyterHub with your own settings on an embedded cluster of this machine, on 127.0.0.1 only "
+        "and in a temporary directory. Notebooks are processes of this machine. Choose a user in the browser instead "
+        "of a login. Ctrl-C stops everything and removes the directory. Executes the programs in the values, as lint.",
+    )
+    _site(parser)
+    try_command.add_options(parser)
+    parser.set_defaults(run=lambda options: _tried(parser, options))
+
+
+def _tried(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    try_command.check_requirements()
+    files, _, problems = checked_files(options, datetime.now(timezone.utc))
     if problems:
         raise SettingsError(problems)
-    if options.format == "json":
-        return as_json(replace(one, is_advice=True) for one in advice)
-    return report(files.site, advice)
+    return try_command.run(parser, options, files)
 
 
 def _problems_beside_settings(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 import textwrap
 import time
@@ -17,6 +16,7 @@ from typing import TextIO
 from .demo_cluster import CannotStart, DemoCluster
 from .embedded_cluster import EmbeddedCluster
 from .external_cluster import ExternalCluster
+from .interrupts import until_stopped
 from .running_demo import RunningDemo, set_up
 from .tour import tour
 from .user_session import UnexpectedResult
@@ -41,7 +41,8 @@ def main() -> int:
         parser.error("--image needs --kubeconfig, because the embedded cluster does not use images")
     ground = EmbeddedCluster() if options.kubeconfig is None else ExternalCluster(options.kubeconfig, options.image)
     try:
-        return asyncio.run(_main(ground, options.state.absolute(), stay=options.tour is None))
+        playing = _play(ground, options.state.absolute(), stay=options.tour is None)
+        return asyncio.run(until_stopped(playing, _say, "Stopped. No process of the demo is running."))
     except CannotStart as error:
         _say(str(error), file=sys.stderr)
         return 1
@@ -54,27 +55,6 @@ def _say(text: str, file: TextIO | None = None) -> None:
         further = f"{indent}    " if indent else ""
         wrapped = textwrap.wrap(line, 80, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
         print("\n".join(wrapped) if len(line) > 80 else line, file=file, flush=True)
-
-
-async def _main(ground: DemoCluster, state: Path, *, stay: bool) -> int:
-    playing = asyncio.create_task(_play(ground, state, stay=stay))
-    stopped = False
-
-    def stop() -> None:
-        # Only once: a second Ctrl-C would interrupt the clean-up.
-        nonlocal stopped
-        if not stopped:
-            stopped = True
-            _say("\nStopping ...")
-            playing.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    try:
-        return await playing
-    except asyncio.CancelledError:
-        _say("\nStopped. No process of the demo is running.")
-        return 130
 
 
 async def _play(ground: DemoCluster, state: Path, *, stay: bool) -> int:

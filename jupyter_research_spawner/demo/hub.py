@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import secrets
@@ -11,7 +12,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,6 +25,7 @@ from ..settings import merge
 from .demo_cluster import HERE, CannotStart, PreparedCluster
 
 SITE = "site.yaml"
+CONFIG = HERE / "jupyterhub_config.py"
 FIRST_PORT = 10240
 _OUTGOING_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -41,6 +43,8 @@ def needs_proxy() -> None:
     """Check that the hub's proxy is installed.  Raises CannotStart."""
     if shutil.which("configurable-http-proxy") is None:
         raise CannotStart("The hub's proxy is not installed. Install it: npm install -g configurable-http-proxy")
+    if shutil.which("node") is None:
+        raise CannotStart("Node.js, which the hub's proxy needs, is not installed. Install it, or add it to PATH.")
 
 
 @contextlib.asynccontextmanager
@@ -50,35 +54,76 @@ async def running(state: Path, cluster: PreparedCluster) -> AsyncIterator[Hub]:
     hub = Hub(f"http://{cluster.address}:{port}", secrets.token_urlsafe(6), state / "hub.log")
     site = state / SITE
     site.write_text(yaml.safe_dump(merge(cluster.settings, {"batch": {"url": f"{hub.url}/services/batch"}})))
+    environment = {
+        "DEMO_ADDRESS": cluster.address,
+        "DEMO_PORT": str(port),
+        "DEMO_HUB_PORT": str(free_port(cluster.address)),
+        "DEMO_PROXY_API_PORT": str(free_port("127.0.0.1")),
+        "DEMO_BATCH_PORT": str(free_port("127.0.0.1")),
+        "DEMO_PROXY_PID": str(state / "proxy.pid"),
+        "DEMO_PASSWORD": hub.password,
+        "DEMO_COOKIE_SECRET": str(cookie_secret(state)),
+        "DEMO_SITE": str(site),
+        "DEMO_NOTEBOOK_ARGUMENTS": json.dumps(
+            notebook_arguments(as_root=cluster.pods_are_root, mounts=cluster.pods_have_mounts)
+        ),
+    }
+    urls = (f"{hub.url}/hub/login", f"{hub.url}/services/batch/health")
+    async with hub_process(CONFIG, environment, state, cluster.address, cluster.kubeconfig, urls, "DEMO_SITE"):
+        yield hub
+
+
+def notebook_arguments(*, as_root: bool, mounts: bool) -> list[str]:
+    """Return the arguments of jupyterhub-singleuser for pods that run as root, or without mounts."""
+    found = ["--allow-root"] if as_root else []
+    if not mounts:
+        # The directory of `job` is then in PATH, which /etc/profile replaces in the login shells of JupyterLab's
+        # terminals.
+        found.append('--ServerApp.terminado_settings={"shell_command": ["bash"]}')
+    return found
+
+
+def cookie_secret(state: Path) -> Path:
+    """Write a new random cookie secret, which only this user can read, and return its file."""
     secret = state / "cookie_secret"
     secret.unlink(missing_ok=True)
     secret.touch(mode=0o600)
     secret.write_text(secrets.token_hex(32))
-    with _temporary(state) as temporary, hub.log.open("wb") as output:
-        environment = {
-            **_inherited(cluster.address),
-            "KUBECONFIG": cluster.kubeconfig,
+    return secret
+
+
+@contextlib.asynccontextmanager
+async def hub_process(
+    config: Path,
+    environment: Mapping[str, str],
+    state: Path,
+    address: str,
+    kubeconfig: str,
+    urls: Iterable[str],
+    mark: str,
+) -> AsyncIterator[None]:
+    """Run a JupyterHub in its own process group until the context ends.  Its log is `hub.log` in `state`.
+
+    urls: the context begins when all of them answer.
+    mark: the variable in `environment` that the hub and all its services have, so that none of them survives.
+    """
+    log = state / "hub.log"
+    with _temporary(state) as temporary, log.open("wb") as output:
+        own = {
+            **_inherited(address),
+            "KUBECONFIG": kubeconfig,
             # The Kubernetes client writes the certificates of the kubeconfig into files in TMPDIR.
             "TMPDIR": str(temporary),
-            "DEMO_ADDRESS": cluster.address,
-            "DEMO_PORT": str(port),
-            "DEMO_HUB_PORT": str(free_port(cluster.address)),
-            "DEMO_PROXY_API_PORT": str(free_port("127.0.0.1")),
-            "DEMO_BATCH_PORT": str(free_port("127.0.0.1")),
-            "DEMO_PROXY_PID": str(state / "proxy.pid"),
-            "DEMO_PASSWORD": hub.password,
-            "DEMO_COOKIE_SECRET": str(secret),
-            "DEMO_SITE": str(site),
-            "DEMO_PODS_ARE_ROOT": "yes" if cluster.pods_are_root else "no",
-            "DEMO_PODS_HAVE_MOUNTS": "yes" if cluster.pods_have_mounts else "no",
+            **environment,
         }
-        process = await _start(environment, state, output)
+        process = await _start(config, own, state, output)
         try:
-            await _answers(f"{hub.url}/hub/login", process, hub.log)
-            await _answers(f"{hub.url}/services/batch/health", process, hub.log)
-            yield hub
+            for url in urls:
+                await _answers(url, process, log)
+            yield
         finally:
-            await _end(process, site)
+            await _end(process)
+            kill_marked(mark, environment[mark])
 
 
 def _inherited(address: str) -> dict[str, str]:
@@ -99,13 +144,15 @@ def _temporary(state: Path) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _start(environment: dict[str, str], state: Path, output: IO[bytes]) -> asyncio.subprocess.Process:
+async def _start(
+    config: Path, environment: Mapping[str, str], state: Path, output: IO[bytes]
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "jupyterhub",
         "--config",
-        str(HERE / "jupyterhub_config.py"),
+        str(config),
         cwd=state,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
@@ -115,7 +162,7 @@ async def _start(environment: dict[str, str], state: Path, output: IO[bytes]) ->
     )
 
 
-async def _end(process: asyncio.subprocess.Process, site: Path) -> None:
+async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
         with contextlib.suppress(asyncio.TimeoutError):
@@ -123,13 +170,17 @@ async def _end(process: asyncio.subprocess.Process, site: Path) -> None:
     # If the hub is killed, its proxy still runs in its process group, and the batch service in another session.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    end_leftovers(site.parent)
     await process.wait()
 
 
 def end_leftovers(state: Path) -> None:
     """Stop hub, proxy and batch service of an earlier demo in `state` that was killed."""
-    for pid in marked_processes("DEMO_SITE", str(state / SITE)):
+    kill_marked("DEMO_SITE", str(state / SITE))
+
+
+def kill_marked(variable: str, value: str) -> None:
+    """Kill all processes that have this variable in their environment."""
+    for pid in marked_processes(variable, value):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

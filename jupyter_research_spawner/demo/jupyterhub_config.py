@@ -1,5 +1,6 @@
 """The JupyterHub configuration of the demo.  Values that differ between runs come from environment variables."""
 
+import json
 import os
 import sys
 
@@ -23,10 +24,7 @@ c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ['DEMO_PROXY_API
 c.ConfigurableHTTPProxy.pid_file = os.environ["DEMO_PROXY_PID"]
 c.KubeSpawner.cmd = ["jupyterhub-singleuser"]
 c.KubeSpawner.default_url = "/lab"
-c.KubeSpawner.args = ["--allow-root"] if os.environ["DEMO_PODS_ARE_ROOT"] == "yes" else []
-if os.environ["DEMO_PODS_HAVE_MOUNTS"] == "no":
-    # The directory of `job` is then in PATH, which /etc/profile replaces in the login shells of JupyterLab's terminals.
-    c.KubeSpawner.args += ['--ServerApp.terminado_settings={"shell_command": ["bash"]}']
+c.KubeSpawner.args = json.loads(os.environ["DEMO_NOTEBOOK_ARGUMENTS"])
 
 # The batch service needs these for the cluster, including kubeconfig plugins.  By DEMO_SITE the demo finds and stops a
 # service that survived a crash.

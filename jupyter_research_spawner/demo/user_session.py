@@ -107,8 +107,8 @@ class UserSession:
         await self._page("/hub/login")
         answer = await self.http.post(
             f"{self._base}/hub/login",
-            params={"_xsrf": self._xsrf("/hub/")},
-            data={"username": self.name, "password": self._password, "_xsrf": self._xsrf("/hub/")},
+            params={"_xsrf": self.xsrf("/hub/")},
+            data={"username": self.name, "password": self._password, "_xsrf": self.xsrf("/hub/")},
         )
         if answer.status != 200 or answer.url.path.startswith("/hub/login"):
             raise UnexpectedResult(f"{self.name} could not log in (HTTP {answer.status} at {answer.url.path}).")
@@ -117,20 +117,20 @@ class UserSession:
         """Select `choice` in the form, submit it, and wait until the server answers."""
         form = Form(await self._page("/hub/spawn"))
         form.choose(choice)
-        form.fields["_xsrf"] = self._xsrf("/hub/")
+        form.fields["_xsrf"] = self.xsrf("/hub/")
         data = aiohttp.FormData()
         for name, value in form.fields.items():
             data.add_field(name, value)
         answer = await self.http.post(
             f"{self._base}/hub/spawn/{self.name}",
-            params={"_xsrf": self._xsrf("/hub/")},
+            params={"_xsrf": self.xsrf("/hub/")},
             data=data,
             headers={"Referer": f"{self._base}/hub/spawn/{self.name}"},
             allow_redirects=False,
         )
         if answer.status not in (302, 303):
             raise UnexpectedResult(f"The form was refused (HTTP {answer.status}): {_text(await answer.text())}")
-        async for event in self._progress():
+        async for event in self.progress():
             if event.get("failed"):
                 raise UnexpectedResult(f"{self.name}'s server did not start: {event.get('message')}")
             if event.get("ready"):
@@ -139,11 +139,11 @@ class UserSession:
         if lab.status != 200 or not lab.url.path.startswith(f"/user/{self.name}/lab"):
             raise UnexpectedResult(f"JupyterLab did not answer (HTTP {lab.status} at {lab.url.path}).")
 
-    async def _progress(self) -> AsyncIterator[dict[str, Any]]:
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the events of JupyterHub's progress API while the server starts."""
         url = f"{self._base}/hub/api/users/{self.name}/server/progress"
         timeout = aiohttp.ClientTimeout(total=300)
-        async with self.http.get(url, params={"_xsrf": self._xsrf("/hub/")}, timeout=timeout) as answer:
+        async with self.http.get(url, params={"_xsrf": self.xsrf("/hub/")}, timeout=timeout) as answer:
             if answer.status != 200:
                 raise UnexpectedResult(f"The progress API failed (HTTP {answer.status}): {_text(await answer.text())}")
             async for line in answer.content:
@@ -153,7 +153,7 @@ class UserSession:
     async def run(self, code: str) -> str:
         """Run `code` in a kernel of the server and return its output.  Raises UnexpectedResult if the code fails."""
         root = f"{self._base}/user/{self.name}"
-        headers = {"X-XSRFToken": self._xsrf(f"/user/{self.name}/")}
+        headers = {"X-XSRFToken": self.xsrf(f"/user/{self.name}/")}
         if self._kernel is None:
             answer = await self.http.post(f"{root}/api/kernels", json={"name": "python3"}, headers=headers)
             if answer.status != 201:
@@ -174,7 +174,8 @@ class UserSession:
             raise UnexpectedResult(f"{path} answered HTTP {answer.status}: {_text(text)}")
         return text
 
-    def _xsrf(self, path: str) -> str:
+    def xsrf(self, path: str) -> str:
+        """Return the token against cross-site requests of the pages below this path."""
         cookies = self.http.cookie_jar.filter_cookies(URL(self._base + path))
         return cookies["_xsrf"].value if "_xsrf" in cookies else ""
 

@@ -27,6 +27,8 @@ def path_of_pod(user: Any, server: str) -> str:
 class PodHandler(BaseHandler):  # type: ignore[misc]
     """GET: the pod for the options in the query, for everybody who may start this server.  It starts nothing."""
 
+    template = "research_pod.html"
+
     @tornado_web.authenticated
     def get(self, user_name: str, server_name: str = "") -> Any:
         return self._get(user_name=user_name, server_name=server_name)
@@ -41,11 +43,12 @@ class PodHandler(BaseHandler):  # type: ignore[misc]
             for name, values in self.request.query_arguments.items()
         }
         options: dict[str, str] = {}
-        refusal, text = None, ""
+        refusal = None
+        shown: dict[str, Any] = {}
         try:
             options = chosen_by_form(query)
             with explained_errors(self.log, f"The page with the pod of {user.name}"):
-                text = as_text(await preview_pod(user, server_name, options))
+                shown = await self.shown(user, server_name, options)
         except (HubRefusal, Refusal) as found:
             refusal = found.refusal if isinstance(found, HubRefusal) else found
         if refusal is not None:
@@ -53,8 +56,8 @@ class PodHandler(BaseHandler):  # type: ignore[misc]
         self.set_header("Cache-Control", "no-store")
         self.finish(
             await self.render_template(
-                "research_pod.html",
-                pod=text,
+                self.template,
+                **shown,
                 pod_refusal=refusal,
                 pod_options=", ".join(f"{_option_name(name)} {value}" for name, value in sorted(options.items())),
                 pod_user=user.name,
@@ -62,6 +65,10 @@ class PodHandler(BaseHandler):  # type: ignore[misc]
                 hidden=HIDDEN,
             )
         )
+
+    async def shown(self, user: Any, server: str, options: dict[str, str]) -> dict[str, Any]:
+        """Return the variables of the template that show the pod.  Raises Refusal."""
+        return {"pod": as_text(await preview_pod(user, server, options))}
 
 
 def _option_name(option: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 
 from jupyterhub import orm
@@ -43,8 +44,12 @@ def remove_functions(spawner: Any) -> None:
         setattr(spawner, trait, None)
 
 
-async def preview_pod(user: Any, server: str, options: Mapping[str, str]) -> Json:
+async def preview_pod(
+    user: Any, server: str, options: Mapping[str, str], traits: Mapping[str, Any] = MappingProxyType({})
+) -> Json:
     """Return the pod for these options of one of the user's servers.  Raises Refusal.
+
+    traits: values of the spawner's traits for this pod, instead of those of the hub's configuration.
 
     The pod has no secrets: neither tokens nor values of variables that administrators have set, and of other containers
     than the notebook's neither commands nor values.  It has no adoption key
@@ -54,6 +59,8 @@ async def preview_pod(user: Any, server: str, options: Mapping[str, str]) -> Jso
     address = orm.Server(proto="http", ip="", port=0, base_url=user.server_url(server), cookie_name="")
     record = orm.Spawner(name=server, server=address)
     spawner = user._new_spawner(server, orm_spawner=record)
+    for trait, value in traits.items():
+        setattr(spawner, trait, value)
     configured = {*spawner.environment, *spawner.env_keep}
     remove_functions(spawner)
     spawner.clear_state()

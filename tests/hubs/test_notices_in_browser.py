@@ -43,7 +43,7 @@ async def pod_of_alice(demo: RunningDemo) -> Json:
 
 async def first_terminal_output(alice: UserSession, root: str) -> str:
     """Return what a new terminal of JupyterLab prints, up to its first prompt."""
-    xsrf = alice._xsrf("/user/alice/")
+    xsrf = alice.xsrf("/user/alice/")
     answer = await alice.http.post(f"{root}/api/terminals", json={}, headers={"X-XSRFToken": xsrf})
     assert answer.status == 200, await answer.text()
     name, printed = (await answer.json())["name"], ""

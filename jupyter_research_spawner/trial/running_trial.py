@@ -1,0 +1,220 @@
+"""Start the embedded cluster and the hub of a trial, and remove both at the end."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import logging
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..chart_values import complete, look_up, object_name
+from ..demo.demo_cluster import Say
+from ..demo.hub import cookie_secret, free_port, hub_process, needs_proxy, notebook_arguments
+from ..demo.storage_layout import lay_out
+from ..embedded import Cluster, NodeSpec, abilities
+from ..manifests import Release, everything
+from ..shape import Json
+from ..site import Site, load
+from ..wording import format_list
+from .trial_claims import claims_of, entries
+from .trial_nodes import described, nodes_for, numbered
+from .trial_people import TrialUser, invented, named_groups, read_people
+from .trial_settings import TrialSettings, trial_settings
+
+HOST = "127.0.0.1"
+PACKAGE = Path(__file__).parent.parent
+CONFIG = Path(__file__).parent / "trial_config.py"
+_MARK = "TRIAL_FILE"
+
+
+@dataclass(frozen=True)
+class TrialInput:
+    """What the administrator gives to `research-spawner try`.
+
+    written: the settings as written, merged.  values: Zero to JupyterHub's values, or None if only settings are given.
+    base: relative paths in the settings are relative to this directory.
+    people: passwd and group files, or None to invent users.  nodes: empty to derive them from the settings.
+    """
+
+    site: Site
+    written: Mapping[str, Any]
+    values: Mapping[str, Any] | None
+    base: Path
+    config: Path | None = None
+    people: tuple[Path, Path] | None = None
+    nodes: Sequence[NodeSpec] = ()
+    port: int = 8000
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A running trial.  `login_url` has the key, without which nobody can log in."""
+
+    site: Site
+    settings: TrialSettings
+    people: list[TrialUser]
+    nodes: list[NodeSpec]
+    cluster: Cluster
+    url: str
+    key: str
+    log: Path
+
+    @property
+    def login_url(self) -> str:
+        return f"{self.url}/hub/login?key={self.key}"
+
+
+@contextlib.asynccontextmanager
+async def running_trial(given: TrialInput, say: Say) -> AsyncIterator[RunningTrial]:
+    """Run a trial in a temporary directory, which is removed at the end.  Raises CannotStart and SettingsError."""
+    needs_proxy()
+    with _temporary_directory() as directory:
+        async with _started(given, directory, say) as running:
+            yield running
+
+
+@contextlib.contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="research-spawner-try-"))
+    # Programs of pods run with the uids of their users, and look up their mounts below this directory.
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[RunningTrial]:
+    # Libraries log to a file, so that their messages do not disturb the table.
+    logging.basicConfig(filename=state / "try.log", filemode="w")
+    port = free_port(HOST, given.port)
+    url = f"http://{HOST}:{port}"
+    passwd, group = given.people or _written_people(state, given.site)
+    settings = trial_settings(
+        given.written,
+        given.site,
+        passwd.absolute(),
+        group.absolute(),
+        f"{url}/services/batch",
+        datetime.now(timezone.utc),
+    )
+    site = load(settings.running)
+    people, problems = await read_people(site, passwd, group, given.base)
+    nodes = numbered(given.nodes or nodes_for(site))
+    notes = [*settings.differences, *_about_machine()]
+    for sentence in (*notes, *problems, *_about_people(given, site, people), f"Nodes: {'; '.join(described(nodes))}."):
+        say(sentence)
+    shared = state / "shared"
+    shared.mkdir()
+    identities = [user.identity for user in people if user.identity is not None]
+    lay_out(shared, entries(site, identities, owned=abilities().namespaces))
+    cluster = await Cluster.start(
+        state / "cluster",
+        nodes=nodes,
+        namespace=site.namespaces.name,
+        claims={name: shared / name for name in claims_of(site)},
+        expose=[PACKAGE.parent],
+    )
+    try:
+        for manifest in (*everything(site, Release(), only=("priorities", "client")), *_secrets(given, site)):
+            await cluster.apply(manifest)
+        key = secrets.token_urlsafe(16)
+        trial = {
+            "values": given.values,
+            "config": str(given.config.absolute()) if given.config else "",
+            "namespace": site.namespaces.name,
+            "base": str(given.base),
+            "settings": _written(state / "site.yaml", settings.running),
+            "own_settings": _written(state / "own-site.yaml", settings.own),
+            "users": [{"name": user.name, "groups": user.groups, "refusal": user.refusal} for user in people],
+            "notes": notes,
+            "key": key,
+            "has_batch": site.batch.url is not None,
+            "notebook_arguments": notebook_arguments(
+                as_root=abilities().root and not abilities().namespaces, mounts=abilities().namespaces
+            ),
+            "url": url,
+            "hub_port": free_port(HOST),
+            "proxy_port": free_port(HOST),
+            "proxy_pid": str(state / "proxy.pid"),
+            "batch_port": free_port(HOST),
+            "cookie_secret": str(cookie_secret(state)),
+        }
+        file = state / "trial.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(trial))
+        urls = [f"{url}/hub/login", *([f"{url}/services/batch/health"] if trial["has_batch"] else [])]
+        environment = {_MARK: str(file)}
+        async with hub_process(CONFIG, environment, state, HOST, str(cluster.kubeconfig), urls, _MARK):
+            yield RunningTrial(site, settings, people, nodes, cluster, url, key, state / "hub.log")
+    finally:
+        await cluster.stop()
+
+
+def _written_people(state: Path, site: Site) -> tuple[Path, Path]:
+    files = state / "people.passwd", state / "people.group"
+    for file, text in zip(files, invented(site), strict=True):
+        file.write_text(text)
+    return files
+
+
+def _written(path: Path, settings: Mapping[str, Any]) -> str:
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(dict(settings), sort_keys=False))
+    return str(path)
+
+
+def _about_machine() -> list[str]:
+    reason = abilities().reason
+    return (
+        [f"{reason[:1].upper()}{reason[1:]}. Users, groups and mounts are only in the pods' definitions."]
+        if reason
+        else []
+    )
+
+
+def _about_people(given: TrialInput, site: Site, people: Sequence[TrialUser]) -> list[str]:
+    if given.people is not None:
+        return [f"{user.name} is refused: {user.refusal}" for user in people if user.refusal]
+    groups = named_groups(site)
+    return [
+        f"Invented users: three members of each group that your settings name ({format_list(groups)}), and three "
+        "others. Give your own users with --people."
+        if groups
+        else "Invented users: three. Your settings name no group. Give your own users with --people."
+    ]
+
+
+def _secrets(given: TrialInput, site: Site) -> list[Json]:
+    """Return the chart's Secret of singleuser.extraFiles, and an empty Secret for each one that pods may mount."""
+    namespace = site.namespaces.name
+    found: dict[str, dict[str, str]] = {
+        name: {} for name, may in site.pods.allow.secrets.items() if may and "{" not in name
+    }
+    files = look_up(given.values or {}, "singleuser.extraFiles") or {}
+    if files:
+        name = object_name(complete(given.values or {}, namespace=namespace), "singleuser")
+        found[name] = {key: _content(details) for key, details in files.items()}
+    return [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "data": contents}
+        for name, contents in found.items()
+    ]
+
+
+def _content(file: Mapping[str, Any]) -> str:
+    """Return the content of a file in extraFiles as base64."""
+    if file.get("binaryData") is not None:
+        return "".join(str(file["binaryData"]).split())
+    text = file["stringData"] if file.get("stringData") is not None else json.dumps(file.get("data"))
+    return base64.b64encode(str(text).encode()).decode()

@@ -1,0 +1,220 @@
+"""`research-spawner try` as a process: the check of real values, the login, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yaml
+from hub import NOTEBOOK
+
+from jupyter_research_spawner.demo.user_session import UserSession
+
+pytestmark = pytest.mark.embedded
+
+VALUES = Path(__file__).parents[2] / "helm-values"
+COMMAND = [str(Path(sys.executable).with_name("research-spawner")), "try"]
+FAST = ["python3", "-c", NOTEBOOK]
+SETTINGS = {
+    # Nobody answers there, and nobody has to.
+    "identity": {"sources": {"people": {"kind": "static", "passwd": "/nowhere/passwd", "group": "/nowhere/group"}}},
+    "namespaces": {"name": "jhub"},
+    "storage": {"homes": {"main": {"claim": "home", "root": "/home"}}},
+    "scheduler": {"kind": "plain"},
+    "priorities": {"normal": {"value": 0, "default": True}},
+    "queues": {"general": {}},
+    "profiles": {
+        "small": {
+            "title": "Small",
+            "cpu": 1,
+            "memory": "1Gi",
+            "wall_time": "1h",
+            "images": {"default": "example/notebook:1"},
+        },
+        "huge": {"like": "small", "title": "Huge", "cpu": 512, "order": 200},
+    },
+}
+# A hub that could not run here: its login, its cluster, its containers and its addresses are elsewhere.
+CONFIG = """
+import jupyter_research_spawner
+c = get_config()
+c.JupyterHub.authenticator_class = "a_login_that_is_not_installed.Authenticator"
+c.JupyterHub.ip = "0.0.0.0"
+c.JupyterHub.hub_ip = "0.0.0.0"
+c.JupyterHub.db_url = "postgresql://db.example.edu/hub"
+c.JupyterHub.services = [{{"name": "other", "url": "http://127.0.0.1:9", "command": ["not-installed"]}}]
+c.KubeSpawner.k8s_api_host = "https://cluster.example.edu"
+c.KubeSpawner.cmd = ["start-that-is-in-the-image"]
+c.KubeSpawner.init_containers = [{{"name": "prepare", "image": "example/prepare:1", "command": ["false"]}}]
+jupyter_research_spawner.configure(c, {site!r})
+"""
+
+
+def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command until it ends; its temporary directory is below `directory`."""
+    temporary = directory / "tmp"
+    temporary.mkdir(mode=0o755)
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert leftovers(temporary) == []
+    return done
+
+
+def processes_of(temporary: Path) -> list[Path]:
+    """Return the processes that have this directory in their environment."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if str(temporary).encode() in environment.read_bytes():
+                found.append(environment.parent)
+    return found
+
+
+def leftovers(temporary: Path) -> list[Path]:
+    return [*temporary.iterdir(), *processes_of(temporary)]
+
+
+def written(directory: Path, name: str, content: object) -> str:
+    path = directory / name
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return str(path)
+
+
+def test_each_offer_of_the_example_values_starts(tmp_path: Path) -> None:
+    more = {
+        "singleuser": {"cmd": FAST},
+        "custom": {"research": {"classes": {"stats-101": {"since": "2999-01-01", "until": "2999-12-20"}}}},
+    }
+    examples = ("base.yaml", "schedulers/kueue.yaml", "gpu.yaml", "batch.yaml", "classes/stats-101.yaml")
+    files = [*(VALUES / name for name in examples), written(tmp_path, "more.yaml", more)]
+    done = run(tmp_path, *(word for file in files for word in ("-f", str(file))), "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert lines[0].startswith("Your scheduler is kueue, but the embedded cluster schedules as plain")
+    assert "The class stats-101 begins on 2999-01-01. Here it has begun already." in lines
+    rows = [line.split() for line in lines if line.endswith("starts")]
+    assert ["climate-1", "gpu-numa", "climate", "starts"] in rows
+    assert ["stats101-f26-1", "stats-101", "teaching", "starts"] in rows
+    assert lines[-1].startswith(f"All {len(rows)} offers start")
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_profile_that_fits_on_no_node_fails_the_check(tmp_path: Path) -> None:
+    config = written(tmp_path, "fast.py", f"c = get_config()\nc.KubeSpawner.cmd = {FAST!r}\n")
+    site = written(tmp_path, "site.yaml", SETTINGS)
+    done = run(tmp_path, "--site", site, "--config", config, "--nodes", "cpu=8,memory=32Gi,count=2", "--check")
+    assert done.returncode == 1
+    rows = done.stdout.splitlines()
+    assert [line.split() for line in rows if line.startswith("user-1")] == [
+        ["user-1", "small", "general", "starts"],
+        ["user-1", "huge", "general", "fits", "on", "no", "node"],
+    ]
+    assert "the largest has 8 CPUs" in done.stdout
+    assert "1 of 2 offers do not start" in done.stdout
+
+
+def test_wrong_settings_are_named_at_once_and_start_nothing(tmp_path: Path) -> None:
+    values = {"hub": {"config": {"wrong": {}}}, "singleuser": {"storage": {"type": "static"}}}
+    site = written(tmp_path, "values.yaml", {**values, "custom": {"research": SETTINGS}})
+    done = run(tmp_path, "-f", site, "--check")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "hub.config.wrong" in done.stderr
+    assert "singleuser.storage.type" in done.stderr
+
+
+def test_a_missing_proxy_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    done = run(tmp_path, "--site", written(tmp_path, "site.yaml", SETTINGS))
+    assert done.returncode == 1
+    assert done.stderr.startswith("The hub's proxy is not installed.")
+
+
+@asynccontextmanager
+async def running(directory: Path, *arguments: str) -> AsyncIterator[tuple[str, str, str]]:
+    """Run the command; yield the hub's URL, the key and the kubeconfig.  At the end it is interrupted."""
+    temporary = directory / "tmp"
+    temporary.mkdir(mode=0o755)
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *arguments,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    said = ""
+    while "Ctrl-C" not in said:
+        line = await asyncio.wait_for(process.stdout.readline(), 120)
+        assert line, said
+        said += line.decode()
+    words = said.split()
+    url, _, key = next(word for word in words if "?key=" in word).partition("/hub/login?key=")
+    kubeconfig = next(word for word in words if word.startswith("KUBECONFIG=")).partition("=")[2]
+    try:
+        yield url, key, kubeconfig
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest = (await asyncio.wait_for(process.stdout.read(), 60)).decode()
+    assert (await process.wait(), "Nothing of the trial is left" in rest) == (130, True)
+    assert leftovers(temporary) == []
+
+
+def listening(temporary: Path) -> set[str]:
+    """Return the addresses, in hexadecimal, on which processes of the trial listen."""
+    inodes = set()
+    for process in processes_of(temporary):
+        for link in (process / "fd").iterdir():
+            with suppress(OSError):
+                inodes.add(str(link.readlink()).removeprefix("socket:[").removesuffix("]"))
+    lines = [line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()]
+    return {fields[1].partition(":")[0] for fields in lines if fields[3] == "0A" and fields[9] in inodes}
+
+
+async def test_a_hub_of_elsewhere_runs_here_with_a_choice_of_user(tmp_path: Path) -> None:
+    """The login needs the key, nothing listens on other addresses, and the page shows the pod of the site."""
+    settings = {**SETTINGS, "scheduler": {"kind": "kueue"}}
+    site = written(tmp_path, "site.yaml", settings)
+    config = written(tmp_path, "jupyterhub_config.py", CONFIG.format(site=site))
+    async with running(tmp_path, "--site", site, "--config", config, "--port", "8200") as (url, key, kubeconfig):
+        async with aiohttp.ClientSession() as nobody, nobody.get(f"{url}/hub/login") as answer:
+            text = await answer.text()
+            assert ("user-1" in text, "has printed in the terminal" in text) == (False, True)
+        for wrong in ("", "wrong"):
+            async with UserSession(url, "user-1", wrong) as session:
+                with pytest.raises(RuntimeError, match="could not log in"):
+                    await session.log_in()
+        async with UserSession(url, "user-1", key) as session:
+            async with session.http.get(f"{url}/hub/login", params={"key": key}) as answer:
+                page = await answer.text()
+            assert "Your scheduler is kueue, but the embedded cluster schedules as plain" in page
+            assert 'value="user-1"' in page
+            await session.log_in()
+            async with session.http.get(f"{url}/hub/research-spawner/pod/user-1?profile=small") as answer:
+                pods = await answer.text()
+            assert "kueue.x-k8s.io/queue-name: general" in pods
+            assert "start-that-is-in-the-image" in pods
+            assert "name: prepare" in pods
+            await session.start_server("Small")
+            assert (await session.run("import os; print(os.environ['JUPYTERHUB_USER'])")).strip() == "user-1"
+        addresses = listening(tmp_path / "tmp")
+        assert addresses
+        assert {address for address in addresses if not address.endswith("7F")} == set()  # 127.0.0.0/8
+        assert is_private(kubeconfig)
+
+
+def is_private(path: str) -> bool:
+    return Path(path).stat().st_mode & 0o077 == 0
