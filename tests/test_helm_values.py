@@ -16,13 +16,11 @@ from typing import Any
 import pytest
 import samples
 import yaml
-from helm_files import BASE, CHART, VALUES, lists
+from helm_files import BASE, VALUES, lists
 from helm_files import complete as values
 from hub import python_of
-from kubernetes_asyncio.client import ApiClient, V1Container
 from patience import PATIENCE_SECONDS
 from traitlets.config import Config
-from traitlets.config.loader import LazyConfigValue
 
 from jupyter_research_spawner import chart_values
 from jupyter_research_spawner.demo.hub import free_port
@@ -104,129 +102,6 @@ def test_what_a_site_changes_wrongly_is_said_at_start(more: dict[str, Any], word
     with pytest.raises(ValueError) as error:
         loaded(more)
     assert words in str(error.value)
-
-
-# Values that set each trait which the chart sets, beside those of base.yaml.
-BUSY: dict[str, Any] = {
-    "fullnameOverride": "hub-a",
-    "imagePullSecret": {"create": True},
-    "imagePullSecrets": ["common"],
-    "hub": {
-        "activeServerLimit": 9,
-        "namedServerLimitPerUser": 2,
-        "allowNamedServers": True,
-        "templatePaths": ["/a"],
-        "templateVars": {"a": 1},
-        "loadRoles": {"more": {"scopes": ["list:users"]}},
-        "extraConfig": {"z-research": None, "20": "c.KubeSpawner.environment.update(A=get_name('hub'))", "10": "a = 1"},
-    },
-    "cull": {"users": True, "adminUsers": False, "removeNamedServers": True, "maxAge": 100},
-    "debug": {"enabled": True},
-    "scheduling": {
-        "userScheduler": {"enabled": True},
-        "podPriority": {"enabled": True},
-        "userPods": {"nodeAffinity": {"matchNodePurpose": "require"}},
-    },
-    "singleuser": {
-        "podNameTemplate": "jupyter-{username}",
-        "uid": 1000,
-        "fsGid": 100,
-        "startTimeout": 900,
-        "allowPrivilegeEscalation": None,
-        "serviceAccountName": "cloud",
-        "extraTolerations": [{"key": "a", "operator": "Exists"}],
-        "nodeSelector": {"pool": "users"},
-        "extraNodeAffinity": {"preferred": [{"weight": 1, "preference": {"matchExpressions": []}}]},
-        "extraPodAffinity": {"required": [{"topologyKey": "zone"}]},
-        "extraPodAntiAffinity": {"preferred": [{"weight": 1, "podAffinityTerm": {"topologyKey": "zone"}}]},
-        "cloudMetadata": {"blockWithIptables": True},
-        "networkTools": {"resources": {"limits": {"cpu": 1}}},
-        "extraLabels": {"a": "b"},
-        "extraAnnotations": {"a": "b"},
-        "extraEnv": {"OMP_NUM_THREADS": 2, "NODE": {"valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}},
-        "extraFiles": {
-            "a": {"mountPath": "/etc/a.json", "data": {"a": 1}, "mode": 420},
-            "b": {"mountPath": "/etc/b", "stringData": "b"},
-        },
-        "lifecycleHooks": {"preStop": {"exec": {"command": ["true"]}}},
-        "initContainers": [{"name": "a", "image": "b"}],
-        "extraContainers": [{"name": "c", "image": "d"}],
-        "cpu": {"limit": 2, "guarantee": 0.5},
-        "memory": {"limit": "4G"},
-        "extraResource": {"limits": {"nvidia.com/gpu": "1"}, "guarantees": {"nvidia.com/gpu": "1"}},
-        "image": {"pullPolicy": "Always", "pullSecrets": ["own"]},
-        "cmd": None,
-        "defaultUrl": "/lab",
-        "extraPodConfig": {"hostname": "a"},
-        "profileList": [{"display_name": "a"}],
-        "storage": {
-            "type": "dynamic",
-            "capacity": "2Gi",
-            "extraLabels": {"a": "b"},
-            "dynamic": {"storageClass": "fast", "pvcNameTemplate": "claim-{username}"},
-            "extraVolumes": [{"name": "v", "emptyDir": {}}],
-            "extraVolumeMounts": [{"name": "v", "mountPath": "/v"}, {"name": "v", "mountPath": "/w"}],
-        },
-    },
-}
-STATIC = {
-    "fullnameOverride": None,
-    "hub": {"db": {"type": "mysql", "url": "mysql://db"}, "extraConfig": {"z-research": None}},
-    "singleuser": {
-        "storage": {
-            "type": "static",
-            "static": {"pvcName": "homes", "subPath": "home/{username}"},
-            "extraVolumes": {"v": {"name": "v", "emptyDir": {}}},
-            "extraVolumeMounts": {"v": {"name": "v", "mountPath": "/v"}},
-        }
-    },
-}
-
-
-if CHART is not None:  # in CI, a test that skips is a failure
-
-    @pytest.mark.parametrize("more", [{}, BUSY, STATIC], ids=["base", "busy", "static"])
-    def test_the_charts_own_program_gives_the_same_configuration(
-        more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        found = merge(values(*FILES), more)
-        with chart_values.hub_pod(found):
-            translated = chart_values.build(found)
-            assert (translated.problems, translated.refused, translated.not_run) == ([], [], [])
-            theirs = Config()
-            program = Path(CHART or "", "files", "hub", "jupyterhub_config.py")
-            monkeypatch.setattr("tornado.httpclient.AsyncHTTPClient.configure", lambda *_: None)
-            exec(
-                compile(program.read_text(), program, "exec"),
-                {"get_config": lambda: theirs, "__file__": "/nowhere/c.py"},
-            )
-        # Sections that no spawner reads, and secrets.
-        for section, trait in (
-            ("JupyterHub", "cookie_secret"),
-            ("CryptKeeper", "keys"),
-            ("ConfigurableHTTPProxy", "api_url"),
-        ):
-            theirs[section].pop(trait)
-        ours, wanted = _plain(translated.config), _plain(theirs)
-        assert ours.keys() == wanted.keys()
-        for section in wanted:
-            for trait in ours[section].keys() | wanted[section].keys():
-                assert ours[section].get(trait) == wanted[section].get(trait), (section, trait)
-
-
-def _plain(value: Any) -> Any:
-    """Return a configuration without empty sections, and with Kubernetes' models as maps."""
-    if isinstance(value, Config):
-        return {key: _plain(below) for key, below in value.items() if below or not isinstance(below, Config)}
-    if isinstance(value, dict):
-        return {key: _plain(below) for key, below in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, LazyConfigValue):
-        return _plain(value.to_dict())
-    if isinstance(value, V1Container):
-        return ApiClient.sanitize_for_serialization(ApiClient.__new__(ApiClient), value)
-    return value
 
 
 async def test_the_pod_of_a_student(bob: PosixIdentity) -> None:
