@@ -144,6 +144,21 @@ jupyter_research_spawner.configure(c, "{state}/site.yaml"{arguments})
 {after}
 """
 
+# The values of the chart, as its own hub reads them.  CONFIG follows, with the addresses and the login of a test.
+_VALUES = """
+import yaml
+from jupyter_research_spawner.chart_values import build, hub_pod
+
+with Path("{state}/values.yaml").open() as file:
+    values = yaml.safe_load(file)
+pod = hub_pod(values)
+pod.__enter__()
+built = build(values, c)
+assert (built.problems, built.refused, built.not_run) == ([], [], [])
+del c.JupyterHub.hub_connect_url
+"""
+_CONFIGURE = 'jupyter_research_spawner.configure(c, "{state}/site.yaml"{arguments})'
+
 
 def python_of(version: int) -> str:
     """Return the interpreter with that JupyterHub. Without one the test is skipped; with CI=true it fails."""
@@ -199,11 +214,21 @@ class Hub:
         self.environment: dict[str, str] = {}
 
     def write(self, site: Json, extra: str = "", after: str = "", arguments: str = "") -> None:
+        self._write("site.yaml", site, CONFIG, extra=extra, after=after, arguments=arguments)
+
+    def write_values(self, values: Json, extra: str = "") -> None:
+        """Write the configuration of a hub with these complete values of the chart."""
+        config = f"from pathlib import Path\n{_VALUES}{CONFIG.replace(_CONFIGURE, '')}"
+        self._write("values.yaml", values, config, extra=extra)
+
+    def _write(
+        self, name: str, content: Json, config: str, extra: str = "", after: str = "", arguments: str = ""
+    ) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
-        (self.state / "site.yaml").write_text(yaml.safe_dump(site))
+        (self.state / name).write_text(yaml.safe_dump(content))
         (self.state / "notebook.py").write_text(NOTEBOOK)
         (self.state / "config.py").write_text(
-            CONFIG.format(
+            config.format(
                 address=self.address,
                 port=self.port,
                 state=self.state,
