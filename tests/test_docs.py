@@ -126,7 +126,11 @@ def repository() -> list[str]:
 
 # What commands write: not in a fresh clone.
 WRITTEN = [".test-times/", "dist/", "tests/cluster/thorough.yaml"]
-FILES = [*repository(), *WRITTEN]
+# Examples of files that a reader has or writes.
+OF_READERS = [
+    *("values.yaml", "volumes.yaml", "campus.yaml", "general.yaml", "restricted.yaml", "script.sh", "site.yaml"),
+]
+FILES = [*repository(), *WRITTEN, *OF_READERS]
 PATH = re.compile(
     r"[a-z.][a-z0-9_.-]*(/[a-z0-9_.-]+)*/|[\w.*-]+(/[\w.*-]+)*\.(py|md|yaml|yml|sh|toml|cfg|svg|lock|ipynb)"
 )

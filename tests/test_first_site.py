@@ -1,4 +1,4 @@
-"""What the README tells a new site to write works as it stands there."""
+"""What the tutorial tells a new site to write works as it stands there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from traitlets.config import Config
 from jupyter_research_spawner.cli import main
 from jupyter_research_spawner.site import load
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "tutorial" / "first-site.md").read_text()
 
 
 def block(language: str) -> str:
-    [text] = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    [text] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     return text
 
 
@@ -48,7 +48,7 @@ def test_its_configuration_has_about_ten_lines() -> None:
 
 
 def test_its_commands_are_there() -> None:
-    for command in re.findall(r"^research-spawner (\w+)", README, re.MULTILINE):
+    for command in re.findall(r"^research-spawner (\w+)", PAGE, re.MULTILINE):
         with pytest.raises(SystemExit) as ended:
             main([command, "--help"])
         assert ended.value.code == 0
