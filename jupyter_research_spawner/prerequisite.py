@@ -40,6 +40,13 @@ class Prerequisite:
             return name[:-1] + "ies"
         return name + ("es" if name.endswith("s") else "s")
 
+    @property
+    def path(self) -> str:
+        """Return the path of the object in the API."""
+        root = "/api" if "/" not in self.api_version else "/apis"
+        namespace = f"/namespaces/{self.namespace}" if self.namespace else ""
+        return f"{root}/{self.api_version}{namespace}/{self.resource}/{self.name}"
+
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r}" + (f" in namespace {self.namespace!r}" if self.namespace else "")
 

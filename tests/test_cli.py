@@ -282,11 +282,19 @@ def test_manifests_are_a_stream_that_kubectl_reads(cli: Cli) -> None:
     assert json.loads(out) == {"apiVersion": "v1", "kind": "List", "items": documents}
 
 
-@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("batch", "devices")])
+@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("batch", "devices", "queues")])
 def test_manifests_of_one_part_need_no_image(cli: Cli, part: str) -> None:
     code, out, err = cli("manifests", *SITE, "--only", part)
     assert (code, err) == (0, "")
     assert list(yaml.safe_load_all(out))
+
+
+def test_what_administrators_decide_about_queues_is_a_comment(cli: Cli) -> None:
+    code, out, _ = cli("manifests", *SITE, "--only", "queues")
+    assert code == 0
+    assert out.startswith("# Queue climate needs LocalQueue climate in namespace jhub.")
+    assert list(yaml.safe_load_all(out)) == []
+    assert "#" not in cli("manifests", *SITE, "--only", "priorities")[1]
 
 
 def test_the_service_sees_the_files_that_settings_name(cli: Cli) -> None:

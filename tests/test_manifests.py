@@ -19,7 +19,7 @@ from jupyter_research_spawner.batch.app import options
 from jupyter_research_spawner.client.archive import build
 from jupyter_research_spawner.identity import PosixIdentity
 from jupyter_research_spawner.jobs import KINDS, notebook
-from jupyter_research_spawner.manifests import PARTS, Release, everything
+from jupyter_research_spawner.manifests import PARTS, Release, everything, queue_comments
 from jupyter_research_spawner.pod import compose
 from jupyter_research_spawner.schedulers import SCHEDULERS
 from jupyter_research_spawner.site import Site, load
@@ -51,7 +51,7 @@ def rights(objects: list[Json], account: str) -> set[tuple[str, str, str]]:
 
 
 # A hash names the client's, and the sample has no devices.
-@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("client", "devices")])
+@pytest.mark.parametrize("part", [part for part in PARTS if part not in ("client", "devices", "queues")])
 def test_parts_of_the_sample_site(site: Site, golden: Callable[[str], Any], part: str) -> None:
     assert everything(site, HERE, [part]) == golden(f"manifests/{part}")
 
@@ -61,15 +61,40 @@ def test_priorities_of_a_scheduler_without_its_own(golden: Callable[[str], Any])
     assert everything(plain, HERE, ["priorities"]) == golden("manifests/priorities-plain")
 
 
+OF_QUEUES = {
+    "queues": {
+        "climate": {"kueue": {"cluster_queue": "research"}, "kai": {"parent": "research"}},
+        "teaching": {"kueue": {"local_queue": "lessons", "cluster_queue": "research"}, "share": 1},
+    }
+}
+
+
+@pytest.mark.parametrize("kind", sorted(SCHEDULERS))
+def test_queues_of_each_scheduler(kind: str, golden: Callable[[str], Any]) -> None:
+    site = site_with(SCHEDULER[kind], OF_QUEUES)
+    assert everything(site, HERE, ["queues"]) == golden(f"manifests/queues-{kind}")
+    assert queue_comments(site) == golden(f"cli/comments-on-queues-{kind}")
+
+
+def test_two_queues_that_describe_one_object_differently_are_an_error() -> None:
+    same: Json = {"kueue": {"local_queue": "one", "cluster_queue": "research"}}
+    site = site_with({"queues": {"climate": same, "teaching": same}})
+    assert len(everything(site, HERE, ["queues"])) == 1
+    other = {"kueue": {"local_queue": "one", "cluster_queue": "lessons"}}
+    with pytest.raises(ValueError, match="queues climate and teaching describe LocalQueue one differently"):
+        everything(site_with({"queues": {"climate": same, "teaching": other}}), HERE, ["queues"])
+
+
 @pytest.mark.parametrize("kind", sorted(SCHEDULERS))
 def test_every_object_can_be_applied(kind: str) -> None:
-    objects = everything(site_with(SCHEDULER[kind]), HERE)
+    objects = everything(site_with(SCHEDULER[kind], OF_QUEUES), HERE)
     names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
     assert len(names) == len(set(names))
     for found in objects:
         assert found["apiVersion"] and found["kind"] and found["metadata"]["name"]
         assert found["metadata"]["labels"]["app.kubernetes.io/name"] == "research-spawner"
         cluster_wide = found["kind"].startswith("Cluster") or found["kind"].endswith("PriorityClass")
+        cluster_wide = cluster_wide or found["kind"] == "Queue"
         assert ("namespace" in found["metadata"]) != cluster_wide
     assert yaml.safe_load(yaml.safe_dump(objects)) == objects, "text that YAML changes"
 

@@ -296,8 +296,8 @@ def _manifests(commands: Commands) -> None:
     parser = commands.add_parser(
         "manifests",
         help="print the objects that the cluster needs, for kubectl apply",
-        description="Prints PriorityClasses, ResourceClaimTemplates, the ConfigMaps that notebooks mount, RBAC rules, "
-        "network policies and the batch service.",
+        description="Prints PriorityClasses, queues, ResourceClaimTemplates, the ConfigMaps that notebooks mount, RBAC "
+        "rules, network policies and the batch service. With --diff it compares them with the cluster.",
     )
     _site(parser)
     manifests_command.add_options(parser)

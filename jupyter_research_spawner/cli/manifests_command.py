@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..chart_values import complete, look_up, pull_secrets
-from ..manifests import PARTS, HubVolume, Release, everything
+from ..manifests import PARTS, HubVolume, Release, difference, everything, place_of, queue_comments
 from ..pod.yaml_text import as_text
+from ..refusal import Refusal
+from ..shape import Json
 from ..site import Site
+from ..watch.api_server import ApiError, ApiServer
+from ..watch.connection import CannotConnect, connect
 from .files import read_files
+from .output import Differs
 
-SERVICE = "batch"
+SERVICE, QUEUES = "batch", "queues"
 # The batch service mounts the volumes of the hub whose names begin with this.
 SHARED_VOLUMES = "research-"
 
@@ -26,6 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PART,...",
         help=f"only some of {', '.join(PARTS)}. Default: all, without {SERVICE} if settings have no batch.url and no "
         "image of the batch service is known",
+    )
+    parser.add_argument(
+        "--diff",
+        action="store_true",
+        help="compare the objects with those of the cluster instead, and exit with 1 if they differ. KUBECONFIG says "
+        "where the cluster is. Fields that the manifests do not set do not count",
     )
     parser.add_argument(
         "--batch-image",
@@ -83,9 +96,47 @@ def printed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str
         objects = everything(files.site, release, parts)
     except ValueError as error:
         parser.error(str(error))
+    if options.diff:
+        if options.output != "yaml":
+            parser.error("--diff prints text, so it cannot be combined with --output")
+        return asyncio.run(_compared(objects))
     if options.output == "json":
         return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2)
-    return "\n".join(f"---\n{as_text(found)}" for found in objects)
+    comments = queue_comments(files.site) if QUEUES in parts else []
+    lines = [line for one in comments for line in textwrap.wrap(one, initial_indent="# ", subsequent_indent="#   ")]
+    return "\n".join([*lines, *(f"---\n{as_text(found)}" for found in objects)])
+
+
+async def _compared(objects: list[Json]) -> str:
+    """Return a sentence if the cluster has these objects.  Raises Differs, and Refusal without an answer."""
+    try:
+        client = await connect()
+    except CannotConnect as error:
+        raise Refusal("no-cluster", str(error), status=503) from None
+    try:
+        server = ApiServer(client)
+        differing = [text for one in objects if (text := difference(one, await _find(server, one)))]
+    finally:
+        await client.close()
+    if differing:
+        raise Differs("\n".join(differing))
+    return f"No differences in {len(objects)} objects."
+
+
+async def _find(server: ApiServer, manifest: Json) -> Json | None:
+    """Return the object of the cluster, or None if it or its kind does not exist.  Raises Refusal."""
+    place = place_of(manifest)
+    try:
+        return await server.ask("GET", place.path)
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise Refusal(
+            "not-allowed",
+            f"The cluster does not show {place}: {error.message}",
+            hint="You need the right to get the objects that this command prints.",
+            status=403,
+        ) from None
 
 
 def _default_parts(site: Site, release: Release) -> tuple[str, ...]:

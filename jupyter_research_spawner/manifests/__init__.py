@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable
 from ..shape import Json
 from ..site import Site
 from . import batch_deployment, network, rbac
+from .cluster_diff import difference, place_of
+from .queue_manifests import queue_comments, queue_objects
 from .release import HubVolume, Release
 from .site_prerequisites import claim_templates, client_config_maps, priority_classes
 
 # The objects are applied in this order, so that the batch service starts after its roles and network policies exist.
 PARTS: dict[str, Callable[[Site, Release], list[Json]]] = {
     "priorities": priority_classes,
+    "queues": queue_objects,
     "devices": claim_templates,
     "client": client_config_maps,
     "rbac": rbac.objects,
@@ -30,4 +33,4 @@ def everything(site: Site, release: Release, only: Iterable[str] = tuple(PARTS))
     return [found for part, objects in PARTS.items() if part in wanted for found in objects(site, release)]
 
 
-__all__ = ["PARTS", "HubVolume", "Release", "everything"]
+__all__ = ["PARTS", "HubVolume", "Release", "difference", "everything", "place_of", "queue_comments"]

@@ -13,6 +13,7 @@ from .scheduler_defaults import (
     NO_GPU_ADVICE,
     adds_nothing,
     disruption,
+    no_queue_manifest,
     no_queue_rooms,
     no_queue_uses,
     only_gpus,
@@ -71,6 +72,7 @@ watched = ()
 HOLD = None
 ORDER = None
 queue_kinds = ()
+queue_manifest = no_queue_manifest
 queue_rooms = no_queue_rooms
 queue_uses = no_queue_uses
 status = status_of_pod

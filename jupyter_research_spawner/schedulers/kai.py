@@ -36,6 +36,7 @@ from .scheduler_interface import (
     Objects,
     Placement,
     QueueKind,
+    QueueManifest,
     QueueName,
     QueuePlacement,
 )
@@ -138,6 +139,16 @@ HOLD = None
 ORDER = None
 queue_kinds = (QueueKind(API, "Queue"),)
 _NO_LIMIT = -1
+
+
+def queue_manifest(placement: QueuePlacement, share: int | None) -> QueueManifest:
+    """Return no object, because a Queue without the quotas that an administrator decides would start nothing."""
+    parent = _options(placement).parent
+    of = f"with parentQueue {parent}" if parent else "with a parentQueue"
+    return QueueManifest(
+        f"Queue {placement.queue} needs KAI's Queue {_queue(placement)}, {of}. You decide quota, limit and "
+        "overQuotaWeight of its resources."
+    )
 
 
 def queue_rooms(objects: Objects) -> FindRoom:

@@ -37,6 +37,7 @@ from .scheduler_interface import (
     OrderApi,
     Placement,
     QueueKind,
+    QueueManifest,
     QueueName,
     QueuePlacement,
     Reason,
@@ -65,6 +66,13 @@ class QueueOptions(Settings):
 
     local_queue: QueueName | None = Field(
         None, title="LocalQueue", description="Default: the name of the queue.", examples=["climate"]
+    )
+    cluster_queue: QueueName | None = Field(
+        None,
+        title="ClusterQueue of the LocalQueue",
+        description="If it is set, `research-spawner manifests` prints the LocalQueue. You create the ClusterQueue, "
+        "with its quotas.",
+        examples=["research"],
     )
 
 
@@ -131,6 +139,24 @@ queue_kinds = (
     QueueKind(API, "LocalQueue", namespaced=True),
     *(QueueKind(API, kind) for kind in ("ClusterQueue", "Cohort", "ResourceFlavor")),
 )
+
+
+def queue_manifest(placement: QueuePlacement, share: int | None) -> QueueManifest:
+    """Return the LocalQueue, if the settings name its ClusterQueue."""
+    assert isinstance(placement.options, QueueOptions)
+    name, cluster_queue = _local_queue(placement), placement.options.cluster_queue
+    if cluster_queue is None:
+        return QueueManifest(
+            f"Queue {placement.queue} needs LocalQueue {name} in namespace {placement.namespace}. It is printed here "
+            f"if queues.{placement.queue}.kueue.cluster_queue names its ClusterQueue."
+        )
+    local_queue = {
+        "apiVersion": API,
+        "kind": "LocalQueue",
+        "metadata": {"name": name, "namespace": placement.namespace},
+        "spec": {"clusterQueue": cluster_queue},
+    }
+    return QueueManifest(f"You create ClusterQueue {cluster_queue} and decide its quotas.", local_queue)
 
 
 def queue_rooms(objects: Objects) -> FindRoom:

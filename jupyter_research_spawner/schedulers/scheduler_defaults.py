@@ -25,6 +25,7 @@ from .scheduler_interface import (
     Objects,
     Placement,
     PreemptionEvent,
+    QueueManifest,
     QueuePlacement,
     Reason,
 )
@@ -147,6 +148,11 @@ def refuse_gpu_beside_hami(gpu: Gpu, scheduler_name: str | None) -> str | None:
 
 
 NO_GPU_ADVICE: Mapping[str, str] = {}
+
+
+def no_queue_manifest(placement: QueuePlacement, share: int | None) -> QueueManifest | None:
+    """Return None, for a scheduler without queues."""
+    return None
 
 
 def no_queue_rooms(objects: Objects) -> FindRoom:

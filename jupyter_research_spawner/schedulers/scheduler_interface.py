@@ -204,6 +204,18 @@ class Hold:
     patch: Json
 
 
+@dataclass(frozen=True)
+class QueueManifest:
+    """What `research-spawner manifests` prints about the object of a queue.
+
+    `object` is the object without labels, as far as the settings describe it; None if they say too little.  `comment`
+    is a sentence about what an administrator of the cluster decides or creates.
+    """
+
+    comment: str
+    object: Json | None = None
+
+
 class Scheduler(Protocol):
     """The interface of a scheduler module.  Code outside these modules never tests which scheduler is used.
 
@@ -296,6 +308,14 @@ class Scheduler(Protocol):
         """Return a function that finds out how much of a queue's quotas is used, from the same objects.
 
         It must return only numbers of the objects, and None where they have none.  Default: `no_queue_uses`.
+        """
+
+    @property
+    def queue_manifest(self) -> Callable[[QueuePlacement, int | None], QueueManifest | None]:
+        """Return the object of a queue for `research-spawner manifests`; None if the scheduler has no queues.
+
+        Arguments: the queue, and its `share` in the settings or None if it is not set.  The object must have only
+        fields that the settings decide: quotas are the administrator's.  Default: `no_queue_manifest`.
         """
 
     @property

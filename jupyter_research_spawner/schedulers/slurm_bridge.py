@@ -29,6 +29,7 @@ from .scheduler_interface import (
     Metadata,
     Objects,
     Placement,
+    QueueManifest,
     QueuePlacement,
 )
 
@@ -122,6 +123,14 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
             "{kind: whole, resource: deviceclass.resource.kubernetes.io/gpu.nvidia.com} instead"
         )
     return only_gpus(*COUNTED_GPUS)(gpu, scheduler_name)
+
+
+def queue_manifest(placement: QueuePlacement, share: int | None) -> QueueManifest:
+    """Return no object: partitions, accounts and QOS are in Slurm."""
+    options = _options(placement)
+    asked = [f"partition {options.partition or placement.queue}"]
+    asked += [f"{name} {value}" for name, value in (("account", options.account), ("QOS", options.qos)) if value]
+    return QueueManifest(f"Queue {placement.queue} needs in Slurm: {', '.join(asked)}.")
 
 
 # Partitions, accounts and QOS exist only in Slurm, not as cluster objects.

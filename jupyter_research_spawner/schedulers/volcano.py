@@ -38,6 +38,7 @@ from .scheduler_interface import (
     Placement,
     PreemptionEvent,
     QueueKind,
+    QueueManifest,
     QueueName,
     QueuePlacement,
 )
@@ -118,6 +119,18 @@ watched = ()
 HOLD = None
 ORDER = None
 queue_kinds = (QueueKind(API, "Queue"),)
+
+
+def queue_manifest(placement: QueuePlacement, share: int | None) -> QueueManifest:
+    """Return the Queue with its weight, if the settings have a share."""
+    name = _queue(placement)
+    if share is None:
+        return QueueManifest(
+            f"Queue {placement.queue} needs Volcano's Queue {name}, which is open. It is printed here if "
+            f"queues.{placement.queue}.share is set, as its weight."
+        )
+    queue = {"apiVersion": API, "kind": "Queue", "metadata": {"name": name}, "spec": {"weight": share}}
+    return QueueManifest(f"You decide capability, guarantee and parent of Volcano's Queue {name}.", queue)
 
 
 def queue_rooms(objects: Objects) -> FindRoom:

@@ -35,6 +35,7 @@ from .scheduler_interface import (
     Objects,
     Placement,
     PreemptionEvent,
+    QueueManifest,
     QueuePlacement,
 )
 
@@ -133,6 +134,16 @@ def refuses_gpu(gpu: Gpu, scheduler_name: str | None) -> str | None:
 
 # Queues are part of YuniKorn's configuration, not cluster objects: an unknown queue ends in ApplicationRejected.
 prerequisites = only_priority_class
+
+
+def queue_manifest(placement: QueuePlacement, share: int | None) -> QueueManifest:
+    """Return no object: all queues are in one ConfigMap, which has other settings too."""
+    return QueueManifest(
+        f"Queue {placement.queue} needs the leaf queue {_queue(placement)} in queues.yaml of the ConfigMap "
+        "yunikorn-configs. You decide its resources, limits and submitacl."
+    )
+
+
 watched = ()
 HOLD = None
 ORDER = None

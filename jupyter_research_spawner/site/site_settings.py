@@ -88,8 +88,8 @@ class _Queue(Settings):
     share: StrictInt = Field(
         1,
         title="Weight of the queue if all queues are busy",
-        description="The options form shows it if it is set. It does not configure the scheduler: set it to the weight "
-        "that the queue has there.",
+        description="The options form shows it if it is set. `research-spawner manifests` prints it as the weight of "
+        "Queues whose object has one. For other schedulers, set it to the weight that the queue has there.",
         ge=1,
     )
     priority: Name | None = Field(

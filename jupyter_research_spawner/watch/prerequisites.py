@@ -76,7 +76,7 @@ class Prerequisites:
     async def _get(self, prerequisite: Prerequisite) -> _Found:
         try:
             # Only a queue's status is read. The data of a secret is not even requested.
-            answer = await self._server.ask("GET", _path(prerequisite), accept=JSON if prerequisite.shut else _METADATA)
+            answer = await self._server.ask("GET", prerequisite.path, accept=JSON if prerequisite.shut else _METADATA)
         except ApiError as error:
             if error.status in (401, 403) and not prerequisite.is_reported:
                 self._warn_unreadable(prerequisite, error.status)
@@ -115,9 +115,3 @@ def _shut(prerequisite: Prerequisite, state: str) -> Refusal:
         hint="Select another queue, or try again when your administrators have opened this one.",
         status=503,
     )
-
-
-def _path(prerequisite: Prerequisite) -> str:
-    root = "/api" if "/" not in prerequisite.api_version else "/apis"
-    namespace = f"/namespaces/{prerequisite.namespace}" if prerequisite.namespace else ""
-    return f"{root}/{prerequisite.api_version}{namespace}/{prerequisite.resource}/{prerequisite.name}"

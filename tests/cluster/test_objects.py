@@ -13,11 +13,11 @@ from rig.api import Json, Refused, namespace, until
 from rig.cluster import Cluster
 from rig.extensions import CRD, apply_crds, read
 from samples import site_with
-from test_manifests import HERE, SCHEDULER
+from test_manifests import HERE, OF_QUEUES, SCHEDULER
 from test_pod_golden import AS_DIFFERENCES, IN_FULL, sent
 
 from jupyter_research_spawner.embedded.apiserver import decoding
-from jupyter_research_spawner.manifests import everything
+from jupyter_research_spawner.manifests import difference, everything
 
 TESTS = Path(__file__).parents[1]
 GOLDEN = sorted([*TESTS.glob("golden/job/*.yaml"), *TESTS.glob("golden/pod/*/notebook.yaml")])
@@ -27,10 +27,17 @@ FIELDS = Path(decoding.__file__).parent / "fields.json"
 NAMESPACE = "jhub"
 
 
+# Of the kinds that manifests have.
+KUEUES = ("workloadpriorityclasses", "localqueues")
+
+
 @pytest.fixture(scope="module")
 def site(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with what objects of a site must find: its namespace, its priorities and Kueue's own kind of them."""
-    crds = read(cluster.source("kueue") / "config/components/crd/bases/kueue.x-k8s.io_workloadpriorityclasses.yaml")
+    """The cluster with what objects of a site must find: its namespace, its priorities, and the kinds of Kueue and Volcano."""
+    kueue = cluster.source("kueue") / "config/components/crd/bases"
+    crds = [crd for kind in KUEUES for crd in read(kueue / f"kueue.x-k8s.io_{kind}.yaml")]
+    installed = read(cluster.source("volcano") / "installer" / "volcano-development.yaml")
+    crds += [one for one in installed if one["metadata"]["name"] == "queues.scheduling.volcano.sh"]
     new = [crd for crd in crds if cluster.api.find(*CRD, crd["metadata"]["name"]) is None]
     apply_crds(cluster.api, new)
     here = namespace(NAMESPACE)
@@ -99,8 +106,17 @@ def test_a_notebook_of_every_profile_is_taken_whole(site: Cluster, scheduler: st
 
 @pytest.mark.parametrize("scheduler", sorted(SCHEDULER))
 def test_what_a_site_applies_is_taken_whole(site: Cluster, scheduler: str) -> None:
-    for obj in everything(site_with(SCHEDULER[scheduler]), HERE):
+    for obj in everything(site_with(SCHEDULER[scheduler], OF_QUEUES), HERE):
         assert_kept(site, obj)
+
+
+@pytest.mark.parametrize("scheduler", sorted(SCHEDULER))
+def test_what_a_site_has_applied_does_not_differ(site: Cluster, scheduler: str) -> None:
+    """Only what the API server makes of an object decides which differences are not real."""
+    for obj in everything(site_with(SCHEDULER[scheduler], OF_QUEUES), HERE):
+        kept = taken(site, obj)
+        renamed = {**obj, "metadata": {**obj["metadata"], "name": kept["metadata"]["name"]}}
+        assert difference(renamed, kept) == ""
 
 
 def test_a_misspelled_field_would_be_seen(site: Cluster) -> None:
