@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from .apimachinery.api_resources import CLAIM, NAMESPACE
+from .apimachinery.command_request import CommandRequest, RunningCommand
 from .apimachinery.container_log import ContainerLog
 from .apimachinery.object_fields import Json
 from .apiserver.certificate import self_signed, write_private
@@ -43,6 +44,7 @@ class Cluster:
         self.store = Store()
         self.api = Api(self.store, {ADMIN: self.token})
         self.api.logs = self._log
+        self.api.commands = self._command
         self.scheduler = Scheduler(self.store)
         self.jobs = JobController(self.store)
         self.claims = ClaimBinder(self.store, storage)
@@ -165,10 +167,15 @@ class Cluster:
         self._lock.close()
 
     def _log(self, pod: Json, container: str, previous: bool) -> ContainerLog | None:
-        for node in self.nodes:
-            if node.spec.name == pod["spec"]["nodeName"]:
-                return node.log(pod, container, previous=previous)
-        return None
+        node = self._node_of(pod)
+        return node.log(pod, container, previous=previous) if node else None
+
+    async def _command(self, pod: Json, container: str, request: CommandRequest) -> RunningCommand | None:
+        node = self._node_of(pod)
+        return await node.command(pod, container, request) if node else None
+
+    def _node_of(self, pod: Json) -> Node | None:
+        return next((node for node in self.nodes if node.spec.name == pod["spec"].get("nodeName")), None)
 
 
 def _locked(state: Path) -> IO[str]:

@@ -39,7 +39,7 @@ def _core(plural: str, kind: str, *subresources: str, namespaced: bool = True, s
 
 NAMESPACE = _core("namespaces", "Namespace", "status", "finalize", namespaced=False, short="ns")
 NODE = _core("nodes", "Node", "status", namespaced=False, short="no")
-POD = _core("pods", "Pod", "status", "binding", "eviction", "log", short="po")
+POD = _core("pods", "Pod", "status", "binding", "eviction", "exec", "log", "portforward", short="po")
 EVENT = _core("events", "Event", short="ev")
 CLAIM = _core("persistentvolumeclaims", "PersistentVolumeClaim", "status", short="pvc")
 SECRET = _core("secrets", "Secret")
@@ -182,7 +182,8 @@ class Kinds:
             }
             resources.append({**whole, **common})
             for subresource in kind.subresources:
-                part = {"name": f"{kind.plural}/{subresource}", "singularName": "", "verbs": ["get", "patch", "update"]}
+                verbs = ["create", "get"] if subresource in ("exec", "portforward") else ["get", "patch", "update"]
+                part = {"name": f"{kind.plural}/{subresource}", "singularName": "", "verbs": verbs}
                 resources.append({**part, **common})
         return {
             "kind": "APIResourceList",

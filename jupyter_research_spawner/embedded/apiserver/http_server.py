@@ -21,6 +21,7 @@ from aiohttp import web
 
 from ..apimachinery.api_errors import ApiError, bad_request, invalid, unauthorized, unsupported_media_type
 from ..apimachinery.api_resources import BUILT_IN, GIVES_BACK_WHAT_IS_DELETED, POD, Kind, unknown_resource
+from ..apimachinery.command_request import CommandSource
 from ..apimachinery.container_log import LogSource
 from ..apimachinery.field_rules import immutable
 from ..apimachinery.object_fields import Json
@@ -43,7 +44,9 @@ from .api_requests import (
     verb_of,
     warn,
 )
+from .pod_exec import run_in_pod
 from .pod_logs import send_log
+from .pod_port_forward import forward_ports
 from .printed_tables import table
 from .watch_stream import watch
 
@@ -54,7 +57,7 @@ ADMIN = "admin"
 AUDIT_LENGTH = 10_000
 _OPEN_PATHS = {"/healthz", "/readyz", "/livez", "/version"}
 _VERSION = {"major": "1", "minor": "36", "gitVersion": "v1.36.3+embedded", "platform": "linux/amd64"}
-_POD_SUBRESOURCES = {"log", "binding", "eviction"}
+_POD_SUBRESOURCES = {"log", "binding", "eviction", "exec", "portforward"}
 _PARTIAL = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
 _CREATED = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 _ORPHAN_WARNING = (
@@ -96,6 +99,7 @@ class Api:
         self.listed_bytes: Counter[str] = Counter()  # by resource: the bodies of the responses to list requests
         self.audit: deque[Call] = deque(maxlen=AUDIT_LENGTH)
         self.logs: LogSource | None = None
+        self.commands: CommandSource | None = None
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, certificate: Path | None, port: int = 0) -> str:
@@ -233,7 +237,7 @@ class Api:
     async def _dispatch(self, request: web.Request, target: Target, verb: str) -> web.StreamResponse:
         kind = target.kind
         if target.subresource in _POD_SUBRESOURCES and kind == POD:
-            return await _answer_pod_subresource(request, target, self.store, self.logs)
+            return await _answer_pod_subresource(request, target, self.store, self.logs, self.commands)
         if verb == "watch":
             return await watch(request, self.store, kind, matcher(request, target))
         if verb == "list":
@@ -384,12 +388,16 @@ async def _ok(_: web.Request) -> web.Response:
 
 
 async def _answer_pod_subresource(
-    request: web.Request, target: Target, store: Store, logs: LogSource | None
+    request: web.Request, target: Target, store: Store, logs: LogSource | None, commands: CommandSource | None
 ) -> web.StreamResponse:
-    """Answer a request for a pod's log, or bind or evict the pod."""
+    """Answer a request for a pod's log, run a command in the pod, or bind or evict the pod."""
     pod = store.get(POD, target.namespace, target.name or "")
     if target.subresource == "log" and request.method == "GET":
         return await send_log(request, pod, logs)
+    if target.subresource == "exec":
+        return await run_in_pod(request, pod, commands)
+    if target.subresource == "portforward":
+        return await forward_ports(request, pod)
     if request.method != "POST":
         raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
     body = await read_any(request)

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from ..apimachinery.object_fields import Json
 
@@ -24,6 +25,8 @@ SANDBOX = Path(__file__).with_name("sandbox.py")
 MARK = "EMBEDDED_CLUSTER"  # all processes of a cluster have this variable with the path of the cluster's directory
 POD_MARK = "EMBEDDED_POD_UID"
 KILL_SECONDS = 5.0
+
+Stream = int | IO[bytes]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class ContainerSpec:
     exposed: list[Path]
     hidden: list[Path]
     root: Path
+    # For a further command in a running container: the init process whose namespaces it enters.
+    enter: int = 0
+    is_terminal: bool = False
 
     def as_json(self) -> Json:
         return {
@@ -78,6 +84,8 @@ class ContainerSpec:
             "hidden": [str(path) for path in self.hidden],
             "root": str(self.root),
             "node_pid": os.getpid(),
+            "enter": self.enter,
+            "is_terminal": self.is_terminal,
         }
 
 
@@ -94,40 +102,24 @@ class StartError(Exception):
 class Container:
     """A running container."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, spec: ContainerSpec) -> None:
+        self.spec = spec
         self._process = process
         self._exit: asyncio.Task[int] = asyncio.ensure_future(process.wait())
 
     @classmethod
     async def start(cls, spec: ContainerSpec, log: Path, marks: dict[str, str]) -> Container:
         """Start the container.  Raises StartError if its program, directory or mounts are missing."""
-        read_status, write_status = os.pipe()
-        spec_fd = _memory_file(json.dumps(spec.as_json() | {"env": {**spec.env, **marks}}).encode())
-        try:
-            with log.open("ab") as output:
-                process = await asyncio.create_subprocess_exec(
-                    *_sandbox_command(spec_fd, write_status),
-                    env={**marks, "LC_ALL": "C.UTF-8"},
-                    cwd="/",
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=(spec_fd, write_status),
-                    start_new_session=True,  # Ctrl-C interrupts only the cluster, which then stops its pods
-                )
-        finally:
-            os.close(write_status)
-            os.close(spec_fd)
-        container = cls(process)
-        try:
-            failure = await _read_all(read_status)
-        except asyncio.CancelledError:
-            await container.kill()
-            raise
-        if failure:
-            await container.kill()
-            raise StartError(failure)
-        return container
+        with log.open("ab") as output:
+            return cls(await start_in_sandbox(spec, marks, asyncio.subprocess.DEVNULL, output, output), spec)
+
+    @property
+    def init_pid(self) -> int:
+        """Return the process whose namespaces are the container's, or 0 if the container has none.  Raises OSError."""
+        if not self.spec.isolate:
+            return 0
+        pid = self._process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
     async def wait(self) -> int:
         """Return the exit code, or 128 plus the signal that killed the process."""
@@ -162,6 +154,46 @@ class Container:
         if not self.ended:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
+
+
+async def start_in_sandbox(
+    spec: ContainerSpec, marks: dict[str, str], stdin: Stream, stdout: Stream, stderr: Stream
+) -> asyncio.subprocess.Process:
+    """Start the sandbox with the program of `spec`.  Raises StartError if the program could not be started."""
+    read_status, write_status = os.pipe()
+    spec_fd = _memory_file(json.dumps(spec.as_json() | {"env": {**spec.env, **marks}}).encode())
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *_sandbox_command(spec_fd, write_status),
+            env={**marks, "LC_ALL": "C.UTF-8"},
+            cwd="/",
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=(spec_fd, write_status),
+            start_new_session=True,  # Ctrl-C interrupts only the cluster, which then stops its pods
+        )
+    finally:
+        os.close(write_status)
+        os.close(spec_fd)
+    try:
+        failure = await _read_all(read_status)
+    except asyncio.CancelledError:
+        await _kill_sandbox(process)
+        raise
+    if failure:
+        await _kill_sandbox(process)
+        raise StartError(failure)
+    return process
+
+
+async def _kill_sandbox(process: asyncio.subprocess.Process) -> None:
+    for number in (signal.SIGUSR1, signal.SIGKILL):
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(process.wait(), KILL_SECONDS)
 
 
 def _sandbox_command(*fds: int) -> list[str]:

@@ -10,10 +10,13 @@ import contextlib
 import logging
 from dataclasses import dataclass, field
 
+from ..apimachinery.api_errors import ApiError
 from ..apimachinery.api_resources import NODE, POD
+from ..apimachinery.command_request import CommandRequest, RunningCommand
 from ..apimachinery.container_log import ContainerLog
 from ..apimachinery.object_fields import Json, now
 from ..objectstore.object_store import Change, Store
+from .container_process import StartError
 from .host_paths import NOT_HONOURED, not_honoured
 from .pod_addresses import Addresses
 from .pod_worker import HOST_IP, Machine, PodRun
@@ -77,6 +80,14 @@ class Node:
     def log(self, pod: Json, container: str, *, previous: bool) -> ContainerLog | None:
         run = self._runs.get(pod["metadata"]["uid"])
         return run.log(container, previous=previous) if run else None
+
+    async def command(self, pod: Json, container: str, request: CommandRequest) -> RunningCommand | None:
+        """Run a command in a container; return None if the container does not run.  Raises ApiError."""
+        run = self._runs.get(pod["metadata"]["uid"])
+        try:
+            return await run.command(container, request) if run else None
+        except StartError as reason:
+            raise ApiError(500, "InternalError", f"error executing command in container: {reason}") from None
 
     def _object(self) -> Json:
         labels = {

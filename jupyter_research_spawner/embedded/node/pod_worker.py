@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..apimachinery.api_resources import POD
+from ..apimachinery.command_request import CommandRequest
 from ..apimachinery.container_log import ContainerLog
 from ..apimachinery.object_fields import Json
 from ..objectstore.object_store import Store
+from .container_command import Command, run_command
 from .container_environment import ConfigError, Surroundings, environment, expand
 from .container_process import MARK, POD_MARK, Container, ContainerSpec, Mount, StartError
 from .container_status import ContainerState, PodReason, pod_status
@@ -362,6 +364,11 @@ class PodRun:
         if not path.exists():
             return None
         return ContainerLog(path, is_open=_still_writes(state, attempt))
+
+    async def command(self, container: str, request: CommandRequest) -> Command | None:
+        """Run a command in a running container; return None if the container does not run.  Raises StartError."""
+        running = next((state.running for state in self._all() if state.name == container), None)
+        return None if running is None or running.ended else await run_command(running, request, self._marks())
 
     def publish(self) -> None:
         """Write the complete current status of the pod in one request."""

@@ -17,10 +17,12 @@ with the exit code of the container's process, or with 128 plus the number of th
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import signal
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,8 @@ def main() -> int:
     if not spec["isolate"]:
         call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         return run(spec, status_fd, kill_descendants)
+    if spec["enter"]:
+        return run_inside(spec, status_fd)
     try:
         call("unshare", CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
     except OSError as reason:
@@ -102,6 +106,25 @@ def main() -> int:
     relay(signal.SIGUSR1, init, signal.SIGKILL)
     # A PID namespace's init is reaped only after the kernel has ended all of its processes.
     return exit_code(os.waitpid(init, 0)[1])
+
+
+def run_inside(spec: Spec, status_fd: int) -> int:
+    """Run a further command in the namespaces of a container, and wait for its end."""
+    try:
+        namespaces = [os.open(f"/proc/{spec['enter']}/ns/{name}", os.O_RDONLY) for name in ("ipc", "uts", "pid", "mnt")]
+        for namespace in namespaces:
+            call("setns", namespace, 0)
+    except OSError as reason:
+        report(status_fd, f"cannot enter the container: {reason}")
+        return START_FAILED
+    child = os.fork()
+    if child == 0:
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        start(spec, status_fd)
+    os.close(status_fd)
+    relay(signal.SIGTERM, child, signal.SIGTERM)
+    relay(signal.SIGUSR1, child, signal.SIGKILL)
+    return exit_code(os.waitpid(child, 0)[1])
 
 
 def run(spec: Spec, status_fd: int, kill_rest: Any) -> int:
@@ -191,6 +214,8 @@ def start(spec: Spec, status_fd: int) -> None:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
         os.setsid()
+        if spec["is_terminal"]:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         os.umask(0o022)
         if spec["isolate"]:
             drop_privileges(spec)
