@@ -30,6 +30,11 @@ class Refusal(Exception):
         """Return what happened, without the hint."""
         return f"{self.heading} {self.message}".strip()
 
+    @property
+    def shown_message(self) -> str:
+        """Return the message for a page, without the name of the option at its beginning: pages have labels."""
+        return self.message.removeprefix(f"{self.field}: ")
+
     def __str__(self) -> str:
         return f"{self.sentences} {self.hint}".strip()
 

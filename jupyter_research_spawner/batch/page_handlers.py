@@ -184,7 +184,7 @@ def send_error_page(
             hub_url=f"{handler.hub_auth.hub_host}{handler.hub_auth.hub_prefix}",
             user=user,
             title=_title_of(refusal.status),
-            error={"message": refusal.message, "hint": _hint_of(refusal)},
+            error={"message": refusal.shown_message, "hint": _hint_of(refusal)},
             again=handler.request.path if is_get and refusal.status >= 429 else "",
         )
     )

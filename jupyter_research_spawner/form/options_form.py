@@ -272,12 +272,7 @@ def _error(refusal: Refusal, chosen: OfferFields | None) -> FormError:
         fields = {"queue": chosen.queue, "image": image, "wall_time": chosen.wall_time}
         found = fields.get(refusal.field or "")
         at = found.name if found is not None and getattr(found, "is_open", True) else chosen.value
-    return FormError(_told(refusal), refusal.hint, at)
-
-
-def _told(refusal: Refusal) -> str:
-    """Return what happened, without the name of the option at its beginning: the field has a label."""
-    return refusal.message.removeprefix(f"{refusal.field}: ")
+    return FormError(refusal.shown_message, refusal.hint, at)
 
 
 def _last_start(offered: tuple[Offer, ...], last: Mapping[str, str], answers: Answers) -> LastStart | None:
@@ -347,7 +342,7 @@ class _OfferBuilder:
             return Entered(value, self._kept(value))
         if refusal is None or refusal.field not in FIELDS_WITH_ERRORS or refusal.status >= 500:
             return Entered(value, self.selected.texts)
-        return Entered(value, self.selected.texts, {refusal.field: f"{_told(refusal)} {refusal.hint}".strip()})
+        return Entered(value, self.selected.texts, {refusal.field: f"{refusal.shown_message} {refusal.hint}".strip()})
 
     def _queues(self, offer: Offer, previewed: Sequence[QueuePreview]) -> tuple[Choice, ...]:
         return tuple(

@@ -136,7 +136,8 @@ class FormPreselected(Exception):
 def refusal_html(refusal: Refusal) -> str:
     """Return the refusal's sentences and hint as escaped HTML."""
     hint = f"<br>{escape(refusal.hint)}" if refusal.hint else ""
-    return f"{escape(refusal.sentences)}{hint}"
+    told = f"{refusal.heading} {refusal.shown_message}".strip()
+    return f"{escape(told)}{hint}"
 
 
 class RefusalLogFilter(logging.Filter):

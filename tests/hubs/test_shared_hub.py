@@ -172,6 +172,8 @@ async def test_bad_requests_by_form_do_not_end_the_hub_and_keep_the_choices(hub:
     # Once, and not by the hub's template too.
     assert not page.find(class_="spawn-error-msg")
     assert not page.find_all("b", string="9")
+    pod = (await browser.get("research-spawner/pod/bob?offer=profile:small&wall_time--profile:small=9x")).page
+    assert pod.find(role="alert").find("p").get_text().startswith("'9x' is not a valid wall time. ")
     answer = await browser.post("spawn", {"offer": "profile:small", "queue--profile:small": "backfill"})
     assert answer.status == 302
     await hub.ready("bob")
