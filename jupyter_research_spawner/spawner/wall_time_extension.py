@@ -50,8 +50,10 @@ async def read_deadline(server: ExtendableServer, deadlines: DeadlineWriter) -> 
 
 async def extend(
     server: ExtendableServer, deadlines: DeadlineWriter, ends: datetime | None, requester: str
-) -> Deadline:
-    """Extend the wall time to `ends`, or as far as possible if it is None, and return the new deadline.
+) -> tuple[Deadline, tuple[datetime, ...]]:
+    """Extend the wall time to `ends`, or as far as possible if it is None.
+
+    Returns the new deadline, and the times to which the user can extend it further.
 
     Raises Refusal if the user may no longer run the notebook, if nothing is left, or if `ends` is not possible.
     requester: the name of the user or service in the audit log.
@@ -92,7 +94,7 @@ async def extend(
             *(requester, pod["metadata"]["namespace"], pod["metadata"]["name"]),
             *map(format_time, (deadline.ends, extended.ends, extended.hard_ends)),
         )
-        return extended
+        return extended, extended.choices(choices[-1])
 
 
 async def _look(server: ExtendableServer, deadlines: DeadlineWriter) -> tuple[Json, Deadline, tuple[datetime, ...]]:

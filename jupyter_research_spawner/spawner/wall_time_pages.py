@@ -78,11 +78,11 @@ class WallTimeHandler(BaseHandler):  # type: ignore[misc]
         spawner = self._own_spawner()
         try:
             ends = _parse_end(self.get_body_argument("ends_at", ""))
-            deadline = await extend(spawner, spawner.deadlines, ends, self.current_user.name)
+            deadline, choices = await extend(spawner, spawner.deadlines, ends, self.current_user.name)
         except Refusal as refusal:
             await self._show(spawner, refusal=refusal)
         else:
-            await self._show(spawner, deadline, is_extended=True)
+            await self._show(spawner, deadline, choices, is_extended=True)
 
     def _own_spawner(self) -> Any:
         user, name = self.current_user, self.get_argument("server", "")
@@ -146,11 +146,11 @@ class WallTimeApiHandler(APIHandler):  # type: ignore[misc]
         spawner = self._spawner(user_name, server_name)
         try:
             ends = _asked_end(self.request.body)
-            deadline = await extend(spawner, spawner.deadlines, ends, self.current_user.name)
+            deadline, choices = await extend(spawner, spawner.deadlines, ends, self.current_user.name)
         except Refusal as refusal:
             self._refuse(refusal)
         else:
-            self._answer(deadline, deadline.choices())
+            self._answer(deadline, choices)
 
     def _spawner(self, user_name: str, server_name: str) -> Any:
         user = self.find_user(user_name)

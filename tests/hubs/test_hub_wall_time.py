@@ -83,6 +83,8 @@ async def test_a_user_sees_the_end_and_extends_it_to_the_hard_end(hub: Hub) -> N
     assert answer.status == 200
     assert "It now ends at" in answer.page.get_text()
     assert lasts(hub, written(hub)) == timedelta(hours=2)
+    left = [" ".join(button.text.split()) for button in answer.page.select("form button[type=submit]")]
+    assert [text.partition(" (")[2] for text in left if text.startswith("Extend to")] == ["1h more)", "2h more)"]
     # The same form once more changes nothing.
     again = await browser.post("research-spawner/wall-time", fields)
     assert again.status == 409
