@@ -76,8 +76,8 @@ def column_headings() -> dict[str, str]:
 class WorkRow:
     """One job or server.  Times are RFC 3339 strings, and None if they are not known.
 
-    `name` is what the user chose, and `id` what the command `job` prints; a server's id is "".  `about` has the indexes
-    of an array.  `href` is the address of its page.  `limit_seconds` is 0 if it is not known.
+    `name` is what the user chose, and `id` what the command `job` prints, or the name of a server in addresses; the
+    default server's is "".  `about` has the indexes of an array.  `href` is the address of its page.  `limit_seconds` is 0 if it is not known.
     """
 
     kind: str
@@ -97,7 +97,7 @@ class WorkRow:
 
     @property
     def key(self) -> str:
-        return f"{'server' if self.kind == SERVER else 'job'}:{self.id or self.name}"
+        return f"{'server' if self.kind == SERVER else 'job'}:{self.id}"
 
     @property
     def word(self) -> str:
@@ -180,8 +180,9 @@ def server_row(
     started = ((pod or {}).get("status") or {}).get("startTime") or (model.get("started") if is_ready else None)
     return WorkRow(
         kind=SERVER,
-        id="",
-        name=name,
+        id=name,
+        # JupyterHub 5 has only the name in addresses.
+        name=str(model.get("display_name") or name),
         about="",
         href=page if page.startswith(("/", "https://", "http://")) else hub_prefix,
         state=state,

@@ -163,6 +163,16 @@ def test_state_of_a_server_comes_from_the_hub_and_its_reason_from_its_pod(
     assert message is None or found.message == message
 
 
+def test_a_server_has_the_name_that_its_user_has_written() -> None:
+    def named(model: dict[str, Any]) -> tuple[str, str]:
+        found = server_row("gro-e-1", {**SERVER, **model}, None, None, {}, "/hub/")
+        return found.name, found.key
+
+    assert named({"display_name": "Größe & 1"}) == ("Größe & 1", "server:gro-e-1")
+    # JupyterHub 5 has no display names, and a server can be without one.
+    assert named({}) == named({"display_name": None}) == ("gro-e-1", "server:gro-e-1")
+
+
 def test_address_of_a_server_is_never_a_script() -> None:
     assert server_row("", SERVER, None, None, {}, "/hub/").href == "/user/alice/"
     assert server_row("", {**SERVER, "url": "javascript:alert(1)"}, None, None, {}, "/hub/").href == "/hub/"
