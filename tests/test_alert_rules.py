@@ -45,14 +45,14 @@ def test_each_alert_has_tests_and_a_section_in_the_documentation() -> None:
     assert set(re.findall(r"^### (ResearchSpawner\w+)$", PAGE.read_text(), re.MULTILINE)) == alerts
 
 
-def families() -> dict[str, tuple[str, ...]]:
-    """Return the labels of our metrics by the name that Prometheus shows."""
+def described() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return type and labels of our metrics by the name that Prometheus shows."""
     found = {}
     for metric in vars(metrics).values():
         if hasattr(metric, "describe") and metric in REGISTRY._collector_to_names:
-            (described,) = metric.describe()
-            name = described.name + ("_total" if described.type == "counter" else "")
-            found[name] = tuple(metric._labelnames)
+            (family,) = metric.describe()
+            name = family.name + ("_total" if family.type == "counter" else "")
+            found[name] = (family.type, tuple(metric._labelnames))
     return found
 
 
@@ -62,13 +62,19 @@ def used_in(text: str) -> set[str]:
 
 @pytest.mark.parametrize("path", [ALERTS, MONITORING / "dashboard.json"], ids=lambda path: path.name)
 def test_only_metrics_that_exist_are_used(path: Path) -> None:
-    assert used_in(path.read_text()) - set(families()) == set()
+    assert used_in(path.read_text()) - set(described()) == set()
 
 
-def test_the_table_in_the_documentation_has_each_metric_with_its_labels() -> None:
-    rows = re.findall(r"^\| `(research_spawner_\w+)` \|([^|]*)\|", PAGE.read_text(), re.MULTILINE)
-    documented = {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
-    assert documented == families()
+def test_the_reference_has_each_metric_with_its_type_and_labels() -> None:
+    reference = PAGE.parents[1] / "reference" / "metrics.md"
+    rows = re.findall(
+        r"^\| `(research_spawner_\w+)` \| (\w+) \|([^|]*)\| \S.* \|$", reference.read_text(), re.MULTILINE
+    )
+    documented = [(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows]
+    assert sorted(documented) == sorted((name, *found) for name, found in described().items())
+    named = set(re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", reference.read_text(), re.MULTILINE))
+    labels = {label for _, found in described().values() for label in found}
+    assert {label for cell in named for label in re.findall(r"`(\w+)`", cell)} - set(described()) == labels
 
 
 def test_the_panels_of_the_dashboard_do_not_overlap_and_have_descriptions() -> None:
