@@ -112,7 +112,7 @@ def job_facts(found: Json, job: Json, site: Site, *, is_own: bool) -> list[tuple
     plan = parse_map(annotations_of(job).get(PLAN))
     facts = [
         (gettext("Profile"), _titled(site.profiles, found["profile"])),
-        (gettext("Resources"), str(plan.get("resources", ""))),
+        (gettext("Resources"), _resources(site, str(found["profile"]), str(plan.get("resources", "")))),
         (gettext("Queue"), _titled(site.queues, found["queue"])),
         (gettext("Priority"), str(found["priority"])),
         (gettext("Class"), str(plan.get("class") or "")),
@@ -121,6 +121,15 @@ def job_facts(found: Json, job: Json, site: Site, *, is_own: bool) -> list[tuple
         (gettext("Indexes"), str(found.get("array") or "")),
     ]
     return [(term, text) for term, text in facts if text]
+
+
+def _resources(site: Site, profile: str, written: str) -> str:
+    """Return a job's resources as the form shows them.
+
+    written: those in the plan annotation, as they are if the profile has others now, or no longer exists.
+    """
+    now = site.profiles[profile].resources() if profile in site.profiles else None
+    return now.described() if now is not None and str(now) == written else written
 
 
 def _titled(choices: Mapping[str, Profile] | Mapping[str, Queue], name: str) -> str:

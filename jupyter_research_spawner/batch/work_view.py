@@ -77,7 +77,8 @@ class WorkRow:
     """One job or server.  Times are RFC 3339 strings, and None if they are not known.
 
     `name` is what the user chose, and `id` what the command `job` prints, or the name of a server in addresses; the
-    default server's is "".  `about` has the indexes of an array.  `href` is the address of its page.  `limit_seconds` is 0 if it is not known.
+    default server's is "".  `about` has the indexes of an array.  `href` is the address of its page.  `limit_seconds`
+    is 0 if it is not known.
     """
 
     kind: str

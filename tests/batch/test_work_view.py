@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -11,9 +12,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import site_with
 
 from jupyter_research_spawner.api_object import format_time
-from jupyter_research_spawner.batch.job_view import attempt_views, index_page, plain_text
+from jupyter_research_spawner.batch.job_view import attempt_views, index_page, job_facts, plain_text
 from jupyter_research_spawner.batch.work_view import (
     COLUMNS,
     PERIODS,
@@ -27,6 +29,7 @@ from jupyter_research_spawner.batch.work_view import (
     server_row,
     usage,
 )
+from jupyter_research_spawner.pod.overlay import PLAN
 from jupyter_research_spawner.watch import Phase
 
 NOW = datetime(2026, 11, 29, 13, 0, tzinfo=timezone.utc)
@@ -221,6 +224,20 @@ def test_attempts_have_their_own_states_and_a_waiting_pod_is_none_yet() -> None:
     assert [(one.number, one.state) for one in found] == [(1, "failed"), (2, "failed"), (3, "running")]
     assert [one.seconds(NOW) for one in found] == [3600, 3540, 1800]
     assert len(attempt_views({"attempts": attempts, "state": "queued"})) == 3
+
+
+def test_resources_of_a_job_are_those_of_the_form_while_its_profile_has_them() -> None:
+    def shown(written: str, profile: str = "big") -> str:
+        job = {"metadata": {"annotations": {PLAN: json.dumps({"resources": written})}}}
+        found = {"profile": profile, "queue": "climate", "priority": "normal", "image": "", "workdir": ""}
+        return dict(job_facts(found, job, site, is_own=False))["Resources"]
+
+    gpu = {"kind": "whole", "count": 4, "title": "NVIDIA A100, 80 GB"}
+    site = site_with({"profiles": {"big": {"like": "small", "title": "Big", "cpu": 8, "memory": "256Gi", "gpu": gpu}}})
+    written = str(site.profiles["big"].resources())
+    assert shown(written) == "8 CPU, 256 GiB, 4 NVIDIA A100, 80 GB"
+    assert shown(written, "gone") == written == "8 CPU, 256Gi, 4 GPU (nvidia.com/gpu)"
+    assert shown("8 CPU, 128Gi, 4 GPU (nvidia.com/gpu)") == "8 CPU, 128Gi, 4 GPU (nvidia.com/gpu)"
 
 
 def test_indexes_are_paged() -> None:
