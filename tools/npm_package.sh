@@ -17,5 +17,5 @@ fi
 rm -rf "$directory/node_modules"
 mkdir -p "$directory"
 # The wheel replaces the symbolic link bin/npm by a copy, which does not find its own files.
-"$3/node" "$3/../lib/node_modules/npm/bin/npm-cli.js" install --loglevel=error --no-audit --no-fund --no-save \
+"$3/node" "$3/../lib/node_modules/npm/bin/npm-cli.js" install --loglevel=error --no-audit --no-fund --no-update-notifier --no-save \
     --prefix "$directory" "$package" >/dev/null
