@@ -512,7 +512,7 @@ def test_what_is_free_is_shown_with_its_time_and_nothing_where_it_is_not_known()
     assert words(page.find(class_="research-read")) == "Free capacity as of 11:59:48 UTC"
     for name, label in (("climate", "You would wait (7 waiting)"), ("backfill", "Free now")):
         radio = page.find("input", {"name": "queue--profile:small", "value": name})
-        assert words(page.find(id=radio["aria-describedby"])).startswith(label)
+        assert words(page.find(id=radio["aria-describedby"])).startswith(f"{label} · ")
         assert not radio.has_attr("disabled")
     # It can be read, and not selected.
     big = page.find(id="profile:a100")

@@ -116,7 +116,7 @@ def test_the_default_profile_can_be_used_in_the_requested_queue(alice: PosixIden
     assert decide(site, alice, queue="backfill").profile == "small"
 
 
-SOON = "It takes up to 5m until a new group has an effect here. If you try again after 10s, your groups are read again."
+SOON = "A new group has an effect here after 5m at most. To have your groups read again sooner, try again after 10s."
 
 
 @pytest.mark.parametrize(

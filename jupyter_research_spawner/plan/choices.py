@@ -138,8 +138,8 @@ def why_not_offered(site: Site, identity: PosixIdentity, course_name: str, now: 
 
 
 def _description(title: str, profile: Profile) -> str:
-    """Return the description of a class with this title: its profile's title, if that says more than its own."""
-    return profile.description if profile.title == title else profile.title
+    """Return the description of a class with this title: its profile, if that says more than its own title."""
+    return profile.description if profile.title == title else gettext("Profile: %(title)s", title=profile.title)
 
 
 def apply_class(site: Site, identity: PosixIdentity, request: Request, now: datetime) -> Request:
@@ -306,8 +306,8 @@ def _require_allowed(
 def _known_after(site: Site) -> str:
     cache = site.identity.cache
     return (
-        f"It takes up to {format_duration(cache.found)} until a new group has an effect here. If you try again after "
-        f"{format_duration(cache.reload)}, your groups are read again."
+        f"A new group has an effect here after {format_duration(cache.found)} at most. To have your groups read again "
+        f"sooner, try again after {format_duration(cache.reload)}."
     )
 
 

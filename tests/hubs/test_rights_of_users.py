@@ -64,7 +64,7 @@ async def test_user_who_was_just_added_reloads_the_form(hub: Hub) -> None:
     assert "Large" not in visible((await browser.get("spawn")).page)
     refused = await hub.start_server("bob", {"profile": "large"})
     assert refused.status == 403
-    assert "It takes up to 1h until a new group has an effect here." in refused.message
+    assert "A new group has an effect here after 1h at most." in refused.message
     directory(hub, {"bob": 20002}, climate="bob")
     await asyncio.sleep(1)
     assert "Large" in visible((await browser.get("spawn")).page)
