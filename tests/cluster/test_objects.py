@@ -33,7 +33,7 @@ KUEUES = ("workloadpriorityclasses", "localqueues")
 
 @pytest.fixture(scope="module")
 def site(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with what objects of a site must find: its namespace, its priorities, and the kinds of Kueue and Volcano."""
+    """The cluster with what objects of a site must find: namespace, priorities, and kinds of Kueue and Volcano."""
     kueue = cluster.source("kueue") / "config/components/crd/bases"
     crds = [crd for kind in KUEUES for crd in read(kueue / f"kueue.x-k8s.io_{kind}.yaml")]
     installed = read(cluster.source("volcano") / "installer" / "volcano-development.yaml")
