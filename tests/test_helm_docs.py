@@ -14,7 +14,10 @@ from helm_files import ALL, BASE, CLASSES, OTHERS, STORAGE, VALUES
 
 from jupyter_research_spawner.cli.chart_lint import check_chart
 from jupyter_research_spawner.embedded import Cluster
+from jupyter_research_spawner.manifests import place_of
 from jupyter_research_spawner.settings import merge, read
+from jupyter_research_spawner.watch.api_server import ApiServer
+from jupyter_research_spawner.watch.connection import connect
 
 __all__ = ["cluster"]
 HOW_TO = Path(__file__).parents[1] / "docs" / "how-to"
@@ -78,6 +81,11 @@ async def test_the_volumes_of_a_storage_are_those_of_its_file(storage: Path, clu
     for mount in settings["mounts"].values():
         (volume,) = (one for one in volumes if one["spec"]["claimRef"]["name"] == mount["claim"])
         assert mount.get("read_only", False) == (volume["spec"]["accessModes"] == ["ReadOnlyMany"])
-    for one in (*volumes, *claims):  # an unknown field is an error
-        assert one["metadata"].get("namespace", NAMESPACE) == NAMESPACE
-        await cluster.apply(one)
+    client = await connect(str(cluster.kubeconfig))
+    try:
+        for one in (*volumes, *claims):
+            assert one["metadata"].get("namespace", NAMESPACE) == NAMESPACE
+            path = place_of(one).path.rpartition("/")[0]
+            await ApiServer(client).ask("POST", path, body=one, query={"fieldValidation": "Strict"})
+    finally:
+        await client.close()

@@ -62,9 +62,9 @@ def _as_set(found: Any, manifest: Any, applied: Any) -> Any:
             if key in manifest or key in before
         }
     if isinstance(found, list) and isinstance(manifest, list):
-        before = applied if isinstance(applied, list) else []
+        earlier = applied if isinstance(applied, list) else []
         return [
-            _as_set(item, _partner(item, index, manifest), _partner(item, index, before))
+            _as_set(item, _partner(item, index, manifest), _partner(item, index, earlier))
             for index, item in enumerate(found)
         ]
     return found
