@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from types import MappingProxyType
 from typing import Literal
 
 from ..jobs import NAME, Result, kind_of
@@ -29,6 +31,8 @@ from .attempts import (
 )
 from .rights_record import id_of, refused, result_of, successor, told
 
+# Returns the queue status of a job, from its newest pod if it has one, and from its scheduler's objects.
+QueueReport = Callable[[Json, Json | None, Objects], QueueStatus]
 State = Literal["queued", "starting", "running", "succeeded", "failed", "cancelling"]
 _INDEXES_SHOWN = 10
 _CANCELLING = gettext_noop("It is being cancelled.")
@@ -53,6 +57,28 @@ class Standing:
         return self.state in ("succeeded", "failed")
 
 
+def _queue_report(
+    job: Json,
+    pod: Json | None,
+    objects: Objects,
+    *,
+    nodes: Callable[[], NodeSizes] = unknown_nodes,
+    queue_titles: Mapping[str, str] = MappingProxyType({}),
+) -> QueueStatus:
+    """Return the queue status of a job, from its newest pod if it has one."""
+    queue = str(plan_of(job).get("queue", ""))
+    templates = [template["spec"] for _, template in kind_of(job).SLOTS.pods(job)]
+    return queue_report(
+        scheduler_of(job),
+        pod or {},
+        objects,
+        queue=queue_titles.get(queue, queue),
+        pod_specs=templates if pod is None else [pod.get("spec") or {}],
+        created=(pod or job)["metadata"].get("creationTimestamp"),
+        nodes=nodes,
+    )
+
+
 def answer(
     job: Json,
     pods: Sequence[Json],
@@ -60,21 +86,23 @@ def answer(
     objects: Objects = NO_OBJECTS,
     *,
     nodes: Callable[[], NodeSizes] = unknown_nodes,
+    queue_titles: Mapping[str, str] = MappingProxyType({}),
     in_full: bool = True,
 ) -> Json:
     """Return the JSON response about a job.
 
     `pods` are the job's existing pods.  `events` are the events on the job itself or on its newest pod, if they were
-    read.  `objects` are the scheduler's objects for the job.  `nodes` returns the sizes of the cluster's nodes.  If not
-    `in_full`, an array's attempts and indexes are left out.
+    read.  `objects` are the scheduler's objects for the job.  `nodes` returns the sizes of the cluster's nodes.
+    `queue_titles` has the titles of queues by their names, for sentences on pages; without it, sentences have the names
+    that users write in commands.  If not `in_full`, an array's attempts and indexes are left out.
     """
     metadata, plan, kind = job["metadata"], plan_of(job), kind_of(job)
     annotations = metadata.get("annotations") or {}
-    attempts = attempts_of(job, pods, objects)
-    if indexes := index_standings(job, pods, objects, nodes):
-        standing = _array_standing(job, indexes, pods, events, objects, nodes)
+    attempts, report = attempts_of(job, pods, objects), partial(_queue_report, nodes=nodes, queue_titles=queue_titles)
+    if indexes := index_standings(job, pods, objects, report):
+        standing = _array_standing(job, indexes, pods, events, objects, report)
     else:
-        standing = standing_of(job, pods, events, objects, nodes)
+        standing = standing_of(job, pods, events, objects, report)
     found = {
         "id": id_of(job),
         "name": annotations.get(NAME) or metadata["name"],
@@ -174,19 +202,19 @@ def standing_of(
     pods: Sequence[Json],
     events: Sequence[Json] = (),
     objects: Objects = NO_OBJECTS,
-    nodes: Callable[[], NodeSizes] = unknown_nodes,
+    report: QueueReport = _queue_report,
 ) -> Standing:
     """Return the state of a job: the result that its controller reports, or until then the state of its newest pod."""
-    if indexes := index_standings(job, pods, objects, nodes):
-        return _array_standing(job, indexes, pods, events, objects, nodes)
-    return _standing(job, kind_of(job).result(job), pods, attempts_of(job, pods, objects), events, objects, nodes)
+    if indexes := index_standings(job, pods, objects, report):
+        return _array_standing(job, indexes, pods, events, objects, report)
+    return _standing(job, kind_of(job).result(job), pods, attempts_of(job, pods, objects), events, objects, report)
 
 
 def index_standings(
     job: Json,
     pods: Sequence[Json],
     objects: Objects = NO_OBJECTS,
-    nodes: Callable[[], NodeSizes] = unknown_nodes,
+    report: QueueReport = _queue_report,
 ) -> Mapping[int, Standing]:
     """Return the state of each index of an array; {} for a job that is not an array."""
     kind = kind_of(job)
@@ -203,7 +231,7 @@ def index_standings(
     for index in indexes:
         result = Result(results[index]) if index in results else None
         own = pods_of.get(index, [])
-        found[index] = _standing(job, result, own, attempts.get(index, []), (), objects, nodes)
+        found[index] = _standing(job, result, own, attempts.get(index, []), (), objects, report)
         if index in cancelled and found[index].state != "succeeded":
             is_over = result is not None
             found[index] = Standing(
@@ -218,7 +246,7 @@ def _array_standing(
     pods: Sequence[Json],
     events: Sequence[Json],
     objects: Objects,
-    nodes: Callable[[], NodeSizes],
+    report: QueueReport,
 ) -> Standing:
     counts = Counter(standing.state for standing in indexes.values())
     result = kind_of(job).result(job)
@@ -249,7 +277,7 @@ def _array_standing(
         return Standing("starting", f"{progress}. {why}".rstrip(" ."))
     first = next((standing for standing in indexes.values() if standing.state == "queued"), None)
     if first is None or not first.message:
-        first = _without_pod(job, (), events, _queue_report(job, None, objects, nodes))
+        first = _without_pod(job, (), events, report(job, None, objects))
     code = f"{progress}, {first.reason}" if first.reason else ""
     return Standing("queued", f"{progress}. {first.message}".rstrip(" ."), code, first.waiting)
 
@@ -264,20 +292,6 @@ def _how_many_failed(failed: Sequence[str], total: int) -> str:
     return gettext("%(number)s of %(total)s failed: %(indexes)s.", number=len(failed), total=total, indexes=shown)
 
 
-def _queue_report(job: Json, pod: Json | None, objects: Objects, nodes: Callable[[], NodeSizes]) -> QueueStatus:
-    """Return the queue status of a job, from its newest pod if it has one."""
-    templates = [template["spec"] for _, template in kind_of(job).SLOTS.pods(job)]
-    return queue_report(
-        scheduler_of(job),
-        pod or {},
-        objects,
-        queue=str(plan_of(job).get("queue", "")),
-        pod_specs=templates if pod is None else [pod.get("spec") or {}],
-        created=(pod or job)["metadata"].get("creationTimestamp"),
-        nodes=nodes,
-    )
-
-
 def _standing(
     job: Json,
     result: Result | None,
@@ -285,11 +299,11 @@ def _standing(
     attempts: Sequence[Attempt],
     events: Sequence[Json],
     objects: Objects,
-    nodes: Callable[[], NodeSizes],
+    report: QueueReport,
 ) -> Standing:
     newest = in_order(pods)[-1] if pods else None
     scheduler, kind = scheduler_of(job), kind_of(job)
-    main, status = kind.SLOTS.main, _queue_report(job, newest, objects, nodes)
+    main, status = kind.SLOTS.main, report(job, newest, objects)
     phase = eviction = None
     if newest is not None:
         eviction = scheduler.eviction(newest, objects)

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -37,6 +38,8 @@ LOGS_AT_ONCE = 20
 LISTS_AT_ONCE = 4
 LOG_LIMIT = timedelta(days=1)
 _NAMES_TRIED = 3
+# The names of queues, for clients who write them.
+_NAMES: Mapping[str, str] = MappingProxyType({})
 _LONGEST_PAUSE_SECONDS = 3.0
 
 
@@ -54,6 +57,8 @@ class JobService:
         nodes: NodeCache,
     ) -> None:
         self._site = site
+        # What pages say for the names of queues.
+        self.queue_titles = {name: queue.title or name for name, queue in site.queues.items()}
         self._resolver = resolver
         self._prerequisites = prerequisites
         self._store = store
@@ -137,7 +142,8 @@ class JobService:
     async def each_job(
         self, selection: JobSelection, make: Callable[[Json, Json], Computed], limit: int
     ) -> list[Computed]:
-        """Return what `make` returns for each of the stored jobs and the response about it, for `limit` jobs at most.
+        """Return what `make` returns for each of the stored jobs and the response about it with the titles of queues,
+        for `limit` jobs at most.
 
         The jobs are read in pages, LISTS_AT_ONCE pages at once for all users, so that not all are in memory.
         """
@@ -147,23 +153,26 @@ class JobService:
             async with self._lists:
                 if (jobs := await anext(pages, None)) is None:
                     break
-                made += map(make, jobs, await self.answers(jobs))
+                made += map(make, jobs, await self.answers(jobs, self.queue_titles))
         return made[:limit]
 
     async def jobs_named(
         self, selection: JobSelection, names: Collection[str], make: Callable[[Json, Json], Computed]
     ) -> dict[str, Computed]:
-        """Return what `make` returns for those of the selected jobs whose objects have these names."""
+        """Return what `make` returns for those of the selected jobs whose objects have these names.  See `each_job`."""
         async with self._lists:
             found = [job for name in names if (job := await self._store.find(name)) is not None and selection.owns(job)]
-            answers = await self.answers(found)
+            answers = await self.answers(found, self.queue_titles)
         return {job["metadata"]["name"]: make(job, shown) for job, shown in zip(found, answers, strict=True)}
 
-    async def answers(self, jobs: list[Json]) -> list[Json]:
-        """Return the responses about these stored jobs in their order, without the attempts of arrays."""
-        return [found for part in _in_parts(jobs) for found in await self._listed(part)]
+    async def answers(self, jobs: list[Json], queue_titles: Mapping[str, str] = _NAMES) -> list[Json]:
+        """Return the responses about these stored jobs in their order, without the attempts of arrays.
 
-    async def _listed(self, jobs: list[Json]) -> list[Json]:
+        queue_titles: the titles of queues for sentences on pages; without it, sentences have their names.
+        """
+        return [found for part in _in_parts(jobs) for found in await self._listed(part, queue_titles)]
+
+    async def _listed(self, jobs: list[Json], queue_titles: Mapping[str, str]) -> list[Json]:
         by_job: dict[str, list[Json]] = {}
         for pod in await self._store.pods_of(jobs):
             for reference in pod["metadata"].get("ownerReferences") or []:
@@ -171,7 +180,15 @@ class JobService:
         objects = await self._places.added(map(self._owned_objects.of, jobs))
         return await self._with_nodes(
             lambda nodes: [
-                answer(job, by_job.get(job["metadata"]["uid"], []), (), owned, nodes=nodes, in_full=False)
+                answer(
+                    job,
+                    by_job.get(job["metadata"]["uid"], []),
+                    (),
+                    owned,
+                    nodes=nodes,
+                    queue_titles=queue_titles,
+                    in_full=False,
+                )
                 for job, owned in zip(jobs, objects, strict=True)
             ]
         )
@@ -182,11 +199,11 @@ class JobService:
         return compute(self._nodes.sizes) if await self._nodes.has_been_listed() else found
 
     async def show(self, hub_user: str, job_id: str) -> Json:
-        return await self.show_selected(self.owner(hub_user), job_id)
+        return await self._answer(await self._store.job(self.owner(hub_user), job_id))
 
     async def show_selected(self, selection: JobSelection, job_id: str) -> Json:
-        """Return the response about one of the selected jobs.  Raises Refusal (404)."""
-        return await self._answer(await self._store.job(selection, job_id))
+        """Return the response about one of the selected jobs for its page.  Raises Refusal (404)."""
+        return await self._answer(await self._store.job(selection, job_id), self.queue_titles)
 
     async def cancel(self, hub_user: str, job_id: str, index: int | None = None) -> Json:
         """Delete a job and its pods.  A job that has ended stays unchanged, and the response has its state.
@@ -340,7 +357,7 @@ class JobService:
         standing = _index_standing(now, [pod for pod in pods if belongs(pod, now)], index)
         return standing.state in ("succeeded", "failed", "cancelling")
 
-    async def _answer(self, job: Json) -> Json:
+    async def _answer(self, job: Json, queue_titles: Mapping[str, str] = _NAMES) -> Json:
         pods = await self._store.pods_of_job(job)
         (objects,) = await self._places.added([self._owned_objects.of(job)])
         # If a queued job has no pod, its events or its scheduler's objects say why.
@@ -349,7 +366,9 @@ class JobService:
         told = [pod for pod in in_order(pods)[-1:] if events_tell_more(pod)]
         about = [found["metadata"]["uid"] for found in ([job] if waits else told)]
         events = await self._store.events(involvedObject_uid=about[0]) if about else []
-        return await self._with_nodes(lambda nodes: answer(job, pods, events, objects, nodes=nodes))
+        return await self._with_nodes(
+            lambda nodes: answer(job, pods, events, objects, nodes=nodes, queue_titles=queue_titles)
+        )
 
     def owner(self, hub_user: str) -> Owner:
         """Return the owner (hub user and POSIX name) by which jobs are selected.  It needs no identity source."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -30,7 +30,7 @@ class Home(PageHandler):
         self.send_page(
             self.render_page(
                 "work.html",
-                **work_values(view, site),
+                **work_values(view, self.pages.reader.queue_titles),
                 has_servers=view.has_servers,
                 is_complete=view.is_complete,
                 heading=title_of(site, view.scope),
@@ -88,7 +88,7 @@ def _shown_queues(site: Site, scope: WorkScope, rows: Collection[WorkRow], query
     return found
 
 
-def work_values(view: WorkView, site: Site) -> dict[str, Any]:
+def work_values(view: WorkView, queue_titles: Mapping[str, str]) -> dict[str, Any]:
     """Return the values for the template of "My work" and of its parts."""
     headings = work_view.column_headings()
     columns = {name: text for name, text in headings.items() if name != "user" or not view.scope.is_own}
@@ -96,7 +96,7 @@ def work_values(view: WorkView, site: Site) -> dict[str, Any]:
         "work": view.page,
         "usage": view.usage,
         "columns": columns,
-        "queue_titles": {name: queue.title or name for name, queue in site.queues.items()},
+        "queue_titles": queue_titles,
         "queues": view.queues,
         "queues_read": "" if view.queues_read is None else format_time(view.queues_read),
     }
@@ -117,5 +117,5 @@ class HomeEvents(StreamHandler):
         return view
 
     def render_parts(self, view: WorkView) -> dict[str, str]:
-        values = work_values(view, self.pages.reader.site)
+        values = work_values(view, self.pages.reader.queue_titles)
         return {part: self.render_page(f"work_{part}.html", **values) for part in ("usage", "queues", "states", "rows")}

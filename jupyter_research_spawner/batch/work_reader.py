@@ -102,6 +102,7 @@ class WorkReader:
         self._prefix = prefix
         self._known: dict[WorkScope, _Known] = {}
         self.titles: Mapping[str, str] = {name: profile.title for name, profile in site.profiles.items()}
+        self.queue_titles = service.queue_titles
 
     def jobs_changed(self, change: Change) -> None:
         """Take a change of the jobs of all users."""
@@ -269,11 +270,12 @@ class WorkReader:
         oldest_first = sorted(zip(pods, objects, strict=True), key=lambda one: one[0]["metadata"]["creationTimestamp"])
         for pod, owned in oldest_first:
             plan, scheduler = plan_of(pod), scheduler_of(pod)
+            queue = str(plan.get("queue", ""))
             report = queue_report(
                 scheduler,
                 pod,
                 owned,
-                queue=str(plan.get("queue", "")),
+                queue=self.queue_titles.get(queue, queue),
                 pod_specs=[pod.get("spec") or {}],
                 created=pod["metadata"]["creationTimestamp"],
                 nodes=self._cluster.nodes.sizes,

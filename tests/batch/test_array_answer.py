@@ -141,6 +141,15 @@ def test_an_array_that_waits_says_why():
     )
 
 
+def test_pages_say_the_title_of_a_queue_and_commands_its_name():
+    waiting = pod(0, "Pending", scheduled=False)
+    for job in (an_array(), a_job()):
+        found = answer(job, [waiting], queue_titles={"backfill": "Left over"})
+        assert "Waiting in queue Left over since" in found["message"]
+        assert "Waiting in queue backfill since" in answer(job, [waiting])["message"]
+        assert found["queue"] == "backfill"
+
+
 def test_an_array_in_the_list_has_no_indexes_and_no_attempts():
     found = answer(an_array(completedIndexes="0-2"), [pod(0, "Succeeded", ended=(1, 5, 0))], in_full=False)
     assert (found["counts"], found["attempts"]) == ({"succeeded": 3}, [])

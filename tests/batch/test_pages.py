@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 import yaml
-from conftest import PREFIX, Client
+from conftest import PREFIX, Client, small_site
 from patience import eventually
 from stub_hub import ACCESS, StubHub, user
 from tornado.web import create_signed_value
@@ -102,6 +102,22 @@ async def test_my_work_shows_own_jobs_and_nothing_of_others(batch, alice):
     assert page.names == [f"job:{job['id']}"]
     assert other["id"] not in page.text
     assert f'href="{PREFIX}jobs/{job["id"]}/page"' in page.text
+
+
+@pytest.mark.parametrize("batch_site", [small_site({"queues": {"backfill": {"title": "Left over"}}})])
+async def test_pages_say_the_title_of_a_queue_and_the_command_its_name(batch):
+    # The node has no room for three of them.
+    jobs = [await batch.submit("carols", "sleep", "60", profile="half", queue="backfill") for _ in range(3)]
+
+    async def waiting() -> dict[str, Any] | None:
+        found = [(await batch.ask("carols", "GET", f"/jobs/{job['id']}"))[1] for job in jobs]
+        return next((job for job in found if "enough free CPUs" in job["message"]), None)
+
+    job = await eventually(waiting)
+    assert "Waiting in queue backfill since" in job["message"]
+    carol = Browser(batch, "carols")
+    for path in ("/", f"/jobs/{job['id']}/page"):
+        assert "Waiting in queue Left over since" in (await carol.get(path)).text
 
 
 async def test_a_page_has_nothing_inline_and_its_policy_allows_nothing_inline(batch, alice):
