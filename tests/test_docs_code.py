@@ -188,7 +188,8 @@ def test_files_of_values_exist_or_are_the_readers_own(block: Block) -> None:
     for words in commands_of(block):
         if any(word.rpartition("/")[2] in ("research-spawner", "helm") for word in words):
             named = {file for flag, file in pairwise(words) if flag in ("-f", "--values")}
-            assert [file for file in sorted(named - OWN_FILES - {"-"}) if not (VALUES / file).is_file()] == []
+            of_values = sorted(named - OWN_FILES - {"-"})
+            assert [file for file in of_values if not any((start / file).is_file() for start in (VALUES, TREE))] == []
 
 
 @pytest.mark.parametrize("block", of(*SHELL))
