@@ -82,6 +82,7 @@ def terminal(file: Path, *words: str, **variables: str) -> str:
     return found.decode().replace("\r\n", "\n")
 
 
+HOME_PAGE = "To extend it, press Extend on the hub's home page (in JupyterLab: File, Hub Control Panel)."
 SHELLS = [("bash", "-ic"), ("bash", "-euic"), ("dash", "-ic"), ("dash", "-euic")]
 
 
@@ -90,7 +91,7 @@ def test_a_new_terminal_says_when_the_server_ends(tmp_path: Path, words: tuple[s
     file = deadline_file(tmp_path, 2 * 3600 + 90, extend_path=PAGE)
     when = time.strftime("%a %d %b %H:%M UTC", time.gmtime(json.loads(file.read_text())["ends_at_seconds"]))
     assert terminal(file, *words) == (
-        f"This server ends on {when}, in 2 h 2 min.\nTo extend it, open {PAGE}\ncode 0, ends unset\n"
+        f"This server ends on {when}, in 2 h 2 min.\n{HOME_PAGE}\ncode 0, ends unset\n"
     )
 
 

@@ -10,7 +10,11 @@ case $- in
         echo "This server ends on $(date -d "@$ends" '+%a %d %b %H:%M %Z'), in $((left / 60)) h $((left % 60)) min."
         if [ -n "$page" ]; then
             hub=${JUPYTERHUB_PUBLIC_HUB_URL:-}
-            printf '%s\n' "To extend it, open ${hub%"${JUPYTERHUB_BASE_URL:-/}hub/"}$page"
+            if [ -n "$hub" ]; then
+                printf '%s\n' "To extend it, open ${hub%"${JUPYTERHUB_BASE_URL:-/}hub/"}$page"
+            else
+                echo "To extend it, press Extend on the hub's home page (in JupyterLab: File, Hub Control Panel)."
+            fi
         fi
     ) || :
     ;;
