@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..configuration.traits import items, plain, value_of
 from ..site import load
 from ..spawner.configured_class import configured_class, sections_of
 from ..spawner.process_state import register_site
+from ..wording import format_list
 from . import trial_login, trial_pod_page
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -54,6 +55,8 @@ _PROGRAMS = ("init_containers", "extra_containers")
 _OWN_VARIABLES = ("PATH", "HOME", "TMPDIR", "TRIAL_FILE")
 COMMAND = "jupyterhub-singleuser"
 BATCH = "batch"
+# Open as long as the hub runs: hooks of the chart's programs need its module `z2jh` and the variables of hub.extraEnv.
+_HUB_POD = ExitStack()
 
 
 def apply_trial(c: Config, file: str, load_subconfig: Callable[..., Any]) -> None:
@@ -66,8 +69,7 @@ def apply_trial(c: Config, file: str, load_subconfig: Callable[..., Any]) -> Non
     try:
         if trial["values"] is not None:
             values = complete(trial["values"], namespace=trial["namespace"])
-            # Hooks of these programs run while the hub runs, and need the chart's module and the variables then.
-            ExitStack().enter_context(hub_pod(values))
+            _HUB_POD.enter_context(hub_pod(values))
             build(values, c)
         elif trial["config"]:
             load_subconfig(Path(trial["config"]).name, path=str(Path(trial["config"]).parent))
@@ -90,7 +92,8 @@ def apply_trial(c: Config, file: str, load_subconfig: Callable[..., Any]) -> Non
     trial_pod_page.SCHEDULERS.extend([own.scheduler.kind, site.scheduler.kind])
     c.JupyterHub.template_paths = [str(TEMPLATES), *items(c.JupyterHub, "template_paths")]
     c.JupyterHub.extra_handlers = [*trial_pod_page.HANDLERS, *items(c.JupyterHub, "extra_handlers")]
-    announcement = Markup("<br>").join([Markup("<strong>A trial of your settings.</strong>"), *trial["notes"]])
+    notes = [*trial["notes"], *about_programs(trial_pod_page.SITE_TRAITS)]
+    announcement = Markup("<br>").join([Markup("<strong>A trial of your settings.</strong>"), *notes])
     c.JupyterHub.template_vars.update(announcement=str(announcement), trial_users=trial["users"])
     trial_login.configure(c, trial["users"], trial["key"])
 
@@ -137,6 +140,17 @@ def _replace_programs(c: Config, sections: tuple[str, ...], arguments: list[str]
     if arguments:
         c[sections[0]].args = [*(plain(value_of(c, "args", sections)) or []), *arguments]
     return replaced
+
+
+def about_programs(replaced: Mapping[str, Any]) -> list[str]:
+    """Return a sentence about the containers that a trial does not run."""
+    names = [str(container.get("name")) for trait in _PROGRAMS for container in _values(replaced.get(trait, []))]
+    return [f"These containers of your hub's configuration do not run here: {format_list(names)}."] if names else []
+
+
+def _values(containers: Any) -> list[Any]:
+    """Return the containers of a trait of KubeSpawner, which can be a list or a map."""
+    return [*containers.values()] if isinstance(containers, Mapping) else [*containers]
 
 
 def _set_addresses(c: Config, trial: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from ..plan.rights import today_in
 from ..settings import SettingsError
 from ..settings.problems import Problem
 from ..site import Site, load
-from ..wording import format_list
 
 # The kind of scheduler that the embedded cluster has.
 SCHEDULER = "plain"
@@ -72,8 +71,3 @@ def about_scheduler(kind: str) -> str:
         f"Your scheduler is {kind}, but the embedded cluster schedules as {SCHEDULER}: there are no quotas, and a pod "
         "waits only until a node has room."
     )
-
-
-def about_programs(names: list[str]) -> str:
-    """Return the sentence about containers of the site that a trial does not run."""
-    return f"The containers {format_list(names)} of your hub's configuration do not run here."

@@ -95,8 +95,17 @@ def written(directory: Path, name: str, content: object) -> str:
 
 
 def test_each_offer_of_the_example_values_starts(tmp_path: Path) -> None:
+    # A hook that needs what the chart's hub has: its module, a file, and a variable.
+    hook = """
+async def hook(spawner):
+    import os, of_the_site, z2jh
+    spawner.environment["FOUND"] = of_the_site.NAME + os.environ["OWN"] + z2jh.get_config("singleuser.defaultUrl")
+c.KubeSpawner.pre_spawn_hook = hook
+"""
+    module = {"mountPath": "/usr/local/etc/jupyterhub/of_the_site.py", "stringData": "NAME = 'site'\n"}
     more = {
-        "singleuser": {"cmd": FAST},
+        "hub": {"extraConfig": {"hook": hook}, "extraFiles": {"m": module}, "extraEnv": {"OWN": "own"}},
+        "singleuser": {"cmd": FAST, "defaultUrl": "/lab"},
         "custom": {"research": {"classes": {"stats-101": {"since": "2999-01-01", "until": "2999-12-20"}}}},
     }
     examples = ("base.yaml", "schedulers/kueue.yaml", "gpu.yaml", "batch.yaml", "classes/stats-101.yaml")
@@ -208,6 +217,7 @@ async def test_a_hub_of_elsewhere_runs_here_with_a_choice_of_user(tmp_path: Path
             assert "kueue.x-k8s.io/queue-name: general" in pods
             assert "start-that-is-in-the-image" in pods
             assert "name: prepare" in pods
+            assert "do not run here: prepare." in pods
             await session.start_server("Small")
             assert (await session.run("import os; print(os.environ['JUPYTERHUB_USER'])")).strip() == "user-1"
         addresses = listening(tmp_path / "tmp")
