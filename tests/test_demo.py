@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from jupyter_research_spawner.demo import comparison
+from jupyter_research_spawner.demo.demo_cluster import settings
+from jupyter_research_spawner.demo.embedded_cluster import homes_on_this_machine
 from jupyter_research_spawner.demo.user_session import Form, UnexpectedResult
+from jupyter_research_spawner.identity import Resolver
+from jupyter_research_spawner.site import load
 
 NOTEBOOK = {
     "user": "alice",
@@ -18,6 +24,15 @@ NOTEBOOK = {
     "queue": "climate",
     "priority": "research-normal (0)",
 }
+
+
+async def test_without_mounts_homes_have_their_paths_on_this_machine(tmp_path: Path) -> None:
+    """A job from a notebook then starts in the notebook's directory, without a warning about it."""
+    homes = tmp_path / "shared" / "home"
+    site = load(settings(homes_on_this_machine(tmp_path, homes)))
+    alice = await Resolver(site.identity).resolve("alice")
+    assert alice.home == str(homes / "alice")
+    assert site.storage.homes["main"].root == str(homes)
 
 
 def test_equal_sides_are_equal_row_by_row():

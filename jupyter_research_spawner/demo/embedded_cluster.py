@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..embedded import Cluster, NodeSpec, abilities
 from ..manifests import Release, everything
+from ..shape import Json
 from ..site import load
 from .demo_cluster import HERE, BatchNode, People, PreparedCluster, Say, settings
 from .shared_storage import CLAIMS, entries
@@ -19,6 +20,22 @@ from .storage_layout import lay_out
 
 # Two A100, and a third one that is divided.
 GPUS = {"nvidia.com/gpu": "2", "nvidia.com/mig-1g.10gb": "7"}
+
+
+def homes_on_this_machine(state: Path, homes: Path) -> Json:
+    """Return settings with the homes at their paths on this machine, which pods without mounts see.
+
+    Otherwise each job from a notebook has a warning: its directory is not in the home that the identity source names.
+    """
+    root = str(homes.resolve())
+    if ":" in root:  # no line of passwd(5) can have such a path
+        return {}
+    passwd = state / "people.passwd"
+    passwd.write_text((HERE / "people.passwd").read_text().replace(":/home/", f":{root}/"))
+    return {
+        "identity": {"sources": {"people": {"passwd": str(passwd.resolve())}}},
+        "storage": {"homes": {"main": {"root": root}}},
+    }
 
 
 class EmbeddedCluster:
@@ -29,9 +46,9 @@ class EmbeddedCluster:
     @contextlib.asynccontextmanager
     async def prepared(self, state: Path, people: People, _: Say) -> AsyncIterator[PreparedCluster]:
         able = abilities()
-        written = settings()
-        site = load(written)
         shared = state / "shared"
+        written = settings() if able.namespaces else settings(homes_on_this_machine(state, shared / "home"))
+        site = load(written)
         shutil.rmtree(shared, ignore_errors=True)
         shared.mkdir()
         lay_out(shared, entries(people, owned=able.namespaces))
