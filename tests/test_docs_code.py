@@ -116,7 +116,15 @@ PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "job": lambda arguments: command._parse(command_reference.job(), arguments),
 }
 # Files that the reader writes.
-OWN_FILES = {"site.yaml", "values.yaml", "hub.yaml", "my-chart/values.yaml", "volumes.yaml", "old.yaml", "new.yaml"}
+OWN_FILES = {
+    "site.yaml",
+    "values.yaml",
+    "hub.yaml",
+    "my-chart/values.yaml",
+    "campus.yaml",
+    "general.yaml",
+    "restricted.yaml",
+}
 
 
 def commands_of(block: Block) -> Iterator[list[str]]:

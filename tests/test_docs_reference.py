@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import jupyterhub
 import pytest
@@ -18,11 +18,16 @@ from jupyter_research_spawner.batch.handlers import routes
 from jupyter_research_spawner.batch.page_handlers import Pages
 from jupyter_research_spawner.batch.pages import page_routes
 from jupyter_research_spawner.configuration.traits import items
+from jupyter_research_spawner.identity.sources import SOURCES
+from jupyter_research_spawner.resources.gpu import KINDS as GPU_KINDS
+from jupyter_research_spawner.schedulers import SCHEDULERS
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # Files of pages, and the redirect of JupyterHub's login: no user or program writes these addresses.
 WITHOUT_ENTRY = {"StaticHandler", "StaticFile", "PageCallback"}
 REQUEST = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`?\s]*)[^`]*`")
+
+GPUS = {get_args(model.model_fields["kind"].annotation)[0] for model in GPU_KINDS}
 
 Requests = dict[tuple[str, str], type[RequestHandler]]
 
@@ -102,3 +107,14 @@ def test_the_reference_has_each_trait_that_configure_sets(monkeypatch: pytest.Mo
 def test_installation_is_the_only_trait_of_our_own() -> None:
     ours = set(ResearchSpawner.class_trait_names(config=True)) - set(KubeSpawner.class_trait_names(config=True))
     assert ours == {"installation"}
+
+
+@pytest.mark.parametrize(
+    ("page", "kinds"),
+    [("schedulers.md", set(SCHEDULERS)), ("identity.md", set(SOURCES)), ("gpus.md", GPUS)],
+)
+def test_a_how_to_page_has_a_section_with_values_for_each_kind(page: str, kinds: set[str]) -> None:
+    sections = (DOCS / "how-to" / page).read_text().split("\n## ")[1:]
+    titles = {section.partition("\n")[0]: section for section in sections}
+    with_values = {title for title, section in titles.items() if re.search(rf"\bkind: {title}\b", section)}
+    assert kinds and kinds <= with_values

@@ -1,7 +1,7 @@
 """Move a group from a plain hub to a hub with ResearchSpawner and back, as docs/how-to/roll-out.md says.
 
-The scripts are those of the page.  They run as root on this machine, as on a file server: the embedded cluster takes all
-capabilities from containers, so a Job in it cannot change owners.
+The scripts are those of the page.  They run as root on this machine, as on a file server: the embedded cluster takes
+all capabilities from containers, so a Job in it cannot change owners.
 """
 
 from __future__ import annotations
