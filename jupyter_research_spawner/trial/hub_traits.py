@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -11,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
 from markupsafe import Markup
 from traitlets.config import Config
 
@@ -64,7 +64,7 @@ def apply_trial(c: Config, file: str, load_subconfig: Callable[..., Any]) -> Non
 
     load_subconfig: runs another configuration file, as traitlets offers it to configuration files.
     """
-    trial = json.loads(Path(file).read_text())
+    trial = yaml.safe_load(Path(file).read_text())
     environment = dict(os.environ)
     try:
         if trial["values"] is not None:

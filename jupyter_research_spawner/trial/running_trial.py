@@ -29,7 +29,7 @@ from ..wording import format_list
 from .trial_claims import claims_of, entries
 from .trial_nodes import described, nodes_for, numbered
 from .trial_people import TrialUser, invented, named_groups, read_people
-from .trial_settings import TrialSettings, trial_settings
+from .trial_settings import trial_settings
 
 HOST = "127.0.0.1"
 PACKAGE = Path(__file__).parent.parent
@@ -61,9 +61,7 @@ class RunningTrial:
     """A running trial.  `login_url` has the key, without which nobody can log in."""
 
     site: Site
-    settings: TrialSettings
     people: list[TrialUser]
-    nodes: list[NodeSpec]
     cluster: Cluster
     url: str
     key: str
@@ -85,9 +83,7 @@ async def running_trial(given: TrialInput, say: Say) -> AsyncIterator[RunningTri
 
 @contextlib.contextmanager
 def _temporary_directory() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="research-spawner-try-"))
-    # Programs of pods run with the uids of their users, and look up their mounts below this directory.
-    directory.chmod(0o711)
+    directory = Path(tempfile.mkdtemp(prefix="research-spawner-try-"))  # mode 0700: the hub's log has the key
     try:
         yield directory
     finally:
@@ -137,7 +133,7 @@ async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[Ru
             "base": str(given.base),
             "settings": _written(state / "site.yaml", settings.running),
             "own_settings": _written(state / "own-site.yaml", settings.own),
-            "users": [{"name": user.name, "groups": user.groups, "refusal": user.refusal} for user in people],
+            "users": [{"name": user.name, "groups": [*user.groups], "refusal": user.refusal} for user in people],
             "notes": notes,
             "key": key,
             "has_batch": site.batch.url is not None,
@@ -151,13 +147,11 @@ async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[Ru
             "batch_port": free_port(HOST),
             "cookie_secret": str(cookie_secret(state)),
         }
-        file = state / "trial.json"
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(trial))
+        file = _written(state / "trial.yaml", trial)
         urls = [f"{url}/hub/login", *([f"{url}/services/batch/health"] if trial["has_batch"] else [])]
-        environment = {_MARK: str(file)}
+        environment = {_MARK: file}
         async with hub_process(CONFIG, environment, state, HOST, str(cluster.kubeconfig), urls, _MARK):
-            yield RunningTrial(site, settings, people, nodes, cluster, url, key, state / "hub.log")
+            yield RunningTrial(site, people, cluster, url, key, state / "hub.log")
     finally:
         await cluster.stop()
 
@@ -186,7 +180,9 @@ def _about_machine() -> list[str]:
 
 def _about_people(given: TrialInput, site: Site, people: Sequence[TrialUser]) -> list[str]:
     if given.people is not None:
-        return [f"{user.name} is refused: {user.refusal}" for user in people if user.refusal]
+        refused = [user for user in people if user.refusal]
+        what = "account is" if len(refused) == 1 else "accounts are"
+        return [f"{len(refused)} {what} refused. {user.name}: {user.refusal}" for user in refused[:1]]
     groups = named_groups(site)
     return [
         f"Invented users: three members of each group that your settings name ({format_list(groups)}), and three "

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import date
 from pathlib import Path
 
 import aiohttp
@@ -106,7 +107,7 @@ c.KubeSpawner.pre_spawn_hook = hook
     more = {
         "hub": {"extraConfig": {"hook": hook}, "extraFiles": {"m": module}, "extraEnv": {"OWN": "own"}},
         "singleuser": {"cmd": FAST, "defaultUrl": "/lab"},
-        "custom": {"research": {"classes": {"stats-101": {"since": "2999-01-01", "until": "2999-12-20"}}}},
+        "custom": {"research": {"classes": {"stats-101": {"since": date(2999, 1, 1), "until": date(2999, 12, 20)}}}},
     }
     examples = ("base.yaml", "schedulers/kueue.yaml", "gpu.yaml", "batch.yaml", "classes/stats-101.yaml")
     files = [*(VALUES / name for name in examples), written(tmp_path, "more.yaml", more)]
