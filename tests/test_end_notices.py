@@ -90,9 +90,7 @@ SHELLS = [("bash", "-ic"), ("bash", "-euic"), ("dash", "-ic"), ("dash", "-euic")
 def test_a_new_terminal_says_when_the_server_ends(tmp_path: Path, words: tuple[str, ...]) -> None:
     file = deadline_file(tmp_path, 2 * 3600 + 90, extend_path=PAGE)
     when = time.strftime("%a %d %b %H:%M UTC", time.gmtime(json.loads(file.read_text())["ends_at_seconds"]))
-    assert terminal(file, *words) == (
-        f"This server ends on {when}, in 2 h 2 min.\n{HOME_PAGE}\ncode 0, ends unset\n"
-    )
+    assert terminal(file, *words) == (f"This server ends on {when}, in 2 h 2 min.\n{HOME_PAGE}\ncode 0, ends unset\n")
 
 
 def test_a_terminal_names_no_page_where_nothing_can_be_extended(tmp_path: Path) -> None:
