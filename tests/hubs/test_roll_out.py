@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import AsyncIterator
@@ -176,7 +177,9 @@ def test_a_failed_change_is_not_reported_as_done(homes: Homes) -> None:
     """`set -e` has no effect in the function."""
     programs = homes.scripts / "programs"
     programs.mkdir()
-    (programs / "chown").write_text("#!/bin/sh\nexit 1\n")
+    homes.write("alice/file")
+    only_the_home = f'#!/bin/sh\ncase "$*" in *./file) exit 1 ;; esac\nexec {shutil.which("chown")} "$@"\n'
+    (programs / "chown").write_text(only_the_home)
     (programs / "chown").chmod(0o755)
     script = homes.scripts / "chown-homes.sh"
     script.write_text(script.read_text().replace("set -eu\n", f"set -eu\nPATH={programs}:$PATH\n", 1))
