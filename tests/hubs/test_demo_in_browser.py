@@ -21,6 +21,7 @@ from jupyter_research_spawner.demo.running_demo import RunningDemo, set_up
 from jupyter_research_spawner.demo.tour import jobs
 from jupyter_research_spawner.demo.user_session import UserSession
 from jupyter_research_spawner.embedded import Abilities, cluster
+from jupyter_research_spawner.settings import merge
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ async def demo(
     # Two demos that start at once would both find port 8000 unused.
     monkeypatch.setattr(demo_hub, "free_port", lambda address, wanted=0: free_port(address))
     site = {"identity": {"sources": {"people": {"passwd": str(accounts)}}}}
-    monkeypatch.setattr(embedded_cluster, "settings", lambda: settings(site))
+    monkeypatch.setattr(embedded_cluster, "settings", lambda more=None: settings(merge(site, more or {})))
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)  # pods run as other users
     async with set_up(embedded_cluster.EmbeddedCluster(), tmp_path / "demo", print) as running:

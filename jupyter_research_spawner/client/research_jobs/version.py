@@ -1,3 +1,3 @@
 """The version of this client and of the product.  A test compares it with the version in setup.cfg."""
 
-VERSION = "0.1.0.dev0"
+VERSION = "0.1.0"
