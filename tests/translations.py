@@ -83,7 +83,8 @@ def untranslated(page: BeautifulSoup | Tag, known: Iterable[str] = ()) -> list[s
 
 def _outside(text: str, known: Iterable[str]) -> str:
     # A text with markup inside is in several parts of the page, and each part has brackets of its own.
-    left = _DATE.sub("", _PLACEHOLDER.sub(" ", re.sub(r"⟦[^⟧]*⟧", " ", text)))
-    for word in known:
+    left = _PLACEHOLDER.sub(" ", re.sub(r"⟦[^⟧]*⟧", " ", text))
+    for word in known:  # before dates: the random end of a name can look like a duration
         left = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "", left)
+    left = _DATE.sub("", left)
     return " ".join(left.split()) if re.search(r"[^\W\d_]", left) else ""
