@@ -139,7 +139,7 @@ async def test_a_pod_in_the_cluster_is_compared(
     name = pod["metadata"]["name"]
     code, out, err = await asyncio.to_thread(diff)
     assert (code, out) == (1, "")
-    assert f"Pod {name} in namespace jhub cannot be read" in err
+    assert f"Pod {name!r} in namespace 'jhub' cannot be read" in err
     pod["spec"]["containers"][0]["image"] = "example/another:1"
     await create(cluster, pod)
     code, out, err = await asyncio.to_thread(diff)

@@ -58,7 +58,7 @@ class JobService:
     ) -> None:
         self._site = site
         # What pages say for the names of queues.
-        self.queue_titles = {name: queue.title or name for name, queue in site.queues.items()}
+        self.queue_titles = site.queue_titles
         self._resolver = resolver
         self._prerequisites = prerequisites
         self._store = store

@@ -242,8 +242,7 @@ class WorkReader:
     async def quotas_of(self, queues: Collection[str]) -> tuple[tuple[QueueUsage, ...], datetime | None]:
         """Return how much of these queues' quotas is used, and when this was read; nothing of those without quotas."""
         report = await self._cluster.quotas.report(queues)
-        of_site = self.site.queues
-        found = (queue_usage(name, of_site[name].title or name, use) for name, use in report.queues.items())
+        found = (queue_usage(name, self.queue_titles[name], use) for name, use in report.queues.items())
         return tuple(found), report.as_of
 
     async def servers_of(self, hub_user: str, model: Json, hub_prefix: str) -> tuple[WorkRow, ...] | None:

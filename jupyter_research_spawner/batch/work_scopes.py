@@ -52,7 +52,7 @@ def title_of(site: Site, scope: WorkScope) -> str:
         return gettext("Class %(name)s", name=site.classes[scope.name].title or scope.name)
     if scope.is_own:
         return gettext("My work")
-    return gettext("Queue %(name)s", name=site.queues[scope.name].title or scope.name)
+    return gettext("Queue %(name)s", name=site.queue_titles[scope.name])
 
 
 def selector_of(site: Site, scope: WorkScope, owner: Owner) -> str:

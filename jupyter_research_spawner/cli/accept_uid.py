@@ -10,8 +10,8 @@ from ..refusal import Refusal
 from ..settings import format_duration
 from ..site import Site
 from ..watch import AcceptedUids
-from ..watch.api_server import ApiError, ApiServer
-from ..watch.connection import CannotConnect, connect
+from ..watch.api_server import ApiError
+from .cluster_connection import api_server
 from .files import read_files
 
 HIGHEST_UID = 2**31 - 1
@@ -23,8 +23,6 @@ def accept_uid(options: argparse.Namespace) -> str:
     name = posix_name(site.identity.username, options.user)
     try:
         asyncio.run(_add(site, name, options.user, options.uid))
-    except CannotConnect as error:
-        raise Refusal("no-cluster", str(error), status=503) from None
     except ApiError as error:
         raise Refusal(
             "not-allowed",
@@ -40,12 +38,9 @@ def accept_uid(options: argparse.Namespace) -> str:
 
 
 async def _add(site: Site, name: str, hub_user: str, uid: int) -> None:
-    client = await connect()
-    try:
-        accepted = AcceptedUids(ApiServer(client), site.namespaces.name, site.identity.cache.uids)
+    async with api_server() as server:
+        accepted = AcceptedUids(server, site.namespaces.name, site.identity.cache.uids)
         await accepted.add(name, hub_user, uid)
-    finally:
-        await client.close()
 
 
 def parse_uid(text: str) -> int:

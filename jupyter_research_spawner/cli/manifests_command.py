@@ -16,7 +16,7 @@ from ..refusal import Refusal
 from ..shape import Json
 from ..site import Site
 from ..watch.api_server import ApiError, ApiServer
-from ..watch.connection import CannotConnect, connect
+from .cluster_connection import api_server
 from .files import read_files
 from .output import Differs
 
@@ -109,15 +109,8 @@ def printed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str
 
 async def _compared(objects: list[Json]) -> str:
     """Return a sentence if the cluster has these objects.  Raises Differs, and Refusal without an answer."""
-    try:
-        client = await connect()
-    except CannotConnect as error:
-        raise Refusal("no-cluster", str(error), status=503) from None
-    try:
-        server = ApiServer(client)
+    async with api_server() as server:
         differing = [text for one in objects if (text := difference(one, await _find(server, one)))]
-    finally:
-        await client.close()
     if differing:
         raise Differs("\n".join(differing))
     return f"No differences in {len(objects)} objects."

@@ -18,6 +18,7 @@ from traitlets.config import Config
 from ..configuration.whole_check import check_configuration
 from ..identity import Resolver, answers
 from ..jobs import KINDS, parse_submission
+from ..manifests import place_of
 from ..plan import Plan, plan
 from ..pod import check, compose
 from ..pod.adoption import differences
@@ -29,9 +30,9 @@ from ..settings.problems import Problem
 from ..shape import Json
 from ..site import Site
 from ..spawner import HookError, render_notebook
-from ..watch.api_server import ApiError, ApiServer
-from ..watch.connection import CannotConnect, connect
+from ..watch.api_server import ApiError
 from ..wording import quote
+from .cluster_connection import api_server
 from .files import read_config, read_files
 from .output import Differs, stacked
 from .why import explained
@@ -82,17 +83,10 @@ def _rendered(parser: argparse.ArgumentParser, options: argparse.Namespace, site
 
 async def _compared(decided: Plan, manifest: Json) -> str:
     """Return that the pod in the cluster is the rendered one.  Raises Differs, or Refusal if it cannot be read."""
-    name, namespace = manifest["metadata"]["name"], decided.namespace
-    where = f"{manifest['kind']} {name} in namespace {namespace}"
+    where = place_of({**manifest, "metadata": {**manifest["metadata"], "namespace": decided.namespace}})
     try:
-        client = await connect()
-        try:
-            path = f"/api/v1/namespaces/{namespace}/pods/{name}"
-            found = await ApiServer(client).ask("GET", path)
-        finally:
-            await client.close()
-    except CannotConnect as error:
-        raise Refusal("no-cluster", str(error), status=503) from None
+        async with api_server() as server:
+            found = await server.ask("GET", where.path)
     except ApiError as error:
         hint = "The pod has the name that the hub's settings give it: see --config and --server."
         raise Refusal("not-read", f"{where} cannot be read: {error.message}", hint=hint, status=error.status) from None

@@ -215,17 +215,17 @@ class FormBuilder:
         offered = offers(self.site, identity, now) if before is None else before.offered
         builder = _OfferBuilder(self.site, identity, rights, now, Selected(), answers)
         free = tuple(tuple(builder.free(offer, queue) for queue in offer.queues) for offer in offered)
-        fields = tuple(
-            None
-            if builder.depends_on_time(offer)
-            else before.fields[place]
-            if before is not None and before.free[place] == free[place]
-            else builder.fields(offer, False)
-            for place, offer in enumerate(offered)
-        )
+        fields: list[OfferFields | None] = []
+        for place, offer in enumerate(offered):
+            if builder.depends_on_time(offer):
+                fields.append(None)
+            elif before is not None and before.free[place] == free[place]:
+                fields.append(before.fields[place])
+            else:
+                fields.append(builder.fields(offer, False))
         found = (answers.get((offer.profile, queue)) for offer in offered for queue in offer.queues)
         as_of = min((one.as_of for one in found if one is not None), default=None)
-        self._kept[key] = _Unchanged(offered, answers, free, fields, as_of)
+        self._kept[key] = _Unchanged(offered, answers, free, tuple(fields), as_of)
         return self._kept[key]
 
 

@@ -405,6 +405,11 @@ class Site(Settings):
         return f"{'classes' if name in self._of_classes else 'profiles'}.{name}"
 
     @cached_property
+    def queue_titles(self) -> dict[str, str]:
+        """Return what users read for each queue, by its name: its title, or its name if it has none."""
+        return {name: queue.title or name for name, queue in self.queues.items()}
+
+    @cached_property
     def pod_fields(self) -> dict[str, PodFields]:
         """Return, by profile, the fields that are added to its pods: `pod` of the profile merged over `pods.base`."""
         return {name: profile.pod.over(self.pods.base) for name, profile in self.profiles.items()}

@@ -94,8 +94,7 @@ def title_of(site: Site, profile: str, course: str | None = None) -> str:
 
 def queue_title(site: Site, queue: str) -> str:
     """Return the title of a queue; its name if it has none, or if the settings do not have the queue any more."""
-    found = site.queues.get(queue)
-    return (found.title if found is not None else None) or queue
+    return site.queue_titles.get(queue, queue)
 
 
 def _shown_phase(phase: StartPhase, zone: tzinfo, now: datetime) -> Json:

@@ -111,20 +111,7 @@ async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[Ru
     notes = [*settings.differences, *_about_machine()]
     for sentence in (*notes, *problems, *_about_people(given, site, people), f"Nodes: {'; '.join(described(nodes))}."):
         say(sentence)
-    shared = state / "shared"
-    shared.mkdir()
-    identities = [user.identity for user in people if user.identity is not None]
-    lay_out(shared, entries(site, identities, owned=abilities().namespaces))
-    cluster = await Cluster.start(
-        state / "cluster",
-        nodes=nodes,
-        namespace=site.namespaces.name,
-        claims={name: shared / name for name in claims_of(site)},
-        expose=[PACKAGE.parent],
-    )
-    try:
-        for manifest in (*everything(site, Release(), only=("priorities", "client")), *_secrets(given, site)):
-            await cluster.apply(manifest)
+    async with _prepared_cluster(given, site, people, nodes, state) as cluster:
         key = secrets.token_urlsafe(16)
         trial = {
             "values": given.values,
@@ -152,6 +139,28 @@ async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[Ru
         environment = {_MARK: file}
         async with hub_process(CONFIG, environment, state, HOST, str(cluster.kubeconfig), urls, _MARK):
             yield RunningTrial(site, people, cluster, url, key, state / "hub.log")
+
+
+@contextlib.asynccontextmanager
+async def _prepared_cluster(
+    given: TrialInput, site: Site, people: Sequence[TrialUser], nodes: list[NodeSpec], state: Path
+) -> AsyncIterator[Cluster]:
+    """Run a cluster that has the claims, the homes, and the objects that pods of this site need."""
+    shared = state / "shared"
+    shared.mkdir()
+    identities = [user.identity for user in people if user.identity is not None]
+    lay_out(shared, entries(site, identities, owned=abilities().namespaces))
+    cluster = await Cluster.start(
+        state / "cluster",
+        nodes=nodes,
+        namespace=site.namespaces.name,
+        claims={name: shared / name for name in claims_of(site)},
+        expose=[PACKAGE.parent],
+    )
+    try:
+        for manifest in (*everything(site, Release(), only=("priorities", "client")), *_secrets(given, site)):
+            await cluster.apply(manifest)
+        yield cluster
     finally:
         await cluster.stop()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,10 +114,9 @@ def _empty(passwd: Path) -> Problem:
 def one_of_each_group(site: Site, people: list[TrialUser]) -> list[TrialUser]:
     """Return one user of each group that the settings name, and one who is in none of them."""
     named = named_groups(site)
-
-    def first(matches: Callable[[TrialUser], bool]) -> list[TrialUser]:
-        return [user for user in people if user.identity is not None and matches(user)][:1]
-
-    chosen = [user for group in named for user in first(lambda user, group=group: group in user.groups)]  # type: ignore[misc]
-    chosen += first(lambda user: not set(named).intersection(user.groups))
-    return list(dict.fromkeys(chosen))
+    chosen: dict[str, TrialUser] = {}
+    for user in people:
+        if user.identity is not None:
+            for group in set(named).intersection(user.groups) or {""}:
+                chosen.setdefault(group, user)
+    return list(dict.fromkeys(chosen[group] for group in (*named, "") if group in chosen))

@@ -50,6 +50,25 @@ class Answers:
     async def waits(self, name: str, said: str) -> None:
         await asyncio.to_thread(self.alice.keeps_waiting, name, said)
 
+    async def follow_one_place(self, free: dict[str, str], full: dict[str, str], full_queue: str) -> None:
+        """Start two notebooks in the queue climate, which has room for one.  The queue teaching only has a limit.
+
+        free, full: the numbers of My work without and with a notebook.  full_queue: why the second one waits.
+        """
+        await self.becomes("climate", "Free now", free)
+        await self.becomes("teaching", None, {"cpu": "0/0.15"})
+        first = self.alice.notebook("first")
+        await self.runs("first")
+        await self.becomes("climate", "You would wait", full)
+        self.alice.notebook("second")
+        await self.waits("second", full_queue)
+        await self.becomes("climate", "You would wait", full)
+        await self.becomes("teaching", None, {"cpu": "0/0.15"})
+        self.alice.api.delete(first)
+        await self.runs("second")
+        self.alice.api.delete(self.alice.pod("second"))
+        await self.becomes("climate", "Free now", free)
+
 
 @asynccontextmanager
 async def queue_answers(alice: Alice, set_attribute: Callable[[object, str, object], None]) -> AsyncIterator[Answers]:

@@ -465,15 +465,6 @@ async def test_form_and_my_work_say_of_a_queue_what_kai_does(alice: Alice, monke
     alice.api.delete(queue("climate"))
     alice.api.apply(bounded)
     async with queue_answers(alice, monkeypatch.setattr) as answers:
-        await answers.becomes("climate", "Free now", {"cpu": "0/0.15", "memory": "0/953.6 MiB"})
-        await answers.becomes("teaching", None, {"cpu": "0/0.15"})
-        first = alice.notebook("first")
-        await answers.runs("first")
-        await answers.becomes("climate", "You would wait", {"cpu": "0.1/0.15", "memory": "64 MiB/953.6 MiB"})
-        alice.notebook("second")
-        await answers.waits("second", FULL)
-        await answers.becomes("climate", "You would wait", {"cpu": "0.1/0.15", "memory": "64 MiB/953.6 MiB"})
-        alice.api.delete(first)
-        await answers.runs("second")
-        alice.api.delete(alice.pod("second"))
-        await answers.becomes("climate", "Free now", {"cpu": "0/0.15", "memory": "0/953.6 MiB"})
+        await answers.follow_one_place(
+            {"cpu": "0/0.15", "memory": "0/953.6 MiB"}, {"cpu": "0.1/0.15", "memory": "64 MiB/953.6 MiB"}, FULL
+        )

@@ -392,17 +392,7 @@ async def test_form_and_my_work_say_of_a_queue_what_volcano_does(alice: Alice, m
     capability = {"cpu": "150m", "memory": "1Gi"}
     alice.api.apply(queue("climate", capability=capability, deserved=kept, guarantee={"resource": kept}))
     async with queue_answers(alice, monkeypatch.setattr) as answers:
-        await answers.becomes("climate", "Free now", {"cpu": "0/0.15", "memory": "0/1 GiB"})
-        await answers.becomes("teaching", None, {"cpu": "0/0.15"})
-        first = alice.notebook("first")
-        await answers.runs("first")
-        await answers.becomes("climate", "You would wait", {"cpu": "0.1/0.15", "memory": "64 MiB/1 GiB"})
-        alice.notebook("second")
-        await answers.waits("second", FULL)
-        await answers.becomes("climate", "You would wait", {"cpu": "0.1/0.15", "memory": "64 MiB/1 GiB"})
-        await answers.becomes("teaching", None, {"cpu": "0/0.15"})
-        alice.api.delete(first)
-        await answers.runs("second")
-        alice.api.delete(alice.pod("second"))
-        await answers.becomes("climate", "Free now", {"cpu": "0/0.15", "memory": "0/1 GiB"})
+        await answers.follow_one_place(
+            {"cpu": "0/0.15", "memory": "0/1 GiB"}, {"cpu": "0.1/0.15", "memory": "64 MiB/1 GiB"}, FULL
+        )
         await answers.becomes("climate", "Larger than its queue", {"cpu": "0/0.15", "memory": "0/1 GiB"}, "wide")

@@ -101,11 +101,8 @@ def main() -> int:
     if init == 0:
         call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         return run(spec, status_fd, lambda: os._exit(128 + signal.SIGKILL))
-    os.close(status_fd)
-    relay(signal.SIGTERM, init, signal.SIGTERM)
-    relay(signal.SIGUSR1, init, signal.SIGKILL)
     # A PID namespace's init is reaped only after the kernel has ended all of its processes.
-    return exit_code(os.waitpid(init, 0)[1])
+    return wait_for(init, status_fd)
 
 
 def run_inside(spec: Spec, status_fd: int) -> int:
@@ -121,6 +118,11 @@ def run_inside(spec: Spec, status_fd: int) -> int:
     if child == 0:
         call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         start(spec, status_fd)
+    return wait_for(child, status_fd)
+
+
+def wait_for(child: int, status_fd: int) -> int:
+    """Pass on signals to a child until it ends, and return its exit code."""
     os.close(status_fd)
     relay(signal.SIGTERM, child, signal.SIGTERM)
     relay(signal.SIGUSR1, child, signal.SIGKILL)
