@@ -18,6 +18,8 @@ SCHEDULERS, STORAGE, IDENTITY, CLASSES = (
 ALTERNATIVES = (SCHEDULERS, IDENTITY)
 OTHERS = [VALUES / f"{name}.yaml" for name in ("batch", "gpu", "monitoring", "autoscaling")]
 ALL = sorted(VALUES.rglob("*.yaml"))
+# What every site adds in its own site.yaml.
+OWN_IMAGE: dict[str, Any] = {"hub": {"image": {"name": "registry.example.edu/research-hub", "tag": "0.1.0"}}}
 # A copy of the real chart, for the tests that compare with it: CHART=DIRECTORY.
 CHART = os.environ.get("CHART")
 

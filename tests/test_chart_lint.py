@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import samples
 import yaml
+from helm_files import OWN_IMAGE
 
 from jupyter_research_spawner.chart_values import build, changed, complete, hub_pod
 from jupyter_research_spawner.cli import main
@@ -39,7 +40,7 @@ SMALL: dict[str, Any] = {
 
 
 def values(*more: dict[str, Any]) -> dict[str, Any]:
-    return merge(read(BASE), BATCH, SMALL, *more)
+    return merge(read(BASE), BATCH, SMALL, OWN_IMAGE, *more)
 
 
 def checked(found: dict[str, Any]) -> ChartReport:
@@ -812,5 +813,6 @@ def test_values_without_programs_are_checked_like_those_of_a_hub(
         "singleuser.cloudMetadata.blockWithIptables: is true",
         "singleuser.storage.type: is dynamic",
         "hub.services.batch: is missing",
+        "hub.image: has no name, so the hub runs quay.io/jupyterhub/k8s-hub",
     ):
         assert named in err

@@ -11,7 +11,21 @@ from typing import Any
 import jsonschema
 import pytest
 import samples
-from helm_files import ALL, ALTERNATIVES, BASE, CLASSES, IDENTITY, OTHERS, SCHEDULERS, STORAGE, VALUES, lists, name_of
+import yaml
+from helm_files import (
+    ALL,
+    ALTERNATIVES,
+    BASE,
+    CLASSES,
+    IDENTITY,
+    OTHERS,
+    OWN_IMAGE,
+    SCHEDULERS,
+    STORAGE,
+    VALUES,
+    lists,
+    name_of,
+)
 from helm_files import complete as values
 
 from jupyter_research_spawner.cli import main
@@ -122,8 +136,10 @@ def test_an_identity_source_replaces_that_of_the_base(identity: Path) -> None:
     assert volume["name"].startswith("research-")
 
 
-def test_the_command_accepts_them_too(capsys: pytest.CaptureFixture[str]) -> None:
-    files = [BASE, *OTHERS, CLASSES[0]]
+def test_the_command_accepts_them_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    own = tmp_path / "site.yaml"
+    own.write_text(yaml.safe_dump(OWN_IMAGE))
+    files = [BASE, *OTHERS, CLASSES[0], own]
     assert main(["lint", *(word for file in files for word in ("-f", str(file)))]) == 0
     out = capsys.readouterr().out
     assert "gpu-whole" in out and CLASSES[0].stem in out

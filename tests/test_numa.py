@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import helm_files
 import pytest
 import yaml
 from hypothesis import given
@@ -186,7 +187,7 @@ def test_guarantee_completes_requests_and_limits_from_each_other() -> None:
 
 
 # Of the example values, with which a hub starts.
-BASE = {**read(Path(__file__).parent.parent / "helm-values" / "base.yaml"), "custom": {"research": raw_site()}}
+BASE = {**merge(read(helm_files.BASE), helm_files.OWN_IMAGE), "custom": {"research": raw_site()}}
 
 
 def values(tmp_path: Path, **singleuser: Any) -> list[str]:

@@ -14,6 +14,7 @@ from .hub_config import (
     look_up,
     pull_secrets,
 )
+from .hub_image import missing_package, own_image
 from .hub_programs import extra_files_secret, hub_pod
 from .key_finder import Change, KeyFinder, Origin, changed, has_path, removed_volume, written
 from .value_forms import wrong_forms
@@ -36,7 +37,9 @@ __all__ = [
     "has_path",
     "hub_pod",
     "look_up",
+    "missing_package",
     "object_name",
+    "own_image",
     "pull_secrets",
     "removed_volume",
     "written",

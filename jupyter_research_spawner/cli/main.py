@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
-from ..chart_values import has_hub
+from ..chart_values import has_hub, missing_package
 from ..jobs import KINDS
 from ..refusal import Refusal
 from ..settings import Document, SettingsError
@@ -186,7 +186,7 @@ def _lint(commands: Commands) -> None:
 
 def _linted(options: argparse.Namespace) -> str:
     now = datetime.now(timezone.utc)
-    files, advice, problems = checked_files(options, now)
+    files, advice, problems = checked_files(options, now, uses_image=True)
     try:
         with files.locating():
             advice = checked(files.site, now, files.base, advice, files.places)
@@ -199,16 +199,21 @@ def _linted(options: argparse.Namespace) -> str:
     return report(files.site, advice)
 
 
-def checked_files(options: argparse.Namespace, now: datetime) -> tuple[SettingsFiles, list[Problem], list[Problem]]:
+def checked_files(
+    options: argparse.Namespace, now: datetime, *, uses_image: bool
+) -> tuple[SettingsFiles, list[Problem], list[Problem]]:
     """Return the settings, with advice and problems of the hub's configuration beside them.
 
+    uses_image: whether the hub runs in the image that the values name.
     Raises SettingsError with all problems if the settings are not valid.
     """
     documents = read_documents(options.files)
+    of_image = _problems_of_image(options, documents) if uses_image else []
     try:
         files = merge_documents(options.files, documents)
     except SettingsError as error:
-        raise SettingsError([*error.problems, *_problems_beside_settings(options, documents, now)]) from None
+        beside = _problems_beside_settings(options, documents, now)
+        raise SettingsError([*error.problems, *of_image, *beside]) from None
     advice: list[Problem] = []
     problems: list[Problem] = []
     try:
@@ -229,7 +234,7 @@ def checked_files(options: argparse.Namespace, now: datetime) -> tuple[SettingsF
                 advice = [one.located(files.places_of_values) for one in try_chart(files.values, now, files.base)]
     except SettingsError as error:
         problems = error.problems
-    return files, advice, problems
+    return files, advice, [*of_image, *problems]
 
 
 def _try(commands: Commands) -> None:
@@ -247,7 +252,7 @@ def _try(commands: Commands) -> None:
 
 def _tried(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     try_command.check_requirements()
-    files, _, problems = checked_files(options, datetime.now(timezone.utc))
+    files, _, problems = checked_files(options, datetime.now(timezone.utc), uses_image=False)
     if problems:
         raise SettingsError(problems)
     return try_command.run(parser, options, files)
@@ -267,6 +272,13 @@ def _problems_beside_settings(
     except SettingsError as error:
         return error.located(places).problems
     return []
+
+
+def _problems_of_image(options: argparse.Namespace, documents: Sequence[Document]) -> list[Problem]:
+    """Return the problem that the image of the hub does not contain this package, if that is known."""
+    values, places = merged_values(documents)
+    problem = missing_package(values) if options.config is None and has_hub(values) else None
+    return [] if problem is None else [problem.located(places)]
 
 
 def _schema(commands: Commands) -> None:

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..chart_values import complete, look_up, pull_secrets
+from ..chart_values import complete, look_up, own_image, pull_secrets
 from ..manifests import PARTS, HubVolume, Release, difference, everything, place_of, queue_comments
 from ..pod.yaml_text import as_text
 from ..refusal import Refusal
@@ -43,7 +43,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-image",
         metavar="IMAGE",
-        help="image of the batch service, which has this package. Default: hub.image of the helm values",
+        help="image of the batch service, which contains this package. Default: hub.image of the helm values, if it "
+        "is not the chart's own",
     )
     parser.add_argument(
         "--batch-config-map",
@@ -89,8 +90,9 @@ def printed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str
     parts = options.only or _default_parts(files.site, release)
     if release.batch_image is None and SERVICE in parts:
         parser.error(
-            "the batch service needs --batch-image, an image that has this package, for example the hub's, or "
-            f"hub.image in the helm values. Without the service: --only {','.join(p for p in PARTS if p != SERVICE)}"
+            "the batch service needs --batch-image, an image that contains this package, or hub.image.name and "
+            "hub.image.tag in the helm values. The chart's own image of the hub does not contain it. Without the "
+            f"service: --only {','.join(p for p in PARTS if p != SERVICE)}"
         )
     try:
         objects = everything(files.site, release, parts)
@@ -139,9 +141,8 @@ def _default_parts(site: Site, release: Release) -> tuple[str, ...]:
 
 def _release(options: argparse.Namespace, values: Mapping[str, Any]) -> Release:
     """Return what the options say, and what the helm values say about the hub where an option is not given."""
-    name, tag = (look_up(values, f"hub.image.{key}") for key in ("name", "tag"))
     return Release(
-        batch_image=options.batch_image or (f"{name}:{tag}" if name and tag else None),
+        batch_image=options.batch_image or own_image(values),
         namespace=options.release_namespace,
         hub_service_account=options.hub_service_account,
         hub_url=options.hub_url,

@@ -192,7 +192,10 @@ def test_lint_tells_them_apart_beforehand(
     values = tmp_path / "values.yaml"
     configure = 'jupyter_research_spawner.configure(c, z2jh.get_config("custom.research"))'
     written = {
-        "hub": {"extraConfig": {"research": f"import jupyter_research_spawner, z2jh\n{configure}"}},
+        "hub": {
+            "image": {"name": "registry.example.edu/research-hub", "tag": "0.1.0"},
+            "extraConfig": {"research": f"import jupyter_research_spawner, z2jh\n{configure}"},
+        },
         "singleuser": {
             "cloudMetadata": {"blockWithIptables": False},
             "extraContainers": [beside],
