@@ -18,10 +18,11 @@ from jupyter_research_spawner.cli import try_command
 from jupyter_research_spawner.cli.main import _parser, main
 from jupyter_research_spawner.demo.storage_layout import lay_out
 from jupyter_research_spawner.embedded import NodeSpec
+from jupyter_research_spawner.plan import offers
 from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.site import Site, load
 from jupyter_research_spawner.trial.hub_traits import keep_harmless
-from jupyter_research_spawner.trial.trial_check import Outcome, table
+from jupyter_research_spawner.trial.trial_check import Outcome, starts_of, table
 from jupyter_research_spawner.trial.trial_claims import claims_of, entries
 from jupyter_research_spawner.trial.trial_login import ChosenUser
 from jupyter_research_spawner.trial.trial_nodes import nodes_for, parse_nodes
@@ -229,6 +230,25 @@ def test_the_table_fits_a_terminal_and_shows_each_reason() -> None:
     ]
     assert max(map(len, text.splitlines())) <= 80
     assert " ".join(line.strip() for line in text.splitlines()[3:]) == why.strip()
+
+
+async def test_each_further_queue_is_tried_once_with_the_first_offer_that_lists_it(tmp_path: Path) -> None:
+    raw = copy.deepcopy(SITE)
+    raw["queues"] = {name: {"order": order} for order, name in enumerate(("general", "climate", "backfill", "night"))}
+    raw["profiles"]["large"]["groups"] = {}
+    raw["profiles"]["small"]["queues"] = {"general": True, "climate": True, "backfill": True}
+    raw["profiles"]["large"]["queues"] = {"climate": True, "backfill": True, "night": True}
+    site = load(raw)
+    files = written(site, tmp_path)
+    people, _ = await read_people(load(trial(raw, files).running), *files, tmp_path)
+    starts = starts_of("user-1", offers(site, people[-1].identity, NOW))
+    assert [(start.offer.name, start.queue) for start in starts] == [
+        ("small", "general"),
+        ("small", "backfill"),
+        ("large", "climate"),
+        ("large", "night"),
+        ("huge", "general"),
+    ]
 
 
 def test_both_pods_are_compared_line_by_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,6 +42,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="start each offer for one user of each group, print a table, and exit with 1 if an offer does not start",
     )
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default="120",
+        metavar="SECONDS",
+        help="time after which --check gives up a start, whose result is then `waits` (default: %(default)s)",
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError(text)
+    return seconds
 
 
 def check_requirements() -> None:

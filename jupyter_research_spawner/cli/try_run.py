@@ -10,6 +10,7 @@ import time
 from ..chart_values import has_hub, look_up
 from ..demo.demo_cluster import CannotStart
 from ..demo.interrupts import until_stopped
+from ..demo.user_session import UnexpectedResult
 from ..trial.running_trial import RunningTrial, TrialInput, running_trial
 from ..trial.trial_check import STARTS, check, not_tried, table
 from ..trial.trial_nodes import parse_nodes
@@ -35,9 +36,13 @@ def try_site(parser: argparse.ArgumentParser, options: argparse.Namespace, files
     )
     try:
         return asyncio.run(
-            until_stopped(_run(given, check_only=options.check), _say, "Stopped. Nothing of the trial is left.")
+            until_stopped(
+                _run(given, check_seconds=options.wait if options.check else None),
+                _say,
+                "Stopped. Nothing of the trial is left.",
+            )
         )
-    except CannotStart as error:
+    except (CannotStart, UnexpectedResult) as error:
         print(wrapped(str(error)), file=sys.stderr)
         return 1
 
@@ -46,11 +51,11 @@ def _say(text: str) -> None:
     print(wrapped(text), flush=True)
 
 
-async def _run(given: TrialInput, *, check_only: bool) -> int:
+async def _run(given: TrialInput, *, check_seconds: float | None) -> int:
     began = time.monotonic()
     async with running_trial(given, _say) as trial:
-        if check_only:
-            return await _checked(trial, began)
+        if check_seconds is not None:
+            return await _checked(trial, check_seconds, began)
         _say(f"The hub runs after {time.monotonic() - began:.0f} s. Open this address in a browser:\n")
         print(f"    {trial.login_url}\n", flush=True)
         _say("Use kubectl with the embedded cluster:\n")
@@ -60,16 +65,16 @@ async def _run(given: TrialInput, *, check_only: bool) -> int:
     return 0
 
 
-async def _checked(trial: RunningTrial, began: float) -> int:
-    outcomes = await check(trial)
+async def _checked(trial: RunningTrial, start_seconds: float, began: float) -> int:
+    outcomes = await check(trial, start_seconds, _say)
     print(f"\n{table(outcomes)}\n")
     for sentence in not_tried(trial, outcomes):
         _say(sentence)
     wrong = sum(one.result != STARTS for one in outcomes)
     seconds = time.monotonic() - began
     if wrong or not outcomes:
-        what = f"{wrong} of {len(outcomes)} offers do not start" if outcomes else "Nobody is offered anything"
+        what = f"{wrong} of {len(outcomes)} starts failed" if outcomes else "Nobody is offered anything"
         _say(f"{what} ({seconds:.0f} s).")
         return 1
-    _say(f"All {len(outcomes)} offers start ({seconds:.0f} s).")
+    _say(f"All {len(outcomes)} starts succeeded ({seconds:.0f} s).")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -14,14 +14,26 @@ from ..embedded.apimachinery.api_resources import POD
 from ..plan import Offer, offers
 from ..shape import Json
 from .running_trial import RunningTrial
-from .trial_people import TrialUser, one_of_each_group
+from .trial_people import one_of_each_group
 
 STARTS, WAITS, NO_NODE, REFUSED, FAILS = "starts", "waits", "fits on no node", "refused", "fails"
-# A notebook that has a node starts in a few seconds, and the nodes are empty.
-START_SECONDS = 120.0
 # The hub says what the largest node has a moment after the scheduler has found no node.
 EXPLAIN_SECONDS = 5.0
+CONCURRENT_USERS = 4
+# The servers of other users can be the reason: they fill the nodes, or reach a limit of the hub.
+_TRIED_AGAIN_ALONE = (NO_NODE, REFUSED)
 _USER_ANNOTATION = "hub.jupyter.org/username"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start of the check: a user starts an offer in a queue."""
+
+    user: str
+    offer: Offer
+    queue: str
 
 
 @dataclass(frozen=True)
@@ -35,50 +47,100 @@ class Outcome:
     why: str = ""
 
 
-async def check(trial: RunningTrial) -> list[Outcome]:
-    """Start each offer for one user of each group, and return what happened, in the order of users and offers."""
-    found: list[Outcome] = []
-    for user in one_of_each_group(trial.site, trial.people):
-        assert user.identity is not None
-        offered = offers(trial.site, user.identity, datetime.now(timezone.utc))
-        async with UserSession(trial.url, user.name, trial.key) as session:
-            await session.log_in()
-            # One after the other, because they have the same server.
-            found += [await _outcome(trial, session, user, offer) for offer in offered]
+def starts_of(user: str, offered: Sequence[Offer]) -> list[Start]:
+    """Return each offer in its default queue, and each further queue once, with the first offer that lists it."""
+    seen = {offer.queues[0] for offer in offered}
+    found = []
+    for offer in offered:
+        default, *others = offer.queues
+        further = [queue for queue in others if queue not in seen]
+        seen.update(further)
+        found += [Start(user, offer, queue) for queue in (default, *further)]
     return found
 
 
-async def _outcome(trial: RunningTrial, session: UserSession, user: TrialUser, offer: Offer) -> Outcome:
-    queue = offer.offered_queues[0].name
+async def check(trial: RunningTrial, start_seconds: float, say: Say) -> list[Outcome]:
+    """Start each offer for one user of each group, and return what happened, in the order of users and offers.
+
+    start_seconds: limit of each start.  say: gets a line about each start when it has ended.
+    """
+    now = datetime.now(timezone.utc)
+    users = one_of_each_group(trial.site, trial.people)
+    starts = [starts_of(user.name, offers(trial.site, user.identity, now)) for user in users if user.identity]
+    total, ended = sum(map(len, starts)), 0
+    slots = asyncio.Semaphore(CONCURRENT_USERS)
+
+    def tell(outcome: Outcome) -> None:
+        nonlocal ended
+        ended += 1
+        say(f"{ended} of {total}: {outcome.user}, {outcome.offer} in {outcome.queue}: {outcome.result}")
+
+    async def check_user(of_user: list[Start]) -> list[Outcome]:
+        found = []
+        async with slots:
+            for start in of_user:  # one after the other, because they have the same server
+                found.append(await _outcome(trial, start, start_seconds))
+                if not is_tried_again(found[-1]):
+                    tell(found[-1])
+        return found
+
+    def is_tried_again(outcome: Outcome) -> bool:
+        return len(starts) > 1 and outcome.result in _TRIED_AGAIN_ALONE
+
+    found = []
+    outcomes = await _gathered([asyncio.ensure_future(check_user(of_user)) for of_user in starts])
+    for start, outcome in zip((start for of_user in starts for start in of_user), outcomes, strict=True):
+        if is_tried_again(outcome):
+            found.append(await _outcome(trial, start, start_seconds))
+            tell(found[-1])
+        else:
+            found.append(outcome)
+    return found
+
+
+async def _gathered(tasks: Sequence[asyncio.Task[list[Outcome]]]) -> list[Outcome]:
+    """Return the outcomes of all tasks.  If one fails, cancel the others and wait until they have ended."""
+    try:
+        return [outcome for found in await asyncio.gather(*tasks) for outcome in found]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _outcome(trial: RunningTrial, start: Start, seconds: float) -> Outcome:
+    offer = start.offer
     options = {"class": offer.course} if offer.course else {"profile": offer.profile}
-    result, why = await _start(trial, session, {**options, "queue": queue})
-    return Outcome(user.name, offer.name, queue, result, why)
+    async with UserSession(trial.url, start.user, trial.key) as session:
+        await session.log_in()
+        result, why = await _start(trial, session, {**options, "queue": start.queue}, seconds)
+    return Outcome(start.user, offer.name, start.queue, result, why)
 
 
-async def _start(trial: RunningTrial, session: UserSession, options: dict[str, str]) -> tuple[str, str]:
+async def _start(trial: RunningTrial, session: UserSession, options: dict[str, str], seconds: float) -> tuple[str, str]:
     server = f"{trial.url}/hub/api/users/{session.name}/server"
     token = {"_xsrf": session.xsrf("/hub/")}
     async with session.http.post(server, params=token, json=options) as answer:
         if answer.status >= 400:
             return REFUSED, _message(await answer.text())
     try:
-        return await asyncio.wait_for(_until_it_runs(trial, session), START_SECONDS)
-    except asyncio.TimeoutError:
-        return WAITS, f"It did not start within {START_SECONDS:.0f} s."
+        return await _until_it_runs(trial, session, seconds)
     finally:
         await _stop(session, server, token)
 
 
-async def _until_it_runs(trial: RunningTrial, session: UserSession) -> tuple[str, str]:
+async def _until_it_runs(trial: RunningTrial, session: UserSession, seconds: float) -> tuple[str, str]:
     events = session.progress()
-    said, no_node, seconds_left = "", "", None
     clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    said, no_node = "", None
     while True:
-        began = clock()
         try:
-            event = await asyncio.wait_for(anext(events, None), seconds_left)
+            event = await asyncio.wait_for(anext(events, None), max(0.0, deadline - clock()))
         except asyncio.TimeoutError:
-            return NO_NODE, said or no_node
+            if no_node is not None:
+                return NO_NODE, said or no_node
+            return WAITS, f"It did not start within {seconds:g} s. {said}".strip()
         if event is None:
             return FAILS, said
         if event.get("ready"):
@@ -87,10 +149,8 @@ async def _until_it_runs(trial: RunningTrial, session: UserSession) -> tuple[str
             said = event.get("message") or said
         if event.get("failed"):
             return FAILS, said
-        if seconds_left is not None:
-            seconds_left = max(0.0, seconds_left - (clock() - began))
-        elif (why := _unschedulable(trial, session.name)) is not None:
-            no_node, seconds_left = why, EXPLAIN_SECONDS
+        if no_node is None and (no_node := _unschedulable(trial, session.name)) is not None:
+            deadline = min(deadline, clock() + EXPLAIN_SECONDS)
 
 
 def _unschedulable(trial: RunningTrial, user: str) -> str | None:

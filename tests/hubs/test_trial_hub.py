@@ -17,13 +17,17 @@ import pytest
 import yaml
 from hub import NOTEBOOK
 
+from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.demo.user_session import UserSession
+from jupyter_research_spawner.trial import trial_check
 
 pytestmark = pytest.mark.embedded
 
 VALUES = Path(__file__).parents[2] / "helm-values"
 COMMAND = [str(Path(sys.executable).with_name("research-spawner")), "try"]
 FAST = ["python3", "-c", NOTEBOOK]
+# Longer than the check waits for an explanation of a pod that fits on no node.
+SLOW = ["python3", "-c", f"import time; time.sleep({trial_check.EXPLAIN_SECONDS + 1})\n{NOTEBOOK}"]
 SETTINGS = {
     # Nobody answers there, and nobody has to.
     "identity": {"sources": {"people": {"kind": "static", "passwd": "/nowhere/passwd", "group": "/nowhere/group"}}},
@@ -64,7 +68,7 @@ def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     temporary = directory / "tmp"
     temporary.mkdir(mode=0o755)
     done = subprocess.run(
-        [*COMMAND, *arguments],
+        [*COMMAND, *arguments, "--port", str(free_port("127.0.0.1"))],  # tests run at the same time
         env={**os.environ, "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
@@ -116,10 +120,16 @@ c.KubeSpawner.pre_spawn_hook = hook
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines[0].startswith("Your scheduler is kueue, but the embedded cluster schedules as plain")
     assert "The class stats-101 begins on 2999-01-01. Here it has begun already." in lines
-    rows = [line.split() for line in lines if line.endswith("starts")]
+    rows = [line.split() for line in lines if line.endswith("  starts")]
     assert ["climate-1", "gpu-numa", "climate", "starts"] in rows
     assert ["stats101-f26-1", "stats-101", "teaching", "starts"] in rows
-    assert lines[-1].startswith(f"All {len(rows)} offers start")
+    assert ["climate-1", "small", "backfill", "starts"] in rows
+    assert lines[-1].startswith(f"All {len(rows)} starts succeeded")
+    progress = [line for line in lines if line.endswith(": starts")]
+    assert [line.partition(":")[0] for line in progress] == [f"{n + 1} of {len(rows)}" for n in range(len(rows))]
+    assert sorted(line.partition(": ")[2] for line in progress) == sorted(
+        f"{user}, {offer} in {queue}: starts" for user, offer, queue, _ in rows
+    )
     assert max(map(len, lines)) <= 80
 
 
@@ -134,7 +144,47 @@ def test_a_profile_that_fits_on_no_node_fails_the_check(tmp_path: Path) -> None:
         ["user-1", "huge", "general", "fits", "on", "no", "node"],
     ]
     assert "the largest has 8 CPUs" in done.stdout
-    assert "1 of 2 offers do not start" in done.stdout
+    assert "1 of 2 starts failed" in done.stdout
+
+
+GATE = """
+import os
+c = get_config()
+c.KubeSpawner.cmd = {command!r}
+def hook(spawner, pod):
+    if spawner.user.name == "climate-1":
+        from kubernetes_asyncio.client import V1PodSchedulingGate
+        pod.spec.scheduling_gates = [V1PodSchedulingGate(name="example.edu/never")]
+    return pod
+c.KubeSpawner.modify_pod_hook = hook
+"""
+
+
+def test_a_pod_that_a_scheduling_gate_holds_waits(tmp_path: Path) -> None:
+    config = written(tmp_path, "gate.py", GATE.format(command=FAST))
+    allow = {"scheduling_gates": {"example.edu/never": True}}
+    queues = {"general": {}, "climate": {"groups": {"climate": True}, "order": 1}}
+    profiles = {"small": SETTINGS["profiles"]["small"]}
+    settings = {**SETTINGS, "pods": {"allow": allow}, "queues": queues, "profiles": profiles}
+    site = written(tmp_path, "site.yaml", settings)
+    done = run(tmp_path, "--site", site, "--config", config, "--check", "--wait", "3")
+    assert done.returncode == 1
+    results = [line.split() for line in done.stdout.splitlines() if line.startswith(("user-1", "climate-1"))]
+    assert ["climate-1", "small", "general", "waits"] in results
+    assert ["climate-1", "small", "climate", "waits"] in results
+    assert ["user-1", "small", "general", "starts"] in results
+    assert "It did not start within 3 s." in done.stdout
+    assert "2 of 3 starts failed" in done.stdout
+
+
+def test_users_who_fill_the_nodes_of_each_other_start_all_the_same(tmp_path: Path) -> None:
+    """On the only node there is room for one server, so that the servers of other users are tried again alone."""
+    config = written(tmp_path, "fast.py", f"c = get_config()\nc.KubeSpawner.cmd = {SLOW!r}\n")
+    small = {**SETTINGS["profiles"]["small"], "groups": {"a": True, "b": True, "c": True}}
+    site = written(tmp_path, "site.yaml", {**SETTINGS, "profiles": {"small": small}})
+    done = run(tmp_path, "--site", site, "--config", config, "--nodes", "cpu=1,memory=1Gi", "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All 3 starts succeeded" in done.stdout
 
 
 def test_wrong_settings_are_named_at_once_and_start_nothing(tmp_path: Path) -> None:
