@@ -42,3 +42,8 @@ def blocks(pages: list[Path] = PAGES) -> Iterator[Block]:
             if not language.startswith("{"):
                 line = text.count("\n", 0, found.start()) + 1
                 yield Block(page, line, language, textwrap.dedent(found[4]))
+
+
+def without_blocks(page: Path) -> str:
+    """Return the text of a page without its code blocks, in which inline code is text."""
+    return _FENCE.sub("", page.read_text())

@@ -130,11 +130,20 @@ WRITTEN = [".test-times/", "dist/", "tests/cluster/thorough.yaml"]
 WRITTEN += ["chown-homes.sh", "members.sh"]
 # Examples of files that a reader has or writes.
 OF_READERS = [
-    *("values.yaml", "volumes.yaml", "campus.yaml", "general.yaml", "restricted.yaml", "script.sh", "site.yaml"),
+    *(
+        "templates/home.html",
+        "values.yaml",
+        "volumes.yaml",
+        "campus.yaml",
+        "general.yaml",
+        "restricted.yaml",
+        "script.sh",
+        "site.yaml",
+    ),
 ]
 FILES = [*repository(), *WRITTEN, *OF_READERS]
 PATH = re.compile(
-    r"[a-z.][a-z0-9_.-]*(/[a-z0-9_.-]+)*/|[\w.*-]+(/[\w.*-]+)*\.(py|md|yaml|yml|sh|toml|cfg|svg|lock|ipynb)"
+    r"[a-z.][a-z0-9_.-]*(/[a-z0-9_.-]+)*/|[\w.*-]+(/[\w.*-]+)*\.(py|md|yaml|yml|sh|toml|cfg|svg|lock|ipynb|html|json|css|js|txt|po|Containerfile)"
 )
 
 

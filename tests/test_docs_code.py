@@ -33,7 +33,7 @@ from jupyter_research_spawner.site.site_settings import Hub
 
 BLOCKS = list(blocks())
 SHELL = {"sh", "bash", "shell", "console"}
-# What programs print, and texts of other programs: nothing here can check it.
+# What programs print: test_docs_output.py compares it.
 OUTPUT = {"text", ""}
 CHECKED = {"yaml", "python", "json", "html", "dockerfile", *SHELL}
 

@@ -16,7 +16,7 @@ from .hub_programs import programs
 
 _KEY = "hub.image"
 # Values with which the hub's container runs something before, or instead of, the chart's own command.
-_OTHER_COMMANDS = ("hub.command", "hub.args", "hub.lifecycleHooks")
+_OTHER_COMMANDS = ("hub.command", "hub.args", "hub.lifecycle")
 _INSTALLS = re.compile(r"\bpip\b|\bsys\.path\b|\baddsitedir\b")
 _PACKAGES = re.compile(r"/(site|dist)-packages(/|$)")
 
