@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,10 +180,15 @@ def end_leftovers(state: Path) -> None:
 
 
 def kill_marked(variable: str, value: str) -> None:
-    """Kill all processes that have this variable in their environment."""
-    for pid in marked_processes(variable, value):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """Kill all processes that have this variable in their environment, and wait until they have ended."""
+    for _ in range(100):
+        pids = list(marked_processes(variable, value))
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not pids:
+            return
+        time.sleep(0.05)
 
 
 async def _answers(url: str, process: asyncio.subprocess.Process, log: Path, limit: float = 60) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ..site import load
 from . import hub
 from .cluster_api import Api, connected
 from .demo_cluster import CannotStart, DemoCluster, People, PreparedCluster, Say, settings
+from .state_directory import locked
 
 NAMES = ("alice", "bob", "carol")
 
@@ -55,10 +55,10 @@ async def set_up(ground: DemoCluster, state: Path, say: Say) -> AsyncIterator[Ru
 def _alone(state: Path) -> Iterator[None]:
     """Lock the directory `state`, because two demos with the same directory would stop each other's pods."""
     state.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with (state / "lock").open("w") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            stack.enter_context(locked(state))
+        except BlockingIOError:
             raise CannotStart(
                 f"Another demo is running in {state}. Stop it with Ctrl-C, or choose another directory with --state."
             ) from None

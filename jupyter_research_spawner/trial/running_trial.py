@@ -7,9 +7,7 @@ import contextlib
 import json
 import logging
 import secrets
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,9 +17,11 @@ import yaml
 
 from ..chart_values import complete, look_up, object_name
 from ..demo.demo_cluster import Say
-from ..demo.hub import cookie_secret, free_port, hub_process, needs_proxy, notebook_arguments
+from ..demo.hub import cookie_secret, free_port, hub_process, kill_marked, needs_proxy, notebook_arguments
+from ..demo.state_directory import remove_abandoned, temporary_state
 from ..demo.storage_layout import lay_out
 from ..embedded import Cluster, NodeSpec, abilities
+from ..embedded.node.container_process import kill_leftovers
 from ..manifests import Release, everything
 from ..shape import Json
 from ..site import Site, load
@@ -34,6 +34,9 @@ from .trial_settings import trial_settings
 HOST = "127.0.0.1"
 PACKAGE = Path(__file__).parent.parent
 CONFIG = Path(__file__).parent / "trial_config.py"
+_PREFIX = "research-spawner-try-"
+TRIAL, CLUSTER = "trial.yaml", "cluster"
+# The variable of the hub and of all its services, with the path of the file TRIAL.
 _MARK = "TRIAL_FILE"
 
 
@@ -76,18 +79,17 @@ class RunningTrial:
 async def running_trial(given: TrialInput, say: Say) -> AsyncIterator[RunningTrial]:
     """Run a trial in a temporary directory, which is removed at the end.  Raises CannotStart and SettingsError."""
     needs_proxy()
-    with _temporary_directory() as directory:
+    for directory in remove_abandoned(_PREFIX, _end_processes):
+        say(f"Removed {directory} and its processes, which a killed trial had left.")
+    with temporary_state(_PREFIX) as directory:  # only this user can read it: the hub's log has the key
         async with _started(given, directory, say) as running:
             yield running
 
 
-@contextlib.contextmanager
-def _temporary_directory() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="research-spawner-try-"))  # mode 0700: the hub's log has the key
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+def _end_processes(state: Path) -> None:
+    """End the hub, its proxy, the batch service and the pods of a trial with these files."""
+    kill_marked(_MARK, str(state / TRIAL))
+    kill_leftovers(state / CLUSTER)
 
 
 @contextlib.asynccontextmanager
@@ -134,7 +136,7 @@ async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[Ru
             "batch_port": free_port(HOST),
             "cookie_secret": str(cookie_secret(state)),
         }
-        file = _written(state / "trial.yaml", trial)
+        file = _written(state / TRIAL, trial)
         urls = [f"{url}/hub/login", *([f"{url}/services/batch/health"] if trial["has_batch"] else [])]
         environment = {_MARK: file}
         async with hub_process(CONFIG, environment, state, HOST, str(cluster.kubeconfig), urls, _MARK):
@@ -151,7 +153,7 @@ async def _prepared_cluster(
     identities = [user.identity for user in people if user.identity is not None]
     lay_out(shared, entries(site, identities, owned=abilities().namespaces))
     cluster = await Cluster.start(
-        state / "cluster",
+        state / CLUSTER,
         nodes=nodes,
         namespace=site.namespaces.name,
         claims={name: shared / name for name in claims_of(site)},

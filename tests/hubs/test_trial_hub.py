@@ -204,10 +204,10 @@ def test_a_missing_proxy_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @asynccontextmanager
-async def running(directory: Path, *arguments: str) -> AsyncIterator[tuple[str, str, str]]:
-    """Run the command; yield the hub's URL, the key and the kubeconfig.  At the end it is interrupted."""
+async def started(directory: Path, *arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str, str, str]]:
+    """Run the command; yield its process, the hub's URL, the key, and what it has said."""
     temporary = directory / "tmp"
-    temporary.mkdir(mode=0o755)
+    temporary.mkdir(mode=0o755, exist_ok=True)
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         *arguments,
@@ -215,22 +215,39 @@ async def running(directory: Path, *arguments: str) -> AsyncIterator[tuple[str, 
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    assert process.stdout is not None
-    said = ""
-    while "Ctrl-C" not in said:
-        line = await asyncio.wait_for(process.stdout.readline(), 120)
-        assert line, said
-        said += line.decode()
-    words = said.split()
-    url, _, key = next(word for word in words if "?key=" in word).partition("/hub/login?key=")
-    kubeconfig = next(word for word in words if word.startswith("KUBECONFIG=")).partition("=")[2]
     try:
-        yield url, key, kubeconfig
+        assert process.stdout is not None
+        said = ""
+        while "Ctrl-C" not in said:
+            line = await asyncio.wait_for(process.stdout.readline(), 120)
+            assert line, said
+            said += line.decode()
+        url, _, key = next(word for word in said.split() if "?key=" in word).partition("/hub/login?key=")
+        yield process, url, key, said
     finally:
-        process.send_signal(signal.SIGINT)
-        rest = (await asyncio.wait_for(process.stdout.read(), 60)).decode()
+        if process.returncode is None:  # the test has failed
+            for path in processes_of(temporary):
+                os.kill(int(path.name), signal.SIGKILL)
+
+
+async def interrupted(process: asyncio.subprocess.Process) -> None:
+    """Interrupt the command, and check what it says at its end."""
+    assert process.stdout is not None
+    process.send_signal(signal.SIGINT)
+    rest = (await asyncio.wait_for(process.stdout.read(), 60)).decode()
     assert (await process.wait(), "Nothing of the trial is left" in rest) == (130, True)
-    assert leftovers(temporary) == []
+
+
+@asynccontextmanager
+async def running(directory: Path, *arguments: str) -> AsyncIterator[tuple[str, str, str]]:
+    """Run the command; yield the hub's URL, the key and the kubeconfig.  At the end it is interrupted."""
+    async with started(directory, *arguments) as (process, url, key, said):
+        kubeconfig = next(word for word in said.split() if word.startswith("KUBECONFIG=")).partition("=")[2]
+        try:
+            yield url, key, kubeconfig
+        finally:
+            await interrupted(process)
+    assert leftovers(directory / "tmp") == []
 
 
 def listening(temporary: Path) -> set[str]:
@@ -275,6 +292,43 @@ async def test_a_hub_of_elsewhere_runs_here_with_a_choice_of_user(tmp_path: Path
         assert addresses
         assert {address for address in addresses if not address.endswith("7F")} == set()  # 127.0.0.0/8
         assert is_private(kubeconfig)
+
+
+async def test_the_next_trial_removes_what_a_killed_one_has_left(tmp_path: Path) -> None:
+    """Of the directories beside it, it removes no other: neither a running trial's, nor one that others can read."""
+    site = written(tmp_path, "site.yaml", SETTINGS)
+    config = written(tmp_path, "fast.py", f"c = get_config()\nc.KubeSpawner.cmd = {FAST!r}\n")
+    temporary = tmp_path / "tmp"
+    async with started(tmp_path, "--site", site, "--config", config, "--port", "8201") as (process, url, key, _):
+        async with UserSession(url, "user-1", key) as session:
+            await session.log_in()
+            start = f"{url}/hub/api/users/user-1/server"
+            async with session.http.post(start, params={"_xsrf": session.xsrf("/hub/")}, json={"profile": "small"}):
+                pass
+            async for event in session.progress():
+                if event.get("ready"):
+                    break
+        process.kill()
+        await process.wait()
+    [left] = temporary.iterdir()
+    assert processes_of(temporary)
+    readable, empty = temporary / "research-spawner-try-readable", temporary / "research-spawner-try-empty"
+    for directory, mode in ((readable, 0o755), (empty, 0o700)):
+        directory.mkdir()
+        directory.chmod(mode)
+    (readable / "lock").write_text("1\n")
+    async with started(tmp_path, "--site", site, "--config", config, "--port", "8202") as (process, _, _, said):
+        assert f"Removed {left} and its processes" in " ".join(said.split())
+        [own] = {*temporary.iterdir()} - {readable, empty}
+        assert left != own
+        mine = {int(path.name) for path in processes_of(own)} | {process.pid}
+        assert {int(path.name) for path in processes_of(temporary)} == mine
+        async with started(tmp_path, "--site", site, "--port", "8203") as (third, *further):
+            assert "Removed" not in further[-1]
+            await interrupted(third)
+        assert own.is_dir()
+        await interrupted(process)
+    assert {*leftovers(temporary)} == {readable, empty}
 
 
 def is_private(path: str) -> bool:
