@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from doc_pages import scheduler_examples
 from openapi import published, written
 from rig.api import Json, Refused, namespace, until
 from rig.cluster import Cluster
@@ -27,17 +28,24 @@ FIELDS = Path(decoding.__file__).parent / "fields.json"
 NAMESPACE = "jhub"
 
 
-# Of the kinds that manifests have.
-KUEUES = ("workloadpriorityclasses", "localqueues")
+# Of the kinds that manifests and the documentation have.
+KUEUES = ("workloadpriorityclasses", "localqueues", "clusterqueues", "resourceflavors")
+OF_DOCUMENTATION = [
+    pytest.param(one, id=f"{scheduler}-{one['kind']}-{one['metadata']['name']}")
+    for scheduler, example in scheduler_examples().items()
+    for one in example.objects
+]
 
 
 @pytest.fixture(scope="module")
 def site(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with what objects of a site must find: namespace, priorities, and kinds of Kueue and Volcano."""
+    """The cluster with what objects of a site must find: namespace, priorities, and kinds of Kueue, Volcano and KAI."""
     kueue = cluster.source("kueue") / "config/components/crd/bases"
     crds = [crd for kind in KUEUES for crd in read(kueue / f"kueue.x-k8s.io_{kind}.yaml")]
     installed = read(cluster.source("volcano") / "installer" / "volcano-development.yaml")
     crds += [one for one in installed if one["metadata"]["name"] == "queues.scheduling.volcano.sh"]
+    of_kai = cluster.source("kai") / "deployments" / "kai-scheduler" / "crds"
+    crds += [crd for crd in read(of_kai) if crd["metadata"]["name"] == "queues.scheduling.run.ai"]
     new = [crd for crd in crds if cluster.api.find(*CRD, crd["metadata"]["name"]) is None]
     apply_crds(cluster.api, new)
     here = namespace(NAMESPACE)
@@ -117,6 +125,11 @@ def test_what_a_site_has_applied_does_not_differ(site: Cluster, scheduler: str) 
         kept = taken(site, obj)
         renamed = {**obj, "metadata": {**obj["metadata"], "name": kept["metadata"]["name"]}}
         assert difference(renamed, kept) == ""
+
+
+@pytest.mark.parametrize("obj", OF_DOCUMENTATION)
+def test_a_queue_object_of_the_documentation_is_taken_whole(site: Cluster, obj: Json) -> None:
+    assert_kept(site, obj)
 
 
 def test_a_misspelled_field_would_be_seen(site: Cluster) -> None:
