@@ -130,16 +130,8 @@ WRITTEN = [".test-times/", "dist/", "tests/cluster/thorough.yaml"]
 WRITTEN += ["chown-homes.sh", "members.sh"]
 # Examples of files that a reader has or writes.
 OF_READERS = [
-    *(
-        "templates/home.html",
-        "values.yaml",
-        "volumes.yaml",
-        "campus.yaml",
-        "general.yaml",
-        "restricted.yaml",
-        "script.sh",
-        "site.yaml",
-    ),
+    *("values.yaml", "volumes.yaml", "hub-database.yaml", "campus.yaml", "general.yaml", "restricted.yaml"),
+    *("templates/home.html", "script.sh", "site.yaml"),
 ]
 FILES = [*repository(), *WRITTEN, *OF_READERS]
 PATH = re.compile(

@@ -46,11 +46,12 @@ tar -C "$work/debian" -cf "$work/debian.tar" .
 store add --quiet "$container" "$work/debian.tar" / >"$work/add.log"
 store commit --quiet "$container" localhost/python >"$work/commit.log"
 
-# As Zero to JupyterHub's: the hub in the system's Python, and a user with uid 1000.
+# As Zero to JupyterHub 4.4.0 has it: the hub in the system's Python, with KubeSpawner 7.0, which the image replaces.
 cat >"$work/hub.Containerfile" <<'END'
 FROM localhost/python
 COPY requirements-hub5.lock /tmp/
-RUN python3 -m pip install --no-cache-dir --constraint /tmp/requirements-hub5.lock jupyterhub jupyterhub-kubespawner
+RUN sed -i /^jupyterhub-kubespawner==/d /tmp/requirements-hub5.lock \
+    && python3 -m pip install --no-cache-dir --constraint /tmp/requirements-hub5.lock jupyterhub jupyterhub-kubespawner==7.0.0
 END
 build k8s-hub "$work/hub.Containerfile" "$@"
 build research-hub containers/hub.Containerfile "$@" --build-arg HUB_IMAGE=localhost/k8s-hub
