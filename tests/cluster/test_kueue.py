@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from alice import MAIN
 from directory_files import LOCKED
+from doc_pages import scheduler_examples
 from ground import JOB, UNTIL_RELEASED, ground
 from hub import Hub
 from kueue_work import Work, local_queue, queue_objects
@@ -262,6 +263,22 @@ def test_the_roles_of_a_site_let_hub_and_service_see_what_kueue_keeps(work: Work
     with pytest.raises(Refused, match="cannot list resource") as refused:
         work.as_account("default").all_of(API, "Workload", work.namespace)
     assert refused.value.status == 403
+
+
+def test_the_cluster_queue_of_the_documentation_is_active(work: Work) -> None:
+    """Kueue's webhooks accept it, and Kueue finds its ResourceFlavor."""
+    flavor, queue = (
+        {**one, "metadata": {"name": name}} if one["kind"] == "ClusterQueue" else one
+        for one, name in zip(scheduler_examples()["kueue"].objects, ("any-node", "of-documentation"), strict=True)
+    )
+    work.api.apply(flavor, queue)
+    try:
+        until(
+            lambda: condition(work.api.get(API, "ClusterQueue", "of-documentation"), "Active").get("status") == "True",
+            "the ClusterQueue is active",
+        )
+    finally:
+        work.api.delete(queue)
 
 
 FREE, WAIT = "Free now", "You would wait"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from alice import CYCLES_SECONDS, Alice
+from doc_pages import scheduler_examples
 from ground import JOB, UNTIL_RELEASED, Ground, ground
 from rig.api import Json, Refused, until
 from rig.cluster import Cluster
@@ -336,6 +337,14 @@ def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) ->
     alice.notebook("first", edit=soon)
     until(lambda: alice.phase("first").name == "failed", "first has failed")
     assert alice.phase("first").message == "It reached its hard wall time."
+
+
+def test_yunikorn_accepts_the_queues_of_the_documentation(yunikorn: YuniKorn) -> None:
+    [configuration] = scheduler_examples()["yunikorn"].objects
+    queues = configuration["data"]["queues.yaml"]
+    assert yunikorn.why_invalid(queues) == ""
+    more_than_the_parent_has = queues.replace('vcore: "16"', 'vcore: "65"')
+    assert "guaranteed" in yunikorn.why_invalid(more_than_the_parent_has)
 
 
 async def test_its_admission_controller_refuses_who_may_not_say_whose_it_is(
