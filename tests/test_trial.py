@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import copy
 import re
 from datetime import datetime, timezone
@@ -18,9 +19,12 @@ from jupyter_research_spawner.cli import try_command
 from jupyter_research_spawner.cli.main import _parser, main
 from jupyter_research_spawner.demo.storage_layout import lay_out
 from jupyter_research_spawner.embedded import NodeSpec
+from jupyter_research_spawner.embedded.apimachinery.api_resources import CONFIG_MAP, POD, SECRET
+from jupyter_research_spawner.embedded.objectstore.object_store import Store
 from jupyter_research_spawner.plan import offers
 from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.site import Site, load
+from jupyter_research_spawner.trial.empty_objects import EmptyObjects
 from jupyter_research_spawner.trial.hub_traits import keep_harmless
 from jupyter_research_spawner.trial.trial_check import Outcome, starts_of, table
 from jupyter_research_spawner.trial.trial_claims import claims_of, entries
@@ -258,6 +262,35 @@ def test_both_pods_are_compared_line_by_line() -> None:
         "+scheduler: plain",
         " z: 1",
     ]
+
+
+async def test_secrets_and_config_maps_get_the_keys_that_pods_need_and_existing_ones_stay() -> None:
+    store, said = Store(), []
+    empty = EmptyObjects(store, said.append)
+    store.create(SECRET, "default", {"metadata": {"name": "full"}, "data": {"a": "QQ=="}})
+    for name in ("full", "tokens"):
+        empty.create(SECRET, "default", name)
+    sources = [
+        {"secret": {"name": "full", "items": [{"key": "b", "path": "b"}]}},
+        {"configMap": {"name": "look", "items": [{"key": "color", "path": "c"}]}},
+        {"configMap": {"name": "optional", "optional": True}},
+    ]
+    mount = {"name": "style", "mountPath": "/style.css", "subPath": "style.css"}
+    reference = {"secretKeyRef": {"name": "tokens", "key": "token"}}
+    container = {"image": "example/image:1", "env": [{"name": "TOKEN", "valueFrom": reference}]}
+    spec = {
+        "volumes": [
+            {"name": "all", "projected": {"sources": sources}},
+            {"name": "style", "configMap": {"name": "look"}},
+        ],
+        "initContainers": [{**container, "name": "first"}],
+        "containers": [{**container, "name": "main", "volumeMounts": [mount]}],
+    }
+    store.create(POD, "default", {"metadata": {"name": "notebook"}, "spec": spec})
+    await asyncio.sleep(0)
+    objects = {found["metadata"]["name"]: found.get("data") for found in store.list(SECRET) + store.list(CONFIG_MAP)}
+    assert objects == {"full": {"a": "QQ=="}, "tokens": {"token": ""}, "look": {"color": "", "style.css": ""}}
+    assert said == ["A pod names the ConfigMap look, which is empty here."]
 
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "try-your-site.md"

@@ -21,11 +21,13 @@ from ..demo.hub import cookie_secret, free_port, hub_process, kill_marked, needs
 from ..demo.state_directory import remove_abandoned, temporary_state
 from ..demo.storage_layout import lay_out
 from ..embedded import Cluster, NodeSpec, abilities
+from ..embedded.apimachinery.api_resources import SECRET
 from ..embedded.node.container_process import kill_leftovers
 from ..manifests import Release, everything
 from ..shape import Json
 from ..site import Site, load
 from ..wording import format_list
+from .empty_objects import EmptyObjects
 from .trial_claims import claims_of, entries
 from .trial_nodes import described, nodes_for, numbered
 from .trial_people import TrialUser, invented, named_groups, read_people
@@ -111,9 +113,10 @@ async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[Ru
     people, problems = await read_people(site, passwd, group, given.base)
     nodes = numbered(given.nodes or nodes_for(site))
     notes = [*settings.differences, *_about_machine()]
-    for sentence in (*notes, *problems, *_about_people(given, site, people), f"Nodes: {'; '.join(described(nodes))}."):
+    about_people, about_secrets = _about_people(given, site, people), _about_secrets(site)
+    for sentence in (*notes, *problems, *about_people, *about_secrets, f"Nodes: {'; '.join(described(nodes))}."):
         say(sentence)
-    async with _prepared_cluster(given, site, people, nodes, state) as cluster:
+    async with _prepared_cluster(given, site, people, nodes, state, say) as cluster:
         key = secrets.token_urlsafe(16)
         trial = {
             "values": given.values,
@@ -145,7 +148,7 @@ async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[Ru
 
 @contextlib.asynccontextmanager
 async def _prepared_cluster(
-    given: TrialInput, site: Site, people: Sequence[TrialUser], nodes: list[NodeSpec], state: Path
+    given: TrialInput, site: Site, people: Sequence[TrialUser], nodes: list[NodeSpec], state: Path, say: Say
 ) -> AsyncIterator[Cluster]:
     """Run a cluster that has the claims, the homes, and the objects that pods of this site need."""
     shared = state / "shared"
@@ -160,8 +163,13 @@ async def _prepared_cluster(
         expose=[PACKAGE.parent],
     )
     try:
-        for manifest in (*everything(site, Release(), only=("priorities", "client")), *_secrets(given, site)):
+        for manifest in (*everything(site, Release(), only=("priorities", "client")), *_extra_files(given, site)):
             await cluster.apply(manifest)
+        empty = EmptyObjects(cluster.store, say)
+        for identity in identities:
+            for name, may in site.pods.allow.of_user(identity.name).secrets.items():
+                if may is True:  # with "optional", pods start without it
+                    empty.create(SECRET, site.namespaces.name, name)
         yield cluster
     finally:
         await cluster.stop()
@@ -203,20 +211,21 @@ def _about_people(given: TrialInput, site: Site, people: Sequence[TrialUser]) ->
     ]
 
 
-def _secrets(given: TrialInput, site: Site) -> list[Json]:
-    """Return the chart's Secret of singleuser.extraFiles, and an empty Secret for each one that pods may mount."""
+def _about_secrets(site: Site) -> list[str]:
+    names = sorted(name for name, may in site.pods.allow.secrets.items() if may is True)
+    return [f"Secrets that are empty here: {format_list(names)}."] if names else []
+
+
+def _extra_files(given: TrialInput, site: Site) -> list[Json]:
+    """Return the chart's Secret of singleuser.extraFiles, if there are such files."""
     namespace = site.namespaces.name
-    found: dict[str, dict[str, str]] = {
-        name: {} for name, may in site.pods.allow.secrets.items() if may and "{" not in name
-    }
     files = look_up(given.values or {}, "singleuser.extraFiles") or {}
-    if files:
-        name = object_name(complete(given.values or {}, namespace=namespace), "singleuser")
-        found[name] = {key: _content(details) for key, details in files.items()}
-    return [
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "data": contents}
-        for name, contents in found.items()
-    ]
+    if not files:
+        return []
+    name = object_name(complete(given.values or {}, namespace=namespace), "singleuser")
+    contents = {key: _content(details) for key, details in files.items()}
+    metadata = {"name": name, "namespace": namespace}
+    return [{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": contents}]
 
 
 def _content(file: Mapping[str, Any]) -> str:

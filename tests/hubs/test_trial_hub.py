@@ -19,6 +19,7 @@ from hub import NOTEBOOK
 
 from jupyter_research_spawner.demo.hub import free_port
 from jupyter_research_spawner.demo.user_session import UserSession
+from jupyter_research_spawner.embedded import abilities
 from jupyter_research_spawner.trial import trial_check
 
 pytestmark = pytest.mark.embedded
@@ -185,6 +186,42 @@ def test_users_who_fill_the_nodes_of_each_other_start_all_the_same(tmp_path: Pat
     done = run(tmp_path, "--site", site, "--config", config, "--nodes", "cpu=1,memory=1Gi", "--check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All 3 starts succeeded" in done.stdout
+
+
+NAMES_OBJECTS = """
+c = get_config()
+c.KubeSpawner.cmd = {command!r}
+c.KubeSpawner.environment = {{
+    "TOKEN": {{"name": "TOKEN", "valueFrom": {{"secretKeyRef": {{"name": "tokens", "key": "token"}}}}}},
+    "COLOR": {{"name": "COLOR", "valueFrom": {{"configMapKeyRef": {{"name": "look", "key": "color"}}}}}},
+}}
+c.KubeSpawner.volumes = [
+    {{"name": "look", "configMap": {{"name": "look"}}}},
+    {{"name": "own", "secret": {{"secretName": "own-{{username}}", "items": [{{"key": "k", "path": "file"}}]}}}},
+    {{"name": "absent", "configMap": {{"name": "absent", "optional": True}}}},
+]
+c.KubeSpawner.volume_mounts = [
+    {{"name": "look", "mountPath": "/etc/look/style.css", "subPath": "style.css", "readOnly": True}},
+    {{"name": "own", "mountPath": "/etc/own", "readOnly": True}},
+    {{"name": "absent", "mountPath": "/etc/absent", "readOnly": True}},
+]
+"""
+# Fails if a file is missing.
+READS = "open('/etc/look/style.css').read() + open('/etc/own/file').read()"
+
+
+def test_secrets_and_config_maps_that_pods_name_exist(tmp_path: Path) -> None:
+    program = f"{READS}\n{NOTEBOOK}" if abilities().namespaces else NOTEBOOK
+    config = written(tmp_path, "names.py", NAMES_OBJECTS.format(command=["python3", "-c", program]))
+    allow = {"secrets": {"tokens": True, "own-{user}": True, "extra": "optional"}}
+    profiles = {"small": SETTINGS["profiles"]["small"]}
+    site = written(tmp_path, "site.yaml", {**SETTINGS, "pods": {"allow": allow}, "profiles": profiles})
+    done = run(tmp_path, "--site", site, "--config", config, "--check", "--wait", "10")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert "Secrets that are empty here: own-{user} and tokens." in lines
+    assert [line for line in lines if "ConfigMap" in line] == ["A pod names the ConfigMap look, which is empty here."]
+    assert "extra" not in done.stdout
 
 
 def test_wrong_settings_are_named_at_once_and_start_nothing(tmp_path: Path) -> None:
