@@ -105,7 +105,8 @@ def test_values_pass_lint_with_those_of_helm_values(document: Any) -> None:
 @pytest.mark.parametrize("document", with_form("object"))
 def test_an_object_of_kubernetes_has_a_name(document: Any) -> None:
     assert document["metadata"]["name"]
-    assert "spec" in document or "data" in document or document["kind"] in ("Namespace", "PriorityClass", "Role")
+    may_be_short = ("Namespace", "PriorityClass", "ResourceFlavor", "Role")
+    assert "spec" in document or "data" in document or document["kind"] in may_be_short
 
 
 # Commands
