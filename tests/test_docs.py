@@ -127,7 +127,7 @@ def repository() -> list[str]:
 # What commands write: not in a fresh clone.
 WRITTEN = [".test-times/", "dist/", "tests/cluster/thorough.yaml"]
 # Scripts that are code blocks of docs/how-to/roll-out.md.
-WRITTEN += ["chown-homes.sh", "chown-homes-job.yaml", "members.sh"]
+WRITTEN += ["chown-homes.sh", "chown-homes-job.yaml", "copy-home.sh", "members.sh"]
 # Examples of files that a reader has or writes.
 OF_READERS = [
     *("values.yaml", "volumes.yaml", "hub-database.yaml", "campus.yaml", "general.yaml", "restricted.yaml"),

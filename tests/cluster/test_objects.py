@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from doc_pages import scheduler_examples
+from doc_pages import blocks
 from openapi import published, written
 from rig.api import Json, Refused, namespace, until
 from rig.cluster import Cluster
@@ -31,9 +31,11 @@ NAMESPACE = "jhub"
 # Of the kinds that manifests and the documentation have.
 KUEUES = ("workloadpriorityclasses", "localqueues", "clusterqueues", "resourceflavors")
 OF_DOCUMENTATION = [
-    pytest.param(one, id=f"{scheduler}-{one['kind']}-{one['metadata']['name']}")
-    for scheduler, example in scheduler_examples().items()
-    for one in example.objects
+    pytest.param(one, id=f"{block.id}-{one['kind']}-{one['metadata']['name']}")
+    for block in blocks()
+    if block.language == "yaml"
+    for one in yaml.safe_load_all(block.text)
+    if one is not None and {"apiVersion", "kind"} <= one.keys()
 ]
 
 
@@ -128,7 +130,7 @@ def test_what_a_site_has_applied_does_not_differ(site: Cluster, scheduler: str) 
 
 
 @pytest.mark.parametrize("obj", OF_DOCUMENTATION)
-def test_a_queue_object_of_the_documentation_is_taken_whole(site: Cluster, obj: Json) -> None:
+def test_an_object_of_the_documentation_is_taken_whole(site: Cluster, obj: Json) -> None:
     assert_kept(site, obj)
 
 

@@ -14,10 +14,11 @@ import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+import yaml
 from doc_pages import DOCS, blocks
 from embedded_cluster import NAMESPACE
 from hub import NOTEBOOK, SITE, Browser, Hub
@@ -26,6 +27,8 @@ from jupyter_research_spawner.embedded import Cluster
 
 pytestmark = [pytest.mark.embedded, pytest.mark.root]
 
+Json = dict[str, Any]
+ROLL_OUT = DOCS / "how-to" / "roll-out.md"
 PLAIN = "plain"
 ALICE, BOB, OLD = (20001, 20001), (20002, 20600), (1000, 100)
 PASSWD = "alice:x:20001:20001::/home/alice:/bin/sh\nbob:x:20002:20600::/home/bob:/bin/sh\n"
@@ -89,7 +92,7 @@ def homes(tmp_path: Path) -> Homes:
     """The homes of alice and bob, which belong to 1000:100, at `home` in the directory of the test."""
     scripts = tmp_path / "scripts"
     scripts.mkdir()
-    for block in blocks([DOCS / "how-to" / "roll-out.md"]):
+    for block in blocks([ROLL_OUT]):
         if block.text.startswith("#!/bin/sh\n# "):
             (scripts / block.text.splitlines()[1].split()[1]).write_text(block.text)
     (scripts / "all.passwd").write_text(PASSWD)
@@ -185,6 +188,108 @@ def test_a_failed_change_is_not_reported_as_done(homes: Homes) -> None:
     script.write_text(script.read_text().replace("set -eu\n", f"set -eu\nPATH={programs}:$PATH\n", 1))
     ended = homes.run("chown-homes.sh", "new", "climate")
     assert (ended.returncode, ended.stdout) == (1, "")
+
+
+def jobs() -> list[Json]:
+    texts = [block.text for block in blocks([ROLL_OUT]) if block.language == "yaml"]
+    return [one for text in texts for one in yaml.safe_load_all(text) if one.get("kind") == "Job"]
+
+
+def run_job(homes: Homes, name: str, mounts: dict[str, Path]) -> subprocess.CompletedProcess[str]:
+    """Run the command of a Job of the page here, with the capabilities that it has, and no others.
+
+    mounts: the directory at each path of the container, besides that of the scripts.
+    """
+    [job] = [one for one in jobs() if one["metadata"]["name"] == name]
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    context = container["securityContext"]
+    assert (context["runAsUser"], context["capabilities"]["drop"]) == (0, ["ALL"])
+    kept = ",".join(["-all", *(f"+{capability.lower()}" for capability in context["capabilities"]["add"])])
+    [scripts] = {mount["mountPath"] for mount in container["volumeMounts"]} - mounts.keys()
+    directories = {scripts: homes.scripts, **mounts}
+
+    def here(text: str) -> str:
+        found = (f"{at}{text[len(path) :]}" for path, at in directories.items() if f"{text}/".startswith(f"{path}/"))
+        return next(found, text)
+
+    variables = {variable["name"]: here(variable["value"]) for variable in container.get("env", ())}
+    return subprocess.run(
+        ["setpriv", "--bounding-set", kept, "--inh-caps", "-all", "--no-new-privs", *map(here, container["command"])],
+        env={"PATH": os.environ["PATH"], "PREFIX": str(homes.root.parent), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_job_of_the_page_has_the_capabilities_that_the_script_needs(homes: Homes) -> None:
+    homes.write("alice/file").chmod(0o600)
+    (homes.root / "alice").chmod(0o700)
+    ended = run_job(homes, "chown-homes", {"/home": homes.root})
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (homes.owner("alice"), homes.owner("alice/file"), homes.owner("bob")) == (ALICE, ALICE, OLD)
+
+
+@pytest.fixture
+def claim(tmp_path: Path) -> Path:
+    """A volume of alice on the old hub, which a kubelet has given to the group 100."""
+    old = tmp_path / "old"
+    (old / "lost+found").mkdir(parents=True)
+    (old / "shared").mkdir()
+    (old / "shared" / "file").write_text("text")
+    (old / "link").symlink_to("shared/file")
+    (old / "same").hardlink_to(old / "shared" / "file")
+    for path in (old / "shared", old / "shared" / "file", old / "link"):
+        os.chown(path, *OLD, follow_symlinks=False)
+    os.chown(old, 0, 100)
+    (old / "shared" / "file").chmod(0o640)
+    for path in (old / "shared", old):
+        path.chmod(0o2770)
+    return old
+
+
+def copy_of_alice(homes: Homes, claim: Path) -> subprocess.CompletedProcess[str]:
+    return run_job(homes, "copy-home-alice", {"/old": claim, "/home": homes.root})
+
+
+def test_a_home_is_copied_from_a_claim_and_then_given_to_its_user(homes: Homes, claim: Path) -> None:
+    ended = copy_of_alice(homes, claim)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == f"{homes.root}/alice has the files of {claim}\n"
+    alice = homes.root / "alice"
+    assert sorted(path.name for path in alice.iterdir()) == ["link", "same", "shared"]
+    assert sorted(path.name for path in homes.root.iterdir()) == ["alice", "bob"]
+    assert stat.S_IMODE(alice.stat().st_mode) & 0o777 == 0o700, "others see it now at /home"
+    assert stat.S_IMODE((alice / "shared").stat().st_mode) == 0o2770
+    assert (alice / "shared" / "file").samefile(alice / "same")
+    assert (alice / "link").readlink() == Path("shared/file")
+    for path in ("alice/link", "alice/shared", "alice/shared/file"):
+        assert homes.owner(path) == OLD
+    homes.change("new")
+    for path in ("alice", "alice/link", "alice/shared", "alice/shared/file"):
+        assert homes.owner(path) == ALICE
+    assert (claim / "shared" / "file").read_text() == "text"
+
+
+def test_a_home_with_files_is_not_replaced(homes: Homes, claim: Path) -> None:
+    homes.write("alice/file")
+    ended = copy_of_alice(homes, claim)
+    assert (ended.returncode, ended.stderr) == (1, f"{homes.root}/alice is not empty\n")
+    (homes.root / "alice" / "file").unlink()
+    (homes.root / "alice").rmdir()
+    (homes.root / "alice").symlink_to("bob")
+    ended = copy_of_alice(homes, claim)
+    assert (ended.returncode, ended.stderr) == (1, f"{homes.root}/alice is a link\n")
+    assert [path.name for path in (homes.root / "bob").iterdir()] == []
+
+
+def test_a_copy_that_has_failed_leaves_nothing_and_can_run_again(homes: Homes, claim: Path) -> None:
+    (claim / "lost+found" / "block").write_text("of a repaired file system")
+    assert copy_of_alice(homes, claim).returncode != 0
+    assert [path.name for path in (homes.root / "alice").iterdir()] == []
+    (claim / "lost+found" / "block").unlink()
+    assert copy_of_alice(homes, claim).returncode == 0
+    assert sorted(path.name for path in homes.root.iterdir()) == ["alice", "bob"]
 
 
 @pytest_asyncio.fixture
