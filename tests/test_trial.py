@@ -25,7 +25,7 @@ from jupyter_research_spawner.plan import offers
 from jupyter_research_spawner.settings import SettingsError
 from jupyter_research_spawner.site import Site, load
 from jupyter_research_spawner.trial.empty_objects import EmptyObjects
-from jupyter_research_spawner.trial.hub_traits import keep_harmless
+from jupyter_research_spawner.trial.hub_traits import remove_replaced
 from jupyter_research_spawner.trial.trial_check import Outcome, starts_of, table
 from jupyter_research_spawner.trial.trial_claims import claims_of, entries
 from jupyter_research_spawner.trial.trial_login import ChosenUser
@@ -199,7 +199,7 @@ def test_what_leads_out_of_this_machine_is_removed_from_the_configuration() -> N
     c.Authenticator.auto_login = True
     c.KubeSpawner.update({"k8s_api_host": "https://cluster.example.edu", "hub_connect_url": "http://hub:8081"})
     c.KubeSpawner.environment = {"A": "1"}
-    keep_harmless(c, {"climate-1"})
+    remove_replaced(c, {"climate-1"})
     assert {section: traits for section, traits in c.items() if traits} == {
         "JupyterHub": {
             "allow_named_servers": True,

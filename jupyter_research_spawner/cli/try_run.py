@@ -55,7 +55,7 @@ async def _run(given: TrialInput, *, check_seconds: float | None) -> int:
     began = time.monotonic()
     async with running_trial(given, _say) as trial:
         if check_seconds is not None:
-            return await _checked(trial, check_seconds, began)
+            return await _check_offers(trial, check_seconds, began)
         _say(f"The hub runs after {time.monotonic() - began:.0f} s. Open this address in a browser:\n")
         print(f"    {trial.login_url}\n", flush=True)
         _say("Use kubectl with the embedded cluster:\n")
@@ -65,7 +65,7 @@ async def _run(given: TrialInput, *, check_seconds: float | None) -> int:
     return 0
 
 
-async def _checked(trial: RunningTrial, start_seconds: float, began: float) -> int:
+async def _check_offers(trial: RunningTrial, start_seconds: float, began: float) -> int:
     outcomes = await check(trial, start_seconds, _say)
     print(f"\n{table(outcomes)}\n")
     for sentence in not_tried(trial, outcomes):

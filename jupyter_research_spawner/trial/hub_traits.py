@@ -25,7 +25,7 @@ from . import trial_login, trial_pod_page
 
 TEMPLATES = Path(__file__).parent / "templates"
 # All other traits of JupyterHub are about addresses, logins, databases and services, which a trial has of its own.
-KEPT = (
+KEPT_HUB_TRAITS = (
     "active_server_limit",
     "allow_named_servers",
     "custom_scopes",
@@ -43,7 +43,7 @@ KEPT = (
     "template_vars",
 )
 # Traits of the spawner that name an API server, or an address of the hub.
-_LEAD_AWAY = (
+_ADDRESS_TRAITS = (
     "hub_connect_ip",
     "hub_connect_port",
     "hub_connect_url",
@@ -51,9 +51,9 @@ _LEAD_AWAY = (
     "k8s_api_ssl_ca_cert",
 )
 # Containers whose programs are in images, so not on this machine.  A command of the notebook can be too.
-_PROGRAMS = ("init_containers", "extra_containers")
+_CONTAINER_TRAITS = ("init_containers", "extra_containers")
 _OWN_VARIABLES = ("PATH", "HOME", "TMPDIR", "TRIAL_FILE")
-COMMAND = "jupyterhub-singleuser"
+NOTEBOOK_COMMAND = "jupyterhub-singleuser"
 BATCH = "batch"
 # Open as long as the hub runs: hooks of the chart's programs need its module `z2jh` and the variables of hub.extraEnv.
 _HUB_POD = ExitStack()
@@ -75,7 +75,7 @@ def apply_trial(c: Config, file: str, load_subconfig: Callable[..., Any]) -> Non
             load_subconfig(Path(trial["config"]).name, path=str(Path(trial["config"]).parent))
     finally:
         _restore(environment)
-    keep_harmless(c, {user["name"] for user in trial["users"]})
+    remove_replaced(c, {user["name"] for user in trial["users"]})
     sections = sections_of(configured_class(c))
     trial_pod_page.SITE_TRAITS.update(_replace_programs(c, sections, trial["notebook_arguments"]))
     _set_addresses(c, trial)
@@ -92,7 +92,7 @@ def apply_trial(c: Config, file: str, load_subconfig: Callable[..., Any]) -> Non
     trial_pod_page.SCHEDULERS.extend([own.scheduler.kind, site.scheduler.kind])
     c.JupyterHub.template_paths = [str(TEMPLATES), *items(c.JupyterHub, "template_paths")]
     c.JupyterHub.extra_handlers = [*trial_pod_page.HANDLERS, *items(c.JupyterHub, "extra_handlers")]
-    notes = [*trial["notes"], *about_programs(trial_pod_page.SITE_TRAITS)]
+    notes = [*trial["notes"], *about_containers(trial_pod_page.SITE_TRAITS)]
     announcement = Markup("<br>").join([Markup("<strong>A trial of your settings.</strong>"), *notes])
     c.JupyterHub.template_vars.update(announcement=str(announcement), trial_users=trial["users"])
     trial_login.configure(c, trial["users"], trial["key"])
@@ -107,10 +107,10 @@ def _restore(environment: dict[str, str]) -> None:
                 os.environ[name] = environment[name]
 
 
-def keep_harmless(c: Config, users: set[str]) -> None:
+def remove_replaced(c: Config, users: set[str]) -> None:
     """Remove what a trial replaces, from the configuration that the administrator's files have made."""
     hub = c.JupyterHub
-    for trait in [trait for trait in hub if trait not in KEPT]:
+    for trait in [trait for trait in hub if trait not in KEPT_HUB_TRAITS]:
         del hub[trait]
     roles = []
     for role in items(hub, "load_roles"):
@@ -121,14 +121,14 @@ def keep_harmless(c: Config, users: set[str]) -> None:
     for section in [name for name in c if "Authenticator" in name or "Proxy" in name or name == "CryptKeeper"]:
         del c[section]
     for section in sections_of(configured_class(c)):
-        for trait in _LEAD_AWAY:
+        for trait in _ADDRESS_TRAITS:
             c[section].pop(trait, None)
 
 
 def _replace_programs(c: Config, sections: tuple[str, ...], arguments: list[str]) -> dict[str, Any]:
     """Leave out programs that are not on this machine, and return the replaced traits of the spawner."""
     replaced: dict[str, Any] = {}
-    for trait in _PROGRAMS:
+    for trait in _CONTAINER_TRAITS:
         if value := plain(value_of(c, trait, sections)):
             replaced[trait] = value
             c[sections[0]][trait] = []
@@ -136,19 +136,21 @@ def _replace_programs(c: Config, sections: tuple[str, ...], arguments: list[str]
     words = shlex.split(command) if isinstance(command, str) else list(command or [])
     if words and shutil.which(words[0]) is None:
         replaced["cmd"] = words
-        c[sections[0]].cmd = [COMMAND]
+        c[sections[0]].cmd = [NOTEBOOK_COMMAND]
     if arguments:
         c[sections[0]].args = [*(plain(value_of(c, "args", sections)) or []), *arguments]
     return replaced
 
 
-def about_programs(replaced: Mapping[str, Any]) -> list[str]:
+def about_containers(replaced: Mapping[str, Any]) -> list[str]:
     """Return a sentence about the containers that a trial does not run."""
-    names = [str(container.get("name")) for trait in _PROGRAMS for container in _values(replaced.get(trait, []))]
+    names = [
+        str(container.get("name")) for trait in _CONTAINER_TRAITS for container in _as_list(replaced.get(trait, []))
+    ]
     return [f"These containers of your hub's configuration do not run here: {format_list(names)}."] if names else []
 
 
-def _values(containers: Any) -> list[Any]:
+def _as_list(containers: Any) -> list[Any]:
     """Return the containers of a trait of KubeSpawner, which can be a list or a map."""
     return [*containers.values()] if isinstance(containers, Mapping) else [*containers]
 

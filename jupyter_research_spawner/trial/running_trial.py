@@ -100,7 +100,7 @@ async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[Ru
     logging.basicConfig(filename=state / "try.log", filemode="w")
     port = free_port(HOST, given.port)
     url = f"http://{HOST}:{port}"
-    passwd, group = given.people or _written_people(state, given.site)
+    passwd, group = given.people or _write_people(state, given.site)
     settings = trial_settings(
         given.written,
         given.site,
@@ -123,8 +123,8 @@ async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[Ru
             "config": str(given.config.absolute()) if given.config else "",
             "namespace": site.namespaces.name,
             "base": str(given.base),
-            "settings": _written(state / "site.yaml", settings.running),
-            "own_settings": _written(state / "own-site.yaml", settings.own),
+            "settings": _write_yaml(state / "site.yaml", settings.running),
+            "own_settings": _write_yaml(state / "own-site.yaml", settings.own),
             "users": [{"name": user.name, "groups": [*user.groups], "refusal": user.refusal} for user in people],
             "notes": notes,
             "key": key,
@@ -139,7 +139,7 @@ async def _started(given: TrialInput, state: Path, say: Say) -> AsyncIterator[Ru
             "batch_port": free_port(HOST),
             "cookie_secret": str(cookie_secret(state)),
         }
-        file = _written(state / TRIAL, trial)
+        file = _write_yaml(state / TRIAL, trial)
         urls = [f"{url}/hub/login", *([f"{url}/services/batch/health"] if trial["has_batch"] else [])]
         environment = {_MARK: file}
         async with hub_process(CONFIG, environment, state, HOST, str(cluster.kubeconfig), urls, _MARK):
@@ -175,16 +175,16 @@ async def _prepared_cluster(
         await cluster.stop()
 
 
-def _written_people(state: Path, site: Site) -> tuple[Path, Path]:
+def _write_people(state: Path, site: Site) -> tuple[Path, Path]:
     files = state / "people.passwd", state / "people.group"
     for file, text in zip(files, invented(site), strict=True):
         file.write_text(text)
     return files
 
 
-def _written(path: Path, settings: Mapping[str, Any]) -> str:
+def _write_yaml(path: Path, content: Mapping[str, Any]) -> str:
     path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump(dict(settings), sort_keys=False))
+    path.write_text(yaml.safe_dump(dict(content), sort_keys=False))
     return str(path)
 
 

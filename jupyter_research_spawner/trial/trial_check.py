@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ..demo.user_session import UserSession
+from ..demo.user_session import UnexpectedResult, UserSession
 from ..embedded.apimachinery.api_resources import POD
 from ..plan import Offer, offers
 from ..shape import Json
@@ -19,6 +19,7 @@ from .trial_people import one_of_each_group
 STARTS, WAITS, NO_NODE, REFUSED, FAILS = "starts", "waits", "fits on no node", "refused", "fails"
 # The hub says what the largest node has a moment after the scheduler has found no node.
 EXPLAIN_SECONDS = 5.0
+STOP_SECONDS = 120.0
 CONCURRENT_USERS = 4
 # The servers of other users can be the reason: they fill the nodes, or reach a limit of the hub.
 _TRIED_AGAIN_ALONE = (NO_NODE, REFUSED)
@@ -169,14 +170,18 @@ def _conditions(pod: Json) -> list[Json]:
 
 
 async def _stop(session: UserSession, server: str, token: dict[str, str]) -> None:
+    """Stop the server, and wait until it has ended.  Raises UnexpectedResult."""
     async with session.http.delete(server, params=token):
         pass
-    while True:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + STOP_SECONDS
+    while clock() < deadline:
         async with session.http.get(server.removesuffix("/server"), params=token) as answer:
             servers = (await answer.json())["servers"]
         if not servers:
             return
         await asyncio.sleep(0.3)
+    raise UnexpectedResult(f"The server of {session.name} did not end within {STOP_SECONDS:g} s.")
 
 
 def _message(answer: str) -> str:
