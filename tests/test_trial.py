@@ -320,6 +320,13 @@ def test_every_command_of_the_page_is_valid() -> None:
             assert parse_nodes(nodes)
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "long"])
+def test_a_wrong_limit_of_a_start_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["try", "--site", "site.yaml", "--check", f"--wait={text}"])
+    assert f"--wait: '{text}' is not a number of seconds above 0" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_missing_package_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(try_command, "find_spec", lambda name: None if name == "jupyterlab" else True)
     assert main(["try", "--site", "site.yaml"]) == 1
