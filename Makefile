@@ -5,6 +5,7 @@
 # make test-wheel    also tries the wheel with the oldest (OLDEST_PYTHON=...) and newest dependencies
 # make test-binder   does what Binder does with binder/, and executes its notebook
 # make test-images   builds the images of containers/ (as root, on Debian, with buildah and debootstrap)
+# make test-tutorial  installs the chart on a test cluster as docs/tutorial/class-on-a-test-cluster.md says (OPTIONS=--help)
 # make test-cluster  builds a real Kubernetes (as root, with Go; half an hour at first) and runs the tests with it
 # make cluster       leaves one up for kubectl and make demo; make cluster-down ends it
 # make texts   writes the catalogue of the pages' texts, from which sites make translations
@@ -44,7 +45,7 @@ TIMES := .test-times
 
 # Two recipes would otherwise install into one environment at once.
 .NOTPARALLEL:
-.PHONY: demo dist test test-wheel test-binder test-images test-cluster cluster cluster-down check texts docs bench lock clean prerequisites
+.PHONY: demo dist test test-wheel test-binder test-images test-tutorial test-cluster cluster cluster-down check texts docs bench lock clean prerequisites
 
 demo: $(VENV)/demo.stamp node_modules/proxy.stamp
 	@$(BIN)/python -m jupyter_research_spawner.demo $(if $(TOUR),--tour $(TOUR)) \
@@ -65,6 +66,9 @@ test-binder: .venv/uv/uv.stamp
 
 test-images: dist
 	@sh tools/check_images.sh $(BIN)/python
+
+test-tutorial: $(VENV)/demo.stamp node_modules/proxy.stamp
+	@PATH="$(CURDIR)/node_modules/.bin:$$PATH" $(BIN)/python tools/check_tutorial.py $(OPTIONS)
 
 test-cluster: $(VENV)/test.stamp $(HUB5)/hub5.stamp node_modules/proxy.stamp
 	@$(RIG) build $(or $(PROGRAMS),$$(PYTHONPATH=tests/cluster:tests $(BIN)/python -m thorough $(CLUSTER_TESTS))) \
