@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
 from alice import CYCLES_SECONDS, Alice
 from doc_pages import scheduler_examples
 from ground import JOB, UNTIL_RELEASED, Ground, ground
+from rig import apart
 from rig.api import Json, Refused, until
 from rig.cluster import Cluster
-from rig.controllers.yunikorn import YuniKorn
+from rig.controllers.yunikorn import PORT, SCHEDULER, YuniKorn
 from rig.node import Node
 from work import batch
 
@@ -339,12 +342,20 @@ def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) ->
     assert alice.phase("first").message == "It reached its hard wall time."
 
 
+def why_invalid(yunikorn: YuniKorn, configuration: str) -> str:
+    """Return why YuniKorn would not take this text as queues.yaml; "" if it would."""
+    url = f"http://{apart.address(yunikorn.cluster, SCHEDULER)}:{PORT}/ws/v1/validate-conf"
+    with urllib.request.urlopen(url, data=configuration.encode(), timeout=10) as answer:
+        found: Json = json.load(answer)
+    return "" if found["allowed"] else str(found["reason"])
+
+
 def test_yunikorn_accepts_the_queues_of_the_documentation(yunikorn: YuniKorn) -> None:
     [configuration] = scheduler_examples()["yunikorn"].objects
     queues = configuration["data"]["queues.yaml"]
-    assert yunikorn.why_invalid(queues) == ""
+    assert why_invalid(yunikorn, queues) == ""
     more_than_the_parent_has = queues.replace('vcore: "16"', 'vcore: "65"')
-    assert "guaranteed" in yunikorn.why_invalid(more_than_the_parent_has)
+    assert "guaranteed" in why_invalid(yunikorn, more_than_the_parent_has)
 
 
 async def test_its_admission_controller_refuses_who_may_not_say_whose_it_is(

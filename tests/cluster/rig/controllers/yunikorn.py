@@ -94,13 +94,6 @@ class YuniKorn:
             return found
         return None
 
-    def why_invalid(self, configuration: str) -> str:
-        """Return why YuniKorn would not take this text as queues.yaml; "" if it would."""
-        url = f"http://{apart.address(self.cluster, SCHEDULER)}:{PORT}/ws/v1/validate-conf"
-        with urllib.request.urlopen(url, data=configuration.encode(), timeout=10) as answer:
-            found: Json = json.load(answer)
-        return "" if found["allowed"] else str(found["reason"])
-
     def queue(self, path: str) -> Json:
         """Return that queue with its resources."""
         found = self.ask(f"partition/default/queue/{path}")
