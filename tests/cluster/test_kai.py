@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from alice import CYCLES_SECONDS, Alice
+from doc_pages import scheduler_examples
 from ground import JOB, UNTIL_RELEASED, Ground, ground
 from queue_answers import queue_answers
 from rig.api import Json, Refused, until
@@ -185,6 +186,17 @@ def test_what_no_node_has_is_told_on_one_line(alice: Alice) -> None:
         "Max CPU resources available in a single node in the default node-pool is topped at 2 cores."
     )
     assert alice.waits("big", told).phase == "queued"
+
+
+@pytest.fixture
+def documented(here: Ground) -> Iterator[Alice]:
+    """With the Queues of the documentation."""
+    yield from person(here, settings(here), *scheduler_examples()["kai"].objects)
+
+
+def test_a_notebook_runs_within_the_quotas_of_the_documentation(documented: Alice) -> None:
+    documented.notebook("first")
+    documented.runs("first")
 
 
 async def test_a_queue_or_its_parent_that_does_not_exist_is_refused_before(alice: Alice) -> None:

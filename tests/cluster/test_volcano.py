@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from alice import CYCLES_SECONDS, Alice
+from doc_pages import scheduler_examples
 from ground import JOB, UNTIL_RELEASED, Ground, ground
 from hub import Hub
 from queue_answers import queue_answers
@@ -161,6 +162,15 @@ def test_a_notebook_ends_at_its_hard_wall_time_with_that_reason(alice: Alice) ->
     alice.notebook("first", edit=soon)
     until(lambda: alice.phase("first").name == "failed", "first has failed")
     assert alice.phase("first").message == "It reached its hard wall time."
+
+
+def test_the_queue_of_the_documentation_is_open(alice: Alice) -> None:
+    """Volcano's webhooks accept it too."""
+    [found] = scheduler_examples()["volcano"].objects
+    alice.api.delete(queue("teaching"))
+    alice.api.apply(found)
+    name = found["metadata"]["name"]
+    until(lambda: alice.api.get(API, "Queue", name).get("status", {}).get("state") == "Open", f"{name} is open")
 
 
 async def test_a_queue_that_does_not_exist_or_is_closed_is_refused_before(alice: Alice, volcano: Volcano) -> None:
