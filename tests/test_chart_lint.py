@@ -18,7 +18,7 @@ from jupyter_research_spawner.chart_values import build, changed, complete, hub_
 from jupyter_research_spawner.cli import main
 from jupyter_research_spawner.cli.chart_lint import ChartReport, check_chart
 from jupyter_research_spawner.configuration import with_extra_files
-from jupyter_research_spawner.settings import merge, read
+from jupyter_research_spawner.settings import merge, merge_values, read
 from jupyter_research_spawner.site import load
 from jupyter_research_spawner.spawner import render_notebook
 
@@ -627,6 +627,29 @@ def test_values_of_another_form_are_named_too(
     err = capsys.readouterr().err
     assert problem in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("hub", "key", "instead"),
+    [
+        ({"extraConfig": {"10-site": None}}, "extraConfig.10-site", 'Write "" instead'),
+        ({"config": {"GitHubOAuthenticator": None}}, "config.GitHubOAuthenticator", "Write {} instead"),
+        ({"services": {"grader": None}}, "services.grader", "Take the key out"),
+        ({"loadRoles": {"grader": None}}, "loadRoles.grader", "Take the key out"),
+    ],
+)
+def test_a_null_with_which_the_hub_does_not_start_is_a_problem(
+    hub: dict[str, Any], key: str, instead: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Seen with the chart 4.4.0 and helm 3.19: `TypeError: exec() arg 1 must be a string`."""
+    file = tmp_path / "site.yaml"
+    harmless = {"singleuser": {"uid": None}, "prePuller": {"extraImages": {"a": None}}}
+    file.write_text(yaml.safe_dump(merge_values(OWN_IMAGE, {"hub": hub}, harmless)))
+    assert main(["lint", "-f", str(BASE), "-f", str(file)]) == 1
+    problems = capsys.readouterr().err.strip().splitlines()
+    assert len(problems) == 1
+    assert f"hub.{key}: must not be null" in problems[0]
+    assert instead in problems[0]
 
 
 def test_a_problem_that_another_one_hides_has_its_own_index() -> None:

@@ -47,6 +47,9 @@ _WORDS = {
     "singleuser.storage.type": ("dynamic", "static", "none"),
     "scheduling.userPods.nodeAffinity.matchNodePurpose": ("ignore", "prefer", "require"),
 }
+# Maps whose values the hub reads.  For a null, Helm deletes a key only if the chart has a default for it. Another null
+# reaches the hub, which ends with an error.  The value that does nothing instead, or "" where there is none.
+_READ_BY_HUB = {"hub.config": "{}", "hub.extraConfig": '""', "hub.loadRoles": "", "hub.services": ""}
 # The same for fields of Kubernetes in these items.  Of a volume, each field but its name is a map.
 _CONTAINER = {
     **dict.fromkeys(("lifecycle", "resources", "securityContext"), "map"),
@@ -100,9 +103,22 @@ def _below(values: Mapping[str, Any], defaults: Mapping[str, Any], path: Path) -
         elif not form and isinstance(value, (dict, list)) and not (key == "cmd" and isinstance(value, list)):
             yield at, f"must be a single value, not {_kind(value)}"
         elif name in _ITEMS:
+            yield from _nulls(value, default, at)
             yield from _items(value, name, at)
         elif isinstance(value, dict) and isinstance(default, dict) and default:
             yield from _below(value, default, at)
+
+
+def _nulls(values: Any, defaults: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    nothing = _READ_BY_HUB.get(".".join(map(str, path)))
+    if nothing is not None and isinstance(values, dict):
+        for key in values.keys() - _map(defaults).keys():
+            if values[key] is None:
+                instead = f"Write {nothing} instead, or take the key out" if nothing else "Take the key out"
+                yield (
+                    (*path, key),
+                    f"must not be null, because the chart has no default that Helm could delete. {instead}",
+                )
 
 
 def _items(values: Any, name: str, path: Path) -> Iterator[tuple[Path, str]]:
