@@ -25,16 +25,10 @@ from jupyter_research_spawner.demo.user_session import UnexpectedResult, UserSes
 TREE = Path(__file__).parents[1]
 PAGE = TREE / "docs" / "tutorial" / "class-on-a-test-cluster.md"
 REPOSITORY = "https://hub.jupyter.org/helm-chart/"
-# The files in the order of the page.
+# The first files of the page, in its order.
 FILES = ("site.yaml", "volumes.yaml", "hub-database.yaml")
 CLASS = "Statistics 101"
-NO_CLAIMS_OF_ITS_OWN = "kubectl get storageclass --output name"
-REMOVE = """
-helm uninstall jhub --namespace jhub --wait
-research-spawner manifests {values} | kubectl delete --ignore-not-found -f -
-kubectl delete namespace jhub
-kubectl delete persistentvolume --ignore-not-found test-home test-course test-hub-database
-"""
+STORAGE_CLASSES = "kubectl get storageclass --output name"
 
 
 def blocks(language: str) -> list[str]:
@@ -72,7 +66,7 @@ class Tutorial:
 
     def write_files(self) -> None:
         shutil.copytree(TREE / "helm-values", self.directory, dirs_exist_ok=True)
-        for name, text in zip(FILES, blocks("yaml"), strict=True):
+        for name, text in zip(FILES, blocks("yaml"), strict=False):
             (self.directory / name).write_text(text.replace("REGISTRY", self.options.registry))
         self.sh(block_with("people.passwd <<"))
 
@@ -82,11 +76,11 @@ class Tutorial:
         self.sh(block_with("mkdir -p"), shell=self.options.node_shell)
         if not self.options.has_image:
             self.say("the image of the hub")
-            self.sh(block_with("make dist"), directory=TREE)
+            self.sh(block_with("make dist"), directory=TREE / "helm-values")
         self.say("the installation")
-        install = block_with("helm upgrade")
-        if not self.sh(NO_CLAIMS_OF_ITS_OWN):
-            install = install.replace("helm upgrade", "kubectl apply -f hub-database.yaml\nhelm upgrade")
+        install = block_with("helm repo add")
+        if not self.sh(STORAGE_CLASSES):
+            install = install.replace("# kubectl apply", "kubectl apply")
         self.sh(install)
 
     @contextmanager
@@ -115,8 +109,7 @@ class Tutorial:
                 raise UnexpectedResult(f"The page says: {wanted or 'no error'}")
 
     def remove(self) -> None:
-        (values,) = set(re.findall(r"manifests (-f .*?) \|", block_with("helm upgrade")))
-        self.sh(REMOVE.format(values=values))
+        self.sh(block_with("helm uninstall"))
 
 
 async def see_the_class(url: str, password: str) -> None:
