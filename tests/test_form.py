@@ -127,6 +127,18 @@ def test_the_form_says_what_the_plan_decides(name: str) -> None:
             assert (decided.identity, decided.scheduler) == (form.person.identity, form.scheduler)
 
 
+@pytest.mark.parametrize(("longest", "examples"), [("4h", ["90m", "4:00:00"]), ("30m", ["30m"])])
+def test_each_example_of_a_wall_time_can_be_used(longest: str, examples: list[str]) -> None:
+    profile = {"wall_time": "30m", "wall_time_hard": longest}
+    site, who = site_with({"profiles": {"small": profile, "a100": profile}}), person("bob")
+    form = build_form(site, who, NOW)
+    assert isinstance(form, Form)
+    small = next(offer for offer in form.offers if offer.value == "profile:small")
+    assert small.wall_time.help.endswith(f"Examples: {', '.join(examples)}.")
+    for example in examples:
+        assert decide(site, who, profile="small", wall_time=example).hard_seconds <= small.longest_seconds
+
+
 def test_a_class_that_ends_before_the_wall_time_is_a_warning() -> None:
     site = site_with({"queues": {"teaching": {"groups": None, "classes": {"stats-101": True}}}})
     bob, last_day = person("bob"), datetime(2026, 12, 20, 20, 0, tzinfo=timezone.utc)

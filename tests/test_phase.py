@@ -148,7 +148,7 @@ def test_mounted_volumes_are_no_reason(found: dict[str, Any], events: list[dict[
 def test_a_check_of_the_home_that_does_not_end_is_the_reason_to_wait() -> None:
     check = {"name": "research-home", "state": {"running": {"startedAt": "2026-11-23T12:00:00Z"}}}
     assert why_not_ready(creating(initContainerStatuses=[check]), "notebook") == (
-        "Your home directory is being checked, and its file system has not answered yet."
+        "Your home directory is being checked. If this takes long, its file system does not answer."
     )
 
 

@@ -26,7 +26,7 @@ from ..plan import (
 from ..refusal import Refusal
 from ..schedulers import SCHEDULERS
 from ..settings import format_duration
-from ..settings.units import format_bytes
+from ..settings.units import format_bytes, parse_wall_time
 from ..site import Site
 from ..storage import mounts_for
 from ..texts import gettext, gettext_list, gettext_noop
@@ -429,10 +429,16 @@ class _OfferBuilder:
 
 def _wall_time_help(offer: Offer, longest: timedelta) -> str:
     return gettext(
-        "Default: %(default)s. At most %(longest)s. Examples: 90m, 8h, 4:00:00, 2d.",
+        "Default: %(default)s. At most %(longest)s. Examples: %(examples)s.",
         default=format_duration(offer.wall_time),
         longest=format_duration(longest),
+        examples=", ".join(_examples_up_to(longest)),
     )
+
+
+def _examples_up_to(longest: timedelta) -> list[str]:
+    examples = ("90m", "8h", "4:00:00", "2d")
+    return [text for text in examples if parse_wall_time(text) <= longest] or [format_duration(longest)]
 
 
 def _memory(size: int) -> Amount:

@@ -360,7 +360,7 @@ def what_is_awaited(container: Json, *, must_end: bool) -> str:
     name, state = container.get("name"), container.get("state") or {}
     if "running" in state:
         if name == HOME_CHECK:
-            return gettext("Your home directory is being checked, and its file system has not answered yet.")
+            return gettext("Your home directory is being checked. If this takes long, its file system does not answer.")
         if must_end:
             return gettext("Container %(container)s must end first, and still runs.", container=name)
         return gettext("Container %(container)s runs, but is not ready yet.", container=name)
