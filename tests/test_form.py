@@ -29,6 +29,7 @@ from jupyter_research_spawner.form import (
 from jupyter_research_spawner.identity import Group
 from jupyter_research_spawner.plan import offers, plan, preview, rights_of
 from jupyter_research_spawner.refusal import Refusal
+from jupyter_research_spawner.settings.units import parse_wall_time
 
 GIVES_WAY = "Preemptible: your work is stopped when work of other queues needs its place."
 EVIL = "<script>alert(1)</script>{{ 7 * 7 }}\"'><img src=x>"
@@ -136,7 +137,9 @@ def test_each_example_of_a_wall_time_can_be_used(longest: str, examples: list[st
     small = next(offer for offer in form.offers if offer.value == "profile:small")
     assert small.wall_time.help.endswith(f"Examples: {', '.join(examples)}.")
     for example in examples:
-        assert decide(site, who, profile="small", wall_time=example).hard_seconds <= small.longest_seconds
+        assert (
+            decide(site, who, profile="small", wall_time=parse_wall_time(example)).hard_seconds <= small.longest_seconds
+        )
 
 
 def test_a_class_that_ends_before_the_wall_time_is_a_warning() -> None:
